@@ -142,6 +142,16 @@ class Generation:
         """Fitness of the best agent."""
         return self.best.fitness
 
+    def __repr__(self) -> str:
+        from evolab.display import show_generation
+
+        return show_generation(self)[0]
+
+    def _repr_html_(self) -> str:
+        from evolab.display import show_generation
+
+        return show_generation(self)[1]
+
 
 @dataclass(frozen=True)
 class Finished:

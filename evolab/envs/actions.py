@@ -1,0 +1,50 @@
+"""Actions on their way into environments: shape, type and range."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+
+def as_batch(
+    space: spaces.Space[Any], action: Any, lead: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Actions of all members as one array, in the space's dtype and within its range.
+
+    Args:
+        space: one member's action space: Box, Discrete or MultiDiscrete.
+        action: [P, E, ...], numpy or tensor.
+        lead: (P, E).
+
+    Returns:
+        [N, ...], Box actions clipped to their bounds (a rescaled action may miss one by a
+        rounding error); and [N], True where the action was not finite and the middle of the
+        range was taken in its place, or None where all were.
+
+    Raises:
+        ValueError: if the shape is wrong, or a discrete action is not one of the space's.
+    """
+    given = np.asarray(action.detach().cpu() if hasattr(action, "detach") else action)
+    shape = tuple(space.shape or ())
+    if given.shape != lead + shape:
+        axes = "(P, E)" if not shape else "(P, E, " + ", ".join("A" for _ in shape) + ")"
+        raise ValueError(f"action has shape {given.shape}; expected {axes} = {lead + shape}.")
+    given = given.reshape(lead[0] * lead[1], *shape)
+    if isinstance(space, spaces.Box):
+        bad = None
+        finite = np.isfinite(given)
+        if not finite.all():
+            bad = ~finite.reshape(len(given), -1).all(axis=1)
+            given = np.where(finite, given, (space.low + space.high) / 2)
+        return np.clip(given, space.low, space.high).astype(space.dtype, copy=False), bad
+    if given.dtype.kind not in "iu":
+        raise ValueError(f"action has dtype {given.dtype}; {space} takes integers.")
+    if isinstance(space, spaces.MultiDiscrete):
+        low, high = space.start, space.start + space.nvec
+    else:
+        low, high = space.start, space.start + space.n  # type: ignore[attr-defined]
+    if (given < low).any() or (given >= high).any():
+        raise ValueError(f"action has values in {given.min()}..{given.max()}; {space} has no such action.")
+    return given.astype(space.dtype, copy=given.base is not None), None

@@ -1,0 +1,81 @@
+"""Batches of observations: arrays [N, ...], or dicts and tuples of them, by the space's shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+
+def leaf_dtype(space: spaces.Space[Any]) -> np.dtype[Any]:
+    """The dtype in which observations are handed on: float32 for every float, else the space's own."""
+    dtype = np.dtype(space.dtype)
+    return np.dtype(np.float32) if dtype.kind == "f" else dtype
+
+
+def empty(space: spaces.Space[Any], *lead: int) -> Any:
+    """Fresh memory for a batch of observations, zeros, with `lead` axes in front."""
+    if isinstance(space, spaces.Dict):
+        return {name: empty(part, *lead) for name, part in space.items()}
+    if isinstance(space, spaces.Tuple):
+        return tuple(empty(part, *lead) for part in space)
+    return np.zeros(lead + tuple(space.shape or ()), dtype=leaf_dtype(space))
+
+
+def put(space: spaces.Space[Any], batch: Any, index: int, value: Any) -> None:
+    """Write one observation into row `index`; a wrong shape raises ValueError."""
+    if type(batch) is np.ndarray:
+        if np.shape(value) != batch.shape[1:]:  # numpy would broadcast (1,) into (4,) without a word
+            raise ValueError(f"observation has shape {np.shape(value)}; its space says {batch.shape[1:]}")
+        batch[index] = value
+    elif isinstance(batch, dict):
+        for name, part in batch.items():
+            put(space[name], part, index, value[name])  # type: ignore[index]
+    else:
+        for place, part in enumerate(batch):
+            put(space[place], part, index, value[place])  # type: ignore[index]
+
+
+def each(function: Callable[..., Any], first: Any, *others: Any) -> Any:
+    """Apply `function` to every leaf of observations of one structure."""
+    if isinstance(first, dict):
+        return {name: each(function, first[name], *(other[name] for other in others)) for name in first}
+    if isinstance(first, tuple):
+        return tuple(each(function, *parts) for parts in zip(first, *others, strict=True))
+    return function(first, *others)
+
+
+def leaves(batch: Any) -> list[np.ndarray]:
+    """Every leaf array, in order."""
+    if isinstance(batch, dict):
+        return [leaf for part in batch.values() for leaf in leaves(part)]
+    if isinstance(batch, tuple):
+        return [leaf for part in batch for leaf in leaves(part)]
+    return [batch]
+
+
+def merged(mask: np.ndarray, chosen: Any, otherwise: Any) -> Any:
+    """Rows of `chosen` where `mask` [N] is True, rows of `otherwise` elsewhere, in fresh memory."""
+
+    def leaf(new: np.ndarray, old: np.ndarray) -> np.ndarray:
+        result = old.copy()
+        result[mask] = new[mask]
+        return result
+
+    return each(leaf, chosen, otherwise)
+
+
+def not_finite(batch: Any, count: int) -> np.ndarray | None:
+    """[N], True where a row has a NaN or an infinite value; None where no row has."""
+    bad = None
+    for leaf in leaves(batch):
+        if leaf.dtype.kind != "f":
+            continue
+        finite = np.isfinite(leaf)
+        if finite.all():
+            continue
+        rows = ~finite.reshape(count, -1).all(axis=1)
+        bad = rows if bad is None else bad | rows
+    return bad

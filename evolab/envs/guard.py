@@ -1,0 +1,122 @@
+"""One member of a vector environment that survives its own faults and rests when it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from evolab.envs.env import EnvironmentFault
+
+FAULT = "evolab_fault"  # key in `info` under which a survived fault is told
+REBUILD = "evolab_rebuild"  # key in reset's `options` that asks for a new environment
+ATTEMPTS = 10  # resets that may fail in a row before the fault is raised
+
+
+class Guard(gymnasium.Env[Any, Any]):
+    """An environment made by a factory and made anew when it raises.
+
+    A step that raises drops the episode: the answer is the first observation of a new
+    environment with reward 0, neither terminated nor truncated, and `info` holds the
+    original message under `FAULT`. All other entries of `info` are dropped: nobody reads
+    them, and merging them over a vector costs more than a small environment's step.
+
+    Once an episode ended, the member rests: steps repeat the last observation with reward 0
+    and do not reach the environment, until `reset`.
+    """
+
+    def __init__(self, factory: Callable[[], gymnasium.Env[Any, Any]], name: str, member: tuple[int, int]) -> None:
+        """Make the first environment.
+
+        Args:
+            factory: makes one environment.
+            name: what errors call the environment.
+            member: (p, e), its place, for errors.
+        """
+        self._factory = factory
+        self._name = name
+        self._member = member
+        self._env: gymnasium.Env[Any, Any] | None = factory()
+        self._resting = False
+        self._last: Any = None
+        self._seed: int | None = None
+        self._builds = 0
+        self.observation_space = self._env.observation_space
+        self.action_space = self._env.action_space
+        self.metadata = self._env.metadata
+        self.render_mode = self._env.render_mode
+        self.spec = self._env.spec
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Step, rest or recover."""
+        if self._resting:
+            return self._last, 0.0, False, False, {}
+        try:
+            observation, reward, terminated, truncated, _ = self._env.step(action)  # type: ignore[union-attr]
+        except Exception as error:
+            message = describe(error)
+            first, info = self._begin(None, rebuild=True)
+            return first, 0.0, False, False, {FAULT: "; ".join(filter(None, [message, info.get(FAULT)]))}
+        if terminated or truncated:
+            self._resting, self._last = True, observation
+        return observation, reward, bool(terminated), bool(truncated), {}
+
+    def reset(self, *, seed: int | None = None, options: Mapping[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Start an episode, in a new environment where the old one raises or `REBUILD` asks for it.
+
+        Raises:
+            EnvironmentFault: if `ATTEMPTS` resets failed in a row.
+        """
+        if seed is not None:
+            self._seed, self._builds = int(seed), 0
+        return self._begin(seed, rebuild=bool(options and options.get(REBUILD)))
+
+    def _begin(self, seed: int | None, rebuild: bool) -> tuple[Any, dict[str, Any]]:
+        messages = []
+        for _ in range(ATTEMPTS):
+            try:
+                if rebuild or self._env is None:
+                    seed = self._renew(seed)
+                observation, _ = self._env.reset(seed=seed)  # type: ignore[union-attr]
+            except Exception as error:
+                messages.append(describe(error))
+                rebuild = True
+                continue
+            self._resting = False
+            return observation, {FAULT: messages[-1]} if messages else {}
+        raise EnvironmentFault(
+            f"{self._name}: member {self._member} failed {ATTEMPTS} times in a row to start an episode: {messages[-1]}"
+        )
+
+    def _renew(self, seed: int | None) -> int | None:
+        """Replace the environment; returns the seed of its first episode."""
+        old, self._env = self._env, None
+        if old is not None:
+            with suppress(Exception):  # what raised in step may raise in close as well
+                old.close()
+        self._builds += 1
+        self._env = self._factory()
+        if self._seed is None:
+            return seed
+        # A new environment has a new generator: keyed by the member's seed and the count of
+        # rebuilds, so that a run with faults can be repeated.
+        return int(np.random.SeedSequence([self._seed, self._builds]).generate_state(1)[0] >> 1)
+
+    def render(self) -> Any:
+        """The environment's own picture."""
+        return None if self._env is None else self._env.render()
+
+    def close(self) -> None:
+        """Close the environment; what it raises while closing is of no interest any more."""
+        old, self._env = self._env, None
+        if old is not None:
+            with suppress(Exception):
+                old.close()
+
+
+def describe(error: BaseException) -> str:
+    """An exception in one line: its type and its message."""
+    return f"{type(error).__name__}: {error}"

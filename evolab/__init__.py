@@ -1,0 +1,70 @@
+"""evolab: reinforcement-learning agents that tune themselves, by evolution.
+
+The names below are the whole public surface. They are imported when first used, so that
+`import evolab` costs next to nothing beyond `import torch`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from evolab import envs as envs
+    from evolab.agent import Agent as Agent
+    from evolab.algorithms.ddpg import DDPG as DDPG
+    from evolab.algorithms.dqn import DQN as DQN
+    from evolab.algorithms.td3 import TD3 as TD3
+    from evolab.evaluation import evaluate as evaluate
+    from evolab.experiment import Experiment as Experiment
+    from evolab.generation import evolve as evolve
+    from evolab.genes import Choice as Choice
+    from evolab.genes import Float as Float
+    from evolab.genes import Integer as Integer
+    from evolab.history import History as History
+    from evolab.mutations.mutation import Mutations as Mutations
+    from evolab.networks.mlp import MLP as MLP
+    from evolab.population import Population as Population
+    from evolab.selections.mfpbt import MFPBT as MFPBT
+    from evolab.selections.tournament import Tournament as Tournament
+    from evolab.selections.truncation import Truncation as Truncation
+    from evolab.sources.replay import ReplayBuffer as ReplayBuffer
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Agent": "agent",
+    "Choice": "genes",
+    "DDPG": "algorithms.ddpg",
+    "DQN": "algorithms.dqn",
+    "Experiment": "experiment",
+    "Float": "genes",
+    "History": "history",
+    "Integer": "genes",
+    "MFPBT": "selections.mfpbt",
+    "MLP": "networks.mlp",
+    "Mutations": "mutations.mutation",
+    "Population": "population",
+    "ReplayBuffer": "sources.replay",
+    "TD3": "algorithms.td3",
+    "Tournament": "selections.tournament",
+    "Truncation": "selections.truncation",
+    "evaluate": "evaluation",
+    "evolve": "generation",
+}
+
+__all__ = [*sorted(_HOMES), "envs"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "envs":
+        return import_module("evolab.envs")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'evolab' has no attribute {name!r}")
+    value = getattr(import_module(f"evolab.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

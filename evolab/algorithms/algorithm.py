@@ -1,0 +1,130 @@
+"""The contract of an algorithm: one file that reads top to bottom.
+
+An algorithm owns no tensors. It says which networks an agent has (`roles`), how they act
+(`act`, `explore`) and how one update moves them (`update`). Everything is computed for a
+chunk of agents at once, so its one new habit is: reduce over the last axis, never the first.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from evolab.chunk import Chunk
+from evolab.genes import Choice, Float, Integer, Range
+from evolab.networks.network import Role
+
+
+@dataclass(frozen=True)
+class Hyperparameter:
+    """A number that an agent learns by.
+
+    Attributes:
+        default: starting value.
+        limits: every value that makes sense; what a search space may not leave.
+        search: range of the default search space; None where it is not evolved by default.
+        text: what it does, with its unit.
+    """
+
+    default: float
+    limits: Range
+    search: Range | None
+    text: str
+
+
+@dataclass
+class Batch:
+    """Experience of C agents, as an algorithm sees it.
+
+    Attributes:
+        observation: [C, B, ...] leaves.
+        action: [C, B, A] in [-1, 1] for Box actions, [C, B] from 0 for Discrete ones.
+        reward: [C, B].
+        next_observation: [C, B, ...] leaves, the true successor.
+        terminated: [C, B], 1 where nothing follows. A truncated episode has 0: it bootstraps.
+        weight: [C, B], what a sample counts in its agent's mean; sums to 1 per agent.
+    """
+
+    observation: Any
+    action: Tensor
+    reward: Tensor
+    next_observation: Any
+    terminated: Tensor
+    weight: Tensor
+
+
+class Algorithm(ABC):
+    """A learning rule. A subclass is a frozen dataclass of its options.
+
+    Class attributes:
+        name: as the user writes it.
+        hyperparameters: by name; each is a tensor [P] in the population.
+        offline: True if it learns from a fixed dataset.
+        action_spaces: kinds of action space it can take.
+    """
+
+    name: ClassVar[str]
+    hyperparameters: ClassVar[Mapping[str, Hyperparameter]]
+    offline: ClassVar[bool] = False
+    action_spaces: ClassVar[tuple[type, ...]]
+
+    def check(self, observation_space: spaces.Space, action_space: spaces.Space) -> None:
+        """Raise where the algorithm cannot act in these spaces.
+
+        Raises:
+            TypeError: names the spaces that fit.
+        """
+        if not isinstance(action_space, self.action_spaces):
+            fit = " or ".join(kind.__name__ for kind in self.action_spaces)
+            raise TypeError(
+                f"{self.name} needs {fit} actions; this environment's are {action_space}. {_instead(action_space)}"
+            )
+
+    @abstractmethod
+    def roles(self, observation_space: spaces.Space, actions: Any) -> dict[str, Role]:
+        """The networks of an agent by name, the policy first."""
+
+    @abstractmethod
+    def act(self, agents: Chunk, observation: Any) -> Tensor:
+        """Greedy actions [C, B, A] or [C, B], in the algorithm's own range."""
+
+    def explore(self, agents: Chunk, action: Tensor, memory: dict[str, Tensor], generator: torch.Generator) -> Tensor:
+        """Exploring actions from greedy ones; `memory` holds what `memory()` declared, cut to the chunk."""
+        return action
+
+    def memory(self, agents: int, members: int, actions: Any) -> dict[str, tuple[int, ...]]:
+        """Shapes of what exploration remembers per agent and environment, [P, E, ...]; zeroed at an episode's end."""
+        return {}
+
+    def draw(self, agents: Chunk, batch: Batch, generator: torch.Generator) -> Tensor | None:
+        """The noise of one update, so that an update is a function of its arguments."""
+        return None
+
+    @abstractmethod
+    def update(self, agents: Chunk, batch: Batch, noise: Tensor | None) -> dict[str, Tensor]:
+        """One update of every agent in the chunk; gives losses by name, [C] each."""
+
+
+def _instead(space: spaces.Space) -> str:
+    if isinstance(space, spaces.Box):
+        return "Use TD3 or DDPG for it."
+    if isinstance(space, spaces.Discrete):
+        return "Use DQN for it."
+    return "Wrap the environment so that its actions are Box or Discrete."
+
+
+RATE = Float(1e-7, 1.0)
+SHARED: dict[str, Hyperparameter] = {
+    "discount": Hyperparameter(0.99, Float(0.0, 1.0, log=False), None, "weight of the next step's value"),
+    "tau": Hyperparameter(0.005, Float(0.0, 1.0, log=False), None, "share of the network that its target takes over"),
+    "batch_size": Hyperparameter(128, Integer(1, 65536), Integer(32, 512), "samples per update"),
+    "learn_step": Hyperparameter(1, Integer(1, 100_000), None, "environment steps of the agent per update"),
+}
+
+__all__ = ["RATE", "SHARED", "Algorithm", "Batch", "Choice", "Chunk", "Float", "Hyperparameter", "Integer", "Role"]

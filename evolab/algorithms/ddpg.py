@@ -1,0 +1,90 @@
+"""DDPG: a deterministic policy that climbs its critic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from evolab.algorithms.algorithm import RATE, SHARED, Algorithm, Batch, Chunk, Float, Hyperparameter, Integer, Role
+from evolab.algorithms.exploration import gaussian, ornstein_uhlenbeck
+
+
+@dataclass(frozen=True)
+class DDPG(Algorithm):
+    """Deep deterministic policy gradient for bounded Box actions.
+
+    Args:
+        ou_noise: explore with an Ornstein-Uhlenbeck process instead of white noise; it is set
+            back for an environment whose episode ended. `ou_theta` pulls it to zero at every
+            step of length `ou_dt`, `exploration_noise` scales it.
+
+    Source: Lillicrap et al. 2016, Continuous control with deep reinforcement learning, algorithm 1.
+    """
+
+    ou_noise: bool = False
+    ou_theta: float = 0.15
+    ou_dt: float = 0.01
+
+    name: ClassVar[str] = "DDPG"
+    action_spaces: ClassVar[tuple[type, ...]] = (spaces.Box,)
+    hyperparameters: ClassVar[dict[str, Hyperparameter]] = {
+        "lr_actor": Hyperparameter(3e-4, RATE, Float(1e-5, 1e-2), "learning rate of the policy"),
+        "lr_critic": Hyperparameter(1e-3, RATE, Float(1e-5, 1e-2), "learning rate of the critics"),
+        **SHARED,
+        "policy_delay": Hyperparameter(1, Integer(1, 1000), None, "critic updates per policy update"),
+        "exploration_noise": Hyperparameter(
+            0.2, Float(0.0, 10.0, log=False), Float(0.05, 1.0), "scale of the noise on actions in [-1, 1]"
+        ),
+    }
+
+    def roles(self, observation_space: spaces.Space, actions: Any) -> dict[str, Role]:
+        """The policy "actor" and its "critic", both with targets."""
+        return {
+            "actor": Role(observation_space, actions.width, rate="lr_actor"),
+            "critic": Role(observation_space, 1, extra=actions.width, rate="lr_critic"),
+        }
+
+    def act(self, agents: Chunk, observation: Any) -> Tensor:
+        """[C, B, A] in [-1, 1]."""
+        return torch.tanh(agents.network("actor")(observation))
+
+    def memory(self, agents: int, members: int, actions: Any) -> dict[str, tuple[int, ...]]:
+        """The state of the Ornstein-Uhlenbeck process."""
+        return {"ou": (agents, members, actions.width)} if self.ou_noise else {}
+
+    def explore(self, agents: Chunk, action: Tensor, memory: dict[str, Tensor], generator: torch.Generator) -> Tensor:
+        """Noise on the policy's action, clipped to [-1, 1]."""
+        scale = agents.hyper["exploration_noise"][:, None, None]
+        if self.ou_noise:
+            noise = ornstein_uhlenbeck(memory["ou"], scale, self.ou_theta, self.ou_dt, generator)
+        else:
+            noise = gaussian(action, scale, generator)
+        return (action + noise).clamp(-1, 1)
+
+    def update(self, agents: Chunk, batch: Batch, noise: Tensor | None) -> dict[str, Tensor]:
+        """The critic learns the temporal-difference target, then the policy climbs the critic."""
+        h, weight = agents.hyper, batch.weight
+        with torch.no_grad():
+            next_action = torch.tanh(agents.network("actor", target=True)(batch.next_observation))
+            next_value = agents.network("critic", target=True)(batch.next_observation, next_action).squeeze(-1)
+            target = batch.reward + h["discount"][:, None] * (1 - batch.terminated) * next_value  # [C, B]
+
+        def critic_error(critic: Any) -> Tensor:
+            value = critic(batch.observation, batch.action).squeeze(-1)
+            return (weight * (value - target).square()).sum(-1)
+
+        losses = {"critic": agents.minimise("critic", critic_error)}
+        if agents.updates % agents.policy_delay == 0:
+
+            def policy_loss(actor: Any) -> Tensor:
+                action = torch.tanh(actor(batch.observation))
+                return -(weight * agents.network("critic")(batch.observation, action).squeeze(-1)).sum(-1)
+
+            losses["actor"] = agents.minimise("actor", policy_loss)
+            agents.follow("actor")
+            agents.follow("critic")
+        return losses

@@ -1,0 +1,81 @@
+"""DQN: deep Q-learning with experience replay, double or plain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from evolab.algorithms.algorithm import RATE, SHARED, Algorithm, Batch, Chunk, Float, Hyperparameter, Integer, Role
+
+
+@dataclass(frozen=True)
+class DQN(Algorithm):
+    """Deep Q-network for Discrete (and small MultiDiscrete) actions.
+
+    Args:
+        double: the online network chooses the next action and the target network judges it.
+
+    Epsilon falls linearly from `epsilon_start` to `epsilon_end` over the agent's first
+    `epsilon_steps` environment steps; every environment tosses its own coin.
+
+    Source: Mnih et al. 2015, Human-level control, algorithm 1, with the squared error; van
+    Hasselt et al. 2016, Double Q-learning, eq. 4. Targets follow by Polyak averaging.
+    """
+
+    double: bool = True
+
+    name: ClassVar[str] = "DQN"
+    action_spaces: ClassVar[tuple[type, ...]] = (spaces.Discrete, spaces.MultiDiscrete)
+    hyperparameters: ClassVar[dict[str, Hyperparameter]] = {
+        "lr": Hyperparameter(5e-4, RATE, Float(1e-5, 1e-2), "learning rate of Adam"),
+        **SHARED,
+        "epsilon_start": Hyperparameter(1.0, Float(0.0, 1.0, log=False), None, "first share of random actions"),
+        "epsilon_end": Hyperparameter(0.05, Float(0.0, 1.0, log=False), None, "last share of random actions"),
+        "epsilon_steps": Hyperparameter(10_000, Integer(1, 10**9), None, "agent's steps until epsilon_end"),
+    }
+
+    def roles(self, observation_space: spaces.Space, actions: Any) -> dict[str, Role]:
+        """One network, "q", with an output per action, and its target."""
+        return {"q": Role(observation_space, actions.width, rate="lr")}
+
+    def act(self, agents: Chunk, observation: Any) -> Tensor:
+        """The action of the highest value, [C, B]."""
+        return agents.network("q")(observation).argmax(-1)
+
+    def explore(self, agents: Chunk, action: Tensor, memory: dict[str, Tensor], generator: torch.Generator) -> Tensor:
+        """Epsilon-greedy, one coin per agent and environment."""
+        h = agents.hyper
+        progress = (h["steps"] / h["epsilon_steps"]).clamp(max=1.0)
+        epsilon = h["epsilon_start"] + (h["epsilon_end"] - h["epsilon_start"]) * progress  # [C]
+        count = agents.bound["q"].role.outputs
+        device = generator.device
+        coin = torch.rand(action.shape, generator=generator, device=device).to(action.device)
+        guess = torch.randint(count, action.shape, generator=generator, device=device).to(action.device)
+        return torch.where(coin < epsilon[:, None], guess, action)
+
+    def update(self, agents: Chunk, batch: Batch, noise: Tensor | None) -> dict[str, Tensor]:
+        """One step on the mean squared temporal-difference error, then the target follows."""
+        target = self.target(agents, batch)
+        loss = agents.minimise("q", lambda q: self.error(q(batch.observation), batch, target))
+        agents.follow("q")
+        return {"q": loss}
+
+    def target(self, agents: Chunk, batch: Batch) -> Tensor:
+        """[C, B]: reward plus the discounted value of the next state."""
+        with torch.no_grad():
+            next_values = agents.network("q", target=True)(batch.next_observation)  # [C, B, A]
+            if self.double:
+                best = agents.network("q")(batch.next_observation).argmax(-1, keepdim=True)
+                next_value = next_values.gather(-1, best).squeeze(-1)
+            else:
+                next_value = next_values.amax(-1)
+            return batch.reward + agents.hyper["discount"][:, None] * (1 - batch.terminated) * next_value
+
+    def error(self, values: Tensor, batch: Batch, target: Tensor) -> Tensor:
+        """[C]: mean squared error of the chosen actions' values [C, B, A]."""
+        chosen = values.gather(-1, batch.action.unsqueeze(-1)).squeeze(-1)
+        return (batch.weight * (chosen - target).square()).sum(-1)

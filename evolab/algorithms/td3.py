@@ -1,0 +1,76 @@
+"""TD3: DDPG with twin critics, a delayed policy and smoothed targets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from evolab.algorithms.algorithm import Batch, Chunk, Float, Hyperparameter, Integer, Role
+from evolab.algorithms.ddpg import DDPG
+
+
+@dataclass(frozen=True)
+class TD3(DDPG):
+    """Twin delayed deep deterministic policy gradient for bounded Box actions.
+
+    Takes the options of `DDPG`. The lesser of two critics is believed; the target policy's
+    action is smoothed by clipped noise; the policy and all targets move once per
+    `policy_delay` updates of the critics.
+
+    Source: Fujimoto et al. 2018, Addressing function approximation error, algorithm 1.
+    """
+
+    name: ClassVar[str] = "TD3"
+    hyperparameters: ClassVar[dict[str, Hyperparameter]] = {
+        **DDPG.hyperparameters,
+        "policy_delay": Hyperparameter(2, Integer(1, 1000), None, "critic updates per policy update"),
+        "target_noise": Hyperparameter(0.2, Float(0.0, 10.0, log=False), None, "scale of the target's smoothing"),
+        "noise_clip": Hyperparameter(0.5, Float(0.0, 10.0, log=False), None, "largest smoothing, either way"),
+    }
+
+    def roles(self, observation_space: spaces.Space, actions: Any) -> dict[str, Role]:
+        """The policy "actor" and twin critics as the two members of "critic", with targets."""
+        return {
+            "actor": Role(observation_space, actions.width, rate="lr_actor"),
+            "critic": Role(observation_space, 1, extra=actions.width, members=2, rate="lr_critic"),
+        }
+
+    def draw(self, agents: Chunk, batch: Batch, generator: torch.Generator) -> Tensor:
+        """Standard normal noise in the shape of the actions, [C, B, A]."""
+        action = batch.action
+        drawn = torch.randn(action.shape, generator=generator, device=generator.device, dtype=action.dtype)
+        return drawn.to(action.device)
+
+    def update(self, agents: Chunk, batch: Batch, noise: Tensor | None) -> dict[str, Tensor]:
+        """Both critics learn the smoothed minimum target; every `policy_delay` updates the policy moves."""
+        assert noise is not None
+        h, weight = agents.hyper, batch.weight
+        with torch.no_grad():
+            limit = h["noise_clip"][:, None, None]
+            smoothing = torch.clamp(noise * h["target_noise"][:, None, None], -limit, limit)  # [C, B, A]
+            next_action = torch.tanh(agents.network("actor", target=True)(batch.next_observation))
+            next_action = (next_action + smoothing).clamp_(-1, 1)
+            next_values = agents.network("critic", target=True)(batch.next_observation, next_action)  # [C, 2, B, 1]
+            next_value = next_values.squeeze(-1).amin(1)
+            target = batch.reward + h["discount"][:, None] * (1 - batch.terminated) * next_value  # [C, B]
+
+        def critic_error(critics: Any) -> Tensor:
+            values = critics(batch.observation, batch.action).squeeze(-1)  # [C, 2, B]
+            return (weight[:, None] * (values - target[:, None]).square()).sum((1, 2))
+
+        losses = {"critic": agents.minimise("critic", critic_error)}
+        if agents.updates % agents.policy_delay == 0:
+
+            def policy_loss(actor: Any) -> Tensor:
+                action = torch.tanh(actor(batch.observation))
+                value = agents.network("critic")(batch.observation, action, member=0).squeeze(-1)
+                return -(weight * value).sum(-1)
+
+            losses["actor"] = agents.minimise("actor", policy_loss)
+            agents.follow("actor")
+            agents.follow("critic")
+        return losses

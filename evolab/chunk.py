@@ -1,0 +1,170 @@
+"""A chunk: a run of agents whose rows share a layout, computed together.
+
+An algorithm sees a chunk, never the table: hyperparameters are [C], networks map [C, B, ...],
+and `minimise` is one optimizer step of every agent in it. Chunks keep the padding that is
+stored from being multiplied: each one is as wide and deep as its own largest agent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from evolab.networks.network import Layout, Network, Role
+from evolab.optimizer import adam_, clip_norm_, follow_
+
+Forward = Callable[..., Tensor]
+
+
+@dataclass(frozen=True)
+class Bound:
+    """One role of a chunk: its layout, its width in the table and its batched pass."""
+
+    role: Role
+    layout: Layout
+    plan: Any
+
+
+class Chunk:
+    """Agents `start` to `stop` of a population.
+
+    Attributes:
+        hyper: hyperparameters by name, [C] each.
+        learn_step: environment steps of an agent per update.
+        batch: B, the largest batch size in the chunk.
+        weight: [C, B], 1 / batch size where a sample is the agent's own, 0 beyond it.
+        updates: updates since the last plan; decides when a delayed policy is due.
+        credit: environment steps not yet answered by updates.
+    """
+
+    def __init__(
+        self,
+        table: Mapping[str, Tensor],
+        hyper: Mapping[str, Tensor],
+        network: Network,
+        roles: Mapping[str, Role],
+        start: int,
+        genes: Sequence[Any],
+        settings: Sequence[Mapping[str, Any]],
+    ) -> None:
+        self.start, self.stop = start, start + len(genes)
+        self.genes = list(genes)
+        self._table = table
+        self.hyper = {name: values[self.start : self.stop] for name, values in hyper.items()}
+        self.settings = list(settings)
+        capacity = network.capacity(genes)
+        self.bound: dict[str, Bound] = {}
+        for name, role in roles.items():
+            layout = Layout.of(network.axes(role, capacity))
+            self.bound[name] = Bound(role, layout, network.plan(role, genes, layout))
+        self.learn_step = int(settings[0].get("learn_step", 1))
+        self.policy_delay = int(settings[0].get("policy_delay", 1))
+        self.sizes = [int(setting.get("batch_size", 1)) for setting in settings]
+        self.batch = max(self.sizes)
+        self.updates = 0
+        self.credit = 0.0
+        self._weights: dict[tuple[int, torch.dtype, torch.device], Tensor] = {}
+        self._views: dict[str, Tensor] = {}
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def rows(self) -> slice:
+        """Where this chunk lies along P."""
+        return slice(self.start, self.stop)
+
+    def forget_views(self) -> None:
+        """Drop cached views, after the table's storage was replaced."""
+        self._views.clear()
+
+    def flat(self, name: str) -> Tensor:
+        """[C, M, N]: rows of the table, cut to this chunk's layout; shares the table's memory."""
+        view = self._views.get(name)
+        if view is None:
+            layout = self.bound[name.split(".", 1)[0]].layout
+            view = self._views[name] = self._table[name][self.start : self.stop, :, : layout.size]
+        return view
+
+    def weight(self, length: int, like: Tensor) -> Tensor:
+        """[C, B]: the weight of each of `length` samples in its agent's mean."""
+        key = (length, like.dtype, like.device)
+        if key not in self._weights:
+            counts = torch.tensor([min(size, length) for size in self.sizes], dtype=like.dtype)[:, None]
+            weight = (torch.arange(length)[None] < counts) / counts
+            self._weights[key] = weight.to(device=like.device, dtype=like.dtype)
+        return self._weights[key]
+
+    def network(self, name: str, target: bool = False) -> Forward:
+        """The pass of one network, `(observation, extra=None, member=None) -> [C, B, O]`, without gradient."""
+        flat, plan = self.flat(f"{name}.target" if target else name), self.bound[name].plan
+        return lambda observation, extra=None, member=None: plan(flat, observation, extra, member)
+
+    def minimise(self, name: str, loss: Callable[[Forward], Tensor], clip: float | None = None) -> Tensor:
+        """One Adam step of every agent on its own loss.
+
+        Args:
+            name: of the network whose parameters move.
+            loss: gets the network's pass, gives the loss of each agent [C].
+            clip: largest norm of an agent's gradient; None for no clipping.
+
+        Returns:
+            [C], the losses, detached.
+        """
+        parameters = self.flat(name)
+        leaf = parameters.detach().requires_grad_()
+        plan = self.bound[name].plan
+        with torch.enable_grad():
+            losses = loss(lambda observation, extra=None, member=None: plan(leaf, observation, extra, member))
+            (gradient,) = torch.autograd.grad(losses.sum(), leaf)
+        with torch.no_grad():
+            if clip is not None:
+                clip_norm_(gradient, clip)
+            count = self._table[f"{name}.count"][self.start : self.stop]
+            rate = self.hyper[self.bound[name].role.rate]
+            adam_(parameters, gradient, self.flat(f"{name}.mean"), self.flat(f"{name}.square"), count, rate)
+        return losses.detach()
+
+    def follow(self, name: str) -> None:
+        """Move the target of `name` towards it by the hyperparameter tau."""
+        follow_(self.flat(f"{name}.target"), self.flat(name), self.hyper["tau"])
+
+
+def divide(costs: Sequence[Sequence[float]], keys: Sequence[Any], overhead: float, largest: int) -> list[tuple[int, int]]:
+    """Cut sorted agents into chunks of least total cost.
+
+    A chunk costs its overhead plus, for each agent in it, the most expensive agent's work:
+    dynamic programming over the contiguous cuts.
+
+    Args:
+        costs: per agent its (layer-wise) work; the cost of a chunk takes the maximum per entry.
+        keys: agents of different key never share a chunk.
+        overhead: cost of one more chunk, in the same unit.
+        largest: most agents in a chunk.
+
+    Returns:
+        (start, stop) of each chunk, in order.
+    """
+    count = len(costs)
+    best = [0.0] + [float("inf")] * count
+    cut = [0] * (count + 1)
+    for stop in range(1, count + 1):
+        worst: list[float] = []
+        for start in range(stop - 1, max(-1, stop - 1 - largest), -1):
+            if keys[start] != keys[stop - 1]:
+                break
+            entry = costs[start]
+            worst = [max(a, b) for a, b in zip(worst, entry, strict=True)] if worst else list(entry)
+            total = best[start] + overhead + (stop - start) * sum(worst)
+            if total < best[stop]:
+                best[stop], cut[stop] = total, start
+    chunks: list[tuple[int, int]] = []
+    stop = count
+    while stop:
+        chunks.append((cut[stop], stop))
+        stop = cut[stop]
+    return chunks[::-1]

@@ -1,0 +1,646 @@
+"""Experiment: a population, its experience and its evolution, made for the cells of a notebook."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from evolab import checks, config
+from evolab.algorithms.algorithm import Algorithm
+from evolab.events import Finished, Generation, Progress
+from evolab.genes import Range
+from evolab.mutations.mutation import Mutations
+from evolab.networks.network import Network
+from evolab.population import Population
+from evolab.randomness import fresh_seed
+from evolab.selections.selection import Selection
+from evolab.selections.tournament import Tournament
+from evolab.shelves import algorithm_named
+from evolab.sources.replay import ReplayBuffer
+from evolab.training import Run, fill, train
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from evolab.agent import Agent
+    from evolab.history import History
+
+
+class Experiment:
+    """Evolve a population of agents: fill, step, look, change something, step on.
+
+    Args:
+        environment: an id, a callable that makes a Gymnasium environment, or None to learn from
+            data without a simulator.
+        algorithm: a name such as "TD3", or an object such as `ev.TD3(ou_noise=True)`.
+        population: P, the number of agents.
+        num_envs: environments of each agent.
+        network: where the architecture starts; None for one that suits the observations.
+        hyperparameters: starting values by name.
+        search_space: ranges of the hyperparameters that mutate; None for the algorithm's own.
+        selection: who survives; None for a tournament of two with elitism.
+        mutations: what changes in the newborn; None for the defaults.
+        buffer: where experience is kept; None for a shared one of 100 000 transitions.
+        steps_per_generation: environment steps of each agent; updates of each agent offline.
+        eval_episodes: whole episodes behind each agent's fitness.
+        eval_steps: longest evaluation episode; None for the environment's own limit.
+        update_ratio: updates per agent and environment step of its own, at a learn step of 1.
+        evolving: False keeps the population as it is: no selection, no mutation.
+        draw: draw the first hyperparameters at random from the search space.
+        fitness: "return" (episodes in the environment), "fqe", or an object such as `ev.FQE(...)`.
+        target: draw this return in the figures, and stop `run` there.
+        seed: of everything; None for a fresh one.
+        device: "auto", "cpu" or "cuda".
+        dtype: of the parameters.
+        vectorization: "sync", or "async" for one process per environment.
+
+    Raises:
+        ValueError: an unknown name or a value outside its range.
+        TypeError: an algorithm that cannot act in the environment.
+
+    Example:
+        >>> exp = Experiment("CartPole-v1", algorithm="DQN", population=2, seed=1)
+        >>> exp.fill(200)
+        >>> exp.generation
+        0
+    """
+
+    def __init__(
+        self,
+        environment: str | Callable[..., Any] | None,
+        algorithm: str | Algorithm = "TD3",
+        *,
+        population: int = 4,
+        num_envs: int = 8,
+        network: Network | Sequence[int] | None = None,
+        hyperparameters: Mapping[str, Any] | None = None,
+        search_space: Mapping[str, Range] | None = None,
+        selection: Selection | None = None,
+        mutations: Mutations | None = None,
+        buffer: ReplayBuffer | None = None,
+        steps_per_generation: int = 10_000,
+        eval_episodes: int = 1,
+        eval_steps: int | None = None,
+        update_ratio: float = 1.0,
+        evolving: bool = True,
+        draw: bool = False,
+        fitness: Any = "return",
+        target: float | None = None,
+        seed: int | None = None,
+        device: str = "auto",
+        dtype: torch.dtype = torch.float32,
+        vectorization: str = "sync",
+    ) -> None:
+        size = checks.positive_integer("population", population)
+        checks.positive_integer("steps_per_generation", steps_per_generation)
+        checks.positive_integer("eval_episodes", eval_episodes)
+        if eval_steps is not None:
+            checks.positive_integer("eval_steps", eval_steps)
+        checks.finite("update_ratio", update_ratio, low=1e-6)
+        self._seed = fresh_seed() if seed is None else checks.positive_integer("seed", seed, minimum=0)
+        selection = selection or Tournament(size=min(2, size))
+        selection.check(size)
+        self._options = {
+            "environment": environment,
+            "algorithm": algorithm_named(algorithm),
+            "population": size,
+            "num_envs": num_envs,
+            "hyperparameters": hyperparameters,
+            "search_space": search_space,
+            "network": network,
+            "draw": draw,
+            "device": device,
+            "dtype": dtype,
+            "vectorization": vectorization,
+            "fitness": fitness,
+        }
+        self.target = target
+        self._run = self._build(selection, mutations or Mutations(), buffer or ReplayBuffer())
+        self._run.steps_per_generation = steps_per_generation
+        self._run.eval_episodes, self._run.eval_steps = eval_episodes, eval_steps
+        self._run.update_ratio, self._run.evolving = float(update_ratio), evolving
+        self.status, self.version = "idle", 0
+        self.progress: Progress | None = None
+        self.error: BaseException | None = None
+        self._lock = threading.RLock()
+        self._thread: threading.Thread | None = None
+        self._wish = "run"
+
+    def _build(self, selection: Selection, mutations: Mutations, buffer: ReplayBuffer) -> Run:
+        """The parts of a run. Offline without an environment the population waits for the data's spaces."""
+        options = self._options
+        envs = None
+        if options["environment"] is not None:
+            from evolab.envs import make
+
+            envs = make(
+                options["environment"],
+                population=options["population"],
+                num_envs=options["num_envs"],
+                seed=self._seed,
+                vectorization=options["vectorization"],
+            )
+        run = Run(None, buffer, envs, selection, mutations, seed=self._seed)  # type: ignore[arg-type]
+        run.fitness = self._measure(options["fitness"])
+        if envs is not None:
+            run.population = self._populate(envs.single_observation_space, envs.single_action_space)
+        elif not options["algorithm"].offline:
+            raise ValueError(
+                f"{options['algorithm'].name} learns by acting, and no environment was given. "
+                f"Pass one, or use an offline algorithm such as 'CQN' with data."
+            )
+        return run
+
+    def _populate(self, observation_space: Any, action_space: Any) -> Population:
+        options = self._options
+        return Population(
+            options["algorithm"],
+            observation_space,
+            action_space,
+            options["population"],
+            network=options["network"],
+            hyperparameters=options["hyperparameters"],
+            search_space=options["search_space"],
+            seed=self._seed,
+            device=options["device"],
+            dtype=options["dtype"],
+            draw=options["draw"],
+        )
+
+    def _measure(self, fitness: Any) -> Any:
+        if fitness in (None, "return"):
+            if self._options["environment"] is None:
+                raise ValueError(
+                    "without an environment there are no returns to compare. Pass fitness='fqe' to measure "
+                    "fitness from the data, or an environment."
+                )
+            return None
+        if fitness == "fqe":
+            from evolab.fqe import FQE
+
+            return FQE()
+        if isinstance(fitness, str):
+            raise checks.unknown("fitness", fitness, ["return", "fqe"])
+        return fitness
+
+    # Data -------------------------------------------------------------------------------------
+
+    def fill(self, source: Any) -> None:
+        """Put experience into the buffer before training.
+
+        Args:
+            source: a number of environment steps in total, taken at random over the population;
+                or data: the path of an HDF5 file, a Minari id, an `ev.Dataset`, a dict of arrays.
+
+        Raises:
+            DatasetError: the data are damaged or do not fit the environment; nothing is changed.
+        """
+        self._raise_past_error()
+        self._refuse_while_running("fill")
+        if isinstance(source, int) and not isinstance(source, bool):
+            if self._run.envs is None:
+                raise ValueError("random rollouts need an environment; this experiment has none. Pass data instead.")
+            self._place_buffer()
+            with _bar("filling", checks.positive_integer("fill", source)) as show, self._interruptible():
+                for progress in fill(self._run, source):
+                    show(progress)
+                    self._note(progress)
+                    self._raise_interrupt()
+            return
+        from evolab.sources.offline import buffer_from
+
+        buffer, spaces = buffer_from(source, self._run.envs, self._run.buffer.capacity)
+        if self._run.population is None:
+            self._run.population = self._populate(*spaces)
+        self._run.buffer = buffer
+        self.version += 1
+
+    def _place_buffer(self) -> None:
+        if self._run.buffer.device is None:
+            self._run.buffer.device = self._run.population.device
+
+    # Stepping ---------------------------------------------------------------------------------
+
+    def step(self) -> Generation:
+        """One generation: learn, evaluate, select, mutate. Shows a progress bar; returns what happened.
+
+        Ctrl-C (the kernel's interrupt) is honoured at the next step of the environments; the
+        next call goes on where this one stopped.
+        """
+        self.run(generations=1)
+        return self._run.history.generations[-1]
+
+    def run(
+        self, generations: int | None = None, *, max_steps: int | None = None, target: float | None = None
+    ) -> History:
+        """Generations until a goal is met.
+
+        Args:
+            generations: so many more generations.
+            max_steps: until `total_steps` reaches this.
+            target: until the best agent averages this return over 20 fresh episodes; None for the
+                experiment's own target, if it has one.
+
+        Returns:
+            the history, so that it shows at the end of a cell.
+
+        Raises:
+            ValueError: no goal at all, or an empty buffer.
+        """
+        goal = self.target if target is None else target
+        if generations is None and max_steps is None and goal is None:
+            raise ValueError("run() needs a goal: generations=20, max_steps=300_000 or target=200.0.")
+        self._ready()
+        if target is not None:
+            self.target = float(target)
+        self.status, self._wish = "running", "run"
+        try:
+            with _bar("training", self._run.steps_per_generation) as show, self._interruptible():
+                for event in self._pull(generations, max_steps, goal):
+                    if isinstance(event, Progress):
+                        show(event)
+                    self._raise_interrupt()
+        except KeyboardInterrupt:
+            self.status = "paused"
+            raise
+        except BaseException:
+            self.status = "failed"
+            raise
+        self.status = "idle" if self.status == "running" else self.status
+        return self._run.history
+
+    def _pull(self, generations: int | None, max_steps: int | None, target: float | None) -> Iterator[Any]:
+        events = train(self._run, generations, max_steps, target)
+        threads = torch.get_num_threads()
+        while True:
+            with self._lock:
+                torch.set_num_threads(1)  # two intra-op threads lose to one on small matrices, badly on a busy machine
+                try:
+                    event = next(events, None)
+                finally:
+                    torch.set_num_threads(threads)
+            if event is None:
+                return
+            self._note(event)
+            yield event
+
+    def _note(self, event: Progress | Generation | Finished) -> None:
+        if isinstance(event, Progress):
+            self.progress = event
+        self.version += 1
+
+    def _ready(self) -> None:
+        self._raise_past_error()
+        self._refuse_while_running("step")
+        if self._run.population is None:
+            raise ValueError("there are no data yet. Call exp.fill('data.h5') first.")
+        largest = max(chunk.batch for chunk in self._run.population.chunks)
+        if len(self._run.buffer) < largest:
+            advice = f"exp.fill({max(1000, largest)})" if self._run.envs is not None else "exp.fill('data.h5')"
+            raise ValueError(
+                f"the buffer holds {len(self._run.buffer)} transitions, fewer than the largest batch of {largest}. "
+                f"Call {advice} first."
+            )
+
+    # In the background ------------------------------------------------------------------------
+
+    def start(
+        self, generations: int | None = None, *, max_steps: int | None = None, target: float | None = None
+    ) -> None:
+        """Train on a background thread; the notebook stays usable. Without a goal, until paused."""
+        if self.status == "running":
+            return
+        self._ready()
+        goal = self.target if target is None else target
+        self.status, self._wish = "running", "run"
+        self._run.interrupted = False
+
+        def work() -> None:
+            outcome = "idle"
+            try:
+                for event in self._pull(generations, max_steps, goal):
+                    if self._wish != "run" and not isinstance(event, Finished):
+                        outcome = self._wish
+                        break
+            except BaseException as error:
+                self.error, outcome = error, "failed"
+            self.status = outcome
+            self.version += 1
+
+        self._thread = threading.Thread(target=work, name="evolab", daemon=True)
+        self._thread.start()
+
+    def pause(self) -> None:
+        """Stop at the next step of the environments; `start`, `run` and `step` go on from there."""
+        self._halt("paused")
+
+    def stop(self) -> None:
+        """As `pause`; the figures then say that the run was ended."""
+        self._halt("stopped")
+
+    def _halt(self, wish: str) -> None:
+        if self.status == "running":
+            self._wish, self._run.interrupted = wish, True
+        elif self.status in ("idle", "paused"):
+            self.status = wish
+            self.version += 1
+
+    def wait(self, timeout: float | None = None) -> str:
+        """Wait for the background thread to come to rest; returns the status, raises its error."""
+        if self._thread is not None:
+            self._thread.join(timeout)
+        self._raise_past_error()
+        return self.status
+
+    def _refuse_while_running(self, what: str) -> None:
+        if self._thread is not None and self._thread.is_alive() and self.status != "running":
+            self._thread.join()
+        if self.status == "running":
+            raise RuntimeError(f"training runs in the background; call exp.pause() before exp.{what}().")
+
+    def _raise_past_error(self) -> None:
+        if self.error is not None:
+            error, self.error = self.error, None
+            raise error
+
+    @contextlib.contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Ctrl-C sets a flag that the loop honours, so it never stops in the middle of an update."""
+        self._run.interrupted = False
+        self._wish = "run"
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def flag(*_: Any) -> None:
+            if self._run.interrupted:
+                raise KeyboardInterrupt
+            self._run.interrupted = True
+
+        before = signal.signal(signal.SIGINT, flag)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+            self._run.interrupted = False
+
+    def _raise_interrupt(self) -> None:
+        if self._wish != "run":
+            self.status = self._wish
+            raise KeyboardInterrupt(f"{self._wish} in generation {self.generation + 1}")
+        if self._run.interrupted:
+            raise KeyboardInterrupt(
+                f"stopped in generation {self.generation + 1}; nothing is lost: exp.step() goes on from here."
+            )
+
+    # What there is to see ---------------------------------------------------------------------
+
+    @property
+    def population(self) -> Population:
+        """The agents of today."""
+        return self._run.population
+
+    @property
+    def buffer(self) -> ReplayBuffer:
+        """Their experience."""
+        return self._run.buffer
+
+    @property
+    def history(self) -> History:
+        """Every finished generation; tables of fitness, mutations, hyperparameters, lineage."""
+        return self._run.history
+
+    @property
+    def generation(self) -> int:
+        """Finished generations."""
+        return self._run.generation
+
+    @property
+    def total_steps(self) -> int:
+        """Training steps of all agents, warm-up included; updates of all agents offline."""
+        return self._run.total_steps
+
+    @property
+    def evaluation_steps(self) -> int:
+        """Environment steps spent on evaluation, which `total_steps` does not count."""
+        return self._run.evaluation_steps
+
+    @property
+    def best(self) -> Agent:
+        """A copy of the best agent of the last generation.
+
+        Raises:
+            LookupError: no generation has ended yet.
+        """
+        if self._run.best is None:
+            raise LookupError("no generation has ended yet, so nobody is best. Call exp.step() first.")
+        return self._run.best
+
+    @property
+    def elite(self) -> Agent:
+        """The best agent ever that fresh episodes confirmed; its `fitness` is their mean.
+
+        Raises:
+            LookupError: no generation has ended yet.
+        """
+        if self._run.elite is None:
+            raise LookupError("no agent has been confirmed yet. Call exp.step() first.")
+        return self._run.elite
+
+    @property
+    def name(self) -> str:
+        """The environment's id, or what stands for it."""
+        return self._run.envs.name if self._run.envs is not None else "data"
+
+    @property
+    def algorithm(self) -> Algorithm:
+        """The algorithm, with its options."""
+        return self._options["algorithm"]  # type: ignore[no-any-return]
+
+    @property
+    def mutations(self) -> Mutations:
+        """What changes in the newborn; set another one and it holds from the next generation on."""
+        return self._run.mutations
+
+    @mutations.setter
+    def mutations(self, mutations: Mutations) -> None:
+        if not isinstance(mutations, Mutations):
+            raise TypeError(f"mutations is {mutations!r}; ev.Mutations(...) is expected.")
+        self._run.mutations = mutations
+        self.version += 1
+
+    @property
+    def selection(self) -> Selection:
+        """Who survives; set another one and it holds from the next generation on."""
+        return self._run.selection
+
+    @selection.setter
+    def selection(self, selection: Selection) -> None:
+        selection.check(self._options["population"])
+        self._run.selection = selection
+        self.version += 1
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Every option as plain values; `Experiment.from_config` makes the same run from it."""
+        options, run = self._options, self._run
+        values = run.population.members[0].hyperparameters if run.generation == 0 and run.population else None
+        plain = {
+            "environment": options["environment"],
+            "algorithm": options["algorithm"],
+            "population": options["population"],
+            "num_envs": options["num_envs"],
+            "network": run.population.network if run.population else options["network"],
+            "hyperparameters": dict(options["hyperparameters"] or values or {}),
+            "search_space": run.population.search_space if run.population else options["search_space"],
+            "selection": run.selection,
+            "mutations": run.mutations,
+            "buffer": {"capacity": run.buffer.capacity, "shared": run.buffer.shared},
+            "steps_per_generation": run.steps_per_generation,
+            "eval_episodes": run.eval_episodes,
+            "eval_steps": run.eval_steps,
+            "update_ratio": run.update_ratio,
+            "evolving": run.evolving,
+            "draw": options["draw"],
+            "fitness": options["fitness"],
+            "target": self.target,
+            "seed": self._seed,
+            "device": options["device"],
+            "dtype": str(options["dtype"]).removeprefix("torch."),
+            "vectorization": options["vectorization"],
+        }
+        return {name: config.to_plain(value) for name, value in plain.items()}
+
+    @classmethod
+    def from_config(cls, source: Any, **overrides: Any) -> Experiment:
+        """An experiment from a dict or from a .yaml or .json file; keyword arguments win.
+
+        Raises:
+            ValueError: an unknown option.
+        """
+        import inspect
+
+        options = {name: config.from_plain(value) for name, value in config.read(source).items()} | overrides
+        known = [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
+        for name in options:
+            if name not in known:
+                raise checks.unknown("option of Experiment", name, known)
+        if isinstance(options.get("buffer"), dict):
+            options["buffer"] = ReplayBuffer(**options["buffer"])
+        if isinstance(options.get("dtype"), str):
+            options["dtype"] = getattr(torch, options["dtype"])
+        return cls(options.pop("environment", None), **options)
+
+    def rollout(self, episodes: int = 1, max_steps: int | None = None, agent: Any = "best", seed: int | None = None) -> Any:
+        """Play episodes and keep the pictures.
+
+        Args:
+            episodes: how many.
+            max_steps: longest episode; None for the environment's own limit.
+            agent: "best", "elite", the id of a living agent, or an `Agent`.
+            seed: of the first episode; None for one that follows from the run's.
+
+        Returns:
+            a `Rollout` with `.returns`, `.frames`, `.observations`, `.save("x.gif")`; it shows itself.
+        """
+        from evolab.evaluation import play
+        from evolab.panels.rollout import Rollout
+        from evolab.randomness import seed_of
+
+        if self._run.envs is None:
+            raise ValueError("a rollout needs an environment; this experiment has none.")
+        actor = self._agent(agent)
+        env = self._run.envs.render_env()
+        start = seed_of(self._seed, self.generation, "rollout") % 2**31 if seed is None else seed
+        try:
+            returns, frames, observations = play(actor, env, checks.positive_integer("episodes", episodes), max_steps, start)
+            fps = float(env.metadata.get("render_fps") or 30)
+        finally:
+            env.close()
+        return Rollout(returns=returns, frames=frames, observations=observations, fps=fps)
+
+    def _agent(self, agent: Any) -> Agent:
+        if agent == "best":
+            if self._run.best is None:
+                return self.population[0].copy()
+            return self.best
+        if agent == "elite":
+            return self.elite
+        if isinstance(agent, int):
+            with self._lock:
+                return self.population[self.population.row(agent)].copy()
+        if hasattr(agent, "act"):
+            return agent  # type: ignore[no-any-return]
+        raise checks.unknown("agent", agent, ["best", "elite", "an agent's id"])
+
+    @property
+    def plot(self) -> Any:
+        """Figures of the run: `exp.plot.fitness()`, `.hyperparameters()`, `.lineage()`, `.mutations()`."""
+        from evolab.panels.panel import Plot
+
+        return Plot(self.history, self.target)
+
+    def dashboard(self, **options: Any) -> Any:
+        """The live dashboard, a widget: Step, Run, Pause, Stop and everything that evolves."""
+        from evolab.panels.dashboard import Dashboard
+
+        return Dashboard(self, **options)
+
+    def report(self, path: str | PathLike[str] = "report.html") -> Any:
+        """Write one self-contained page of the whole run."""
+        from evolab.panels.report import write_report
+
+        return write_report(self, path)
+
+    def close(self) -> None:
+        """End the background thread and close the environments."""
+        self.pause()
+        if self._thread is not None:
+            self._thread.join()
+        self._run.close()
+
+    def __repr__(self) -> str:
+        run = self._run
+        size = f"{self._options['population']} {self.algorithm.name} agents"
+        head = f"Experiment({self.name}, {size}, seed {self._seed}): {self.status}"
+        if not self.history.generations:
+            filled = f"{len(run.buffer):,} transitions in the buffer" if len(run.buffer) else "the buffer is empty"
+            return f"{head}; no generation yet, {filled}"
+        last = self.history.generations[-1]
+        return (
+            f"{head}\n  generation {self.generation}, {self.total_steps:,} steps "
+            f"(and {self.evaluation_steps:,} of evaluation)\n  best {last.fitness:.1f} (agent {last.best.agent}), "
+            f"elite {run.elite_fitness:.1f}"
+        )
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        """The dashboard where widgets show, text elsewhere."""
+        try:
+            return self.dashboard()._repr_mimebundle_(**options)
+        except ImportError:
+            return {"text/plain": repr(self)}
+
+
+@contextlib.contextmanager
+def _bar(title: str, total: int) -> Iterator[Callable[[Progress], None]]:
+    """A progress bar over one generation after the other, in a terminal or in a notebook."""
+    from tqdm.auto import tqdm
+
+    bar = tqdm(total=total, desc=title, leave=False, mininterval=0.2)
+
+    def show(progress: Progress) -> None:
+        label = progress.phase if progress.phase == "fill" else f"generation {progress.generation} · {progress.phase}"
+        if bar.desc.rstrip(": ") != label or bar.total != progress.total:
+            bar.reset(total=progress.total)
+            bar.set_description(label, refresh=False)
+        bar.update(progress.done - bar.n)
+
+    try:
+        yield show
+    finally:
+        bar.close()

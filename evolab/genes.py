@@ -1,0 +1,192 @@
+"""Ranges of evolvable hyperparameters: values that belong to nobody, so no agent shares them.
+
+A range never holds a value. It draws one, checks one, and steps one up or down; the value
+itself is a gene of the agent. Growth and shrinkage are reciprocal, so a random walk of
+mutations has no drift, and a step is never lost: an integer moves by at least one, and a
+value at a bound turns back.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+def _check_bounds(kind: str, low: float, high: float, log: bool, grow: float, shrink: float | None) -> None:
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ValueError(f"{kind}({low}, {high}): bounds must be finite numbers.")
+    if low >= high:
+        raise ValueError(f"{kind}({low}, {high}): low must be below high. Swap the two bounds?")
+    if log and low <= 0:
+        raise ValueError(
+            f"{kind}({low}, {high}): a logarithmic range needs low > 0. Raise low or pass log=False."
+        )
+    if grow <= 1:
+        raise ValueError(f"{kind}: grow is {grow}; it must be above 1, 1.2 for steps of 20%.")
+    if shrink is not None and not 0 < shrink < 1:
+        raise ValueError(f"{kind}: shrink is {shrink}; it must lie between 0 and 1, or be None for 1 / grow.")
+
+
+@dataclass(frozen=True)
+class Float:
+    """A range of real numbers.
+
+    Args:
+        low: smallest value allowed.
+        high: largest value allowed.
+        log: draw and step in log space; a linear range steps by `grow - 1` of its width.
+        grow: factor of one step up.
+        shrink: factor of one step down; None for `1 / grow`, which has no drift.
+
+    Raises:
+        ValueError: bounds reversed, not finite, or not positive where `log` is set.
+
+    >>> Float(1e-4, 1e-2).step(1e-3, up=True)
+    0.0012
+    """
+
+    low: float
+    high: float
+    log: bool = True
+    grow: float = 1.2
+    shrink: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_bounds("Float", self.low, self.high, self.log, self.grow, self.shrink)
+
+    def sample(self, generator: np.random.Generator) -> float:
+        """A uniform draw, in log space where the range is logarithmic."""
+        if self.log:
+            drawn = math.exp(generator.uniform(math.log(self.low), math.log(self.high)))
+        else:
+            drawn = generator.uniform(self.low, self.high)
+        return float(min(max(drawn, self.low), self.high))
+
+    def step(self, value: float, up: bool) -> float:
+        """`value` one step up or down, clipped to the range; at a bound it turns back."""
+        if (up and value >= self.high) or (not up and value <= self.low):
+            up = not up
+        shrink = 1 / self.grow if self.shrink is None else self.shrink
+        if self.log:
+            moved = value * (self.grow if up else shrink)
+        else:
+            moved = value + (self.high - self.low) * (self.grow - 1 if up else shrink - 1)
+        return float(f"{min(max(moved, self.low), self.high):.12g}")
+
+    def check(self, name: str, value: Any) -> float:
+        """`value` as a float.
+
+        Raises:
+            TypeError: it is no number.
+            ValueError: it lies outside the range.
+        """
+        if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+            raise TypeError(f"{name} is {value!r}; a number from {self.low} to {self.high} is expected.")
+        if not self.low <= value <= self.high:
+            raise ValueError(f"{name} is {value}; its range is {self.low} to {self.high}.")
+        return float(value)
+
+
+@dataclass(frozen=True)
+class Integer:
+    """A range of whole numbers, both bounds included.
+
+    Args:
+        low: smallest value allowed.
+        high: largest value allowed.
+        log: draw in log space; steps are factors in either case.
+        grow: factor of one step up, rounded, and at least one.
+        shrink: factor of one step down; None for `1 / grow`.
+
+    >>> Integer(1, 16).step(1, up=True), Integer(8, 512).step(128, up=False)
+    (2, 107)
+    """
+
+    low: int
+    high: int
+    log: bool = True
+    grow: float = 1.2
+    shrink: float | None = None
+
+    def __post_init__(self) -> None:
+        if int(self.low) != self.low or int(self.high) != self.high:
+            raise ValueError(f"Integer({self.low}, {self.high}): bounds must be whole numbers.")
+        _check_bounds("Integer", self.low, self.high, self.log, self.grow, self.shrink)
+
+    def sample(self, generator: np.random.Generator) -> int:
+        """A uniform draw over the whole numbers, in log space where the range is logarithmic."""
+        if not self.log:
+            return int(generator.integers(self.low, self.high + 1))
+        drawn = math.exp(generator.uniform(math.log(self.low), math.log(self.high + 1)))
+        return min(max(int(drawn), self.low), self.high)
+
+    def step(self, value: int, up: bool) -> int:
+        """`value` one step up or down, by at least one; at a bound it turns back."""
+        if (up and value >= self.high) or (not up and value <= self.low):
+            up = not up
+        shrink = 1 / self.grow if self.shrink is None else self.shrink
+        moved = round(value * (self.grow if up else shrink))
+        moved = max(moved, value + 1) if up else min(moved, value - 1)
+        return int(min(max(moved, self.low), self.high))
+
+    def check(self, name: str, value: Any) -> int:
+        """`value` as an int.
+
+        Raises:
+            TypeError: it is no whole number.
+            ValueError: it lies outside the range.
+        """
+        if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+            raise TypeError(f"{name} is {value!r}; a whole number from {self.low} to {self.high} is expected.")
+        if int(value) != value:
+            raise TypeError(f"{name} is {value}; it must be a whole number.")
+        if not self.low <= value <= self.high:
+            raise ValueError(f"{name} is {value}; its range is {self.low} to {self.high}.")
+        return int(value)
+
+
+@dataclass(frozen=True, init=False)
+class Choice:
+    """A set of numbers to choose from, in an order of the caller's.
+
+    >>> Choice(32, 64, 128).step(64, up=True)
+    128
+    """
+
+    options: tuple[float, ...]
+
+    def __init__(self, *options: float) -> None:
+        if len(options) == 1 and isinstance(options[0], (list, tuple)):
+            options = tuple(options[0])
+        if len(set(options)) < 2:
+            raise ValueError(f"Choice{options}: at least two different options are needed.")
+        if not all(isinstance(option, (int, float)) for option in options):
+            raise TypeError(f"Choice{options}: options must be numbers (a hyperparameter is a tensor entry).")
+        object.__setattr__(self, "options", tuple(options))
+
+    def sample(self, generator: np.random.Generator) -> float:
+        """A uniform draw."""
+        return self.options[int(generator.integers(len(self.options)))]
+
+    def step(self, value: float, up: bool) -> float:
+        """The neighbour of `value`; at an end it turns back."""
+        index = self.options.index(value)
+        if (up and index == len(self.options) - 1) or (not up and index == 0):
+            up = not up
+        return self.options[index + (1 if up else -1)]
+
+    def check(self, name: str, value: Any) -> float:
+        """`value` itself.
+
+        Raises:
+            ValueError: it is none of the options.
+        """
+        if value not in self.options:
+            raise ValueError(f"{name} is {value!r}; the options are {', '.join(map(str, self.options))}.")
+        return self.options[self.options.index(value)]
+
+
+Range = Float | Integer | Choice

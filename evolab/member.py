@@ -1,0 +1,55 @@
+"""One agent taken out of the table: its identity, its genes and its tensors without padding.
+
+This is the form in which agents are born, mutated, stacked and written to disk.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+KINDS = ("", ".target", ".mean", ".square")
+"""What a network keeps per parameter: the value, the target's value and Adam's two moments."""
+
+
+@dataclass
+class Member:
+    """An agent as a value.
+
+    Attributes:
+        id: unique within the run.
+        parent: id of the parent, None in the first population.
+        genes: the architecture, an object of the network's own.
+        hyperparameters: values by name.
+        fitness: past evaluations of this individual, newest last.
+        steps: environment steps of its line.
+        updates: gradient updates of its line.
+        tensors: `role + kind` -> parameter -> [M, *shape], unpadded; kinds are `KINDS`.
+        counts: role -> Adam's step count.
+        extras: further rows of the algorithm's own, by name.
+    """
+
+    id: int
+    parent: int | None
+    genes: Any
+    hyperparameters: dict[str, Any]
+    fitness: list[float] = field(default_factory=list)
+    steps: int = 0
+    updates: int = 0
+    tensors: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    counts: dict[str, float] = field(default_factory=dict)
+
+    def child(self, id: int) -> Member:
+        """A copy under a new id, without the parent's record of fitness. Tensors are shared until replaced."""
+        return dataclasses.replace(
+            self,
+            id=id,
+            parent=self.id,
+            hyperparameters=dict(self.hyperparameters),
+            fitness=[],
+            tensors={name: dict(state) for name, state in self.tensors.items()},
+            counts=dict(self.counts),
+        )

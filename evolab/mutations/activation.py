@@ -1,0 +1,24 @@
+"""Another activation in the hidden layers of all networks of an agent."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from evolab.member import Member
+from evolab.mutations.context import Context
+
+CHOICES = ("relu", "elu", "gelu")
+
+
+def change_activation(member: Member, context: Context, generator: np.random.Generator) -> str | None:
+    """Draw an activation that is not the current one; output activations are not touched."""
+    current = member.genes.activation
+    others = [kind for kind in CHOICES if any(kind != layer for layer in current)]
+    main = max(set(current), key=current.count)
+    others = [kind for kind in others if kind != main]
+    chosen = others[int(generator.integers(len(others)))]
+    changed = context.network.activated(member.genes, chosen)
+    if changed is None:
+        return None
+    member.genes = changed
+    return f"activation {main} -> {chosen}"

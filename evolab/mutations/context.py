@@ -1,0 +1,29 @@
+"""What a mutation may know besides the agent that it changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from evolab.genes import Range
+from evolab.networks.network import Network, Role
+
+
+@dataclass(frozen=True)
+class Context:
+    """The surroundings of a mutation.
+
+    Attributes:
+        network: what the genes belong to.
+        roles: the agent's networks by name, the policy first.
+        search_space: ranges of the hyperparameters that evolve.
+        sd: scale of noise on weights, relative to each weight.
+        generator: for draws of tensors.
+    """
+
+    network: Network
+    roles: dict[str, Role]
+    search_space: dict[str, Range]
+    sd: float
+    generator: torch.Generator

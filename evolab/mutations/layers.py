@@ -1,0 +1,33 @@
+"""One more or one fewer hidden layer, in all networks of an agent.
+
+How a layer is put in so that the function stays the same, and what stands in for one that is
+taken out, is the network's knowledge (`deepened`, `shallowed`); what is common stands here.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from evolab.member import KINDS, Member
+from evolab.mutations.context import Context
+from evolab.mutations.units import change_units
+
+
+def change_layers(member: Member, context: Context, generator: np.random.Generator) -> str | None:
+    """Add or remove a layer with equal chance, within the network's limits; units where neither can be."""
+    network, before = context.network, member.genes
+    deeper, shallower = network.deeper(before), network.shallower(before)
+    adding = bool(generator.random() < 0.5)
+    if (adding and deeper is None) or (not adding and shallower is None):
+        adding = not adding
+    after = deeper if adding else shallower
+    if after is None:
+        return change_units(member, context, generator)
+    change = network.deepened if adding else network.shallowed
+    for name, role in context.roles.items():
+        for kind in KINDS:
+            if name + kind in member.tensors:
+                moment = kind in (".mean", ".square")
+                member.tensors[name + kind] = change(role, before, member.tensors[name + kind], moment)
+    member.genes = after
+    return f"layers {network.describe(before)} -> {network.describe(after)}"

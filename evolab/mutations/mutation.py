@@ -1,0 +1,121 @@
+"""The contract of a mutation, and the draw of one kind per newborn.
+
+A mutation is a function of (member, context, generator). It changes the genes and the unpadded
+tensors of one agent and says in words what it did, or gives None where it cannot apply.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from evolab import checks
+from evolab.genes import Range
+from evolab.member import Member
+from evolab.mutations.activation import change_activation
+from evolab.mutations.context import Context
+from evolab.mutations.hyperparameters import change_hyperparameter
+from evolab.mutations.layers import change_layers
+from evolab.mutations.parameters import change_parameters
+from evolab.mutations.units import change_units
+from evolab.networks.network import Network, Role
+
+Mutation = Callable[[Member, Context, np.random.Generator], str | None]
+
+KINDS = ("none", "architecture", "parameters", "activation", "hyperparameters")
+
+
+@dataclass(frozen=True)
+class Mutations:
+    """How often each kind of mutation happens to a newborn; exactly one kind per newborn.
+
+    Args:
+        none: weight of no change.
+        architecture: weight of a change of layers or units, the same in all its networks.
+        parameters: weight of noise on the policy's weights.
+        activation: weight of another activation of the hidden layers.
+        hyperparameters: weight of one hyperparameter stepped up or down.
+        new_layer: share of architecture mutations that add or remove a layer, not units.
+        sd: scale of the noise on weights, relative to each weight.
+        extra: further mutations of your own by name: (weight, function).
+
+    Raises:
+        ValueError: a negative weight, or all of them zero.
+
+    >>> Mutations(none=1, architecture=0, parameters=0, activation=0, hyperparameters=1).weights["none"]
+    0.5
+    """
+
+    none: float = 0.4
+    architecture: float = 0.2
+    parameters: float = 0.2
+    activation: float = 0.2
+    hyperparameters: float = 0.2
+    new_layer: float = 0.2
+    sd: float = 0.1
+    extra: Mapping[str, tuple[float, Mutation]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for kind in KINDS:
+            checks.finite(f"Mutations: {kind}", getattr(self, kind), low=0.0)
+        for name, (weight, function) in self.extra.items():
+            checks.finite(f"Mutations: {name}", weight, low=0.0)
+            if not callable(function):
+                raise TypeError(f"Mutations: extra[{name!r}] must be (weight, function).")
+        checks.probability("Mutations: new_layer", self.new_layer)
+        checks.finite("Mutations: sd", self.sd, low=0.0)
+        if sum(self._raw().values()) == 0:
+            raise ValueError("Mutations: all weights are 0; at least one must be positive, none=1 for no mutation.")
+
+    def _raw(self) -> dict[str, float]:
+        raw = {kind: float(getattr(self, kind)) for kind in KINDS}
+        return raw | {name: float(weight) for name, (weight, _) in self.extra.items()}
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Probability of each kind; they sum to 1."""
+        raw = self._raw()
+        total = sum(raw.values())
+        return {kind: weight / total for kind, weight in raw.items()}
+
+    def mutate(
+        self,
+        member: Member,
+        network: Network,
+        roles: Mapping[str, Role],
+        search_space: Mapping[str, Range],
+        generator: np.random.Generator,
+    ) -> tuple[str, str]:
+        """Change one newborn in place.
+
+        Args:
+            member: unpadded; its tensors are replaced, never written to.
+            network: that its genes belong to.
+            roles: its networks by name, the policy first.
+            search_space: ranges of the hyperparameters that evolve.
+            generator: of every draw.
+
+        Returns:
+            the kind that happened and what changed, in words.
+        """
+        weights = self.weights
+        kind = str(generator.choice(list(weights), p=list(weights.values())))
+        torch_generator = torch.Generator().manual_seed(int(generator.integers(2**62)))
+        context = Context(network, dict(roles), dict(search_space), self.sd, torch_generator)
+        detail = self._function(kind, generator)(member, context, generator)
+        return (kind, detail) if detail is not None else ("none", "")
+
+    def _function(self, kind: str, generator: np.random.Generator) -> Mutation:
+        if kind in self.extra:
+            return self.extra[kind][1]
+        if kind == "architecture":
+            return change_layers if generator.random() < self.new_layer else change_units
+        return {
+            "none": lambda member, context, generator: None,
+            "parameters": change_parameters,
+            "activation": change_activation,
+            "hyperparameters": change_hyperparameter,
+        }[kind]

@@ -1,0 +1,108 @@
+"""Activations by name, with the derivative written out for the fused backward pass.
+
+Every activation here maps 0 to 0. That is what lets a padded unit sleep without a mask: its
+output is zero, so its outgoing gradients are zero, and with zero outgoing weights its
+incoming gradients are zero as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+_aten = torch.ops.aten
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An elementwise function with f(0) = 0.
+
+    Attributes:
+        forward: z to h.
+        backward: (gradient of h, z, h) to the gradient of z.
+        module: makes the same function as a torch module.
+        idempotent: f(f(z)) = f(z), so a layer of it can be inserted exactly.
+    """
+
+    forward: Callable[[Tensor], Tensor]
+    backward: Callable[[Tensor, Tensor, Tensor], Tensor]
+    module: Callable[[], nn.Module]
+    idempotent: bool = False
+
+
+ACTIVATIONS: dict[str, Activation] = {
+    "relu": Activation(torch.relu, lambda g, z, h: _aten.threshold_backward(g, h, 0), nn.ReLU, idempotent=True),
+    "elu": Activation(F.elu, lambda g, z, h: _aten.elu_backward(g, 1.0, 1.0, 1.0, True, h), nn.ELU),
+    "gelu": Activation(F.gelu, lambda g, z, h: _aten.gelu_backward(g, z), nn.GELU),
+    "tanh": Activation(torch.tanh, lambda g, z, h: _aten.tanh_backward(g, h), nn.Tanh),
+    "silu": Activation(F.silu, lambda g, z, h: _aten.silu_backward(g, z), nn.SiLU),
+    "leaky_relu": Activation(
+        F.leaky_relu, lambda g, z, h: _aten.leaky_relu_backward(g, z, 0.01, False), nn.LeakyReLU
+    ),
+    "identity": Activation(lambda z: z, lambda g, z, h: g, nn.Identity, idempotent=True),
+}
+
+
+def runs(values: list[str]) -> list[tuple[str, int, int]]:
+    """Maximal stretches of equal values as (value, start, stop).
+
+    >>> runs(["relu", "relu", "elu"])
+    [('relu', 0, 2), ('elu', 2, 3)]
+    """
+    stretches: list[tuple[str, int, int]] = []
+    for index, value in enumerate(values):
+        if stretches and stretches[-1][0] == value:
+            stretches[-1] = (value, stretches[-1][1], index + 1)
+        else:
+            stretches.append((value, index, index + 1))
+    return stretches
+
+
+def activate(z: Tensor, stretches: list[tuple[str, int, int]]) -> Tensor:
+    """Each stretch of rows of `z` [R, B, H] through its own activation."""
+    if len(stretches) == 1:
+        return ACTIVATIONS[stretches[0][0]].forward(z)
+    return torch.cat([ACTIVATIONS[kind].forward(z[start:stop]) for kind, start, stop in stretches])
+
+
+def activate_backward(grad: Tensor, z: Tensor, h: Tensor, stretches: list[tuple[str, int, int]]) -> Tensor:
+    """The gradient of z [R, B, H] from that of h = activate(z)."""
+    if len(stretches) == 1:
+        return ACTIVATIONS[stretches[0][0]].backward(grad, z, h)
+    return torch.cat(
+        [ACTIVATIONS[kind].backward(grad[a:b], z[a:b], h[a:b]) for kind, a, b in stretches]
+    )
+
+
+def layer_norm(z: Tensor, scale: Tensor, shift: Tensor, mask: Tensor, width: Tensor, eps: float = 1e-5) -> Tensor:
+    """Layer normalisation over the units that are awake.
+
+    Args:
+        z: [R, B, H], zero where a unit sleeps.
+        scale: [R, H], zero where a unit sleeps.
+        shift: [R, H], zero where a unit sleeps.
+        mask: [R, 1, H], 1 where a unit is awake.
+        width: [R, 1, 1], the number of units awake.
+        eps: as in torch.nn.LayerNorm.
+
+    Returns:
+        [R, B, H], zero where a unit sleeps.
+
+    Source: Ba et al. 2016, Layer Normalization, eq. 3.
+    """
+    mean = z.sum(-1, keepdim=True) / width
+    centred = (z - mean) * mask
+    variance = centred.square().sum(-1, keepdim=True) / width
+    return centred * torch.rsqrt(variance + eps) * scale.unsqueeze(1) + shift.unsqueeze(1)
+
+
+def linear_state(inputs: int, outputs: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Weight [outputs, inputs] and bias [outputs], distributed as in torch.nn.Linear."""
+    bound = 1 / max(inputs, 1) ** 0.5
+    weight = torch.empty(outputs, inputs).uniform_(-bound, bound, generator=generator)
+    bias = torch.empty(outputs).uniform_(-bound, bound, generator=generator)
+    return weight, bias

@@ -1,0 +1,180 @@
+"""The contract of a network: a stateless recipe that computes for many agents at once.
+
+A network never holds weights. It says which parameters an agent with given genes has
+(`axes`), draws their first values, and maps `[C, B, ...]` to `[C, B, ...]` for a chunk of C
+agents whose parameters lie in one flat row each. Every axis of every parameter carries the
+label of the gene that sets its size; growth, shrinkage, padding and export follow from
+these labels, so a mutation is written once for all networks.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis of a parameter.
+
+    Attributes:
+        size: its length for the genes at hand.
+        gene: label of the gene that sets it, such as "hidden.0"; None where it is fixed.
+        incoming: True where the axis counts the units that the parameter feeds *from*. A new
+            unit's entries there are zero, which is what preserves the function.
+        repeat: consecutive entries per unit (a flattened feature map has height x width).
+    """
+
+    size: int
+    gene: str | None = None
+    incoming: bool = False
+    repeat: int = 1
+
+
+Axes = dict[str, tuple[Axis, ...]]
+State = dict[str, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Role:
+    """What one network of an agent is for.
+
+    Attributes:
+        observation_space: of a single observation.
+        outputs: O, the width of the output.
+        extra: width of a further input vector, such as the action that a critic judges.
+        members: M independent networks of the same shape (twin critics have 2).
+        has_target: True if a slowly following copy is kept.
+        rate: name of the hyperparameter that is its learning rate.
+        trains: False for a network that is never optimised.
+    """
+
+    observation_space: spaces.Space
+    outputs: int
+    extra: int = 0
+    members: int = 1
+    has_target: bool = True
+    rate: str = "lr"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the parameters of one network lie within a flat row."""
+
+    names: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    offsets: tuple[int, ...]
+    size: int
+
+    @staticmethod
+    def of(axes: Axes) -> Layout:
+        """The layout that puts the parameters one after another."""
+        shapes = tuple(tuple(axis.size for axis in parameter) for parameter in axes.values())
+        offsets, total = [], 0
+        for shape in shapes:
+            offsets.append(total)
+            total += prod(shape)
+        return Layout(tuple(axes), shapes, tuple(offsets), total)
+
+    def views(self, flat: Tensor) -> State:
+        """Named views into `flat` [..., N]: each [..., *shape], sharing its memory."""
+        return {
+            name: flat[..., offset : offset + prod(shape)].unflatten(-1, shape)
+            for name, shape, offset in zip(self.names, self.shapes, self.offsets, strict=True)
+        }
+
+
+class Network(ABC):
+    """A family of architectures. A subclass is a frozen dataclass of the user's options.
+
+    Genes are frozen dataclasses of the subclass's choice with the properties `hidden`
+    (a tuple of sizes, for display) and `activation` (a tuple of names).
+    """
+
+    @abstractmethod
+    def genes(self, observation_space: spaces.Space) -> Any:
+        """The architecture that a population starts from."""
+
+    @abstractmethod
+    def axes(self, role: Role, genes: Any) -> Axes:
+        """Parameters by name, each with its labelled axes."""
+
+    @abstractmethod
+    def initialise(self, role: Role, genes: Any, generator: torch.Generator) -> State:
+        """First values of the parameters of one member, drawn as torch draws its own."""
+
+    @abstractmethod
+    def capacity(self, genes: Sequence[Any]) -> Any:
+        """The smallest genes in which every one of `genes` has room."""
+
+    @abstractmethod
+    def plan(self, role: Role, genes: Sequence[Any], layout: Layout) -> Any:
+        """A callable `(flat [C*M, N], observation, extra) -> [C*M, B, O]` for these C agents."""
+
+    @abstractmethod
+    def cost(self, role: Role, genes: Any) -> float:
+        """Multiply-adds of one forward pass for one row of the batch."""
+
+    @abstractmethod
+    def module(self, role: Role, genes: Any, state: State) -> nn.Module:
+        """A plain, unpadded module of one member: encoded features (and extra) to outputs."""
+
+    def key(self, genes: Any) -> Any:
+        """Agents of different key never share a chunk."""
+        return ()
+
+    def order(self, genes: Any) -> Any:
+        """Sort key of the agents within a chunk."""
+        return 0
+
+    @abstractmethod
+    def describe(self, genes: Any) -> str:
+        """The architecture in a few characters, such as "64x64 relu"."""
+
+    @abstractmethod
+    def resized(self, genes: Any, gene: str, size: int) -> Any:
+        """`genes` with one size changed."""
+
+    @abstractmethod
+    def sizes(self, genes: Any) -> dict[str, tuple[int, int, int, tuple[int, ...]]]:
+        """Resizable genes by label: current size, lower limit, upper limit, steps to choose from."""
+
+    def activated(self, genes: Any, kind: str) -> Any | None:
+        """`genes` with another activation in every hidden layer; None where there is none to change."""
+        return None
+
+    def deeper(self, genes: Any) -> Any | None:
+        """`genes` with one more layer; None at the limit."""
+        return None
+
+    def shallower(self, genes: Any) -> Any | None:
+        """`genes` with one layer fewer; None at the limit."""
+        return None
+
+    def deepened(self, role: Role, genes: Any, state: State, moment: bool) -> State:
+        """Tensors [M, ...] of `deeper(genes)` from those of `genes`; zeros for what is new in a moment."""
+        raise TypeError(f"{type(self).__name__} cannot grow deeper.")
+
+    def shallowed(self, role: Role, genes: Any, state: State, moment: bool) -> State:
+        """Tensors [M, ...] of `shallower(genes)` from those of `genes`."""
+        raise TypeError(f"{type(self).__name__} cannot become shallower.")
+
+    @abstractmethod
+    def to_json(self, genes: Any) -> dict[str, Any]:
+        """`genes` as plain values."""
+
+    @abstractmethod
+    def from_json(self, value: dict[str, Any]) -> Any:
+        """The inverse of `to_json`."""
+
+
+def corner(shape: Sequence[int], leading: int) -> tuple[slice, ...]:
+    """Index of the top left corner of `shape` behind `leading` axes: where an unpadded tensor lies."""
+    return (slice(None),) * leading + tuple(slice(0, size) for size in shape)

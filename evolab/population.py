@@ -1,0 +1,534 @@
+"""Population: the table. Everything true of an agent is a row of it.
+
+`table` maps names to tensors [P, ...]: for each network its parameters, its target and Adam's
+moments as flat rows [P, M, N], Adam's step count [P]; and every hyperparameter [P]. Genes are
+the truth: how a row is laid out, which units of a chunk sleep and which rows share a chunk all
+follow from them, and are worked out anew whenever the population changes (`rebuild`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from evolab import checks
+from evolab.actions import actions_of
+from evolab.algorithms.algorithm import Algorithm, Batch
+from evolab.chunk import Bound, Chunk, divide
+from evolab.genes import Range
+from evolab.member import KINDS, Member
+from evolab.networks.network import Layout, Network, Role, corner
+from evolab.networks.observation import first_leaf, map_leaves, to_tensor
+from evolab.randomness import fresh_seed, numpy_stream, torch_stream
+from evolab.sample import Sample
+from evolab.shelves import algorithm_named, network_for, search_space_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from evolab.agent import Agent
+
+OVERHEAD = 6e6
+"""What one more chunk costs, as multiply-adds: a few hundred small operations (measured on a CPU core)."""
+
+WORKING_SET = 1.5e6
+"""Activations of a chunk, in entries, that still stay in a core's second-level cache (measured)."""
+
+
+class Population:
+    """A population of agents in one table.
+
+    Args:
+        algorithm: a name such as "TD3", or an object such as `TD3(ou_noise=True)`.
+        observation_space: of a single environment.
+        action_space: of a single environment.
+        size: P, the number of agents.
+        network: architecture to start from; None for one that suits the observation space.
+        hyperparameters: starting values by name; the rest take the algorithm's defaults.
+        search_space: ranges by name of the hyperparameters that mutate; None for the algorithm's own.
+        seed: of every random draw; None for a fresh one.
+        device: "cpu", "cuda", "meta" or "auto" (CUDA where there is one).
+        dtype: of the parameters.
+        draw: draw the starting values of the search space at random, for each agent its own.
+
+    Raises:
+        ValueError: an unknown name, a value outside its range, a size below 1.
+        TypeError: the algorithm cannot act in these spaces.
+    """
+
+    def __init__(
+        self,
+        algorithm: str | Algorithm,
+        observation_space: spaces.Space,
+        action_space: spaces.Space,
+        size: int = 4,
+        *,
+        network: Network | Sequence[int] | None = None,
+        hyperparameters: Mapping[str, Any] | None = None,
+        search_space: Mapping[str, Range] | None = None,
+        seed: int | None = None,
+        device: str | torch.device = "auto",
+        dtype: torch.dtype = torch.float32,
+        draw: bool = False,
+    ) -> None:
+        self.algorithm = algorithm_named(algorithm)
+        size = checks.positive_integer("population size", size)
+        self.observation_space, self.action_space = observation_space, action_space
+        self.algorithm.check(observation_space, action_space)
+        self.device, self.dtype = device_named(device), dtype
+        self.actions = actions_of(action_space, self.device, dtype)
+        self.network = network_for(network, observation_space)
+        self.roles: dict[str, Role] = self.algorithm.roles(observation_space, self.actions)
+        starting, self.search_space = search_space_of(self.algorithm, hyperparameters, search_space)
+        self.seed = fresh_seed() if seed is None else checks.positive_integer("seed", seed, minimum=0)
+        self.table: dict[str, Tensor] = {}
+        self.members: list[Member] = []
+        self.chunks: list[Chunk] = []
+        self.memory: dict[str, Tensor] = {}
+        self.next_id = 0
+        self._learnt = False
+        self.reseed(0)
+        self.rebuild([self._newborn(index, starting, draw) for index in range(size)])
+
+    # Identity ---------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def __getitem__(self, index: int) -> Agent:
+        """A live view of one agent; it raises once the agent has died."""
+        from evolab.agent import Agent
+
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"agent {index} of a population of {len(self)}; 0 to {len(self) - 1} are there.")
+        return Agent(self, self.members[index].id)
+
+    def __iter__(self) -> Iterator[Agent]:
+        return (self[index] for index in range(len(self)))
+
+    @property
+    def ids(self) -> list[int]:
+        """Ids of the agents in the order of their rows."""
+        return [member.id for member in self.members]
+
+    def row(self, id: int) -> int:
+        """The row where an agent lives now.
+
+        Raises:
+            LookupError: it has died.
+        """
+        for row, member in enumerate(self.members):
+            if member.id == id:
+                return row
+        raise LookupError(f"agent {id} has died; alive are {self.ids}. Keep a copy with agent.copy() next time.")
+
+    def __repr__(self) -> str:
+        lines = [f"Population of {len(self)} {self.algorithm.name} agents on {self.device}"]
+        for member in self.members[:12]:
+            fitness = f"{member.fitness[-1]:9.1f}" if member.fitness else "        -"
+            evolved = " ".join(f"{name}={member.hyperparameters[name]:.3g}" for name in self.search_space)
+            lines.append(f"  {member.id:5d} {fitness}  {self.network.describe(member.genes):18s} {evolved}")
+        if len(self) > 12:
+            lines.append(f"  ... and {len(self) - 12} more")
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        return self.describe().to_html(index=False, border=0, float_format=lambda x: f"{x:.4g}", escape=True)
+
+    def describe(self) -> pd.DataFrame:
+        """One row per agent: agent, parent, fitness, hidden, activation, parameters, hyperparameters."""
+        import pandas as pd
+
+        rows = []
+        for member in self.members:
+            rows.append(
+                {
+                    "agent": member.id,
+                    "parent": member.parent,
+                    "fitness": member.fitness[-1] if member.fitness else float("nan"),
+                    "hidden": "x".join(map(str, member.genes.hidden)),
+                    "activation": ",".join(member.genes.activation),
+                    "parameters": self.parameter_count(member),
+                    **member.hyperparameters,
+                }
+            )
+        frame = pd.DataFrame(rows)
+        frame["parent"] = frame["parent"].astype("Int64")
+        return frame
+
+    def parameter_count(self, member: Member) -> int:
+        """Trainable parameters of all networks of an agent, targets not counted."""
+        total = 0
+        for role in self.roles.values():
+            total += role.members * Layout.of(self.network.axes(role, member.genes)).size
+        return total
+
+    # Randomness -------------------------------------------------------------------------------
+
+    def reseed(self, generation: int) -> None:
+        """Start this generation's own random streams, so that a run can be resumed here."""
+        self.generator = torch_stream(self.seed, generation, "population", device=self.device)
+
+    # Building ---------------------------------------------------------------------------------
+
+    def _newborn(self, index: int, starting: Mapping[str, Any], draw: bool) -> Member:
+        values = dict(starting)
+        if draw:
+            stream = numpy_stream(self.seed, "draw", index)
+            values.update({name: space.sample(stream) for name, space in self.search_space.items()})
+        genes = self.network.genes(self.observation_space)
+        member = Member(self.new_id(), None, genes, values)
+        generator = torch_stream(self.seed, "initialise", index)
+        for name, role in self.roles.items():
+            drawn = [self.network.initialise(role, genes, generator) for _ in range(role.members)]
+            state = {key: torch.stack([one[key] for one in drawn]) for key in drawn[0]}
+            member.tensors[name] = state
+            if role.has_target:
+                member.tensors[f"{name}.target"] = state
+            for kind in (".mean", ".square"):
+                member.tensors[name + kind] = {key: torch.zeros_like(value) for key, value in state.items()}
+            member.counts[name] = 0.0
+        return member
+
+    def new_id(self) -> int:
+        """The next id; ids are never used again."""
+        self.next_id += 1
+        return self.next_id - 1
+
+    def member(self, row: int) -> Member:
+        """The agent of a row as a value: its tensors are unpadded views into the table."""
+        member = self.members[row]
+        chunk = self.chunk_of(row)
+        inside = row - chunk.start
+        member.tensors = {}
+        for name, role in self.roles.items():
+            shapes = {
+                key: tuple(axis.size for axis in axes) for key, axes in self.network.axes(role, member.genes).items()
+            }
+            for kind in KINDS:
+                if name + kind in self.table:
+                    views = chunk.bound[name].layout.views(chunk.flat(name + kind)[inside])
+                    member.tensors[name + kind] = {key: views[key][corner(shapes[key], 1)] for key in shapes}
+            member.counts[name] = self.table[f"{name}.count"][row]  # type: ignore[assignment]
+        return member
+
+    def chunk_of(self, row: int) -> Chunk:
+        """The chunk that holds a row."""
+        return next(chunk for chunk in self.chunks if chunk.start <= row < chunk.stop)
+
+    def rebuild(self, members: Sequence[Member]) -> list[int]:
+        """Lay the table out anew for these agents: sorted, cut into chunks, padded to each chunk's largest.
+
+        Storage that still fits is written in place, so addresses survive.
+
+        Returns:
+            for each row of the new table, the index into `members` that it holds.
+        """
+        order = sorted(range(len(members)), key=lambda index: (*self._group(members[index]), index))
+        chosen = [members[index] for index in order]
+        genes = [member.genes for member in chosen]
+        main = list(self.roles.values())
+        costs = [
+            [sum(self.network.cost(role, m.genes) for role in main) * int(m.hyperparameters.get("batch_size", 128)) * 3.0]
+            for m in chosen
+        ]
+        keys = [self._group(member)[:2] for member in chosen]
+        widest = max(sum(getattr(g, "hidden", (64,))) for g in genes)
+        batch = max(int(m.hyperparameters.get("batch_size", 128)) for m in chosen)
+        largest = max(1, int(WORKING_SET / (widest * batch * 6)))
+        cuts = divide(costs, keys, OVERHEAD, max(largest, 4))
+        self._store_hyperparameters(chosen)
+        chunks = [
+            Chunk(
+                self.table, self.hyper, self.network, self.roles, a, genes[a:b], [m.hyperparameters for m in chosen[a:b]]
+            )
+            for a, b in cuts
+        ]
+        fresh: dict[str, Tensor] = {}
+        for name, role in self.roles.items():
+            width = max(chunk.bound[name].layout.size for chunk in chunks)
+            for kind in KINDS:
+                if kind == ".target" and not role.has_target:
+                    continue
+                fresh[name + kind] = torch.zeros(
+                    len(chosen), role.members, width, dtype=self.dtype, device=self.device
+                )
+            counts = [member.counts[name] for member in chosen]
+            fresh[f"{name}.count"] = torch.stack(
+                [torch.as_tensor(count, dtype=self.dtype, device=self.device) for count in counts]
+            )
+        for chunk in chunks:
+            for name in self.roles:
+                for kind in KINDS:
+                    if name + kind in fresh:
+                        self._pack(chunk, chosen, name + kind, fresh[name + kind])
+        for name, value in fresh.items():
+            old = self.table.get(name)
+            if old is not None and old.shape == value.shape:
+                old.copy_(value)
+            else:
+                self.table[name] = value
+        for member in chosen:
+            member.tensors = {}
+        self.members, self.chunks, self.memory = chosen, chunks, {}
+        return order
+
+    def _group(self, member: Member) -> tuple[Any, ...]:
+        """Sort key: agents that cannot share a chunk first, then what makes neighbours alike."""
+        values = member.hyperparameters
+        schedule = (int(values.get("learn_step", 1)), int(values.get("policy_delay", 1)))
+        order = self.network.order(member.genes)
+        return (repr(self.network.key(member.genes)), schedule, order, -int(values.get("batch_size", 0)))
+
+    def _pack(self, chunk: Chunk, members: Sequence[Member], name: str, store: Tensor) -> None:
+        layout = chunk.bound[name.split(".", 1)[0]].layout
+        for row in range(chunk.start, chunk.stop):
+            views = layout.views(store[row, :, : layout.size])
+            for key, value in members[row].tensors[name].items():
+                views[key][corner(value.shape[1:], 1)].copy_(value)
+
+    def _store_hyperparameters(self, members: Sequence[Member]) -> None:
+        names = list(members[0].hyperparameters)
+        self.hyper: dict[str, Tensor] = {}
+        for name in names:
+            values = torch.tensor([float(m.hyperparameters[name]) for m in members], dtype=self.dtype)
+            self.hyper[name] = self.table[name] = values.to(self.device)
+        steps = torch.tensor([float(m.steps) for m in members], dtype=self.dtype).to(self.device)
+        self.hyper["steps"] = self.table["steps"] = steps
+
+    def copy(self, rows: Sequence[int]) -> Population:
+        """An independent population of these rows, with the same ids."""
+        twin = object.__new__(Population)
+        twin.__dict__.update(self.__dict__)
+        twin.table, twin.chunks, twin.memory = {}, [], {}
+        taken = []
+        for row in rows:
+            member = self.member(row)
+            clone = member.child(member.id)
+            clone.parent, clone.fitness = member.parent, list(member.fitness)
+            taken.append(clone)
+            member.tensors = {}
+        twin.rebuild(taken)
+        return twin
+
+    # Acting and learning ----------------------------------------------------------------------
+
+    def act(self, observation: Any, explore: bool = True, ended: Any = None) -> Any:
+        """Actions of all agents, each in its own environments.
+
+        Args:
+            observation: [P, E, ...] arrays or tensors; dicts and tuples of them for Dict and Tuple spaces.
+            explore: add the algorithm's exploration and count the steps; False for the greedy policy.
+            ended: [P, E], True where an episode has just ended: exploration noise starts anew there.
+
+        Returns:
+            [P, E, ...] in the environment's own range; an array where an array came, else a tensor.
+        """
+        as_array = not isinstance(first_leaf(observation), Tensor)
+        observed = to_tensor(observation, self.device)
+        agents, members = first_leaf(observed).shape[:2]
+        if agents != len(self):
+            raise ValueError(
+                f"observation has shape {tuple(first_leaf(observed).shape)}; [P, E, ...] with P = {len(self)} is expected."
+            )
+        with torch.no_grad():
+            if explore:
+                self._remember(members, ended)
+            parts = []
+            for chunk in self.chunks:
+                part = observed
+                if len(self.chunks) > 1:
+                    part = map_leaves(lambda leaf, rows=chunk.rows: leaf[rows], observed)
+                action = self.algorithm.act(chunk, part)
+                if explore:
+                    memory = {name: value[chunk.rows] for name, value in self.memory.items()}
+                    action = self.algorithm.explore(chunk, action, memory, self.generator)
+                    chunk.credit += members
+                parts.append(action)
+            unit = parts[0] if len(parts) == 1 else torch.cat(parts)
+            if unit.is_floating_point():
+                unit = torch.nan_to_num(unit)  # a diverged agent loses its tournament, not the run
+            if explore:
+                self.hyper["steps"].add_(members)
+                for member in self.members:
+                    member.steps += members
+            action = self.actions.to_environment(unit)
+        return self.actions.to_numpy(action) if as_array else action
+
+    def _remember(self, members: int, ended: Any) -> None:
+        for name, shape in self.algorithm.memory(len(self), members, self.actions).items():
+            if name not in self.memory or self.memory[name].shape != shape:
+                self.memory[name] = torch.zeros(shape, dtype=self.dtype, device=self.device)
+            elif ended is not None:
+                self.memory[name][torch.as_tensor(ended, device=self.device, dtype=torch.bool)] = 0
+
+    def solo(self, row: int) -> Chunk:
+        """A chunk of one agent, in the layout of the chunk that it lives in."""
+        chunk = self.chunk_of(row)
+        if len(chunk) == 1:
+            return chunk
+        member = self.members[row]
+        alone = Chunk(self.table, self.hyper, self.network, self.roles, row, [member.genes], [member.hyperparameters])
+        for name, role in self.roles.items():
+            layout = chunk.bound[name].layout
+            alone.bound[name] = Bound(role, layout, self.network.plan(role, [member.genes], layout))
+        alone.updates = chunk.updates
+        return alone
+
+    def learn_one(self, row: int, source: Any, noise: Any = None) -> dict[str, float]:
+        """One update of one agent; see `Agent.learn`."""
+        chunk = self.solo(row)
+        if hasattr(source, "sample"):
+            self._check_buffer(source)
+            sample = source.sample(chunk.rows, chunk.batch, self.generator)
+        else:
+            fields = {
+                name: to_tensor(getattr(source, name), self.device)
+                for name in ("observation", "action", "reward", "next_observation", "terminated")
+            }
+            length = min(chunk.batch, len(fields["reward"]))
+            sample = Sample(**{k: map_leaves(lambda x: x[None, :length], v) for k, v in fields.items()})
+        batch = self._batch(chunk, sample)
+        if noise is not None:
+            noise = map_leaves(lambda x: x[None, : batch.reward.shape[1]], noise)
+        else:
+            noise = self.algorithm.draw(chunk, batch, self.generator)
+        chunk.updates = self.members[row].updates + 1
+        losses = self.algorithm.update(chunk, batch, noise)
+        self.members[row].updates += 1
+        return {name: float(loss[0]) for name, loss in losses.items()}
+
+    def random_actions(self, members: int, generator: np.random.Generator) -> np.ndarray:
+        """Uniform actions [P, E, ...] in the environment's own range."""
+        if isinstance(self.action_space, spaces.Box):
+            shape = (len(self), members, *self.action_space.shape)
+            drawn = generator.uniform(self.action_space.low, self.action_space.high, shape)
+            return drawn.astype(self.action_space.dtype)
+        if isinstance(self.action_space, spaces.MultiDiscrete):
+            nvec, start = self.action_space.nvec, self.action_space.start
+            return start + generator.integers(0, nvec, (len(self), members, *nvec.shape))
+        return self.action_space.start + generator.integers(0, self.actions.width, (len(self), members))
+
+    def learn(self, source: Any, noise: Any = None, updates: int | None = None, ratio: float = 1.0) -> dict[str, Tensor]:
+        """Updates of every agent, by its own batch size and learn step.
+
+        From a buffer, every agent makes one update per `learn_step` environment steps that it
+        took while exploring since the last call (one update where it took none, as offline).
+        From a batch, every agent makes one update on its first `batch_size` samples; the result
+        is a function of the batch and the noise.
+
+        Args:
+            source: a ReplayBuffer, or a batch with [P, B, ...] fields observation, action (in
+                the environment's range), reward, next_observation, terminated.
+            noise: of the update, [P, B, A] for TD3; drawn where it is None.
+            updates: make exactly this many updates per agent.
+            ratio: updates per environment step at a learn step of 1.
+
+        Returns:
+            mean losses by name, [P]; NaN where an agent made no update.
+
+        Raises:
+            ValueError: the buffer is empty or smaller than an agent's batch.
+        """
+        totals: dict[str, list[Tensor]] = {}
+        if not hasattr(source, "sample"):
+            self._learn_batch(source, noise, totals)
+            return self._merged(totals)
+        self._check_buffer(source)
+        for chunk in self.chunks:
+            due = self._due(chunk, updates, ratio)
+            for _ in range(due):
+                sample = source.sample(chunk.rows, chunk.batch, self.generator)
+                batch = self._batch(chunk, sample)
+                self._update(chunk, batch, self.algorithm.draw(chunk, batch, self.generator), totals)
+        self._learnt = True
+        return self._merged(totals)
+
+    def _due(self, chunk: Chunk, updates: int | None, ratio: float) -> int:
+        if updates is not None:
+            chunk.credit = 0.0
+            return updates
+        if not self._learnt:  # the warm-up's steps are not answered by a burst of updates
+            chunk.credit = min(chunk.credit, max(float(chunk.learn_step), 1.0))
+        if chunk.credit == 0 and not any(other.credit for other in self.chunks):
+            return 1
+        due = int(chunk.credit * ratio // chunk.learn_step)
+        chunk.credit -= due * chunk.learn_step / ratio
+        return due
+
+    def _check_buffer(self, source: Any) -> None:
+        largest = max(chunk.batch for chunk in self.chunks)
+        if len(source) < largest:
+            raise ValueError(
+                f"the buffer holds {len(source)} transitions, fewer than the largest batch size {largest}. "
+                f"Fill it first: exp.fill({max(1000, largest)})."
+            )
+
+    def _learn_batch(self, source: Any, noise: Any, totals: dict[str, list[Tensor]]) -> None:
+        fields = {
+            name: to_tensor(getattr(source, name), self.device)
+            for name in ("observation", "action", "reward", "next_observation", "terminated")
+        }
+        leading = fields["reward"].shape
+        if len(leading) != 2 or leading[0] != len(self):
+            raise ValueError(f"reward has shape {tuple(leading)}; [P, B] with P = {len(self)} is expected.")
+        for chunk in self.chunks:
+            length = min(chunk.batch, leading[1])
+            cut = {k: map_leaves(lambda x, c=chunk, n=length: x[c.rows, :n], v) for k, v in fields.items()}
+            batch = self._batch(chunk, Sample(**cut))
+            if noise is None:
+                drawn = self.algorithm.draw(chunk, batch, self.generator)
+            else:
+                drawn = map_leaves(lambda x, c=chunk, n=length: x[c.rows, :n], noise)
+            self._update(chunk, batch, drawn, totals)
+
+    def _batch(self, chunk: Chunk, sample: Any) -> Batch:
+        reward = sample.reward.to(self.device, self.dtype)
+        return Batch(
+            observation=map_leaves(lambda leaf: leaf.to(self.device), sample.observation),
+            action=self.actions.to_unit(sample.action.to(self.device), 2),
+            reward=reward,
+            next_observation=map_leaves(lambda leaf: leaf.to(self.device), sample.next_observation),
+            terminated=sample.terminated.to(self.device, self.dtype),
+            weight=chunk.weight(reward.shape[1], reward),
+        )
+
+    def _update(self, chunk: Chunk, batch: Batch, noise: Any, totals: dict[str, list[Tensor]]) -> None:
+        chunk.updates += 1
+        for name, loss in self.algorithm.update(chunk, batch, noise).items():
+            totals.setdefault(name, []).append((chunk, loss))  # type: ignore[arg-type]
+        for member in self.members[chunk.rows]:
+            member.updates += 1
+
+    def _merged(self, totals: Mapping[str, list[Any]]) -> dict[str, Tensor]:
+        merged: dict[str, Tensor] = {}
+        for name, parts in totals.items():
+            total = torch.zeros(len(self), dtype=self.dtype, device=self.device)
+            count = torch.zeros(len(self), dtype=self.dtype)
+            for chunk, loss in parts:
+                total[chunk.rows] += loss
+                count[chunk.rows] += 1
+            merged[name] = total / count.to(self.device)
+        return merged
+
+
+def device_named(device: str | torch.device) -> torch.device:
+    """A torch device; "auto" is CUDA where there is one.
+
+    Raises:
+        ValueError: the device is unknown, or CUDA is asked for and not there.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        named = torch.device(device)
+    except RuntimeError:
+        raise ValueError(f"device is {device!r}; 'auto', 'cpu', 'cuda' or 'meta' is expected.") from None
+    if named.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device is 'cuda', but torch sees no CUDA device. Use device='auto'.")
+    return named

@@ -1,0 +1,204 @@
+"""Replay: the population's experience in preallocated tensors, oldest overwritten first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from evolab.networks.observation import first_leaf, map_leaves
+from evolab.sample import Sample
+
+FIELDS = ("observation", "action", "reward", "next_observation", "terminated")
+
+
+class ReplayBuffer:
+    """A ring of transitions that the whole population learns from.
+
+    Args:
+        capacity: most transitions kept, of each agent where `shared` is False.
+        device: where they are kept; None for the population's device, decided at the first use.
+        shared: one pool for everyone; False gives every agent its own.
+
+    Raises:
+        ValueError: a capacity below 1.
+
+    >>> ReplayBuffer(1000)
+    ReplayBuffer(0 of 1000 transitions, shared)
+    """
+
+    def __init__(self, capacity: int = 100_000, device: str | torch.device | None = None, shared: bool = True) -> None:
+        if isinstance(capacity, bool) or int(capacity) != capacity or capacity < 1:
+            raise ValueError(f"ReplayBuffer: capacity is {capacity!r}; a whole number of at least 1 is expected.")
+        self.capacity, self.shared = int(capacity), bool(shared)
+        self.device = torch.device(device) if device is not None else None
+        self.fields: dict[str, Any] = {}
+        self.rings = 1
+        self.length = np.zeros(1, dtype=np.int64)
+        self.cursor = np.zeros(1, dtype=np.int64)
+        self.added = 0
+
+    def __len__(self) -> int:
+        """Transitions that an agent can draw from; the least of all agents where they don't share."""
+        return int(self.length.min())
+
+    def __repr__(self) -> str:
+        kind = "shared" if self.shared else f"own to each of {self.rings} agents"
+        return f"ReplayBuffer({len(self)} of {self.capacity} transitions, {kind})"
+
+    def clear(self) -> None:
+        """Forget everything; the memory stays allocated."""
+        self.length[:] = 0
+        self.cursor[:] = 0
+
+    def add(self, transition: Any) -> int:
+        """Store the valid rows of a transition with leading shape [P, E] or [B].
+
+        Returns:
+            the number of rows stored.
+
+        Raises:
+            ValueError: the fields' shapes differ from those stored before.
+        """
+        reward = np.asarray(transition.reward)
+        valid = np.asarray(transition.valid) if getattr(transition, "valid", None) is not None else None
+        leading = reward.ndim
+        if valid is not None and valid.all():
+            valid = None
+        agents = reward.shape[0] if leading == 2 else 1
+        if not self.fields:
+            self._allocate(transition, leading, agents)
+        stored = 0
+        for ring in range(self.rings):
+            rows = {name: getattr(transition, name) for name in FIELDS}
+            keep = valid
+            if self.rings > 1:
+                if leading != 2 or agents != self.rings:
+                    raise ValueError(
+                        f"this buffer keeps {self.rings} agents apart; transitions of shape [{self.rings}, E] "
+                        f"are expected, reward has shape {reward.shape}."
+                    )
+                rows = {name: map_leaves(lambda part, r=ring: part[r], value) for name, value in rows.items()}
+                keep = valid[ring] if valid is not None else None
+            stored += self._write(ring, rows, 1 if self.rings > 1 else leading, keep)
+        self.added += stored
+        return stored
+
+    def _allocate(self, transition: Any, leading: int, agents: int) -> None:
+        self.device = self.device or torch.device("cpu")
+        self.rings = 1 if self.shared else agents
+        self.length = np.zeros(self.rings, dtype=np.int64)
+        self.cursor = np.zeros(self.rings, dtype=np.int64)
+
+        def room(part: Any) -> Tensor:
+            like = torch.as_tensor(part)
+            dtype = torch.float32 if like.dtype == torch.float64 else like.dtype
+            return torch.zeros(self.rings * self.capacity, *like.shape[leading:], dtype=dtype, device=self.device)
+
+        self.fields = {name: map_leaves(room, getattr(transition, name)) for name in FIELDS}
+
+    def _write(self, ring: int, rows: dict[str, Any], leading: int, keep: np.ndarray | None) -> int:
+        mask = None if keep is None else torch.as_tensor(keep.reshape(-1))
+        count = int(mask.sum()) if mask is not None else int(np.prod(np.shape(rows["reward"])))
+        if count == 0:
+            return 0
+        start = int(self.cursor[ring])
+        skip = max(0, count - self.capacity)
+        first = min(count - skip, self.capacity - start)
+        base = ring * self.capacity
+
+        def write(store: Any, value: Any) -> None:
+            if isinstance(store, dict):
+                for key in store:
+                    write(store[key], value[key])
+            elif isinstance(store, tuple):
+                for part, piece in zip(store, value, strict=True):
+                    write(part, piece)
+            else:
+                piece = torch.as_tensor(value)
+                if piece.shape[leading:] != store.shape[1:]:
+                    raise ValueError(
+                        f"a transition's field has shape {tuple(piece.shape)}; this buffer holds rows of shape "
+                        f"{tuple(store.shape[1:])}. Use a fresh ReplayBuffer for another environment."
+                    )
+                piece = piece.reshape(-1, *store.shape[1:])
+                if mask is not None:
+                    piece = piece[mask.to(piece.device)]
+                piece = piece[skip:]
+                store[base + start : base + start + first] = piece[:first]
+                if first < count - skip:
+                    store[base : base + count - skip - first] = piece[first:]
+
+        for name in FIELDS:
+            write(self.fields[name], rows[name])
+        self.cursor[ring] = (start + count - skip) % self.capacity
+        self.length[ring] = min(self.length[ring] + count, self.capacity)
+        return count
+
+    def sample(self, agents: slice, size: int, generator: torch.Generator) -> Sample:
+        """`size` transitions for each agent of `agents`, drawn with replacement in one gather per field.
+
+        Args:
+            agents: rows of the population; only their number matters where the pool is shared.
+            size: B, samples per agent.
+            generator: on this buffer's device.
+
+        Raises:
+            ValueError: the buffer is empty.
+        """
+        count = agents.stop - agents.start
+        if len(self) == 0:
+            raise ValueError("the replay buffer is empty. Call exp.fill(1_000), or buffer.add(transition) first.")
+        if self.rings == 1:
+            index = torch.randint(int(self.length[0]), (count * size,), generator=generator, device=self.device)
+        else:
+            parts = [
+                torch.randint(int(self.length[ring]), (size,), generator=generator, device=self.device)
+                + ring * self.capacity
+                for ring in range(agents.start, agents.stop)
+            ]
+            index = torch.cat(parts)
+
+        def take(store: Tensor) -> Tensor:
+            return store.index_select(0, index).unflatten(0, (count, size))
+
+        return Sample(**{name: map_leaves(take, self.fields[name]) for name in FIELDS})
+
+    def gather(self, parents: Sequence[int]) -> None:
+        """Give every agent its parent's experience; nothing to do where all share one pool."""
+        if self.rings == 1 or not self.fields:
+            return
+        rows = torch.as_tensor(list(parents), device=self.device)
+
+        def follow(store: Tensor) -> Tensor:
+            return store.unflatten(0, (self.rings, self.capacity))[rows].flatten(0, 1)
+
+        self.fields = {name: map_leaves(follow, store) for name, store in self.fields.items()}
+        self.length, self.cursor = self.length[list(parents)], self.cursor[list(parents)]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the stored fields, in bytes."""
+        total = 0
+
+        def count(store: Tensor) -> None:
+            nonlocal total
+            total += store.numel() * store.element_size()
+
+        for store in self.fields.values():
+            map_leaves(count, store)
+        return total
+
+    def observations(self, count: int, generator: torch.Generator) -> Any:
+        """Up to `count` stored observations, [B, ...] leaves: what function changes are measured on."""
+        size = min(count, int(self.length[0]))
+        index = torch.randint(int(self.length[0]), (size,), generator=generator, device=self.device)
+        return map_leaves(lambda store: store[index], self.fields["observation"])
+
+    @property
+    def example(self) -> Any:
+        """The first stored leaf, for its dtype and device."""
+        return first_leaf(self.fields["observation"])

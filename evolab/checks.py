@@ -1,0 +1,132 @@
+"""What is said about bad input: what came, what was expected, what to do.
+
+Plain functions for the borders of the package (`Experiment`, loaders, checkpoints).
+Those that test a value return it, so that a check can stand where the value is used;
+those that name a mistake return the exception, so that the `raise` stays visible.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import numbers
+from collections.abc import Iterable
+
+LISTED = 60  # names listed in full; beyond that a message is no longer read
+
+
+def nearest(name: object, known: Iterable[str]) -> str:
+    """A question that names the closest known spelling, or "" where nothing is close.
+
+    >>> nearest("TD5", ["BC", "DQN", "TD3"])
+    "did you mean 'TD3'?"
+    >>> nearest("xyz", ["BC", "DQN", "TD3"])
+    ''
+    """
+    spelling = {option.lower(): option for option in known}
+    match = difflib.get_close_matches(str(name).lower(), spelling, n=1, cutoff=0.5)
+    return f"did you mean {spelling[match[0]]!r}?" if match else ""
+
+
+def unknown(kind: str, name: object, known: Iterable[str]) -> ValueError:
+    """The error for a name that is not known: it lists those that are and suggests the nearest.
+
+    Args:
+        kind: what the name was to name, such as "algorithm".
+        name: what came.
+        known: every name that would have been right.
+
+    >>> unknown("algorithm", "TD5", ["TD3", "BC", "DQN"])
+    ValueError("Unknown algorithm 'TD5'. Known: BC, DQN, TD3; did you mean 'TD3'?")
+    """
+    names = sorted(set(known))
+    listed = ", ".join(names[:LISTED]) or "none"
+    if len(names) > LISTED:
+        listed += f" and {len(names) - LISTED} more"
+    suggestion = nearest(name, names)
+    return ValueError(f"Unknown {kind} {name!r}. Known: {listed}{'; ' + suggestion if suggestion else '.'}")
+
+
+def missing(part: str, package: str, extra: str) -> ImportError:
+    """The error for a part whose optional package is not installed.
+
+    >>> missing("the W&B tracker", "wandb", "wandb")
+    ImportError('the W&B tracker needs wandb: pip install "evolab[wandb]".')
+    """
+    return ImportError(f'{part} needs {package}: pip install "evolab[{extra}]".')
+
+
+def positive_integer(name: str, value: object, minimum: int = 1) -> int:
+    """`value` as an int of at least `minimum`.
+
+    Args:
+        name: the argument's name, as the user wrote it.
+        value: what came; numpy integers are whole numbers, bools and floats are not.
+        minimum: the smallest value allowed.
+
+    Raises:
+        TypeError: `value` is not a whole number.
+        ValueError: it is smaller than `minimum`.
+
+    >>> positive_integer("population", 4)
+    4
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        hint = f" Write {name}={int(value)}." if isinstance(value, float) and value.is_integer() else ""
+        raise TypeError(f"{name} is {_shown(value)}; expected a whole number >= {minimum}.{hint}")
+    if value < minimum:
+        raise ValueError(f"{name} is {value}; expected a whole number >= {minimum}.")
+    return int(value)
+
+
+def finite(name: str, value: object, low: float = -math.inf, high: float = math.inf) -> float:
+    """`value` as a finite float in [low, high].
+
+    Args:
+        name: the argument's name, as the user wrote it.
+        value: what came; integers are numbers, bools are not.
+        low: the smallest value allowed.
+        high: the largest value allowed.
+
+    Raises:
+        TypeError: `value` is not a number.
+        ValueError: it is NaN or infinite, or outside the range.
+
+    >>> finite("tau", 0.005, low=0.0, high=1.0)
+    0.005
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} is {_shown(value)}; expected a number{_range(low, high)}.")
+    if not math.isfinite(value):
+        raise ValueError(f"{name} is {float(value)}; expected a finite number{_range(low, high)}.")
+    if not low <= value <= high:
+        raise ValueError(f"{name} is {value}; expected a number{_range(low, high)}.")
+    return float(value)
+
+
+def probability(name: str, value: object) -> float:
+    """`value` as a float in [0, 1].
+
+    Raises:
+        TypeError: `value` is not a number.
+        ValueError: it is NaN or outside [0, 1].
+
+    >>> probability("new_layer", 0.2)
+    0.2
+    """
+    return finite(name, value, low=0.0, high=1.0)
+
+
+def _range(low: float, high: float) -> str:
+    if math.isinf(low) and math.isinf(high):
+        return ""
+    if math.isinf(high):
+        return f" >= {low:g}"
+    if math.isinf(low):
+        return f" <= {high:g}"
+    return f" in [{low:g}, {high:g}]"
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__})"

@@ -1,0 +1,108 @@
+"""The contract of a selection: fitness in, the parent of every slot of the next population out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from evolab import checks
+
+
+@dataclass(frozen=True)
+class Selected:
+    """Who fills the slots of the next population. A slot is a row of the new table, a row one of the old.
+
+    Attributes:
+        parents: [P], the row that each slot is copied from.
+        elite: the slot that holds the fittest agent unchanged; None where there is none.
+        survivors: slots that hold the same, unchanged individual: it keeps its id and is not mutated.
+        mutated: slots that the mutations may change. Default: all but the survivors.
+        hyperparameters: [P], the row whose hyperparameters each slot takes. Default: its parent's.
+    """
+
+    parents: tuple[int, ...]
+    elite: int | None
+    survivors: frozenset[int]
+    mutated: frozenset[int] = field(default=None)  # type: ignore[assignment]  # derived below
+    hyperparameters: tuple[int, ...] = field(default=None)  # type: ignore[assignment]  # derived below
+
+    def __post_init__(self) -> None:
+        if self.mutated is None:
+            object.__setattr__(self, "mutated", frozenset(range(len(self.parents))) - self.survivors)
+        if self.hyperparameters is None:
+            object.__setattr__(self, "hyperparameters", self.parents)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The base of every selection; a subclass adds its options and `choose`.
+
+    Agents whose fitness is NaN or infinite have diverged: they never win, and where nobody has a
+    finite fitness nobody can be judged, so everyone is kept as it is.
+
+    Attributes:
+        window: an agent's fitness is the mean of its last `window` evaluations, of the same
+            individual: a child starts with an empty record. Whoever evaluates takes this mean.
+    """
+
+    window: int = field(default=1, kw_only=True)
+
+    def __post_init__(self) -> None:
+        checks.positive_integer("window", self.window)
+
+    def check(self, population: int) -> None:
+        """Refuse a population that this selection cannot work on, before time is spent.
+
+        Args:
+            population: the number of agents, P.
+
+        Raises:
+            ValueError: the options and the population do not fit.
+        """
+        checks.positive_integer("population", population)
+
+    def select(self, fitness: np.ndarray, generator: np.random.Generator, generation: int = 1) -> Selected:
+        """The parents of the next population.
+
+        Args:
+            fitness: [P], in units of return; NaN where an agent diverged.
+            generator: the source of every random draw; the global one is never touched.
+            generation: number of the generation that has just been evaluated, counted from 1.
+
+        Raises:
+            ValueError: `fitness` is not one number per agent, or the population does not fit.
+        """
+        fitness = np.asarray(fitness, dtype=np.float64)
+        if fitness.ndim != 1:
+            raise ValueError(
+                f"fitness has shape {fitness.shape}; a selection expects (P,), one number per agent. "
+                "Average over the episodes first."
+            )
+        self.check(len(fitness))
+        finite = np.isfinite(fitness)
+        if not finite.any():
+            everyone = tuple(range(len(fitness)))
+            return Selected(parents=everyone, elite=None, survivors=frozenset(everyone))
+        return self.choose(np.where(finite, fitness, -np.inf), generator, generation)
+
+    def choose(self, fitness: np.ndarray, generator: np.random.Generator, generation: int) -> Selected:
+        """What a selection decides; `select` has checked its arguments.
+
+        Args:
+            fitness: [P], minus infinity where an agent diverged, finite for one agent at least.
+            generator: the source of every random draw.
+            generation: counted from 1.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} must define choose(fitness, generator, generation)."
+        )
+
+
+def ranking(fitness: np.ndarray) -> np.ndarray:
+    """The rows from the fittest to the least fit; equals in the order of their rows.
+
+    >>> ranking(np.array([1.0, 3.0, 3.0])).tolist()
+    [1, 2, 0]
+    """
+    return np.argsort(-fitness, kind="stable")

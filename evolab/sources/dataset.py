@@ -1,0 +1,239 @@
+"""Dataset: recorded experience of any common format, with labels one can learn from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evolab.sources import spaces
+from evolab.sources.columns import Columns, DatasetError, Tree, leaves, map_tree
+from evolab.sources.episodes import Episodes
+from evolab.sources.readers import read
+from evolab.sources.report import DatasetReport, describe
+from evolab.sources.scan import Scan, scan, target
+from evolab.sources.source import Transition
+
+__all__ = ["Dataset", "DatasetError", "as_dataset"]
+
+MAX_MEMORY = 2 * 2**30
+
+
+class Dataset:
+    """Recorded transitions, flat, with the episodes they came from.
+
+    Row i of N usable transitions has `observation`, `action`, `reward`,
+    `next_observation`, `terminated` and `truncated`. The successor is always of the
+    same episode. Rows whose successor was not stored are left out, save terminated ones:
+    nothing follows them, so their `next_observation` repeats the observation.
+
+    Beyond `max_memory` bytes observations and actions stay on disk: plainly stored HDF5
+    is mapped where it lies (keep the file as it is), anything else is unpacked once into
+    temporary files, which are deleted with the data set.
+
+    Args:
+        source: a path to HDF5 as D4RL or d3rlpy (v1 and v2) write it; a Minari folder or
+            id; a dict of arrays; or a DataFrame. Columns: observations, actions, rewards,
+            and terminals, timeouts or episode_terminals; next_observations and episode are
+            optional. The singular is understood too, and `observation_0`, `observation_1`,
+            ... in a DataFrame.
+        name: what messages call it; the file's name by default.
+        observation_space: the environment's space, where it is known; data that do not fit are refused.
+        action_space: likewise.
+        nan: "error" to refuse data with NaN or infinity, "drop" to leave out the transitions that have one.
+        clip: True to clip continuous actions to the action space.
+        max_memory: bytes of arrays that may be held in memory.
+
+    Raises:
+        DatasetError: bad input; the message names the file, the key and the cure.
+
+    >>> data = {"observations": [[0.0], [1.0], [2.0]], "actions": [0, 1, 0], "rewards": [1.0, 1.0, 1.0],
+    ...         "terminals": [0, 1, 0]}
+    >>> Dataset(data)
+    Dataset('arrays': 2 transitions of 3 rows, 2 episodes, mean return 1.5)
+    """
+
+    def __init__(
+        self,
+        source: str | os.PathLike[str] | Mapping[str, Any] | Any,
+        name: str | None = None,
+        *,
+        observation_space: Any = None,
+        action_space: Any = None,
+        nan: str = "error",
+        clip: bool = False,
+        max_memory: int = MAX_MEMORY,
+    ) -> None:
+        if nan not in ("error", "drop"):
+            raise ValueError(f"nan is {nan!r}; expected 'error' or 'drop'.")
+        columns = read(source, name, max_memory)
+        self.name, self.format, self.environment = columns.name, columns.format, columns.environment
+        self.episodes: Episodes = columns.episodes
+        self.max_memory, self.clip = max_memory, bool(clip)
+        self._columns = columns
+        self._scan: Scan = scan(columns, nan)
+        self._skipped = self._scan.skipped  # rows left out, ascending
+        if len(self) == 0:
+            raise DatasetError(
+                f"{self.name}: none of {self.rows} rows has a stored successor; every episode is one step long. "
+                "Store 'next_observations'."
+            )
+        self.observation_space = columns.observation_space or self._infer(
+            "observations", columns.observations
+        )
+        self.action_space = columns.action_space or self._infer("actions", columns.actions)
+        self.check(observation_space, action_space)
+
+    def __len__(self) -> int:
+        """Number of usable transitions, N."""
+        return self.rows - len(self._skipped)
+
+    def __repr__(self) -> str:
+        return (
+            f"Dataset({self.name!r}: {len(self)} transitions of {self.rows} rows, {len(self.episodes)} episodes, "
+            f"mean return {self.mean_return:.4g})"
+        )
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return {"text/plain": repr(self), "text/html": self.report()._repr_html_()}
+
+    @property
+    def rows(self) -> int:
+        """Rows stored, usable or not."""
+        return self.episodes.rows
+
+    @cached_property
+    def returns(self) -> np.ndarray:
+        """[E], undiscounted return of each episode over all its rows, float64."""
+        return np.add.reduceat(self._columns.rewards, self.episodes.starts, dtype=np.float64)
+
+    @property
+    def mean_return(self) -> float:
+        """Mean of the returns that are finite."""
+        finite = self.returns[np.isfinite(self.returns)]
+        return float(finite.mean()) if len(finite) else float("nan")
+
+    def transitions(self, rows: Any) -> Transition:
+        """The transitions of given numbers, [B] each below `len(self)`; fields are fresh arrays.
+
+        Raises:
+            IndexError: a number is out of range.
+        """
+        index = np.asarray(rows)
+        if index.dtype == bool and index.shape == (len(self),):
+            index = np.flatnonzero(index)
+        index = index.astype(np.int64, copy=False).reshape(-1)
+        if len(index) and not (-len(self) <= index.min() and index.max() < len(self)):
+            raise IndexError(f"transition {int(index.max())} of {len(self)}; count from 0.")
+        return self._take(self._stored(np.where(index < 0, index + len(self), index)))
+
+    def arrays(self) -> dict[str, Any]:
+        """All usable transitions as arrays [N, ...], and `episode` [N], the episode of each.
+
+        Raises:
+            DatasetError: they would need more than `max_memory` bytes.
+        """
+        columns = self._columns
+        size = sum(leaf.nbytes for _, leaf in leaves((columns.observations, columns.actions), ""))
+        size += sum(leaf.nbytes for _, leaf in leaves(columns.observations, ""))
+        if size > 2 * self.max_memory:
+            raise DatasetError(
+                f"{self.name}: all transitions need {size / 2**30:.1f} GiB, max_memory is "
+                f"{self.max_memory / 2**30:.1f} GiB. Take some with transitions(rows), or raise max_memory."
+            )
+        stored = self._stored(np.arange(len(self)))
+        part = self._take(stored)
+        fields = ("observation", "action", "reward", "next_observation", "terminated", "truncated")
+        return {**{field: getattr(part, field) for field in fields}, "episode": self.episodes.of(stored)}
+
+    def first_observations(self, episodes: Any = None) -> Tree:
+        """The first observation of each episode, [E, ...], or of those given by number."""
+        chosen = np.arange(len(self.episodes)) if episodes is None else np.asarray(episodes)
+        return self._gather(self._columns.observations, self._position(self.episodes.starts[chosen]))
+
+    def report(self) -> DatasetReport:
+        """What was found in the data."""
+        return describe(self, self._columns, self._scan)
+
+    def check(self, observation_space: Any = None, action_space: Any = None) -> None:
+        """Pass an environment whose spaces the data fit; they become the data set's own.
+
+        Raises:
+            DatasetError: the data don't fit.
+        """
+        columns, ranges = self._columns, self._scan.ranges
+        if observation_space is not None:
+            whose = "the environment's observations are"
+            spaces.compare(
+                columns.observations, observation_space, ranges, self.name, "observations", whose, False
+            )
+        if action_space is not None:
+            whose = "the environment's actions are"
+            bounded = not (self.clip and type(action_space).__name__ == "Box")
+            spaces.compare(columns.actions, action_space, ranges, self.name, "actions", whose, bounded)
+        self.observation_space = observation_space or self.observation_space
+        self.action_space = action_space or self.action_space
+
+    def _infer(self, path: str, tree: Tree) -> Any:
+        return spaces.infer(tree, self._scan.ranges, path, path == "actions")
+
+    def _stored(self, index: np.ndarray) -> np.ndarray:
+        """The stored row of each transition."""
+        if not len(self._skipped):
+            return index
+        usable_before = self._skipped - np.arange(len(self._skipped))
+        return index + np.searchsorted(usable_before, index, side="right")
+
+    def _position(self, rows: np.ndarray) -> np.ndarray:
+        """Where each row's observation lies among the stored ones."""
+        return rows + self.episodes.before[self.episodes.of(rows)] if self._columns.chained else rows
+
+    def _take(self, rows: np.ndarray) -> Transition:
+        """The transitions of stored rows, [B]."""
+        columns, episodes = self._columns, self.episodes
+        episode = episodes.of(rows)
+        last = rows == episodes.ends[episode]
+        at = rows + episodes.before[episode] if columns.chained else rows
+        observation = self._gather(columns.observations, at)
+        if columns.next_observations is not None:
+            successor = self._gather(columns.next_observations, rows)
+        else:
+            successor = self._gather(columns.observations, at + (~last | episodes.followed[episode]))
+        action = self._gather(columns.actions, rows)
+        if self.clip and type(self.action_space).__name__ == "Box":
+            action = np.clip(action, self.action_space.low, self.action_space.high)
+        return Transition(
+            observation=observation,
+            action=action,
+            reward=np.asarray(columns.rewards[rows], np.float32),
+            next_observation=successor,
+            terminated=last & episodes.terminated[episode],
+            truncated=last & episodes.truncated[episode],
+            reset_observation=successor,
+            valid=np.ones(len(rows), bool),
+        )
+
+    def _gather(self, tree: Tree, rows: np.ndarray) -> Tree:
+        def one(leaf: np.ndarray) -> np.ndarray:
+            dtype = target(leaf.dtype)
+            if not isinstance(leaf, np.memmap):
+                return leaf[rows].astype(dtype, copy=False)
+            order = np.argsort(rows, kind="stable")  # the disk is read in one direction
+            out = np.empty((len(rows), *leaf.shape[1:]), dtype)
+            out[order] = leaf[rows[order]]
+            return out
+
+        return map_tree(one, tree)
+
+
+def as_dataset(source: Any) -> Dataset:
+    """`source` if it is a `Dataset`, else the data set read from it."""
+    return (
+        source
+        if isinstance(source, Dataset)
+        else Dataset(Path(source) if isinstance(source, Path) else source)
+    )

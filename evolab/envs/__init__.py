@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from evolab.envs.env import EnvironmentFault, Environments, MemberFault
 from evolab.envs.factory import make
+from evolab.envs.probe import PROBES
 from evolab.envs.vector import VectorEnvironments
 
-__all__ = ["EnvironmentFault", "Environments", "MemberFault", "VectorEnvironments", "make"]
+__all__ = ["PROBES", "EnvironmentFault", "Environments", "MemberFault", "VectorEnvironments", "make"]

@@ -38,7 +38,7 @@ def as_batch(
         if not finite.all():
             bad = ~finite.reshape(len(given), -1).all(axis=1)
             given = np.where(finite, given, (space.low + space.high) / 2)
-        return np.clip(given, space.low, space.high).astype(space.dtype, copy=False), bad
+        return np.clip(given, space.low, space.high).astype(space.dtype, copy=False), bad  # clip copies
     if given.dtype.kind not in "iu":
         raise ValueError(f"action has dtype {given.dtype}; {space} takes integers.")
     if isinstance(space, spaces.MultiDiscrete):
@@ -47,4 +47,4 @@ def as_batch(
         low, high = space.start, space.start + space.n  # type: ignore[attr-defined]
     if (given < low).any() or (given >= high).any():
         raise ValueError(f"action has values in {given.min()}..{given.max()}; {space} has no such action.")
-    return given.astype(space.dtype, copy=given.base is not None), None
+    return given.astype(space.dtype), None

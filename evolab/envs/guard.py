@@ -28,7 +28,9 @@ class Guard(gymnasium.Env[Any, Any]):
     and do not reach the environment, until `reset`.
     """
 
-    def __init__(self, factory: Callable[[], gymnasium.Env[Any, Any]], name: str, member: tuple[int, int]) -> None:
+    def __init__(
+        self, factory: Callable[[], gymnasium.Env[Any, Any]], name: str, member: tuple[int, int]
+    ) -> None:
         """Make the first environment.
 
         Args:
@@ -39,7 +41,7 @@ class Guard(gymnasium.Env[Any, Any]):
         self._factory = factory
         self._name = name
         self._member = member
-        self._env: gymnasium.Env[Any, Any] | None = factory()
+        self._env: gymnasium.Env[Any, Any] | None = self._build()
         self._resting = False
         self._last: Any = None
         self._seed: int | None = None
@@ -49,6 +51,9 @@ class Guard(gymnasium.Env[Any, Any]):
         self.metadata = self._env.metadata
         self.render_mode = self._env.render_mode
         self.spec = self._env.spec
+        self._limit: int | None = None if self.spec is None else self.spec.max_episode_steps
+        if self._limit is None and self._env.has_wrapper_attr("_max_episode_steps"):
+            self._limit = self._env.get_wrapper_attr("_max_episode_steps")  # a TimeLimit put on by hand
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Step, rest or recover."""
@@ -64,7 +69,9 @@ class Guard(gymnasium.Env[Any, Any]):
             self._resting, self._last = True, observation
         return observation, reward, bool(terminated), bool(truncated), {}
 
-    def reset(self, *, seed: int | None = None, options: Mapping[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
         """Start an episode, in a new environment where the old one raises or `REBUILD` asks for it.
 
         Raises:
@@ -88,7 +95,8 @@ class Guard(gymnasium.Env[Any, Any]):
             self._resting = False
             return observation, {FAULT: messages[-1]} if messages else {}
         raise EnvironmentFault(
-            f"{self._name}: member {self._member} failed {ATTEMPTS} times in a row to start an episode: {messages[-1]}"
+            f"{self._name}: member {self._member} failed to start an episode {ATTEMPTS} times in a row: "
+            f"{messages[-1]}"
         )
 
     def _renew(self, seed: int | None) -> int | None:
@@ -98,12 +106,29 @@ class Guard(gymnasium.Env[Any, Any]):
             with suppress(Exception):  # what raised in step may raise in close as well
                 old.close()
         self._builds += 1
-        self._env = self._factory()
+        self._env = self._build()
         if self._seed is None:
             return seed
         # A new environment has a new generator: keyed by the member's seed and the count of
         # rebuilds, so that a run with faults can be repeated.
         return int(np.random.SeedSequence([self._seed, self._builds]).generate_state(1)[0] >> 1)
+
+    def _build(self) -> gymnasium.Env[Any, Any]:
+        env = self._factory()
+        if not isinstance(env, gymnasium.Env):
+            raise TypeError(f"{self._name} made {type(env).__name__}; expected a gymnasium.Env.")
+        return env
+
+    @property
+    def inner(self) -> gymnasium.Env[Any, Any]:
+        """The environment itself."""
+        assert self._env is not None
+        return self._env
+
+    @property
+    def limit(self) -> int | None:
+        """The most steps that an episode can have; None where nothing says so."""
+        return self._limit
 
     def render(self) -> Any:
         """The environment's own picture."""

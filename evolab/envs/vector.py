@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from gymnasium.vector import AutoresetMode
 
 from evolab.checks import positive_integer
 from evolab.envs.actions import as_batch
@@ -16,15 +17,23 @@ from evolab.envs.env import EnvironmentFault, Environments, MemberFault
 from evolab.envs.loop import Rows
 from evolab.sources.source import Transition
 
+KEPT = 1_000  # faults that nobody took
+
 
 class Members(Protocol):
     """N = P x E environments in a row; `Loop`, `Workers` and `Adapter` are three ways to have them.
 
     Attributes:
+        mode: how they begin the next episode.
         self_reset: True where members start their next episode by themselves.
+        starts: how often all of them had to start anew, in the middle of their episodes.
+        latest: [N, ...], what they then showed first.
     """
 
+    mode: AutoresetMode
     self_reset: bool
+    starts: int
+    latest: Any
 
     def reset(
         self, seeds: list[int] | None, mask: np.ndarray | None = None, rebuild: bool = False
@@ -105,20 +114,7 @@ class VectorEnvironments(Environments):
         self._open()
         if seed is None:
             seed, self._seed = self._seed, None
-        observation, faults = self._members.reset(self._seeds(seed))
-        self._record(faults)
-        bad = not_finite(observation, self._count)
-        for _ in range(self._max_faults):
-            if bad is None:
-                break
-            self._record({int(index): ("nan", "the first observation is not finite") for index in np.flatnonzero(bad)})
-            fresh, faults = self._members.reset(None, bad, rebuild=True)
-            self._record(faults)
-            observation = merged(bad, fresh, observation)
-            bad = not_finite(observation, self._count)
-        else:
-            if bad is not None:
-                raise self._fault(int(np.flatnonzero(bad)[0]), "its first observation is not finite")
+        observation = self._begin(self._seeds(seed))
         self._seed = None
         self._resting[:] = False
         self._streak[:] = 0
@@ -130,47 +126,45 @@ class VectorEnvironments(Environments):
         self._open()
         if self._observation is None:
             raise RuntimeError("step came before reset. Call reset() first.")
-        batch, nameless = as_batch(self.single_action_space, action, (self.population, self.num_envs))
+        batch, undefined = as_batch(self.single_action_space, action, (self.population, self.num_envs))
+        starts = self._members.starts
         rows = self._members.step(batch, self._resting)
         following, faults, skipped = rows.observation, rows.faults, rows.skipped
 
         if self._resting.any():  # members that reset by themselves went on; nobody looks at them
             following = merged(self._resting, self._observation, following)
-            skipped = skipped | self._resting
-        broken = not_finite(following, self._count)
-        if not np.isfinite(rows.reward).all():
-            broken = ~np.isfinite(rows.reward) if broken is None else broken | ~np.isfinite(rows.reward)
-        if broken is not None:
-            broken &= ~skipped
-            for index in np.flatnonzero(broken).tolist():
-                faults.setdefault(index, ("nan", f"reward {rows.reward[index]} or its observation is not finite"))
+            skipped |= self._resting
+        broken = self._broken(following, rows.reward)
+        for index in np.flatnonzero(broken).tolist():
+            seen = np.isfinite(rows.reward[index])
+            message = "an observation that is not finite" if seen else f"reward {rows.reward[index]}"
+            faults.setdefault(index, ("nan", message))
         restart = np.zeros(self._count, dtype=bool)
-        if faults:
-            failed = np.zeros(self._count, dtype=bool)
-            failed[list(faults)] = True
-            failed &= ~self._resting
-            skipped = skipped | failed
-            restart[[index for index, (kind, _) in faults.items() if kind in ("nan", "shape")]] = True
-        if skipped.any():
-            rows.reward[skipped], rows.terminated[skipped], rows.truncated[skipped] = 0.0, False, False
+        for index, (kind, _) in faults.items():
+            if index >= 0 and not self._resting[index]:
+                skipped[index] = True
+                restart[index] = kind in ("nan", "shape")
+        self._blank(rows, skipped)
 
         ended = rows.terminated | rows.truncated
-        onward = following if rows.reset is None else rows.reset
+        onward = following if rows.reset is None else self._sound(rows.reset)
         if restart.any():
-            fresh, more = self._members.reset(None, restart, rebuild=True)
-            faults = {**more, **faults}
+            fresh = self._begin(None, restart, rebuild=True)
             following, onward = merged(restart, fresh, following), merged(restart, fresh, onward)
-        if not autoreset:
+        if autoreset and not self._members.self_reset and ended.any():
+            onward = merged(ended, self._begin(None, ended), onward)
+        if self._members.starts != starts:  # all members had to start anew: no episode goes on
+            onward = following = merged(self._resting, self._observation, self._members.latest)
+            skipped[:] = True
+            self._blank(rows, skipped)
+        elif not autoreset:
             self._resting |= ended
-        elif not self._members.self_reset and ended.any():
-            fresh, more = self._members.reset(None, ended)
-            self._record(more)
-            onward = merged(ended, fresh, onward)
 
         valid = ~skipped
-        if nameless is not None:
-            valid &= ~nameless
-            self._record({int(index): ("action", "the action is not finite") for index in np.flatnonzero(nameless)})
+        if undefined is not None:
+            valid &= ~undefined
+            senders = np.flatnonzero(undefined).tolist()
+            self._record({index: ("action", "the action is not finite") for index in senders})
         before, self._observation = self._observation, onward
         transition = Transition(
             observation=self._shaped(before),
@@ -198,7 +192,9 @@ class VectorEnvironments(Environments):
     def render_env(self) -> gymnasium.Env[Any, Any]:
         """One single environment of the same kind with `render_mode="rgb_array"`."""
         if self._render is None:
-            raise ValueError(f"{self.name} was given as a made vector environment. Give its id or a callable to render.")
+            raise ValueError(
+                f"{self.name} was given as a made vector environment. Give an id or a callable to render."
+            )
         return self._render()
 
     def close(self) -> None:
@@ -211,6 +207,40 @@ class VectorEnvironments(Environments):
         if self._closed:
             raise RuntimeError(f"{self.name} is closed. Make it again with evolab.envs.make.")
 
+    def _begin(self, seeds: list[int] | None, mask: np.ndarray | None = None, rebuild: bool = False) -> Any:
+        """Start episodes until their first observations are finite; rows outside `mask` mean nothing."""
+        observation, faults = self._members.reset(seeds, mask, rebuild)
+        self._record(faults)
+        for _ in range(self._max_faults):
+            bad = not_finite(observation, self._count)
+            if bad is not None and mask is not None:
+                bad &= mask
+            if bad is None or not bad.any():
+                return observation
+            broken = np.flatnonzero(bad).tolist()
+            self._record({index: ("nan", "the first observation is not finite") for index in broken})
+            fresh, faults = self._members.reset(None, bad, rebuild=True)
+            self._record(faults)
+            observation = merged(bad, fresh, observation)
+        raise self._fault(broken[0], "its first observation is not finite")
+
+    def _blank(self, rows: Rows, skipped: np.ndarray) -> None:
+        """Nothing was earned and nothing ended in rows that are no transition."""
+        rows.reward[skipped], rows.terminated[skipped], rows.truncated[skipped] = 0.0, False, False
+
+    def _broken(self, observation: Any, reward: np.ndarray) -> np.ndarray:
+        """[N], True where a member that does not rest gave a NaN or an infinite value."""
+        bad = ~np.isfinite(reward)
+        rows = not_finite(observation, self._count)
+        return (bad if rows is None else bad | rows) & ~self._resting
+
+    def _sound(self, observation: Any) -> Any:
+        """First observations of members that reset by themselves, begun again where not finite."""
+        bad = not_finite(observation, self._count)
+        if bad is None or not (bad & ~self._resting).any():
+            return observation
+        return merged(bad, self._begin(None, bad, rebuild=True), observation)
+
     def _seeds(self, seed: int | np.ndarray | None) -> list[int] | None:
         if seed is None:
             return None
@@ -218,10 +248,11 @@ class VectorEnvironments(Environments):
         if given.dtype.kind not in "iu":
             raise TypeError(f"seed is {seed!r}; expected an int or an int array (P, E).")
         if given.ndim == 0:
-            spread = np.random.SeedSequence(int(given)).generate_state(self._count) >> 1  # 31 bits: some want int32
+            # 31 bits: some environments want an int32.
+            spread = np.random.SeedSequence(int(given)).generate_state(self._count) >> 1
             return [int(one) for one in spread]
         if given.shape != (self.population, self.num_envs):
-            raise ValueError(f"seed has shape {given.shape}; expected (P, E) = {(self.population, self.num_envs)}.")
+            raise ValueError(f"seed has shape {given.shape}; expected {self.population, self.num_envs}.")
         return [int(one) for one in given.reshape(-1)]
 
     def _shaped(self, batch: Any) -> Any:
@@ -229,7 +260,9 @@ class VectorEnvironments(Environments):
 
     def _record(self, faults: dict[int, tuple[str, str]]) -> None:
         for index, (kind, message) in faults.items():
-            self.faults.append(MemberFault(divmod(index, self.num_envs), kind, message))
+            member = divmod(index, self.num_envs) if index >= 0 else None
+            self.faults.append(MemberFault(member, kind, message))
+        del self.faults[:-KEPT]
 
     def _count_faults(self, faults: dict[int, tuple[str, str]], valid: np.ndarray) -> None:
         self._streak[valid] = 0
@@ -237,11 +270,10 @@ class VectorEnvironments(Environments):
             return
         self._record(faults)
         for index, (_, message) in faults.items():
-            self._streak[index] += 1
+            self._streak[index] += 1  # -1, a member that cannot be told, counts with the last one
             if self._streak[index] >= self._max_faults:
                 raise self._fault(index, message)
 
     def _fault(self, index: int, message: str) -> EnvironmentFault:
-        return EnvironmentFault(
-            f"{self.name}: member {divmod(index, self.num_envs)} failed {self._max_faults} times in a row: {message}"
-        )
+        member = f"member {divmod(index, self.num_envs)}" if index >= 0 else "a member"
+        return EnvironmentFault(f"{self.name}: {member} failed {self._max_faults} times in a row: {message}")

@@ -1,0 +1,157 @@
+"""Any Gymnasium vector environment as members, whatever its way to begin the next episode."""
+
+from __future__ import annotations
+
+from operator import itemgetter
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
+
+from evolab.envs.batches import each, leaf_dtype, merged, put
+from evolab.envs.guard import FAULT, REBUILD
+from evolab.envs.loop import Rows
+
+Faults = dict[int, tuple[str, str]]
+
+
+class Adapter:
+    """A vector environment whose rows are told apart: transitions, and steps that only reset.
+
+    - NEXT_STEP: the step after an episode's end ignores the action and returns the first
+      observation of the next one. That row is skipped.
+    - SAME_STEP: the first observation comes in the step that ends the episode, and the true
+      last one in `info["final_obs"]`.
+    - DISABLED: nothing happens by itself; members are reset with `options={"reset_mask": ...}`.
+
+    Attributes:
+        self_reset: False only in DISABLED mode.
+        starts: how often all members had to start anew: never here.
+        latest: the newest observations.
+    """
+
+    starts = 0
+
+    def __init__(self, vector: gymnasium.vector.VectorEnv[Any, Any, Any], mode: AutoresetMode) -> None:
+        """Take the vector environment over; it is closed with the adapter.
+
+        Args:
+            vector: any vector environment.
+            mode: how it resets, which decides what its rows mean.
+        """
+        self.vector = vector
+        self.space: spaces.Space[Any] = vector.single_observation_space
+        self.mode = mode
+        self.self_reset = mode is not AutoresetMode.DISABLED
+        # Environments of one kernel take one seed for all members, and only those in DISABLED
+        # mode promise to reset some of them.
+        self.has_members = isinstance(vector.unwrapped, SyncVectorEnv | AsyncVectorEnv)
+        self.partial = self.has_members or not self.self_reset
+        self._ended = np.zeros(vector.num_envs, dtype=bool)
+        self._lost = np.zeros(vector.num_envs, dtype=bool)  # broken, and cannot be reset alone
+        self.latest: Any = None
+
+    def reset(
+        self, seeds: list[int] | None, mask: np.ndarray | None = None, rebuild: bool = False
+    ) -> tuple[Any, Faults]:
+        """Start episodes; see `Loop.reset`.
+
+        Where single members cannot be reset, those in `mask` are left alone and their rows
+        skipped until their episode is over.
+        """
+        if mask is not None and not self.partial:
+            self._lost |= mask
+            return each(finite, self.latest), {}
+        seed: Any = seeds
+        if seeds is not None and not self.has_members:
+            seed = int(np.random.SeedSequence(seeds).generate_state(1)[0] >> 1)
+        options: dict[str, Any] = {REBUILD: True} if rebuild and self.has_members else {}
+        if mask is None:
+            self._ended[:] = self._lost[:] = False
+        else:
+            options["reset_mask"] = mask.copy()
+            self._ended[mask] = False
+        observation, info = self._call_reset(seed, options or None)
+        self.latest = self._owned(observation)
+        return self.latest, told(info)
+
+    def step(self, action: np.ndarray, resting: np.ndarray) -> Rows:
+        """Step every member; rows of resting members mean nothing."""
+        if not self.self_reset and self._ended.any():
+            # Resting members: finished ones may not be stepped in this mode, so they play on unseen.
+            self.reset(None, self._ended.copy())
+        observation, reward, terminated, truncated, info = self._call_step(action)
+        skipped = np.zeros(len(action), dtype=bool)
+        if self.mode is AutoresetMode.NEXT_STEP:
+            skipped |= self._ended
+        rows = Rows(
+            self._owned(observation),
+            np.array(reward, dtype=np.float32),
+            np.array(terminated, dtype=bool),
+            np.array(truncated, dtype=bool),
+            skipped,
+            told(info),
+        )
+        self._ended = rows.terminated | rows.truncated
+        if self.mode is AutoresetMode.SAME_STEP:
+            rows.reset = rows.observation
+            if self._ended.any():
+                rows.observation = self._final(rows.observation, info)
+        if self._lost.any():
+            rows.skipped = rows.skipped | self._lost
+            rows.observation = merged(self._lost, each(finite, rows.observation), rows.observation)
+            rows.reward[self._lost] = 0.0
+            self._lost &= ~self._ended
+        self.latest = rows.observation
+        return rows
+
+    def close(self) -> None:
+        """Close the vector environment."""
+        self.vector.close()
+
+    def _call_reset(self, seed: Any, options: dict[str, Any] | None) -> tuple[Any, dict[str, Any]]:
+        return self.vector.reset(seed=seed, options=options)
+
+    def _call_step(self, action: np.ndarray) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        return self.vector.step(action)
+
+    def _owned(self, observation: Any) -> Any:
+        return owned(self.space, observation)
+
+    def _final(self, observation: Any, info: dict[str, Any]) -> Any:
+        """`observation` with the true last ones where an episode ended."""
+        if "final_obs" not in info:
+            raise ValueError(
+                f"{self.vector} resets in the same step but gives no info['final_obs'], so that an episode's "
+                "last observation is lost. Use it in NEXT_STEP mode, or pass autoreset= what it really does."
+            )
+        final = info["final_obs"]
+        result = each(np.copy, observation)
+        for index in np.flatnonzero(self._ended).tolist():
+            # One array (or dict of arrays) for all members, or an object array with one observation each.
+            batched = isinstance(final, dict | tuple)
+            put(self.space, result, index, each(itemgetter(index), final) if batched else final[index])
+        return result
+
+
+def owned(space: spaces.Space[Any], observation: Any) -> Any:
+    """A copy that the next step does not overwrite, floats as float32."""
+    if isinstance(space, spaces.Dict):
+        return {name: owned(part, observation[name]) for name, part in space.items()}
+    if isinstance(space, spaces.Tuple):
+        return tuple(owned(part, value) for part, value in zip(space, observation, strict=True))
+    return np.array(observation, dtype=leaf_dtype(space))
+
+
+def finite(leaf: np.ndarray) -> np.ndarray:
+    """The array with 0 in place of what is NaN or infinite."""
+    return np.nan_to_num(leaf, nan=0.0, posinf=0.0, neginf=0.0) if leaf.dtype.kind == "f" else leaf
+
+
+def told(info: dict[str, Any]) -> Faults:
+    """The faults that guarded members survived in this call."""
+    if FAULT not in info:
+        return {}
+    return {int(index): ("raise", str(info[FAULT][index])) for index in np.flatnonzero(info["_" + FAULT])}

@@ -1,0 +1,134 @@
+"""The examination of an environment before time is spent on it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from evolab.envs.batches import leaf_dtype
+
+LEAVES = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
+SLACK = 1e-4  # relative: bounds are often written in another precision than observations
+
+MEND = "Mend the space or the observation."
+
+
+def examine_spaces(name: str, observation: spaces.Space[Any], action: spaces.Space[Any]) -> None:
+    """Refuse spaces that no network or no action range can be made for.
+
+    Raises:
+        ValueError: names the space and what is supported.
+    """
+    for path, leaf in _leaves(observation):
+        if not isinstance(leaf, LEAVES):
+            raise ValueError(
+                f"{name}: observation{path} is {leaf}; supported are Box, Discrete, MultiDiscrete, "
+                "MultiBinary, and Dict and Tuple of them. wrappers.TransformObservation converts it."
+            )
+    if isinstance(action, spaces.Box):
+        if not (np.isfinite(action.low).all() and np.isfinite(action.high).all()):
+            raise ValueError(
+                f"{name}: its action space {action} has no finite bounds. Give it some with "
+                "gymnasium.wrappers.RescaleAction or in the environment."
+            )
+    elif not isinstance(action, spaces.Discrete | spaces.MultiDiscrete):
+        raise ValueError(
+            f"{name}: its action space is {action}; supported are Box with finite bounds, "
+            "Discrete and MultiDiscrete."
+        )
+
+
+def examine_observation(name: str, space: spaces.Space[Any], observation: Any, moment: str) -> None:
+    """Refuse an observation that is not what its space says.
+
+    Args:
+        name: what the message calls the environment.
+        space: its observation space.
+        observation: what it gave.
+        moment: "reset" or "step", for the message.
+
+    Raises:
+        ValueError: if structure, shape or dtype differ, or a value lies outside the bounds. NaN
+            and infinite values pass: they are faults of a moment, which are survived.
+    """
+    _examine(f"{name}: the observation of {moment}", space, observation)
+
+
+def examine_step(name: str, env: gymnasium.Env[Any, Any]) -> None:
+    """Take one step with an action from the middle of the space, and examine what comes back.
+
+    A step that raises or is not finite is no error here: such faults may pass, and are survived.
+
+    Raises:
+        ValueError: if what came back is not what Gymnasium and the spaces say.
+    """
+    try:
+        answer: Any = env.step(middle(env.action_space))
+    except Exception:
+        return
+    if not isinstance(answer, tuple) or len(answer) != 5:
+        came = f"{len(answer)} values" if isinstance(answer, tuple) else type(answer).__name__
+        raise ValueError(
+            f"{name}: step gave {came}; expected (observation, reward, terminated, truncated, info). "
+            "Old environments give 4 values: separate terminated from truncated."
+        )
+    _examine(f"{name}: the observation of step", env.observation_space, answer[0])
+    if np.ndim(answer[1]) != 0 and np.size(answer[1]) != 1:
+        raise ValueError(f"{name}: step gave a reward of shape {np.shape(answer[1])}; expected one number.")
+
+
+def middle(space: spaces.Space[Any]) -> Any:
+    """A legal action, always the same: the middle of a range, the first of several."""
+    if isinstance(space, spaces.Box):
+        return ((space.low + space.high) / 2).astype(space.dtype)
+    if isinstance(space, spaces.MultiDiscrete):
+        return np.array(space.start, dtype=space.dtype)
+    return space.start  # type: ignore[attr-defined]
+
+
+def _leaves(space: spaces.Space[Any], path: str = "") -> list[tuple[str, spaces.Space[Any]]]:
+    if isinstance(space, spaces.Dict):
+        return [leaf for key, part in space.items() for leaf in _leaves(part, f"{path}[{key!r}]")]
+    if isinstance(space, spaces.Tuple):
+        return [leaf for place, part in enumerate(space) for leaf in _leaves(part, f"{path}[{place}]")]
+    return [(path, space)]
+
+
+def _examine(what: str, space: spaces.Space[Any], value: Any) -> None:
+    if isinstance(space, spaces.Dict):
+        if not isinstance(value, dict) or set(value) != set(space.keys()):
+            came = sorted(value) if isinstance(value, dict) else type(value).__name__
+            raise ValueError(f"{what} is {came}; its space has the keys {sorted(space.keys())}.")
+        for key, part in space.items():
+            _examine(f"{what}[{key!r}]", part, value[key])
+        return
+    if isinstance(space, spaces.Tuple):
+        if not isinstance(value, tuple | list) or len(value) != len(space):
+            raise ValueError(f"{what} is {type(value).__name__}; its space is a tuple of {len(space)}.")
+        for place, part in enumerate(space):
+            _examine(f"{what}[{place}]", part, value[place])
+        return
+    if isinstance(value, tuple) and isinstance(space, spaces.Box):
+        raise ValueError(
+            f"{what} is a tuple; its space is {space}. reset returns (observation, info), "
+            "step (observation, reward, terminated, truncated, info)."
+        )
+    array = np.asarray(value)
+    if array.shape != tuple(space.shape or ()):
+        raise ValueError(f"{what} has shape {array.shape}; its space says {tuple(space.shape or ())}. {MEND}")
+    kinds = "iub" + ("f" if leaf_dtype(space).kind == "f" else "")
+    if array.dtype.kind not in kinds:
+        raise ValueError(f"{what} has dtype {array.dtype}; its space says {space.dtype}. {MEND}")
+    if isinstance(space, spaces.Box):
+        room = SLACK * (1.0 + np.abs(array))
+        outside = np.isfinite(array) & ((array < space.low - room) | (array > space.high + room))
+        if outside.any():
+            raise ValueError(
+                f"{what} has {array[outside].size} values outside its space {space}, such as "
+                f"{array[outside].flat[0]:g}. Widen the space or clip the observation."
+            )
+    elif not space.contains(array.astype(space.dtype)[()]):
+        raise ValueError(f"{what} is {value}, which is not in its space {space}.")

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pandas import DataFrame
 
+    from evolab.events import Birth
+
 COLUMNS = (
     "kind", "name", "count", "measured", "gain", "low", "high", "improved", "over_none", "ancestry",
 )  # fmt: skip
@@ -123,6 +125,12 @@ def _median(values: NDArray) -> float:
     import numpy as np
 
     return float(np.median(values))
+
+
+def names_of(birth: Birth, hyperparameters: Collection[str]) -> tuple[str, ...]:
+    """The sorts that a birth counts for: its kind and, where one was changed, "hyperparameters/name"."""
+    name = _name(birth.detail, hyperparameters) if birth.kind == "hyperparameters" else ""
+    return (birth.kind, f"{birth.kind}/{name}") if name else (birth.kind,)
 
 
 def _name(detail: str, known: Collection[str]) -> str:

@@ -111,19 +111,19 @@ def _head(generation: Generation) -> str:
 
 
 def _line(row: Mapping[str, Any]) -> str:
-    return json.dumps(_plain(row), allow_nan=False, ensure_ascii=False)
+    return json.dumps(plain(row), allow_nan=False, ensure_ascii=False)
 
 
 def _record(record: Any) -> dict[str, Any]:
     return {name: getattr(record, name) for name in record.__dataclass_fields__}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """JSON's own types: NumPy scalars become numbers, NaN becomes a string."""
     if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     if value is None or isinstance(value, bool | int | str):
         return value
     value = value.item() if hasattr(value, "item") else value

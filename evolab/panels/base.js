@@ -1,0 +1,199 @@
+// Small tools that every panel shares: elements, numbers, scales, shapes, a tooltip, a canvas that follows its box.
+// The parts of this folder are joined into one module in the order that page.py names; only dashboard.js exports.
+
+const NS = "http://www.w3.org/2000/svg";
+
+// Text enters the page through textContent alone, so a name can never become markup.
+function h(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
+    else if (value === true) node.setAttribute(key, "");
+    else if (value !== false && value != null) node.setAttribute(key, value);
+  }
+  node.append(...children.filter((c) => c != null).map((c) => (c instanceof Node ? c : String(c))));
+  return node;
+}
+
+function svg(tag, attributes = {}, ...children) {
+  const node = document.createElementNS(NS, tag);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  node.append(...children);
+  return node;
+}
+
+function icon(path) {
+  return svg("svg", { viewBox: "0 0 16 16", width: 14, height: 14, "aria-hidden": "true", fill: "currentColor" },
+    svg("path", { d: path }));
+}
+
+const ICONS = {
+  step: "M3 2.5v11l6.5-5.5zM10.5 2.5h2.5v11h-2.5z",
+  run: "M4 2v12l9.5-6z",
+  pause: "M3.5 2.5h3v11h-3zM9.5 2.5h3v11h-3z",
+  stop: "M3 3h10v10H3z",
+  film: "M1.5 3h13v10h-13zM4 4.2v1.6h1.6V4.2zM4 10.2v1.6h1.6v-1.6zM10.4 4.2v1.6H12V4.2zM10.4 10.2v1.6H12v-1.6z",
+};
+
+// Unit shapes, centred on 0: drawn on canvases and in legends alike.
+const SHAPES = {
+  circle: "M.88 0A.88 .88 0 1 1 -.88 0A.88 .88 0 1 1 .88 0Z",
+  ring: "M.88 0A.88 .88 0 1 1 -.88 0A.88 .88 0 1 1 .88 0ZM.45 0A.45 .45 0 1 0 -.45 0A.45 .45 0 1 0 .45 0Z",
+  square: "M-.8 -.8H.8V.8H-.8Z",
+  "triangle-up": "M0 -1L1 .8H-1Z",
+  "triangle-down": "M0 1L1 -.8H-1Z",
+  diamond: "M0 -1.08L1.08 0L0 1.08L-1.08 0Z",
+  hexagon: "M1 0L.5 .87H-.5L-1 0L-.5 -.87H.5Z",
+  star: "M0 -1.15L.32 -.4L1.1 -.36L.5 .15L.7 .93L0 .5L-.7 .93L-.5 .15L-1.1 -.36L-.32 -.4Z",
+};
+
+const LOOKS = {
+  first: ["first population", "none", "ring"],
+  elite: ["elite, kept", "none", "star"],
+  none: ["cloned, unchanged", "none", "circle"],
+  architecture: ["architecture", "architecture", "square"],
+  parameters: ["parameters", "parameters", "triangle-up"],
+  activation: ["activation", "activation", "triangle-down"],
+  hyperparameters: ["hyperparameters", "hyperparameters", "diamond"],
+};
+const lookOf = (kind) => LOOKS[kind] || [kind, "other", "hexagon"];
+
+function mark(kind, size = 11) {
+  const [, colour, shape] = lookOf(kind);
+  return svg("svg", { viewBox: "-1.25 -1.25 2.5 2.5", width: size, height: size, class: "ev-mark", "aria-hidden": "true" },
+    svg("path", { d: SHAPES[shape], fill: `var(--ev-${colour})`, "fill-rule": "evenodd" }));
+}
+
+function fmt(value, digits = 4) {
+  if (value == null || Number.isNaN(value)) return "–";
+  if (typeof value !== "number") return String(value);
+  const size = Math.abs(value);
+  if (Number.isInteger(value) && size < 1e7) return group(value);
+  if (size >= 1e7 || size < 1e-3) return value.toExponential(Math.max(0, digits - 3)).replace("e+", "e");
+  if (size >= 1000) return group(Math.round(value));
+  if (size >= 1) return value.toFixed(size >= 100 ? 1 : digits - 2);
+  return String(Number(value.toPrecision(digits - 1)));
+}
+const group = (value) => (Math.abs(value) < 10000 ? String(value)
+  : String(value).replace(/\B(?=(\d{3})+(?!\d))/g, "\u202f"));
+const compact = (value) => (Math.abs(value) >= 1e6 ? `${Number((value / 1e6).toPrecision(3))}M`
+  : Math.abs(value) >= 1e4 ? `${Number((value / 1e3).toPrecision(3))}k` : fmt(value));
+const signed = (value) => (value == null ? "–" : (value > 0 ? "+" : value < 0 ? "\u2212" : "") + fmt(Math.abs(value), 3));
+const hiddenText = (widths) => (widths && widths.length ? widths.join("\u00d7") : "–");
+
+function ticks(low, high, wanted) {
+  const raw = (high - low || 1) / Math.max(1, wanted);
+  const power = 10 ** Math.floor(Math.log10(raw));
+  const step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= raw * 0.999);
+  const found = [];
+  for (let v = Math.ceil(low / step - 1e-9) * step; v <= high + step * 1e-9; v += step) found.push(Math.abs(v) < step / 1e6 ? 0 : v);
+  return found;
+}
+
+const linear = (low, high, from, to) => (value) => from + ((value - low) / (high - low || 1)) * (to - from);
+
+function extent(values) {
+  let low = Infinity, high = -Infinity;
+  for (const v of values) if (v != null && Number.isFinite(v)) { if (v < low) low = v; if (v > high) high = v; }
+  return low > high ? null : [low, high];
+}
+
+// A canvas as wide as its box, sharp on any screen; draw(ctx, width, height) is called when either changes.
+function stage(box, label, height, draw) {
+  const canvas = h("canvas", { role: "img", "aria-label": label });
+  box.append(canvas);
+  let tall = height;
+  const paint = () => {
+    const wide = box.clientWidth;
+    if (!wide) return;
+    const ratio = window.devicePixelRatio || 1;
+    canvas.width = Math.round(wide * ratio);
+    canvas.height = Math.round(tall * ratio);
+    canvas.style.height = `${tall}px`;
+    const ctx = canvas.getContext("2d");
+    ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
+    ctx.clearRect(0, 0, wide, tall);
+    ctx.font = `11px ${getComputedStyle(box).fontFamily}`;
+    draw(ctx, wide, tall);
+  };
+  return { canvas, paint, resize: (value) => { tall = value; } };
+}
+
+function colours(node) {
+  const style = getComputedStyle(node);
+  const found = {};
+  for (const name of ["ink", "muted", "grid", "bg", "winner", "cloud", "link", "target", "none", "architecture",
+    "parameters", "activation", "hyperparameters", "other"]) found[name] = style.getPropertyValue(`--ev-${name}`).trim();
+  // color-mix and nested variables are resolved by a probe, since a canvas knows neither.
+  const probe = h("i", { style: "display:none" });
+  node.append(probe);
+  for (const name of Object.keys(found)) { probe.style.color = `var(--ev-${name})`; found[name] = getComputedStyle(probe).color; }
+  probe.remove();
+  return found;
+}
+
+function drawShape(ctx, shape, x, y, size) {
+  ctx.save();
+  ctx.translate(x, y);
+  ctx.scale(size, size);
+  ctx.fill(PATHS[shape] || (PATHS[shape] = new Path2D(SHAPES[shape])), "evenodd");
+  ctx.restore();
+}
+const PATHS = {};
+
+function axes(ctx, c, box, x, y, xticks, yticks, xlabel = compact, ylabel = compact) {
+  ctx.lineWidth = 1;
+  ctx.strokeStyle = c.grid;
+  ctx.fillStyle = c.muted;
+  ctx.textAlign = "right";
+  ctx.textBaseline = "middle";
+  for (const v of yticks) {
+    const py = Math.round(y(v)) + 0.5;
+    ctx.beginPath(); ctx.moveTo(box.left, py); ctx.lineTo(box.right, py); ctx.stroke();
+    ctx.fillText(ylabel(v), box.left - 6, py);
+  }
+  ctx.textAlign = "center";
+  ctx.textBaseline = "top";
+  for (const v of xticks) ctx.fillText(xlabel(v), Math.min(Math.max(x(v), box.left), box.right - 6), box.bottom + 5);
+}
+
+function makeTip(root) {
+  const node = h("div", { class: "ev-tip", role: "status" });
+  root.append(node);
+  return {
+    show(event, lines) {
+      node.replaceChildren(...lines.filter(Boolean).map((line, i) => h("div", i ? {} : { class: "ev-tip-head" }, line)));
+      node.style.display = "block";
+      const area = root.getBoundingClientRect();
+      const left = event.clientX - area.left + 14, top = event.clientY - area.top + 14;
+      node.style.left = `${Math.max(4, Math.min(left, area.width - node.offsetWidth - 4))}px`;
+      node.style.top = `${top + node.offsetHeight > area.height ? top - node.offsetHeight - 24 : top}px`;
+    },
+    hide() { node.style.display = "none"; },
+  };
+}
+
+function describe(store, row, i) {
+  const kind = row.k ? store.kinds[row.k[i]] : null;
+  const lines = [row.id ? `agent ${row.id[i]} · generation ${row.n}` : `generation ${row.n}, rank ${i + 1}`];
+  lines.push(`fitness ${fmt(row.f[i])}`);
+  if (kind) {
+    const parent = row.p[i] >= 0 && row.p[i] !== row.id[i] ? ` from agent ${row.p[i]}` : "";
+    lines.push(`${lookOf(kind)[0]}${parent}${row.d && row.d[i] ? `: ${row.d[i]}` : ""}`);
+  }
+  if (row.c && row.c[i] != null) lines.push(`policy changed by up to ${fmt(row.c[i], 3)}`);
+  if (row.h) {
+    lines.push(store.names.map((name, j) => `${name} ${fmt(row.h[i][j])}`).join(" · "));
+    lines.push(`hidden ${hiddenText(row.a[i])} ${row.v[i]} · ${fmt(row.m[i])} parameters · ${fmt(row.s[i])} steps`);
+  }
+  return lines;
+}
+
+function panel(title, extra = null, className = "") {
+  const body = h("div", { class: "ev-body" });
+  const head = h("div", { class: "ev-head" }, h("h3", {}, title), extra);
+  return { element: h("section", { class: `ev-panel ${className}`, "aria-label": title }, head, body), body, head };
+}
+
+const empty = (text) => h("p", { class: "ev-empty" }, text);
+const NOTHING = "No generation yet: press Step, or call exp.step().";

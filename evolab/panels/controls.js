@@ -1,0 +1,56 @@
+// The head of the dashboard: four buttons, what is going on, how far it is, and the figures one looks for first.
+
+function controls(ui) {
+  const button = (name, action, title) => h("button", { type: "button", class: `ev-button ev-${action}`, title,
+    onclick: () => ui.send({ type: action }) }, icon(ICONS[action]), name);
+  const buttons = {
+    step: button("Step", "step", "Train one generation"),
+    run: button("Run", "run", "Train on until paused"),
+    pause: button("Pause", "pause", "Pause at the next environment step; Run continues"),
+    stop: button("Stop", "stop", "Stop training"),
+  };
+  const state = h("span", { class: "ev-state", role: "status" });
+  const phase = h("span", { class: "ev-phase" });
+  const fill = h("i"), bar = h("div", { class: "ev-progress", role: "progressbar", "aria-label": "Progress of the generation", "aria-valuemin": 0, "aria-valuemax": 100 }, fill);
+  const title = h("h2", {}), tiles = h("dl", { class: "ev-tiles" });
+  const banner = h("div", { class: "ev-banner", role: "alert" });
+  const group_ = h("div", { class: "ev-buttons", role: "group", "aria-label": "Training" }, ...Object.values(buttons));
+  const element = h("header", {}, h("div", { class: "ev-top" }, group_, h("div", { class: "ev-now" }, h("div", { class: "ev-line" }, state, phase), bar)), banner, h("div", { class: "ev-facts" }, title, tiles));
+
+  const STATES = { idle: "ready", running: "running", paused: "paused", stopped: "stopped", failed: "failed" };
+
+  function draw(store) {
+    const head = store.head, status = head.alive ? head.status : "saved", running = status === "running";
+    buttons.step.disabled = buttons.run.disabled = !head.alive || running;
+    buttons.pause.disabled = !head.alive || !running;
+    buttons.stop.disabled = !head.alive || status === "stopped" || status === "idle";
+    group_.hidden = ui.still;
+    state.className = `ev-state ev-is-${status}`;
+    state.textContent = ui.still ? "report" : STATES[status] || "saved: run the cell to go on";
+    banner.textContent = head.error || "";
+    banner.hidden = !head.error;
+    const p = head.progress, part = p && p.total ? Math.min(1, p.done / p.total) : 0;
+    const busy = p && head.alive && (running || status === "paused") && part < 1;
+    const doing = { fill: "filling the buffer", train: "training", evaluate: "evaluating" };
+    phase.textContent = busy ? `generation ${group(p.generation)} · ${doing[p.phase] || p.phase} ${group(p.done)} / ${group(p.total)}`
+      : head.alive && !store.rows.length ? "press Step or Run to begin" : "";
+    fill.style.width = `${busy ? 100 * part : 0}%`;
+    bar.setAttribute("aria-valuenow", Math.round(busy ? 100 * part : 0));
+    bar.style.visibility = head.alive ? "visible" : "hidden";
+    title.textContent = `${head.algorithm} on ${head.name}`;
+    const newest = store.rows[store.rows.length - 1];
+    const best = newest && newest.f[0];
+    const facts = [
+      ["generation", newest ? group(newest.n) : "0"],
+      ["best now", newest ? fmt(best) : "–"],
+      ["best ever", store.best != null ? fmt(store.best) : "–"],
+      head.target != null ? ["target", fmt(head.target)] : null,
+      ["training steps", compact(head.total_steps || 0)],
+      ["evaluation steps", compact(head.evaluation_steps || 0)],
+      head.speed ? ["steps/s", compact(Math.round(head.speed))] : null,
+    ].filter(Boolean);
+    tiles.replaceChildren(...facts.map(([name, value]) => h("div", {}, h("dt", {}, name),
+      h("dd", name === "best ever" && head.target != null && store.best >= head.target ? { class: "ev-reached", title: "the target is reached" } : {}, value))));
+  }
+  return { element, draw };
+}

@@ -1,0 +1,41 @@
+// Panels that users write in Python: a dict of one of four forms, drawn without any JavaScript of theirs.
+
+function formPanel(ui, title) {
+  const { element, body } = panel(title, null, "ev-wide");
+  const box = h("div", { class: "ev-chart" }), rest = h("div"), legend = h("div", { class: "ev-legend" });
+  body.append(box, legend, rest);
+  let data = null;
+  const DASHES = [[], [6, 3], [2, 3], [8, 3, 2, 3]];
+  const chart = stage(box, title, 180, (ctx, width, height) => {
+    const c = ui.colours(), area = { left: 52, right: width - 12, top: 8, bottom: height - 22 };
+    const names = Object.keys(data.lines), found = extent(names.flatMap((n) => data.lines[n])), xs = extent(data.x);
+    if (!found || !xs) return;
+    const x = linear(xs[0], xs[1], area.left + 4, area.right - 4), y = linear(found[0], found[1] === found[0] ? found[0] + 1 : found[1], area.bottom, area.top);
+    axes(ctx, c, area, x, y, ticks(xs[0], xs[1], width / 100), ticks(found[0], found[1], 4));
+    names.forEach((name, i) => {
+      ctx.strokeStyle = i ? c.muted : c.ink; ctx.setLineDash(DASHES[i % 4]); ctx.lineWidth = 1.8; ctx.beginPath();
+      let open = false;
+      data.lines[name].forEach((v, j) => { if (v == null) open = false; else { ctx[open ? "lineTo" : "moveTo"](x(data.x[j]), y(v)); open = true; } });
+      ctx.stroke();
+    });
+    ctx.setLineDash([]);
+  });
+  const bars = (values) => {
+    const most = Math.max(1e-12, ...Object.values(values).map(Math.abs));
+    return h("div", { class: "ev-bars" }, ...Object.entries(values).flatMap(([name, v]) => [h("span", {}, name),
+      h("i", { style: `width:${(100 * Math.abs(v)) / most}%` }), h("span", { class: "ev-num" }, fmt(v))]));
+  };
+  const table = ({ columns, rows }) => h("div", { class: "ev-scroll" }, h("table", {}, h("thead", {}, h("tr", {}, ...columns.map((c) => h("th", { scope: "col" }, c)))),
+    h("tbody", {}, ...rows.map((r) => h("tr", {}, ...r.map((v) => h("td", { class: typeof v === "number" ? "ev-num" : "ev-words" }, typeof v === "number" ? fmt(v) : v)))))));
+
+  function draw(next) {
+    data = next;
+    box.hidden = legend.hidden = data.form !== "lines";
+    rest.replaceChildren(...(data.form === "bars" ? [bars(data.bars)] : data.form === "table" ? [table(data)] : data.form === "text" ? [empty(data.text)] : []));
+    if (data.form !== "lines") return;
+    legend.replaceChildren(...Object.keys(data.lines).map((name, i) => h("span", {}, svg("svg", { width: 22, height: 8, "aria-hidden": "true" },
+      svg("line", { x1: 0, x2: 22, y1: 4, y2: 4, style: `stroke:var(--ev-${i ? "muted" : "ink"});stroke-width:2`, "stroke-dasharray": DASHES[i % 4].join(" ") })), name)));
+    chart.paint();
+  }
+  return { element, draw };
+}

@@ -1,0 +1,100 @@
+// Hyperparameters and architecture over generations: one small chart each, all agents as dots, the winner's line in blue.
+
+function hyperparametersPanel(ui) {
+  const { element, body } = panel("Hyperparameters and architecture", h("span", { class: "ev-side" }, "the winner\u2019s ancestry in blue"), "ev-full");
+  const grid = h("div", { class: "ev-multiples" });
+  const fixed = h("p", { class: "ev-foot" });
+  const note = empty(NOTHING);
+  body.append(grid, fixed, note);
+  let charts = [], last = null;
+
+  function series(store) {
+    const rows = store.rows.filter((r) => r.h), found = [], constant = [];
+    store.names.forEach((name, j) => {
+      const winner = store.line.h.map((values) => values[j]);
+      const values = extent(rows.flatMap((r) => r.h.map((v) => v[j])).concat(winner).map((v) => (typeof v === "number" ? v : null)));
+      if (!values) return;
+      if (values[0] === values[1]) constant.push(`${name} ${fmt(values[0])}`);
+      else found.push({ name, winner, range: values, points: rows.flatMap((r) => r.h.map((v) => [r.n, v[j]])) });
+    });
+    const sizes = rows.flatMap((r) => r.m.map((m) => [r.n, m]));
+    const range = extent(sizes.map((s) => s[1]).concat(store.line.m));
+    if (range) found.push({ name: "parameters", winner: store.line.m, range, points: sizes, whole: true });
+    return { found, constant };
+  }
+
+  function small(spec) {
+    const box = h("div", { class: "ev-small" }), title = h("div", { class: "ev-small-title" });
+    box.append(title);
+    const chart = stage(box, "", 96, (ctx, w, t) => (spec.layers ? layers(ctx, w, t, spec) : plot(ctx, w, t, spec)));
+    return { box, title, chart, set(next) { Object.assign(spec, next); chart.canvas.setAttribute("aria-label", `${spec.name} over generations`);
+      title.replaceChildren(h("span", {}, spec.name), h("b", {}, spec.now)); chart.paint(); } };
+  }
+
+  function frame(ctx, c, width, height, low, high, format) {
+    const box = { left: 44, right: width - 6, top: 8, bottom: height - 18 }, n = last.line.n;
+    const from = last.rows[0].n, to = Math.max(from + 1, n[n.length - 1]);
+    const x = linear(from, to, box.left + 4, box.right - 4), y = linear(low, high, box.bottom - 3, box.top + 3);
+    axes(ctx, c, box, x, y, [from, to].filter((v) => v <= n[n.length - 1]), [low, high], group, format);
+    return { x, y };
+  }
+
+  function plot(ctx, width, height, { range, points, winner }) {
+    const c = ui.colours(), log = range[0] > 0 && range[1] / range[0] > 6, f = log ? Math.log10 : (v) => v;
+    const pad = (f(range[1]) - f(range[0])) * 0.04 || Math.abs(f(range[0])) * 0.05 || 1;
+    const { x, y } = frame(ctx, c, width, height, f(range[0]) - pad, f(range[1]) + pad, () => "");
+    ctx.fillStyle = c.muted; ctx.textAlign = "right"; ctx.textBaseline = "middle";
+    for (const v of range[0] === range[1] ? [range[0]] : range) ctx.fillText(compact(v), 40, y(f(v)));
+    ctx.globalAlpha = points.length > 600 ? 0.3 : 0.5;
+    ctx.fillStyle = c.cloud;
+    for (const [n, v] of points) if (typeof v === "number") ctx.fillRect(x(n) - 1.2, y(f(v)) - 1.2, 2.4, 2.4);
+    ctx.globalAlpha = 1;
+    ctx.strokeStyle = c.winner; ctx.lineWidth = 2; ctx.beginPath();
+    winner.forEach((v, i) => {
+      if (typeof v !== "number") return;
+      if (i) ctx.lineTo(x(last.line.n[i]), y(f(winner[i - 1])));  // a value holds until it is changed: steps, not slopes
+      ctx[i ? "lineTo" : "moveTo"](x(last.line.n[i]), y(f(v)));
+    });
+    ctx.stroke();
+    const end = winner.length - 1;
+    ctx.fillStyle = c.winner; ctx.beginPath(); ctx.arc(x(last.line.n[end]), y(f(winner[end])), 3, 0, 7); ctx.fill();
+  }
+
+  // The winner's hidden layers as a stack of widths, first layer at the bottom.
+  function layers(ctx, width, height, { layers: stacks }) {
+    const c = ui.colours(), most = Math.max(1, ...stacks.map((s) => s.reduce((a, b) => a + b, 0)));
+    const { x, y } = frame(ctx, c, width, height, 0, most, compact), n = last.line.n;
+    const deep = Math.max(...stacks.map((s) => s.length));
+    ctx.fillStyle = c.architecture;
+    stacks.forEach((stack, i) => {
+      let base = 0;
+      const x0 = i ? x(n[i - 1]) : x(n[0]) - 4, x1 = x(n[i]);
+      stack.forEach((units, layer) => {
+        ctx.globalAlpha = 0.85 - (0.6 * layer) / Math.max(1, deep);
+        ctx.fillRect(x0, y(base + units), x1 - x0 + 0.4, y(base) - y(base + units) - 0.8);
+        base += units;
+      });
+    });
+    ctx.globalAlpha = 1;
+  }
+
+  function draw(store) {
+    last = store;
+    const any = store.rows.length > 0 && store.line.n.length > 0;
+    note.hidden = any; grid.hidden = fixed.hidden = !any;
+    if (!any) return;
+    const { found, constant } = series(store), end = store.line.n.length - 1;
+    const specs = found.map((s) => ({ ...s, layers: null, now: fmt(s.winner[end]) }));
+    if (store.line.a.some((a) => a.length)) {
+      specs.push({ name: "hidden units of the winner", layers: store.line.a, now: hiddenText(store.line.a[end]) });
+    }
+    if (charts.length !== specs.length) {
+      charts = specs.map(() => small({}));
+      grid.replaceChildren(...charts.map((s) => s.box));
+    }
+    charts.forEach((s, i) => s.set(specs[i]));
+    fixed.hidden = !constant.length;
+    fixed.textContent = `The same for all agents: ${constant.join(" · ")}`;
+  }
+  return { element, draw };
+}

@@ -1,0 +1,108 @@
+// The family tree: a column per generation, best agent on top, shapes by kind of mutation, the winner's line drawn through.
+
+function lineagePanel(ui) {
+  let last = null, nodes = [], end = null;
+  const { element, body } = panel("Lineage", h("span", { class: "ev-side" }, "best on top"), "ev-wide");
+  const box = h("div", { class: "ev-chart" });
+  const slider = h("input", { type: "range", class: "ev-range", "aria-label": "Last generation shown", oninput: () => {
+    end = Number(slider.value) >= Number(slider.max) ? null : Number(slider.value);
+    chart.paint();
+  } });
+  const legend = h("div", { class: "ev-legend" });
+  const note = empty(NOTHING);
+  body.append(box, slider, legend, note);
+  const chart = stage(box, "Family tree by generation", 200, (ctx, w, t) => paint(ctx, w, t));
+
+  function paint(ctx, width, height) {
+    const c = ui.colours(), rows = last.rows.filter((r) => r.id);
+    const size = rows[rows.length - 1].id.length;
+    const pitch = size > 24 ? 20 : 28, gap = (height - 36) / size;
+    const radius = Math.max(2.4, Math.min(6, gap * 0.36, pitch * 0.3));
+    const room = Math.max(2, Math.floor((width - 44) / pitch) - 1);
+    slider.hidden = rows.length <= room;
+    slider.min = rows[Math.min(room, rows.length) - 1].n; slider.max = rows[rows.length - 1].n;
+    if (end == null) slider.value = slider.max;
+    const stop = end == null ? rows.length : rows.findIndex((r) => r.n >= end) + 1;
+    const shown = rows.slice(Math.max(0, stop - room), stop);
+    const live = end == null && last.unborn.id.length > 0;
+    const left = 20, columns = shown.length + (live ? 1 : 0);
+    const dx = Math.min(46, Math.max(pitch, (width - 64) / Math.max(1, columns - 1)));
+    const px = (i) => left + i * dx, py = (i) => 10 + gap * (i + 0.5);
+    const next = live ? { n: null, id: last.unborn.id, p: last.unborn.p, k: last.unborn.k, d: last.unborn.d } : null;
+    const all = next ? shown.concat(next) : shown;
+    const line = winners(shown);
+    links(ctx, c, all, line, px, py);
+    nodes = [];
+    const groups = {};
+    all.forEach((row, i) => row.id.forEach((id, j) => {
+      const kind = last.kinds[row.k[j]], node = { x: px(i), y: py(j), row, j, kind };
+      nodes.push(node);
+      (groups[`${kind}\n${row.n == null}`] ||= []).push(node);
+    }));
+    ctx.lineWidth = 1.6; ctx.strokeStyle = c.winner;
+    shown.forEach((row, i) => { const j = row.id.indexOf(line[i]); if (j >= 0) { ctx.beginPath(); ctx.arc(px(i), py(j), radius + 3, 0, 7); ctx.fillStyle = c.bg; ctx.fill(); ctx.stroke(); } });
+    for (const [key, found] of Object.entries(groups)) {
+      const [kind, hollow] = key.split("\n"), [, colour, shape] = lookOf(kind);
+      ctx.fillStyle = c[colour];
+      ctx.globalAlpha = hollow === "true" ? 0.55 : 1;
+      for (const n of found) drawShape(ctx, shape, n.x, n.y, radius);
+    }
+    ctx.globalAlpha = 1;
+    ctx.fillStyle = c.muted; ctx.textAlign = "center"; ctx.textBaseline = "alphabetic";
+    const every = Math.max(1, Math.ceil(34 / dx));
+    shown.forEach((row, i) => { if (row.n % every === 0 || shown.length < 3) ctx.fillText(group(row.n), px(i), height - 8); });
+    if (next) ctx.fillText(last.head.status === "running" ? "in training" : "next", Math.min(px(columns - 1), width - 30), height - 8);
+  }
+
+  // The id of the winner's ancestor in each shown generation.
+  function winners(shown) {
+    const ids = new Map(last.line.n.map((n, i) => [n, last.line.id[i]]));
+    return shown.map((row) => ids.get(row.n));
+  }
+
+  function links(ctx, c, rows, line, px, py) {
+    const strong = [];
+    ctx.strokeStyle = c.link; ctx.lineWidth = 1;
+    ctx.beginPath();
+    for (let r = 1; r < rows.length; r++) {
+      const at = new Map(rows[r - 1].id.map((id, i) => [id, i]));
+      rows[r].id.forEach((id, j) => {
+        const k = at.get(rows[r].p[j]);
+        if (k == null) return;
+        const edge = [px(r - 1), py(k), px(r), py(j)];
+        if (line[r] === id && line[r - 1] === rows[r].p[j]) strong.push(edge); else curve(ctx, edge);
+      });
+    }
+    ctx.stroke();
+    ctx.strokeStyle = c.winner; ctx.lineWidth = 2.4;
+    ctx.beginPath(); strong.forEach((edge) => curve(ctx, edge)); ctx.stroke();
+  }
+
+  function curve(ctx, [x0, y0, x1, y1]) {
+    const middle = (x0 + x1) / 2;
+    ctx.moveTo(x0, y0); ctx.bezierCurveTo(middle, y0, middle, y1, x1, y1);
+  }
+
+  box.addEventListener("pointermove", (event) => {
+    const at = chart.canvas.getBoundingClientRect(), mx = event.clientX - at.left, my = event.clientY - at.top;
+    const near = nodes.find((n) => Math.abs(n.x - mx) < 9 && Math.abs(n.y - my) < 9);
+    if (!near) return ui.tip.hide();
+    const { row, j, kind } = near;
+    ui.tip.show(event, row.n != null ? describe(last, row, j) : [`agent ${row.id[j]} · not evaluated yet`,
+      `${lookOf(kind)[0]}${row.p[j] === row.id[j] ? "" : ` from agent ${row.p[j]}`}`, row.d[j]]);
+  });
+  box.addEventListener("pointerleave", () => ui.tip.hide());
+
+  function draw(store) {
+    last = store;
+    const rows = store.rows.filter((r) => r.id), any = rows.length > 0;
+    note.hidden = any; box.hidden = legend.hidden = !any;
+    if (!any) { slider.hidden = true; return; }
+    const size = rows[rows.length - 1].id.length;
+    chart.resize(36 + size * Math.max(7, Math.min(24, 250 / size)));
+    chart.paint();
+    legend.replaceChildren(...["elite", "none", "architecture", "parameters", "activation", "hyperparameters"]
+      .concat(store.kinds.filter((k) => !LOOKS[k])).map((kind) => h("span", {}, mark(kind), lookOf(kind)[0])));
+  }
+  return { element, draw };
+}

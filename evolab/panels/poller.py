@@ -1,0 +1,81 @@
+"""A thread that follows a dashboard and never keeps it alive."""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from typing import Any
+
+PERIOD = 0.25  # seconds: at most four looks a second
+SETTLED = 0.6  # seconds of rest before the saved state is written: stepping by hand does not flood
+KEEP = 20.0  # seconds between updates of the saved state while training runs
+
+
+class Poller:
+    """Calls `board.tell()` when the experiment's version changed, and `board.keep()` when it came to rest.
+
+    Args:
+        board: has `experiment`, `tell()` and `keep()`; held weakly.
+    """
+
+    def __init__(self, board: Any) -> None:
+        self._board = weakref.ref(board)
+        self._wake = threading.Event()
+        self._halt = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Begin to follow; does nothing if it does already."""
+        with self._lock:
+            self._wake.set()
+            if self.alive and not self._halt.is_set():
+                return
+            self._halt = threading.Event()
+            self._thread = threading.Thread(
+                target=_follow, args=(self._board, self._wake, self._halt), name="evolab-dashboard", daemon=True
+            )
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread at its next look."""
+        self._halt.set()
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Look now rather than in a quarter of a second."""
+        self._wake.set()
+
+    @property
+    def alive(self) -> bool:
+        """True while the thread runs."""
+        return self._thread is not None and self._thread.is_alive()
+
+
+def _follow(ref: weakref.ref[Any], wake: threading.Event, halt: threading.Event) -> None:
+    told: Any = None
+    kept: Any = None
+    changed: Any = None
+    since = last = time.monotonic()
+    while True:
+        woken = wake.wait(PERIOD)
+        wake.clear()
+        board = ref()  # a strong reference for this round alone
+        if halt.is_set() or board is None or board.comm is None:
+            return
+        try:
+            experiment, mark = board.experiment, board.mark
+            if woken or mark != told:
+                told = mark if board.tell() else None
+            rest, now = (len(experiment.history.generations), experiment.status), time.monotonic()
+            if rest != changed:
+                changed, since = rest, now
+            settled = experiment.status != "running" and now - since > SETTLED
+            if rest != kept and (settled or now - last > KEEP):
+                board.keep()
+                kept, last = rest, now
+        except Exception as error:  # a page that fails must not take anything with it
+            board.trouble = f"{type(error).__name__}: {error}"
+        del board
+        time.sleep(PERIOD / 5)  # clicks in quick succession still make few messages

@@ -127,6 +127,7 @@ class Chunk:
             count = self._table[f"{name}.count"][self.start : self.stop]
             rate = self.hyper[self.bound[name].role.rate]
             adam_(parameters, gradient, self.flat(f"{name}.mean"), self.flat(f"{name}.square"), count, rate)
+            plan.give_back(gradient)
         return losses.detach()
 
     def follow(self, name: str) -> None:

@@ -632,10 +632,13 @@ def _bar(title: str, total: int) -> Iterator[Callable[[Progress], None]]:
     from tqdm.auto import tqdm
 
     bar = tqdm(total=total, desc=title, leave=False, mininterval=0.2)
+    shown = ("", 0)
 
     def show(progress: Progress) -> None:
+        nonlocal shown
         label = progress.phase if progress.phase == "fill" else f"generation {progress.generation} · {progress.phase}"
-        if bar.desc.rstrip(": ") != label or bar.total != progress.total:
+        if shown != (label, progress.total):
+            shown = (label, progress.total)
             bar.reset(total=progress.total)
             bar.set_description(label, refresh=False)
         bar.update(progress.done - bar.n)

@@ -19,6 +19,7 @@ from torch import Tensor
 from evolab import checks
 from evolab.actions import actions_of
 from evolab.algorithms.algorithm import Algorithm, Batch
+from evolab.allocator import keep_freed_memory
 from evolab.chunk import Bound, Chunk, divide
 from evolab.genes import Range
 from evolab.member import KINDS, Member
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 OVERHEAD = 6e6
 """What one more chunk costs, as multiply-adds: a few hundred small operations (measured on a CPU core)."""
 
-WORKING_SET = 1.5e6
+WORKING_SET = 3e6
 """Activations of a chunk, in entries, that still stay in a core's second-level cache (measured)."""
 
 
@@ -76,6 +77,7 @@ class Population:
         dtype: torch.dtype = torch.float32,
         draw: bool = False,
     ) -> None:
+        keep_freed_memory()
         self.algorithm = algorithm_named(algorithm)
         size = checks.positive_integer("population size", size)
         self.observation_space, self.action_space = observation_space, action_space

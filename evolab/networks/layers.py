@@ -23,7 +23,7 @@ class Activation:
 
     Attributes:
         forward: z to h.
-        backward: (gradient of h, z, h) to the gradient of z.
+        backward: (gradient of h, z, h) to the gradient of z; may write into the first.
         module: makes the same function as a torch module.
         idempotent: f(f(z)) = f(z), so a layer of it can be inserted exactly.
     """
@@ -34,8 +34,13 @@ class Activation:
     idempotent: bool = False
 
 
+def _relu_backward(grad: Tensor, z: Tensor, h: Tensor) -> Tensor:
+    # In place: with three buffers at equal offsets within a page this took 8 times as long (measured).
+    return _aten.threshold_backward.grad_input(grad, h, 0, grad_input=grad)  # type: ignore[no-any-return]
+
+
 ACTIVATIONS: dict[str, Activation] = {
-    "relu": Activation(torch.relu, lambda g, z, h: _aten.threshold_backward(g, h, 0), nn.ReLU, idempotent=True),
+    "relu": Activation(torch.relu, _relu_backward, nn.ReLU, idempotent=True),
     "elu": Activation(F.elu, lambda g, z, h: _aten.elu_backward(g, 1.0, 1.0, 1.0, True, h), nn.ELU),
     "gelu": Activation(F.gelu, lambda g, z, h: _aten.gelu_backward(g, z), nn.GELU),
     "tanh": Activation(torch.tanh, lambda g, z, h: _aten.tanh_backward(g, h), nn.Tanh),

@@ -14,14 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from gymnasium import spaces
-from torch import Tensor, nn
+from torch import nn
 
-from evolab.networks.fused import FusedMLP, LayerPlan
-from evolab.networks.layers import ACTIVATIONS, activate, layer_norm, linear_state, runs
+from evolab.networks.layers import ACTIVATIONS, linear_state
+from evolab.networks.mlp_plan import MLPPlan
 from evolab.networks.network import Axes, Axis, Layout, Network, Role, State
-from evolab.networks.observation import encode, features
+from evolab.networks.observation import features
 
 
 @dataclass(frozen=True)
@@ -143,7 +142,7 @@ class MLP(Network):
 
     def plan(self, role: Role, genes: Sequence[MLPGenes], layout: Layout) -> MLPPlan:
         """The batched pass for these agents."""
-        return MLPPlan(self, role, genes, layout)
+        return MLPPlan(self.layer_norm, role, genes, layout)
 
     def order(self, genes: MLPGenes) -> Any:
         """Deepest first, then by activation, then widest first."""
@@ -241,71 +240,3 @@ def _filled(layer: nn.Module, state: State, prefix: str, weight: str, bias: str)
         layer.weight.copy_(state[f"{prefix}.{weight}"])  # type: ignore[operator, union-attr]
         layer.bias.copy_(state[f"{prefix}.{bias}"])  # type: ignore[operator, union-attr]
     return layer
-
-
-class MLPPlan:
-    """The batched pass of one role for the agents of one chunk; see the module's docstring."""
-
-    def __init__(self, network: MLP, role: Role, genes: Sequence[MLPGenes], layout: Layout) -> None:
-        self.network, self.role, self.layout = network, role, layout
-        members = role.members
-        depth = max(len(gene.hidden) for gene in genes)
-        if any(len(a.hidden) < len(b.hidden) for a, b in zip(genes, genes[1:], strict=False)):
-            raise AssertionError("rows of a chunk must come deepest first")
-        self.layers: list[LayerPlan] = []
-        for index in range(depth):
-            alive = [gene for gene in genes if len(gene.hidden) > index]
-            kinds = [gene.activation[index] for gene in alive for _ in range(members)]
-            widths = [gene.hidden[index] for gene in alive for _ in range(members)]
-            self.layers.append(LayerPlan(len(kinds), runs(kinds), tuple(widths)))
-        self.reading = layout.shapes[layout.names.index("output.weight")][-1]
-
-    def __call__(self, flat: Tensor, observation: Any, extra: Tensor | None = None, member: int | None = None) -> Tensor:
-        """Outputs of all agents and members.
-
-        Args:
-            flat: [C, M, N], the chunk's parameters.
-            observation: batch of observations, [C, B, ...] leaves.
-            extra: [C, B, E], concatenated to the features.
-            member: compute this member alone.
-
-        Returns:
-            [C, M, B, O], or [C, B, O] where there is one member or `member` is given.
-        """
-        x = encode(self.role.observation_space, observation, 2, flat.dtype)
-        if extra is not None:
-            x = torch.cat([x, extra], -1)
-        agents, members = flat.shape[0], self.role.members
-        if members == 1 or member is not None:
-            rows = flat[:, member or 0]
-            return self._run(rows, x, 1 if members > 1 else members, members)
-        x = x.unsqueeze(1).expand(agents, members, *x.shape[1:]).reshape(agents * members, *x.shape[1:])
-        return self._run(flat.reshape(agents * members, -1), x, members, members).unflatten(0, (agents, members))
-
-    def _run(self, rows: Tensor, x: Tensor, wanted: int, members: int) -> Tensor:
-        layers = self.layers
-        if wanted != members:
-            layers = [layer.thinned(members) for layer in layers]
-        if self.network.layer_norm:
-            return self._composed(rows, x, layers)
-        return FusedMLP.apply(rows, x, self.layout, layers, self.reading)  # type: ignore[no-any-return]
-
-    def _composed(self, rows: Tensor, x: Tensor, layers: list[LayerPlan]) -> Tensor:
-        """The same pass from torch's own operations, differentiated by autograd."""
-        state = self.layout.views(rows)
-        finals: list[Tensor] = []
-        h = x
-        for index, layer in enumerate(layers):
-            n = layer.rows
-            weight, bias = state[f"hidden.{index}.weight"][:n], state[f"hidden.{index}.bias"][:n]
-            z = torch.baddbmm(bias.unsqueeze(1), h[:n], weight.transpose(1, 2))
-            if self.network.layer_norm:
-                scale, shift = state[f"hidden.{index}.scale"][:n], state[f"hidden.{index}.shift"][:n]
-                z = layer_norm(z, scale, shift, *layer.mask(z.shape[-1], z.device, z.dtype))
-            h = activate(z, layer.stretches)
-            after = layers[index + 1].rows if index + 1 < len(layers) else 0
-            if after < n:
-                finals.append(F.pad(h[after:], (0, self.reading - h.shape[-1])))
-        final = finals[0] if len(finals) == 1 else torch.cat(finals[::-1])
-        weight, bias = state["output.weight"], state["output.bias"]
-        return torch.baddbmm(bias.unsqueeze(1), final, weight.transpose(1, 2))

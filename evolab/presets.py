@@ -1,0 +1,112 @@
+"""Settings that were found to work, by algorithm and environment; `evolab demo` runs them.
+
+Each stands with the figures that it reached in `tests/benchmarks/results/learning.json`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from evolab.genes import Float, Integer
+from evolab.mutations.mutation import Mutations
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A ready-made experiment.
+
+    Attributes:
+        options: keyword arguments of `Experiment`.
+        fill: environment steps of random warm-up, in total.
+        capacity: transitions that the buffer keeps.
+        target: return that counts as solved; None where none is known.
+        max_steps: total training steps after which the demo gives up.
+    """
+
+    options: dict[str, Any] = field(default_factory=dict)
+    fill: int = 5_000
+    capacity: int = 100_000
+    target: float | None = None
+    max_steps: int = 300_000
+
+
+GENTLE = Mutations(none=0.5, architecture=0.1, parameters=0.1, activation=0.0, hyperparameters=0.3)
+"""Mutations that leave most of what was learned in place."""
+
+RATES = Float(1e-4, 3e-3)
+
+PRESETS: dict[tuple[str, str], Preset] = {
+    ("TD3", "LunarLanderContinuous-v3"): Preset(
+        options={
+            "population": 4,
+            "num_envs": 8,
+            "steps_per_generation": 5_000,
+            "eval_episodes": 4,
+            "hyperparameters": {"lr_actor": 3e-4, "lr_critic": 1e-3, "exploration_noise": 0.5},
+            "search_space": {
+                "lr_actor": RATES,
+                "lr_critic": RATES,
+                "batch_size": Integer(64, 256),
+                "exploration_noise": Float(0.1, 1.0),
+            },
+            "mutations": GENTLE,
+        },
+        fill=10_000,
+        capacity=300_000,
+        target=200.0,
+        max_steps=450_000,
+    ),
+    ("DQN", "CartPole-v1"): Preset(
+        options={
+            "population": 4,
+            "num_envs": 4,
+            "steps_per_generation": 2_500,
+            "eval_episodes": 4,
+            "hyperparameters": {"lr": 1e-3, "tau": 0.01, "epsilon_steps": 5_000, "learn_step": 1},
+            "search_space": {"lr": RATES, "batch_size": Integer(32, 256)},
+            "mutations": GENTLE,
+        },
+        fill=1_000,
+        target=475.0,
+        max_steps=150_000,
+    ),
+    ("DQN", "LunarLander-v3"): Preset(
+        options={
+            "population": 4,
+            "num_envs": 8,
+            "steps_per_generation": 5_000,
+            "eval_episodes": 4,
+            "hyperparameters": {"lr": 5e-4, "tau": 0.005, "epsilon_steps": 25_000},
+            "search_space": {"lr": RATES, "batch_size": Integer(64, 256)},
+            "mutations": GENTLE,
+        },
+        fill=10_000,
+        capacity=300_000,
+        target=200.0,
+        max_steps=800_000,
+    ),
+    ("DDPG", "Pendulum-v1"): Preset(
+        options={
+            "population": 4,
+            "num_envs": 4,
+            "steps_per_generation": 2_500,
+            "eval_episodes": 8,
+            "hyperparameters": {"lr_actor": 1e-3, "lr_critic": 1e-3, "exploration_noise": 0.2},
+            "search_space": {"lr_actor": RATES, "lr_critic": RATES, "exploration_noise": Float(0.05, 0.5)},
+            "mutations": GENTLE,
+        },
+        fill=2_000,
+        target=-200.0,
+        max_steps=60_000,
+    ),
+}
+
+
+def demo(algorithm: str, environment: str) -> Preset:
+    """The preset of an algorithm in an environment; a general one where none was tuned.
+
+    >>> demo("TD3", "LunarLanderContinuous-v3").target
+    200.0
+    """
+    return PRESETS.get((algorithm, environment), Preset(options={"mutations": GENTLE}))

@@ -1,0 +1,32 @@
+"""What this machine can do at best, measured in the same run as whatever is compared with it."""
+
+from __future__ import annotations
+
+import platform
+import time
+
+import torch
+
+
+def gemm_rate(repeats: int = 20) -> float:
+    """GFLOP/s of a one-core float32 batched product [8, 128, 64] x [8, 64, 64], best of several."""
+    torch.set_num_threads(1)
+    left, right = torch.randn(8, 128, 64), torch.randn(8, 64, 64)
+    best = 0.0
+    for _ in range(repeats):
+        started = time.perf_counter()
+        for _ in range(100):
+            torch.bmm(left, right)
+        best = max(best, 2 * 8 * 128 * 64 * 64 * 100 / (time.perf_counter() - started) / 1e9)
+    return best
+
+
+def described() -> dict[str, object]:
+    """The machine in words, for the head of a result."""
+    import os
+
+    return {
+        "machine": f"{os.cpu_count()} cores ({platform.machine()}, shared virtual machine)",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }

@@ -26,7 +26,8 @@ class MemberFault:
         member: (p, e), the agent's place in the population and the environment's under it;
             None where it cannot be told.
         kind: "raise" (an exception), "nan" (a NaN or infinite observation or reward),
-            "action" (the agent sent a NaN), "hang" (no answer in time) or "crash" (a dead process).
+            "shape" (an observation of another shape), "action" (the agent sent a NaN; nothing
+            was reset), "hang" (no answer in time) or "crash" (a dead process).
         message: the original message.
     """
 

@@ -56,7 +56,7 @@ def make(
             "disabled"; None believes its metadata. With an id or callable it chooses the mode of
             Gymnasium's `SyncVectorEnv`; None and "sync" take evolab's own loop.
         timeout: seconds that a step or reset of all members may take ("async").
-        **env_kwargs: for `gymnasium.make` or the callable.
+        **env_kwargs: for `gymnasium.make`, the callable or `envpool.make`.
 
     Returns:
         The environments; `reset` them first.
@@ -74,22 +74,25 @@ def make(
     if vectorization not in VECTORIZATIONS:
         raise unknown("vectorization", vectorization, VECTORIZATIONS)
     if isinstance(environment, str):
-        name = current_id(environment)
-        factory: Callable[..., Any] = partial(make_one, name, **env_kwargs)
+        environment = current_id(environment)
+        given = {} if vectorization == "envpool" else env_kwargs  # those are EnvPool's own
+        factory: Callable[..., Any] = partial(make_one, environment, **given)
     elif callable(environment):
-        name = getattr(environment, "__name__", type(environment).__name__)
         factory = partial(environment, **env_kwargs) if env_kwargs else environment
     else:
         raise TypeError(
             f"environment is {environment!r} ({type(environment).__name__}); expected an id, a callable that "
             "makes one environment, or a vector environment. An environment itself: lambda: MyEnv()."
         )
-    first = Guard(factory, name, (0, 0))
+    first = Guard(factory, environment if isinstance(environment, str) else None, (0, 0))
+    name = first.name
     examine_spaces(name, first.observation_space, first.action_space)
     members: Members
     count = population * num_envs
     makers = [partial(Guard, factory, name, divmod(index, num_envs)) for index in range(count)]
     if vectorization == "envpool":
+        if not isinstance(environment, str):
+            raise ValueError(f"{name} is a callable; EnvPool makes its own environments, by id.")
         from evolab.envs.envpool import Pool
 
         first.close()
@@ -114,10 +117,10 @@ def make(
         first.action_space,
         name=name,
         autoreset=_written(members.mode),
-        max_episode_steps=first.limit,
+        max_episode_steps=env_kwargs.get("max_episode_steps", first.limit),
         seed=seed,
         again=lambda episodes: make(
-            name if isinstance(environment, str) else environment,
+            environment,
             population,
             episodes,
             again_seed,

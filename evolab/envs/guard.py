@@ -29,23 +29,25 @@ class Guard(gymnasium.Env[Any, Any]):
     """
 
     def __init__(
-        self, factory: Callable[[], gymnasium.Env[Any, Any]], name: str, member: tuple[int, int]
+        self, factory: Callable[[], gymnasium.Env[Any, Any]], name: str | None, member: tuple[int, int]
     ) -> None:
         """Make the first environment.
 
         Args:
             factory: makes one environment.
-            name: what errors call the environment.
+            name: what errors call the environment; None takes its id or its class.
             member: (p, e), its place, for errors.
         """
         self._factory = factory
-        self._name = name
+        self.name = name or "environment"
         self._member = member
         self._env: gymnasium.Env[Any, Any] | None = self._build()
         self._resting = False
         self._last: Any = None
         self._seed: int | None = None
         self._builds = 0
+        if name is None:
+            self.name = type(self._env.unwrapped).__name__ if self._env.spec is None else self._env.spec.id
         self.observation_space = self._env.observation_space
         self.action_space = self._env.action_space
         self.metadata = self._env.metadata
@@ -61,6 +63,8 @@ class Guard(gymnasium.Env[Any, Any]):
             return self._last, 0.0, False, False, {}
         try:
             observation, reward, terminated, truncated, _ = self._env.step(action)  # type: ignore[union-attr]
+            if type(reward) is not float:
+                reward = float(np.asarray(reward).item())  # some give an array of one
         except Exception as error:
             message = describe(error)
             first, info = self._begin(None, rebuild=True)
@@ -95,7 +99,7 @@ class Guard(gymnasium.Env[Any, Any]):
             self._resting = False
             return observation, {FAULT: messages[-1]} if messages else {}
         raise EnvironmentFault(
-            f"{self._name}: member {self._member} failed to start an episode {ATTEMPTS} times in a row: "
+            f"{self.name}: member {self._member} failed to start an episode {ATTEMPTS} times in a row: "
             f"{messages[-1]}"
         )
 
@@ -116,7 +120,7 @@ class Guard(gymnasium.Env[Any, Any]):
     def _build(self) -> gymnasium.Env[Any, Any]:
         env = self._factory()
         if not isinstance(env, gymnasium.Env):
-            raise TypeError(f"{self._name} made {type(env).__name__}; expected a gymnasium.Env.")
+            raise TypeError(f"{self.name} made {type(env).__name__}; expected a gymnasium.Env.")
         return env
 
     @property

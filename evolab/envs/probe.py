@@ -55,7 +55,8 @@ class ProbeEnv(gymnasium.Env[Any, Any]):
         vector = spaces.Box(-1.0, 1.0, (1,), np.float32)
         image = spaces.Box(0, 255, (SIDE, SIDE, 3), np.uint8)
         both = spaces.Dict({"image": image, "vector": vector})
-        self.observation_space = {"vector": vector, "image": image, "dict": both}[observations]
+        kinds: dict[str, spaces.Space[Any]] = {"vector": vector, "image": image, "dict": both}
+        self.observation_space = kinds[observations]
         self.action_space = (
             spaces.Discrete(2) if actions == "discrete" else spaces.Box(-1.0, 1.0, (1,), np.float32)
         )

@@ -151,6 +151,8 @@ class VectorEnvironments(Environments):
         if restart.any():
             fresh = self._begin(None, restart, rebuild=True)
             following, onward = merged(restart, fresh, following), merged(restart, fresh, onward)
+        if rows.reset is not None:  # whoever rests goes on showing what it showed last
+            onward = merged(self._resting if autoreset else self._resting | ended, following, onward)
         if autoreset and not self._members.self_reset and ended.any():
             onward = merged(ended, self._begin(None, ended), onward)
         if self._members.starts != starts:  # all members had to start anew: no episode goes on

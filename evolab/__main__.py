@@ -1,0 +1,263 @@
+"""The command line: `evolab demo` trains and shows a first population, `evolab run` one of your own.
+
+Mistakes of the user (an unknown environment, a bad option, a folder that is taken) end with one
+line and exit code 2 before any time is spent; errors while training keep their traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from evolab.events import Generation
+    from evolab.experiment import Experiment
+
+ENVIRONMENTS = {"TD3": "LunarLanderContinuous-v3", "DDPG": "Pendulum-v1", "DQN": "CartPole-v1"}
+COLUMNS = "{:>4} {:>9} {:>9} {:>9} {:>10} {:>6}  {:<12} {:>7}  {}"
+MISTAKES = (ValueError, TypeError, ImportError, LookupError, OSError)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code.
+
+    Args:
+        arguments: the words after `evolab`; None for the process's own.
+    """
+    options = _parser().parse_args(arguments)
+    if not hasattr(options, "command"):
+        _parser().print_help()
+        return 0
+    try:
+        folder, experiment, goals = options.command(options)
+    except MISTAKES as error:
+        print(f"evolab: {error}", file=sys.stderr)
+        return 2
+    return _train(experiment, folder, **goals)
+
+
+def _parser() -> argparse.ArgumentParser:
+    import evolab
+
+    parser = argparse.ArgumentParser(
+        prog="evolab",
+        description="Evolve populations of reinforcement-learning agents.",
+        epilog="Results are written to a folder: elite/ (the best agent that fresh episodes confirmed), "
+        "history/, config.yaml and rollout.gif.",
+    )
+    parser.add_argument("--version", action="version", version=f"evolab {evolab.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+
+    demo = commands.add_parser(
+        "demo",
+        help="train a population with settings that are known to work",
+        description="Train a population with settings that are known to work, and show how it evolves.",
+        epilog="examples:\n  evolab demo\n  evolab demo --algorithm DQN --env CartPole-v1 --generations 3",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    demo.add_argument("--algorithm", default="TD3", help="TD3, DDPG or DQN (default: TD3)")
+    demo.add_argument("--env", help="a Gymnasium id (default: one that suits the algorithm)")
+    demo.add_argument("--population", type=int, metavar="P", help="number of agents (default: 4)")
+    demo.add_argument("--seed", type=int, default=42, help="of everything (default: 42)")
+    demo.add_argument("--steps-per-generation", type=int, metavar="N", help="environment steps of each agent")
+    demo.add_argument("--device", help="auto, cpu or cuda (default: auto)")
+    _add_goals(demo)
+    demo.set_defaults(command=_demo)
+
+    run = commands.add_parser(
+        "run",
+        help="train from a configuration file",
+        description="Train from a .yaml or .json file that holds what `exp.config` shows. A section `run:` "
+        "may name fill, generations, max_steps and target; the options below win over it.",
+    )
+    run.add_argument("config", help="path of the configuration")
+    run.add_argument(
+        "--fill", metavar="N|DATA", help="random environment steps, or a data file (default: 1000)"
+    )
+    _add_goals(run)
+    run.set_defaults(command=_run)
+    return parser
+
+
+def _add_goals(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--generations", type=int, metavar="N", help="stop after so many generations")
+    parser.add_argument("--max-steps", type=int, metavar="N", help="stop at so many training steps in total")
+    parser.add_argument(
+        "--target", type=float, metavar="R", help="stop when the best averages R over 20 episodes"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder of the results (default: one under runs/)"
+    )
+
+
+def _demo(options: argparse.Namespace) -> tuple[Path, Experiment, dict[str, Any]]:
+    """The experiment of `evolab demo`, filled and ready."""
+    from evolab import presets
+    from evolab.experiment import Experiment
+    from evolab.shelves import algorithm_named
+    from evolab.sources.replay import ReplayBuffer
+
+    algorithm = algorithm_named(options.algorithm)
+    environment = options.env or ENVIRONMENTS.get(algorithm.name)
+    if environment is None:
+        raise ValueError(f"the demo knows no environment for {algorithm.name}. Name one with --env.")
+    _check_goals(options.generations, options.max_steps)
+    preset = presets.demo(algorithm.name, environment)
+    settings = {"algorithm": algorithm, "target": preset.target, **preset.options}
+    settings["buffer"] = ReplayBuffer(preset.capacity)
+    for name in ("population", "steps_per_generation", "target", "device"):
+        if getattr(options, name) is not None:
+            settings[name] = getattr(options, name)
+    experiment = Experiment(environment, seed=options.seed, **settings)
+    folder = _folder(options.out, f"{environment.replace('/', '-')}-{algorithm.name}-seed{options.seed}")
+    experiment.fill(preset.fill)
+    goals = {"generations": options.generations, "max_steps": options.max_steps}
+    if goals == {"generations": None, "max_steps": None}:
+        goals["max_steps"] = preset.max_steps
+    return folder, experiment, goals
+
+
+def _run(options: argparse.Namespace) -> tuple[Path, Experiment, dict[str, Any]]:
+    """The experiment of `evolab run`, filled and ready."""
+    from evolab import checks, config
+    from evolab.experiment import Experiment
+
+    settings = config.read(options.config)
+    goals = {"fill": 1_000, "generations": None, "max_steps": None, "target": settings.get("target")}
+    section = settings.pop("run", None) or {}
+    for name, value in section.items():
+        if name not in goals:
+            raise checks.unknown("option of the section run", name, goals)
+        goals[name] = value
+    for name in goals:
+        if getattr(options, name) is not None:
+            goals[name] = getattr(options, name)
+    if isinstance(goals["fill"], str) and goals["fill"].isdecimal():
+        goals["fill"] = int(goals["fill"])
+    if goals["generations"] is None and goals["max_steps"] is None and goals["target"] is None:
+        raise ValueError("a run needs a goal: --generations 20, --max-steps 300000 or --target 200.")
+    _check_goals(goals["generations"], goals["max_steps"])
+    settings["target"] = goals.pop("target")
+    experiment = Experiment.from_config(settings)
+    folder = _folder(options.out, Path(options.config).stem)
+    experiment.fill(goals.pop("fill"))
+    return folder, experiment, goals
+
+
+def _check_goals(generations: object, max_steps: object) -> None:
+    from evolab import checks
+
+    for name, value in (("generations", generations), ("max_steps", max_steps)):
+        if value is not None:
+            checks.positive_integer(name, value)
+
+
+def _folder(given: Path | None, name: str) -> Path:
+    """A folder for the results that is not in use, made now so that a bad path fails early."""
+    folder = given
+    if folder is None:
+        folder, number = Path("runs") / name, 1
+        while folder.exists():
+            number += 1
+            folder = Path("runs") / f"{name}-{number}"
+    elif folder.is_dir() and any(folder.iterdir()):
+        raise FileExistsError(f"{folder} is not empty. Name another folder with --out, or empty it.")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _train(experiment: Experiment, folder: Path, generations: int | None, max_steps: int | None) -> int:
+    """Train until a goal is met or Ctrl-C, one line per generation; then write the results."""
+    print(experiment)
+    print(
+        COLUMNS.format("gen", "steps", "best", "mean", "confirmed", "agent", "hidden", "seconds", "children")
+    )
+    code = 0
+    try:
+        while not _reached(experiment, generations, max_steps):
+            _print_generation(experiment.step())
+    except KeyboardInterrupt:
+        print("interrupted; writing what there is", file=sys.stderr)
+        code = 130
+    finally:
+        if experiment.history.generations:
+            _write(experiment, folder)
+        experiment.close()
+    return code
+
+
+def _reached(experiment: Experiment, generations: int | None, max_steps: int | None) -> bool:
+    if not experiment.history.generations:
+        return False
+    confirmed = experiment.history.generations[-1].confirmed
+    if experiment.target is not None and confirmed is not None and confirmed >= experiment.target:
+        print(f"target reached: {confirmed:.1f} over fresh episodes")
+        return True
+    if generations is not None and experiment.generation >= generations:
+        return True
+    return max_steps is not None and experiment.total_steps >= max_steps
+
+
+def _print_generation(generation: Generation) -> None:
+    finite = [one.fitness for one in generation.evaluations if one.fitness == one.fitness]
+    mean = sum(finite) / len(finite) if finite else float("nan")
+    best = generation.best
+    print(
+        COLUMNS.format(
+            generation.number,
+            f"{generation.total_steps:,}",
+            f"{best.fitness:.1f}",
+            f"{mean:.1f}",
+            "" if generation.confirmed is None else f"{generation.confirmed:.1f}",
+            best.agent,
+            "x".join(map(str, best.hidden)),
+            f"{sum(generation.seconds.values()):.1f}",
+            ", ".join(birth.kind for birth in generation.births),
+        ),
+        flush=True,
+    )
+
+
+def _write(experiment: Experiment, folder: Path) -> None:
+    """The results; a part that cannot be written is named and does not cost the others."""
+    import yaml
+
+    history = experiment.history
+    tables = folder / "history"
+    tables.mkdir(exist_ok=True)
+
+    def write_tables() -> None:
+        history.to_json_lines(tables)
+        for name in ("fitness", "mutations", "hyperparameters"):
+            getattr(history, name).to_csv(tables / f"{name}.csv", index=False)
+
+    def write_config() -> None:
+        text = yaml.safe_dump(experiment.config, sort_keys=False)
+        (folder / "config.yaml").write_text(text, encoding="utf-8")
+
+    def write_rollout() -> None:
+        rollout = experiment.rollout(agent="elite")
+        rollout.save(folder / "rollout.gif")
+        print(f"the elite's episode: return {rollout.returns[0]:.1f}")
+
+    parts: dict[str, Callable[[], Any]] = {
+        "history/": write_tables,
+        "config.yaml": write_config,
+        "elite/": lambda: experiment.elite.save(folder / "elite"),
+        "rollout.gif": write_rollout,
+    }
+    written = []
+    for name, write in parts.items():
+        try:
+            write()
+            written.append(name)
+        except Exception as error:  # an environment that cannot be drawn must not cost the trained agent
+            print(f"evolab: {name} could not be written: {error}", file=sys.stderr)
+    print(f"{folder}: {', '.join(written)}")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from evolab import envs as envs
     from evolab.agent import Agent as Agent
+    from evolab.algorithms.cqn import CQN as CQN
     from evolab.algorithms.ddpg import DDPG as DDPG
     from evolab.algorithms.dqn import DQN as DQN
     from evolab.algorithms.td3 import TD3 as TD3
+    from evolab.algorithms.td3_bc import TD3BC as TD3BC
+    from evolab.collect import collect as collect
     from evolab.evaluation import evaluate as evaluate
     from evolab.experiment import Experiment as Experiment
     from evolab.generation import evolve as evolve
@@ -28,15 +31,20 @@ if TYPE_CHECKING:
     from evolab.selections.mfpbt import MFPBT as MFPBT
     from evolab.selections.tournament import Tournament as Tournament
     from evolab.selections.truncation import Truncation as Truncation
+    from evolab.sources.columns import DatasetError as DatasetError
+    from evolab.sources.dataset import Dataset as Dataset
     from evolab.sources.replay import ReplayBuffer as ReplayBuffer
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Agent": "agent",
+    "CQN": "algorithms.cqn",
     "Choice": "genes",
     "DDPG": "algorithms.ddpg",
     "DQN": "algorithms.dqn",
+    "Dataset": "sources.dataset",
+    "DatasetError": "sources.columns",
     "Experiment": "experiment",
     "Float": "genes",
     "History": "history",
@@ -47,8 +55,10 @@ _HOMES = {
     "Population": "population",
     "ReplayBuffer": "sources.replay",
     "TD3": "algorithms.td3",
+    "TD3BC": "algorithms.td3_bc",
     "Tournament": "selections.tournament",
     "Truncation": "selections.truncation",
+    "collect": "collect",
     "evaluate": "evaluation",
     "evolve": "generation",
 }

@@ -45,7 +45,7 @@ class Experiment:
         search_space: ranges of the hyperparameters that mutate; None for the algorithm's own.
         selection: who survives; None for a tournament of two with elitism.
         mutations: what changes in the newborn; None for the defaults.
-        buffer: where experience is kept; None for a shared one of 100 000 transitions.
+        buffer: where experience is kept; None for a shared one of 100 000 transitions, or of the data set's size.
         steps_per_generation: environment steps of each agent; updates of each agent offline.
         eval_episodes: whole episodes behind each agent's fitness.
         eval_steps: longest evaluation episode; None for the environment's own limit.
@@ -118,9 +118,10 @@ class Experiment:
             "dtype": dtype,
             "vectorization": vectorization,
             "fitness": fitness,
+            "buffer": buffer,
         }
         self.target = target
-        self._run = self._build(selection, mutations or Mutations(), buffer or ReplayBuffer())
+        self._run = self._build(selection, mutations or Mutations(), ReplayBuffer() if buffer is None else buffer)
         self._run.steps_per_generation = steps_per_generation
         self._run.eval_episodes, self._run.eval_steps = eval_episodes, eval_steps
         self._run.update_ratio, self._run.evolving = float(update_ratio), evolving
@@ -214,7 +215,8 @@ class Experiment:
             return
         from evolab.sources.offline import buffer_from
 
-        buffer, spaces = buffer_from(source, self._run.envs, self._run.buffer.capacity)
+        given = self._options["buffer"]  # the user's own is a limit; without one the data set is kept whole
+        buffer, spaces = buffer_from(source, self._run.envs, given.capacity if given is not None else None)
         if self._run.population is None:
             self._run.population = self._populate(*spaces)
         self._run.buffer = buffer

@@ -17,6 +17,8 @@ ALGORITHMS = {
     "DQN": "evolab.algorithms.dqn",
     "DDPG": "evolab.algorithms.ddpg",
     "TD3": "evolab.algorithms.td3",
+    "CQN": "evolab.algorithms.cqn",
+    "TD3BC": "evolab.algorithms.td3_bc",
 }
 
 OTHER_NAMES = {"gamma": "discount", "lr": "lr_actor and lr_critic", "epsilon": "epsilon_start", "policy_freq": "policy_delay"}
@@ -35,7 +37,7 @@ def algorithm_named(algorithm: str | Algorithm) -> Algorithm:
         return algorithm()
     if not isinstance(algorithm, str):
         raise TypeError(f"algorithm is {algorithm!r}; a name such as 'TD3' or an evolab algorithm is expected.")
-    found = {name.lower(): name for name in ALGORITHMS}.get(algorithm.lower())
+    found = {name.lower(): name for name in ALGORITHMS}.get(algorithm.lower().replace("+", ""))
     if found is None:
         raise checks.unknown("algorithm", algorithm, ALGORITHMS)
     return getattr(import_module(ALGORITHMS[found]), found)()  # type: ignore[no-any-return]

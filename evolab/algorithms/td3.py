@@ -64,13 +64,13 @@ class TD3(DDPG):
 
         losses = {"critic": agents.minimise("critic", critic_error)}
         if agents.updates % agents.policy_delay == 0:
-
-            def policy_loss(actor: Any) -> Tensor:
-                action = torch.tanh(actor(batch.observation))
-                value = agents.network("critic")(batch.observation, action, member=0).squeeze(-1)
-                return -(weight * value).sum(-1)
-
-            losses["actor"] = agents.minimise("actor", policy_loss)
+            losses["actor"] = agents.minimise("actor", lambda actor: self.policy_loss(agents, actor, batch))
             agents.follow("actor")
             agents.follow("critic")
         return losses
+
+    def policy_loss(self, agents: Chunk, actor: Any, batch: Batch) -> Tensor:
+        """[C]: minus the mean value of the policy's actions by the first critic."""
+        action = torch.tanh(actor(batch.observation))
+        value = agents.network("critic")(batch.observation, action, member=0).squeeze(-1)  # [C, B]
+        return -(batch.weight * value).sum(-1)

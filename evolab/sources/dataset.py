@@ -106,6 +106,16 @@ class Dataset:
         """Rows stored, usable or not."""
         return self.episodes.rows
 
+    @property
+    def on_disk(self) -> bool:
+        """True where observations or actions are too large for memory and are read as they are needed."""
+        columns = self._columns
+        return any(isinstance(leaf, np.memmap) for _, leaf in leaves((columns.observations, columns.actions), ""))
+
+    def episode_of(self, index: np.ndarray) -> np.ndarray:
+        """The number of the episode of each transition, [B] int64 from [B]."""
+        return self.episodes.of(self._stored(np.asarray(index)))
+
     @cached_property
     def returns(self) -> np.ndarray:
         """[E], undiscounted return of each episode over all its rows, float64."""

@@ -105,6 +105,7 @@ class ReplayBuffer:
         count = int(mask.sum()) if mask is not None else int(np.prod(np.shape(rows["reward"])))
         if count == 0:
             return 0
+        self.fields.pop("episode", None)  # a data set's; rows that are overwritten belong to no episode of it
         start = int(self.cursor[ring])
         skip = max(0, count - self.capacity)
         first = min(count - skip, self.capacity - start)

@@ -1,0 +1,82 @@
+"""CQN: double DQN that learns from data alone, conservatively."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from evolab.algorithms.algorithm import Batch, Chunk, Float, Hyperparameter
+from evolab.algorithms.dqn import DQN
+
+
+@dataclass(frozen=True)
+class CQN(DQN):
+    """Conservative Q-learning for Discrete (and small MultiDiscrete) actions.
+
+    Its loss is `1/2 (Q(s, a) - target)^2 + cql_alpha (logsumexp Q(s, .) - Q(s, a))`, meaned over
+    the batch, with `a` the action in the data. The second term, the gap, is minus the
+    log-likelihood of the data's action under a softmax over Q: it pushes down what was never
+    tried. It is in units of Q, the first in units of Q squared; so a reward multiplied by k wants
+    a `cql_alpha` multiplied by k. Its gradient with respect to Q lies within [-1, 1], that of the
+    first term grows with the error: towards 0 CQN is double DQN, far above the errors' size it
+    is behaviour cloning. The default of 1 suits rewards of about 1.
+
+    It has no exploration: there is nobody to explore for.
+
+    Args:
+        clip: largest norm of an agent's gradient; None for no clipping.
+
+    Source: Kumar et al. 2020, Conservative Q-Learning, eq. 4 with H as the regulariser, in its
+    discrete form.
+    """
+
+    clip: float | None = None
+
+    name: ClassVar[str] = "CQN"
+    offline: ClassVar[bool] = True
+    hyperparameters: ClassVar[dict[str, Hyperparameter]] = {
+        **{name: value for name, value in DQN.hyperparameters.items() if not name.startswith("epsilon")},
+        "cql_alpha": Hyperparameter(
+            1.0, Float(0.0, 1e6, log=False), Float(0.1, 10.0), "weight of the gap beside half the squared error"
+        ),
+    }
+
+    def explore(self, agents: Chunk, action: Tensor, memory: dict[str, Tensor], generator: torch.Generator) -> Tensor:
+        """The greedy action itself."""
+        return action
+
+    def update(self, agents: Chunk, batch: Batch, noise: Tensor | None) -> dict[str, Tensor]:
+        """One step on both terms, then the target follows; "gap" is how far the data's actions are from certain."""
+        target = self.target(agents, batch)
+        alpha = agents.hyper["cql_alpha"]
+        parts: dict[str, Tensor] = {}
+
+        def loss(q: Any) -> Tensor:
+            values = q(batch.observation)  # [C, B, A]
+            parts["gap"] = conservative_gap(values, batch.action, batch.weight)
+            return self.error(values, batch, target) / 2 + alpha * parts["gap"]
+
+        total = agents.minimise("q", loss, clip=self.clip)
+        agents.follow("q")
+        return {"q": total, "gap": parts["gap"].detach()}
+
+
+def conservative_gap(values: Tensor, action: Tensor, weight: Tensor) -> Tensor:
+    """How much the values of all actions, softly maximised, exceed the value of the data's action.
+
+    Args:
+        values: [C, B, A], in units of return.
+        action: [C, B], int64.
+        weight: [C, B], sums to 1 per agent.
+
+    Returns:
+        [C], never negative; log A where all values are equal.
+
+    >>> conservative_gap(torch.zeros(1, 1, 4), torch.zeros(1, 1, dtype=torch.int64), torch.ones(1, 1))
+    tensor([1.3863])
+    """
+    chosen = values.gather(-1, action.unsqueeze(-1)).squeeze(-1)
+    return (weight * (values.logsumexp(-1) - chosen)).sum(-1)

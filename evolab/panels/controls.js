@@ -15,7 +15,9 @@ function controls(ui) {
   const title = h("h2", {}), tiles = h("dl", { class: "ev-tiles" });
   const banner = h("div", { class: "ev-banner", role: "alert" });
   const group_ = h("div", { class: "ev-buttons", role: "group", "aria-label": "Training" }, ...Object.values(buttons));
-  const element = h("header", {}, h("div", { class: "ev-top" }, group_, h("div", { class: "ev-now" }, h("div", { class: "ev-line" }, state, phase), bar)), banner, h("div", { class: "ev-facts" }, title, tiles));
+  const top = h("div", { class: "ev-top" }, group_, h("div", { class: "ev-now" }, h("div", { class: "ev-line" }, state, phase), bar));
+  top.hidden = ui.still;
+  const element = h("header", {}, top, banner, h("div", { class: "ev-facts" }, title, tiles));
 
   const STATES = { idle: "ready", running: "running", paused: "paused", stopped: "stopped", failed: "failed" };
 
@@ -24,9 +26,9 @@ function controls(ui) {
     buttons.step.disabled = buttons.run.disabled = !head.alive || running;
     buttons.pause.disabled = !head.alive || !running;
     buttons.stop.disabled = !head.alive || status === "stopped" || status === "idle";
-    group_.hidden = ui.still;
+    group_.hidden = !head.alive;
     state.className = `ev-state ev-is-${status}`;
-    state.textContent = ui.still ? "report" : STATES[status] || "saved: run the cell to go on";
+    state.textContent = STATES[status] || "last saved state; run the cell again to go on";
     banner.textContent = head.error || "";
     banner.hidden = !head.error;
     const p = head.progress, part = p && p.total ? Math.min(1, p.done / p.total) : 0;

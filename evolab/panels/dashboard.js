@@ -24,12 +24,15 @@ function mount(root, store, { send = () => {}, still = false } = {}) {
   const ui = { send, still, tip: makeTip(root), colours: () => cached || (cached = colours(root)) };
   const head = controls(ui);
   const film = rolloutPanel(ui);
-  const panels = [fitnessPanel(ui), film, lineagePanel(ui), mutationsPanel(ui), populationPanel(ui), ratesPanel(ui), hyperparametersPanel(ui)];
-  const custom = new Map(), grid = h("div", { class: "ev-grid" }, ...panels.map((p) => p.element));
+  const left = [fitnessPanel(ui), lineagePanel(ui), hyperparametersPanel(ui)], rates = ratesPanel(ui);
+  const right = [film, mutationsPanel(ui), rates], panels = [...left, ...right, populationPanel(ui)];
+  const column = (name, parts) => h("div", { class: name }, ...parts.map((p) => p.element));
+  const custom = new Map();
+  const grid = h("div", { class: "ev-grid" }, column("ev-left", left), column("ev-right", right), panels[6].element);
   inner.append(head.element, grid);
 
   // Heavy panels are drawn when generations arrive, light ones with every message; one that fails leaves the rest alone.
-  const light = new Set([film, panels[5]]);
+  const light = new Set([film, rates]);
   let drawn = null, width = 0;
   function safely(p, value) {
     try { p.draw(value); } catch (error) { console.error("evolab: a panel failed", error); }
@@ -57,7 +60,7 @@ function mount(root, store, { send = () => {}, still = false } = {}) {
   return { draw, close() { resized.disconnect(); themed.disconnect(); scheme.removeEventListener("change", changed); film.stop(); } };
 }
 
-const stores = new WeakMap();
+const stores = new Map();  // by the widget's own name: each call gets its own wrapper of the same model
 
 function initialize({ model }) {
   const store = emptyStore(), views = new Set();
@@ -86,14 +89,14 @@ function initialize({ model }) {
   model.on("change:state", state);
   model.on("change:rollout", () => { store.rollout = model.get("rollout"); drawAll(); });
   model.on("msg:custom", message);
-  stores.set(model, { store, views, hello: () => model.send({ type: "hello", have: newestOf(store) }) });
+  stores.set(model.get("twin"), { store, views, hello: () => model.send({ type: "hello", have: newestOf(store) }) });
   state();
-  return () => { model.off("change:state", state); model.off("msg:custom", message); };
+  return () => { stores.delete(model.get("twin")); model.off("change:state", state); model.off("msg:custom", message); };
 }
 
 function render({ model, el }) {
-  const { store, views, hello } = stores.get(model);
   const twin = model.get("twin");
+  const { store, views, hello } = stores.get(twin);
   // The still picture next to the widget is for pages without widgets.
   const style = h("style", {}, `.jp-OutputArea-child:has(#${twin}), #${twin} { display: none !important; }`);
   document.head.append(style);

@@ -10,7 +10,7 @@ function fitnessPanel(ui) {
     },
   }, name);
   const toggle = h("div", { class: "ev-toggle", role: "group", "aria-label": "Horizontal axis" }, choose("steps"), choose("generations"));
-  const { element, body } = panel("Fitness", toggle, "ev-wide");
+  const { element, body } = panel("Fitness", toggle, "ev-fitness");
   const legend = h("div", { class: "ev-legend" });
   const box = h("div", { class: "ev-chart", tabindex: "0", "aria-label": "Fitness chart; left and right arrows read the winner's line" });
   const note = empty(NOTHING);
@@ -34,7 +34,7 @@ function fitnessPanel(ui) {
     const xs = extent(rows.map(place));
     if (xs[0] === xs[1]) xs[0] = axis === "steps" ? 0 : xs[0] - 1;
     const x = linear(xs[0], xs[1], area.left + 4, area.right - 4);
-    const wanted = axis === "steps" ? ticks(xs[0], xs[1], Math.max(2, width / 110)) : ticks(xs[0], xs[1], Math.max(2, width / 80)).filter(Number.isInteger);
+    const wanted = axis === "steps" ? ticks(xs[0], xs[1], Math.max(2, width / 85)) : ticks(xs[0], xs[1], Math.max(2, width / 80)).filter(Number.isInteger);
     axes(ctx, c, area, x, y, wanted, ticks(found[0], found[1], 5));
     cloud(ctx, c, rows, x, y);
     if (target != null) {

@@ -1,7 +1,7 @@
 // Panels that users write in Python: a dict of one of four forms, drawn without any JavaScript of theirs.
 
 function formPanel(ui, title) {
-  const { element, body } = panel(title, null, "ev-wide");
+  const { element, body } = panel(title, null, "ev-full");
   const box = h("div", { class: "ev-chart" }), rest = h("div"), legend = h("div", { class: "ev-legend" });
   body.append(box, legend, rest);
   let data = null;

@@ -1,7 +1,7 @@
 // Hyperparameters and architecture over generations: one small chart each, all agents as dots, the winner's line in blue.
 
 function hyperparametersPanel(ui) {
-  const { element, body } = panel("Hyperparameters and architecture", h("span", { class: "ev-side" }, "the winner\u2019s ancestry in blue"), "ev-full");
+  const { element, body } = panel("Hyperparameters and architecture", h("span", { class: "ev-side" }, "the winner\u2019s ancestry in blue"), "ev-hyper");
   const grid = h("div", { class: "ev-multiples" });
   const fixed = h("p", { class: "ev-foot" });
   const note = empty(NOTHING);
@@ -86,7 +86,7 @@ function hyperparametersPanel(ui) {
     const { found, constant } = series(store), end = store.line.n.length - 1;
     const specs = found.map((s) => ({ ...s, layers: null, now: fmt(s.winner[end]) }));
     if (store.line.a.some((a) => a.length)) {
-      specs.push({ name: "hidden units of the winner", layers: store.line.a, now: hiddenText(store.line.a[end]) });
+      specs.push({ name: "winner\u2019s hidden units", layers: store.line.a, now: hiddenText(store.line.a[end]) });
     }
     if (charts.length !== specs.length) {
       charts = specs.map(() => small({}));

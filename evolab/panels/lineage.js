@@ -2,7 +2,7 @@
 
 function lineagePanel(ui) {
   let last = null, nodes = [], end = null;
-  const { element, body } = panel("Lineage", h("span", { class: "ev-side" }, "best on top"), "ev-wide");
+  const { element, body } = panel("Lineage", h("span", { class: "ev-side" }, "best on top"), "ev-lineage");
   const box = h("div", { class: "ev-chart" });
   const slider = h("input", { type: "range", class: "ev-range", "aria-label": "Last generation shown", oninput: () => {
     end = Number(slider.value) >= Number(slider.max) ? null : Number(slider.value);
@@ -63,6 +63,7 @@ function lineagePanel(ui) {
   function links(ctx, c, rows, line, px, py) {
     const strong = [];
     ctx.strokeStyle = c.link; ctx.lineWidth = 1;
+    ctx.globalAlpha = Math.max(0.35, Math.min(1, 14 / rows[0].id.length));  // many families: paler links
     ctx.beginPath();
     for (let r = 1; r < rows.length; r++) {
       const at = new Map(rows[r - 1].id.map((id, i) => [id, i]));
@@ -74,6 +75,7 @@ function lineagePanel(ui) {
       });
     }
     ctx.stroke();
+    ctx.globalAlpha = 1;
     ctx.strokeStyle = c.winner; ctx.lineWidth = 2.4;
     ctx.beginPath(); strong.forEach((edge) => curve(ctx, edge)); ctx.stroke();
   }

@@ -1,10 +1,10 @@
 // What each kind of mutation brought: how often it was tried, its gains, its share of the winner's ancestry.
 
 function mutationsPanel(ui) {
-  const { element, body } = panel("What mutations brought", null, "ev-narrow");
+  const { element, body } = panel("What mutations brought", null, "ev-mutations");
   const table = h("div", { class: "ev-effects" });
   const note = empty("No gains yet: they are known one generation after a mutation.");
-  const foot = h("p", { class: "ev-foot" }, "Gain: fitness of the child after its first generation minus its parent\u2019s before. Dot: median; bar: middle half. Compare with \u201ccloned\u201d, which was only trained on.");
+  const foot = h("p", { class: "ev-foot" }, "Gain: fitness of the child after its first generation minus its parent\u2019s before. Tick: median; bar: middle half. Compare with \u201ccloned\u201d, which was only trained on. In line: share of the winner\u2019s ancestry.");
   body.append(table, foot, note);
 
   function draw(store) {
@@ -15,7 +15,7 @@ function mutationsPanel(ui) {
     const range = extent(rows.flatMap((r) => [r[3], r[5]]).concat(0)) || [-1, 1];
     const x = linear(range[0], range[1], 4, 96), most = Math.max(...rows.map((r) => r[1]));
     const order = rows.filter(([key]) => !key.includes("/")).flatMap((row) => [row, ...rows.filter(([key]) => key.startsWith(`${row[0]}/`)).slice(0, 6)]);
-    const cells = ["", "tried", "gain", "", "in winner"].map((text) => h("span", { class: "ev-th" }, text));
+    const cells = ["", "tried", "gain", "", "in line"].map((text) => h("span", { class: "ev-th" }, text));
     for (const [key, count, measured, low, middle, high, positive] of order) {
       const [kind, name] = key.split(/\/(.*)/s), length = store.line.length || 0;
       const share = length ? (store.line.kinds[key] || 0) / length : 0;
@@ -23,7 +23,7 @@ function mutationsPanel(ui) {
       const title = measured ? `${positive} of ${measured} children did better than their parent` : "not measured yet";
       cells.push(
         h("span", { class: name ? "ev-sub" : "ev-kind", title }, name ? null : mark(kind), name || (kind === "none" ? "cloned" : lookOf(kind)[0])),
-        h("span", { class: "ev-count" }, h("i", { style: `width:${Math.max(2, (30 * count) / most)}px;background:${colour}` }), group(count)),
+        h("span", { class: "ev-count" }, h("i", { style: `width:${Math.max(2, (18 * count) / most)}px;background:${colour}` }), group(count)),
         whisker(x, low, middle, high, colour),
         h("span", { class: "ev-num" }, signed(middle)),
         h("span", { class: "ev-num" }, length ? `${Math.round(100 * share)}%` : "–"));

@@ -94,7 +94,8 @@ def _fitness(
         return
     steps = (rows[0]["t"] if len(rows) > 1 else 0, rows[-1]["t"])
     x, y = _axes(draw, box, steps, (min(values), max(values)))
-    _text(draw, (box[0], box[1] - 30), "fitness over training steps", 20, MUTED[0])
+    now = f"; the winner now: {number(line['f'][-1])}" if line["f"] and line["f"][-1] is not None else ""
+    _text(draw, (box[0], box[1] - 30), f"fitness over training steps{now}", 20, MUTED[0])
     for before, now in zip(rows, rows[1:]):
         places = {agent: i for i, agent in enumerate(before.get("id", ()))}
         near = now["n"] == before["n"] + 1 and "p" in now and bool(places)
@@ -111,7 +112,6 @@ def _fitness(
     _path(draw, points, WINNER[0], 5)
     if points and points[-1]:
         _shape(draw, "circle", *points[-1], 7, WINNER[0])
-        _text(draw, (points[-1][0] - 10, points[-1][1] + 12), number(line["f"][-1]), 22, WINNER[0], anchor="ra")
 
 
 def _tree(draw: ImageDraw, box: Box, rows: Sequence[dict[str, Any]], store: Store, pitch: float) -> None:

@@ -1,7 +1,7 @@
 // The agents of the newest evaluated generation, best first; what all share is said once below the table.
 
 function populationPanel(ui) {
-  const { element, body, head } = panel("Population", null, "ev-wide");
+  const { element, body, head } = panel("Population", null, "ev-population");
   const side = h("span", { class: "ev-side" });
   head.append(side);
   const scroll = h("div", { class: "ev-scroll", tabindex: "0", "aria-label": "Population table" });

@@ -1,7 +1,7 @@
 // Mutation rates as sliders: a change counts from the next generation on.
 
 function ratesPanel(ui) {
-  const { element, body } = panel("Mutation rates", null, "ev-narrow");
+  const { element, body } = panel("Mutation rates", null, "ev-rates-panel");
   const list = h("div", { class: "ev-rates" });
   const foot = h("p", { class: "ev-foot" });
   const note = empty("This experiment does not mutate.");

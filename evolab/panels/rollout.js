@@ -2,7 +2,7 @@
 
 function rolloutPanel(ui) {
   let film = null, image = null, frame = 0, timer = null, seen = null;
-  const { element, body } = panel("Episode", null, "ev-narrow");
+  const { element, body } = panel("Episode", null, "ev-episode");
   const canvas = h("canvas", { class: "ev-film", role: "img", "aria-label": "Recorded episode" });
   const scrub = h("input", { type: "range", min: 0, max: 0, value: 0, "aria-label": "Frame of the episode", oninput: () => { pause(); show(Number(scrub.value)); } });
   const play = h("button", { type: "button", class: "ev-icon", "aria-label": "Play episode", onclick: () => (timer ? pause() : start()) }, icon(ICONS.run));

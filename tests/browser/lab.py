@@ -1,0 +1,208 @@
+"""A real JupyterLab and a real Chromium, nothing else: no network, no settings of the machine's user.
+
+`Server` starts `jupyter lab` on a folder with a home of its own. `Notebook` is one open
+notebook in a page: it runs cells, waits for the kernel, saves and looks at outputs. Each
+method waits for a fact on the page, never for an amount of time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or ""
+FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
+SETTINGS = {
+    "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "doNotDisturbMode": True},
+    "@jupyter-widgets/jupyterlab-manager/plugin": {"saveState": True},
+    "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},
+}
+
+
+def write_notebook(path: Path, cells: Sequence[str]) -> None:
+    """A notebook of code cells."""
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    path.write_text(
+        json.dumps(
+            {
+                "nbformat": 4,
+                "nbformat_minor": 5,
+                "metadata": {"kernelspec": kernel},
+                "cells": [
+                    {"cell_type": "code", "id": f"cell-{i}", "metadata": {}, "source": source, "outputs": [],
+                     "execution_count": None}
+                    for i, source in enumerate(cells)
+                ],
+            }
+        )
+    )  # fmt: skip
+
+
+class Server:
+    """`jupyter lab` on a free port, serving one folder."""
+
+    def __init__(self, folder: Path, packages: Path) -> None:
+        self.token = secrets.token_hex(8)
+        self.home = Path(tempfile.mkdtemp(prefix="lab-home-"))
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        for name, values in SETTINGS.items():
+            file = self.home / "config/lab/user-settings" / f"{name}.jupyterlab-settings"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(values))
+        environment = os.environ | {
+            "HOME": str(self.home), "JUPYTER_CONFIG_DIR": str(self.home / "config"),
+            "JUPYTER_DATA_DIR": str(self.home / "data"), "JUPYTER_RUNTIME_DIR": str(self.home / "run"),
+            "IPYTHONDIR": str(self.home / "ipython"), "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+            "PYTHONPATH": str(packages), "OMP_NUM_THREADS": "1", "SDL_VIDEODRIVER": "dummy",
+        }  # fmt: skip
+        self.log = (self.home / "server.log").open("wb")
+        self.process = subprocess.Popen(
+            [
+                sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", "--ip=127.0.0.1",
+                f"--port={self.port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={self.token}",
+                f"--ServerApp.root_dir={folder}", "--LabApp.expose_app_in_browser=True",
+                "--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+            ],
+            env=environment, stdout=self.log, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        self._wait()
+
+    def _wait(self) -> None:
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api?token={self.token}", timeout=1).close()
+                return
+            except OSError:
+                if self.process.poll() is not None:
+                    break
+                time.sleep(0.1)
+        raise RuntimeError(f"jupyter lab did not start:\n{(self.home / 'server.log').read_text()[-3000:]}")
+
+    def close(self) -> None:
+        """Stop the server, its kernels with it, and remove its home."""
+        self.process.terminate()
+        try:
+            self.process.wait(15)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.log.close()
+        shutil.rmtree(self.home, ignore_errors=True)
+
+
+@contextmanager
+def browser() -> Iterator[Any]:
+    """A headless Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+class Notebook:
+    """One notebook, open in a page of its own; every request to another host is refused and counted."""
+
+    def __init__(self, chromium: Any, server: Server, name: str, width: int = 1280, height: int = 1000) -> None:
+        self.server, self.name = server, name
+        self.context = chromium.new_context(viewport={"width": width, "height": height})
+        self.refused: list[str] = []
+        self.errors: list[str] = []
+        self.context.route("**/*", self._gate)
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(30_000)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("console", lambda m: self.errors.append(m.text) if "evolab" in m.text else None)
+        self.open()
+
+    def _gate(self, route: Any) -> None:
+        if route.request.url.startswith((f"http://127.0.0.1:{self.server.port}", "data:", "blob:")):
+            route.continue_()
+        else:
+            self.refused.append(route.request.url)
+            route.abort()
+
+    def open(self) -> None:
+        """(Re)load the page and wait for a kernel that answers."""
+        self.page.goto(f"http://127.0.0.1:{self.server.port}/doc/tree/{self.name}?reset&token={self.server.token}")
+        self.page.wait_for_selector(".jp-NotebookPanel .jp-Notebook")
+        # The toolbar says idle before a kernel exists, so the session is asked instead.
+        self.page.wait_for_function(
+            """() => { const c = window.jupyterapp?.shell.currentWidget?.sessionContext;
+                return c && c.isReady && c.session?.kernel?.status === "idle"; }"""
+        )
+
+    def run_all(self, wait: bool = True) -> None:
+        """Run all cells; the command's promise ends with the last cell and has no timeout, so it is not awaited."""
+        self.page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
+        if wait:
+            self.wait_for_cells()
+
+    def wait_for_cells(self, timeout: float = 60_000) -> None:
+        """Until every code cell has a number and the kernel rests."""
+        self.page.wait_for_function(
+            """() => { const w = window.jupyterapp.shell.currentWidget;
+                const cells = [...w.content.widgets].filter(c => c.model.type === "code");
+                return cells.every(c => c.model.executionCount) && !document.querySelector(".jp-mod-running")
+                  && ![...document.querySelectorAll(".jp-InputPrompt")].some(p => p.textContent.includes("*")); }""",
+            timeout=timeout,
+        )
+
+    def run_cell(self, index: int) -> None:
+        """Run one cell and wait for it."""
+        self.page.evaluate(
+            """i => { const w = window.jupyterapp.shell.currentWidget; w.content.activeCellIndex = i;
+                w.content.widgets[i].model.executionCount = null;
+                window.jupyterapp.commands.execute("notebook:run-cell"); }""",
+            index,
+        )
+        self.wait_for_cells()
+
+    def value(self, expression: str) -> str:
+        """The repr of an expression in the kernel, asked for without touching the notebook."""
+        return self.page.evaluate(
+            """async code => {
+                const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+                const future = kernel.requestExecute({ code: "", silent: false, store_history: false,
+                    user_expressions: { it: code } });
+                const reply = (await future.done).content.user_expressions.it;
+                return reply.status === "ok" ? reply.data["text/plain"] : `${reply.ename}: ${reply.evalue}`; }""",
+            expression,
+        )
+
+    def theme(self, name: str) -> None:
+        """Switch to "JupyterLab Dark" or "JupyterLab Light"."""
+        self.page.evaluate("t => { window.jupyterapp.commands.execute('apputils:change-theme', { theme: t }); }", name)
+        dark = "false" if "Dark" in name else "true"
+        self.page.wait_for_function("v => document.body.dataset.jpThemeLight === v", arg=dark)
+
+    def save(self) -> dict[str, Any]:
+        """Save, and give back what the file now holds."""
+        self.page.evaluate("async () => { await window.jupyterapp.commands.execute('docmanager:save'); }")
+        folder = Path(next(a for a in self.server.process.args if "root_dir" in a).split("=", 1)[1])  # type: ignore[union-attr]
+        return json.loads((folder / self.name).read_text())
+
+    def shut_down_kernel(self) -> None:
+        """End the kernel and leave the page open."""
+        self.page.evaluate(
+            "async () => { await window.jupyterapp.shell.currentWidget.sessionContext.session.shutdown(); }"
+        )
+
+    def close(self) -> None:
+        """Close the page."""
+        self.context.close()

@@ -1,0 +1,76 @@
+"""What the whole test suite shares: which tests run where, and that a skip cannot hide in CI.
+
+Under EVOLAB_REQUIRE_ALL=1 (set by .ci/run) a browser, notebook or data test that would skip
+on a laptop fails instead.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+REQUIRE_ALL = os.environ.get("EVOLAB_REQUIRE_ALL") == "1"
+NEVER_SKIPPED = ("browser", "notebook", "data")
+BROWSERS = ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")
+
+# The same examples on every run, and no deadline: a busy machine is not a defect.
+settings.register_profile("house", deadline=None, derandomize=True, max_examples=50, database=None)
+settings.load_profile("house")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--slow", action="store_true", help="run the tests that take minutes as well")
+
+
+def pytest_collection_modifyitems(config, items):
+    obstacles = {"slow": None if config.getoption("--slow") else "takes minutes; run with --slow"}
+    for item in items:
+        for marker in ("slow", "cuda", "browser"):
+            if item.get_closest_marker(marker):
+                if marker not in obstacles:
+                    obstacles[marker] = _no_cuda() if marker == "cuda" else _no_browser()
+                if obstacles[marker]:
+                    item.add_marker(pytest.mark.skip(reason=obstacles[marker]))
+
+
+def _no_cuda() -> str | None:
+    import torch
+
+    return None if torch.cuda.is_available() else "there is no CUDA device"
+
+
+def _no_browser() -> str | None:
+    if importlib.util.find_spec("playwright") is None:
+        return "playwright is not installed"
+    if not any(Path(browser).exists() for browser in BROWSERS):
+        return "there is no Chromium"
+    return None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    if (
+        REQUIRE_ALL
+        and report.skipped
+        and not hasattr(report, "wasxfail")
+        and not item.get_closest_marker("slow")
+    ):
+        needed = [name for name in NEVER_SKIPPED if item.get_closest_marker(name)]
+        if needed:
+            report.outcome = "failed"
+            report.longrepr = f"a {needed[0]} test was skipped under EVOLAB_REQUIRE_ALL=1: {report.longrepr}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector):
+    report = yield
+    if REQUIRE_ALL and report.skipped and "browser" in collector.path.parts:
+        report.outcome = "failed"
+        report.longrepr = f"browser tests were skipped under EVOLAB_REQUIRE_ALL=1: {report.longrepr}"
+    return report

@@ -245,7 +245,7 @@ class Experiment:
         Args:
             generations: so many more generations.
             max_steps: until `total_steps` reaches this.
-            target: until the best agent averages this return over 20 fresh episodes; None for the
+            target: until the best agent averages this return over fresh episodes (20, then 80 more); None for the
                 experiment's own target, if it has one.
 
         Returns:

@@ -32,7 +32,11 @@ SHOWN_EVERY = 0.1
 """Seconds between two `Progress` events."""
 
 CONFIRMATION = 20
-"""Fresh episodes that confirm a record, and that decide whether a target is met."""
+"""Fresh episodes that confirm a record."""
+
+SECOND_CONFIRMATION = 80
+"""Further episodes where those reach the target. Every generation tries, so twenty are met by luck too
+often: an agent of 152 over a hundred episodes passed them (measured)."""
 
 
 @dataclass
@@ -107,7 +111,8 @@ def train(
         run: is changed as it goes; a generation that was interrupted is gone on with.
         generations: finish this many more generations.
         max_steps: stop after the generation in which `total_steps` reaches this.
-        target: stop when the best agent averages this return over 20 fresh episodes.
+        target: stop when the best agent averages this return over 20 fresh episodes, and then
+            over 80 more together with them.
 
     Yields:
         `Progress` some times a second, a `Generation` at each end, `Finished` at last.
@@ -308,10 +313,15 @@ def _confirm(run: Run, number: int, fitness: float, target: float | None) -> Any
         return None
     agents = len(run.population)
     copies = run.best._population.copy([0] * agents)
-    evaluator = run.evaluator(-(-CONFIRMATION // agents))
-    seed = seed_of(run.seed, number, "confirmation")
-    result = yield from _played(run, copies, evaluator, seed, number, CONFIRMATION, paired=False)
-    mean = float(np.nanmean(result.returns))
+    returns = np.empty(0)
+    for stage, episodes in enumerate((CONFIRMATION, SECOND_CONFIRMATION)):
+        evaluator = run.evaluator(-(-episodes // agents))
+        seed = seed_of(run.seed, number, "confirmation", stage)
+        result = yield from _played(run, copies, evaluator, seed, number, episodes, paired=False)
+        returns = np.concatenate([returns, result.returns.ravel()])
+        mean = float(np.nanmean(returns))
+        if target is None or mean < target:
+            break
     if mean > run.elite_fitness:
         run.elite, run.elite_fitness = run.best.copy(), mean
         run.elite._member.fitness.append(mean)

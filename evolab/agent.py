@@ -216,12 +216,12 @@ class Policy(nn.Module):
         self._shape = tuple(population.action_space.shape or ())
         if self._bounded:
             self.register_buffer("centre", population.actions.centre.detach().cpu().clone())
-            self.register_buffer("half", population.actions.half.detach().cpu().clone())
+            self.register_buffer("scale", population.actions.half.detach().cpu().clone())  # `half` is torch's
 
     def forward(self, observation: Any) -> Tensor:
         """[B, ...] observations to [B, ...] actions or [B, A] values."""
         out = self.core(encode(self._space, observation, 1, self._dtype))
         if not self._bounded:
             return out
-        action = torch.tanh(out) * self.half + self.centre
+        action = torch.tanh(out) * self.scale + self.centre
         return action.unflatten(-1, self._shape) if len(self._shape) > 1 else action

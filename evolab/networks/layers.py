@@ -99,7 +99,8 @@ def layer_norm(z: Tensor, scale: Tensor, shift: Tensor, mask: Tensor, width: Ten
 
     Source: Ba et al. 2016, Layer Normalization, eq. 3.
     """
-    mean = z.sum(-1, keepdim=True) / width
+    # Masked first: through the mean a sleeping unit would get a gradient, and would move.
+    mean = (z * mask).sum(-1, keepdim=True) / width
     centred = (z - mean) * mask
     variance = centred.square().sum(-1, keepdim=True) / width
     return centred * torch.rsqrt(variance + eps) * scale.unsqueeze(1) + shift.unsqueeze(1)

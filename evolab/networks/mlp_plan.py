@@ -20,7 +20,8 @@ class _Pass:
 
     def __init__(self, layers: list[LayerPlan], reading: int, layout: Layout) -> None:
         self.layers, self.reading, self.layout = layers, reading, layout
-        self.whole = len({layer.rows for layer in layers}) == 1
+        deepest = f"hidden.{len(layers)}.weight" not in layout.names  # False for a shallow agent of a deep chunk
+        self.whole = deepest and len({layer.rows for layer in layers}) == 1
         self.spare: Store | None = None
         self.lent: Store | None = None
 

@@ -1,0 +1,135 @@
+"""DQN, DDPG and TD3 of a single agent in plain PyTorch, written from the papers alone.
+
+Nothing here is made of evolab: modules are `torch.nn`, the optimizer is `torch.optim.Adam`, a
+loss is a mean over a batch. The tests hand over weights and compare.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+ACTIVATIONS = {
+    "relu": nn.ReLU,
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "tanh": nn.Tanh,
+    "silu": nn.SiLU,
+    "leaky_relu": nn.LeakyReLU,
+    "identity": nn.Identity,
+}
+
+
+def perceptron(
+    inputs: int, hidden: tuple[int, ...], activation: tuple[str, ...], outputs: int, layer_norm: bool = False
+) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for width, kind in zip(hidden, activation, strict=True):
+        layers.append(nn.Linear(inputs, width))
+        if layer_norm:
+            layers.append(nn.LayerNorm(width))
+        layers.append(ACTIVATIONS[kind]())
+        inputs = width
+    layers.append(nn.Linear(inputs, outputs))
+    return nn.Sequential(*layers).double()
+
+
+@dataclass
+class Experience:
+    """One agent's batch: observations [B, F], Box actions [B, A] or Discrete ones [B], the rest [B]."""
+
+    observation: Tensor
+    action: Tensor
+    reward: Tensor
+    next_observation: Tensor
+    terminated: Tensor
+
+
+@dataclass
+class Single:
+    """One agent: modules by name, their targets and optimizers."""
+
+    settings: dict[str, Any]
+    modules: dict[str, nn.Module]
+    targets: dict[str, nn.Module] = field(default_factory=dict)
+    optimizers: dict[str, torch.optim.Adam] = field(default_factory=dict)
+    updates: int = 0
+
+    def __post_init__(self) -> None:
+        self.targets = {name: copy.deepcopy(module) for name, module in self.modules.items()}
+        for name, module in self.modules.items():
+            rate = self.settings.get("lr", self.settings.get("lr_actor" if name == "actor" else "lr_critic"))
+            self.optimizers[name] = torch.optim.Adam(module.parameters(), lr=rate)
+
+    def minimise(self, loss: Tensor, *names: str) -> None:
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad()
+        loss.backward()
+        for name in names:
+            self.optimizers[name].step()
+
+    @torch.no_grad()
+    def follow(self, *names: str) -> None:
+        tau = self.settings["tau"]
+        for name in names:
+            for slow, fast in zip(
+                self.targets[name].parameters(), self.modules[name].parameters(), strict=True
+            ):
+                slow.copy_((1 - tau) * slow + tau * fast)
+
+
+def dqn(agent: Single, batch: Experience, double: bool) -> float:
+    """Mnih et al. 2015, algorithm 1; van Hasselt et al. 2016, eq. 4."""
+    q, slow = agent.modules["q"], agent.targets["q"]
+    with torch.no_grad():
+        following = slow(batch.next_observation)
+        chooser = q(batch.next_observation) if double else following
+        value = following.gather(1, chooser.argmax(1, keepdim=True))[:, 0]
+        target = batch.reward + agent.settings["discount"] * value * (1 - batch.terminated)
+    loss = ((q(batch.observation).gather(1, batch.action[:, None])[:, 0] - target) ** 2).mean()
+    agent.minimise(loss, "q")
+    agent.follow("q")
+    return float(loss.detach())
+
+
+def ddpg(agent: Single, batch: Experience) -> float:
+    """Lillicrap et al. 2016, algorithm 1."""
+    actor, critic = agent.modules["actor"], agent.modules["critic0"]
+    agent.updates += 1
+    with torch.no_grad():
+        action = torch.tanh(agent.targets["actor"](batch.next_observation))
+        value = agent.targets["critic0"](torch.cat([batch.next_observation, action], 1))[:, 0]
+        target = batch.reward + agent.settings["discount"] * value * (1 - batch.terminated)
+    error = critic(torch.cat([batch.observation, batch.action], 1))[:, 0] - target
+    loss = (error**2).mean()
+    agent.minimise(loss, "critic0")
+    if agent.updates % agent.settings["policy_delay"] == 0:
+        action = torch.tanh(actor(batch.observation))
+        agent.minimise(-critic(torch.cat([batch.observation, action], 1)).mean(), "actor")
+        agent.follow("actor", "critic0")
+    return float(loss.detach())
+
+
+def td3(agent: Single, batch: Experience, noise: Tensor) -> float:
+    """Fujimoto et al. 2018, algorithm 1."""
+    actor, first, second = (agent.modules[name] for name in ("actor", "critic0", "critic1"))
+    agent.updates += 1
+    with torch.no_grad():
+        clip = agent.settings["noise_clip"]
+        smoothing = (noise * agent.settings["target_noise"]).clamp(-clip, clip)
+        action = (torch.tanh(agent.targets["actor"](batch.next_observation)) + smoothing).clamp(-1, 1)
+        joint = torch.cat([batch.next_observation, action], 1)
+        value = torch.min(agent.targets["critic0"](joint), agent.targets["critic1"](joint))[:, 0]
+        target = batch.reward + agent.settings["discount"] * value * (1 - batch.terminated)
+    joint = torch.cat([batch.observation, batch.action], 1)
+    loss = sum(((critic(joint)[:, 0] - target) ** 2).mean() for critic in (first, second))
+    agent.minimise(loss, "critic0", "critic1")
+    if agent.updates % agent.settings["policy_delay"] == 0:
+        action = torch.tanh(actor(batch.observation))
+        agent.minimise(-first(torch.cat([batch.observation, action], 1)).mean(), "actor")
+        agent.follow("actor", "critic0", "critic1")
+    return float(loss.detach())

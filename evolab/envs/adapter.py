@@ -34,16 +34,20 @@ class Adapter:
 
     starts = 0
 
-    def __init__(self, vector: gymnasium.vector.VectorEnv[Any, Any, Any], mode: AutoresetMode) -> None:
+    def __init__(
+        self, vector: gymnasium.vector.VectorEnv[Any, Any, Any], mode: AutoresetMode, guarded: bool = False
+    ) -> None:
         """Take the vector environment over; it is closed with the adapter.
 
         Args:
             vector: any vector environment.
             mode: how it resets, which decides what its rows mean.
+            guarded: True where its members are `Guard`s, which can make their environments anew.
         """
         self.vector = vector
         self.space: spaces.Space[Any] = vector.single_observation_space
         self.mode = mode
+        self.guarded = guarded
         self.self_reset = mode is not AutoresetMode.DISABLED
         # Environments of one kernel take one seed for all members, and only those in DISABLED
         # mode promise to reset some of them.
@@ -67,7 +71,7 @@ class Adapter:
         seed: Any = seeds
         if seeds is not None and not self.has_members:
             seed = int(np.random.SeedSequence(seeds).generate_state(1)[0] >> 1)
-        options: dict[str, Any] = {REBUILD: True} if rebuild and self.has_members else {}
+        options: dict[str, Any] = {REBUILD: True} if rebuild and self.guarded else {}
         if mask is None:
             self._ended[:] = self._lost[:] = False
         else:

@@ -45,7 +45,7 @@ class Pool(Adapter):
             )
         self.vector = pool
         self.space = space
-        self.mode = AutoresetMode.NEXT_STEP
+        self.mode, self.guarded = AutoresetMode.NEXT_STEP, False
         self.self_reset, self.has_members, self.partial = True, False, False
         self._ended = np.zeros(count, dtype=bool)
         self._lost = np.zeros(count, dtype=bool)

@@ -44,7 +44,8 @@ def make(
     Args:
         environment: an id ("LunarLander-v3"; old versions are mapped to today's with a warning),
             a callable that makes one environment, or a Gymnasium vector environment with
-            population * num_envs members, whatever its autoreset mode.
+            population * num_envs members, whatever its autoreset mode. One whose members
+            share a kernel (as `gymnasium.make_vec` gives for CartPole) takes one seed for all.
         population: P, the number of agents.
         num_envs: E, environments of each agent.
         seed: for the first reset; other resets go on with the members' own generators.
@@ -84,6 +85,7 @@ def make(
             f"environment is {environment!r} ({type(environment).__name__}); expected an id, a callable that "
             "makes one environment, or a vector environment. An environment itself: lambda: MyEnv()."
         )
+    # The first member is also the one that is examined; it goes on as (0, 0) in evolab's own loop.
     first = Guard(factory, environment if isinstance(environment, str) else None, (0, 0))
     name = first.name
     examine_spaces(name, first.observation_space, first.action_space)
@@ -107,7 +109,7 @@ def make(
             members = Loop([first, *(maker() for maker in makers[1:])])
         else:
             first.close()
-            members = Adapter(SyncVectorEnv(makers, autoreset_mode=mode), mode)
+            members = Adapter(SyncVectorEnv(makers, autoreset_mode=mode), mode, guarded=True)
     again_seed = int(np.random.SeedSequence([seed, 1]).generate_state(1)[0] >> 1)
     return VectorEnvironments(
         members,
@@ -171,8 +173,12 @@ def _around(
 
 def _rehearse(name: str, member: Guard, seed: int) -> None:
     """One reset and one step, so that a wrong space is told before time is spent."""
-    examine_observation(name, member.observation_space, member.reset(seed=seed)[0], "reset")
-    examine_step(name, member.inner)
+    try:
+        examine_observation(name, member.observation_space, member.reset(seed=seed)[0], "reset")
+        examine_step(name, member.inner)
+    except BaseException:
+        member.close()
+        raise
 
 
 def _rendering(factory: Callable[..., gymnasium.Env[Any, Any]], name: str) -> gymnasium.Env[Any, Any]:

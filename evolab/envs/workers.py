@@ -44,7 +44,7 @@ class Workers(Adapter):
         self._name, self._timeout = name, timeout
         self._seeds: list[int] | None = None
         self._anew = 0  # starts since the last seeds, which key the seeds of the next start
-        super().__init__(self._start(), AutoresetMode.DISABLED)
+        super().__init__(self._start(), AutoresetMode.DISABLED, guarded=True)
 
     def reset(
         self, seeds: list[int] | None, mask: np.ndarray | None = None, rebuild: bool = False

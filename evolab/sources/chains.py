@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 
-from evolab.sources.columns import Allocator, DatasetError, Tree, leaves, map_tree
+from evolab.sources.columns import Allocator, DatasetError, Scratch, Tree, leaves, map_tree
 from evolab.sources.layouts import enough
 
 
@@ -40,7 +39,7 @@ class Table:
     rewards: np.ndarray
     lengths: np.ndarray
     followed: np.ndarray
-    folder: tempfile.TemporaryDirectory[str] | None
+    folder: Scratch | None
 
 
 Decoder = Callable[[str, Any], tuple[tuple[int, ...], np.dtype[Any], Callable[[], np.ndarray]] | None]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -57,7 +59,7 @@ class Columns:
     doubled: int = 0
     notes: tuple[str, ...] = ()
     casts: dict[str, str] = field(default_factory=dict)
-    folder: tempfile.TemporaryDirectory[str] | None = None
+    folder: Scratch | None = None
 
 
 def map_tree(function: Callable[[Any], Any], tree: Tree) -> Tree:
@@ -79,13 +81,22 @@ def leaves(tree: Tree, path: str) -> Iterator[tuple[str, Any]]:
         yield path, tree
 
 
+class Scratch:
+    """A temporary folder that goes with its last owner, without a word."""
+
+    def __init__(self) -> None:
+        self.name = tempfile.mkdtemp(prefix="evolab-")
+        # TemporaryDirectory would warn that nobody closed it; nobody has to.
+        weakref.finalize(self, shutil.rmtree, self.name, ignore_errors=True)
+
+
 class Allocator:
     """Room for arrays of a known total size: memory within a limit, temporary files beyond it."""
 
     def __init__(self, total: int, limit: int) -> None:
         """`total` bytes will be asked for; above `limit` bytes they go to a temporary folder."""
         self.on_disk = total > limit
-        self.folder = tempfile.TemporaryDirectory(prefix="evolab-") if self.on_disk else None
+        self.folder = Scratch() if self.on_disk else None
         self._count = 0
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:

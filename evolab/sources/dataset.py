@@ -189,7 +189,7 @@ class Dataset:
         self.action_space = action_space or self.action_space
 
     def _infer(self, path: str, tree: Tree) -> Any:
-        return spaces.infer(tree, self._scan.ranges, path, path == "actions")
+        return spaces.infer(tree, self._scan.ranges, self.name, path, path == "actions")
 
     def _stored(self, index: np.ndarray) -> np.ndarray:
         """The stored row of each transition."""

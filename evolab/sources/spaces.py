@@ -10,6 +10,7 @@ import numpy as np
 
 from evolab.sources.columns import DEPTH, DatasetError, Tree
 
+WIDEST = 2**31  # a whole number beyond this is no choice among actions
 LARGEST = 10_000_000  # entries of a stated space; a larger one is damage
 
 
@@ -90,7 +91,7 @@ def leaves(space: Any) -> Iterator[Any]:
             yield from leaves(part)
 
 
-def infer(tree: Tree, ranges: dict[str, tuple[float, float]], path: str, actions: bool) -> Any:
+def infer(tree: Tree, ranges: dict[str, tuple[float, float]], name: str, path: str, actions: bool) -> Any:
     """The smallest plain space that holds the data.
 
     Whole numbers [N] are Discrete up to the largest seen; uint8 of at least two axes is
@@ -101,17 +102,26 @@ def infer(tree: Tree, ranges: dict[str, tuple[float, float]], path: str, actions
     Args:
         tree: the arrays.
         ranges: smallest and largest value by leaf path.
+        name: what messages call the source.
         path: the path of `tree`.
         actions: True for actions.
+
+    Raises:
+        DatasetError: whole numbers too large to be choices.
     """
     from gymnasium import spaces
 
     if isinstance(tree, dict):
-        return spaces.Dict({k: infer(v, ranges, f"{path}/{k}", actions) for k, v in tree.items()})
+        return spaces.Dict({k: infer(v, ranges, name, f"{path}/{k}", actions) for k, v in tree.items()})
     if isinstance(tree, tuple):
-        return spaces.Tuple([infer(v, ranges, f"{path}/{i}", actions) for i, v in enumerate(tree)])
+        return spaces.Tuple([infer(v, ranges, name, f"{path}/{i}", actions) for i, v in enumerate(tree)])
     low, high = ranges[path]
     shape = tree.shape[1:]
+    if tree.dtype.kind != "f" and max(abs(low), abs(high)) > WIDEST:
+        raise DatasetError(
+            f"{name}: {path!r} holds whole numbers from {low:g} to {high:g}; expected choices or counts below "
+            f"{WIDEST}. Store continuous values as floats."
+        )
     if tree.dtype.kind == "f":
         bound = max(1.0, abs(low), abs(high)) if actions else np.inf
         return spaces.Box(-bound, bound, shape, np.float32)
@@ -158,7 +168,7 @@ def compare(
         if wanted.keys() != have.keys():
             parts = ", ".join(map(str, have)) or "one array"
             raise DatasetError(
-                f"{name}: {path!r} has the parts {parts}, but {whose} {space}. Choose other data."
+                f"{name}: {path!r} has the parts {parts}, but {whose} {text(space)}. Choose other data."
             )
         for key, part in have.items():
             compare(part, wanted[key], ranges, name, f"{path}/{key}", whose, bounded)
@@ -170,12 +180,12 @@ def compare(
     whole = discrete or space.dtype.kind in "iub"
     if tree.shape[1:] != shape:
         raise DatasetError(
-            f"{name}: {have_text}, but {whose} {space}. Choose the environment that the data come from."
+            f"{name}: {have_text}, but {whose} {text(space)}. Choose the environment that the data come from."
         )
     if whole and tree.dtype.kind == "f":
         cure = f"Convert {path!r} to integers if it holds whole numbers, or choose other data."
         raise DatasetError(
-            f"{name}: {path!r} is {tree.dtype} in [{low:g}, {high:g}], but {whose} {space}. {cure}"
+            f"{name}: {path!r} is {tree.dtype} in [{low:g}, {high:g}], but {whose} {text(space)}. {cure}"
         )
     if bounded or discrete:
         least, most = limits(space)
@@ -187,8 +197,13 @@ def compare(
         if low < np.min(least) - slack or high > np.max(most) + slack:
             cure = "Pass clip=True to clip them, or choose other data." if not whole else "Choose other data."
             raise DatasetError(
-                f"{name}: {have_text}, outside what {whose.removesuffix(' are')} allow, {space}. {cure}"
+                f"{name}: {have_text}, outside what {whose.removesuffix(' are')} allow, {text(space)}. {cure}"
             )
+
+
+def text(space: Any) -> str:
+    """The space on one line; numpy breaks long bounds."""
+    return " ".join(str(space).split())
 
 
 def limits(space: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -16,7 +16,7 @@ from evolab.events import Finished, Generation, Progress
 from evolab.genes import Range
 from evolab.mutations.mutation import Mutations
 from evolab.networks.network import Network
-from evolab.population import Population
+from evolab.population import Population, device_named
 from evolab.randomness import fresh_seed
 from evolab.selections.selection import Selection
 from evolab.selections.tournament import Tournament
@@ -216,7 +216,8 @@ class Experiment:
         from evolab.sources.offline import buffer_from
 
         given = self._options["buffer"]  # the user's own is a limit; without one the data set is kept whole
-        buffer, spaces = buffer_from(source, self._run.envs, given.capacity if given is not None else None)
+        limit = given.capacity if given is not None else None
+        buffer, spaces = buffer_from(source, self._run.envs, limit, device_named(self._options["device"]))
         if self._run.population is None:
             self._run.population = self._populate(*spaces)
         self._run.buffer = buffer

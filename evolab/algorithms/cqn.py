@@ -40,11 +40,16 @@ class CQN(DQN):
     hyperparameters: ClassVar[dict[str, Hyperparameter]] = {
         **{name: value for name, value in DQN.hyperparameters.items() if not name.startswith("epsilon")},
         "cql_alpha": Hyperparameter(
-            1.0, Float(0.0, 1e6, log=False), Float(0.1, 10.0), "weight of the gap beside half the squared error"
+            1.0,
+            Float(0.0, 1e6, log=False),
+            Float(0.1, 10.0),
+            "weight of the gap beside half the squared error",
         ),
     }
 
-    def explore(self, agents: Chunk, action: Tensor, memory: dict[str, Tensor], generator: torch.Generator) -> Tensor:
+    def explore(
+        self, agents: Chunk, action: Tensor, memory: dict[str, Tensor], generator: torch.Generator
+    ) -> Tensor:
         """The greedy action itself."""
         return action
 

@@ -33,7 +33,9 @@ class TD3BC(TD3):
         ),
     }
 
-    def explore(self, agents: Chunk, action: Tensor, memory: dict[str, Tensor], generator: torch.Generator) -> Tensor:
+    def explore(
+        self, agents: Chunk, action: Tensor, memory: dict[str, Tensor], generator: torch.Generator
+    ) -> Tensor:
         """The policy's action itself."""
         return action
 

@@ -24,7 +24,10 @@ BLOCK = 65_536
 
 
 def buffer_from(
-    source: Any, envs: Environments | None = None, capacity: int | None = None
+    source: Any,
+    envs: Environments | None = None,
+    capacity: int | None = None,
+    device: str | torch.device = "cpu",
 ) -> tuple[ReplayBuffer, tuple[spaces.Space, spaces.Space]]:
     """A buffer that holds a whole data set, and the spaces that its agents live in.
 
@@ -36,6 +39,7 @@ def buffer_from(
         envs: environments that the data must fit; None to take the spaces from the data.
         capacity: most transitions to keep; None for all. A warning says how many are dropped,
             which are the last ones.
+        device: where the transitions are kept; those on disk stay there.
 
     Returns:
         the buffer and (observation space, action space) of a single environment.
@@ -56,17 +60,17 @@ def buffer_from(
     size = len(dataset)
     if capacity is not None and capacity < size:
         warnings.warn(
-            f"{dataset.name}: the buffer holds {capacity:,} transitions; the last {size - capacity:,} of {size:,} are "
-            f"dropped. Pass buffer=ev.ReplayBuffer({size}), or leave buffer= out, to keep them all.",
+            f"{dataset.name}: the buffer holds {capacity:,} transitions; the last {size - capacity:,} of "
+            f"{size:,} are dropped. Pass buffer=ev.ReplayBuffer({size}), or none, to keep them all.",
             stacklevel=3,
         )
         size = capacity
     if dataset.on_disk:
         return StoredBuffer(dataset, size), found
-    buffer = ReplayBuffer(size)
+    buffer = ReplayBuffer(size, device)
     for start in range(0, size, BLOCK):
         buffer.add(dataset.transitions(np.arange(start, min(start + BLOCK, size))))
-    buffer.fields["episode"] = torch.from_numpy(dataset.episode_of(np.arange(size)))
+    buffer.fields["episode"] = torch.from_numpy(dataset.episode_of(np.arange(size))).to(buffer.device)
     return buffer, found
 
 
@@ -90,7 +94,9 @@ class StoredBuffer(ReplayBuffer):
         Raises:
             DatasetError: always.
         """
-        raise DatasetError(f"{self.dataset.name}: data on disk can't be added to. Raise max_memory to hold them.")
+        raise DatasetError(
+            f"{self.dataset.name}: data on disk can't be added to. Raise max_memory to hold them."
+        )
 
     def rows(self, index: torch.Tensor) -> dict[str, Any]:
         """The fields of given rows, [B, ...] each."""
@@ -100,10 +106,15 @@ class StoredBuffer(ReplayBuffer):
     def sample(self, agents: slice, size: int, generator: torch.Generator) -> Sample:
         """`size` transitions for each agent, read from disk."""
         count = agents.stop - agents.start
-        index = torch.randint(len(self), (count * size,), generator=generator)
-        fields = self.rows(index)
-        return Sample(**{name: map_leaves(lambda x: x.unflatten(0, (count, size)), fields[name]) for name in FIELDS})
+        index = torch.randint(len(self), (count * size,), generator=generator, device=generator.device)
+        fields = self.rows(index.cpu())
+        return Sample(
+            **{name: map_leaves(lambda x: x.unflatten(0, (count, size)), fields[name]) for name in FIELDS}
+        )
 
     def observations(self, count: int, generator: torch.Generator) -> Any:
         """Up to `count` stored observations, [B, ...] leaves."""
-        return self.rows(torch.randint(len(self), (min(count, len(self)),), generator=generator))["observation"]
+        index = torch.randint(
+            len(self), (min(count, len(self)),), generator=generator, device=generator.device
+        )
+        return self.rows(index.cpu())["observation"]

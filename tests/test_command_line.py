@@ -1,0 +1,107 @@
+"""The command line: a user's mistake costs one line and no time, a run leaves its results behind."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from evolab.__main__ import main
+
+TINY = """
+environment: CartPole-v1
+algorithm: DQN
+population: 2
+num_envs: 2
+steps_per_generation: 40
+seed: 1
+hyperparameters: {batch_size: 32}
+run: {fill: 100, generations: 1}
+"""
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY, encoding="utf-8")
+    return path
+
+
+def test_help_names_the_commands(capsys):
+    assert main([]) == 0
+    shown = capsys.readouterr().out
+    assert "demo" in shown
+    assert "run" in shown
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith("evolab 0.")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["demo", "--algorithm", "TD5"], "Unknown algorithm 'TD5'"),
+        (["demo", "--env", "LunarLandr-v3"], "did you mean 'LunarLander-v3'?"),
+        (["demo", "--algorithm", "DQN", "--env", "Pendulum-v1"], "DQN"),
+        (["demo", "--population", "0"], "population is 0; expected a whole number >= 1."),
+        (["demo", "--generations", "0"], "generations is 0; expected a whole number >= 1."),
+        (["run", "nowhere.yaml"], "nowhere.yaml"),
+    ],
+)
+def test_a_mistake_costs_one_line_and_leaves_no_folder(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("evolab: ")
+    assert message in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_folder_in_use_is_not_written_over(config, tmp_path, capsys):
+    taken = tmp_path / "taken"
+    taken.mkdir()
+    (taken / "note.txt").write_text("mine", encoding="utf-8")
+    assert main(["run", str(config), "--out", str(taken)]) == 2
+    assert "is not empty" in capsys.readouterr().err
+
+
+def test_an_unknown_option_of_a_configuration_is_named(config, capsys):
+    config.write_text(TINY + "populaton: 3\n", encoding="utf-8")
+    assert main(["run", str(config)]) == 2
+    assert "did you mean 'population'?" in capsys.readouterr().err
+
+
+def test_a_run_needs_a_goal(config, capsys):
+    config.write_text(TINY.replace(", generations: 1", ""), encoding="utf-8")
+    assert main(["run", str(config)]) == 2
+    assert "a run needs a goal" in capsys.readouterr().err
+
+
+def test_a_run_leaves_elite_history_configuration_and_picture(config, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["run", str(config), "--out", str(out)]) == 0
+    shown = capsys.readouterr().out
+    assert "best" in shown
+    written = {path.name for path in out.iterdir()}
+    assert {"elite", "history", "config.yaml", "rollout.gif"} <= written
+    assert (out / "rollout.gif").read_bytes().startswith(b"GIF8")
+    first = (out / "history" / "fitness.csv").read_text(encoding="utf-8").splitlines()
+    assert first[0].startswith("generation,agent")
+    assert len(first) == 3
+    json.loads((out / "history" / "fitness.jsonl").read_text(encoding="utf-8").splitlines()[0])
+
+
+def test_the_written_configuration_makes_the_same_run_again(config, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert main(["run", str(config), "--out", str(first)]) == 0
+    again = ["run", str(first / "config.yaml"), "--fill", "100", "--generations", "1", "--out", str(second)]
+    assert main(again) == 0
+    for table in ("fitness.csv", "mutations.csv", "hyperparameters.csv"):
+        assert (first / "history" / table).read_text("utf-8") == (second / "history" / table).read_text(
+            "utf-8"
+        )

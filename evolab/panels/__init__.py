@@ -12,7 +12,13 @@ if TYPE_CHECKING:
     from evolab.panels.panel import Snapshot as Snapshot
     from evolab.panels.rollout import Rollout as Rollout
 
-_HOMES = {"Dashboard": "dashboard", "Panel": "panel", "Plot": "panel", "Rollout": "rollout", "Snapshot": "panel"}
+_HOMES = {
+    "Dashboard": "dashboard",
+    "Panel": "panel",
+    "Plot": "panel",
+    "Rollout": "rollout",
+    "Snapshot": "panel",
+}
 __all__ = sorted(_HOMES)
 
 

@@ -12,7 +12,7 @@ function controls(ui) {
   const state = h("span", { class: "ev-state", role: "status" });
   const phase = h("span", { class: "ev-phase" });
   const fill = h("i"), bar = h("div", { class: "ev-progress", role: "progressbar", "aria-label": "Progress of the generation", "aria-valuemin": 0, "aria-valuemax": 100 }, fill);
-  const title = h("h2", {}), tiles = h("dl", { class: "ev-tiles" });
+  const title = h("h2", {}), tiles = h("div", { class: "ev-tiles", role: "list" });
   const banner = h("div", { class: "ev-banner", role: "alert" });
   const group_ = h("div", { class: "ev-buttons", role: "group", "aria-label": "Training" }, ...Object.values(buttons));
   const top = h("div", { class: "ev-top" }, group_, h("div", { class: "ev-now" }, h("div", { class: "ev-line" }, state, phase), bar));
@@ -51,8 +51,8 @@ function controls(ui) {
       ["evaluation steps", compact(head.evaluation_steps || 0)],
       head.speed ? ["steps/s", compact(Math.round(head.speed))] : null,
     ].filter(Boolean);
-    tiles.replaceChildren(...facts.map(([name, value]) => h("div", {}, h("dt", {}, name),
-      h("dd", name === "best ever" && head.target != null && store.best >= head.target ? { class: "ev-reached", title: "the target is reached" } : {}, value))));
+    tiles.replaceChildren(...facts.map(([name, value]) => h("div", { role: "listitem" }, h("span", { class: "ev-fact" }, name),
+      h("b", name === "best ever" && head.target != null && store.best >= head.target ? { class: "ev-reached", title: "the target is reached" } : {}, value))));
   }
   return { element, draw };
 }

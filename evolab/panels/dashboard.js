@@ -40,6 +40,7 @@ function mount(root, store, { send = () => {}, still = false } = {}) {
   function draw(force = false) {
     const key = `${newestOf(store)} ${store.rows.length} ${store.head.status} ${store.head.alive} ${store.head.target}`;
     const all = force || key !== drawn;
+    cached = null;
     drawn = key;
     safely(head, store);
     for (const p of panels) if (all || light.has(p)) safely(p, store);
@@ -51,10 +52,11 @@ function mount(root, store, { send = () => {}, still = false } = {}) {
   }
   const resized = new ResizeObserver(() => { if (inner.clientWidth !== width) { width = inner.clientWidth; draw(true); } });
   resized.observe(inner);
-  const themed = new MutationObserver(() => { cached = null; draw(true); });
+  // A theme's style sheet arrives some time after its name: draw now, and again when it is there.
+  const changed = () => [0, 200, 1000].forEach((wait) => setTimeout(() => draw(true), wait));
+  const themed = new MutationObserver(changed);
   themed.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "data-jp-theme-name", "class"] });
   const scheme = window.matchMedia("(prefers-color-scheme: dark)");
-  const changed = () => { cached = null; draw(true); };
   scheme.addEventListener("change", changed);
   draw(true);
   return { draw, close() { resized.disconnect(); themed.disconnect(); scheme.removeEventListener("change", changed); film.stop(); } };

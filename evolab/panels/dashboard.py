@@ -121,7 +121,15 @@ class Dashboard(anywidget.AnyWidget):
     def mark(self) -> tuple[Any, ...]:
         """Changes whenever there is something to tell."""
         e, feed = self.experiment, self._feed
-        return e.version, e.status, e.error, feed.trouble, feed.rendering, feed.rollout_error, feed.rollout_every
+        return (
+            e.version,
+            e.status,
+            e.error,
+            feed.trouble,
+            feed.rendering,
+            feed.rollout_error,
+            feed.rollout_every,
+        )
 
     def tell(self) -> bool:
         """Send what is new; False if the page is behind and has to be told later. Called by the poller."""
@@ -154,9 +162,11 @@ class Dashboard(anywidget.AnyWidget):
         self._shown = display(self._still(), display_id=self.twin)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        return bundle(self._feed.store, self.experiment, self._feed.film, self.twin) | self._widget() | {
-            "text/plain": repr(self)
-        }
+        return (
+            bundle(self._feed.store, self.experiment, self._feed.film, self.twin)
+            | self._widget()
+            | {"text/plain": repr(self)}
+        )
 
     def _widget(self) -> dict[str, Any]:
         found = super()._repr_mimebundle_() or {}

@@ -166,7 +166,9 @@ class Feed:
 
     def record_when_due(self, show: Callable[[dict[str, Any]], None]) -> None:
         """Record an episode if the newest generation asks for one."""
-        due = self.rollout_every and (self._recorded == 0 or self.newest - self._recorded >= self.rollout_every)
+        due = self.rollout_every and (
+            self._recorded == 0 or self.newest - self._recorded >= self.rollout_every
+        )
         if due and self.newest and not self.rollout_error:
             self.record("best", show)
 

@@ -119,7 +119,13 @@ def _tree(draw: ImageDraw, box: Box, rows: Sequence[dict[str, Any]], store: Stor
     shown = shown[-int((box[2] - box[0]) // 46) :]
     step = min(90.0, (box[2] - box[0]) / max(1, len(shown) - 1))
     line = dict(zip(store.line()["n"], store.line()["id"]))
-    _text(draw, (box[0] - 20, box[1] - 50), "lineage, best agent on top; blue: the winner's ancestry", 20, MUTED[0])
+    _text(
+        draw,
+        (box[0] - 20, box[1] - 50),
+        "lineage, best agent on top; blue: the winner's ancestry",
+        20,
+        MUTED[0],
+    )
 
     def at(column: int, rank: int) -> tuple[float, float]:
         return box[0] + column * step, box[1] + (rank + 0.5) * pitch
@@ -204,7 +210,9 @@ def _shape(draw: ImageDraw, symbol: str, x: float, y: float, r: float, colour: s
     draw.polygon([(x + r * a, y + r * b) for a, b in corners], fill=colour)
 
 
-def _text(draw: ImageDraw, at: tuple[float, float], text: str, size: int, colour: str, anchor: str = "la") -> None:
+def _text(
+    draw: ImageDraw, at: tuple[float, float], text: str, size: int, colour: str, anchor: str = "la"
+) -> None:
     from PIL import ImageFont
 
     draw.text(at, text, font=ImageFont.load_default(size), fill=colour, anchor=anchor)
@@ -212,5 +220,3 @@ def _text(draw: ImageDraw, at: tuple[float, float], text: str, size: int, colour
 
 def _cell(value: Any) -> str:
     return number(value) if isinstance(value, float | int) else str(value)
-
-

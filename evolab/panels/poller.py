@@ -34,7 +34,10 @@ class Poller:
                 return
             self._halt = threading.Event()
             self._thread = threading.Thread(
-                target=_follow, args=(self._board, self._wake, self._halt), name="evolab-dashboard", daemon=True
+                target=_follow,
+                args=(self._board, self._wake, self._halt),
+                name="evolab-dashboard",
+                daemon=True,
             )
             self._thread.start()
 

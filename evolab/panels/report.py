@@ -29,7 +29,9 @@ pre { font-size: 12px; line-height: 1.5; white-space: pre-wrap; overflow-wrap: a
 """
 
 
-def write_report(experiment: Any, path: str | PathLike[str] = "report.html", panels: Sequence[Panel] = ()) -> Path:
+def write_report(
+    experiment: Any, path: str | PathLike[str] = "report.html", panels: Sequence[Panel] = ()
+) -> Path:
     """Write the page and return where it is.
 
     Args:

@@ -11,7 +11,7 @@ function rolloutPanel(ui) {
   const bar = h("div", { class: "ev-player" }, play, scrub, count);
   const who = h("select", { "aria-label": "Agent to render" });
   const every = h("select", { "aria-label": "Render by itself", onchange: () => ui.send({ type: "rollout_every", value: Number(every.value) }) },
-    ...[[0, "on demand"], [1, "every generation"], [5, "every 5 generations"], [10, "every 10 generations"], [25, "every 25 generations"]].map(([v, t]) => h("option", { value: v }, t)));
+    ...[[0, "on demand"], [1, "every generation"], [5, "every 5 gen."], [10, "every 10 gen."], [25, "every 25 gen."]].map(([v, t]) => h("option", { value: v }, t)));
   const render = h("button", { type: "button", onclick: () => ui.send({ type: "rollout", agent: who.value }) }, icon(ICONS.film), "Render");
   const actions = h("div", { class: "ev-actions" }, render, who, every);
   const note = empty("No episode yet: press Render.");

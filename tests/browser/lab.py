@@ -23,7 +23,13 @@ from pathlib import Path
 from typing import Any
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or ""
-FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-sync",
+]
 SETTINGS = {
     "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "doNotDisturbMode": True},
     "@jupyter-widgets/jupyterlab-manager/plugin": {"saveState": True},
@@ -84,7 +90,9 @@ class Server:
     def _wait(self) -> None:
         for _ in range(600):
             try:
-                urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api?token={self.token}", timeout=1).close()
+                urllib.request.urlopen(
+                    f"http://127.0.0.1:{self.port}/api?token={self.token}", timeout=1
+                ).close()
                 return
             except OSError:
                 if self.process.poll() is not None:
@@ -118,7 +126,9 @@ def browser() -> Iterator[Any]:
 class Notebook:
     """One notebook, open in a page of its own; every request to another host is refused and counted."""
 
-    def __init__(self, chromium: Any, server: Server, name: str, width: int = 1280, height: int = 1000) -> None:
+    def __init__(
+        self, chromium: Any, server: Server, name: str, width: int = 1280, height: int = 1000
+    ) -> None:
         self.server, self.name = server, name
         self.context = chromium.new_context(viewport={"width": width, "height": height})
         self.refused: list[str] = []
@@ -139,7 +149,9 @@ class Notebook:
 
     def open(self) -> None:
         """(Re)load the page and wait for a kernel that answers."""
-        self.page.goto(f"http://127.0.0.1:{self.server.port}/doc/tree/{self.name}?reset&token={self.server.token}")
+        self.page.goto(
+            f"http://127.0.0.1:{self.server.port}/doc/tree/{self.name}?reset&token={self.server.token}"
+        )
         self.page.wait_for_selector(".jp-NotebookPanel .jp-Notebook")
         # The toolbar says idle before a kernel exists, so the session is asked instead.
         self.page.wait_for_function(
@@ -187,7 +199,9 @@ class Notebook:
 
     def theme(self, name: str) -> None:
         """Switch to "JupyterLab Dark" or "JupyterLab Light"."""
-        self.page.evaluate("t => { window.jupyterapp.commands.execute('apputils:change-theme', { theme: t }); }", name)
+        self.page.evaluate(
+            "t => { window.jupyterapp.commands.execute('apputils:change-theme', { theme: t }); }", name
+        )
         dark = "false" if "Dark" in name else "true"
         self.page.wait_for_function("v => document.body.dataset.jpThemeLight === v", arg=dark)
 

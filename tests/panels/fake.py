@@ -204,6 +204,7 @@ class FakeExperiment:
     def rollout(self, episodes: int = 1, max_steps: int | None = None, agent: Any = "best") -> Any:
         """A made-up episode: a square that falls and lands."""
         import numpy as np
+
         from evolab.panels.rollout import Rollout
 
         frames = []

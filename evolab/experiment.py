@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from evolab.population import Population, device_named
 from evolab.randomness import fresh_seed
 from evolab.selections.selection import Selection
 from evolab.selections.tournament import Tournament
-from evolab.shelves import algorithm_named
+from evolab.shelves import algorithm_named, search_space_of
 from evolab.sources.replay import ReplayBuffer
 from evolab.training import Run, fill, train
 
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 
     from evolab.agent import Agent
     from evolab.history import History
+
+
+PATIENCE = 3.0
+"""Seconds after which a second Ctrl-C no longer waits for the environments."""
 
 
 class Experiment:
@@ -258,23 +263,23 @@ class Experiment:
         goal = self.target if target is None else target
         if generations is None and max_steps is None and goal is None:
             raise ValueError("run() needs a goal: generations=20, max_steps=300_000 or target=200.0.")
-        self._ready()
+        self._ready(generations, max_steps, target)
         if target is not None:
             self.target = float(target)
-        self.status, self._wish = "running", "run"
-        try:
-            with _bar("training", self._run.steps_per_generation) as show, self._interruptible():
+        with self._interruptible(), _bar("training", self._run.steps_per_generation) as show:
+            self.status = "running"
+            try:
                 for event in self._pull(generations, max_steps, goal):
                     if isinstance(event, Progress):
                         show(event)
                     self._raise_interrupt()
-        except KeyboardInterrupt:
-            self.status = "paused"
-            raise
-        except BaseException:
-            self.status = "failed"
-            raise
-        self.status = "idle" if self.status == "running" else self.status
+                self.status = "idle"
+            except KeyboardInterrupt:
+                self.status = self._wish if self._wish != "run" else "paused"
+                raise
+            except BaseException:
+                self.status = "failed"
+                raise
         return self._run.history
 
     def _pull(self, generations: int | None, max_steps: int | None, target: float | None) -> Iterator[Any]:
@@ -297,7 +302,12 @@ class Experiment:
             self.progress = event
         self.version += 1
 
-    def _ready(self) -> None:
+    def _ready(self, generations: Any = None, max_steps: Any = None, target: Any = None) -> None:
+        for name, goal in (("generations", generations), ("max_steps", max_steps)):
+            if goal is not None:
+                checks.positive_integer(name, goal)
+        if target is not None:
+            checks.finite("target", target)
         self._raise_past_error()
         self._refuse_while_running("step")
         if self._run.population is None:
@@ -316,9 +326,9 @@ class Experiment:
         self, generations: int | None = None, *, max_steps: int | None = None, target: float | None = None
     ) -> None:
         """Train on a background thread; the notebook stays usable. Without a goal, until paused."""
-        if self.status == "running":
+        if self.status == "running" and self._wish == "run":
             return
-        self._ready()
+        self._ready(generations, max_steps, target)
         goal = self.target if target is None else target
         self.status, self._wish = "running", "run"
         self._run.interrupted = False
@@ -361,8 +371,8 @@ class Experiment:
         return self.status
 
     def _refuse_while_running(self, what: str) -> None:
-        if self._thread is not None and self._thread.is_alive() and self.status != "running":
-            self._thread.join()
+        if self._thread is not None and self._thread.is_alive() and (self.status != "running" or self._wish != "run"):
+            self._thread.join()  # it was asked to rest, and does so at the next vector step
         if self.status == "running":
             raise RuntimeError(f"training runs in the background; call exp.pause() before exp.{what}().")
 
@@ -373,24 +383,33 @@ class Experiment:
 
     @contextlib.contextmanager
     def _interruptible(self) -> Iterator[None]:
-        """Ctrl-C sets a flag that the loop honours, so it never stops in the middle of an update."""
+        """Ctrl-C sets a flag that the loop honours, so it never stops in the middle of an update.
+
+        Only where the flag has not been honoured for `PATIENCE` seconds (an environment that hangs)
+        does a further Ctrl-C stop at once.
+        """
         self._run.interrupted = False
         self._wish = "run"
         if threading.current_thread() is not threading.main_thread():
             yield
             return
 
+        first: list[float] = []
+
         def flag(*_: Any) -> None:
-            if self._run.interrupted:
+            first.append(time.monotonic())
+            if first[-1] - first[0] > PATIENCE:
                 raise KeyboardInterrupt
             self._run.interrupted = True
 
         before = signal.signal(signal.SIGINT, flag)
         try:
             yield
+            if first:  # it came too late for this call's last event, but a loop around it must stop
+                raise KeyboardInterrupt
         finally:
-            signal.signal(signal.SIGINT, before)
             self._run.interrupted = False
+            signal.signal(signal.SIGINT, before)
 
     def _raise_interrupt(self) -> None:
         if self._wish != "run":
@@ -492,14 +511,14 @@ class Experiment:
     def config(self) -> dict[str, Any]:
         """Every option as plain values; `Experiment.from_config` makes the same run from it."""
         options, run = self._options, self._run
-        values = run.population.members[0].hyperparameters if run.generation == 0 and run.population else None
+        starting, _ = search_space_of(options["algorithm"], options["hyperparameters"], options["search_space"])
         plain = {
             "environment": options["environment"],
             "algorithm": options["algorithm"],
             "population": options["population"],
             "num_envs": options["num_envs"],
             "network": run.population.network if run.population else options["network"],
-            "hyperparameters": dict(options["hyperparameters"] or values or {}),
+            "hyperparameters": starting,
             "search_space": run.population.search_space if run.population else options["search_space"],
             "selection": run.selection,
             "mutations": run.mutations,
@@ -513,7 +532,7 @@ class Experiment:
             "fitness": options["fitness"],
             "target": self.target,
             "seed": self._seed,
-            "device": options["device"],
+            "device": str(options["device"]),
             "dtype": str(options["dtype"]).removeprefix("torch."),
             "vectorization": options["vectorization"],
         }

@@ -71,7 +71,8 @@ def evaluate(
     checks.positive_integer("episodes", episodes)
     evaluator = envs.evaluator(episodes)
     try:
-        *_, result = evaluating(population, evaluator, fresh_seed() if seed is None else seed, max_steps)
+        limit = max_steps or evaluator.max_episode_steps or warned_limit(evaluator.name)
+        *_, result = evaluating(population, evaluator, fresh_seed() if seed is None else seed, limit)
     finally:
         evaluator.close()
     assert isinstance(result, Evaluated)
@@ -87,11 +88,11 @@ def evaluating(
         population: of P agents.
         evaluator: P x K members.
         seed: episode k of every agent has seed `seed_of(seed, k)`.
-        max_steps: longest episode.
+        max_steps: longest episode; None for the environment's own limit, or `LONGEST` where it has none.
         paired: give all agents the same episodes; False gives every member one of its own.
     """
     agents, episodes = evaluator.population, evaluator.num_envs
-    limit = max_steps or evaluator.max_episode_steps or _warned_limit(evaluator.name)
+    limit = max_steps or evaluator.max_episode_steps or LONGEST
     count = episodes if paired else agents * episodes
     seeds = np.array([seed_of(seed, k) % 2**31 for k in range(count)], dtype=np.int64)
     seeds = np.broadcast_to(seeds, (agents, episodes)) if paired else seeds.reshape(agents, episodes)
@@ -124,7 +125,8 @@ def healthy(population: Population) -> np.ndarray:
     return fine.cpu().numpy()
 
 
-def _warned_limit(name: str) -> int:
+def warned_limit(name: str) -> int:
+    """`LONGEST`, with a warning that names the environment."""
     warnings.warn(
         f"{name} has no time limit: evaluation episodes are cut after {LONGEST} steps. Set eval_steps=... to choose.",
         stacklevel=3,

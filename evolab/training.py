@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from evolab.agent import Agent
 from evolab.envs.env import Environments
-from evolab.evaluation import Evaluated, evaluating
+from evolab.evaluation import Evaluated, evaluating, warned_limit
 from evolab.events import Evaluation, Fault, Finished, Generation, Progress
 from evolab.generation import evolve
 from evolab.history import History
@@ -62,6 +62,7 @@ class Run:
         best: a copy of the best agent of the last generation.
         elite: the best agent that evaluation on fresh episodes has confirmed.
         elite_fitness: its mean return over those episodes.
+        target: mean return that is looked for; what `train` was asked last.
         interrupted: set to have the next vector step yield, whatever the clock says.
     """
 
@@ -84,6 +85,7 @@ class Run:
     best: Agent | None = None
     elite: Agent | None = None
     elite_fitness: float = float("-inf")
+    target: float | None = None
     interrupted: bool = False
     current: Iterator[Progress | Generation] | None = None
     evaluators: dict[int, Environments] = field(default_factory=dict)
@@ -92,6 +94,8 @@ class Run:
         """Environments for that many episodes per agent, kept for the next time."""
         if episodes not in self.evaluators:
             assert self.envs is not None
+            if self.eval_steps is None and self.envs.max_episode_steps is None:
+                self.eval_steps = warned_limit(self.envs.name)  # said once, and then set
             self.evaluators[episodes] = self.envs.evaluator(episodes)
         return self.evaluators[episodes]
 
@@ -118,9 +122,13 @@ def train(
         `Progress` some times a second, a `Generation` at each end, `Finished` at last.
     """
     finished = 0
+    run.target = target
+    if max_steps is not None and run.total_steps >= max_steps and run.current is None and run.history.generations:
+        yield Finished("max_steps", run.generation, run.total_steps, run.history.generations[-1].fitness)
+        return
     while True:
         if run.current is None:
-            run.current = one_generation(run, target)
+            run.current = one_generation(run)
         try:
             for event in run.current:
                 if isinstance(event, Generation):
@@ -152,7 +160,7 @@ def _reason(
     return None
 
 
-def one_generation(run: Run, target: float | None = None) -> Iterator[Progress | Generation]:
+def one_generation(run: Run) -> Iterator[Progress | Generation]:
     """Learn, evaluate, confirm, evolve: one generation, recorded in the run's history."""
     number = run.generation + 1
     population = run.population
@@ -170,7 +178,7 @@ def one_generation(run: Run, target: float | None = None) -> Iterator[Progress |
     scores = np.array([_window_mean(m.fitness, run.selection.window) for m in population.members])
     order = np.argsort(np.where(np.isfinite(scores), -scores, np.inf), kind="stable")
     run.best = Agent(population.copy([int(order[0])]), population.members[int(order[0])].id)
-    confirmed = yield from _confirm(run, number, float(fitness[order[0]]), target)
+    confirmed = yield from _confirm(run, number, float(fitness[order[0]]), run.target)
     measured = time.perf_counter()
     elite_id = population.members[int(order[0])].id
     evaluations = tuple(
@@ -180,6 +188,8 @@ def one_generation(run: Run, target: float | None = None) -> Iterator[Progress |
     births = ()
     if run.evolving:
         births = tuple(_evolve(run, number, scores))
+        elites = {birth.agent for birth in births if birth.kind == "elite"}  # none without elitism
+        evaluations = tuple(replace(one, is_elite=one.agent in elites) for one in evaluations)
     for row in order[: 0 if np.isfinite(fitness).all() else None]:
         if not np.isfinite(fitness[row]):
             agent = evaluations[list(order).index(row)].agent
@@ -319,6 +329,8 @@ def _confirm(run: Run, number: int, fitness: float, target: float | None) -> Any
         seed = seed_of(run.seed, number, "confirmation", stage)
         result = yield from _played(run, copies, evaluator, seed, number, episodes, paired=False)
         returns = np.concatenate([returns, result.returns.ravel()])
+        if np.isnan(returns).all():
+            return None
         mean = float(np.nanmean(returns))
         if target is None or mean < target:
             break
@@ -392,10 +404,10 @@ def fill(run: Run, steps: int) -> Iterator[Progress]:
         run.buffer.add(transition)
         done += width
         run.total_steps += width
+        population.hyper["steps"].add_(envs.num_envs)
         for member in population.members:
             member.steps += envs.num_envs
         now = time.perf_counter()
         if run.interrupted or now - shown > SHOWN_EVERY or done >= steps:
             shown = now
             yield Progress("fill", run.generation, min(done, steps), steps, run.total_steps)
-    population.hyper["steps"].add_(done // width * envs.num_envs)

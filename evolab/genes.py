@@ -39,7 +39,8 @@ class Float:
         high: largest value allowed.
         log: draw and step in log space; a linear range steps by `grow - 1` of its width.
         grow: factor of one step up.
-        shrink: factor of one step down; None for `1 / grow`, which has no drift.
+        shrink: factor of one step down; None for `1 / grow`, which has no drift (in a linear range for
+            the same width as upwards).
 
     Raises:
         ValueError: bounds reversed, not finite, or not positive where `log` is set.
@@ -73,8 +74,9 @@ class Float:
         if self.log:
             moved = value * (self.grow if up else shrink)
         else:
-            moved = value + (self.high - self.low) * (self.grow - 1 if up else shrink - 1)
-        return float(f"{min(max(moved, self.low), self.high):.12g}")
+            down = 1 - self.grow if self.shrink is None else self.shrink - 1
+            moved = value + (self.high - self.low) * (self.grow - 1 if up else down)
+        return float(min(max(float(f"{moved:.12g}"), self.low), self.high))
 
     def check(self, name: str, value: Any) -> float:
         """`value` as a float.

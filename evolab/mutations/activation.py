@@ -14,7 +14,7 @@ def change_activation(member: Member, context: Context, generator: np.random.Gen
     """Draw an activation that is not the current one; output activations are not touched."""
     current = member.genes.activation
     others = [kind for kind in CHOICES if any(kind != layer for layer in current)]
-    main = max(set(current), key=current.count)
+    main = max(current, key=current.count)  # not over a set: its order changes from process to process
     others = [kind for kind in others if kind != main]
     chosen = others[int(generator.integers(len(others)))]
     changed = context.network.activated(member.genes, chosen)

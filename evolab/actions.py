@@ -38,18 +38,20 @@ class BoxActions:
         high = torch.as_tensor(np.asarray(space.high, dtype=np.float64).ravel())
         self.centre = ((high + low) / 2).to(device=device, dtype=dtype)
         self.half = ((high - low) / 2).to(device=device, dtype=dtype)
+        # Where both bounds are one number there is nothing to choose, and 0 / 0 must not spoil the rest.
+        self._divisor = torch.where(self.half == 0, torch.ones_like(self.half), self.half)
         plain = bool((self.centre == 0).all() and (self.half == 1).all()) if device.type != "meta" else False
         self._identity = plain
 
     def to_unit(self, action: Tensor, leading: int) -> Tensor:
         """[..., A] in [-1, 1] from actions in the environment's range."""
         flat = action.reshape(*action.shape[:leading], self.width).to(self.half.dtype)
-        return flat if self._identity else (flat - self.centre) / self.half
+        return flat if self._identity else (flat - self.centre) / self._divisor
 
     def to_environment(self, unit: Tensor) -> Tensor:
         """[..., *shape] in the environment's range from [..., A] in [-1, 1]."""
         action = unit if self._identity else unit * self.half + self.centre
-        return action.unflatten(-1, self.space.shape) if len(self.space.shape) > 1 else action
+        return action if len(self.space.shape) == 1 else action.reshape(*action.shape[:-1], *self.space.shape)
 
     def to_numpy(self, action: Tensor) -> np.ndarray:
         """The environment's dtype, inside its bounds to the last bit."""

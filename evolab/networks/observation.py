@@ -87,9 +87,9 @@ def encode(space: spaces.Space, observation: Any, leading: int, dtype: torch.dty
         [..., F], with F = `features(space)`.
     """
     if isinstance(space, spaces.Box):
-        flat = observation if observation.dim() == leading + 1 else observation.flatten(leading)
         if len(space.shape) == 0:
-            flat = observation.unsqueeze(-1)
+            observation = observation.unsqueeze(-1)
+        flat = observation if observation.dim() == leading + 1 else observation.flatten(leading)
         flat = flat.to(dtype)
         return flat / 255 if space.dtype == np.uint8 else flat
     if isinstance(space, spaces.Discrete):

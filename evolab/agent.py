@@ -92,6 +92,10 @@ class Agent:
                 population._remember(unit.shape[1], None)
                 memory = {n: v[row : row + 1, : unit.shape[1]] for n, v in population.memory.items()}
                 unit = population.algorithm.explore(chunk, unit, memory, population.generator)
+                population.hyper["steps"][row] += unit.shape[1]  # what schedules such as epsilon's go by
+                population.members[row].steps += unit.shape[1]
+            if unit.is_floating_point():
+                unit = torch.nan_to_num(unit)
             action = population.actions.to_environment(unit)
         result = population.actions.to_numpy(action)[0] if as_array else action[0]
         if not single:
@@ -224,4 +228,4 @@ class Policy(nn.Module):
         if not self._bounded:
             return out
         action = torch.tanh(out) * self.scale + self.centre
-        return action.unflatten(-1, self._shape) if len(self._shape) > 1 else action
+        return action if len(self._shape) == 1 else action.reshape(*action.shape[:-1], *self._shape)

@@ -173,8 +173,11 @@ class Population:
     # Randomness -------------------------------------------------------------------------------
 
     def reseed(self, generation: int) -> None:
-        """Start this generation's own random streams, so that a run can be resumed here."""
+        """Start this generation's own random streams, and no step unanswered, so that a run can be resumed here."""
         self.generator = torch_stream(self.seed, generation, "population", device=self.device)
+        self.memory, self._learnt = {}, generation > 0
+        for chunk in self.chunks:
+            chunk.updates, chunk.credit = 0, 0.0
 
     # Building ---------------------------------------------------------------------------------
 
@@ -308,6 +311,8 @@ class Population:
         twin = object.__new__(Population)
         twin.__dict__.update(self.__dict__)
         twin.table, twin.chunks, twin.memory = {}, [], {}
+        # A stream of its own: who plays with a copy must not change what the population draws next.
+        twin.generator = torch_stream(self.seed, self.next_id, "copy", device=self.device)
         taken = []
         for row in rows:
             member = self.member(row)

@@ -145,7 +145,7 @@ class ReplayBuffer:
         Args:
             agents: rows of the population; only their number matters where the pool is shared.
             size: B, samples per agent.
-            generator: on this buffer's device.
+            generator: of the draw.
 
         Raises:
             ValueError: the buffer is empty.
@@ -154,10 +154,10 @@ class ReplayBuffer:
         if len(self) == 0:
             raise ValueError("the replay buffer is empty. Call exp.fill(1_000), or buffer.add(transition) first.")
         if self.rings == 1:
-            index = torch.randint(int(self.length[0]), (count * size,), generator=generator, device=self.device)
+            index = self._draw(self.length[0], count * size, generator)
         else:
             parts = [
-                torch.randint(int(self.length[ring]), (size,), generator=generator, device=self.device)
+                self._draw(self.length[ring], size, generator)
                 + ring * self.capacity
                 for ring in range(agents.start, agents.stop)
             ]
@@ -167,6 +167,11 @@ class ReplayBuffer:
             return store.index_select(0, index).unflatten(0, (count, size))
 
         return Sample(**{name: map_leaves(take, self.fields[name]) for name in FIELDS})
+
+    def _draw(self, length: Any, count: int, generator: torch.Generator) -> Tensor:
+        """[count] places among `length`; drawn where the generator lives, which may be another device."""
+        drawn = torch.randint(int(length), (count,), generator=generator, device=generator.device)
+        return drawn.to(self.device)
 
     def gather(self, parents: Sequence[int]) -> None:
         """Give every agent its parent's experience; nothing to do where all share one pool."""
@@ -196,7 +201,7 @@ class ReplayBuffer:
     def observations(self, count: int, generator: torch.Generator) -> Any:
         """Up to `count` stored observations, [B, ...] leaves: what function changes are measured on."""
         size = min(count, int(self.length[0]))
-        index = torch.randint(int(self.length[0]), (size,), generator=generator, device=self.device)
+        index = self._draw(self.length[0], size, generator)
         return map_leaves(lambda store: store[index], self.fields["observation"])
 
     @property

@@ -198,7 +198,7 @@ def padding(population: Population) -> dict[str, Tensor]:
     """For every flat tensor of the table, True where an entry belongs to no agent's network."""
     masks = {}
     saved = {name: value.clone() for name, value in population.table.items()}
-    for name, value in population.table.items():
+    for value in population.table.values():
         if value.dim() == 3:
             value.fill_(1.0)
     for row in range(len(population)):

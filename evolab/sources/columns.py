@@ -7,6 +7,7 @@ import tempfile
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,15 @@ def map_tree(function: Callable[[Any], Any], tree: Tree) -> Tree:
     return function(tree)
 
 
+def map_paths(function: Callable[[str, Any], Any], tree: Tree, path: str) -> Tree:
+    """The tree with `function(path, leaf)` in the place of every leaf."""
+    if isinstance(tree, dict):
+        return {key: map_paths(function, value, f"{path}/{key}") for key, value in tree.items()}
+    if isinstance(tree, tuple):
+        return tuple(map_paths(function, value, f"{path}/{i}") for i, value in enumerate(tree))
+    return function(path, tree)
+
+
 def leaves(tree: Tree, path: str) -> Iterator[tuple[str, Any]]:
     """Every leaf of the tree with its path, such as ("observations/camera", array)."""
     if isinstance(tree, (dict, tuple)):
@@ -96,13 +106,25 @@ class Allocator:
     def __init__(self, total: int, limit: int) -> None:
         """`total` bytes will be asked for; above `limit` bytes they go to a temporary folder."""
         self.on_disk = total > limit
-        self.folder = Scratch() if self.on_disk else None
+        self.folder: Scratch | None = None
         self._count = 0
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
-        """A new array to be filled."""
-        if self.folder is None:
+        """A new array to be filled.
+
+        Raises:
+            DatasetError: the disk has no room for it.
+        """
+        if not self.on_disk:
             return np.empty(shape, dtype)
+        self.folder = self.folder or Scratch()
+        needed = int(np.prod(shape, dtype=object)) * dtype.itemsize
+        # Writing to a map on a full disk kills the process (SIGBUS); asking first does not.
+        if needed > shutil.disk_usage(self.folder.name).free:
+            raise DatasetError(
+                f"unpacking needs {needed / 2**30:.1f} GiB in {Path(self.folder.name).parent}, which has less. "
+                "Set TMPDIR to a larger disk, or raise max_memory."
+            )
         self._count += 1
         path = f"{self.folder.name}/{self._count}.npy"
         return np.lib.format.open_memmap(path, "w+", dtype=dtype, shape=shape)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from evolab.sources.columns import Columns, DatasetError, Tree, leaves
+from evolab.sources.columns import Columns, DatasetError, leaves, map_paths
 
 BLOCK = 8 * 2**20  # entries looked at once
 
@@ -48,12 +48,8 @@ def scan(columns: Columns, nan: str) -> Scan:
     bad = np.zeros(rows, bool)
     stated = columns.observation_space is not None  # then the shapes are as the space has them
 
-    def look(tree: Tree, path: str, next_to: bool) -> Tree:
-        if isinstance(tree, dict):
-            return {key: look(value, f"{path}/{key}", next_to) for key, value in tree.items()}
-        if isinstance(tree, tuple):
-            return tuple(look(value, f"{path}/{i}", next_to) for i, value in enumerate(tree))
-        leaf = tree if stated else _shaped(tree, path)
+    def look(path: str, leaf: np.ndarray) -> np.ndarray:
+        leaf = leaf if stated else _shaped(leaf, path)
         if not leaf.size:
             raise DatasetError(
                 f"{columns.name}: {path!r} has shape {leaf.shape}, no entries; expected some per row."
@@ -72,14 +68,15 @@ def scan(columns: Columns, nan: str) -> Scan:
                     f"{columns.name}: {path!r} has {count} entries that are NaN or infinite as float32, the first in "
                     f"row {int(wrong[0])}. Repair them, or pass nan='drop' to leave those transitions out."
                 )
+            next_to = columns.next_observations is None and path.startswith("observations")
             bad[_touched(wrong, columns, next_to)] = True
         return leaf
 
-    columns.observations = look(columns.observations, "observations", columns.next_observations is None)
-    columns.actions = look(columns.actions, "actions", False)
-    columns.rewards = look(columns.rewards, "rewards", False)
+    columns.observations = map_paths(look, columns.observations, "observations")
+    columns.actions = map_paths(look, columns.actions, "actions")
+    columns.rewards = look("rewards", columns.rewards)
     if columns.next_observations is not None:
-        columns.next_observations = look(columns.next_observations, "next_observations", False)
+        columns.next_observations = map_paths(look, columns.next_observations, "next_observations")
         _same(columns)
     lost = episodes.lost
     bad[lost] = True

@@ -66,13 +66,31 @@ def read(folder: str | os.PathLike[str]) -> list[Generation]:
     folder = Path(folder)
     if not (folder / "generations.jsonl").exists():
         raise FileNotFoundError(f"{folder} holds no history: generations.jsonl is not there.")
+    texts = {}
+    for name in (*ROWS, "generations"):
+        path = folder / f"{name}.jsonl"
+        texts[name] = path.read_text("utf-8") if path.exists() else ""
+    return decode(texts, folder)
+
+
+def decode(texts: Mapping[str, str], folder: str | os.PathLike[str] = "history") -> list[Generation]:
+    """The generations in the content of the four files.
+
+    Args:
+        texts: content by name, without suffix.
+        folder: where it is from, for the errors.
+
+    Raises:
+        ValueError: as `read`.
+    """
+    folder = Path(folder)
     # Later rows win: a generation that was trained again after a crash replaces the first attempt.
     tables = {
-        name: {(row["generation"], row["agent"]): row for row in _lines(folder / f"{name}.jsonl")}
+        name: {(row["generation"], row["agent"]): row for row in _lines(texts[name], folder / f"{name}.jsonl")}
         for name in ROWS
     }
     found = []
-    for head in _lines(folder / "generations.jsonl"):
+    for head in _lines(texts["generations"], folder / "generations.jsonl"):
         number = head["number"]
         try:
             evaluations = tuple(
@@ -148,8 +166,7 @@ def _ends_whole(path: Path) -> bool:
         return file.read() == b"\n"
 
 
-def _lines(path: Path) -> Iterable[dict[str, Any]]:
-    text = path.read_text("utf-8") if path.exists() else ""
+def _lines(text: str, path: Path) -> Iterable[dict[str, Any]]:
     lines = text.split("\n")
     for index, line in enumerate(lines):
         if not line:

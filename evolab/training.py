@@ -223,7 +223,10 @@ def _online(run: Run, number: int, losses: dict[str, list[float]], faults: list[
     assert envs is not None
     observation = envs.reset(seed=seed_of(run.seed, number, "environments") % 2**31)
     ended: Any = None
-    done, shown = 0, time.perf_counter()
+    done, step, shown = 0, 0, time.perf_counter()
+    # By count, not by the clock: the record of a run does not depend on how fast it was. Odd, so
+    # that updates every second step are met.
+    spacing = run.steps_per_generation // envs.num_envs // 100 | 1
     newest: Mapping[str, float] = {}
     while done < run.steps_per_generation:
         action = population.act(observation, explore=True, ended=ended)
@@ -237,12 +240,12 @@ def _online(run: Run, number: int, losses: dict[str, list[float]], faults: list[
         for fault in envs.take_faults() if envs.faults else ():
             owner = None if fault.member is None else population.members[fault.member[0]].id
             faults.append(Fault(number, owner, fault.kind, fault.message))
+        step += 1
+        if step % spacing == 0 or done >= run.steps_per_generation:
+            newest = _recorded(latest, losses) or newest
         now = time.perf_counter()
         if run.interrupted or now - shown > SHOWN_EVERY or done >= run.steps_per_generation:
             shown = now
-            newest = _mean_losses(latest) or newest
-            for name, value in newest.items():
-                losses.setdefault(name, []).append(value)
             yield Progress("train", number, min(done, run.steps_per_generation), run.steps_per_generation, run.total_steps, newest)
 
 
@@ -255,18 +258,20 @@ def _offline_steps(run: Run, number: int, losses: dict[str, list[float]]) -> Ite
         latest = population.learn(run.buffer, updates=count)
         done += count
         run.total_steps += count * len(population)
+        newest = _recorded(latest, losses)
         now = time.perf_counter()
         if run.interrupted or now - shown > SHOWN_EVERY or done >= run.steps_per_generation:
             shown = now
-            newest = _mean_losses(latest)
-            for name, value in newest.items():
-                losses.setdefault(name, []).append(value)
             yield Progress("train", number, done, run.steps_per_generation, run.total_steps, newest)
 
 
-def _mean_losses(losses: Mapping[str, Tensor]) -> dict[str, float]:
-    means = {name: torch.nanmean(value) for name, value in losses.items()}
-    return {name: float(mean) for name, mean in means.items() if torch.isfinite(mean)}
+def _recorded(latest: Mapping[str, Tensor], losses: dict[str, list[float]]) -> dict[str, float]:
+    """Mean losses over the agents, noted for the generation's record."""
+    means = {name: float(torch.nanmean(value)) for name, value in latest.items()}
+    finite = {name: mean for name, mean in means.items() if np.isfinite(mean)}
+    for name, mean in finite.items():
+        losses.setdefault(name, []).append(mean)
+    return finite
 
 
 def _evaluate(run: Run, number: int, faults: list[Fault]) -> Any:

@@ -1,0 +1,135 @@
+"""One process at a time writes to a run's folder; the second one is told who the first is."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import socket
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+NAME = ".lock"
+_held: set[Path] = set()
+
+
+def acquire(folder: Path) -> None:
+    """Take the folder for this process until it ends, or until `release`.
+
+    Raises:
+        RuntimeError: another process that still runs holds it; names its pid and host.
+    """
+    path = folder.resolve() / NAME
+    if path in _held and _owner(path) == _self():
+        return
+    mine = path.with_name(f"{NAME}-{os.getpid()}")
+    with suppress(FileNotFoundError):
+        mine.unlink()
+    mine.write_text(json.dumps(_self()))
+    try:
+        for _ in range(10):
+            try:
+                _claim(mine, path)
+            except FileExistsError:
+                owner = _owner(path)
+                if owner == _self():
+                    break
+                if owner is not None and not _is_gone(owner):
+                    raise RuntimeError(
+                        f"{folder} is in use by process {owner.get('pid')} on {owner.get('host')}; two processes "
+                        f"cannot write one run. Stop that one or choose another folder. If it is gone for good, "
+                        f"delete {path}."
+                    ) from None
+                _discard(path, owner)
+            else:
+                break
+    finally:
+        with suppress(FileNotFoundError):
+            mine.unlink()
+    if not _held:
+        atexit.register(_release_all)
+    _held.add(path)
+
+
+def release(folder: Path) -> None:
+    """Give the folder back, where this process holds it."""
+    path = folder.resolve() / NAME
+    if path in _held:
+        _held.discard(path)
+        if _owner(path) == _self():
+            with suppress(OSError):
+                path.unlink()
+
+
+def holder(folder: Path) -> dict[str, Any] | None:
+    """The other process that writes here now: its pid and host; None where there is none."""
+    owner = _owner(folder.resolve() / NAME)
+    return None if owner is None or owner == _self() or _is_gone(owner) else owner
+
+
+def _claim(mine: Path, path: Path) -> None:
+    """Make the lock in one step, with its content."""
+    try:
+        os.link(mine, path)
+    except FileExistsError:
+        raise
+    except OSError:  # no hard links on this file system
+        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        with os.fdopen(handle, "w") as file:
+            file.write(mine.read_text())
+
+
+def _discard(path: Path, owner: dict[str, Any] | None) -> None:
+    """Move a dead process's lock away; put it back if another process was faster and made it its own."""
+    moved = path.with_name(f"{NAME}-{os.getpid()}-stale")
+    with suppress(FileNotFoundError):
+        os.rename(path, moved)
+        if _owner(moved) != owner:
+            with suppress(FileExistsError):
+                os.link(moved, path)
+        moved.unlink()
+
+
+def _self() -> dict[str, Any]:
+    return {"pid": os.getpid(), "host": socket.gethostname(), "started": _started(os.getpid())}
+
+
+def _owner(path: Path) -> dict[str, Any] | None:
+    try:
+        owner = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return owner if isinstance(owner, dict) else None
+
+
+def _is_gone(owner: dict[str, Any]) -> bool:
+    """True where the process certainly does not run; another host's processes cannot be asked."""
+    pid = owner.get("pid")
+    if owner.get("host") != socket.gethostname() or not isinstance(pid, int) or pid <= 0:
+        return False
+    if os.name == "nt":  # os.kill would end it there
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    # Numbers are used again after a restart: the same one with another start is another process.
+    return owner.get("started") not in (None, _started(pid))
+
+
+def _started(pid: int) -> str | None:
+    """When a process began, in the kernel's own count; None where it cannot be told."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return None
+    return f"{boot}:{stat.rpartition(')')[2].split()[19]}"
+
+
+def _release_all() -> None:
+    for path in list(_held):
+        release(path.parent)

@@ -45,7 +45,7 @@ def teach(algorithm, updates=UPDATES, layer_norm=False):
 @pytest.mark.parametrize("layer_norm", [False, True], ids=["bare", "layer_norm"])
 @pytest.mark.parametrize("algorithm", [DQN(), DQN(double=False), DDPG(), TD3()], ids=repr)
 def test_one_of_many_learns_as_if_alone(algorithm, layer_norm):
-    population, agents = teach(algorithm, layer_norm=layer_norm)
+    population, agents = teach(algorithm, updates=10 if layer_norm else UPDATES, layer_norm=layer_norm)
     assert len(population.chunks) > 1, "the population must be cut into chunks for this test to mean much"
     compare(population, agents)
 
@@ -53,7 +53,7 @@ def test_one_of_many_learns_as_if_alone(algorithm, layer_norm):
 @pytest.mark.parametrize("layer_norm", [False, True], ids=["bare", "layer_norm"])
 @pytest.mark.parametrize("algorithm", [DQN(), DDPG(), TD3()], ids=repr)
 def test_sleeping_units_never_move(algorithm, layer_norm):
-    population, _ = teach(algorithm, updates=20, layer_norm=layer_norm)
+    population, _ = teach(algorithm, updates=8, layer_norm=layer_norm)
     sleeping = padding(population)
     assert sum(int(mask.sum()) for mask in sleeping.values()) > 0
     for name, mask in sleeping.items():
@@ -66,7 +66,7 @@ def test_sleeping_units_never_move(algorithm, layer_norm):
 def test_an_agent_that_learns_alone_learns_as_one_of_many(algorithm):
     population = mixed(algorithm)
     agents = singles(population)
-    for update in range(12):
+    for update in range(6):
         batch = experience(8, LENGTH, seed=update, discrete=algorithm.name == "DQN")
         noise = torch.randn(
             8, LENGTH, 2, generator=torch.Generator().manual_seed(update), dtype=torch.float64
@@ -85,6 +85,46 @@ def test_an_agent_that_learns_alone_learns_as_one_of_many(algorithm):
     compare(population, agents)
     for name, mask in padding(population).items():
         assert not population.table[name][mask].any(), f"padding of {name} moved"
+
+
+class Feed:
+    """A buffer that hands every agent a batch of its own, keyed by how many it has had."""
+
+    def __init__(self, discrete):
+        self.discrete, self.taken = discrete, [0] * 8
+
+    def __len__(self):
+        return 1000
+
+    def sample(self, agents, size, generator):
+        parts = [self.batch(row, self.taken[row], size) for row in range(8)[agents]]
+        for row in range(8)[agents]:
+            self.taken[row] += 1
+        return type(parts[0])(**{n: torch.stack([getattr(p, n) for p in parts]) for n in vars(parts[0])})
+
+    def batch(self, row, turn, size):
+        whole = experience(1, LENGTH, seed=1000 * row + turn, discrete=self.discrete)
+        return type(whole)(**{name: value[0, :size] for name, value in vars(whole).items()})
+
+
+@pytest.mark.parametrize("algorithm", [DQN(), DDPG()], ids=repr)
+def test_every_agent_updates_once_per_learn_step_of_its_own_steps(algorithm):
+    population = mixed(algorithm)
+    agents, feed = singles(population), Feed(algorithm.name == "DQN")
+    observation = torch.zeros(8, 2, 5, dtype=torch.float64)
+    population.learn(feed, updates=0)
+    for _ in range(9):
+        population.act(observation)
+        population.learn(feed)
+    for row, agent in enumerate(agents):
+        expected = 18 // agent.settings["learn_step"]
+        assert feed.taken[row] == population.members[row].updates == expected
+        for turn in range(expected):
+            size = agent.settings["batch_size"]
+            one = feed.batch(row, turn, size)
+            one = own(type(one)(**{name: value[None] for name, value in vars(one).items()}), 0, size)
+            plain.dqn(agent, one, True) if algorithm.name == "DQN" else plain.ddpg(agent, one)
+    compare(population, agents)
 
 
 class Scripted(Selection):
@@ -155,7 +195,7 @@ def test_a_gather_moves_every_row(algorithm):
 @pytest.mark.parametrize("layer_norm", [False, True], ids=["bare", "layer_norm"])
 @pytest.mark.parametrize("algorithm", [DQN(), DDPG(), TD3()], ids=repr)
 def test_an_exported_agent_answers_as_its_row(algorithm, layer_norm):
-    population, _ = teach(algorithm, updates=5, layer_norm=layer_norm)
+    population, _ = teach(algorithm, updates=3, layer_norm=layer_norm)
     observation = torch.randn(8, 32, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     together = population.act(observation, explore=False)
     for row in range(8):

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+collect_ignore_glob = ["benchmarks/*"]  # scripts that measure for minutes; they hold no tests
+
 REQUIRE_ALL = os.environ.get("EVOLAB_REQUIRE_ALL") == "1"
 NEVER_SKIPPED = ("browser", "notebook", "data")
 BROWSERS = ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")

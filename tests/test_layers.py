@@ -14,13 +14,14 @@ PACKAGE = Path(evolab.__file__).parent
 
 # From the bottom up. A name is a file or a folder of the package.
 LAYERS = [
-    ["allocator", "checks", "display", "effects", "events", "folders", "jsonlines", "randomness", "spaces"],
+    ["allocator", "checks", "display", "effects", "events", "files", "folders", "jsonlines"],
+    ["lock", "randomness", "spaces"],
     ["actions", "genes", "member", "networks", "optimizer", "sample"],
     # What a population is made of stands below it: its rows are an algorithm's tensors.
-    ["algorithms", "chunk", "config", "shelves"],
+    ["algorithms", "chunk", "config", "critics", "shelves"],
     ["agent", "archive", "population"],
     ["collect", "envs", "mutations", "selections", "sources"],
-    ["checkpoint", "evaluation", "fqe", "generation", "history", "training"],
+    ["checkpoint", "evaluation", "evidence", "fqe", "generation", "history", "ledger", "ring", "training"],
     ["panels", "trackers"],
     ["experiment", "presets"],
     ["__main__", "testing"],

@@ -50,10 +50,12 @@ def _html(store: Store, experiment: Any, picture: bytes, film: bytes, name: str)
     table = show_generation(history.generations[-1])[1] if history.generations else history._repr_html_()
     return (
         f'<div id="{escape(name)}" class="evolab-still">{"".join(images)}{table}'
-        f"<p><small>{escape(_title(experiment))}: a still picture; run the cell for the live dashboard.</small></p></div>"
+        f"<p><small>{escape(_title(experiment))}: a still picture; "
+        "run the cell for the live dashboard.</small></p></div>"
     )
 
 
 def _image(data: bytes, text: str, width: int) -> str:
     source = base64.b64encode(data).decode()
-    return f'<img alt="{escape(text)}" width="{width}" style="max-width:100%" src="data:image/png;base64,{source}"><br>'
+    size = f'width="{width}" style="max-width:100%"'
+    return f'<img alt="{escape(text)}" {size} src="data:image/png;base64,{source}"><br>'

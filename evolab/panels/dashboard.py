@@ -161,7 +161,7 @@ class Dashboard(anywidget.AnyWidget):
         display(self._widget() | {"text/plain": repr(self)}, raw=True)
         self._shown = display(self._still(), display_id=self.twin)
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:  # type: ignore[override]
         return (
             bundle(self._feed.store, self.experiment, self._feed.film, self.twin)
             | self._widget()
@@ -169,7 +169,7 @@ class Dashboard(anywidget.AnyWidget):
         )
 
     def _widget(self) -> dict[str, Any]:
-        found = super()._repr_mimebundle_() or {}
+        found: Any = super()._repr_mimebundle_() or {}
         return dict(found[0] if isinstance(found, tuple) else found)
 
     def _still(self) -> _Html:

@@ -129,7 +129,7 @@ class Feed:
         """What changes once per generation beside the rows."""
         store = self.store
         best = [g.best.fitness for g in store.generations if math.isfinite(g.best.fitness)]
-        tail = {
+        tail: dict[str, Any] = {
             "line": store.line(), "effects": store.effects(), "unborn": store.unborn(), "kinds": store.kinds,
             "names": store.names(), "best": short(max(best)) if best else None,
         }  # fmt: skip

@@ -19,7 +19,8 @@ GRID = "#e4e6ea"
 def finish(chart: Figure, title: str, x: str = "", y: str = "", height: int = 420) -> Figure:
     """Give a figure the house's page: white, calm, aligned numbers, one title."""
     chart.update_layout(
-        title={"text": title, "x": 0.01, "font": {"size": 16}}, height=height, margin={"l": 60, "r": 24, "t": 56, "b": 52},
+        title={"text": title, "x": 0.01, "font": {"size": 16}}, height=height,
+        margin={"l": 60, "r": 24, "t": 56, "b": 52},
         paper_bgcolor="#ffffff", plot_bgcolor="#ffffff", font={"color": INK[0], "size": 12},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right"},
         hoverlabel={"align": "left"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from evolab.display import number
@@ -40,7 +41,7 @@ def figure(history: History, target: float | None = None, axis: str = "steps") -
     xs: list[float | None] = []
     ys: list[float | None] = []
     generations = list(history)
-    for before, now in zip(generations, generations[1:]):
+    for before, now in pairwise(generations):
         earlier = {e.agent: e for e in before.evaluations}
         parents = {b.agent: b.parent for b in before.births}
         for e in now.evaluations:

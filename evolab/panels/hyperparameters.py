@@ -33,11 +33,12 @@ def figure(history: History) -> Figure:
     for i, name in enumerate(varied):
         where = {"row": i // columns + 1, "col": i % columns + 1}
         dots = {"color": CLOUD[0], "size": 4, "opacity": 0.5}
-        chart.add_scatter(x=table["generation"], y=table[name], mode="markers", marker=dots, name="every agent",
-                          showlegend=i == 0, hovertemplate="generation %{x}: %{y}<extra></extra>", **where)  # fmt: skip
+        hover = "generation %{x}: %{y}<extra></extra>"
+        chart.add_scatter(x=table["generation"], y=table[name], mode="markers", marker=dots,
+                          name="every agent", showlegend=i == 0, hovertemplate=hover, **where)  # fmt: skip
         chart.add_scatter(x=line["generation"], y=line[name], mode="lines", name="winner's ancestry",
                           line={"color": WINNER[0], "width": 3, "shape": "vh"}, showlegend=i == 0,
-                          hovertemplate="generation %{x}: %{y}<extra></extra>", **where)  # fmt: skip
+                          hovertemplate=hover, **where)  # fmt: skip
         low, high = float(table[name].min()), float(table[name].max())
         if low > 0 and high / low > 6:
             chart.update_yaxes(type="log", **where)

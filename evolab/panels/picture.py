@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from evolab.display import number
@@ -94,9 +95,9 @@ def _fitness(
         return
     steps = (rows[0]["t"] if len(rows) > 1 else 0, rows[-1]["t"])
     x, y = _axes(draw, box, steps, (min(values), max(values)))
-    now = f"; the winner now: {number(line['f'][-1])}" if line["f"] and line["f"][-1] is not None else ""
-    _text(draw, (box[0], box[1] - 30), f"fitness over training steps{now}", 20, MUTED[0])
-    for before, now in zip(rows, rows[1:]):
+    ending = f"; the winner now: {number(line['f'][-1])}" if line["f"] and line["f"][-1] is not None else ""
+    _text(draw, (box[0], box[1] - 30), f"fitness over training steps{ending}", 20, MUTED[0])
+    for before, now in pairwise(rows):
         places = {agent: i for i, agent in enumerate(before.get("id", ()))}
         near = now["n"] == before["n"] + 1 and "p" in now and bool(places)
         for i, value in enumerate(now["f"]):
@@ -184,7 +185,7 @@ def _thousands(value: float) -> str:
 
 
 def _path(draw: ImageDraw, points: Sequence[tuple[float, float] | None], colour: str, width: int) -> None:
-    for a, b in zip(points, points[1:]):
+    for a, b in pairwise(points):
         if a and b:
             draw.line([a, b], colour, width)
             _shape(draw, "circle", *b, width / 2 - 0.5, colour)  # round joints
@@ -195,7 +196,7 @@ def _shape(draw: ImageDraw, symbol: str, x: float, y: float, r: float, colour: s
         fill = None if symbol.endswith("open") else colour
         draw.ellipse([x - r * 0.9, y - r * 0.9, x + r * 0.9, y + r * 0.9], fill=fill, outline=colour, width=3)
         return
-    corners = {
+    shapes: dict[str, list[tuple[float, float]]] = {
         "square": [(-0.82, -0.82), (0.82, -0.82), (0.82, 0.82), (-0.82, 0.82)],
         "triangle-up": [(0, -1), (1, 0.8), (-1, 0.8)],
         "triangle-down": [(0, 1), (1, -0.8), (-1, -0.8)],
@@ -206,8 +207,8 @@ def _shape(draw: ImageDraw, symbol: str, x: float, y: float, r: float, colour: s
              -(1.2 if a % 2 == 0 else 0.55) * math.cos(a * math.pi / 5))
             for a in range(10)
         ],
-    }[symbol]  # fmt: skip
-    draw.polygon([(x + r * a, y + r * b) for a, b in corners], fill=colour)
+    }  # fmt: skip
+    draw.polygon([(x + r * a, y + r * b) for a, b in shapes[symbol]], fill=colour)
 
 
 def _text(

@@ -135,7 +135,8 @@ class Rollout:
 
         if not self.frames:
             raise ValueError(
-                'the rollout has no frames: the environment draws nothing. Make it with render_mode="rgb_array".'
+                "the rollout has no frames: the environment draws nothing. "
+                'Make it with render_mode="rgb_array".'
             )
         chosen = list(self.frames[::every])
         if (len(self.frames) - 1) % every:
@@ -178,7 +179,7 @@ def _grid(pictures: list[Image], columns: int, w: int, h: int, quality: int) -> 
 
 def _save_mp4(path: Path, pictures: list[Image], milliseconds: int) -> None:
     try:
-        import imageio_ffmpeg
+        import imageio_ffmpeg  # type: ignore[import-not-found, import-untyped, unused-ignore]
     except ImportError:
         raise ImportError('saving .mp4 needs imageio-ffmpeg: pip install "evolab[video]".') from None
     w, h = (side - side % 2 for side in pictures[0].size)  # the codec wants even sides

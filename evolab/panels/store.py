@@ -101,7 +101,7 @@ class Store:
         return found
 
     def compact(self) -> list[Row]:
-        """Rows from oldest to newest within `BUDGET`: the newest in full, older ones with less, then thinned."""
+        """Rows from oldest to newest within `BUDGET`: the newest in full, older with less, then thinned."""
         found: list[Row] = []
         index = len(self.generations) - 1
         for level in (2, 1):
@@ -156,7 +156,7 @@ class Store:
         return {"kinds": counts, "length": max(0, len(members) - 1)}
 
     def effects(self) -> list[list[Any]]:
-        """Per kind, and per hyperparameter as "hyperparameters/lr": count, measured, quartiles of the gain."""
+        """Per kind, and per "hyperparameters/lr": count, measured, quartiles of the gain, how many gained."""
         found = []
         for key, count in sorted(self._counts.items(), key=lambda item: -item[1]):
             gains = self._gains.get(key, [])

@@ -60,11 +60,13 @@ class Server:
     """`jupyter lab` on a free port, serving one folder."""
 
     def __init__(self, folder: Path, packages: Path) -> None:
+        self.folder = folder
         self.token = secrets.token_hex(8)
         self.home = Path(tempfile.mkdtemp(prefix="lab-home-"))
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
+        self.address = f"http://127.0.0.1:{self.port}"
         for name, values in SETTINGS.items():
             file = self.home / "config/lab/user-settings" / f"{name}.jupyterlab-settings"
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -91,7 +93,7 @@ class Server:
         for _ in range(600):
             try:
                 urllib.request.urlopen(
-                    f"http://127.0.0.1:{self.port}/api?token={self.token}", timeout=1
+                    f"{self.address}/api?token={self.token}", timeout=1
                 ).close()
                 return
             except OSError:
@@ -135,13 +137,14 @@ class Notebook:
         self.errors: list[str] = []
         self.context.route("**/*", self._gate)
         self.page = self.context.new_page()
-        self.page.set_default_timeout(30_000)
+        self.page.set_default_navigation_timeout(120_000)
+        self.page.set_default_timeout(120_000)  # a busy machine is not a defect
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("console", lambda m: self.errors.append(m.text) if "evolab" in m.text else None)
         self.open()
 
     def _gate(self, route: Any) -> None:
-        if route.request.url.startswith((f"http://127.0.0.1:{self.server.port}", "data:", "blob:")):
+        if route.request.url.startswith((self.server.address, "data:", "blob:")):
             route.continue_()
         else:
             self.refused.append(route.request.url)
@@ -150,7 +153,7 @@ class Notebook:
     def open(self) -> None:
         """(Re)load the page and wait for a kernel that answers."""
         self.page.goto(
-            f"http://127.0.0.1:{self.server.port}/doc/tree/{self.name}?reset&token={self.server.token}"
+            f"{self.server.address}/doc/tree/{self.name}?reset&token={self.server.token}"
         )
         self.page.wait_for_selector(".jp-NotebookPanel .jp-Notebook")
         # The toolbar says idle before a kernel exists, so the session is asked instead.
@@ -160,12 +163,12 @@ class Notebook:
         )
 
     def run_all(self, wait: bool = True) -> None:
-        """Run all cells; the command's promise ends with the last cell and has no timeout, so it is not awaited."""
+        """Run all cells. The command's promise ends with the last cell, without a timeout: never await it."""
         self.page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
         if wait:
             self.wait_for_cells()
 
-    def wait_for_cells(self, timeout: float = 60_000) -> None:
+    def wait_for_cells(self, timeout: float = 180_000) -> None:
         """Until every code cell has a number and the kernel rests."""
         self.page.wait_for_function(
             """() => { const w = window.jupyterapp.shell.currentWidget;
@@ -208,8 +211,7 @@ class Notebook:
     def save(self) -> dict[str, Any]:
         """Save, and give back what the file now holds."""
         self.page.evaluate("async () => { await window.jupyterapp.commands.execute('docmanager:save'); }")
-        folder = Path(next(a for a in self.server.process.args if "root_dir" in a).split("=", 1)[1])  # type: ignore[union-attr]
-        return json.loads((folder / self.name).read_text())
+        return json.loads((self.server.folder / self.name).read_text())
 
     def shut_down_kernel(self) -> None:
         """End the kernel and leave the page open."""

@@ -58,7 +58,8 @@ class Evolution:
                 Evaluation(
                     generation=self.number, agent=m["agent"], parent=m["parent"],
                     fitness=m["skill"] + self.random.gauss(0, 8), episodes=3, length=200.0 + self.number,
-                    steps=m["steps"], total_steps=self.number * self.steps * len(self.members), updates=m["steps"],
+                    steps=m["steps"], updates=m["steps"],
+                    total_steps=self.number * self.steps * len(self.members),
                     hyperparameters={n: m[n] for n in ("lr_actor", "lr_critic", "batch_size")},
                     hidden=m["hidden"], activation=m["activation"],
                     parameters=sum(8 * h for h in m["hidden"]) + 450,

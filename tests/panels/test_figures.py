@@ -44,7 +44,7 @@ def test_fitness_draws_the_target_and_the_winners_line():
 
 
 def test_fitness_refuses_an_unknown_axis():
-    with pytest.raises(ValueError, match='axis is "hours"|axis is .hours.'):
+    with pytest.raises(ValueError, match="axis is 'hours'"):
         Plot(make_history(2)).fitness("hours")
 
 

@@ -71,7 +71,9 @@ def collect(
     if target is None:
         return Dataset(columns, envs.name, clip=True, **spaces)
     if minari_place is not None:
-        data = _write_minari(minari_place, columns, envs.name if isinstance(env, str) else None, policy, spaces)
+        data = _write_minari(
+            minari_place, columns, envs.name if isinstance(env, str) else None, policy, spaces
+        )
         return Dataset(data, clip=True, **spaces)
     _write_hdf5(target, columns)
     return Dataset(target, clip=True, **spaces)
@@ -234,9 +236,13 @@ def _minari_place(path: Any) -> tuple[Path, str]:
         place, name = folder.parent, folder.name
     name = name if re.search(r"-v\d+$", name) else f"{name}-v0"
     if not ID.fullmatch(name):
-        raise ValueError(f"{name!r} is no Minari id; expected letters, digits, - and _, such as 'cartpole/random-v0'.")
+        raise ValueError(
+            f"{name!r} is no Minari id; expected letters, digits, - and _, such as 'cartpole/random-v0'."
+        )
     if (place / name).exists():
-        raise FileExistsError(f"{place / name} exists. Delete it, or raise the version at the end of the name.")
+        raise FileExistsError(
+            f"{place / name} exists. Delete it, or raise the version at the end of the name."
+        )
     try:
         import minari  # noqa: F401  (asked for before time is spent on recording)
     except ImportError as error:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-
 from evolab.sources.columns import Allocator, DatasetError, Scratch, Tree, leaves, map_tree
 from evolab.sources.layouts import enough
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from evolab.sources import spaces
-from evolab.sources.columns import Columns, DatasetError, Tree, leaves, map_tree
+from evolab.sources.columns import DatasetError, Tree, leaves, map_tree
 from evolab.sources.episodes import Episodes
 from evolab.sources.readers import read
 from evolab.sources.report import DatasetReport, describe
@@ -82,6 +82,13 @@ class Dataset:
                 f"{self.name}: none of {self.rows} rows has a stored successor; every episode is one step long. "
                 "Store 'next_observations'."
             )
+        for key, tree, space in (
+            ("observations", columns.observations, columns.observation_space),
+            ("actions", columns.actions, columns.action_space),
+        ):
+            if space is not None:
+                whose = f"{key} in metadata.json are"
+                spaces.compare(tree, space, self._scan.ranges, self.name, key, whose, False)
         self.observation_space = columns.observation_space or self._infer(
             "observations", columns.observations
         )
@@ -110,7 +117,9 @@ class Dataset:
     def on_disk(self) -> bool:
         """True where observations or actions are too large for memory and are read as they are needed."""
         columns = self._columns
-        return any(isinstance(leaf, np.memmap) for _, leaf in leaves((columns.observations, columns.actions), ""))
+        return any(
+            isinstance(leaf, np.memmap) for _, leaf in leaves((columns.observations, columns.actions), "")
+        )
 
     def episode_of(self, index: np.ndarray) -> np.ndarray:
         """The number of the episode of each transition, [B] int64 from [B]."""

@@ -66,9 +66,7 @@ def test_shared_file_is_labelled_as_counted_row_by_row() -> None:
     assert len(dataset) == 99_998
     arrays = dataset.arrays()
     inner = ~arrays["terminated"]
-    np.testing.assert_array_equal(
-        arrays["next_observation"][inner], observation[np.flatnonzero(inner) + 1]
-    )
+    np.testing.assert_array_equal(arrays["next_observation"][inner], observation[np.flatnonzero(inner) + 1])
     assert arrays["terminated"].sum() == 4_511
 
 
@@ -181,7 +179,9 @@ def test_frame_gives_the_same_as_arrays() -> None:
 
 
 def test_frame_with_numbered_episodes_needs_no_flags() -> None:
-    frame = pd.DataFrame({"observation": [0.0, 1, 2, 3], "action": [0, 1, 0, 1], "reward": 1.0, "episode": [4, 4, 9, 9]})
+    frame = pd.DataFrame(
+        {"observation": [0.0, 1, 2, 3], "action": [0, 1, 0, 1], "reward": 1.0, "episode": [4, 4, 9, 9]}
+    )
     dataset = Dataset(frame)
     assert (len(dataset.episodes), len(dataset)) == (2, 2)
     assert dataset.arrays()["next_observation"].ravel().tolist() == [1.0, 3.0]
@@ -242,7 +242,14 @@ def test_clip_takes_actions_to_the_space() -> None:
         ({"observations": {}}, "empty dict"),
         ({"actions": np.full(6, 2**62)}, "whole numbers"),
         ({"next_observations": np.zeros((6, 3))}, "'next_observations' has entries"),
-        ({"terminals": np.ones(6), "timeouts": np.zeros(6), "observations": [[1], [1, 2], [1], [1], [1], [1]]}, "no array"),
+        (
+            {
+                "terminals": np.ones(6),
+                "timeouts": np.zeros(6),
+                "observations": [[1], [1, 2], [1], [1], [1], [1]],
+            },
+            "no array",
+        ),
     ],
 )
 def test_bad_arrays_are_named_with_a_cure(changes: dict[str, object], message: str) -> None:

@@ -33,7 +33,9 @@ def write(path: Path, change: Callable[[h5py.File], None] | None = None, **packi
     return path
 
 
-@pytest.mark.parametrize("packing", [{}, {"chunks": True}, {"compression": "gzip"}, {"compression": "lzf", "shuffle": True}])
+@pytest.mark.parametrize(
+    "packing", [{}, {"chunks": True}, {"compression": "gzip"}, {"compression": "lzf", "shuffle": True}]
+)
 def test_every_plain_storage_reads_the_same(tmp_path: Path, packing: dict[str, object]) -> None:
     dataset = Dataset(write(tmp_path / "a.h5", **packing))
     np.testing.assert_array_equal(dataset.arrays()["observation"], columns()["observations"])
@@ -47,7 +49,9 @@ def test_data_beyond_the_budget_stay_on_disk(tmp_path: Path, packing: dict[str, 
     assert isinstance(small._columns.observations, np.memmap)
     rows = [5, 0, 11, 5]
     for field in ("observation", "next_observation", "action", "reward"):
-        np.testing.assert_array_equal(getattr(small.transitions(rows), field), getattr(whole.transitions(rows), field))
+        np.testing.assert_array_equal(
+            getattr(small.transitions(rows), field), getattr(whole.transitions(rows), field)
+        )
     with pytest.raises(DatasetError, match=r"transitions\(rows\), or raise max_memory"):
         small.arrays()
 

@@ -17,7 +17,15 @@ from hypothesis import strategies as st
 from evolab.sources.dataset import Dataset, DatasetError
 
 QUICK = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-KEYS = ("observations", "actions", "rewards", "terminals", "timeouts", "episode_terminals", "next_observations")
+KEYS = (
+    "observations",
+    "actions",
+    "rewards",
+    "terminals",
+    "timeouts",
+    "episode_terminals",
+    "next_observations",
+)
 KINDS = ("f4", "f8", "f2", "i4", "i8", "u1", "u8", "?", "S3")
 
 
@@ -62,9 +70,14 @@ def test_invented_columns_are_read_or_refused(tmp_path: Path, made: list[Any], p
     assert (from_file is None) == (from_arrays is None)
 
 
-@given(st.lists(st.tuples(st.integers(1, 6), st.booleans(), st.booleans()), min_size=2, max_size=12), st.booleans())
+@given(
+    st.lists(st.tuples(st.integers(1, 6), st.booleans(), st.booleans()), min_size=2, max_size=12),
+    st.booleans(),
+)
 @QUICK
-def test_labels_agree_with_a_walk_through_the_rows(episodes: list[tuple[int, bool, bool]], stored: bool) -> None:
+def test_labels_agree_with_a_walk_through_the_rows(
+    episodes: list[tuple[int, bool, bool]], stored: bool
+) -> None:
     observations, terminals, timeouts, want = [], [], [], []
     for number, (length, terminated, _) in enumerate(episodes):
         for step in range(length):
@@ -135,7 +148,9 @@ def survive(source: Path, tmp_path: Path, seed: int, count: int) -> None:
     assert "survived" in run.stdout
 
 
-@pytest.mark.parametrize("packing", [{}, {"compression": "gzip", "shuffle": True}, {"chunks": True, "libver": "latest"}])
+@pytest.mark.parametrize(
+    "packing", [{}, {"compression": "gzip", "shuffle": True}, {"chunks": True, "libver": "latest"}]
+)
 def test_flipped_bytes_and_cuts_never_crash(tmp_path: Path, packing: dict[str, Any]) -> None:
     rng = np.random.default_rng(0)
     packing = dict(packing)

@@ -75,7 +75,7 @@ def test_forward_and_backward_equal_plain_modules(members, selected, layer_norm)
 
 def test_gradients_written_into_a_reused_store_are_the_same_again():
     role = Role(OBSERVATIONS, 1, members=2)
-    flat, plan, _, _, genes = packed(GENES[:3], role)
+    flat, plan, _, _, _genes = packed(GENES[:3], role)
     observation = torch.randn(3, 4, FEATURES, dtype=torch.float64)
     found = []
     for _ in range(3):

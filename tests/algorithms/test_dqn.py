@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+from evolab.algorithms.dqn import DQN
+from evolab.population import Population
+from tests.mixed import DISCRETE, OBSERVATIONS, experience, mixed
+
+LINE = spaces.Box(-1, 1, (1,), np.float64)
+
+
+def known(double):
+    """One agent with hidden layer h = relu(x) and known values: online [x, 2x], target [10x, 5x]."""
+    population = Population(
+        DQN(double=double), LINE, spaces.Discrete(2), 1, network=[1], seed=0, dtype=torch.float64,
+        hyperparameters={"discount": 0.5, "batch_size": 2, "lr": 0.1, "tau": 0.5}, search_space={},
+    )  # fmt: skip
+    state = population.member(0).tensors
+    for kind, weights in (("q", [1.0, 2.0]), ("q.target", [10.0, 5.0])):
+        state[kind]["hidden.0.weight"].fill_(1.0)
+        state[kind]["hidden.0.bias"].zero_()
+        state[kind]["output.weight"][0, :, 0] = torch.tensor(weights)
+        state[kind]["output.bias"].zero_()
+    return population
+
+
+@pytest.mark.parametrize(("double", "target"), [(True, 1 + 0.5 * 5.0 * 0.8), (False, 1 + 0.5 * 10.0 * 0.8)])
+def test_target_by_hand(double, target):
+    """The online network prefers action 1; the target network judges it at 5x, its own best at 10x."""
+    population = known(double)
+    x = torch.full((1, 2, 1), 0.8, dtype=torch.float64)
+    batch = SimpleNamespace(
+        observation=x, action=torch.zeros(1, 2, dtype=torch.int64), reward=torch.ones(1, 2, dtype=torch.float64),
+        next_observation=x, terminated=torch.tensor([[False, True]]),
+    )  # fmt: skip
+    loss = population.learn(batch)["q"]
+    error = ((0.8 - target) ** 2 + (0.8 - 1.0) ** 2) / 2  # a terminated step does not bootstrap
+    assert float(loss[0]) == pytest.approx(error, abs=1e-12)
+    moved = population.member(0).tensors["q"]["output.weight"][0, :, 0]
+    assert float(moved[0]) == pytest.approx(1.1, abs=1e-6), "Adam's first step is its learning rate"
+    assert float(moved[1]) == 2.0
+    follower = population.member(0).tensors["q.target"]["output.weight"][0, :, 0]
+    assert float(follower[0]) == pytest.approx((10 + float(moved[0])) / 2, abs=1e-12)
+
+
+def test_epsilon_falls_with_the_steps_of_each_agent():
+    values = {"epsilon_start": 1.0, "epsilon_end": 0.0, "epsilon_steps": 100}
+    population = Population("DQN", OBSERVATIONS, DISCRETE, 2, seed=0, hyperparameters=values)
+    observation = torch.zeros(2, 1000, 5)
+    greedy = population.act(observation, explore=False)
+    population.hyper["steps"][0] = 50
+    for member, steps in zip(population.members, (50, 0), strict=True):
+        member.steps = steps
+    acted = population.act(observation)
+    share = (acted != greedy).double().mean(1)
+    assert share[0] == pytest.approx(0.5 * 2 / 3, abs=0.06)
+    assert share[1] == pytest.approx(1.0 * 2 / 3, abs=0.06)
+    assert population.hyper["steps"].tolist() == [1050, 1000]
+    assert torch.equal(population.act(observation)[0], greedy[0]), "epsilon_end is 0"
+
+
+def test_every_environment_tosses_its_own_coin():
+    population = Population("DQN", OBSERVATIONS, DISCRETE, 2, seed=0)
+    acted = population.act(torch.zeros(2, 64, 5))
+    assert all(len(set(row.tolist())) == 3 for row in acted)
+    assert not torch.equal(acted[0], acted[1])
+
+
+def test_a_single_agents_epsilon_falls_too():
+    population = Population("DQN", OBSERVATIONS, DISCRETE, 2, seed=0, hyperparameters={"epsilon_steps": 10})
+    agent = population[1]
+    for _ in range(5):
+        agent.act(np.zeros((2, 5)), explore=True)
+    assert population.hyper["steps"].tolist() == [0, 10]
+    assert agent.describe()["steps"] == 10
+
+
+@pytest.mark.parametrize("space", [spaces.Discrete(3, start=5), spaces.MultiDiscrete([2, 3])], ids=repr)
+def test_actions_are_counted_as_the_environment_counts(space):
+    population = Population("DQN", OBSERVATIONS, space, 2, seed=0)
+    acted = population.act(np.zeros((2, 50, 5), np.float32))
+    assert all(space.contains(action) for action in acted.reshape(-1, *space.shape))
+    code = population.actions.to_unit(torch.as_tensor(acted), 2)
+    assert 0 <= int(code.min()) <= int(code.max()) < population.actions.width
+    assert torch.equal(population.actions.to_environment(code), torch.as_tensor(acted))
+
+
+def test_it_refuses_actions_that_it_cannot_take():
+    with pytest.raises(
+        TypeError, match=r"DQN needs Discrete or MultiDiscrete actions; .*Use TD3 or DDPG for it"
+    ):
+        Population("DQN", OBSERVATIONS, spaces.Box(-1, 1, (2,)))
+
+
+def test_the_update_never_asks_the_device():
+    """Meta tensors have no values, so anything that waits for one raises."""
+    population = mixed(DQN(), device="meta")
+    batch = experience(8, 16, 0, discrete=True)
+    losses = population.learn(type(batch)(**{name: value.to("meta") for name, value in vars(batch).items()}))
+    assert losses["q"].device.type == "meta"
+    assert losses["q"].shape == (8,)

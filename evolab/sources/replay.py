@@ -173,6 +173,11 @@ class ReplayBuffer:
         drawn = torch.randint(int(length), (count,), generator=generator, device=generator.device)
         return drawn.to(self.device)
 
+    def rows(self, index: Tensor) -> dict[str, Any]:
+        """The fields of given rows, [B, ...] each, counted from the storage's start."""
+        index = index.to(self.device)
+        return {name: map_leaves(lambda store: store.index_select(0, index), self.fields[name]) for name in FIELDS}
+
     def gather(self, parents: Sequence[int]) -> None:
         """Give every agent its parent's experience; nothing to do where all share one pool."""
         if self.rings == 1 or not self.fields:

@@ -15,6 +15,7 @@ from evolab import checks, config
 from evolab.algorithms.algorithm import Algorithm
 from evolab.events import Finished, Generation, Progress
 from evolab.genes import Range
+from evolab.keeper import Keeper, load_experiment
 from evolab.mutations.mutation import Mutations
 from evolab.networks.network import Network
 from evolab.population import Population, device_named
@@ -27,6 +28,7 @@ from evolab.training import Run, fill, train
 
 if TYPE_CHECKING:
     from os import PathLike
+    from pathlib import Path
 
     from evolab.agent import Agent
     from evolab.history import History
@@ -63,6 +65,11 @@ class Experiment:
         device: "auto", "cpu" or "cuda".
         dtype: of the parameters.
         vectorization: "sync", or "async" for one process per environment.
+        folder: write checkpoints there by itself; None for none but those of `save`.
+        checkpoint_every: generations between two of them, or a time such as "10 min".
+        keep: newest checkpoints to keep; the best one is kept as well.
+        trackers: where else to write the run down: "csv", "jsonl", "tensorboard", "wandb", "mlflow",
+            or objects with `start`, `log` and `finish`.
 
     Raises:
         ValueError: an unknown name or a value outside its range.
@@ -100,6 +107,10 @@ class Experiment:
         device: str = "auto",
         dtype: torch.dtype = torch.float32,
         vectorization: str = "sync",
+        folder: str | PathLike[str] | None = None,
+        checkpoint_every: Any = 1,
+        keep: int = 3,
+        trackers: Any = (),
     ) -> None:
         size = checks.positive_integer("population", population)
         checks.positive_integer("steps_per_generation", steps_per_generation)
@@ -136,6 +147,7 @@ class Experiment:
         self._lock = threading.RLock()
         self._thread: threading.Thread | None = None
         self._wish = "run"
+        self._keeper = Keeper(self, folder, checkpoint_every, keep, trackers)
 
     def _build(self, selection: Selection, mutations: Mutations, buffer: ReplayBuffer) -> Run:
         """The parts of a run. Offline without an environment the population waits for the data's spaces."""
@@ -292,6 +304,8 @@ class Experiment:
                     event = next(events, None)
                 finally:
                     torch.set_num_threads(threads)
+                if event is not None:
+                    self._keeper.after(event)
             if event is None:
                 return
             self._note(event)
@@ -312,6 +326,7 @@ class Experiment:
         self._refuse_while_running("step")
         if self._run.population is None:
             raise ValueError("there are no data yet. Call exp.fill('data.h5') first.")
+        self._keeper.ready()
         largest = max(chunk.batch for chunk in self._run.population.chunks)
         if len(self._run.buffer) < largest:
             advice = f"exp.fill({max(1000, largest)})" if self._run.envs is not None else "exp.fill('data.h5')"
@@ -535,6 +550,9 @@ class Experiment:
             "device": str(options["device"]),
             "dtype": str(options["dtype"]).removeprefix("torch."),
             "vectorization": options["vectorization"],
+            "checkpoint_every": self._keeper.every,
+            "keep": self._keeper.keep,
+            "trackers": self._keeper.trackers.names,
         }
         return {name: config.to_plain(value) for name, value in plain.items()}
 
@@ -557,6 +575,52 @@ class Experiment:
         if isinstance(options.get("dtype"), str):
             options["dtype"] = getattr(torch, options["dtype"])
         return cls(options.pop("environment", None), **options)
+
+    def save(self, folder: str | PathLike[str] | None = None, *, overwrite: bool = False) -> Path:
+        """Write a checkpoint that `Experiment.load` goes on from, bit for bit.
+
+        A checkpoint holds whole generations: while a background thread trains, this waits for the
+        end of its generation.
+
+        Args:
+            folder: such as "runs/lander"; None for where the run is kept already.
+            overwrite: replace another run that is there.
+
+        Raises:
+            FileExistsError: the folder holds another run.
+            RuntimeError: the run rests in the middle of a generation, or another process writes there.
+            OSError: the disk is full or the folder read-only; what was there is untouched.
+        """
+        self._raise_past_error()
+        return self._keeper.save(folder, overwrite)
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | PathLike[str],
+        environment: Any = None,
+        algorithm: Any = None,
+        network: Any = None,
+        *,
+        generation: int | None = None,
+        **own: Any,
+    ) -> Experiment:
+        """Go on with a saved run as if it had never stopped.
+
+        Args:
+            folder: as given to `save`.
+            environment: pass the callable where the environment is your own.
+            algorithm: pass the object where the algorithm is your own.
+            network: pass the object where the network is your own.
+            generation: one of those kept; None for the newest that is whole.
+            own: any further option of `Experiment`, in place of the saved one.
+
+        Raises:
+            FileNotFoundError: no run there.
+            ValueError: every generation is damaged (the files are named), or a part of your own is missing.
+        """
+        given = {"environment": environment, "algorithm": algorithm, "network": network, **own}
+        return load_experiment(cls, folder, generation, given)
 
     def rollout(self, episodes: int = 1, max_steps: int | None = None, agent: Any = "best", seed: int | None = None) -> Any:
         """Play episodes and keep the pictures.
@@ -624,6 +688,7 @@ class Experiment:
         self.pause()
         if self._thread is not None:
             self._thread.join()
+        self._keeper.close()
         self._run.close()
 
     def __repr__(self) -> str:

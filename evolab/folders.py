@@ -93,16 +93,17 @@ def self_digest(manifest: Mapping[str, Any]) -> str:
 
 
 @contextmanager
-def drafting(folder: Path, kind: str) -> Iterator[Draft]:
+def drafting(folder: Path, kind: str, owned: bool = False) -> Iterator[Draft]:
     """A `Draft` that becomes `folder` when the block ends well, and leaves nothing behind otherwise.
 
-    An existing folder of the same kind is replaced; files in it that evolab did not write are kept.
+    An existing folder of the same kind, or of any kind where it is `owned` by a run, is replaced;
+    files in it that evolab did not write are kept.
 
     Raises:
         FileExistsError: `folder` exists and is not of this kind.
     """
     folder = Path(folder)
-    if folder.exists() and not replaceable(folder, kind):
+    if folder.exists() and not owned and not replaceable(folder, kind):
         raise FileExistsError(f"{folder} exists and holds no evolab {kind}. Choose another folder.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Draft(folder.parent / f".{folder.name}.{os.getpid()}-{time.monotonic_ns() % 10**9}.tmp")
@@ -194,6 +195,7 @@ class Saved:
         if manifest.get("sha256") != self_digest(manifest):
             raise Damaged(f"{folder / MANIFEST} is damaged: its SHA-256 is not its own.")
         self.files: dict[str, dict[str, Any]] = manifest["files"]
+        self._whole: set[str] = set()
         for name in self.files:
             if not _NAME.fullmatch(name):
                 raise Damaged(f"{folder / MANIFEST} names a file {name!r}, which is no plain file name.")
@@ -214,6 +216,8 @@ class Saved:
             Damaged: they are not, or the file is missing.
         """
         path, entry = self.path / name, self.files.get(name)
+        if name in self._whole:
+            return path
         if not isinstance(entry, dict):
             raise Damaged(f"{self.path / MANIFEST} does not list {name}.")
         size = plain_size(path)
@@ -221,6 +225,7 @@ class Saved:
             raise Damaged(f"{path} is damaged: it has {size} bytes, {entry.get('bytes')} were written.")
         if digest(path) != entry.get("sha256"):
             raise Damaged(f"{path} is damaged: its SHA-256 is not the one in {MANIFEST}.")
+        self._whole.add(name)
         return path
 
     def json(self, name: str) -> Any:

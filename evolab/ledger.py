@@ -39,21 +39,23 @@ class Ledger:
         for generation in generations[self._count :]:
             for name, rows in jsonlines.encode(generation).items():
                 lines[name] += rows
+        sizes, sums = dict(self._sizes), {name: total.copy() for name, total in self._sums.items()}
         for name in FILES:
             data = "".join(line + "\n" for line in lines[name]).encode()
             path = self.folder / f"{name}.jsonl"
             if path.is_symlink():
                 raise Damaged(f"{path} is not a plain file; links are not followed.")
             with path.open("r+b" if path.exists() else "xb") as file:
-                file.seek(self._sizes[name])
+                file.seek(sizes[name])
                 file.truncate()
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            self._sizes[name] += len(data)
-            self._sums[name].update(data)
-        self._count = len(generations)
+            sizes[name] += len(data)
+            sums[name].update(data)
         sync_folder(self.folder)
+        # Only now: where a write fails (a full disk), the next call starts from the same place.
+        self._sizes, self._sums, self._count = sizes, sums, len(generations)
         return self.mark()
 
     def mark(self) -> dict[str, Any]:

@@ -56,7 +56,9 @@ class Written:
     segments: list[Segment] = field(default_factory=list)
 
 
-def write_ring(draft: Draft, folder: Path, buffer: ReplayBuffer, before: Written) -> tuple[dict[str, Any], Written]:
+def write_ring(
+    draft: Draft, folder: Path, buffer: ReplayBuffer, before: Written
+) -> tuple[dict[str, Any], Written]:
     """Write a buffer into a draft.
 
     Args:
@@ -124,7 +126,9 @@ def read_ring(saved: Saved, about: Mapping[str, Any], buffer: ReplayBuffer) -> W
         _leaves(tree, leaves)
     size = sum(_dtype(dtype).itemsize * int(np.prod(shape, dtype=object)) for _, dtype, shape in leaves)
     if size * capacity * rings > LARGEST:
-        raise ValueError(f"{where} describes a buffer of {size * capacity * rings >> 30} GiB, which is refused.")
+        raise ValueError(
+            f"{where} describes a buffer of {size * capacity * rings >> 30} GiB, which is refused."
+        )
     device = buffer.device = buffer.device or torch.device("cpu")
     stores = {
         name: torch.zeros(rings * capacity, *shape, dtype=_dtype(dtype), device=device)
@@ -155,7 +159,11 @@ def read_ring(saved: Saved, about: Mapping[str, Any], buffer: ReplayBuffer) -> W
 
 def _fresh_rows(buffer: ReplayBuffer, before: Written) -> int | None:
     """Transitions that `before` lacks; None where all have to be written."""
-    if before.buffer is not buffer or buffer.rings > 1 or buffer.nbytes * len(buffer) <= SMALL * buffer.capacity:
+    if (
+        before.buffer is not buffer
+        or buffer.rings > 1
+        or buffer.nbytes * len(buffer) <= SMALL * buffer.capacity
+    ):
         return None
     fresh = buffer.added - before.added
     if fresh < 0 or len(buffer) != min(before.length + fresh, buffer.capacity) or fresh >= len(buffer):

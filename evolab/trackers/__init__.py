@@ -1,0 +1,1 @@
+"""Where a run can be written down as it goes; one file each."""

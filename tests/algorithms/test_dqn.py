@@ -35,7 +35,7 @@ def test_target_by_hand(double, target):
     population = known(double)
     x = torch.full((1, 2, 1), 0.8, dtype=torch.float64)
     batch = SimpleNamespace(
-        observation=x, action=torch.zeros(1, 2, dtype=torch.int64), reward=torch.ones(1, 2, dtype=torch.float64),
+        observation=x, action=torch.zeros(1, 2).long(), reward=torch.ones(1, 2, dtype=torch.float64),
         next_observation=x, terminated=torch.tensor([[False, True]]),
     )  # fmt: skip
     loss = population.learn(batch)["q"]

@@ -97,11 +97,12 @@ def finite(name: str, value: object, low: float = -math.inf, high: float = math.
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} is {_shown(value)}; expected a number{_range(low, high)}.")
-    if not math.isfinite(value):
-        raise ValueError(f"{name} is {float(value)}; expected a finite number{_range(low, high)}.")
-    if not low <= value <= high:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{name} is {number}; expected a finite number{_range(low, high)}.")
+    if not low <= number <= high:
         raise ValueError(f"{name} is {value}; expected a number{_range(low, high)}.")
-    return float(value)
+    return number
 
 
 def probability(name: str, value: object) -> float:

@@ -24,8 +24,8 @@ class Selected:
     parents: tuple[int, ...]
     elite: int | None
     survivors: frozenset[int]
-    mutated: frozenset[int] = field(default=None)  # type: ignore[assignment]  # derived below
-    hyperparameters: tuple[int, ...] = field(default=None)  # type: ignore[assignment]  # derived below
+    mutated: frozenset[int] = field(default=None)  # type: ignore[arg-type]  # derived below
+    hyperparameters: tuple[int, ...] = field(default=None)  # type: ignore[arg-type]  # derived below
 
     def __post_init__(self) -> None:
         if self.mutated is None:

@@ -110,6 +110,7 @@ class ReplayBuffer:
         skip = max(0, count - self.capacity)
         first = min(count - skip, self.capacity - start)
         base = ring * self.capacity
+        pending: list[tuple[Tensor, Tensor]] = []  # written once every field is known to fit
 
         def write(store: Any, value: Any) -> None:
             if isinstance(store, dict):
@@ -128,13 +129,14 @@ class ReplayBuffer:
                 piece = piece.reshape(-1, *store.shape[1:])
                 if mask is not None:
                     piece = piece[mask.to(piece.device)]
-                piece = piece[skip:]
-                store[base + start : base + start + first] = piece[:first]
-                if first < count - skip:
-                    store[base : base + count - skip - first] = piece[first:]
+                pending.append((store, piece[skip:]))
 
         for name in FIELDS:
             write(self.fields[name], rows[name])
+        for store, piece in pending:
+            store[base + start : base + start + first] = piece[:first]
+            if first < count - skip:
+                store[base : base + count - skip - first] = piece[first:]
         self.cursor[ring] = (start + count - skip) % self.capacity
         self.length[ring] = min(self.length[ring] + count, self.capacity)
         return count

@@ -212,7 +212,8 @@ def test_mutations_are_the_same_in_every_process():
         "from evolab import Population, Mutations, Tournament, evolve\n"
         "from gymnasium import spaces\n"
         "p = Population('DQN', spaces.Box(-1, 1, (3,)), spaces.Discrete(2), 4, network=[16], seed=0)\n"
-        "for g in range(12): evolve(p, [1., 2., 3., 4.], Tournament(), Mutations(none=0, new_layer=.9), generation=g)\n"
+        "mutations = Mutations(none=0, new_layer=.9)\n"
+        "for g in range(12): evolve(p, [1., 2., 3., 4.], Tournament(), mutations, generation=g)\n"
         "print(p)"
     )
     out = {

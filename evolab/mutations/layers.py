@@ -16,7 +16,11 @@ from evolab.mutations.units import change_units
 def change_layers(member: Member, context: Context, generator: np.random.Generator) -> str | None:
     """Add or remove a layer with equal chance, within the network's limits; units where neither can be."""
     network, before = context.network, member.genes
-    deeper, shallower = network.deeper(before), network.shallower(before)
+    stacks = network.stacks(before)
+    if not stacks:
+        return change_units(member, context, generator)
+    stack = stacks[int(generator.integers(len(stacks)))] if len(stacks) > 1 else stacks[0]
+    deeper, shallower = network.deeper(before, stack), network.shallower(before, stack)
     adding = bool(generator.random() < 0.5)
     if (adding and deeper is None) or (not adding and shallower is None):
         adding = not adding
@@ -28,6 +32,6 @@ def change_layers(member: Member, context: Context, generator: np.random.Generat
         for kind in KINDS:
             if name + kind in member.tensors:
                 moment = kind in (".mean", ".square")
-                member.tensors[name + kind] = change(role, before, member.tensors[name + kind], moment)
+                member.tensors[name + kind] = change(role, before, member.tensors[name + kind], moment, stack)
     member.genes = after
     return f"layers {network.describe(before)} -> {network.describe(after)}"

@@ -32,7 +32,7 @@ def change_parameters(member: Member, context: Context, generator: np.random.Gen
         noise = torch.randn(weight.shape, generator=context.generator).to(weight)
         spread = weight.abs() * context.sd
         kicked = weight + noise * torch.where(which < LARGE, 10 * spread, spread)
-        fresh = noise / max(weight.shape[-1], 1) ** 0.5
+        fresh = noise / max(weight[0, 0].numel(), 1) ** 0.5  # by the fan-in, that of a convolution as well
         value = torch.where((which >= LARGE) & (which < RESET), fresh, kicked)
         touched_entries += int(touched.sum())
         member.tensors[policy][name] = torch.where(touched, value, weight)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from evolab.member import KINDS, Member
 from evolab.mutations.context import Context
+from evolab.networks.network import Axes
 
 
 def change_units(member: Member, context: Context, generator: np.random.Generator) -> str | None:
@@ -36,10 +38,13 @@ def change_units(member: Member, context: Context, generator: np.random.Generato
 def resize(member: Member, context: Context, gene: str, size: int) -> None:
     """Give one gene another size, in every tensor that it shapes."""
     genes = context.network.resized(member.genes, gene, size)
+    grows = size > context.network.sizes(member.genes)[gene][0]
     for role_name, role in context.roles.items():
         old_axes, new_axes = context.network.axes(role, member.genes), context.network.axes(role, genes)
         state = member.tensors[role_name]
-        if size > context.network.sizes(member.genes)[gene][0]:
+        if any(axis.gene == gene and axis.centred for axes in old_axes.values() for axis in axes):
+            _reframe(member.tensors, role_name, old_axes, new_axes)
+        elif grows:
             fresh = [context.network.initialise(role, genes, context.generator) for _ in range(role.members)]
             for kind in KINDS:
                 if role_name + kind not in member.tensors:
@@ -71,6 +76,17 @@ def _grown(old: Tensor, fresh: Tensor, shape: list[int], outgoing: list[int], mo
         grown.narrow(dimension + 1, old.shape[dimension + 1], shape[dimension] - old.shape[dimension + 1]).zero_()
     grown[tuple(slice(0, n) for n in old.shape)] = old
     return grown
+
+
+def _reframe(tensors: dict[str, dict[str, Tensor]], role: str, old: Axes, new: Axes) -> None:
+    """Put a border of zeros around what is centred, or cut it off."""
+    for kind in KINDS:
+        for name, axes in old.items() if role + kind in tensors else ():
+            border: list[int] = []
+            for before, after in zip(reversed(axes), reversed(new[name]), strict=True):  # F.pad counts from the last
+                border += [(after.size - before.size) // 2] * 2 if before.centred else [0, 0]
+            if any(border):
+                tensors[role + kind][name] = F.pad(tensors[role + kind][name], border)
 
 
 def _important(state: dict[str, Tensor], axes: dict, gene: str, count: int) -> Tensor:

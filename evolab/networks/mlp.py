@@ -188,20 +188,22 @@ class MLP(Network):
         """`genes` with `kind` in every hidden layer."""
         return dataclasses.replace(genes, activation=(kind,) * len(genes.hidden))
 
-    def deeper(self, genes: MLPGenes) -> MLPGenes | None:
+    def deeper(self, genes: MLPGenes, stack: str = "hidden") -> MLPGenes | None:
         """One more hidden layer at the end, as wide as the last; linear where its activation is not idempotent."""
         if len(genes.hidden) >= self.max_layers:
             return None
         kind = genes.activation[-1] if ACTIVATIONS[genes.activation[-1]].idempotent else "identity"
         return MLPGenes((*genes.hidden, genes.hidden[-1]), (*genes.activation, kind))
 
-    def shallower(self, genes: MLPGenes) -> MLPGenes | None:
+    def shallower(self, genes: MLPGenes, stack: str = "hidden") -> MLPGenes | None:
         """Without the last hidden layer."""
         if len(genes.hidden) <= self.min_layers:
             return None
         return MLPGenes(genes.hidden[:-1], genes.activation[:-1])
 
-    def deepened(self, role: Role, genes: MLPGenes, state: State, moment: bool) -> State:
+    def deepened(
+        self, role: Role, genes: MLPGenes, state: State, moment: bool, stack: str = "hidden"
+    ) -> State:
         """The new layer starts as the identity."""
         width, prefix = genes.hidden[-1], f"hidden.{len(genes.hidden)}"
         bias = torch.zeros_like(state["output.weight"][:, 0, :])  # [M, H]
@@ -213,7 +215,9 @@ class MLP(Network):
         head = {name: state[name] for name in ("output.weight", "output.bias")}
         return {name: value for name, value in state.items() if name not in head} | new | head
 
-    def shallowed(self, role: Role, genes: MLPGenes, state: State, moment: bool) -> State:
+    def shallowed(
+        self, role: Role, genes: MLPGenes, state: State, moment: bool, stack: str = "hidden"
+    ) -> State:
         """The output layer takes over the removed layer's linear part."""
         prefix = f"hidden.{len(genes.hidden) - 1}"
         weight, head = state[f"{prefix}.weight"], state["output.weight"]

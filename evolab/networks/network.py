@@ -30,12 +30,14 @@ class Axis:
         incoming: True where the axis counts the units that the parameter feeds *from*. A new
             unit's entries there are zero, which is what preserves the function.
         repeat: consecutive entries per unit (a flattened feature map has height x width).
+        centred: True where it grows around its middle and shrinks to it, as the sides of a kernel do.
     """
 
     size: int
     gene: str | None = None
     incoming: bool = False
     repeat: int = 1
+    centred: bool = False
 
 
 Axes = dict[str, tuple[Axis, ...]]
@@ -150,19 +152,23 @@ class Network(ABC):
         """`genes` with another activation in every hidden layer; None where there is none to change."""
         return None
 
-    def deeper(self, genes: Any) -> Any | None:
+    def stacks(self, genes: Any) -> tuple[str, ...]:
+        """Names of the stacks of layers that can grow and shrink on their own."""
+        return ("hidden",)
+
+    def deeper(self, genes: Any, stack: str = "hidden") -> Any | None:
         """`genes` with one more layer; None at the limit."""
         return None
 
-    def shallower(self, genes: Any) -> Any | None:
+    def shallower(self, genes: Any, stack: str = "hidden") -> Any | None:
         """`genes` with one layer fewer; None at the limit."""
         return None
 
-    def deepened(self, role: Role, genes: Any, state: State, moment: bool) -> State:
+    def deepened(self, role: Role, genes: Any, state: State, moment: bool, stack: str = "hidden") -> State:
         """Tensors [M, ...] of `deeper(genes)` from those of `genes`; zeros for what is new in a moment."""
         raise TypeError(f"{type(self).__name__} cannot grow deeper.")
 
-    def shallowed(self, role: Role, genes: Any, state: State, moment: bool) -> State:
+    def shallowed(self, role: Role, genes: Any, state: State, moment: bool, stack: str = "hidden") -> State:
         """Tensors [M, ...] of `shallower(genes)` from those of `genes`."""
         raise TypeError(f"{type(self).__name__} cannot become shallower.")
 

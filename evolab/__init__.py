@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from evolab.genes import Integer as Integer
     from evolab.history import History as History
     from evolab.mutations.mutation import Mutations as Mutations
+    from evolab.networks.cnn import CNN as CNN
     from evolab.networks.mlp import MLP as MLP
+    from evolab.networks.multi_input import MultiInput as MultiInput
     from evolab.population import Population as Population
     from evolab.selections.mfpbt import MFPBT as MFPBT
     from evolab.selections.tournament import Tournament as Tournament
@@ -39,6 +41,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Agent": "agent",
+    "CNN": "networks.cnn",
     "CQN": "algorithms.cqn",
     "Choice": "genes",
     "DDPG": "algorithms.ddpg",
@@ -51,6 +54,7 @@ _HOMES = {
     "Integer": "genes",
     "MFPBT": "selections.mfpbt",
     "MLP": "networks.mlp",
+    "MultiInput": "networks.multi_input",
     "Mutations": "mutations.mutation",
     "Population": "population",
     "ReplayBuffer": "sources.replay",

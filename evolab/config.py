@@ -21,6 +21,8 @@ OPTIONS = {
     "Integer": "evolab.genes",
     "Choice": "evolab.genes",
     "MLP": "evolab.networks.mlp",
+    "CNN": "evolab.networks.cnn",
+    "MultiInput": "evolab.networks.multi_input",
     "Tournament": "evolab.selections.tournament",
     "Truncation": "evolab.selections.truncation",
     "MFPBT": "evolab.selections.mfpbt",

@@ -49,15 +49,28 @@ def network_for(network: Network | Sequence[int] | None, observation_space: spac
     Raises:
         TypeError: it is no network.
     """
+    from evolab.networks.cnn import CNN
     from evolab.networks.mlp import MLP
+    from evolab.networks.multi_input import MultiInput
+    from evolab.networks.observation import is_image
 
     if isinstance(network, Network):
         return network
     if network is None:
-        return MLP([64, 64])
+        if is_image(observation_space):
+            return CNN()
+        return MultiInput() if _holds_image(observation_space) else MLP([64, 64])
     if isinstance(network, (list, tuple)):
         return MLP(network)
     raise TypeError(f"network is {network!r}; ev.MLP([64, 64]), another evolab network or widths are expected.")
+
+
+def _holds_image(space: spaces.Space) -> bool:
+    """True for a Dict or Tuple with an image in it, however deep."""
+    from evolab.networks.observation import is_image
+
+    parts = space.values() if isinstance(space, spaces.Dict) else space if isinstance(space, spaces.Tuple) else ()
+    return any(is_image(part) or _holds_image(part) for part in parts)
 
 
 def search_space_of(

@@ -31,6 +31,7 @@ LAYERS = [
 VARIANTS = {
     ("algorithms.td3", "algorithms.ddpg"),  # TD3 is DDPG with two critics
     ("algorithms.cqn", "algorithms.dqn"),  # CQN is DQN with a penalty
+    ("networks.multi_input", "networks.cnn"),  # MultiInput is a CNN with several images
     ("algorithms.td3_bc", "algorithms.td3"),  # TD3+BC is TD3 with a pull to the data
 }
 

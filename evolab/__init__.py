@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from evolab.collect import collect as collect
     from evolab.evaluation import evaluate as evaluate
     from evolab.experiment import Experiment as Experiment
+    from evolab.fqe import FQE as FQE
     from evolab.generation import evolve as evolve
     from evolab.genes import Choice as Choice
     from evolab.genes import Float as Float
@@ -49,6 +50,7 @@ _HOMES = {
     "Dataset": "sources.dataset",
     "DatasetError": "sources.columns",
     "Experiment": "experiment",
+    "FQE": "fqe",
     "Float": "genes",
     "History": "history",
     "Integer": "genes",

@@ -27,6 +27,7 @@ OPTIONS = {
     "Truncation": "evolab.selections.truncation",
     "MFPBT": "evolab.selections.mfpbt",
     "Mutations": "evolab.mutations.mutation",
+    "FQE": "evolab.fqe",
     **ALGORITHMS,
 }
 

@@ -1,0 +1,166 @@
+"""What fitted Q evaluation takes from recorded data: rows to learn from, episodes held out, the behaviour."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from evolab.critics import Critics, Scale
+from evolab.networks.observation import encode, features
+from evolab.population import Population
+
+SEEN = 100_000
+"""Rows at most from which means, ranges and the behaviour are taken."""
+
+STARTS = 512
+"""First observations at most at which policies are valued."""
+
+BLOCK = 100
+"""Rows that are held out together where nothing says which episode they belong to."""
+
+
+class Evidence:
+    """A buffer as fitted Q evaluation sees it.
+
+    Args:
+        population: whose spaces and whose action converter are used.
+        buffer: the data; `fields["episode"]` tells its episodes where it came from a data set.
+        discount: of the values.
+        held_out: share of the episodes that no critic learns from.
+        generator: of the division.
+    """
+
+    def __init__(
+        self,
+        population: Population,
+        buffer: Any,
+        discount: float,
+        held_out: float,
+        generator: torch.Generator,
+    ) -> None:
+        self.buffer, self.space, self.actions = buffer, population.observation_space, population.actions
+        self.device, self.dtype = population.device, population.dtype
+        self.discrete = not hasattr(population.actions, "half")
+        self.features, self.size = features(self.space), len(buffer)
+        episode = buffer.fields.get("episode")
+        self.known = episode is not None
+        if episode is None:
+            episode = torch.arange(self.size) // BLOCK
+        self.episode = episode[: self.size].cpu()
+        _, self.episode = torch.unique_consecutive(self.episode, return_inverse=True)
+        count = int(self.episode[-1]) + 1
+        first = torch.ones(self.size, dtype=torch.bool)
+        first[1:] = self.episode[1:] != self.episode[:-1]
+        out = torch.zeros(count, dtype=torch.bool)
+        out[torch.randperm(count, generator=generator)[: int(count * held_out)]] = True
+        held = out[self.episode]
+        self.training = torch.nonzero(~held).squeeze(-1)
+        starts = torch.nonzero(first & held if self.known else held).squeeze(-1)
+        if len(starts) < 32:  # too few to mean anything: the other episodes' first observations too
+            starts = torch.nonzero(first).squeeze(-1)
+        if len(starts) > STARTS:
+            starts = starts[torch.randperm(len(starts), generator=generator)[:STARTS].sort().values]
+        pool = torch.nonzero(held).squeeze(-1) if bool(held.any()) else self.training
+        probes = pool[torch.randint(len(pool), (STARTS,), generator=generator)]
+        seen = torch.arange(self.size)
+        if self.size > SEEN:
+            seen = torch.randperm(self.size, generator=generator)[:SEEN].sort().values
+        rows = self.rows(seen)
+        plain = self.encoded(rows["observation"])
+        self.mean = plain.mean(0)
+        self.std = plain.std(0).clamp(min=1e-3)
+        self.scale = Scale.of(rows["reward"], rows["terminated"], discount)
+        self.starts = self.rows(starts)["observation"]
+        self.probes = self.rows(probes)["observation"]
+
+    def rows(self, index: Tensor) -> dict[str, Any]:
+        """Fields [B, ...] of given rows, on the population's device, actions as an algorithm sees them."""
+        rows = self.buffer.rows(index)
+        rows = {name: moved(value, self.device) for name, value in rows.items()}
+        rows["action"] = self.actions.to_unit(rows["action"], 1)
+        rows["reward"] = rows["reward"].to(self.dtype)
+        rows["terminated"] = rows["terminated"].to(self.dtype)
+        return rows
+
+    def encoded(self, observation: Any) -> Tensor:
+        """[B, F]: feature vectors."""
+        return encode(self.space, observation, 1, self.dtype)
+
+    def standard(self, observation: Any) -> Tensor:
+        """[B, F]: feature vectors of mean 0 and standard deviation 1 over the data."""
+        return (self.encoded(observation) - self.mean) / self.std
+
+    def draw(self, size: int, generator: torch.Generator) -> Tensor:
+        """`size` rows that are not held out."""
+        return self.training[torch.randint(len(self.training), (size,), generator=generator)]
+
+
+def moved(value: Any, device: torch.device) -> Any:
+    """Tensors of a tree on another device."""
+    from evolab.networks.observation import map_leaves
+
+    return map_leaves(lambda leaf: leaf.to(device), value)
+
+
+@dataclass
+class Behaviour:
+    """A model of what the data do: which actions they show where.
+
+    Attributes:
+        model: its network.
+        spread: [A], standard deviation of continuous actions around the model's; empty for discrete ones.
+    """
+
+    model: Critics
+    spread: Tensor
+
+    @staticmethod
+    def learn(evidence: Evidence, width: int, generator: torch.Generator, updates: int = 400) -> Behaviour:
+        """Fit it to the rows that are not held out: by likelihood for discrete actions, by squares for others.
+
+        Args:
+            evidence: the data.
+            width: number of discrete actions, or entries of a continuous one.
+            generator: of the first weights and the batches.
+            updates: of 256 rows each.
+        """
+        model = Critics(evidence.features, width, True, 1, (64, 64), rate=2e-3, tau=0.0)
+        model.assign([0], [None], generator, evidence.mean)
+        for _ in range(updates):
+            rows = evidence.rows(evidence.draw(256, generator))
+            x = evidence.standard(rows["observation"]).unsqueeze(0)
+
+            def loss(forward: Any, x: Tensor = x, action: Tensor = rows["action"]) -> Tensor:
+                out = forward(x)  # [1, B, A]
+                if evidence.discrete:
+                    return -out.log_softmax(-1).gather(-1, action[None, :, None]).mean((1, 2))
+                return (out - action).square().mean((1, 2))
+
+            model.chunk.minimise("value", loss)
+        spread = evidence.mean.new_zeros(0)
+        if not evidence.discrete:
+            rows = evidence.rows(evidence.draw(4096, generator))
+            guess = model.chunk.network("value")(evidence.standard(rows["observation"]).unsqueeze(0))[0]
+            spread = (rows["action"] - guess).std(0)
+        return Behaviour(model, spread)
+
+    def support(self, features: Tensor, action: Tensor) -> Tensor:
+        """[P]: share of the observations at which an agent's action is one that the data show.
+
+        A discrete action counts as shown where its probability is at least a tenth of the likeliest
+        one's, a continuous one within three standard deviations (and 0.1 of half its range).
+
+        Args:
+            features: [B, F].
+            action: [P, B], or [P, B, A] in [-1, 1].
+        """
+        out = self.model.chunk.network("value")(features.unsqueeze(0))[0]  # [B, A]
+        if not len(self.spread):
+            odds = (out - out.amax(-1, keepdim=True)).exp().expand(len(action), -1, -1)
+            shown = odds.gather(-1, action.unsqueeze(-1)).squeeze(-1) >= 0.1
+        else:
+            shown = ((action - out).abs() <= 3 * self.spread + 0.1).all(-1)
+        return shown.float().mean(-1)

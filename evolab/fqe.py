@@ -1,0 +1,196 @@
+"""Fitted Q evaluation: what policies are worth, judged from recorded data alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from evolab import checks
+from evolab.critics import Critics
+from evolab.evidence import Behaviour, Evidence
+from evolab.networks.observation import map_leaves
+from evolab.randomness import torch_stream
+
+if TYPE_CHECKING:
+    from evolab.population import Population
+
+
+@dataclass
+class FQE:
+    """Fitness without a simulator: the value of every agent's greedy policy, learnt off-policy.
+
+    Each agent has an ensemble of critics that learn `Q(s, a) = r + discount Q'(s', pi(s'))` on
+    the same batches as everyone's, from all episodes but those held out; targets are kept within
+    what the rewards allow. The fitness is the mean value of the held-out episodes' first
+    observations, less the ensemble's standard deviation: its lower bound. Where the data show no
+    such action as the agent takes (see `Behaviour.support`), the least value that the rewards
+    allow stands instead, in proportion.
+
+    Critics follow their agents: a survivor keeps its own, a newborn starts from its parent's.
+
+    Fitness is a discounted return. On data of a single, random policy it may rank wrongly what
+    no episode ever reached; see the benchmark.
+
+    Args:
+        discount: of the values; 1 / (1 - discount) steps is how far it looks.
+        members: K, critics of an agent.
+        hidden: widths of a critic's hidden layers.
+        batch_size: rows per update.
+        lr: Adam's learning rate.
+        tau: share of a critic that its target takes over at each update.
+        updates: of the critics in a generation; None for `share` of the agents' own.
+        share: updates of the critics per update of an agent.
+        held_out: share of the episodes that no critic learns from.
+        beside_returns: record the estimate beside the returns, which then decide. Without an
+            environment it always decides.
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+
+    discount: float = 0.99
+    members: int = 3
+    hidden: tuple[int, ...] = (64, 64)
+    batch_size: int = 256
+    lr: float = 1e-3
+    tau: float = 0.05
+    updates: int | None = None
+    share: float = 0.1
+    held_out: float = 0.2
+    beside_returns: bool = False
+
+    def __post_init__(self) -> None:
+        checks.finite("discount", self.discount, low=0.0, high=0.9999)
+        checks.finite("tau", self.tau, low=1e-4, high=1.0)
+        checks.finite("lr", self.lr, low=1e-7, high=1.0)
+        checks.finite("share", self.share, low=1e-3, high=10.0)
+        checks.finite("held_out", self.held_out, low=0.0, high=0.9)
+        for name in ("members", "batch_size"):
+            checks.positive_integer(name, getattr(self, name))
+        if self.updates is not None:
+            checks.positive_integer("updates", self.updates)
+        self.hidden = tuple(self.hidden)
+        self._judged: Population | None = None
+        self.support: np.ndarray | None = None
+        self.spread: np.ndarray | None = None
+
+    def estimate(
+        self, population: Population, buffer: Any, seed: int
+    ) -> Iterator[tuple[int, int] | np.ndarray]:
+        """Values of all agents.
+
+        Args:
+            population: of P agents.
+            buffer: the data.
+            seed: of the batches.
+
+        Yields:
+            (updates done, updates in all) on the way, and [P] at last: lower bounds, in units of
+            discounted return. `support` and `spread` [P] are then set.
+        """
+        generator = torch_stream(seed, "fqe")
+        self._begin(population, buffer)
+        evidence, critics, scale = self._evidence, self._critics, self._evidence.scale
+        parents = [member.parent for member in population.members]
+        made = [member.updates for member in population.members]
+        fresh = critics.assign(
+            population.ids, parents, torch_stream(population.seed, "fqe critics"), evidence.mean
+        )
+        total = self._due(made, fresh)
+        self._made = dict(zip(population.ids, made, strict=True))
+        chunk = critics.chunk
+        for done in range(total):
+            index = evidence.draw(self.batch_size, generator)
+            rows = evidence.rows(index)
+            x = self._everyone(evidence.standard(rows["observation"]), population)
+            after = self._everyone(evidence.standard(rows["next_observation"]), population)
+            action = self._everyone(rows["action"], population)
+            with torch.no_grad():
+                chosen = policy(population, rows["next_observation"])
+                value = critics.values(chunk.network("value", target=True), after, chosen)  # [P, K, B]
+                value = (scale.centre + scale.unit * value).clamp(scale.low, scale.high)
+                target = rows["reward"] + self.discount * (1 - rows["terminated"]) * value
+                target = (target.clamp(scale.low, scale.high) - scale.centre) / scale.unit
+                keep = self._keep[:, evidence.episode[index]]  # [K, B]
+
+            def loss(
+                forward: Any,
+                x: Tensor = x,
+                action: Tensor = action,
+                target: Tensor = target,
+                keep: Tensor = keep,
+            ) -> Tensor:
+                return (keep * (critics.values(forward, x, action) - target).square()).mean(-1).sum(-1)
+
+            chunk.minimise("value", loss)
+            chunk.follow("value")
+            if done % 25 == 0:
+                yield done, total
+        yield self._lower_bound(population)
+
+    def _begin(self, population: Population, buffer: Any) -> None:
+        """Start anew for another population or other data; go on otherwise."""
+        if (
+            self._judged is population
+            and self._evidence.buffer is buffer
+            and self._evidence.size == len(buffer)
+        ):
+            return
+        stream = torch_stream(population.seed, "fqe evidence")
+        self._evidence = evidence = Evidence(population, buffer, self.discount, self.held_out, stream)
+        width = population.actions.width
+        self._behaviour = Behaviour.learn(evidence, width, stream)
+        episodes = int(evidence.episode[-1]) + 1
+        # Each critic of an ensemble does without a fifth of the episodes, so that they differ by what they saw.
+        keep = (
+            torch.rand(self.members, episodes, generator=stream) < 0.8
+            if episodes >= 5
+            else torch.ones(self.members, episodes)
+        )
+        self._keep = keep.to(device=population.device, dtype=population.dtype)
+        if self._judged is not population:
+            self._critics = Critics(
+                evidence.features, width, evidence.discrete, self.members, self.hidden, self.lr, self.tau
+            )
+            self._made: dict[int, int] = {}
+        self._judged = population
+
+    def _due(self, made: list[int], fresh: list[bool]) -> int:
+        if self.updates is not None:
+            return self.updates
+        before = min(self._made.values(), default=0)
+        return max(1, round(self.share * (max(made) - before)))
+
+    def _everyone(self, part: Tensor, population: Population) -> Tensor:
+        return part.unsqueeze(0).expand(len(population), *part.shape)
+
+    def _lower_bound(self, population: Population) -> np.ndarray:
+        evidence, critics, scale = self._evidence, self._critics, self._evidence.scale
+        with torch.no_grad():
+            x = self._everyone(evidence.standard(evidence.starts), population)
+            value = critics.values(
+                critics.chunk.network("value", target=True), x, policy(population, evidence.starts)
+            )
+            value = (scale.centre + scale.unit * value).clamp(scale.low, scale.high).mean(-1)  # [P, K]
+            spread = value.std(-1, correction=0)
+            support = self._behaviour.support(
+                evidence.standard(evidence.probes), policy(population, evidence.probes)
+            )
+            lower = (value.mean(-1) - spread).clamp(min=scale.low)
+            lower = support * lower + (1 - support) * scale.low
+        self.support, self.spread = support.cpu().double().numpy(), spread.cpu().double().numpy()
+        return lower.cpu().double().numpy()
+
+
+def policy(population: Population, observation: Any) -> Tensor:
+    """Greedy actions of all agents on common observations [B, ...]: [P, B], or [P, B, A] in [-1, 1]."""
+    parts = []
+    for chunk in population.chunks:
+        shared = map_leaves(lambda leaf, n=len(chunk): leaf.unsqueeze(0).expand(n, *leaf.shape), observation)
+        parts.append(population.algorithm.act(chunk, shared))
+    return torch.nan_to_num(torch.cat(parts)) if parts[0].is_floating_point() else torch.cat(parts)

@@ -274,6 +274,11 @@ def _recorded(latest: Mapping[str, Tensor], losses: dict[str, list[float]]) -> d
     return finite
 
 
+def _by_returns(run: Run) -> bool:
+    """True where episodes in the environment decide, whatever else is measured beside them."""
+    return run.envs is not None and (run.fitness is None or run.fitness.beside_returns)
+
+
 def _evaluate(run: Run, number: int, faults: list[Fault]) -> Any:
     """Fitness [P], other measures by name, mean lengths [P] and episodes, with progress on the way."""
     population = run.population
@@ -285,9 +290,9 @@ def _evaluate(run: Run, number: int, faults: list[Fault]) -> Any:
                 values = progress
             else:
                 yield Progress("evaluate", number, *progress, run.total_steps)
-        if run.envs is None or not run.fitness.beside_returns:
+        extra = dict(getattr(run.fitness, "measures", {"fqe": values}))
+        if not _by_returns(run):
             return values, extra, np.zeros(len(population)), 0
-        extra["fqe"] = values
     if run.envs is None:
         raise ValueError(
             "there is no environment to evaluate in. Pass one, or measure fitness from the data with fitness='fqe'."
@@ -320,7 +325,7 @@ def _confirm(run: Run, number: int, fitness: float, target: float | None) -> Any
     """Mean return of the best agent over fresh episodes, where it promises a record; keeps the elite."""
     if run.best is None or not np.isfinite(fitness):
         return None
-    if run.envs is None or run.fitness is not None:
+    if not _by_returns(run):
         if fitness > run.elite_fitness:
             run.elite, run.elite_fitness = run.best.copy(), fitness
         return None

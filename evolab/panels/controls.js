@@ -32,7 +32,9 @@ function controls(ui) {
     banner.textContent = head.error || "";
     banner.hidden = !head.error;
     const p = head.progress, part = p && p.total ? Math.min(1, p.done / p.total) : 0;
-    const busy = p && head.alive && (running || status === "paused") && part < 1;
+    const newest = store.rows[store.rows.length - 1];
+    // What is left of the last generation's progress is not news: only a generation under way is shown.
+    const busy = p && head.alive && (running || status === "paused") && p.generation > (newest ? newest.n : -1);
     const doing = { fill: "filling the buffer", train: "training", evaluate: "evaluating" };
     phase.textContent = busy ? `generation ${group(p.generation)} · ${doing[p.phase] || p.phase} ${group(p.done)} / ${group(p.total)}`
       : head.alive && !store.rows.length ? "press Step or Run to begin" : "";
@@ -40,7 +42,6 @@ function controls(ui) {
     bar.setAttribute("aria-valuenow", Math.round(busy ? 100 * part : 0));
     bar.style.visibility = head.alive ? "visible" : "hidden";
     title.textContent = `${head.algorithm} on ${head.name}`;
-    const newest = store.rows[store.rows.length - 1];
     const best = newest && newest.f[0];
     const facts = [
       ["generation", newest ? group(newest.n) : "0"],

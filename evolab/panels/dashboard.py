@@ -184,6 +184,8 @@ class Dashboard(anywidget.AnyWidget):
     def close(self) -> None:
         """End the thread and let go of the experiment's page; training goes on."""
         self._poller.stop()
+        for boards in _by_cell.values():
+            boards[:] = [(run, board) for run, board in boards if board is not self]
         super().close()
 
 
@@ -210,8 +212,8 @@ def _replace_in_cell(board: Dashboard) -> None:
         cell, run = header["metadata"]["cellId"], header["header"]["msg_id"]
     except (ImportError, KeyError, TypeError, AttributeError):
         return  # not in a notebook, or a front end that does not name its cells
-    boards = _by_cell.get(cell, [])
-    for made, old in boards:
+    boards = _by_cell.setdefault(cell, [])
+    for made, old in list(boards):
         if made != run:
             old.close()
-    _by_cell[cell] = [(made, old) for made, old in boards if made == run] + [(run, board)]
+    boards.append((run, board))

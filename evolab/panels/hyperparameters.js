@@ -68,10 +68,10 @@ function hyperparametersPanel(ui) {
     ctx.fillStyle = c.architecture;
     stacks.forEach((stack, i) => {
       let base = 0;
-      const x0 = i ? x(n[i - 1]) : x(n[0]) - 4, x1 = x(n[i]);
+      const x0 = Math.round(i ? x(n[i - 1]) : x(n[0]) - 4), x1 = Math.round(x(n[i]));  // whole pixels leave no seams
       stack.forEach((units, layer) => {
         ctx.globalAlpha = 0.85 - (0.6 * layer) / Math.max(1, deep);
-        ctx.fillRect(x0, y(base + units), x1 - x0 + 0.4, y(base) - y(base + units) - 0.8);
+        ctx.fillRect(x0, y(base + units), x1 - x0, y(base) - y(base + units) - 0.8);
         base += units;
       });
     });
@@ -85,7 +85,7 @@ function hyperparametersPanel(ui) {
     if (!any) return;
     const { found, constant } = series(store), end = store.line.n.length - 1;
     const specs = found.map((s) => ({ ...s, layers: null, now: fmt(s.winner[end]) }));
-    if (store.line.a.some((a) => a.length)) {
+    if (store.line.a.some((a) => a.length) && store.line.a.flat().every((units) => typeof units === "number")) {
       specs.push({ name: "winner\u2019s hidden units", layers: store.line.a, now: hiddenText(store.line.a[end]) });
     }
     if (charts.length !== specs.length) {

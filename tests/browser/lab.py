@@ -92,9 +92,7 @@ class Server:
     def _wait(self) -> None:
         for _ in range(600):
             try:
-                urllib.request.urlopen(
-                    f"{self.address}/api?token={self.token}", timeout=1
-                ).close()
+                urllib.request.urlopen(f"{self.address}/api?token={self.token}", timeout=1).close()
                 return
             except OSError:
                 if self.process.poll() is not None:
@@ -152,9 +150,7 @@ class Notebook:
 
     def open(self) -> None:
         """(Re)load the page and wait for a kernel that answers."""
-        self.page.goto(
-            f"{self.server.address}/doc/tree/{self.name}?reset&token={self.server.token}"
-        )
+        self.page.goto(f"{self.server.address}/doc/tree/{self.name}?reset&token={self.server.token}")
         self.page.wait_for_selector(".jp-NotebookPanel .jp-Notebook")
         # The toolbar says idle before a kernel exists, so the session is asked instead.
         self.page.wait_for_function(

@@ -184,7 +184,9 @@ def test_two_views_and_two_boards_agree(notebook: Callable[..., Notebook]) -> No
     lab.run_all()
     page.wait_for_function("() => document.querySelectorAll('.evolab').length === 3")
     page.get_by_role("button", name="Step", exact=True).first.click()
-    page.wait_for_function("() => [...document.querySelectorAll('.ev-tiles')].every(t => t.querySelector('b').textContent === '2')")
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.ev-tiles')].every(t => t.querySelector('b').textContent === '2')"
+    )
 
 
 def test_running_the_cell_again_leaks_no_thread_and_no_widget(notebook: Callable[..., Notebook]) -> None:

@@ -58,6 +58,8 @@ class Experiment:
         eval_steps: longest evaluation episode; None for the environment's own limit.
         update_ratio: updates per agent and environment step of its own, at a learn step of 1.
         evolving: False keeps the population as it is: no selection, no mutation.
+        revive: the archived elite returns in place of the worst agent when nobody reaches its
+            confirmed fitness any more.
         draw: draw the first hyperparameters at random from the search space.
         fitness: "return" (episodes in the environment), "fqe", or an object such as `ev.FQE(...)`.
         target: draw this return in the figures, and stop `run` there.
@@ -100,6 +102,7 @@ class Experiment:
         eval_steps: int | None = None,
         update_ratio: float = 1.0,
         evolving: bool = True,
+        revive: bool = True,
         draw: bool = False,
         fitness: Any = "return",
         target: float | None = None,
@@ -141,6 +144,7 @@ class Experiment:
         self._run.steps_per_generation = steps_per_generation
         self._run.eval_episodes, self._run.eval_steps = eval_episodes, eval_steps
         self._run.update_ratio, self._run.evolving = float(update_ratio), evolving
+        self._run.revive = revive
         self.status, self.version = "idle", 0
         self.progress: Progress | None = None
         self.error: BaseException | None = None
@@ -543,6 +547,7 @@ class Experiment:
             "eval_steps": run.eval_steps,
             "update_ratio": run.update_ratio,
             "evolving": run.evolving,
+            "revive": run.revive,
             "draw": options["draw"],
             "fitness": options["fitness"],
             "target": self.target,
@@ -619,8 +624,8 @@ class Experiment:
             FileNotFoundError: no run there.
             ValueError: every generation is damaged (the files are named), or a part of your own is missing.
         """
-        given = {"environment": environment, "algorithm": algorithm, "network": network, **own}
-        return load_experiment(cls, folder, generation, given)
+        own |= {"environment": environment, "algorithm": algorithm, "network": network}
+        return load_experiment(cls, folder, generation, own)
 
     def rollout(self, episodes: int = 1, max_steps: int | None = None, agent: Any = "best", seed: int | None = None) -> Any:
         """Play episodes and keep the pictures.

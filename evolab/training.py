@@ -19,7 +19,7 @@ from torch import Tensor
 from evolab.agent import Agent
 from evolab.envs.env import Environments
 from evolab.evaluation import Evaluated, evaluating, warned_limit
-from evolab.events import Evaluation, Fault, Finished, Generation, Progress
+from evolab.events import Birth, Evaluation, Fault, Finished, Generation, Progress
 from evolab.generation import evolve
 from evolab.history import History
 from evolab.mutations.mutation import Mutations
@@ -55,6 +55,8 @@ class Run:
         eval_episodes: episodes behind each agent's fitness.
         eval_steps: longest evaluation episode; None for the environment's own limit.
         update_ratio: updates per agent and environment step of its own, at a learn step of 1.
+        evolving: False leaves the population as it is.
+        revive: the archived elite returns in place of the worst agent when nobody reaches it.
         seed: of the run.
         generation: finished generations.
         total_steps: training steps of all agents, warm-up included.
@@ -77,6 +79,7 @@ class Run:
     eval_steps: int | None = None
     update_ratio: float = 1.0
     evolving: bool = True
+    revive: bool = True
     seed: int = 0
     generation: int = 0
     total_steps: int = 0
@@ -380,12 +383,13 @@ def _record(
     )
 
 
-def _evolve(run: Run, number: int, scores: np.ndarray) -> list[Any]:
+def _evolve(run: Run, number: int, scores: np.ndarray) -> list[Birth]:
     probes = None
     if len(run.buffer):
         stream = torch_stream(run.seed, number, "probes", device=run.buffer.device or "cpu")
         probes = run.buffer.observations(64, stream)
-    return evolve(
+    scores, revived = _revive(run, scores) if run.revive else (scores, None)
+    births = evolve(
         run.population,
         scores,
         run.selection,
@@ -395,6 +399,42 @@ def _evolve(run: Run, number: int, scores: np.ndarray) -> list[Any]:
         probes=probes,
         generator=numpy_stream(run.seed, number, "evolution"),
     )
+    if revived is None:
+        return births
+    assert run.elite is not None
+    for member in run.population.members:  # lineage leads to the archived agent, which was evaluated
+        member.parent = run.elite.id if member.parent == revived else member.parent
+    return [_from_archive(birth, revived, run.elite.id) for birth in births]
+
+
+def _revive(run: Run, scores: np.ndarray) -> tuple[np.ndarray, int | None]:
+    """Let the archived elite take the place of the worst agent where nobody reaches its confirmed fitness.
+
+    Deep Q-learning forgets: the best agent goes on learning and may never be that good again.
+    Returns the scores, in the order of the rows, and the id of the revived agent.
+    """
+    population = run.population
+    today = scores[np.isfinite(scores)]
+    if run.elite is None or len(population) == 1 or (len(today) and today.max() >= run.elite_fitness):
+        return scores, None
+    worst = int(np.argmin(np.where(np.isfinite(scores), scores, -np.inf)))
+    members = [population.member(row) for row in range(len(population))]
+    archived = run.elite._population.member(0)
+    revived = archived.child(population.new_id())
+    revived.fitness = [run.elite_fitness]
+    members[worst] = revived
+    scores = scores.copy()
+    scores[worst] = run.elite_fitness
+    return scores[population.rebuild(members)], revived.id
+
+
+def _from_archive(birth: Birth, revived: int, elite: int) -> Birth:
+    """A record of birth in which the revived agent is a child of the archived one, as are its children."""
+    if birth.agent == revived:
+        return replace(birth, parent=elite, kind="revived", detail=f"the archived elite {elite}, unchanged")
+    if birth.parent == revived:
+        return replace(birth, parent=elite, detail=birth.detail.replace(f"copy of {revived}", f"copy of {elite}"))
+    return birth
 
 
 def _window_mean(values: list[float], window: int) -> float:

@@ -67,7 +67,8 @@ def assemble(
         key = episode.key.format("rewards")
         if episode.rewards.ndim not in (1, 2) or episode.rewards.shape[0] != steps or not steps:
             raise DatasetError(
-                f"{name}: {key!r} has shape {episode.rewards.shape}; expected one number per step, at least one. "
+                f"{name}: {key!r} has shape {episode.rewards.shape}; expected one number per step, at "
+                "least one. "
                 "Leave empty episodes out."
             )
         lengths.append(steps)
@@ -98,7 +99,8 @@ def _follows(episode: Episode, steps: int, name: str, extra: int) -> bool:
             if len(found) > 1 or not found <= allowed:
                 wanted = " or ".join(map(str, sorted(allowed)))
                 raise DatasetError(
-                    f"{name}: {path!r} has shape {leaf.shape} beside {steps} rewards; expected {wanted} entries. "
+                    f"{name}: {path!r} has shape {leaf.shape} beside {steps} rewards; expected {wanted} "
+                    "entries. "
                     "Record the episode again or leave it out."
                 )
         if column == "observations":
@@ -147,7 +149,8 @@ def _plan(trees: list[Tree], keys: list[str], name: str, decode: Decoder | None)
             readers.append(reader)
             if shape[1:] != shapes[0][1:]:
                 raise DatasetError(
-                    f"{name}: {key + path!r} has entries of shape {shape[1:]}, {keys[0] + path!r} of {shapes[0][1:]}; "
+                    f"{name}: {key + path!r} has entries of shape {shape[1:]}, {keys[0] + path!r} of "
+                    f"{shapes[0][1:]}; "
                     "expected one shape for all episodes."
                 )
         total = sum(shape[0] for shape in shapes)

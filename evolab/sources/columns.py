@@ -122,7 +122,8 @@ class Allocator:
         # Writing to a map on a full disk kills the process (SIGBUS); asking first does not.
         if needed > shutil.disk_usage(self.folder.name).free:
             raise DatasetError(
-                f"unpacking needs {needed / 2**30:.1f} GiB in {Path(self.folder.name).parent}, which has less. "
+                f"unpacking needs {needed / 2**30:.1f} GiB in {Path(self.folder.name).parent}, which has "
+                "less. "
                 "Set TMPDIR to a larger disk, or raise max_memory."
             )
         self._count += 1

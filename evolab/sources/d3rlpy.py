@@ -25,7 +25,8 @@ def load(file: h5py.File, path: Path, name: str, max_memory: int) -> Columns:
     count = _scalar(file, "num_episodes", name)
     if not 0 < count <= len(file):
         raise DatasetError(
-            f"{name}: 'num_episodes' is {count:g}, but the file has {len(file)} keys. It is empty or damaged; "
+            f"{name}: 'num_episodes' is {count:g}, but the file has {len(file)} keys. It is empty or "
+            "damaged; "
             "dump the episodes again."
         )
     episodes, terminated = [], []

@@ -79,7 +79,8 @@ class Dataset:
         self._skipped = self._scan.skipped  # rows left out, ascending
         if len(self) == 0:
             raise DatasetError(
-                f"{self.name}: none of {self.rows} rows has a stored successor; every episode is one step long. "
+                f"{self.name}: none of {self.rows} rows has a stored successor; every episode is one step "
+                "long. "
                 "Store 'next_observations'."
             )
         for key, tree, space in (
@@ -89,10 +90,7 @@ class Dataset:
             if space is not None:
                 whose = f"{key} in metadata.json are"
                 spaces.compare(tree, space, self._scan.ranges, self.name, key, whose, False)
-        self.observation_space = columns.observation_space or self._infer(
-            "observations", columns.observations
-        )
-        self.action_space = columns.action_space or self._infer("actions", columns.actions)
+        self._observation_space, self._action_space = columns.observation_space, columns.action_space
         self.check(observation_space, action_space)
 
     def __len__(self) -> int:
@@ -101,7 +99,8 @@ class Dataset:
 
     def __repr__(self) -> str:
         return (
-            f"Dataset({self.name!r}: {len(self)} transitions of {self.rows} rows, {len(self.episodes)} episodes, "
+            f"Dataset({self.name!r}: {len(self)} transitions of {self.rows} rows, {len(self.episodes)} "
+            "episodes, "
             f"mean return {self.mean_return:.4g})"
         )
 
@@ -124,6 +123,21 @@ class Dataset:
     def episode_of(self, index: np.ndarray) -> np.ndarray:
         """The number of the episode of each transition, [B] int64 from [B]."""
         return self.episodes.of(self._stored(np.asarray(index)))
+
+    @property
+    def observation_space(self) -> Any:
+        """The space that was given, else the one the source states, else the smallest that holds the data."""
+        if self._observation_space is None:  # asked for late: it imports gymnasium
+            tree, ranges = self._columns.observations, self._scan.ranges
+            self._observation_space = spaces.infer(tree, ranges, "observations", False)
+        return self._observation_space
+
+    @property
+    def action_space(self) -> Any:
+        """Likewise; an action that never occurs is missing from a space that was inferred."""
+        if self._action_space is None:
+            self._action_space = spaces.infer(self._columns.actions, self._scan.ranges, "actions", True)
+        return self._action_space
 
     @cached_property
     def returns(self) -> np.ndarray:
@@ -194,11 +208,8 @@ class Dataset:
             whose = "the environment's actions are"
             bounded = not (self.clip and type(action_space).__name__ == "Box")
             spaces.compare(columns.actions, action_space, ranges, self.name, "actions", whose, bounded)
-        self.observation_space = observation_space or self.observation_space
-        self.action_space = action_space or self.action_space
-
-    def _infer(self, path: str, tree: Tree) -> Any:
-        return spaces.infer(tree, self._scan.ranges, self.name, path, path == "actions")
+        self._observation_space = self._observation_space if observation_space is None else observation_space
+        self._action_space = self._action_space if action_space is None else action_space
 
     def _stored(self, index: np.ndarray) -> np.ndarray:
         """The stored row of each transition."""

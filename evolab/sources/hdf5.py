@@ -43,7 +43,8 @@ def opened(path: Path, name: str) -> Iterator[h5py.File]:
         raise
     except DAMAGED as error:
         raise DatasetError(
-            f"{name}: HDF5 can't read it ({str(error).splitlines()[0] if str(error) else type(error).__name__}); "
+            f"{name}: HDF5 can't read it "
+            f"({str(error).splitlines()[0] if str(error) else type(error).__name__}); "
             "it is not HDF5, or cut short, or damaged. Copy or download it again."
         ) from error
 
@@ -127,7 +128,8 @@ def inspect(dataset: h5py.Dataset, name: str, images: bool = False) -> None:
     bytes_rows = images and dtype.kind == "O" and h5py.check_vlen_dtype(dtype) == np.uint8
     if dtype.kind not in "biuf" and not bytes_rows:
         raise DatasetError(
-            f"{name}: {key!r} has dtype {dtype}; expected numbers or booleans. Store it as a plain numeric array."
+            f"{name}: {key!r} has dtype {dtype}; expected numbers or booleans. Store it as a plain numeric "
+            "array."
         )
     if dataset.shape is None:
         raise DatasetError(f"{name}: {key!r} has no shape (null dataspace); expected an array.")
@@ -140,7 +142,8 @@ def inspect(dataset: h5py.Dataset, name: str, images: bool = False) -> None:
         )
     if layout == h5py.h5d.CONTIGUOUS and plist.get_external_count():
         raise DatasetError(
-            f"{name}: {key!r} is stored in an external file, which is not opened. Copy the data into this file."
+            f"{name}: {key!r} is stored in an external file, which is not opened. Copy the data into this "
+            "file."
         )
     declared = dtype.itemsize
     for extent in dataset.shape:

@@ -54,7 +54,8 @@ def find(names: Any, get: Callable[[str], Tree], name: str) -> dict[str, Found]:
         )
     if not {"terminals", "timeouts", "ends", "episode"} & set(found):
         raise DatasetError(
-            f"{name}: 'terminals' is missing, and 'timeouts' and 'episode_terminals' too; nothing says where an "
+            f"{name}: 'terminals' is missing, and 'timeouts' and 'episode_terminals' too; nothing says "
+            "where an "
             "episode ends. Add 'terminals' (the task ended) and 'timeouts' (a limit cut the episode)."
         )
     return found
@@ -140,7 +141,8 @@ def _rows(found: Mapping[str, Found], name: str) -> int:
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{path!r} {length}" for path, length in lengths.items())
         raise DatasetError(
-            f"{name}: lengths differ: {listed} rows; expected one length for all. Cut them to the rows they share."
+            f"{name}: lengths differ: {listed} rows; expected one length for all. Cut them to the rows "
+            "they share."
         )
     return enough(next(iter(lengths.values())), name, found["observations"].key)
 

@@ -24,7 +24,8 @@ def read(source: Any, name: str | None, max_memory: int) -> Columns:
         return tables.from_frame(source, name or "DataFrame")
     if not isinstance(source, (str, os.PathLike)):
         raise TypeError(
-            f"source is {type(source).__name__}; expected a path, a Minari id, a dict of arrays or a DataFrame."
+            f"source is {type(source).__name__}; expected a path, a Minari id, a dict of arrays or a "
+            "DataFrame."
         )
     path = Path(source).expanduser()
     folder = None if path.is_file() else minari.folder(source if isinstance(source, str) else path)
@@ -36,12 +37,14 @@ def read(source: Any, name: str | None, max_memory: int) -> Columns:
         path = folder / minari.MAIN
     elif path.is_dir():
         raise DatasetError(
-            f"{path}: the folder has no {minari.MAIN!r}; expected a Minari data set. Give the path of a file in it."
+            f"{path}: the folder has no {minari.MAIN!r}; expected a Minari data set. Give the path of a "
+            "file in it."
         )
     elif not path.is_file():
         hint = minari.suggestion(str(source))
         raise DatasetError(
-            f"{source}: neither a file nor a Minari data set under {minari.root()}{'; ' + hint if hint else '.'} "
+            f"{source}: neither a file nor a Minari data set under "
+            f"{minari.root()}{'; ' + hint if hint else '.'} "
             "Check the path, or set MINARI_DATASETS_PATH."
         )
     else:

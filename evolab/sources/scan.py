@@ -9,6 +9,7 @@ import numpy as np
 
 from evolab.sources.columns import Columns, DatasetError, leaves, map_paths
 
+WIDEST = 2**31  # a whole number beyond this is no choice among actions
 BLOCK = 8 * 2**20  # entries looked at once
 
 
@@ -61,11 +62,18 @@ def scan(columns: Columns, nan: str) -> Scan:
                 with np.errstate(over="ignore", invalid="ignore"):
                     leaf = leaf.astype(wanted)
         ranges[path], wrong, count = _look(leaf)
+        if leaf.dtype.kind != "f" and max(map(abs, ranges[path])) > WIDEST:
+            raise DatasetError(
+                f"{columns.name}: {path!r} holds whole numbers from {ranges[path][0]:g} to "
+                f"{ranges[path][1]:g}; "
+                f"expected choices or counts below {WIDEST}. Store continuous values as floats."
+            )
         if count:
             found[path] = count
             if nan == "error":
                 raise DatasetError(
-                    f"{columns.name}: {path!r} has {count} entries that are NaN or infinite as float32, the first in "
+                    f"{columns.name}: {path!r} has {count} entries that are NaN or infinite as float32, "
+                    "the first in "
                     f"row {int(wrong[0])}. Repair them, or pass nan='drop' to leave those transitions out."
                 )
             next_to = columns.next_observations is None and path.startswith("observations")
@@ -146,6 +154,7 @@ def _same(columns: Columns) -> None:
     want = [(path, leaf.shape[1:]) for path, leaf in leaves(columns.observations, "")]
     if have != want:
         raise DatasetError(
-            f"{columns.name}: 'next_observations' has entries {have}, 'observations' {want}; expected the same. "
+            f"{columns.name}: 'next_observations' has entries {have}, 'observations' {want}; expected the "
+            "same. "
             "Store both alike, or leave 'next_observations' out."
         )

@@ -10,7 +10,6 @@ import numpy as np
 
 from evolab.sources.columns import DEPTH, DatasetError, Tree
 
-WIDEST = 2**31  # a whole number beyond this is no choice among actions
 LARGEST = 10_000_000  # entries of a stated space; a larger one is damage
 
 
@@ -34,7 +33,8 @@ def parse(text: Any, name: str, key: str) -> Any:
         OverflowError,
     ) as error:
         raise DatasetError(
-            f"{name}: {key!r} in metadata.json describes no space that evolab reads ({error or type(error).__name__}). "
+            f"{name}: {key!r} in metadata.json describes no space that evolab reads "
+            f"({error or type(error).__name__}). "
             "Expected Box, Discrete, MultiDiscrete, MultiBinary, or a Dict or Tuple of these."
         ) from error
 
@@ -71,7 +71,7 @@ def _build(about: dict[str, Any], depth: int) -> Any:
 
 def is_image(space: Any) -> bool:
     """True where Minari stores the space's samples as JPEG: bytes of 0 to 255, at least 32 x 32."""
-    shape = getattr(space, "shape", None)
+    shape: tuple[int, ...] = getattr(space, "shape", None) or ()
     return (
         type(space).__name__ == "Box"
         and len(shape) in (2, 3)
@@ -91,7 +91,7 @@ def leaves(space: Any) -> Iterator[Any]:
             yield from leaves(part)
 
 
-def infer(tree: Tree, ranges: dict[str, tuple[float, float]], name: str, path: str, actions: bool) -> Any:
+def infer(tree: Tree, ranges: dict[str, tuple[float, float]], path: str, actions: bool) -> Any:
     """The smallest plain space that holds the data.
 
     Whole numbers [N] are Discrete up to the largest seen; uint8 of at least two axes is
@@ -102,26 +102,17 @@ def infer(tree: Tree, ranges: dict[str, tuple[float, float]], name: str, path: s
     Args:
         tree: the arrays.
         ranges: smallest and largest value by leaf path.
-        name: what messages call the source.
         path: the path of `tree`.
         actions: True for actions.
-
-    Raises:
-        DatasetError: whole numbers too large to be choices.
     """
     from gymnasium import spaces
 
     if isinstance(tree, dict):
-        return spaces.Dict({k: infer(v, ranges, name, f"{path}/{k}", actions) for k, v in tree.items()})
+        return spaces.Dict({k: infer(v, ranges, f"{path}/{k}", actions) for k, v in tree.items()})
     if isinstance(tree, tuple):
-        return spaces.Tuple([infer(v, ranges, name, f"{path}/{i}", actions) for i, v in enumerate(tree)])
+        return spaces.Tuple([infer(v, ranges, f"{path}/{i}", actions) for i, v in enumerate(tree)])
     low, high = ranges[path]
     shape = tree.shape[1:]
-    if tree.dtype.kind != "f" and max(abs(low), abs(high)) > WIDEST:
-        raise DatasetError(
-            f"{name}: {path!r} holds whole numbers from {low:g} to {high:g}; expected choices or counts below "
-            f"{WIDEST}. Store continuous values as floats."
-        )
     if tree.dtype.kind == "f":
         bound = max(1.0, abs(low), abs(high)) if actions else np.inf
         return spaces.Box(-bound, bound, shape, np.float32)
@@ -159,7 +150,7 @@ def compare(
     Raises:
         DatasetError: structure, shape or dtype differ, or values lie outside.
     """
-    inner = getattr(space, "spaces", None)
+    inner: Any = getattr(space, "spaces", None)
     if inner is not None or isinstance(tree, (dict, tuple)):
         wanted = dict(inner.items() if hasattr(inner, "items") else enumerate(inner or ()))
         have = dict(

@@ -47,7 +47,8 @@ def from_frame(frame: Any, name: str) -> Columns:
     for base, parts in spread.items():
         if sorted(parts) != list(range(len(parts))):
             raise DatasetError(
-                f"{name}: columns '{base}_*' are numbered {sorted(parts)}; expected 0 to {len(parts) - 1} without a gap."
+                f"{name}: columns '{base}_*' are numbered {sorted(parts)}; expected 0 to {len(parts) - 1} "
+                "without a gap."
             )
         columns[base] = [parts[i] for i in range(len(parts))]
     text = {str(column): column for column in frame.columns}

@@ -199,7 +199,7 @@ def test_empty_foreign_and_absent_files_are_told_apart(tmp_path: Path) -> None:
         Dataset(str(tmp_path / "text.h5"))
     with pytest.raises(DatasetError, match="neither a file nor a Minari data set"):
         Dataset(tmp_path / "absent.h5")
-    with pytest.raises(DatasetError, match="the folder has no 'main_data.hdf5'"):
+    with pytest.raises(DatasetError, match=r"the folder has no 'main_data\.hdf5'"):
         Dataset(tmp_path)
     with h5py.File(tmp_path / "bare.h5", "w"):
         pass

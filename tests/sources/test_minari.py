@@ -192,7 +192,7 @@ def test_data_of_another_space_are_refused(minari: Any, tmp_path: Path) -> None:
         '{"type": "Box", "dtype": "float32", "shape": [7], "low": [0,0,0,0,0,0,0], "high": [1,1,1,1,1,1,1]}'
     )
     path.write_text(json.dumps({**json.loads(path.read_text()), "observation_space": space}))
-    with pytest.raises(DatasetError, match="metadata.json"):
+    with pytest.raises(DatasetError, match=r"metadata\.json"):
         Dataset(place)
 
 

@@ -22,7 +22,7 @@ LAYERS = [
     ["agent", "archive", "population"],
     ["collect", "envs", "mutations", "selections", "sources"],
     ["checkpoint", "evaluation", "evidence", "fqe", "generation", "history", "ledger", "ring", "training"],
-    ["panels", "trackers"],
+    ["keeper", "panels", "runs", "trackers"],
     ["experiment", "presets"],
     ["__main__", "testing"],
 ]

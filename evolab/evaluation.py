@@ -28,10 +28,12 @@ class Evaluated:
     Attributes:
         returns: [P, K], undiscounted return of each episode; NaN where one was lost to a fault.
         lengths: [P, K], environment steps.
+        endless: True where an episode was cut by `LONGEST`, for want of another limit.
     """
 
     returns: np.ndarray
     lengths: np.ndarray
+    endless: bool = False
 
     @property
     def fitness(self) -> np.ndarray:
@@ -71,16 +73,21 @@ def evaluate(
     checks.positive_integer("episodes", episodes)
     evaluator = envs.evaluator(episodes)
     try:
-        limit = max_steps or evaluator.max_episode_steps or warned_limit(evaluator.name)
-        *_, result = evaluating(population, evaluator, fresh_seed() if seed is None else seed, limit)
+        *_, result = evaluating(population, evaluator, fresh_seed() if seed is None else seed, max_steps)
     finally:
         evaluator.close()
     assert isinstance(result, Evaluated)
+    if result.endless:
+        warn_of_endless(evaluator.name)
     return result.fitness
 
 
 def evaluating(
-    population: Population, evaluator: Environments, seed: int, max_steps: int | None = None, paired: bool = True
+    population: Population,
+    evaluator: Environments,
+    seed: int,
+    max_steps: int | None = None,
+    paired: bool = True,
 ) -> Iterator[int | Evaluated]:
     """Play one episode in every member; yields the number of finished episodes as it goes, then the result.
 
@@ -114,7 +121,8 @@ def evaluating(
             break
         yield int(agents * episodes - alive.sum())
     returns[~healthy(population)] = np.nan
-    yield Evaluated(returns, lengths)
+    unlimited = max_steps is None and evaluator.max_episode_steps is None
+    yield Evaluated(returns, lengths, endless=unlimited and bool(alive.any()))
 
 
 def healthy(population: Population) -> np.ndarray:
@@ -125,13 +133,12 @@ def healthy(population: Population) -> np.ndarray:
     return fine.cpu().numpy()
 
 
-def warned_limit(name: str) -> int:
-    """`LONGEST`, with a warning that names the environment."""
+def warn_of_endless(name: str) -> None:
+    """Say that episodes were cut, and how to choose where."""
     warnings.warn(
         f"{name} has no time limit: evaluation episodes are cut after {LONGEST} steps. Set eval_steps=... to choose.",
         stacklevel=3,
     )
-    return LONGEST
 
 
 def play(

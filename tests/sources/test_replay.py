@@ -18,7 +18,8 @@ def rows(start, *shape, valid=None, dict_space=False):
         observation = {"a": observation, "b": (number.astype(np.int64), number[..., None, None] * 2)}
         following = {"a": following, "b": (number.astype(np.int64) + 1, (number[..., None, None] + 1) * 2)}
     return SimpleNamespace(
-        observation=observation, action=number[..., None] * 10, reward=number + 0.5, next_observation=following,
+        observation=observation, action=number[..., None] * 10, reward=number + 0.5,
+        next_observation=following,
         terminated=number % 2 == 0, truncated=np.zeros(shape, bool), valid=valid,
     )  # fmt: skip
 

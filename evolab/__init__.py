@@ -27,9 +27,11 @@ if TYPE_CHECKING:
     from evolab.genes import Integer as Integer
     from evolab.history import History as History
     from evolab.mutations.mutation import Mutations as Mutations
+    from evolab.mutations.reset import reset_dormant as reset_dormant
     from evolab.networks.cnn import CNN as CNN
     from evolab.networks.mlp import MLP as MLP
     from evolab.networks.multi_input import MultiInput as MultiInput
+    from evolab.networks.stack import Stack as Stack
     from evolab.population import Population as Population
     from evolab.selections.mfpbt import MFPBT as MFPBT
     from evolab.selections.tournament import Tournament as Tournament
@@ -60,6 +62,7 @@ _HOMES = {
     "Mutations": "mutations.mutation",
     "Population": "population",
     "ReplayBuffer": "sources.replay",
+    "Stack": "networks.stack",
     "TD3": "algorithms.td3",
     "TD3BC": "algorithms.td3_bc",
     "Tournament": "selections.tournament",
@@ -67,6 +70,7 @@ _HOMES = {
     "collect": "collect",
     "evaluate": "evaluation",
     "evolve": "generation",
+    "reset_dormant": "mutations.reset",
 }
 
 __all__ = [*sorted(_HOMES), "envs"]

@@ -127,7 +127,9 @@ class Population:
         for row, member in enumerate(self.members):
             if member.id == id:
                 return row
-        raise LookupError(f"agent {id} has died; alive are {self.ids}. Keep a copy with agent.copy() next time.")
+        raise LookupError(
+            f"agent {id} has died; alive are {self.ids}. Keep a copy with agent.copy() next time."
+        )
 
     def __repr__(self) -> str:
         lines = [f"Population of {len(self)} {self.algorithm.name} agents on {self.device}"]
@@ -213,7 +215,8 @@ class Population:
         member.tensors = {}
         for name, role in self.roles.items():
             shapes = {
-                key: tuple(axis.size for axis in axes) for key, axes in self.network.axes(role, member.genes).items()
+                key: tuple(axis.size for axis in axes)
+                for key, axes in self.network.axes(role, member.genes).items()
             }
             for kind in KINDS:
                 if name + kind in self.table:
@@ -239,18 +242,28 @@ class Population:
         genes = [member.genes for member in chosen]
         main = list(self.roles.values())
         costs = [
-            [sum(self.network.cost(role, m.genes) for role in main) * int(m.hyperparameters.get("batch_size", 128)) * 3.0]
+            [
+                sum(self.network.cost(role, m.genes) for role in main)
+                * int(m.hyperparameters.get("batch_size", 128))
+                * 3.0
+            ]
             for m in chosen
         ]
         keys = [self._group(member)[:2] for member in chosen]
-        widest = max(sum(getattr(g, "hidden", (64,))) for g in genes)
+        widest = max(1, *(sum(getattr(g, "hidden", (64,))) for g in genes))
         batch = max(int(m.hyperparameters.get("batch_size", 128)) for m in chosen)
         largest = max(1, int(WORKING_SET / (widest * batch * 6)))
         cuts = divide(costs, keys, OVERHEAD, max(largest, 4))
         self._store_hyperparameters(chosen)
         chunks = [
             Chunk(
-                self.table, self.hyper, self.network, self.roles, a, genes[a:b], [m.hyperparameters for m in chosen[a:b]]
+                self.table,
+                self.hyper,
+                self.network,
+                self.roles,
+                a,
+                genes[a:b],
+                [m.hyperparameters for m in chosen[a:b]],
             )
             for a, b in cuts
         ]
@@ -380,7 +393,9 @@ class Population:
         if len(chunk) == 1:
             return chunk
         member = self.members[row]
-        alone = Chunk(self.table, self.hyper, self.network, self.roles, row, [member.genes], [member.hyperparameters])
+        alone = Chunk(
+            self.table, self.hyper, self.network, self.roles, row, [member.genes], [member.hyperparameters]
+        )
         for name, role in self.roles.items():
             layout = chunk.bound[name].layout
             alone.bound[name] = Bound(role, layout, self.network.plan(role, [member.genes], layout))
@@ -421,7 +436,9 @@ class Population:
             return start + generator.integers(0, nvec, (len(self), members, *nvec.shape))
         return self.action_space.start + generator.integers(0, self.actions.width, (len(self), members))
 
-    def learn(self, source: Any, noise: Any = None, updates: int | None = None, ratio: float = 1.0) -> dict[str, Tensor]:
+    def learn(
+        self, source: Any, noise: Any = None, updates: int | None = None, ratio: float = 1.0
+    ) -> dict[str, Tensor]:
         """Updates of every agent, by its own batch size and learn step.
 
         From a buffer, every agent makes one update per `learn_step` environment steps that it

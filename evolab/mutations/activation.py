@@ -13,6 +13,8 @@ CHOICES = ("relu", "elu", "gelu")
 def change_activation(member: Member, context: Context, generator: np.random.Generator) -> str | None:
     """Draw an activation that is not the current one; output activations are not touched."""
     current = member.genes.activation
+    if not current:  # a module of the user's own
+        return None
     others = [kind for kind in CHOICES if any(kind != layer for layer in current)]
     main = max(current, key=current.count)  # not over a set: its order changes from process to process
     others = [kind for kind in others if kind != main]

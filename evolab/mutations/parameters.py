@@ -20,6 +20,8 @@ def change_parameters(member: Member, context: Context, generator: np.random.Gen
     """
     policy = next(iter(context.roles))
     matrices = [name for name, value in member.tensors[policy].items() if value.dim() > 2]
+    if not matrices:
+        return None
     subset = [name for name in matrices if generator.random() < 0.5] or [
         matrices[int(generator.integers(len(matrices)))]
     ]

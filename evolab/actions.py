@@ -101,7 +101,9 @@ class MultiDiscreteActions:
 
     def to_unit(self, action: Tensor, leading: int) -> Tensor:
         """[...] int64, the number of the combination."""
-        values = action.reshape(*action.shape[:leading], len(self.counts)).long() - self.start.to(action.device)
+        values = action.reshape(*action.shape[:leading], len(self.counts)).long() - self.start.to(
+            action.device
+        )
         code = torch.zeros_like(values[..., 0])
         for index, count in enumerate(self.counts):
             code = code * count + values[..., index]

@@ -159,7 +159,9 @@ class Agent:
         save_agent(self, folder)
 
     @staticmethod
-    def load(folder: str | PathLike[str], algorithm: Any = None, network: Any = None, device: str = "cpu") -> Agent:
+    def load(
+        folder: str | PathLike[str], algorithm: Any = None, network: Any = None, device: str = "cpu"
+    ) -> Agent:
         """Read an agent from a folder.
 
         Args:
@@ -194,7 +196,9 @@ class Agent:
             known = self.describe()
         except LookupError:
             return f"<i>Agent {self.id} (dead)</i>"
-        shown = {key: f"{value:.4g}" if isinstance(value, float) else str(value) for key, value in known.items()}
+        shown = {
+            key: f"{value:.4g}" if isinstance(value, float) else str(value) for key, value in known.items()
+        }
         frame = pd.DataFrame({"value": shown})
         return f"<b>Agent {self.id}</b>" + frame.to_html(header=False, border=0, escape=True)
 

@@ -72,6 +72,8 @@ def naming(where: str) -> Iterator[None]:
     """Turn whatever a damaged description raises into an error that names its file."""
     try:
         yield
+    except Damaged:
+        raise
     except (KeyError, AttributeError, IndexError, OverflowError, AssertionError) as error:
         raise Damaged(f"{where} is damaged: {type(error).__name__}: {error}") from error
     except (ValueError, TypeError) as error:

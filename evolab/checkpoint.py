@@ -30,7 +30,7 @@ from evolab.ring import Written, read_ring, write_ring
 
 if TYPE_CHECKING:
     from evolab.population import Population
-    from evolab.training import Run
+    from evolab.run import Run
 
 ABOUT = "experiment.json"
 _GENERATION = re.compile(r"\.?generation-(\d{6,})(\.before)?")

@@ -135,7 +135,9 @@ class Chunk:
         follow_(self.flat(f"{name}.target"), self.flat(name), self.hyper["tau"])
 
 
-def divide(costs: Sequence[Sequence[float]], keys: Sequence[Any], overhead: float, largest: int) -> list[tuple[int, int]]:
+def divide(
+    costs: Sequence[Sequence[float]], keys: Sequence[Any], overhead: float, largest: int
+) -> list[tuple[int, int]]:
     """Cut sorted agents into chunks of least total cost.
 
     A chunk costs its overhead plus, for each agent in it, the most expensive agent's work:

@@ -83,7 +83,9 @@ def read(source: Any) -> dict[str, Any]:
         return dict(source)
     path = Path(source)
     if not path.exists():
-        raise FileNotFoundError(f"no configuration at {path}. Write one with: evolab demo --help, or exp.config.")
+        raise FileNotFoundError(
+            f"no configuration at {path}. Write one with: evolab demo --help, or exp.config."
+        )
     text = path.read_text(encoding="utf-8")
     try:
         if path.suffix == ".json":

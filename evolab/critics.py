@@ -14,8 +14,6 @@ from evolab.chunk import Chunk
 from evolab.networks.mlp import MLP
 from evolab.networks.network import Layout, Role
 
-KINDS = ("", ".target", ".mean", ".square")
-
 
 @dataclass(frozen=True)
 class Scale:
@@ -81,54 +79,73 @@ class Critics:
         self.rate, self.tau = rate, tau
         self.owners: list[int] = []
         self.table: dict[str, Tensor] = {}
+        self.kept: tuple[int, dict[str, Tensor]] | None = None
 
     def assign(
         self, owners: Sequence[int], parents: Sequence[int | None], generator: torch.Generator, like: Tensor
-    ) -> list[bool]:
-        """Give every agent its own critics, its parent's, or new ones.
+    ) -> bool:
+        """Give every agent its own critics, or its parent's; somebody's, where neither is known.
 
         Args:
             owners: [P], ids of the agents.
-            parents: [P], ids of their parents.
+            parents: [P], ids of their parents; the agent that was kept may be one of them.
             generator: of the first weights; all agents start from the same.
             like: decides device and dtype.
 
         Returns:
-            [P], True where the critics are new.
+            True where all critics are new.
         """
-        rows = {owner: row for row, owner in enumerate(self.owners)}
-        found = [rows.get(owner, rows.get(parent)) for owner, parent in zip(owners, parents, strict=True)]  # type: ignore[arg-type]
-        fresh: Tensor | None = None
-        if any(row is None for row in found):
-            drawn = [
-                self.network.initialise(self.role, self.genes, generator) for _ in range(self.role.members)
-            ]
-            fresh = torch.stack(
-                [torch.cat([one[name].flatten() for name in self.layout.names]) for one in drawn]
-            )
-            fresh = fresh.to(device=like.device, dtype=like.dtype)  # [K, N]
-        old, self.table = self.table, {}
-        for kind in KINDS:
-            start = fresh if kind in ("", ".target") else None
-            parts = [
-                old["value" + kind][row]
-                if row is not None
-                else (start if start is not None else torch.zeros_like(fresh))  # type: ignore[arg-type]
-                for row in found
-            ]
-            self.table["value" + kind] = torch.stack(parts)
-        counts = [old["value.count"][row] if row is not None else like.new_zeros(()) for row in found]
-        self.table["value.count"] = torch.stack(counts)
+        rows = dict([self.kept] if self.kept else [])
+        rows |= {owner: self.row(owner) for owner in self.owners}
+        anybody = next(reversed(rows.values())) if rows else self._newborn(generator, like)
+        chosen = [
+            rows[owner] if owner in rows else rows.get(parent, anybody)  # type: ignore[arg-type]
+            for owner, parent in zip(owners, parents, strict=True)
+        ]
+        self.table = {name: torch.stack([one[name] for one in chosen]) for name in anybody}
         self.owners = list(owners)
-        settings = [{} for _ in owners]
-        hyper = {
-            "lr": like.new_full((len(owners),), self.rate),
-            "tau": like.new_full((len(owners),), self.tau),
+        count = len(owners)
+        hyper = {"lr": like.new_full((count,), self.rate), "tau": like.new_full((count,), self.tau)}
+        roles = {"value": self.role}
+        self.chunk = Chunk(self.table, hyper, self.network, roles, 0, [self.genes] * count, [{}] * count)
+        return not rows
+
+    def row(self, owner: int) -> dict[str, Tensor]:
+        """Everything of one agent's critics, by name; views."""
+        index = self.owners.index(owner)
+        return {name: value[index] for name, value in self.table.items()}
+
+    def keep(self, owner: int) -> None:
+        """Keep an agent's critics as they are now, although it may die: it may come back."""
+        self.kept = (owner, {name: value.clone() for name, value in self.row(owner).items()})
+
+    def _newborn(self, generator: torch.Generator, like: Tensor) -> dict[str, Tensor]:
+        drawn = [self.network.initialise(self.role, self.genes, generator) for _ in range(self.role.members)]
+        flat = torch.stack([torch.cat([one[name].flatten() for name in self.layout.names]) for one in drawn])
+        flat = flat.to(device=like.device, dtype=like.dtype)  # [K, N]
+        zero = torch.zeros_like(flat)
+        return {
+            "value": flat,
+            "value.target": flat,
+            "value.mean": zero,
+            "value.square": zero,
+            "value.count": like.new_zeros(()),
         }
-        self.chunk = Chunk(
-            self.table, hyper, self.network, {"value": self.role}, 0, [self.genes] * len(owners), settings
-        )
-        return [row is None for row in found]
+
+    def take_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """What a checkpoint keeps: ids, and tensors by name."""
+        tensors = {name: value.detach().clone() for name, value in self.table.items()}
+        if self.kept:
+            tensors |= {f"kept/{name}": value for name, value in self.kept[1].items()}
+        return {"owners": self.owners, "kept": self.kept[0] if self.kept else None}, tensors
+
+    def put_state(self, state: dict[str, Any], tensors: dict[str, Tensor], like: Tensor) -> None:
+        """Take rows from a checkpoint; the next `assign` lays them out."""
+        tensors = {name: value.to(device=like.device, dtype=like.dtype) for name, value in tensors.items()}
+        self.owners = list(state["owners"])
+        self.table = {name: value for name, value in tensors.items() if not name.startswith("kept/")}
+        if state["kept"] is not None:
+            self.kept = (state["kept"], {n[5:]: v for n, v in tensors.items() if n.startswith("kept/")})
 
     def values(self, forward: Any, features: Tensor, action: Tensor) -> Tensor:
         """[P, K, B]: plain outputs for observations [P, B, F] and actions [P, B] or [P, B, A]."""

@@ -20,11 +20,12 @@ from evolab.mutations.mutation import Mutations
 from evolab.networks.network import Network
 from evolab.population import Population, device_named
 from evolab.randomness import fresh_seed
+from evolab.run import Run
 from evolab.selections.selection import Selection
 from evolab.selections.tournament import Tournament
 from evolab.shelves import algorithm_named, search_space_of
 from evolab.sources.replay import ReplayBuffer
-from evolab.training import Run, fill, train
+from evolab.training import fill, train
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -140,7 +141,9 @@ class Experiment:
             "buffer": buffer,
         }
         self.target = target
-        self._run = self._build(selection, mutations or Mutations(), ReplayBuffer() if buffer is None else buffer)
+        self._run = self._build(
+            selection, mutations or Mutations(), ReplayBuffer() if buffer is None else buffer
+        )
         self._run.steps_per_generation = steps_per_generation
         self._run.eval_episodes, self._run.eval_steps = eval_episodes, eval_steps
         self._run.update_ratio, self._run.evolving = float(update_ratio), evolving
@@ -226,7 +229,9 @@ class Experiment:
         self._refuse_while_running("fill")
         if isinstance(source, int) and not isinstance(source, bool):
             if self._run.envs is None:
-                raise ValueError("random rollouts need an environment; this experiment has none. Pass data instead.")
+                raise ValueError(
+                    "random rollouts need an environment; this experiment has none. Pass data instead."
+                )
             self._place_buffer()
             with _bar("filling", checks.positive_integer("fill", source)) as show, self._interruptible():
                 for progress in fill(self._run, source):
@@ -303,7 +308,9 @@ class Experiment:
         threads = torch.get_num_threads()
         while True:
             with self._lock:
-                torch.set_num_threads(1)  # two intra-op threads lose to one on small matrices, badly on a busy machine
+                torch.set_num_threads(
+                    1
+                )  # two intra-op threads lose to one on small matrices, badly on a busy machine
                 try:
                     event = next(events, None)
                 finally:
@@ -333,7 +340,9 @@ class Experiment:
         self._keeper.ready()
         largest = max(chunk.batch for chunk in self._run.population.chunks)
         if len(self._run.buffer) < largest:
-            advice = f"exp.fill({max(1000, largest)})" if self._run.envs is not None else "exp.fill('data.h5')"
+            advice = (
+                f"exp.fill({max(1000, largest)})" if self._run.envs is not None else "exp.fill('data.h5')"
+            )
             raise ValueError(
                 f"the buffer holds {len(self._run.buffer)} transitions, fewer than the largest batch of {largest}. "
                 f"Call {advice} first."
@@ -390,7 +399,11 @@ class Experiment:
         return self.status
 
     def _refuse_while_running(self, what: str) -> None:
-        if self._thread is not None and self._thread.is_alive() and (self.status != "running" or self._wish != "run"):
+        if (
+            self._thread is not None
+            and self._thread.is_alive()
+            and (self.status != "running" or self._wish != "run")
+        ):
             self._thread.join()  # it was asked to rest, and does so at the next vector step
         if self.status == "running":
             raise RuntimeError(f"training runs in the background; call exp.pause() before exp.{what}().")
@@ -530,7 +543,9 @@ class Experiment:
     def config(self) -> dict[str, Any]:
         """Every option as plain values; `Experiment.from_config` makes the same run from it."""
         options, run = self._options, self._run
-        starting, _ = search_space_of(options["algorithm"], options["hyperparameters"], options["search_space"])
+        starting, _ = search_space_of(
+            options["algorithm"], options["hyperparameters"], options["search_space"]
+        )
         plain = {
             "environment": options["environment"],
             "algorithm": options["algorithm"],
@@ -627,7 +642,9 @@ class Experiment:
         own |= {"environment": environment, "algorithm": algorithm, "network": network}
         return load_experiment(cls, folder, generation, own)
 
-    def rollout(self, episodes: int = 1, max_steps: int | None = None, agent: Any = "best", seed: int | None = None) -> Any:
+    def rollout(
+        self, episodes: int = 1, max_steps: int | None = None, agent: Any = "best", seed: int | None = None
+    ) -> Any:
         """Play episodes and keep the pictures.
 
         Args:
@@ -649,7 +666,9 @@ class Experiment:
         env = self._run.envs.render_env()
         start = seed_of(self._seed, self.generation, "rollout") % 2**31 if seed is None else seed
         try:
-            returns, frames, observations = play(actor, env, checks.positive_integer("episodes", episodes), max_steps, start)
+            returns, frames, observations = play(
+                actor, env, checks.positive_integer("episodes", episodes), max_steps, start
+            )
             fps = float(env.metadata.get("render_fps") or 30)
         finally:
             env.close()
@@ -701,7 +720,9 @@ class Experiment:
         size = f"{self._options['population']} {self.algorithm.name} agents"
         head = f"Experiment({self.name}, {size}, seed {self._seed}): {self.status}"
         if not self.history.generations:
-            filled = f"{len(run.buffer):,} transitions in the buffer" if len(run.buffer) else "the buffer is empty"
+            filled = (
+                f"{len(run.buffer):,} transitions in the buffer" if len(run.buffer) else "the buffer is empty"
+            )
             return f"{head}; no generation yet, {filled}"
         last = self.history.generations[-1]
         return (
@@ -728,7 +749,11 @@ def _bar(title: str, total: int) -> Iterator[Callable[[Progress], None]]:
 
     def show(progress: Progress) -> None:
         nonlocal shown
-        label = progress.phase if progress.phase == "fill" else f"generation {progress.generation} · {progress.phase}"
+        label = (
+            progress.phase
+            if progress.phase == "fill"
+            else f"generation {progress.generation} · {progress.phase}"
+        )
         if shown != (label, progress.total):
             shown = (label, progress.total)
             bar.reset(total=progress.total)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from evolab import checks
 from evolab.critics import Critics
+from evolab.evaluation import healthy
 from evolab.evidence import Behaviour, Evidence
 from evolab.networks.observation import map_leaves
 from evolab.randomness import torch_stream
@@ -45,6 +47,7 @@ class FQE:
         tau: share of a critic that its target takes over at each update.
         updates: of the critics in a generation; None for `share` of the agents' own.
         share: updates of the critics per update of an agent.
+        first: fewest updates of the first estimate, which starts from nothing.
         held_out: share of the episodes that no critic learns from.
         beside_returns: record the estimate beside the returns, which then decide. Without an
             environment it always decides.
@@ -61,6 +64,7 @@ class FQE:
     tau: float = 0.05
     updates: int | None = None
     share: float = 0.1
+    first: int = 400
     held_out: float = 0.2
     beside_returns: bool = False
 
@@ -70,14 +74,14 @@ class FQE:
         checks.finite("lr", self.lr, low=1e-7, high=1.0)
         checks.finite("share", self.share, low=1e-3, high=10.0)
         checks.finite("held_out", self.held_out, low=0.0, high=0.9)
-        for name in ("members", "batch_size"):
+        for name in ("members", "batch_size", "first"):
             checks.positive_integer(name, getattr(self, name))
         if self.updates is not None:
             checks.positive_integer("updates", self.updates)
         self.hidden = tuple(self.hidden)
+        self.measures: dict[str, np.ndarray] = {}
         self._judged: Population | None = None
-        self.support: np.ndarray | None = None
-        self.spread: np.ndarray | None = None
+        self._restored: tuple[dict[str, Any], dict[str, Tensor]] | None = None
 
     def estimate(
         self, population: Population, buffer: Any, seed: int
@@ -91,18 +95,17 @@ class FQE:
 
         Yields:
             (updates done, updates in all) on the way, and [P] at last: lower bounds, in units of
-            discounted return. `support` and `spread` [P] are then set.
+            discounted return. `measures` then holds "fqe", "fqe_spread" and "support", [P] each.
         """
         generator = torch_stream(seed, "fqe")
         self._begin(population, buffer)
         evidence, critics, scale = self._evidence, self._critics, self._evidence.scale
         parents = [member.parent for member in population.members]
         made = [member.updates for member in population.members]
-        fresh = critics.assign(
+        all_new = critics.assign(
             population.ids, parents, torch_stream(population.seed, "fqe critics"), evidence.mean
         )
-        total = self._due(made, fresh)
-        self._made = dict(zip(population.ids, made, strict=True))
+        total = self._due(made, all_new)
         chunk = critics.chunk
         for done in range(total):
             index = evidence.draw(self.batch_size, generator)
@@ -118,20 +121,17 @@ class FQE:
                 target = (target.clamp(scale.low, scale.high) - scale.centre) / scale.unit
                 keep = self._keep[:, evidence.episode[index]]  # [K, B]
 
-            def loss(
-                forward: Any,
-                x: Tensor = x,
-                action: Tensor = action,
-                target: Tensor = target,
-                keep: Tensor = keep,
-            ) -> Tensor:
-                return (keep * (critics.values(forward, x, action) - target).square()).mean(-1).sum(-1)
-
-            chunk.minimise("value", loss)
+            chunk.minimise("value", partial(_error, critics, x, action, target, keep))
             chunk.follow("value")
             if done % 25 == 0:
                 yield done, total
-        yield self._lower_bound(population)
+        self._made = dict(zip(population.ids, made, strict=True))
+        fitness = self._lower_bound(population)
+        best = int(np.argmax(np.nan_to_num(fitness, nan=-np.inf)))
+        if fitness[best] > self._record:  # an archived agent may be brought back to life
+            self._record = float(fitness[best])
+            critics.keep(population.ids[best])
+        yield fitness
 
     def _begin(self, population: Population, buffer: Any) -> None:
         """Start anew for another population or other data; go on otherwise."""
@@ -146,25 +146,44 @@ class FQE:
         width = population.actions.width
         self._behaviour = Behaviour.learn(evidence, width, stream)
         episodes = int(evidence.episode[-1]) + 1
-        # Each critic of an ensemble does without a fifth of the episodes, so that they differ by what they saw.
-        keep = (
-            torch.rand(self.members, episodes, generator=stream) < 0.8
-            if episodes >= 5
-            else torch.ones(self.members, episodes)
+        # Each critic does without a fifth of the episodes, so that an ensemble differs by what it saw.
+        drawn = torch.rand(self.members, episodes, generator=stream)
+        self._keep = (drawn < (0.8 if episodes >= 5 else 1.0)).to(
+            device=population.device, dtype=population.dtype
         )
-        self._keep = keep.to(device=population.device, dtype=population.dtype)
         if self._judged is not population:
             self._critics = Critics(
                 evidence.features, width, evidence.discrete, self.members, self.hidden, self.lr, self.tau
             )
             self._made: dict[int, int] = {}
+            self._record = -np.inf
+        if self._restored is not None:
+            state, tensors = self._restored
+            self._made = dict(zip(state["owners"], state["made"], strict=True))
+            self._record = float(state["record"])
+            self._critics.put_state(state, tensors, evidence.mean)
+            self._restored = None
         self._judged = population
 
-    def _due(self, made: list[int], fresh: list[bool]) -> int:
-        if self.updates is not None:
-            return self.updates
-        before = min(self._made.values(), default=0)
-        return max(1, round(self.share * (max(made) - before)))
+    def take_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """What a checkpoint keeps: plain values, and tensors by name."""
+        if self._judged is None:
+            return self._restored or ({"owners": []}, {})
+        state, tensors = self._critics.take_state()
+        made = [self._made[owner] for owner in state["owners"]]
+        return {**state, "made": made, "record": self._record}, tensors
+
+    def put_state(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """Go on from a checkpoint, at the next estimate."""
+        self._judged = None
+        self._restored = (state, tensors) if state["owners"] else None
+
+    def _due(self, made: list[int], all_new: bool) -> int:
+        """A share of the agents' own updates since the last time; at least `first` the first time."""
+        due = self.updates
+        if due is None:
+            due = max(1, round(self.share * (max(made) - max(self._made.values(), default=0))))
+        return max(due, self.first) if all_new else due
 
     def _everyone(self, part: Tensor, population: Population) -> Tensor:
         return part.unsqueeze(0).expand(len(population), *part.shape)
@@ -183,8 +202,14 @@ class FQE:
             )
             lower = (value.mean(-1) - spread).clamp(min=scale.low)
             lower = support * lower + (1 - support) * scale.low
-        self.support, self.spread = support.cpu().double().numpy(), spread.cpu().double().numpy()
-        return lower.cpu().double().numpy()
+        found = {"fqe": lower, "fqe_spread": spread, "support": support}
+        self.measures = {name: value.cpu().double().numpy() for name, value in found.items()}
+        return np.where(healthy(population), self.measures["fqe"], np.nan)
+
+
+def _error(critics: Critics, x: Tensor, action: Tensor, target: Tensor, keep: Tensor, forward: Any) -> Tensor:
+    """[P]: squared error meaned over the batch, summed over the ensemble, without the rows a member may not see."""
+    return (keep * (critics.values(forward, x, action) - target).square()).mean(-1).sum(-1)
 
 
 def policy(population: Population, observation: Any) -> Tensor:

@@ -69,7 +69,9 @@ def evolve(
         child.hyperparameters = dict(parents[selected.hyperparameters[slot]].hyperparameters)
         kind, detail = "none", ""
         if slot in selected.mutated:
-            kind, detail = mutations.mutate(child, population.network, population.roles, population.search_space, stream)
+            kind, detail = mutations.mutate(
+                child, population.network, population.roles, population.search_space, stream
+            )
         offspring.append(child)
         births.append(Birth(generation, child.id, parent.id, kind, detail or f"copy of {parent.id}"))
     order = population.rebuild(offspring)
@@ -88,19 +90,26 @@ def _outputs(population: Population, probes: Any) -> torch.Tensor | None:
     with torch.no_grad():
         for chunk in population.chunks:
             shared = map_leaves(
-                lambda leaf, n=len(chunk): leaf.to(population.device).unsqueeze(0).expand(n, *leaf.shape), probes
+                lambda leaf, n=len(chunk): leaf.to(population.device).unsqueeze(0).expand(n, *leaf.shape),
+                probes,
             )
             parts.append(chunk.network(name)(shared))
     return torch.cat(parts)
 
 
 def _with_change(
-    population: Population, births: Sequence[Birth], before: torch.Tensor | None, probes: Any, rows: Sequence[int]
+    population: Population,
+    births: Sequence[Birth],
+    before: torch.Tensor | None,
+    probes: Any,
+    rows: Sequence[int],
 ) -> list[Birth]:
     after = _outputs(population, probes)
     if before is None or after is None or before.dim() != after.dim():
         return list(births)
-    moved = (after - before[torch.as_tensor(rows, device=before.device)]).abs().flatten(1).amax(1).cpu().tolist()
+    moved = (
+        (after - before[torch.as_tensor(rows, device=before.device)]).abs().flatten(1).amax(1).cpu().tolist()
+    )
     untouched = ("elite", "none", "hyperparameters")
     return [
         birth if birth.kind in untouched else replace(birth, change=change)

@@ -142,7 +142,9 @@ class Integer:
             ValueError: it lies outside the range.
         """
         if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-            raise TypeError(f"{name} is {value!r}; a whole number from {self.low} to {self.high} is expected.")
+            raise TypeError(
+                f"{name} is {value!r}; a whole number from {self.low} to {self.high} is expected."
+            )
         if int(value) != value:
             raise TypeError(f"{name} is {value}; it must be a whole number.")
         if not self.low <= value <= self.high:

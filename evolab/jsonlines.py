@@ -86,7 +86,9 @@ def decode(texts: Mapping[str, str], folder: str | os.PathLike[str] = "history")
     folder = Path(folder)
     # Later rows win: a generation that was trained again after a crash replaces the first attempt.
     tables = {
-        name: {(row["generation"], row["agent"]): row for row in _lines(texts[name], folder / f"{name}.jsonl")}
+        name: {
+            (row["generation"], row["agent"]): row for row in _lines(texts[name], folder / f"{name}.jsonl")
+        }
         for name in ROWS
     }
     found = []

@@ -236,8 +236,9 @@ def interval(every: Any) -> tuple[int, float]:
 
 def _under_way(experiment: Experiment) -> str:
     return (
-        f"generation {experiment.generation + 1} is under way, and a checkpoint holds whole generations. Finish it "
-        "with exp.step() and save then, or give Experiment a folder=, where every generation is kept by itself."
+        f"generation {experiment.generation + 1} is under way, and a checkpoint holds whole generations. "
+        "Finish it with exp.step() and save then, or give Experiment a folder=, where every generation is "
+        "kept by itself."
     )
 
 
@@ -290,8 +291,8 @@ def load_experiment(
     other = lock.holder(path)
     if other is not None:
         warnings.warn(
-            f"{path} is in use by process {other.get('pid')} on {other.get('host')}: this copy can be looked at, "
-            "and saved elsewhere.",
+            f"{path} is in use by process {other.get('pid')} on {other.get('host')}: this copy can be "
+            "looked at, and saved elsewhere.",
             stacklevel=3,
         )
     if "data" in state["buffer"]:

@@ -37,9 +37,9 @@ def acquire(folder: Path) -> None:
                     break
                 if owner is not None and not _is_gone(owner):
                     raise RuntimeError(
-                        f"{folder} is in use by process {owner.get('pid')} on {owner.get('host')}; two processes "
-                        f"cannot write one run. Stop that one or choose another folder. If it is gone for good, "
-                        f"delete {path}."
+                        f"{folder} is in use by process {owner.get('pid')} on {owner.get('host')}; two "
+                        f"processes cannot write one run. Stop that one or choose another folder. If it is "
+                        f"gone for good, delete {path}."
                     ) from None
                 _discard(path, owner)
             else:

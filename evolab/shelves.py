@@ -21,7 +21,12 @@ ALGORITHMS = {
     "TD3BC": "evolab.algorithms.td3_bc",
 }
 
-OTHER_NAMES = {"gamma": "discount", "lr": "lr_actor and lr_critic", "epsilon": "epsilon_start", "policy_freq": "policy_delay"}
+OTHER_NAMES = {
+    "gamma": "discount",
+    "lr": "lr_actor and lr_critic",
+    "epsilon": "epsilon_start",
+    "policy_freq": "policy_delay",
+}
 
 
 def algorithm_named(algorithm: str | Algorithm) -> Algorithm:
@@ -36,7 +41,9 @@ def algorithm_named(algorithm: str | Algorithm) -> Algorithm:
     if isinstance(algorithm, type) and issubclass(algorithm, Algorithm):
         return algorithm()
     if not isinstance(algorithm, str):
-        raise TypeError(f"algorithm is {algorithm!r}; a name such as 'TD3' or an evolab algorithm is expected.")
+        raise TypeError(
+            f"algorithm is {algorithm!r}; a name such as 'TD3' or an evolab algorithm is expected."
+        )
     found = {name.lower(): name for name in ALGORITHMS}.get(algorithm.lower().replace("+", ""))
     if found is None:
         raise checks.unknown("algorithm", algorithm, ALGORITHMS)
@@ -62,14 +69,18 @@ def network_for(network: Network | Sequence[int] | None, observation_space: spac
         return MultiInput() if _holds_image(observation_space) else MLP([64, 64])
     if isinstance(network, (list, tuple)):
         return MLP(network)
-    raise TypeError(f"network is {network!r}; ev.MLP([64, 64]), another evolab network or widths are expected.")
+    raise TypeError(
+        f"network is {network!r}; ev.MLP([64, 64]), another evolab network or widths are expected."
+    )
 
 
 def _holds_image(space: spaces.Space) -> bool:
     """True for a Dict or Tuple with an image in it, however deep."""
     from evolab.networks.observation import is_image
 
-    parts = space.values() if isinstance(space, spaces.Dict) else space if isinstance(space, spaces.Tuple) else ()
+    parts = (
+        space.values() if isinstance(space, spaces.Dict) else space if isinstance(space, spaces.Tuple) else ()
+    )
     return any(is_image(part) or _holds_image(part) for part in parts)
 
 
@@ -93,7 +104,9 @@ def search_space_of(
             raise ValueError(f"{error}{hint}")
     if search_space is None:
         ranges = {
-            name: h.search for name, h in known.items() if h.search is not None and _inside(h.search, given.get(name))
+            name: h.search
+            for name, h in known.items()
+            if h.search is not None and _inside(h.search, given.get(name))
         }
     else:
         ranges = dict(search_space)
@@ -125,7 +138,9 @@ def _nearest_inside(space: Range, value: Any) -> Any:
 
 def _check_range(name: str, space: Any, limits: Range) -> None:
     if not isinstance(space, (Float, Integer, Choice)):
-        raise TypeError(f"search_space[{name!r}] is {space!r}; ev.Float, ev.Integer or ev.Choice is expected.")
+        raise TypeError(
+            f"search_space[{name!r}] is {space!r}; ev.Float, ev.Integer or ev.Choice is expected."
+        )
     if isinstance(limits, Integer) and isinstance(space, Float):
         raise TypeError(f"search_space[{name!r}] is a Float, but {name} is a whole number. Use ev.Integer.")
     ends = space.options if isinstance(space, Choice) else (space.low, space.high)

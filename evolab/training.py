@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from evolab.agent import Agent
-from evolab.events import Fault, Finished, Generation, Progress
+from evolab.events import Birth, Fault, Finished, Generation, Progress
 from evolab.judging import SHOWN_EVERY, confirm, measure, record, window_mean
 from evolab.randomness import numpy_stream, seed_of
 from evolab.renewal import renew
@@ -118,7 +118,7 @@ def one_generation(run: Run) -> Iterator[Progress | Generation]:
         for row in order
     )
     weights = run.mutations.weights
-    births = ()
+    births: tuple[Birth, ...] = ()
     if run.evolving:
         births = tuple(renew(run, number, scores))
         elites = {birth.agent for birth in births if birth.kind == "elite"}  # none without elitism

@@ -1,0 +1,1 @@
+"""The shelf of algorithms, one file each; `algorithm.py` is the contract."""

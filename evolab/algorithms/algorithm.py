@@ -94,7 +94,9 @@ class Algorithm(ABC):
     def act(self, agents: Chunk, observation: Any) -> Tensor:
         """Greedy actions [C, B, A] or [C, B], in the algorithm's own range."""
 
-    def explore(self, agents: Chunk, action: Tensor, memory: dict[str, Tensor], generator: torch.Generator) -> Tensor:
+    def explore(
+        self, agents: Chunk, action: Tensor, memory: dict[str, Tensor], generator: torch.Generator
+    ) -> Tensor:
         """Exploring actions from greedy ones; `memory` holds what `memory()` declared, cut to the chunk."""
         return action
 
@@ -122,9 +124,22 @@ def _instead(space: spaces.Space) -> str:
 RATE = Float(1e-7, 1.0)
 SHARED: dict[str, Hyperparameter] = {
     "discount": Hyperparameter(0.99, Float(0.0, 1.0, log=False), None, "weight of the next step's value"),
-    "tau": Hyperparameter(0.005, Float(0.0, 1.0, log=False), None, "share of the network that its target takes over"),
+    "tau": Hyperparameter(
+        0.005, Float(0.0, 1.0, log=False), None, "share of the network that its target takes over"
+    ),
     "batch_size": Hyperparameter(128, Integer(1, 65536), Integer(32, 512), "samples per update"),
     "learn_step": Hyperparameter(1, Integer(1, 100_000), None, "environment steps of the agent per update"),
 }
 
-__all__ = ["RATE", "SHARED", "Algorithm", "Batch", "Choice", "Chunk", "Float", "Hyperparameter", "Integer", "Role"]
+__all__ = [
+    "RATE",
+    "SHARED",
+    "Algorithm",
+    "Batch",
+    "Choice",
+    "Chunk",
+    "Float",
+    "Hyperparameter",
+    "Integer",
+    "Role",
+]

@@ -9,7 +9,17 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.algorithms.algorithm import RATE, SHARED, Algorithm, Batch, Chunk, Float, Hyperparameter, Integer, Role
+from evolab.algorithms.algorithm import (
+    RATE,
+    SHARED,
+    Algorithm,
+    Batch,
+    Chunk,
+    Float,
+    Hyperparameter,
+    Integer,
+    Role,
+)
 from evolab.algorithms.exploration import gaussian, ornstein_uhlenbeck
 
 
@@ -56,7 +66,9 @@ class DDPG(Algorithm):
         """The state of the Ornstein-Uhlenbeck process."""
         return {"ou": (agents, members, actions.width)} if self.ou_noise else {}
 
-    def explore(self, agents: Chunk, action: Tensor, memory: dict[str, Tensor], generator: torch.Generator) -> Tensor:
+    def explore(
+        self, agents: Chunk, action: Tensor, memory: dict[str, Tensor], generator: torch.Generator
+    ) -> Tensor:
         """Noise on the policy's action, clipped to [-1, 1]."""
         scale = agents.hyper["exploration_noise"][:, None, None]
         if self.ou_noise:
@@ -70,7 +82,9 @@ class DDPG(Algorithm):
         h, weight = agents.hyper, batch.weight
         with torch.no_grad():
             next_action = torch.tanh(agents.network("actor", target=True)(batch.next_observation))
-            next_value = agents.network("critic", target=True)(batch.next_observation, next_action).squeeze(-1)
+            next_value = agents.network("critic", target=True)(batch.next_observation, next_action).squeeze(
+                -1
+            )
             target = batch.reward + h["discount"][:, None] * (1 - batch.terminated) * next_value  # [C, B]
 
         def critic_error(critic: Any) -> Tensor:

@@ -9,7 +9,17 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.algorithms.algorithm import RATE, SHARED, Algorithm, Batch, Chunk, Float, Hyperparameter, Integer, Role
+from evolab.algorithms.algorithm import (
+    RATE,
+    SHARED,
+    Algorithm,
+    Batch,
+    Chunk,
+    Float,
+    Hyperparameter,
+    Integer,
+    Role,
+)
 
 
 @dataclass(frozen=True)
@@ -33,7 +43,9 @@ class DQN(Algorithm):
     hyperparameters: ClassVar[dict[str, Hyperparameter]] = {
         "lr": Hyperparameter(5e-4, RATE, Float(1e-5, 1e-2), "learning rate of Adam"),
         **SHARED,
-        "epsilon_start": Hyperparameter(1.0, Float(0.0, 1.0, log=False), None, "first share of random actions"),
+        "epsilon_start": Hyperparameter(
+            1.0, Float(0.0, 1.0, log=False), None, "first share of random actions"
+        ),
         "epsilon_end": Hyperparameter(0.05, Float(0.0, 1.0, log=False), None, "last share of random actions"),
         "epsilon_steps": Hyperparameter(10_000, Integer(1, 10**9), None, "agent's steps until epsilon_end"),
     }
@@ -46,7 +58,9 @@ class DQN(Algorithm):
         """The action of the highest value, [C, B]."""
         return agents.network("q")(observation).argmax(-1)
 
-    def explore(self, agents: Chunk, action: Tensor, memory: dict[str, Tensor], generator: torch.Generator) -> Tensor:
+    def explore(
+        self, agents: Chunk, action: Tensor, memory: dict[str, Tensor], generator: torch.Generator
+    ) -> Tensor:
         """Epsilon-greedy, one coin per agent and environment."""
         h = agents.hyper
         progress = (h["steps"] / h["epsilon_steps"]).clamp(max=1.0)

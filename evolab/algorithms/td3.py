@@ -28,7 +28,9 @@ class TD3(DDPG):
     hyperparameters: ClassVar[dict[str, Hyperparameter]] = {
         **DDPG.hyperparameters,
         "policy_delay": Hyperparameter(2, Integer(1, 1000), None, "critic updates per policy update"),
-        "target_noise": Hyperparameter(0.2, Float(0.0, 10.0, log=False), None, "scale of the target's smoothing"),
+        "target_noise": Hyperparameter(
+            0.2, Float(0.0, 10.0, log=False), None, "scale of the target's smoothing"
+        ),
         "noise_clip": Hyperparameter(0.5, Float(0.0, 10.0, log=False), None, "largest smoothing, either way"),
     }
 
@@ -54,7 +56,9 @@ class TD3(DDPG):
             smoothing = torch.clamp(noise * h["target_noise"][:, None, None], -limit, limit)  # [C, B, A]
             next_action = torch.tanh(agents.network("actor", target=True)(batch.next_observation))
             next_action = (next_action + smoothing).clamp_(-1, 1)
-            next_values = agents.network("critic", target=True)(batch.next_observation, next_action)  # [C, 2, B, 1]
+            next_values = agents.network("critic", target=True)(
+                batch.next_observation, next_action
+            )  # [C, 2, B, 1]
             next_value = next_values.squeeze(-1).amin(1)
             target = batch.reward + h["discount"][:, None] * (1 - batch.terminated) * next_value  # [C, B]
 

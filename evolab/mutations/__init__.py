@@ -1,0 +1,1 @@
+"""The shelf of mutations, one file each; `mutation.py` is the contract."""

@@ -68,7 +68,9 @@ class Mutations:
         checks.probability("Mutations: new_layer", self.new_layer)
         checks.finite("Mutations: sd", self.sd, low=0.0)
         if sum(self._raw().values()) == 0:
-            raise ValueError("Mutations: all weights are 0; at least one must be positive, none=1 for no mutation.")
+            raise ValueError(
+                "Mutations: all weights are 0; at least one must be positive, none=1 for no mutation."
+            )
 
     def _raw(self) -> dict[str, float]:
         raw = {kind: float(getattr(self, kind)) for kind in KINDS}

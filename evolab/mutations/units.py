@@ -55,7 +55,9 @@ def resize(member: Member, context: Context, gene: str, size: int) -> None:
                         news = torch.stack([one[name] for one in fresh]).to(grown[name])
                         shape = [axis.size for axis in new_axes[name]]
                         outgoing = [d for d, axis in enumerate(axes) if axis.gene == gene and axis.incoming]
-                        grown[name] = _grown(grown[name], news, shape, outgoing, moment=kind in (".mean", ".square"))
+                        grown[name] = _grown(
+                            grown[name], news, shape, outgoing, moment=kind in (".mean", ".square")
+                        )
         else:
             keep = _important(state, old_axes, gene, size)  # [M, size]
             for kind in KINDS:
@@ -73,7 +75,9 @@ def _grown(old: Tensor, fresh: Tensor, shape: list[int], outgoing: list[int], mo
     """`old` [M, ...] in the corner of a larger tensor; new entries are zero going out, fresh coming in."""
     grown = torch.zeros_like(fresh) if moment else fresh.clone()
     for dimension in outgoing:
-        grown.narrow(dimension + 1, old.shape[dimension + 1], shape[dimension] - old.shape[dimension + 1]).zero_()
+        grown.narrow(
+            dimension + 1, old.shape[dimension + 1], shape[dimension] - old.shape[dimension + 1]
+        ).zero_()
     grown[tuple(slice(0, n) for n in old.shape)] = old
     return grown
 
@@ -83,7 +87,9 @@ def _reframe(tensors: dict[str, dict[str, Tensor]], role: str, old: Axes, new: A
     for kind in KINDS:
         for name, axes in old.items() if role + kind in tensors else ():
             border: list[int] = []
-            for before, after in zip(reversed(axes), reversed(new[name]), strict=True):  # F.pad counts from the last
+            for before, after in zip(
+                reversed(axes), reversed(new[name]), strict=True
+            ):  # F.pad counts from the last
                 border += [(after.size - before.size) // 2] * 2 if before.centred else [0, 0]
             if any(border):
                 tensors[role + kind][name] = F.pad(tensors[role + kind][name], border)

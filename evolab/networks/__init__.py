@@ -1,0 +1,1 @@
+"""The shelf of networks; `network.py` is the contract."""

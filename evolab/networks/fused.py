@@ -67,6 +67,7 @@ class FusedMLP(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, x: Tensor, extra: Tensor | None, store: Store, plan: Any) -> Tensor:
+        """Outputs; keeps what the backward pass needs."""
         state, layers = store.views, plan.layers
         inputs, before, after = [], [], []
         finals: list[Tensor] = []
@@ -96,6 +97,7 @@ class FusedMLP(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
+        """Gradients of the rows (one flat row each) and of `extra`."""
         store, plan, inputs, before, after, final, extra = ctx.kept
         to_rows, _, to_extra = ctx.needs_input_grad[:3]
         state, layers, agents = store.views, plan.layers, store.flat.shape[0]

@@ -78,12 +78,12 @@ def activate_backward(grad: Tensor, z: Tensor, h: Tensor, stretches: list[tuple[
     """The gradient of z [R, B, H] from that of h = activate(z)."""
     if len(stretches) == 1:
         return ACTIVATIONS[stretches[0][0]].backward(grad, z, h)
-    return torch.cat(
-        [ACTIVATIONS[kind].backward(grad[a:b], z[a:b], h[a:b]) for kind, a, b in stretches]
-    )
+    return torch.cat([ACTIVATIONS[kind].backward(grad[a:b], z[a:b], h[a:b]) for kind, a, b in stretches])
 
 
-def layer_norm(z: Tensor, scale: Tensor, shift: Tensor, mask: Tensor, width: Tensor, eps: float = 1e-5) -> Tensor:
+def layer_norm(
+    z: Tensor, scale: Tensor, shift: Tensor, mask: Tensor, width: Tensor, eps: float = 1e-5
+) -> Tensor:
     """Layer normalisation over the units that are awake.
 
     Args:

@@ -86,7 +86,9 @@ class MLP(Network):
         if isinstance(hidden, int):
             hidden = (hidden,)
         if not hidden or any(isinstance(w, bool) or int(w) != w or w < 1 for w in hidden):
-            raise ValueError(f"MLP: hidden is {list(hidden)}; widths of at least 1 are expected, such as [64, 64].")
+            raise ValueError(
+                f"MLP: hidden is {list(hidden)}; widths of at least 1 are expected, such as [64, 64]."
+            )
         if activation not in ACTIVATIONS:
             raise ValueError(f"MLP: activation is {activation!r}; known are {', '.join(ACTIVATIONS)}.")
         set_field = object.__setattr__
@@ -210,7 +212,10 @@ class MLP(Network):
         identity = torch.diag_embed(torch.zeros_like(bias) if moment else torch.ones_like(bias))
         new = {f"{prefix}.weight": identity, f"{prefix}.bias": bias}
         if self.layer_norm:
-            new |= {f"{prefix}.scale": bias if moment else torch.ones_like(bias), f"{prefix}.shift": bias.clone()}
+            new |= {
+                f"{prefix}.scale": bias if moment else torch.ones_like(bias),
+                f"{prefix}.shift": bias.clone(),
+            }
         assert identity.shape[-1] == width
         head = {name: state[name] for name in ("output.weight", "output.bias")}
         return {name: value for name, value in state.items() if name not in head} | new | head
@@ -222,11 +227,16 @@ class MLP(Network):
         prefix = f"hidden.{len(genes.hidden) - 1}"
         weight, head = state[f"{prefix}.weight"], state["output.weight"]
         if moment:
-            new = {"output.weight": torch.zeros_like(head @ weight), "output.bias": torch.zeros_like(state["output.bias"])}
+            new = {
+                "output.weight": torch.zeros_like(head @ weight),
+                "output.bias": torch.zeros_like(state["output.bias"]),
+            }
         else:
             shift = (head @ state[f"{prefix}.bias"].unsqueeze(-1)).squeeze(-1)
             new = {"output.weight": head @ weight, "output.bias": state["output.bias"] + shift}
-        kept = {n: v for n, v in state.items() if not n.startswith(f"{prefix}.") and not n.startswith("output.")}
+        kept = {
+            n: v for n, v in state.items() if not n.startswith(f"{prefix}.") and not n.startswith("output.")
+        }
         return kept | new
 
     def to_json(self, genes: MLPGenes) -> dict[str, Any]:

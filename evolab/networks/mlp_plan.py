@@ -20,7 +20,9 @@ class _Pass:
 
     def __init__(self, layers: list[LayerPlan], reading: int, layout: Layout) -> None:
         self.layers, self.reading, self.layout = layers, reading, layout
-        deepest = f"hidden.{len(layers)}.weight" not in layout.names  # False for a shallow agent of a deep chunk
+        deepest = (
+            f"hidden.{len(layers)}.weight" not in layout.names
+        )  # False for a shallow agent of a deep chunk
         self.whole = deepest and len({layer.rows for layer in layers}) == 1
         self.spare: Store | None = None
         self.lent: Store | None = None
@@ -29,7 +31,9 @@ class _Pass:
         """A store shaped as `like`, the one given back if there is one; zero where no agent has a layer."""
         store, self.spare = self.spare, None
         if store is None or store.flat.shape != like.shape or store.flat.device != like.device:
-            store = Store(like.new_empty(like.shape) if self.whole else like.new_zeros(like.shape), self.layout)
+            store = Store(
+                like.new_empty(like.shape) if self.whole else like.new_zeros(like.shape), self.layout
+            )
         self.lent = store if self.lent is None else self.lent
         return store
 
@@ -37,7 +41,9 @@ class _Pass:
         """Let the next backward pass write into this gradient [C, M, N], which is this pass's own [R, N]."""
         if self.lent is None or self.lent.flat.data_ptr() != gradient.data_ptr():
             return
-        if self.whole:  # otherwise it must stay zero where layers are missing, and the optimizer wrote everywhere
+        if (
+            self.whole
+        ):  # otherwise it must stay zero where layers are missing, and the optimizer wrote everywhere
             self.spare = self.lent
         self.lent = None
 
@@ -80,7 +86,13 @@ class MLPPlan:
             return self._run(flat[:, member or 0], x, extra, self.single, member or 0)
         x = _repeated(x, members)
         extra = None if extra is None else _repeated(extra, members)
-        out = self._run(flat.view(agents * members, -1) if flat.is_contiguous() else flat.flatten(0, 1), x, extra, self.every, None)
+        out = self._run(
+            flat.view(agents * members, -1) if flat.is_contiguous() else flat.flatten(0, 1),
+            x,
+            extra,
+            self.every,
+            None,
+        )
         return out.unflatten(0, (agents, members))
 
     def give_back(self, gradient: Tensor) -> None:

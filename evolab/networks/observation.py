@@ -93,7 +93,9 @@ def encode(space: spaces.Space, observation: Any, leading: int, dtype: torch.dty
         flat = flat.to(dtype)
         return flat / 255 if space.dtype == np.uint8 else flat
     if isinstance(space, spaces.Discrete):
-        return F.one_hot((observation.long() - int(space.start)).clamp(0, int(space.n) - 1), int(space.n)).to(dtype)
+        return F.one_hot((observation.long() - int(space.start)).clamp(0, int(space.n) - 1), int(space.n)).to(
+            dtype
+        )
     if isinstance(space, spaces.MultiDiscrete):
         values = observation.long().flatten(leading)
         start = np.asarray(space.start).ravel()

@@ -195,8 +195,10 @@ class Feed:
             if rollout.agent is None and agent != "elite":
                 rollout.agent = chosen if agent != "best" else self.store.generations[-1].best.agent
                 rollout.generation = number
+            small = min(0.5, 240 / rollout.frames[0].shape[1])
             sprites = rollout.sprites() | ({"who": "elite"} if agent == "elite" else {})
-            self.film = rollout.animation("PNG")
+            # Beside the chart in one message: fewer and smaller frames than a saved film has.
+            self.film = rollout.animation("PNG", every=max(3, len(rollout.frames) // 60), scale=small)
             self.rendering = False
             show(sprites)
         except Exception as error:

@@ -15,17 +15,18 @@ from evolab.display import number
 from evolab.panels.colours import INK, KINDS, MUTED, OTHER, TARGET, WINNER
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    from PIL.Image import Image as Picture
     from PIL.ImageDraw import ImageDraw
 
     from evolab.panels.store import Store
 
 WIDTH, CHART, SCALE = 1520, 520, 2  # pixels; shown at half of that
+MANY = 24  # agents
 GRID, PAGE = "#e4e6ea", "#ffffff"
 Box = tuple[float, float, float, float]
 
 
-def run_picture(store: Store, target: float | None, title: str) -> Image:
+def run_picture(store: Store, target: float | None, title: str) -> Picture:
     """Fitness of every agent above the family tree of the newest generations."""
     from PIL import Image, ImageDraw
 
@@ -44,14 +45,16 @@ def run_picture(store: Store, target: float | None, title: str) -> Image:
     return image
 
 
-def png(image: Image) -> bytes:
-    """The picture as PNG; few colours, so a palette keeps it small."""
+def png(image: Picture) -> bytes:
+    """The picture as PNG; few colours, so a small palette keeps it small, and an octree finds it fast."""
+    from PIL import Image
+
     file = io.BytesIO()
-    image.quantize(128).save(file, "PNG", optimize=True)
+    image.quantize(48, method=Image.Quantize.FASTOCTREE).save(file, "PNG", compress_level=9)
     return file.getvalue()
 
 
-def draw_form(title: str, data: dict[str, Any]) -> Image:
+def draw_form(title: str, data: dict[str, Any]) -> Picture:
     """The still picture of a panel's dict; see `evolab.panels.panel` for the forms."""
     from PIL import Image, ImageDraw
 
@@ -132,13 +135,17 @@ def _tree(draw: ImageDraw, box: Box, rows: Sequence[dict[str, Any]], store: Stor
         return box[0] + column * step, box[1] + (rank + 0.5) * pitch
 
     strong = []
+    crowded = len(shown[-1]["id"]) > MANY  # with many families pale links say nothing and cost most of the bytes
     for c in range(1, len(shown)):
         places = {agent: i for i, agent in enumerate(shown[c - 1]["id"])}
         for i, (agent, parent) in enumerate(zip(shown[c]["id"], shown[c]["p"])):
             if parent in places:
                 edge = [at(c - 1, places[parent]), at(c, i)]
                 won = line.get(shown[c]["n"]) == agent and line.get(shown[c - 1]["n"]) == parent
-                strong.append(edge) if won else draw.line(edge, "#d3d6db", 2)
+                if won:
+                    strong.append(edge)
+                elif not crowded:
+                    draw.line(edge, "#d3d6db", 2)
     for edge in strong:
         draw.line(edge, WINNER[0], 6)
     radius = max(4, min(11, pitch * 0.33))

@@ -30,9 +30,13 @@ class ReplayBuffer:
     ReplayBuffer(0 of 1000 transitions, shared)
     """
 
-    def __init__(self, capacity: int = 100_000, device: str | torch.device | None = None, shared: bool = True) -> None:
+    def __init__(
+        self, capacity: int = 100_000, device: str | torch.device | None = None, shared: bool = True
+    ) -> None:
         if isinstance(capacity, bool) or int(capacity) != capacity or capacity < 1:
-            raise ValueError(f"ReplayBuffer: capacity is {capacity!r}; a whole number of at least 1 is expected.")
+            raise ValueError(
+                f"ReplayBuffer: capacity is {capacity!r}; a whole number of at least 1 is expected."
+            )
         self.capacity, self.shared = int(capacity), bool(shared)
         self.device = torch.device(device) if device is not None else None
         self.fields: dict[str, Any] = {}
@@ -96,7 +100,9 @@ class ReplayBuffer:
         def room(part: Any) -> Tensor:
             like = torch.as_tensor(part)
             dtype = torch.float32 if like.dtype == torch.float64 else like.dtype
-            return torch.zeros(self.rings * self.capacity, *like.shape[leading:], dtype=dtype, device=self.device)
+            return torch.zeros(
+                self.rings * self.capacity, *like.shape[leading:], dtype=dtype, device=self.device
+            )
 
         self.fields = {name: map_leaves(room, getattr(transition, name)) for name in FIELDS}
 
@@ -154,13 +160,14 @@ class ReplayBuffer:
         """
         count = agents.stop - agents.start
         if len(self) == 0:
-            raise ValueError("the replay buffer is empty. Call exp.fill(1_000), or buffer.add(transition) first.")
+            raise ValueError(
+                "the replay buffer is empty. Call exp.fill(1_000), or buffer.add(transition) first."
+            )
         if self.rings == 1:
             index = self._draw(self.length[0], count * size, generator)
         else:
             parts = [
-                self._draw(self.length[ring], size, generator)
-                + ring * self.capacity
+                self._draw(self.length[ring], size, generator) + ring * self.capacity
                 for ring in range(agents.start, agents.stop)
             ]
             index = torch.cat(parts)
@@ -178,7 +185,9 @@ class ReplayBuffer:
     def rows(self, index: Tensor) -> dict[str, Any]:
         """The fields of given rows, [B, ...] each, counted from the storage's start."""
         index = index.to(self.device)
-        return {name: map_leaves(lambda store: store.index_select(0, index), self.fields[name]) for name in FIELDS}
+        return {
+            name: map_leaves(lambda store: store.index_select(0, index), self.fields[name]) for name in FIELDS
+        }
 
     def gather(self, parents: Sequence[int]) -> None:
         """Give every agent its parent's experience; nothing to do where all share one pool."""

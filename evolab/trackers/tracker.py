@@ -111,7 +111,8 @@ class Trackers:
                 label = getattr(tracker, "name", type(tracker).__name__)
                 self.failed[label] = f"{type(error).__name__}: {error}"
                 say(
-                    f"the tracker {label} failed and is left out from now on; training goes on. {self.failed[label]}"
+                    f"the tracker {label} failed and is left out from now on; training goes on. "
+                    f"{self.failed[label]}"
                 )
 
 

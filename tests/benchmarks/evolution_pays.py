@@ -43,7 +43,12 @@ def curve(algorithm: str, environment: str, arm: str, seed: int, max_steps: int)
         if k not in ("lr", "lr_actor", "lr_critic", "exploration_noise", "batch_size")
     }
     exp = ev.Experiment(
-        environment, algorithm=algorithm, seed=seed, draw=True, buffer=ev.ReplayBuffer(preset.capacity), **fixed | ARMS[arm]
+        environment,
+        algorithm=algorithm,
+        seed=seed,
+        draw=True,
+        buffer=ev.ReplayBuffer(preset.capacity),
+        **fixed | ARMS[arm],
     )
     exp.fill(preset.fill)
     points = []

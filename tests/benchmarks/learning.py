@@ -71,7 +71,9 @@ def table() -> str:
     for path in sorted(RESULTS.glob("*.json")):
         outcome = json.loads(path.read_text())
         groups.setdefault((outcome["algorithm"], outcome["environment"]), []).append(outcome)
-    lines = [f"{'':34s}{'target':>8s}{'solved':>8s}{'median steps':>14s}{'worst':>10s}{'unseen (median)':>17s}"]
+    lines = [
+        f"{'':34s}{'target':>8s}{'solved':>8s}{'median steps':>14s}{'worst':>10s}{'unseen (median)':>17s}"
+    ]
     for (algorithm, environment), outcomes in groups.items():
         steps = [o["solved_at_total_steps"] or float("inf") for o in outcomes]
         unseen = [o["unseen_mean_return"] for o in outcomes if o["unseen_mean_return"] is not None]
@@ -97,7 +99,13 @@ def main() -> None:
             outcome = run(options.algorithm, options.environment, seed)
             name = f"{options.algorithm}-{options.environment}-{seed}.json"
             (RESULTS / name).write_text(json.dumps(outcome, indent=1) + "\n")
-            print(seed, outcome["solved_at_total_steps"], outcome["unseen_mean_return"], outcome["seconds"], flush=True)
+            print(
+                seed,
+                outcome["solved_at_total_steps"],
+                outcome["unseen_mean_return"],
+                outcome["seconds"],
+                flush=True,
+            )
     print(table())
 
 

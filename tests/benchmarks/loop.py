@@ -31,7 +31,9 @@ def steps_per_second(agents: int, mutated: bool, vector_steps: int = 60, repeats
     stream = np.random.default_rng(1)
     if mutated:
         for generation in range(10):
-            ev.evolve(population, stream.normal(size=agents), ev.Tournament(), ev.Mutations(), generation=generation)
+            ev.evolve(
+                population, stream.normal(size=agents), ev.Tournament(), ev.Mutations(), generation=generation
+            )
     observation = envs.reset(seed=1)
     while len(buffer) < 2_000:
         transition = envs.step(population.random_actions(8, stream))
@@ -60,7 +62,9 @@ def evolution_seconds(agents: int = 64) -> float:
     seconds = []
     for generation in range(10):
         started = time.perf_counter()
-        ev.evolve(population, stream.normal(size=agents), ev.Tournament(), ev.Mutations(), generation=generation)
+        ev.evolve(
+            population, stream.normal(size=agents), ev.Tournament(), ev.Mutations(), generation=generation
+        )
         seconds.append(time.perf_counter() - started)
     return float(np.median(seconds))
 
@@ -74,11 +78,19 @@ def main() -> None:
         for mutated in (False, True):
             rate = steps_per_second(agents, mutated)
             rows.append({"agents": agents, "mutated": mutated, "steps_per_second": round(rate)})
-            print(f"P = {agents:3d}  {'mutated' if mutated else 'fresh':8s} {rate:8.0f} environment steps/s", flush=True)
+            print(
+                f"P = {agents:3d}  {'mutated' if mutated else 'fresh':8s} {rate:8.0f} environment steps/s",
+                flush=True,
+            )
     evolution = evolution_seconds()
     gemm = max(before, gemm_rate())
     print(f"selection and mutation of 64 agents: {1000 * evolution:.1f} ms; bmm: {gemm:.1f} GFLOP/s")
-    result = {**described(), "gemm_gflops": round(gemm, 1), "loop": rows, "evolution_of_64_ms": round(1000 * evolution, 1)}
+    result = {
+        **described(),
+        "gemm_gflops": round(gemm, 1),
+        "loop": rows,
+        "evolution_of_64_ms": round(1000 * evolution, 1),
+    }
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
 
 

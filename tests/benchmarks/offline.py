@@ -48,7 +48,9 @@ def returns(population: ev.Population, env: str, episodes: int, seed: int) -> np
 def save(name: str, figures: dict[str, Any]) -> None:
     """Write and print the figures with the commit and the machine they come from."""
     git = ["git", "-C", str(HERE)]
-    commit = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    commit = subprocess.run(
+        [*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True
+    ).stdout.strip()
     dirty = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", "../../evolab"]).returncode != 0
     about = {
         "commit": commit + (" with changes" if dirty else ""),
@@ -86,7 +88,9 @@ def random(generations: int = 20) -> dict[str, Any]:
     rows = []
     for seed in range(5):
         started = time.perf_counter()
-        exp = ev.Experiment("CartPole-v1", "CQN", population=4, steps_per_generation=750, eval_episodes=10, seed=seed)
+        exp = ev.Experiment(
+            "CartPole-v1", "CQN", population=4, steps_per_generation=750, eval_episodes=10, seed=seed
+        )
         exp.fill(RANDOM)
         exp.run(generations=generations, target=500.0)
         seconds = time.perf_counter() - started

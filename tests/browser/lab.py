@@ -169,8 +169,9 @@ class Notebook:
         self.page.wait_for_function(
             """() => { const w = window.jupyterapp.shell.currentWidget;
                 const cells = [...w.content.widgets].filter(c => c.model.type === "code");
-                return cells.every(c => c.model.executionCount) && !document.querySelector(".jp-mod-running")
-                  && ![...document.querySelectorAll(".jp-InputPrompt")].some(p => p.textContent.includes("*")); }""",
+                const prompts = [...document.querySelectorAll(".jp-InputPrompt")];
+                const running = prompts.some(p => p.textContent.includes("*"));
+                return !running && cells.every(c => c.model.executionCount); }""",
             timeout=timeout,
         )
 
@@ -192,7 +193,8 @@ class Notebook:
                 const future = kernel.requestExecute({ code: "", silent: false, store_history: false,
                     user_expressions: { it: code } });
                 const reply = (await future.done).content.user_expressions.it;
-                return reply.status === "ok" ? reply.data["text/plain"] : `${reply.ename}: ${reply.evalue}`; }""",
+                if (reply.status === "ok") return reply.data["text/plain"];
+                return `${reply.ename}: ${reply.evalue}`; }""",
             expression,
         )
 

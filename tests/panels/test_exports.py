@@ -1,4 +1,4 @@
-"""A notebook that showed the dashboard is worth looking at without a kernel: nbconvert, GitHub, a text reader."""
+"""A notebook that showed the dashboard is worth looking at without a kernel."""
 
 from __future__ import annotations
 

@@ -1,0 +1,69 @@
+"""Renewal: evolution at the end of a generation, with the archived elite as a last resort."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from evolab.events import Birth
+from evolab.generation import evolve
+from evolab.randomness import numpy_stream, torch_stream
+from evolab.run import Run
+
+
+def renew(run: Run, number: int, scores: np.ndarray) -> list[Birth]:
+    """Evolve the population of a run; the records of birth of the next one, in the order of its rows."""
+    probes = None
+    if len(run.buffer):
+        stream = torch_stream(run.seed, number, "probes", device=run.buffer.device or "cpu")
+        probes = run.buffer.observations(64, stream)
+    scores, revived = _revive(run, scores) if run.revive else (scores, None)
+    births = evolve(
+        run.population,
+        scores,
+        run.selection,
+        run.mutations,
+        generation=number,
+        buffer=run.buffer,
+        probes=probes,
+        generator=numpy_stream(run.seed, number, "evolution"),
+    )
+    if revived is None:
+        return births
+    assert run.elite is not None
+    for member in run.population.members:  # lineage leads to the archived agent, which was evaluated
+        member.parent = run.elite.id if member.parent == revived else member.parent
+    return [_from_archive(birth, revived, run.elite.id) for birth in births]
+
+
+def _revive(run: Run, scores: np.ndarray) -> tuple[np.ndarray, int | None]:
+    """Let the archived elite take the place of the worst agent where nobody reaches its confirmed fitness.
+
+    Deep Q-learning forgets: the best agent goes on learning and may never be that good again.
+    Returns the scores, in the order of the rows, and the id of the revived agent.
+    """
+    population = run.population
+    today = scores[np.isfinite(scores)]
+    if run.elite is None or len(population) == 1 or (len(today) and today.max() >= run.elite_fitness):
+        return scores, None
+    worst = int(np.argmin(np.where(np.isfinite(scores), scores, -np.inf)))
+    members = [population.member(row) for row in range(len(population))]
+    archived = run.elite._population.member(0)
+    revived = archived.child(population.new_id())
+    revived.fitness = [run.elite_fitness]
+    members[worst] = revived
+    scores = scores.copy()
+    scores[worst] = run.elite_fitness
+    return scores[population.rebuild(members)], revived.id
+
+
+def _from_archive(birth: Birth, revived: int, elite: int) -> Birth:
+    """A record of birth in which the revived agent is a child of the archived one, as are its children."""
+    if birth.agent == revived:
+        return replace(birth, parent=elite, kind="revived", detail=f"the archived elite {elite}, unchanged")
+    if birth.parent == revived:
+        return replace(
+            birth, parent=elite, detail=birth.detail.replace(f"copy of {revived}", f"copy of {elite}")
+        )
+    return birth

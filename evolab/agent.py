@@ -216,6 +216,9 @@ def _first_space(space: Any) -> Any:
 class Policy(nn.Module):
     """Observations to actions (Box) or to values of all actions (Discrete); see `Agent.module`."""
 
+    scale: Tensor
+    centre: Tensor
+
     def __init__(self, core: nn.Module, population: Population) -> None:
         super().__init__()
         self.core = core

@@ -434,6 +434,7 @@ class Population:
         if isinstance(self.action_space, spaces.MultiDiscrete):
             nvec, start = self.action_space.nvec, self.action_space.start
             return start + generator.integers(0, nvec, (len(self), members, *nvec.shape))
+        assert isinstance(self.action_space, spaces.Discrete)
         return self.action_space.start + generator.integers(0, self.actions.width, (len(self), members))
 
     def learn(

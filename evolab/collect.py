@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
-import warnings
 from collections.abc import Callable
-from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,9 +15,7 @@ from evolab.checks import missing, positive_integer
 from evolab.sources.columns import Tree, leaves, map_tree
 from evolab.sources.dataset import Dataset
 from evolab.sources.minari import ID, root
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from evolab.sources.writers import rows, write_hdf5, write_minari
 
 SUFFIXES = (".h5", ".hdf5")
 FORMATS = ("hdf5", "minari")
@@ -67,15 +62,18 @@ def collect(
         columns = _record(envs, act, steps)
     finally:
         envs.close()
-    spaces = {"observation_space": envs.single_observation_space, "action_space": envs.single_action_space}
+    spaces: dict[str, Any] = {
+        "observation_space": envs.single_observation_space,
+        "action_space": envs.single_action_space,
+    }
     if target is None:
         return Dataset(columns, envs.name, clip=True, **spaces)
     if minari_place is not None:
-        data = _write_minari(
+        data = write_minari(
             minari_place, columns, envs.name if isinstance(env, str) else None, policy, spaces
         )
         return Dataset(data, clip=True, **spaces)
-    _write_hdf5(target, columns)
+    write_hdf5(target, columns)
     return Dataset(target, clip=True, **spaces)
 
 
@@ -108,8 +106,7 @@ def _policy(policy: Any, space: Any, seed: int) -> Callable[[Tree], Any]:
         if batched[0]:
             action = np.asarray(function(observation))
         else:
-            rows = (map_tree(lambda leaf, i=i: leaf[i], observation) for i in range(count))
-            action = np.stack([np.asarray(function(row)) for row in rows])
+            action = np.stack([np.asarray(function(rows(observation, i))) for i in range(count)])
         if action.shape != (count, *space.shape):
             raise ValueError(
                 f"policy gave actions of shape {action.shape}; expected {(count, *space.shape)} for {count} "
@@ -123,7 +120,7 @@ def _policy(policy: Any, space: Any, seed: int) -> Callable[[Tree], Any]:
 def _takes_batches(function: Callable[[Tree], Any], observation: Tree, space: Any, count: int) -> bool:
     """True if batches of 1 and of E observations both give as many actions."""
     for size in {1, count}:
-        batch = map_tree(lambda leaf, size=size: leaf[:size], observation)
+        batch = rows(observation, slice(size))
         try:
             fits = np.shape(function(batch)) == (size, *space.shape)
         except (IndexError, ValueError, TypeError, KeyError):  # written for one observation
@@ -197,36 +194,6 @@ def _merge(parts: list[Any], mask: np.ndarray) -> Tree:
     return np.stack([np.asarray(part)[0] for part in parts], 1)[mask]
 
 
-def _write_hdf5(path: Path, columns: dict[str, Any]) -> None:
-    """D4RL's layout; written beside the target, then renamed over it."""
-    import h5py
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=path.name, suffix=".part", dir=path.parent)
-    os.close(handle)
-    try:
-        with h5py.File(temporary, "w") as file:
-            for key, tree in columns.items():
-                for name, leaf in leaves(_named(tree), key):
-                    image = leaf.dtype == np.uint8 and leaf.ndim > 2
-                    packing = {"compression": "gzip", "compression_opts": 1} if image else {}
-                    file.create_dataset(name, data=leaf, **packing)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp's own mode shuts everyone else out
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _named(tree: Tree) -> Tree:
-    """Tuples as dicts with Minari's names, `_index_0`, ..., which HDF5 groups can have."""
-    if isinstance(tree, tuple):
-        return {f"_index_{i}": _named(part) for i, part in enumerate(tree)}
-    return {key: _named(part) for key, part in tree.items()} if isinstance(tree, dict) else tree
-
-
 def _minari_place(path: Any) -> tuple[Path, str]:
     """Minari's root and the id under it, for an id or a folder's path."""
     if isinstance(path, str) and ID.fullmatch(path):
@@ -248,63 +215,3 @@ def _minari_place(path: Any) -> tuple[Path, str]:
     except ImportError as error:
         raise missing("writing Minari data sets", "minari", "minari") from error
     return place, name
-
-
-def _write_minari(
-    where: tuple[Path, str], columns: dict[str, Any], env: str | None, policy: Any, spaces: dict[str, Any]
-) -> Path:
-    """Write with Minari itself, images without loss; gives the folder."""
-    import minari
-    from minari.data_collector import EpisodeBuffer
-
-    place, name = where
-    ends = np.flatnonzero(columns["terminals"] | columns["timeouts"])
-    starts = np.append(0, ends[:-1] + 1)
-    buffers = []
-    for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
-        rows = slice(start, end + 1)
-        last = map_tree(lambda leaf, end=end: leaf[end : end + 1], columns["next_observations"])
-        buffers.append(
-            EpisodeBuffer(
-                observations=_append(map_tree(lambda leaf, r=rows: leaf[r], columns["observations"]), last),
-                actions=map_tree(lambda leaf, r=rows: leaf[r], columns["actions"]),
-                rewards=columns["rewards"][rows],
-                terminations=columns["terminals"][rows],
-                truncations=columns["timeouts"][rows],
-            )
-        )
-    place.mkdir(parents=True, exist_ok=True)
-    with _datasets_path(place), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it asks for an author, a link to code, ...
-        minari.create_dataset_from_buffers(
-            name,
-            buffers,
-            env=env,
-            algorithm_name=policy if isinstance(policy, str) else type(policy).__name__,
-            jpeg_encoding=False,
-            data_format="hdf5",
-            **spaces,
-        )
-    return place / name
-
-
-def _append(tree: Tree, last: Tree) -> Tree:
-    if isinstance(tree, dict):
-        return {key: _append(part, last[key]) for key, part in tree.items()}
-    if isinstance(tree, tuple):
-        return tuple(_append(a, b) for a, b in zip(tree, last, strict=True))
-    return np.concatenate([tree, last])
-
-
-@contextmanager
-def _datasets_path(place: Path) -> Iterator[None]:
-    """Minari writes to where its environment variable points."""
-    before = os.environ.get("MINARI_DATASETS_PATH")
-    os.environ["MINARI_DATASETS_PATH"] = str(place)
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["MINARI_DATASETS_PATH"]
-        else:
-            os.environ["MINARI_DATASETS_PATH"] = before

@@ -83,8 +83,12 @@ def html_table(
     return f'<div>{title}<table style="{style}">{head}<tbody>{body}</tbody></table></div>'
 
 
-def show_generation(generation: Any) -> tuple[str, str]:
+def show_generation(generation: Any, most: int | None = None) -> tuple[str, str]:
     """One generation in words: fitness best first, who survived, who mutated how.
+
+    Args:
+        generation: an `events.Generation`.
+        most: so many of the best agents; None for all.
 
     Returns:
         Plain text and HTML.
@@ -107,7 +111,7 @@ def show_generation(generation: Any) -> tuple[str, str]:
             "x".join(str(width) for width in e.hidden),
             changes[e.agent] or "not selected",
         )
-        for e in generation.evaluations
+        for e in generation.evaluations[:most]
     ]
     caption = (
         f"Generation {generation.number}: best {number(generation.fitness)} (agent {generation.best.agent}), "

@@ -47,7 +47,9 @@ def _html(store: Store, experiment: Any, picture: bytes, film: bytes, name: str)
     if film:
         images.append(_image(film, "The newest recorded episode", 300))
     history = experiment.history
-    table = show_generation(history.generations[-1])[1] if history.generations else history._repr_html_()
+    table = (
+        show_generation(history.generations[-1], most=10)[1] if history.generations else history._repr_html_()
+    )
     return (
         f'<div id="{escape(name)}" class="evolab-still">{"".join(images)}{table}'
         f"<p><small>{escape(_title(experiment))}: a still picture; "

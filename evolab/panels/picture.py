@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from evolab.panels.store import Store
 
-WIDTH, CHART, SCALE = 1520, 520, 2  # pixels; shown at half of that
-MANY = 24  # agents
+WIDTH, CHART = 1520, 520  # pixels; shown at half of that
+MANY = 10  # agents; see _tree
 GRID, PAGE = "#e4e6ea", "#ffffff"
 Box = tuple[float, float, float, float]
 
@@ -120,7 +120,7 @@ def _fitness(
 
 def _tree(draw: ImageDraw, box: Box, rows: Sequence[dict[str, Any]], store: Store, pitch: float) -> None:
     shown = [row for row in rows if "id" in row]
-    shown = shown[-int((box[2] - box[0]) // 46) :]
+    shown = shown[-int((box[2] - box[0]) // 56) :]
     step = min(90.0, (box[2] - box[0]) / max(1, len(shown) - 1))
     line = dict(zip(store.line()["n"], store.line()["id"]))
     _text(
@@ -135,7 +135,9 @@ def _tree(draw: ImageDraw, box: Box, rows: Sequence[dict[str, Any]], store: Stor
         return box[0] + column * step, box[1] + (rank + 0.5) * pitch
 
     strong = []
-    crowded = len(shown[-1]["id"]) > MANY  # with many families pale links say nothing and cost most of the bytes
+    crowded = (
+        len(shown[-1]["id"]) > MANY
+    )  # with many families pale links say nothing and cost most of the bytes
     for c in range(1, len(shown)):
         places = {agent: i for i, agent in enumerate(shown[c - 1]["id"])}
         for i, (agent, parent) in enumerate(zip(shown[c]["id"], shown[c]["p"])):
@@ -181,7 +183,7 @@ def _linear(low: float, high: float, start: float, end: float) -> Any:
 def _ticks(low: float, high: float, wanted: int) -> list[float]:
     raw = ((high - low) or 1) / wanted
     power = 10.0 ** math.floor(math.log10(raw))
-    step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw * 0.999)
+    step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw * 0.7)
     return [i * step for i in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
 
 

@@ -121,3 +121,12 @@ def test_nan_fitness_becomes_null():
     store.absorb([dataclasses.replace(first, evaluations=evaluations), history.generations[1]])
     assert store.row(0)["f"][-1] is None
     assert size(store.compact())
+
+
+@pytest.mark.parametrize("agents", [4, 10, 64])
+def test_the_still_picture_fits_a_message_too(agents):
+    from evolab.panels.bundle import still_html
+
+    experiment = FakeExperiment(agents=agents)
+    experiment.history = make_history(60, agents)
+    assert len(still_html(Store(), experiment, b"", "still")) < 95_000

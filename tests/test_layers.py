@@ -20,8 +20,9 @@ LAYERS = [
     # What a population is made of stands below it: its rows are an algorithm's tensors.
     ["algorithms", "chunk", "config", "critics", "shelves"],
     ["agent", "archive", "population"],
-    ["collect", "envs", "mutations", "selections", "sources"],
-    ["checkpoint", "evaluation", "evidence", "fqe", "generation", "history", "ledger", "ring", "training"],
+    ["collect", "envs", "mutations", "selections", "shorthands", "sources"],
+    ["evaluation", "evidence", "fqe", "generation", "history", "ledger", "ring"],
+    ["checkpoint", "judging", "renewal", "run", "training"],
     ["keeper", "panels", "runs", "trackers"],
     ["experiment", "presets"],
     ["__main__", "testing"],

@@ -49,6 +49,7 @@ class Dashboard(anywidget.AnyWidget):
         self._sequence = 0
         self._sent = -1  # newest generation that the page was sent
         self._lock = threading.RLock()
+        self.kept: tuple[Any, ...] = ()  # the `rest` that was saved last
         super().__init__(state=self._feed.state(), twin=f"evolab-{uuid.uuid4().hex[:12]}")
         self.on_msg(self._answer)
         self._poller = Poller(self)
@@ -144,11 +145,18 @@ class Dashboard(anywidget.AnyWidget):
         self._feed.record_when_due(self._show_episode)
         return True
 
+    @property
+    def rest(self) -> tuple[Any, ...]:
+        """Changes whenever what a notebook saves is out of date."""
+        return len(self.experiment.history.generations), self.experiment.status, len(self._feed.film)
+
     def keep(self) -> None:
         """Update what a notebook saves. Called by the poller when training rests, and now and then."""
+        rest = self.rest
         self.state = self._feed.state()
         if self._shown is not None:
             self._shown.update(self._still())
+        self.kept = rest
 
     # What an output shows -----------------------------------------------------------------
 

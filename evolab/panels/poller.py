@@ -16,7 +16,7 @@ class Poller:
     """Calls `board.tell()` when the experiment's version changed, and `board.keep()` when it came to rest.
 
     Args:
-        board: has `experiment`, `tell()` and `keep()`; held weakly.
+        board: a `Dashboard`, held weakly.
     """
 
     def __init__(self, board: Any) -> None:
@@ -58,7 +58,6 @@ class Poller:
 
 def _follow(ref: weakref.ref[Any], wake: threading.Event, halt: threading.Event) -> None:
     told: Any = None
-    kept: Any = None
     changed: Any = None
     since = last = time.monotonic()
     while True:
@@ -71,13 +70,13 @@ def _follow(ref: weakref.ref[Any], wake: threading.Event, halt: threading.Event)
             experiment, mark = board.experiment, board.mark
             if woken or mark != told:
                 told = mark if board.tell() else None
-            rest, now = (len(experiment.history.generations), experiment.status), time.monotonic()
+            rest, now = board.rest, time.monotonic()
             if rest != changed:
                 changed, since = rest, now
             settled = experiment.status != "running" and now - since > SETTLED
-            if rest != kept and (settled or now - last > KEEP):
+            if rest != board.kept and (settled or now - last > KEEP):
                 board.keep()
-                kept, last = rest, now
+                last = now
         except Exception as error:  # a page that fails must not take anything with it
             board.trouble = f"{type(error).__name__}: {error}"
         del board

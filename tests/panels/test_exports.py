@@ -14,7 +14,7 @@ from tests.panels.fake import FakeExperiment
 CELLS = [
     "from tests.panels.fake import FakeExperiment\nfrom evolab.panels import Dashboard\nimport time\n"
     "exp = FakeExperiment(agents=4, cost=0)\nboard = Dashboard(exp)\nboard",
-    "exp.run(5)\nboard.record()\ntime.sleep(2.5)",
+    "exp.run(5)\nboard.record()\nwhile not board.rollout or board.kept != board.rest:\n    time.sleep(0.1)",
     "exp.history.generations[-1]",
 ]
 
@@ -24,7 +24,7 @@ def executed():
     nbformat = pytest.importorskip("nbformat")
     nbclient = pytest.importorskip("nbclient")
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in CELLS])
-    nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
     return notebook
 
 

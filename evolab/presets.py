@@ -43,16 +43,18 @@ PRESETS: dict[tuple[str, str], Preset] = {
             "num_envs": 8,
             "steps_per_generation": 5_000,
             "eval_episodes": 4,
-            "hyperparameters": {"lr_actor": 3e-4, "lr_critic": 1e-3, "exploration_noise": 0.5},
+            "draw": True,  # a population of equals finds the same way to hover; different ones try more
+            "hyperparameters": {"batch_size": 256},
             "search_space": {
-                "lr_actor": RATES,
-                "lr_critic": RATES,
-                "batch_size": Integer(64, 256),
-                "exploration_noise": Float(0.1, 1.0),
+                "lr_actor": Float(3e-4, 2e-3),
+                "lr_critic": Float(6e-4, 3e-3),
+                "exploration_noise": Float(0.1, 0.6),
             },
-            "mutations": GENTLE,
+            "mutations": Mutations(
+                none=0.4, architecture=0.1, parameters=0.1, activation=0.0, hyperparameters=0.4
+            ),
         },
-        fill=10_000,
+        fill=20_000,
         capacity=300_000,
         target=200.0,
         max_steps=450_000,

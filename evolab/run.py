@@ -57,7 +57,7 @@ class Run:
     eval_steps: int | None = None
     update_ratio: float = 1.0
     evolving: bool = True
-    revive: bool = True
+    revive: bool = False
     seed: int = 0
     generation: int = 0
     total_steps: int = 0

@@ -9,7 +9,9 @@ function hyperparametersPanel(ui) {
   let charts = [], last = null;
 
   function series(store) {
-    const rows = store.rows.filter((r) => r.h), found = [], constant = [];
+    const full = store.rows.filter((r) => r.h), found = [], constant = [];
+    const stride = full.length ? Math.ceil((full.length * full[0].h.length) / 3000) : 1;
+    const rows = full.filter((_, i) => (full.length - 1 - i) % stride === 0);  // at most 3 000 dots a chart
     store.names.forEach((name, j) => {
       const winner = store.line.h.map((values) => values[j]);
       const values = extent(rows.flatMap((r) => r.h.map((v) => v[j])).concat(winner).map((v) => (typeof v === "number" ? v : null)));

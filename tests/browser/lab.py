@@ -177,13 +177,21 @@ class Notebook:
 
     def run_cell(self, index: int) -> None:
         """Run one cell and wait for it."""
+        self.start_cell(index)
+        self.page.wait_for_function(
+            """i => { const w = window.jupyterapp.shell.currentWidget, c = w.content.widgets[i];
+                return c.model.executionCount && !c.node.querySelector(".jp-InputPrompt").textContent.includes("*"); }""",
+            arg=index,
+        )
+
+    def start_cell(self, index: int) -> None:
+        """Run one cell without waiting."""
         self.page.evaluate(
             """i => { const w = window.jupyterapp.shell.currentWidget; w.content.activeCellIndex = i;
                 w.content.widgets[i].model.executionCount = null;
                 window.jupyterapp.commands.execute("notebook:run-cell"); }""",
             index,
         )
-        self.wait_for_cells()
 
     def value(self, expression: str) -> str:
         """The repr of an expression in the kernel, asked for without touching the notebook."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,11 @@ pytestmark = pytest.mark.browser
 
 BOARD = "board = exp.dashboard(rollout_every=0)\nboard"
 FAKE_BOARD = "board = Dashboard(exp, rollout_every=0)\nboard"
+
+
+def busy() -> float:
+    """How many times slower than alone this machine is now; bounds on time are for a quiet one."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def press(page: Any, name: str) -> None:
@@ -63,7 +69,7 @@ def test_the_buttons_train_step_by_step_run_and_pause(notebook: Callable[..., No
     start = time.perf_counter()
     press(page, "Pause")
     wait_for_state(page, "paused")
-    assert time.perf_counter() - start < 1.0  # the click's own way through the browser included
+    assert time.perf_counter() - start < 1.0 * busy()  # the click's own way through the browser included
     at = lab.value("(exp.generation, exp.total_steps)")
     page.wait_for_timeout(300)
     assert lab.value("(exp.generation, exp.total_steps)") == at
@@ -81,7 +87,7 @@ def test_pause_takes_effect_within_half_a_second(notebook: Callable[..., Noteboo
     lab.value("board._answer(board, {'type': 'run'}, [])")
     wait_for_generation(lab.page, 1)
     asked = "(lambda t: (exp.pause(), exp.wait(5), time.perf_counter() - t)[2])(time.perf_counter())"
-    assert float(lab.value(asked)) < 0.5
+    assert float(lab.value(asked)) < 0.5 * busy()
 
 
 def test_a_slider_changes_the_next_generations_mutations(notebook: Callable[..., Notebook]) -> None:
@@ -206,13 +212,10 @@ def test_the_dashboard_paints_within_a_second_and_a_half(notebook: Callable[...,
     lab = notebook(FAKE.format(agents=12, generations=60), FAKE_BOARD)
     lab.run_cell(0)
     start = time.perf_counter()
-    lab.page.evaluate(
-        """() => { const w = window.jupyterapp.shell.currentWidget; w.content.activeCellIndex = 1;
-            window.jupyterapp.commands.execute("notebook:run-cell"); }"""
-    )
+    lab.start_cell(1)
     lab.page.wait_for_selector(".ev-fitness canvas", state="visible")
     wait_for_generation(lab.page, 60)
-    assert time.perf_counter() - start < 1.5
+    assert time.perf_counter() - start < 1.5 * busy()
 
 
 def test_an_update_at_64_agents_keeps_the_page_responsive(notebook: Callable[..., Notebook]) -> None:
@@ -229,5 +232,5 @@ def test_an_update_at_64_agents_keeps_the_page_responsive(notebook: Callable[...
     press(lab.page, "Run")
     wait_for_generation(lab.page, 303)
     press(lab.page, "Pause")
-    # 50 ms on a quiet machine; the bound leaves room for one that is shared.
-    assert lab.page.evaluate("() => window.longest") < 250
+    # The task holds the notebook's own work too; the dashboard's share is under 50 ms.
+    assert lab.page.evaluate("() => window.longest") < 150 * busy()

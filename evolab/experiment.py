@@ -24,6 +24,7 @@ from evolab.run import Run
 from evolab.selections.selection import Selection
 from evolab.selections.tournament import Tournament
 from evolab.shelves import algorithm_named, search_space_of
+from evolab.shorthands import buffer_of, mutations_of, selection_named
 from evolab.sources.replay import ReplayBuffer
 from evolab.training import fill, train
 
@@ -103,7 +104,7 @@ class Experiment:
         eval_steps: int | None = None,
         update_ratio: float = 1.0,
         evolving: bool = True,
-        revive: bool = True,
+        revive: bool = False,
         draw: bool = False,
         fitness: Any = "return",
         target: float | None = None,
@@ -123,8 +124,9 @@ class Experiment:
             checks.positive_integer("eval_steps", eval_steps)
         checks.finite("update_ratio", update_ratio, low=1e-6)
         self._seed = fresh_seed() if seed is None else checks.positive_integer("seed", seed, minimum=0)
-        selection = selection or Tournament(size=min(2, size))
+        selection = Tournament(size=min(2, size)) if selection is None else selection_named(selection)
         selection.check(size)
+        mutations, buffer = mutations_of(mutations), buffer_of(buffer)
         self._options = {
             "environment": environment,
             "algorithm": algorithm_named(algorithm),
@@ -142,7 +144,7 @@ class Experiment:
         }
         self.target = target
         self._run = self._build(
-            selection, mutations or Mutations(), ReplayBuffer() if buffer is None else buffer
+            selection, mutations, ReplayBuffer() if buffer is None else buffer
         )
         self._run.steps_per_generation = steps_per_generation
         self._run.eval_episodes, self._run.eval_steps = eval_episodes, eval_steps
@@ -493,7 +495,7 @@ class Experiment:
         """
         if self._run.best is None:
             raise LookupError("no generation has ended yet, so nobody is best. Call exp.step() first.")
-        return self._run.best
+        return self._run.best.copy()  # the run itself may go back to this agent
 
     @property
     def elite(self) -> Agent:
@@ -504,7 +506,7 @@ class Experiment:
         """
         if self._run.elite is None:
             raise LookupError("no agent has been confirmed yet. Call exp.step() first.")
-        return self._run.elite
+        return self._run.elite.copy()
 
     @property
     def name(self) -> str:
@@ -663,7 +665,7 @@ class Experiment:
         if self._run.envs is None:
             raise ValueError("a rollout needs an environment; this experiment has none.")
         actor = self._agent(agent)
-        env = self._run.envs.render_env()
+        env = self._stage()
         start = seed_of(self._seed, self.generation, "rollout") % 2**31 if seed is None else seed
         try:
             returns, frames, observations = play(
@@ -673,6 +675,16 @@ class Experiment:
         finally:
             env.close()
         return Rollout(returns=returns, frames=frames, observations=observations, fps=fps)
+
+    def _stage(self) -> Any:
+        """One environment to be watched; one without pictures where it cannot be drawn."""
+        assert self._run.envs is not None
+        try:
+            return self._run.envs.render_env()
+        except ValueError:
+            if callable(self._options["environment"]):
+                return self._options["environment"]()
+            raise
 
     def _agent(self, agent: Any) -> Agent:
         if agent == "best":

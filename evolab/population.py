@@ -189,7 +189,7 @@ class Population:
             stream = numpy_stream(self.seed, "draw", index)
             values.update({name: space.sample(stream) for name, space in self.search_space.items()})
         genes = self.network.genes(self.observation_space)
-        member = Member(self.new_id(), None, genes, values)
+        member = Member(self.new_id(), None, genes, values, place=index)
         generator = torch_stream(self.seed, "initialise", index)
         for name, role in self.roles.items():
             drawn = [self.network.initialise(role, genes, generator) for _ in range(role.members)]
@@ -209,7 +209,9 @@ class Population:
 
     def member(self, row: int) -> Member:
         """The agent of a row as a value: its tensors are unpadded views into the table."""
-        member = self.members[row]
+        return self._unpacked(self.members[row], row)
+
+    def _unpacked(self, member: Member, row: int) -> Member:
         chunk = self.chunk_of(row)
         inside = row - chunk.start
         member.tensors = {}
@@ -328,11 +330,10 @@ class Population:
         twin.generator = torch_stream(self.seed, self.next_id, "copy", device=self.device)
         taken = []
         for row in rows:
-            member = self.member(row)
+            member = self.members[row]  # not written to: several threads may copy the same agent
             clone = member.child(member.id)
             clone.parent, clone.fitness = member.parent, list(member.fitness)
-            taken.append(clone)
-            member.tensors = {}
+            taken.append(self._unpacked(clone, row))
         twin.rebuild(taken)
         return twin
 

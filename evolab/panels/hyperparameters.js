@@ -54,7 +54,7 @@ function hyperparametersPanel(ui) {
     ctx.strokeStyle = c.winner; ctx.lineWidth = 2; ctx.beginPath();
     winner.forEach((v, i) => {
       if (typeof v !== "number") return;
-      if (i) ctx.lineTo(x(last.line.n[i]), y(f(winner[i - 1])));  // a value holds until it is changed: steps, not slopes
+      if (i) ctx.lineTo(x(last.line.n[i - 1]), y(f(v)));  // in force since the generation before: steps, not slopes
       ctx[i ? "lineTo" : "moveTo"](x(last.line.n[i]), y(f(v)));
     });
     ctx.stroke();

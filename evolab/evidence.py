@@ -119,7 +119,7 @@ class Behaviour:
 
     @staticmethod
     def learn(evidence: Evidence, width: int, generator: torch.Generator, updates: int = 400) -> Behaviour:
-        """Fit it to the rows that are not held out: by likelihood for discrete actions, by squares for others.
+        """Fit to the rows that are not held out: by likelihood for discrete actions, by squares for others.
 
         Args:
             evidence: the data.
@@ -150,8 +150,8 @@ class Behaviour:
     def support(self, features: Tensor, action: Tensor) -> Tensor:
         """[P]: share of the observations at which an agent's action is one that the data show.
 
-        A discrete action counts as shown where its probability is at least a tenth of the likeliest
-        one's, a continuous one within three standard deviations (and 0.1 of half its range).
+        A discrete action counts as shown where its probability is at least a tenth of the
+        likeliest one's, a continuous one within three standard deviations (and 0.1 of half its range).
 
         Args:
             features: [B, F].

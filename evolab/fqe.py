@@ -208,14 +208,18 @@ class FQE:
 
 
 def _error(critics: Critics, x: Tensor, action: Tensor, target: Tensor, keep: Tensor, forward: Any) -> Tensor:
-    """[P]: squared error meaned over the batch, summed over the ensemble, without the rows a member may not see."""
+    """[P]: squared error, meaned over the batch and summed over the ensemble; `keep` hides rows from members."""
     return (keep * (critics.values(forward, x, action) - target).square()).mean(-1).sum(-1)
+
+
+def _repeated(leaf: Tensor, count: int) -> Tensor:
+    return leaf.unsqueeze(0).expand(count, *leaf.shape)
 
 
 def policy(population: Population, observation: Any) -> Tensor:
     """Greedy actions of all agents on common observations [B, ...]: [P, B], or [P, B, A] in [-1, 1]."""
     parts = []
     for chunk in population.chunks:
-        shared = map_leaves(lambda leaf, n=len(chunk): leaf.unsqueeze(0).expand(n, *leaf.shape), observation)
+        shared = map_leaves(partial(_repeated, count=len(chunk)), observation)
         parts.append(population.algorithm.act(chunk, shared))
     return torch.nan_to_num(torch.cat(parts)) if parts[0].is_floating_point() else torch.cat(parts)

@@ -101,7 +101,7 @@ class Keeper:
 
     def close(self) -> None:
         """End the trackers and give the folders back."""
-        self.trackers.finish()
+        self.trackers.finish(self.experiment)
         for path in {*self._folders, *([self.folder] if self.folder else [])}:
             lock.release(path)
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evolab import checks
@@ -26,33 +25,20 @@ SHELF = {
 }
 
 
-@dataclass(frozen=True)
-class Told:
-    """What a tracker may know of a run when it starts.
-
-    Attributes:
-        run: id of the run; the same after it was loaded from a checkpoint.
-        name: what to call it, such as "TD3-LunarLander-v3-42".
-        config: every option as plain values.
-        folder: the run's own folder; None where it has none.
-        resumed: generations finished before.
-    """
-
-    run: str
-    name: str
-    config: Mapping[str, Any]
-    folder: Path | None
-    resumed: int
-
-
 class Tracker(ABC):
     """Somewhere to write a run down. An error in any method is reported once and ends this tracker alone."""
 
     name = "tracker"
 
     @abstractmethod
-    def start(self, run: Told) -> None:
-        """The run begins, or goes on after a pause of the process."""
+    def start(self, config: Mapping[str, Any]) -> None:
+        """The run begins, or goes on after it was loaded.
+
+        Args:
+            config: every option of the experiment as plain values, and besides `run_id` (the same
+                after loading), `run_name` (such as "TD3-LunarLander-v3-42"), `folder` (the run's
+                own, or None) and `resumed` (generations finished before).
+        """
 
     @abstractmethod
     def log(self, generation: Generation) -> None:
@@ -61,6 +47,60 @@ class Tracker(ABC):
     def finish(self) -> None:
         """The experiment was closed."""
         return None
+
+
+def scalars(generation: Generation) -> dict[str, float]:
+    """A generation as numbers by name, for trackers that draw lines.
+
+    Agents come by rank, 0 the best: ids live for some generations only.
+    """
+    fitness = [e.fitness for e in generation.evaluations if math.isfinite(e.fitness)]
+    values: dict[str, float] = {
+        "generation": generation.number,
+        "total_steps": generation.total_steps,
+        "evaluation_steps": generation.evaluation_steps,
+        "fitness/best": generation.fitness,
+        "fitness/mean": sum(fitness) / len(fitness) if fitness else math.nan,
+        "faults": len(generation.faults),
+        **{f"losses/{name}": value for name, value in generation.losses.items()},
+        **{f"seconds/{name}": value for name, value in generation.seconds.items()},
+    }
+    if generation.confirmed is not None:
+        values["fitness/confirmed"] = generation.confirmed
+    for rank, evaluation in enumerate(generation.evaluations):
+        values[f"agent/{rank}/fitness"] = evaluation.fitness
+        values[f"agent/{rank}/parameters"] = evaluation.parameters
+        for name, value in {**evaluation.hyperparameters, **evaluation.extra}.items():
+            values[f"agent/{rank}/{name}"] = value
+    return {name: float(value) for name, value in values.items()}
+
+
+def agent_rows(generation: Generation) -> list[dict[str, Any]]:
+    """One row per agent: who it was, what it earned, what it was."""
+    return [
+        {
+            "generation": e.generation,
+            "agent": e.agent,
+            "parent": e.parent,
+            "fitness": e.fitness,
+            "steps": e.steps,
+            "total_steps": e.total_steps,
+            "updates": e.updates,
+            "hidden": "x".join(map(str, e.hidden)),
+            "activation": ",".join(e.activation),
+            "parameters": e.parameters,
+            "is_elite": e.is_elite,
+            **e.hyperparameters,
+            **e.extra,
+        }
+        for e in generation.evaluations
+    ]
+
+
+def birth_rows(generation: Generation) -> list[dict[str, Any]]:
+    """One row per newborn: whose child it is and what was changed in it."""
+    names = ("generation", "agent", "parent", "kind", "detail", "change")
+    return [{name: getattr(birth, name) for name in names} for birth in generation.births]
 
 
 class Trackers:
@@ -87,20 +127,33 @@ class Trackers:
         if self._started or not self._all:
             return
         self._started = True
-        name = f"{experiment.algorithm.name}-{experiment.name}-{experiment._seed}"
         folder = experiment._keeper.folder
-        told = Told(run_id, name, experiment.config, folder, experiment.generation)
-        self._each("start", told)
+        about = {
+            "run_id": run_id,
+            "run_name": f"{experiment.algorithm.name}-{experiment.name}-{experiment._seed}",
+            "folder": None if folder is None else str(folder),
+            "resumed": experiment.generation,
+        }
+        self._each("start", {**experiment.config, **about})
 
     def log(self, generation: Generation) -> None:
         """Tell all of them of a generation."""
         self._each("log", generation)
 
-    def finish(self) -> None:
+    def finish(self, experiment: Experiment) -> None:
         """Tell all of them that it is over."""
         if self._started:
+            for tracker in self._all:
+                if getattr(tracker, "wants_rollout", False) and experiment._run.best is not None:
+                    self._show(tracker, experiment)
             self._each("finish")
         self._started = False
+
+    def _show(self, tracker: Any, experiment: Experiment) -> None:
+        try:
+            tracker.rollout(experiment.rollout(agent="elite"))
+        except Exception as error:  # no pictures from this environment, or no environment
+            say(f"the tracker {tracker.name} gets no episode to show: {error}")
 
     def _each(self, method: str, *arguments: Any) -> None:
         for tracker in list(self._all):

@@ -1,0 +1,321 @@
+"""Contract tests for parts of your own: an algorithm, a mutation, a network.
+
+Call one from a test of yours: `check_algorithm(MyAlgorithm())`. Each raises AssertionError with
+a sentence that says which part of the contract is broken. evolab's own parts pass the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from evolab.algorithms.algorithm import Algorithm
+from evolab.member import Member
+from evolab.mutations.context import Context
+from evolab.mutations.units import resize
+from evolab.networks.mlp import MLP
+from evolab.networks.network import Layout, Network, Role
+from evolab.networks.observation import encode
+from evolab.population import Population
+
+OBSERVATIONS = spaces.Box(-1.0, 1.0, (4,), np.float32)
+BATCH = 12
+
+
+def check_algorithm(algorithm: Algorithm, observation_space: spaces.Space | None = None) -> None:
+    """Hold an algorithm to its contract.
+
+    It acts within the action space; learning is a function of batch and noise, moves only through
+    declared networks, gives finite losses [C], treats every agent as if alone, and never waits
+    for the device.
+
+    Args:
+        algorithm: with defaults for all its hyperparameters.
+        observation_space: to try it in; None for four numbers.
+
+    Raises:
+        AssertionError: says what is broken.
+    """
+    space = OBSERVATIONS if observation_space is None else observation_space
+    actions = _action_space(algorithm)
+    for name, hyperparameter in algorithm.hyperparameters.items():
+        default = hyperparameter.limits.check(name, hyperparameter.default)
+        assert default == hyperparameter.default, f"the default of {name} lies outside its limits"
+        assert hyperparameter.text, f"{name} needs a text that says what it does"
+    many = _population(algorithm, space, actions, 3)
+    roles = many.roles
+    assert roles, "roles() names no network; the policy comes first"
+    for name, role in roles.items():
+        assert role.rate in algorithm.hyperparameters, (
+            f"{name} learns at rate {role.rate!r}, no hyperparameter"
+        )
+    acted = many.act(_observations(space, 3, 5))
+    assert acted.shape == (3, 5, *(actions.shape or ())), (
+        f"actions have shape {acted.shape}; [P, E, ...] is expected"
+    )
+    inside = all(actions.contains(np.asarray(one)) for row in acted for one in row)
+    assert inside, f"an exploring action left {actions}"
+
+    batch = _batch(many, space, actions, 3)
+    before = {name: value.clone() for name, value in many.table.items()}
+    drawn = _noise(many, batch, 3)
+    twin, alone = many.copy(range(3)), many.copy([1])
+    for _ in range(6):  # so that delayed parts come round
+        losses = many.learn(batch, noise=drawn)
+        twin.learn(batch, noise=drawn)
+        alone.learn(_rows(batch, 1), noise=None if drawn is None else drawn[1:2])
+    for name, loss in losses.items():
+        assert loss.shape == (3,), (
+            f"loss {name!r} has shape {tuple(loss.shape)}; one per agent, [C], is expected"
+        )
+        assert bool(torch.isfinite(loss).all()), f"loss {name!r} is not finite"
+    for name in roles:
+        assert not torch.equal(many.table[name], before[name]), f"six updates did not move {name!r}"
+        for kind in (name, f"{name}.mean", f"{name}.square"):
+            assert bool(torch.isfinite(many.table[kind]).all()), f"{kind} is not finite after six updates"
+    for name, value in many.table.items():
+        assert torch.equal(value, twin.table[name]), f"{name}: the same batch and noise gave another result"
+        if value.dim() == 3:
+            gap = float((alone.table[name][0] - value[1]).abs().max())
+            assert gap < 1e-9, (
+                f"{name}: an agent learned otherwise beside others ({gap:.1e}); reduce over the last axis"
+            )
+
+    meta = _population(algorithm, space, actions, 2, device="meta")
+    meta.learn(_rows(batch, slice(0, 2), "meta"), noise=None if drawn is None else drawn[:2].to("meta"))
+
+
+def check_mutation(
+    mutation: Callable[[Member, Context, np.random.Generator], str | None], tries: int = 20
+) -> None:
+    """Hold a mutation to its contract.
+
+    It leaves the parent's tensors, hyperparameters and the global generators alone, follows the
+    generators it is given, says in words what it did, and what comes out can live in a population:
+    tensors fit the genes and are finite, hyperparameters stay in their ranges.
+
+    Args:
+        mutation: `(member, context, generator) -> what changed, or None where it cannot apply`.
+        tries: how often it is applied.
+
+    Raises:
+        AssertionError: says what is broken.
+    """
+    for algorithm in ("TD3", "DQN"):
+        actions = spaces.Discrete(3) if algorithm == "DQN" else spaces.Box(-1.0, 1.0, (2,), np.float32)
+        population = Population(
+            algorithm, OBSERVATIONS, actions, 1, network=MLP([24, 20]), seed=0, device="cpu"
+        )
+        parent = population.member(0)
+        before = {name: value.clone() for name, value in population.table.items()}
+        values, genes = dict(parent.hyperparameters), parent.genes
+        for seed in range(tries):
+            states = np.random.get_state()[1].copy(), torch.get_rng_state()  # type: ignore[index]  # noqa: NPY002
+            found = []
+            for _ in range(2):
+                child = parent.child(seed + 1)
+                context = Context(
+                    population.network, population.roles, population.search_space, 0.1,
+                    torch.Generator().manual_seed(seed),
+                )  # fmt: skip
+                detail = mutation(child, context, np.random.default_rng(seed))
+                assert detail is None or (isinstance(detail, str) and detail), (
+                    f"it gave {detail!r}; words, or None where it cannot apply, are expected"
+                )
+                found.append((detail, child))
+            (detail, child), (again, twin) = found
+            unmoved = np.array_equal(np.random.get_state()[1], states[0])  # type: ignore[index]  # noqa: NPY002
+            unmoved = unmoved and torch.equal(torch.get_rng_state(), states[1])
+            assert unmoved, "it drew from a global generator"
+            assert (detail, child.genes) == (again, twin.genes), "the same generators gave another mutation"
+            assert (parent.hyperparameters, parent.genes) == (values, genes), "it changed its parent"
+            for name, value in before.items():
+                assert torch.equal(population.table[name], value), (
+                    f"it wrote into its parent's {name}; replace tensors"
+                )
+            _check_member(population, child)
+        grown = population.copy([0])
+        grown.rebuild([child])
+        grown.act(_observations(OBSERVATIONS, 1, 3))
+
+
+def check_network(network: Network, observation_space: spaces.Space | None = None) -> None:
+    """Hold a network to its contract.
+
+    Rows of a chunk answer as their exported modules, padding included; its gradients leave
+    sleeping entries at zero; genes survive JSON; growth and shrinkage give tensors that fit.
+
+    Args:
+        network: the architecture to start from.
+        observation_space: to try it in; None for four numbers.
+
+    Raises:
+        AssertionError: says what is broken.
+    """
+    space = OBSERVATIONS if observation_space is None else observation_space
+    role = Role(space, 3, members=2)
+    first = network.genes(space)
+    assert network.from_json(network.to_json(first)) == first, "genes do not survive to_json and from_json"
+    assert network.describe(first), "describe() is empty"
+    variants = [first]
+    for gene, (size, low, high, steps) in network.sizes(first).items():
+        variants.append(network.resized(first, gene, min(size + steps[0], high)))
+        variants.append(network.resized(first, gene, max(size - steps[0], low)))
+    variants += [genes for genes in (network.deeper(first), network.shallower(first)) if genes is not None]
+    groups: dict[str, list[Any]] = {}
+    for genes in variants:
+        groups.setdefault(repr(network.key(genes)), []).append(genes)
+    for group in groups.values():
+        _check_chunk(network, role, space, sorted(group, key=network.order))
+    _check_growth(network, space)
+
+
+def _check_chunk(network: Network, role: Role, space: spaces.Space, genes: Sequence[Any]) -> None:
+    layout = Layout.of(network.axes(role, network.capacity(genes)))
+    flat = torch.zeros(len(genes), role.members, layout.size, dtype=torch.float64)
+    awake = torch.zeros_like(flat, dtype=torch.bool)
+    generator = torch.Generator().manual_seed(0)
+    modules = []
+    for row, gene in enumerate(genes):
+        for member in range(role.members):
+            state = {k: v.double() for k, v in network.initialise(role, gene, generator).items()}
+            axes = network.axes(role, gene)
+            assert list(state) == list(axes), f"initialise() gives {list(state)}; axes() has {list(axes)}"
+            for name, value in state.items():
+                corner = tuple(slice(0, size) for size in value.shape)
+                layout.views(flat[row, member])[name][corner] = value
+                layout.views(awake[row, member])[name][corner] = True
+            modules.append(network.module(role, gene, state))
+    observation = _observations(space, len(genes), 6)
+    leaf = flat.requires_grad_()
+    out = network.plan(role, genes, layout)(leaf, _tensors(observation), None, None)
+    assert out.shape == (len(genes), role.members, 6, role.outputs), (
+        f"the pass gives {tuple(out.shape)}, not [C, M, B, O]"
+    )
+    (gradient,) = torch.autograd.grad(out.square().sum(), leaf)
+    assert not gradient[~awake].any(), "sleeping entries get a gradient, so they would move"
+    for row in range(len(genes)):
+        features = encode(space, _rows_of(_tensors(observation), row), 1, torch.float64)
+        for member in range(role.members):
+            answer = modules[row * role.members + member](features)
+            gap = float((answer - out[row, member]).detach().abs().max())
+            assert gap < 1e-9, f"{network.describe(genes[row])}: a row and its module differ by {gap:.1e}"
+
+
+def _check_growth(network: Network, space: spaces.Space) -> None:
+    population = Population("DQN", space, spaces.Discrete(3), 1, network=network, seed=0, device="cpu")
+    parent = population.member(0)
+    context = Context(network, population.roles, {}, 0.1, torch.Generator().manual_seed(0))
+    for gene, (size, low, high, steps) in network.sizes(parent.genes).items():
+        for target in {min(size + steps[0], high), max(size - steps[0], low)} - {size}:
+            child = parent.child(1)
+            resize(child, context, gene, target)
+            assert network.sizes(child.genes)[gene][0] == target, f"{gene} has not become {target}"
+            _check_member(population, child)
+
+
+def _check_member(population: Population, member: Member) -> None:
+    for kind, state in member.tensors.items():
+        role = population.roles[kind.split(".")[0]]
+        axes = population.network.axes(role, member.genes)
+        assert set(state) == set(axes), f"{kind} has {sorted(state)}; its genes say {sorted(axes)}"
+        for name, value in state.items():
+            shape = (role.members, *(axis.size for axis in axes[name]))
+            assert tuple(value.shape) == shape, (
+                f"{kind} {name} has shape {tuple(value.shape)}; its genes say {shape}"
+            )
+            assert bool(torch.isfinite(value).all()), f"{kind} {name} is not finite"
+    for name, space in population.search_space.items():
+        space.check(name, member.hyperparameters[name])
+
+
+def _population(
+    algorithm: Algorithm, space: spaces.Space, actions: spaces.Space, size: int, device: str = "cpu"
+) -> Any:
+    values = {"batch_size": BATCH} if "batch_size" in algorithm.hyperparameters else {}
+    return Population(
+        algorithm, space, actions, size, hyperparameters=values, search_space={}, seed=0, device=device,
+        dtype=torch.float64,
+    )  # fmt: skip
+
+
+def _action_space(algorithm: Algorithm) -> spaces.Space:
+    assert getattr(algorithm, "name", ""), "an algorithm needs a name"
+    if spaces.Discrete in algorithm.action_spaces:
+        return spaces.Discrete(3)
+    assert spaces.Box in algorithm.action_spaces, "action_spaces names neither Discrete nor Box"
+    return spaces.Box(-2.0, 3.0, (2,), np.float32)
+
+
+def _observations(space: spaces.Space, agents: int, length: int) -> Any:
+    import copy
+
+    own = copy.deepcopy(space)
+    own.seed(0)
+    return _stacked([_stacked([own.sample() for _ in range(length)]) for _ in range(agents)])
+
+
+def _stacked(parts: Sequence[Any]) -> Any:
+    if isinstance(parts[0], dict):
+        return {key: _stacked([part[key] for part in parts]) for key in parts[0]}
+    if isinstance(parts[0], tuple):
+        return tuple(_stacked(list(column)) for column in zip(*parts, strict=True))
+    return np.stack([np.asarray(part) for part in parts])
+
+
+def _tensors(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _tensors(part) for key, part in value.items()}
+    if isinstance(value, tuple):
+        return tuple(_tensors(part) for part in value)
+    return torch.as_tensor(value)
+
+
+def _rows_of(value: Any, rows: Any, device: str = "cpu") -> Any:
+    if isinstance(value, dict):
+        return {key: _rows_of(part, rows, device) for key, part in value.items()}
+    if isinstance(value, tuple):
+        return tuple(_rows_of(part, rows, device) for part in value)
+    return value[rows].to(device)
+
+
+def _batch(population: Any, space: spaces.Space, actions: spaces.Space, agents: int) -> SimpleNamespace:
+    rng = np.random.default_rng(0)
+    observation = _tensors(_observations(space, agents, BATCH + 1))
+    return SimpleNamespace(
+        observation=_cut(observation, slice(0, BATCH)),
+        action=torch.as_tensor(_observations(actions, agents, BATCH)),
+        reward=torch.as_tensor(rng.normal(size=(agents, BATCH))),
+        next_observation=_cut(observation, slice(1, BATCH + 1)),
+        terminated=torch.as_tensor(rng.random((agents, BATCH)) < 0.2),
+    )
+
+
+def _cut(value: Any, columns: slice) -> Any:
+    if isinstance(value, dict):
+        return {key: _cut(part, columns) for key, part in value.items()}
+    if isinstance(value, tuple):
+        return tuple(_cut(part, columns) for part in value)
+    return value[:, columns]
+
+
+def _rows(batch: SimpleNamespace, rows: Any, device: str = "cpu") -> SimpleNamespace:
+    rows = slice(rows, rows + 1) if isinstance(rows, int) else rows
+    return SimpleNamespace(**{name: _rows_of(value, rows, device) for name, value in vars(batch).items()})
+
+
+def _noise(population: Any, batch: SimpleNamespace, agents: int) -> Tensor | None:
+    """[P, B, ...] standard normal in the shape that the algorithm draws, or None where it draws nothing."""
+    chunk = population.chunks[0]
+    seen = population._batch(chunk, _rows(batch, slice(0, len(chunk))))
+    drawn = population.algorithm.draw(chunk, seen, torch.Generator().manual_seed(0))
+    if drawn is None:
+        return None
+    shape = (agents, *drawn.shape[1:])
+    return torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=drawn.dtype)

@@ -53,19 +53,23 @@ def evolve(
     if fitness.shape != (len(population),):
         raise ValueError(f"fitness has shape {fitness.shape}; (P,) = ({len(population)},) is expected.")
     stream = generator or numpy_stream(population.seed, generation, population.next_id, "evolution")
-    selected = selection.select(fitness, stream, generation)
     before = _outputs(population, probes)
-    parents = [population.member(row) for row in range(len(population))]
+    # Selections count slots; the rows of the table are in an order of their own.
+    seats = sorted(range(len(population)), key=lambda row: (population.members[row].place, row))
+    selected = selection.select(fitness[seats], stream, generation)
+    parents = [population.member(row) for row in seats]
     offspring: list[Member] = []
     births: list[Birth] = []
     for slot, row in enumerate(selected.parents):
         parent = parents[row]
         if slot in selected.survivors:
+            parent.place = slot
             kind = "elite" if slot == selected.elite else "none"
             offspring.append(parent)
             births.append(Birth(generation, parent.id, parent.id, kind, "survives unchanged"))
             continue
         child = parent.child(population.new_id())
+        child.place = slot
         child.hyperparameters = dict(parents[selected.hyperparameters[slot]].hyperparameters)
         kind, detail = "none", ""
         if slot in selected.mutated:
@@ -76,9 +80,9 @@ def evolve(
         births.append(Birth(generation, child.id, parent.id, kind, detail or f"copy of {parent.id}"))
     order = population.rebuild(offspring)
     if buffer is not None and hasattr(buffer, "gather"):
-        buffer.gather([selected.parents[slot] for slot in order])
+        buffer.gather([seats[selected.parents[slot]] for slot in order])
     births = [births[slot] for slot in order]
-    return _with_change(population, births, before, probes, [selected.parents[slot] for slot in order])
+    return _with_change(population, births, before, probes, [seats[selected.parents[slot]] for slot in order])
 
 
 def _outputs(population: Population, probes: Any) -> torch.Tensor | None:

@@ -27,6 +27,8 @@ class Member:
         fitness: past evaluations of this individual, newest last.
         steps: environment steps of its line.
         updates: gradient updates of its line.
+        place: which slot of the selection it fills. Rows move when the table is laid out anew;
+            a subpopulation of the selection's must not.
         tensors: `role + kind` -> parameter -> [M, *shape], unpadded; kinds are `KINDS`.
         counts: role -> Adam's step count.
         extras: further rows of the algorithm's own, by name.
@@ -39,6 +41,7 @@ class Member:
     fitness: list[float] = field(default_factory=list)
     steps: int = 0
     updates: int = 0
+    place: int = 0
     tensors: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     counts: dict[str, float] = field(default_factory=dict)
 

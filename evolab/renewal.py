@@ -52,6 +52,7 @@ def _revive(run: Run, scores: np.ndarray) -> tuple[np.ndarray, int | None]:
     archived = run.elite._population.member(0)
     revived = archived.child(population.new_id())
     revived.fitness = [run.elite_fitness]
+    revived.place = members[worst].place
     members[worst] = revived
     scores = scores.copy()
     scores[worst] = run.elite_fitness

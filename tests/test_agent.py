@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import evolab as ev
+from tests.mixed import BOX, DISCRETE, OBSERVATIONS, experience
+
+
+def agent_of(algorithm="TD3", **options):
+    space = DISCRETE if algorithm == "DQN" else BOX
+    return ev.Population(algorithm, OBSERVATIONS, space, 2, network=[8], seed=0, **options)[1]
+
+
+@pytest.mark.parametrize(("algorithm", "space"), [("TD3", BOX), ("DQN", DISCRETE)])
+def test_one_observation_gives_one_action_ready_for_the_environment(algorithm, space):
+    agent = agent_of(algorithm)
+    action = agent.act(np.zeros(5, np.float32))
+    assert space.contains(action)
+    batch = agent.act(np.zeros((7, 5), np.float32))
+    assert batch.shape == (7, *(space.shape or ()))
+    assert np.allclose(batch[0], action)
+    tensors = agent.act(torch.zeros(7, 5))
+    assert isinstance(tensors, torch.Tensor)
+    assert np.allclose(tensors.numpy(), batch, atol=1e-6)
+
+
+def test_describe_says_what_it_is():
+    agent = agent_of()
+    known = agent.describe()
+    assert known["agent"] == agent.id
+    assert known["architecture"] == "8 relu"
+    assert known["algorithm"] == "TD3"
+    assert known["lr_actor"] == agent.hyperparameters["lr_actor"]
+    module = agent.module()
+    actor = sum(p.numel() for p in module.parameters())
+    critics = 2 * ((5 + 2) * 8 + 8 + 8 + 1)
+    assert agent.parameters == actor + critics
+    assert "fitness nan" in repr(agent)
+    assert "<b>Agent 1</b>" in agent._repr_html_()
+
+
+def test_hyperparameters_are_a_copy():
+    agent = agent_of()
+    agent.hyperparameters["lr_actor"] = 9.0
+    assert agent.hyperparameters["lr_actor"] != 9.0
+
+
+def test_an_agent_that_diverged_still_acts_within_its_range():
+    agent = agent_of()
+    agent._population.table["actor"][:] = float("nan")
+    assert BOX.contains(agent.act(np.zeros(5)))
+
+
+def test_a_copy_learns_for_itself():
+    agent = agent_of()
+    twin = agent.copy()
+    batch = experience(2, 128, 0, discrete=False)
+    mine = type(batch)(**{name: value[0] for name, value in vars(batch).items()})
+    before = agent.module()(torch.ones(1, 5))
+    for _ in range(4):
+        losses = twin.learn(mine)
+    assert set(losses) == {"critic", "actor"}
+    assert torch.equal(agent.module()(torch.ones(1, 5)), before)
+    assert not torch.equal(twin.module()(torch.ones(1, 5)), before)
+    assert (twin.id, twin.describe()["updates"], agent.describe()["updates"]) == (agent.id, 4, 0)

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+HEAVY = (
+    "pandas",
+    "plotly",
+    "ipywidgets",
+    "anywidget",
+    "imageio",
+    "h5py",
+    "gymnasium",
+    "IPython",
+    "yaml",
+    "tqdm",
+)
+
+
+def test_importing_evolab_costs_next_to_nothing_beyond_torch():
+    code = (
+        "import json, sys, time, torch\n"
+        "before, start = set(sys.modules), time.process_time()\n"
+        "import evolab\n"
+        "spent = time.process_time() - start\n"
+        "print(json.dumps([spent, sorted({n.split('.')[0] for n in set(sys.modules) - before})]))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    spent, modules = json.loads(out)
+    assert spent < 0.3
+    assert not set(modules) & set(HEAVY)

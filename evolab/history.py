@@ -171,8 +171,9 @@ class History:
         line: list[tuple[Evaluation, Birth | None]] = []
         while index >= 0:
             evaluation = next((e for e in self.generations[index].evaluations if e.agent == wanted), None)
-            if evaluation is None:
-                break
+            if evaluation is None:  # a revived elite's children: it was last evaluated some generations before
+                index -= 1
+                continue
             births = self.generations[index - 1].births if index else ()
             birth = next((b for b in births if b.agent == wanted), None)
             line.append((evaluation, birth))

@@ -84,6 +84,20 @@ def test_lineage_is_the_winners_ancestry_oldest_first(history):
     assert list(history.lineage(1)["agent"]) == [1]
 
 
+def test_lineage_reaches_behind_a_revived_elite(history):
+    """It ended at the revival: the archived parent was evaluated in an earlier generation, not in the last."""
+    history.append(
+        generation(
+            3,
+            [evaluation(3, 3, 4.0, 2)],
+            [Birth(3, 4, 0, "none", "copy of 0")],
+        )
+    )
+    history.append(generation(4, [evaluation(4, 4, 12.0, 0)], []))
+    assert list(history.lineage()["agent"]) == [0, 0, 4]
+    assert list(history.lineage()["generation"]) == [1, 2, 4]
+
+
 def test_lineage_of_an_elite_passes_through_its_own_generations(history):
     assert list(history.lineage(0)["kind"]) == ["first", "elite"]
 

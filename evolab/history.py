@@ -171,7 +171,7 @@ class History:
         line: list[tuple[Evaluation, Birth | None]] = []
         while index >= 0:
             evaluation = next((e for e in self.generations[index].evaluations if e.agent == wanted), None)
-            if evaluation is None:  # a revived elite's children: it was last evaluated some generations before
+            if evaluation is None:  # a revived elite was last evaluated further back
                 index -= 1
                 continue
             births = self.generations[index - 1].births if index else ()

@@ -121,19 +121,42 @@ def _encode(
         rows, outputs = bias.shape
         filters = weight.reshape(rows * outputs, inputs, kernel, kernel)
         x = F.conv2d(x, filters, bias.reshape(-1), stride, kernel // 2, 1, groups)
-        x = _activated(x, next(stretches), outputs)
+        x = _Activated.apply(x, next(stretches), outputs)
         groups, inputs = rows, outputs
     flat = x.unflatten(1, (groups, inputs)).transpose(0, 1).flatten(2)  # [R, B, O * h * w]
     z = _plus(state[f"{prefix}latent.bias"].unsqueeze(1), flat, state[f"{prefix}latent.weight"])
     return activate(z, next(stretches))
 
 
-def _activated(x: Tensor, stretches: Stretches, channels: int) -> Tensor:
-    """`x` [B, R * O, H, W], each stretch of rows through its own activation."""
-    if len(stretches) == 1:
-        return ACTIVATIONS[stretches[0][0]].forward(x)
-    parts = [ACTIVATIONS[kind].forward(x[:, a * channels : b * channels]) for kind, a, b in stretches]
-    return torch.cat(parts, 1)
+class _Activated(torch.autograd.Function):
+    """Activations of feature maps z [B, R * O, H, W], which are overwritten by ReLU.
+
+    The gradient arrives in another memory layout than the maps: element by element that took
+    eight times as long as with a copy beforehand (measured).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, stretches: Stretches, channels: int) -> Tensor:
+        """`z`, each stretch of rows through its own activation."""
+        ctx.how = (stretches, channels)
+        if len(stretches) == 1 and stretches[0][0] == "relu":
+            ctx.mark_dirty(z)
+            h = z.relu_()
+            ctx.save_for_backward(h, h)
+            return h
+        parts = [ACTIVATIONS[kind].forward(z[:, a * channels : b * channels]) for kind, a, b in stretches]
+        h = torch.cat(parts, 1)  # never a view of z, which autograd would not allow
+        ctx.save_for_backward(z, h)
+        return h
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
+        """The gradient of z; nothing else has one."""
+        (z, h), (stretches, channels) = ctx.saved_tensors, ctx.how
+        grad = grad.contiguous(memory_format=torch.channels_last)
+        spans = [(kind, slice(a * channels, b * channels)) for kind, a, b in stretches]
+        parts = [ACTIVATIONS[kind].backward(grad[:, span], z[:, span], h[:, span]) for kind, span in spans]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, 1), None, None
 
 
 def _plus(start: Tensor, x: Tensor, weight: Tensor) -> Tensor:

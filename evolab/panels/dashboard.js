@@ -33,7 +33,14 @@ function mount(root, store, { send = () => {}, still = false } = {}) {
 
   // Heavy panels are drawn when generations arrive, light ones with every message; one that fails leaves the rest alone.
   const light = new Set([film, rates]);
-  let drawn = null, width = 0;
+  let drawn = null, width = 0, working = false;
+  const pending = new Set();
+  // One heavy panel a task: between two of them the page answers clicks and keys.
+  function work() {
+    const [p] = pending;
+    pending.delete(p);
+    if (p) { safely(p, store); setTimeout(work); } else working = false;
+  }
   function safely(p, value) {
     try { p.draw(value); } catch (error) { console.error("evolab: a panel failed", error); }
   }
@@ -43,7 +50,11 @@ function mount(root, store, { send = () => {}, still = false } = {}) {
     cached = null;
     drawn = key;
     safely(head, store);
-    for (const p of panels) if (all || light.has(p)) safely(p, store);
+    for (const p of panels) {
+      if (force || light.has(p)) safely(p, store);
+      else if (all) pending.add(p);
+    }
+    if (pending.size && !working) { working = true; setTimeout(work); }
     if (!all) return;
     for (const { title, data } of store.custom) {
       if (!custom.has(title)) { const p = formPanel(ui, title); custom.set(title, p); grid.append(p.element); }
@@ -59,7 +70,7 @@ function mount(root, store, { send = () => {}, still = false } = {}) {
   const scheme = window.matchMedia("(prefers-color-scheme: dark)");
   scheme.addEventListener("change", changed);
   draw(true);
-  return { draw, close() { resized.disconnect(); themed.disconnect(); scheme.removeEventListener("change", changed); film.stop(); } };
+  return { draw, close() { pending.clear(); resized.disconnect(); themed.disconnect(); scheme.removeEventListener("change", changed); film.stop(); } };
 }
 
 const stores = new Map();  // by the widget's own name: each call gets its own wrapper of the same model

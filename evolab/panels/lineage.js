@@ -61,7 +61,7 @@ function lineagePanel(ui) {
   }
 
   function links(ctx, c, rows, line, px, py) {
-    const strong = [];
+    const strong = [], join = rows[0].id.length > 24 ? straight : curve;  // a thousand curves are slow to draw
     ctx.strokeStyle = c.link; ctx.lineWidth = 1;
     ctx.globalAlpha = Math.max(0.35, Math.min(1, 14 / rows[0].id.length));  // many families: paler links
     ctx.beginPath();
@@ -71,13 +71,17 @@ function lineagePanel(ui) {
         const k = at.get(rows[r].p[j]);
         if (k == null) return;
         const edge = [px(r - 1), py(k), px(r), py(j)];
-        if (line[r] === id && line[r - 1] === rows[r].p[j]) strong.push(edge); else curve(ctx, edge);
+        if (line[r] === id && line[r - 1] === rows[r].p[j]) strong.push(edge); else join(ctx, edge);
       });
     }
     ctx.stroke();
     ctx.globalAlpha = 1;
     ctx.strokeStyle = c.winner; ctx.lineWidth = 2.4;
     ctx.beginPath(); strong.forEach((edge) => curve(ctx, edge)); ctx.stroke();
+  }
+
+  function straight(ctx, [x0, y0, x1, y1]) {
+    ctx.moveTo(x0, y0); ctx.lineTo(x1, y1);
   }
 
   function curve(ctx, [x0, y0, x1, y1]) {

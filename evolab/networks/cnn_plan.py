@@ -1,8 +1,8 @@
 """How a chunk of convolutional networks is computed: one grouped convolution for all agents.
 
-Agents and members are folded into the channels, one group each, in channels-last memory. On a
-core this took 23 to 80% of the time of other layouts (agent by agent, channels first, unfolded
-into a matrix product).
+Agents and members are folded into the channels, one group each, in channels-last memory: of six
+layouts tried on a core (agent by agent, grouped, unfolded into a matrix product, each in both
+memory formats) the fastest throughout, though a convolution of this size is its own floor.
 """
 
 from __future__ import annotations

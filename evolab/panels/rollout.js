@@ -58,8 +58,9 @@ function rolloutPanel(ui) {
     render.lastChild.textContent = store.head.rendering ? "Rendering…" : "Render";
     trouble.textContent = store.head.rollout_error || "";
     trouble.hidden = !store.head.rollout_error;
-    if (!next || next.source === seen) return;
-    seen = next.source; film = next;
+    const key = next && `${next.agent} ${next.generation} ${next.source}`;  // another agent may play the same episode
+    if (!next || key === seen) return;
+    seen = key; film = next;
     canvas.width = film.width; canvas.height = film.height;
     scrub.max = film.frames - 1;
     const of = [film.agent != null ? `agent ${film.agent}` : null, film.generation != null ? `generation ${film.generation}` : null,

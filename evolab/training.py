@@ -158,6 +158,8 @@ def _online(run: Run, number: int, losses: dict[str, list[float]], faults: list[
     assert envs is not None
     observation = envs.reset(seed=seed_of(run.seed, number, "environments") % 2**31)
     ended: Any = None
+    largest = max(chunk.batch for chunk in population.chunks)
+    latest: Mapping[str, Tensor] = {}
     done, step, shown = 0, 0, time.perf_counter()
     # By count, not by the clock: the record of a run does not depend on how fast it was. Odd, so
     # that updates every second step are met.
@@ -167,7 +169,8 @@ def _online(run: Run, number: int, losses: dict[str, list[float]], faults: list[
         action = population.act(observation, explore=True, ended=ended)
         transition = envs.step(action)
         buffer.add(transition)
-        latest = population.learn(buffer, ratio=run.update_ratio)
+        if len(buffer) >= largest:  # a batch size that mutated beyond the buffer waits for it to fill
+            latest = population.learn(buffer, ratio=run.update_ratio)
         observation = transition.reset_observation
         ended = transition.terminated | transition.truncated
         done += envs.num_envs

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from evolab import envs as envs
+    from evolab import panels as panels
+    from evolab import presets as presets
+    from evolab import testing as testing
     from evolab.agent import Agent as Agent
     from evolab.algorithms.cqn import CQN as CQN
     from evolab.algorithms.ddpg import DDPG as DDPG
@@ -73,12 +76,14 @@ _HOMES = {
     "reset_dormant": "mutations.reset",
 }
 
-__all__ = [*sorted(_HOMES), "envs"]
+_MODULES = ("envs", "panels", "presets", "testing")
+
+__all__ = [*sorted(_HOMES), *_MODULES]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "envs":
-        return import_module("evolab.envs")
+    if name in _MODULES:
+        return import_module(f"evolab.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'evolab' has no attribute {name!r}")
     value = getattr(import_module(f"evolab.{_HOMES[name]}"), name)

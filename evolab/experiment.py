@@ -143,9 +143,7 @@ class Experiment:
             "buffer": buffer,
         }
         self.target = target
-        self._run = self._build(
-            selection, mutations, ReplayBuffer() if buffer is None else buffer
-        )
+        self._run = self._build(selection, mutations, ReplayBuffer() if buffer is None else buffer)
         self._run.steps_per_generation = steps_per_generation
         self._run.eval_episodes, self._run.eval_steps = eval_episodes, eval_steps
         self._run.update_ratio, self._run.evolving = float(update_ratio), evolving
@@ -743,12 +741,9 @@ class Experiment:
             f"elite {run.elite_fitness:.1f}"
         )
 
-    def _repr_mimebundle_(self, **options: Any) -> Any:
-        """The dashboard where widgets show, text elsewhere."""
-        try:
-            return self.dashboard()._repr_mimebundle_(**options)
-        except ImportError:
-            return {"text/plain": repr(self)}
+    def _ipython_display_(self) -> None:
+        """The dashboard, as the last expression of a cell."""
+        self.dashboard()._ipython_display_()
 
 
 @contextlib.contextmanager

@@ -185,6 +185,8 @@ class Saved:
         manifest = read_json(folder / MANIFEST)
         if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
             raise Damaged(f"{folder / MANIFEST} is damaged: it lists no files.")
+        if manifest.get("sha256") != self_digest(manifest):
+            raise Damaged(f"{folder / MANIFEST} is damaged: its SHA-256 is not its own.")
         if manifest.get("kind") != kind:
             raise ValueError(f"{folder} holds a {manifest.get('kind')!r}, no {kind}.")
         if not isinstance(manifest.get("format"), int) or manifest["format"] > FORMAT:
@@ -192,8 +194,6 @@ class Saved:
                 f"{folder} has format {manifest.get('format')}; this evolab reads up to {FORMAT}. "
                 "Upgrade with: pip install --upgrade evolab"
             )
-        if manifest.get("sha256") != self_digest(manifest):
-            raise Damaged(f"{folder / MANIFEST} is damaged: its SHA-256 is not its own.")
         self.files: dict[str, dict[str, Any]] = manifest["files"]
         self._whole: set[str] = set()
         for name in self.files:

@@ -209,7 +209,8 @@ def test_links_and_escaping_names_are_refused(tmp_path):
 def test_a_newer_format_is_refused_with_advice(tmp_path):
     taught()[0].save(tmp_path / "agent")
     manifest = tmp_path / "agent" / "manifest.json"
-    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"format": 99}))
+    content = json.loads(manifest.read_text()) | {"format": 99}
+    manifest.write_text(json.dumps(content | {"sha256": self_digest(content)}))
     with pytest.raises(ValueError, match=r"format 99.*pip install --upgrade"):
         ev.Agent.load(tmp_path / "agent")
 

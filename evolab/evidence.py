@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from evolab.critics import Critics, Scale
-from evolab.networks.observation import encode, features
+from evolab.networks.observation import encode, features, map_leaves
 from evolab.population import Population
 
 SEEN = 100_000
@@ -74,7 +74,7 @@ class Evidence:
         self.std = plain.std(0).clamp(min=1e-3)
         self.scale = Scale.of(rows["reward"], rows["terminated"], discount)
         self.starts = self.rows(starts)["observation"]
-        self.probes = self.rows(probes)["observation"]
+        self.probe_rows, self.probes = probes, self.rows(probes)["observation"]
 
     def rows(self, index: Tensor) -> dict[str, Any]:
         """Fields [B, ...] of given rows, on the population's device, actions as an algorithm sees them."""
@@ -100,67 +100,71 @@ class Evidence:
 
 def moved(value: Any, device: torch.device) -> Any:
     """Tensors of a tree on another device."""
-    from evolab.networks.observation import map_leaves
-
     return map_leaves(lambda leaf: leaf.to(device), value)
 
 
-@dataclass
 class Behaviour:
-    """A model of what the data do: which actions they show where.
+    """What the data do: which actions they show where, for discrete actions.
 
-    Attributes:
-        model: its network.
-        spread: [A], standard deviation of continuous actions around the model's; empty for discrete ones.
+    Args:
+        evidence: the data; only rows that are not held out are learnt from.
+        width: number of actions.
+        generator: of the first weights and the batches.
+        updates: of 256 rows each.
     """
 
-    model: Critics
-    spread: Tensor
-
-    @staticmethod
-    def learn(evidence: Evidence, width: int, generator: torch.Generator, updates: int = 400) -> Behaviour:
-        """Fit to the rows that are not held out: by likelihood for discrete actions, by squares for others.
-
-        Args:
-            evidence: the data.
-            width: number of discrete actions, or entries of a continuous one.
-            generator: of the first weights and the batches.
-            updates: of 256 rows each.
-        """
-        model = Critics(evidence.features, width, True, 1, (64, 64), rate=2e-3, tau=0.0)
+    def __init__(
+        self, evidence: Evidence, width: int, generator: torch.Generator, updates: int = 400
+    ) -> None:
+        self.model = model = Critics(evidence.features, width, True, 1, (64, 64), rate=2e-3, tau=0.0)
         model.assign([0], [None], generator, evidence.mean)
         for _ in range(updates):
             rows = evidence.rows(evidence.draw(256, generator))
             x = evidence.standard(rows["observation"]).unsqueeze(0)
-
-            def loss(forward: Any, x: Tensor = x, action: Tensor = rows["action"]) -> Tensor:
-                out = forward(x)  # [1, B, A]
-                if evidence.discrete:
-                    return -out.log_softmax(-1).gather(-1, action[None, :, None]).mean((1, 2))
-                return (out - action).square().mean((1, 2))
-
-            model.chunk.minimise("value", loss)
-        spread = evidence.mean.new_zeros(0)
-        if not evidence.discrete:
-            rows = evidence.rows(evidence.draw(4096, generator))
-            guess = model.chunk.network("value")(evidence.standard(rows["observation"]).unsqueeze(0))[0]
-            spread = (rows["action"] - guess).std(0)
-        return Behaviour(model, spread)
+            model.chunk.minimise("value", partial(_surprise, x, rows["action"]))
 
     def support(self, features: Tensor, action: Tensor) -> Tensor:
-        """[P]: share of the observations at which an agent's action is one that the data show.
+        """[P]: share of the observations [B, F] at which an agent's action [P, B] is one that the data show.
 
-        A discrete action counts as shown where its probability is at least a tenth of the
-        likeliest one's, a continuous one within three standard deviations (and 0.1 of half its range).
-
-        Args:
-            features: [B, F].
-            action: [P, B], or [P, B, A] in [-1, 1].
+        It counts as shown where its probability is at least a tenth of the likeliest one's.
         """
         out = self.model.chunk.network("value")(features.unsqueeze(0))[0]  # [B, A]
-        if not len(self.spread):
-            odds = (out - out.amax(-1, keepdim=True)).exp().expand(len(action), -1, -1)
-            shown = odds.gather(-1, action.unsqueeze(-1)).squeeze(-1) >= 0.1
-        else:
-            shown = ((action - out).abs() <= 3 * self.spread + 0.1).all(-1)
-        return shown.float().mean(-1)
+        odds = (out - out.amax(-1, keepdim=True)).exp().expand(len(action), -1, -1)
+        return (odds.gather(-1, action.unsqueeze(-1)).squeeze(-1) >= 0.1).to(features.dtype).mean(-1)
+
+
+class Neighbours:
+    """What the data do with continuous actions, which a policy may spread over several places.
+
+    Args:
+        evidence: the data; only rows that are not held out are compared with.
+        generator: of the choice of rows.
+        count: rows that are kept to compare with.
+    """
+
+    def __init__(self, evidence: Evidence, generator: torch.Generator, count: int = 4096) -> None:
+        rows = evidence.rows(evidence.draw(count, generator))
+        self.unit = rows["action"].std(0).clamp(min=1e-3)
+        self.pairs = self._pair(evidence.standard(rows["observation"]), rows["action"])
+        others = evidence.rows(evidence.probe_rows)
+        nearest = self._nearest(self._pair(evidence.standard(others["observation"]), others["action"]))
+        self.reach = nearest.quantile(0.95)
+
+    def support(self, features: Tensor, action: Tensor) -> Tensor:
+        """[P]: share of the observations [B, F] at which an agent's action [P, B, A] is near one in the data.
+
+        Near means no further from a recorded (observation, action) than 95% of the held-out ones are.
+        """
+        near = [self._nearest(self._pair(features, one)) <= self.reach for one in action]
+        return torch.stack(near).to(features.dtype).mean(-1)
+
+    def _pair(self, features: Tensor, action: Tensor) -> Tensor:
+        return torch.cat([features, action / self.unit], -1)
+
+    def _nearest(self, pairs: Tensor) -> Tensor:
+        return torch.cdist(pairs, self.pairs).amin(-1)
+
+
+def _surprise(x: Tensor, action: Tensor, forward: Any) -> Tensor:
+    """[1]: minus the log-likelihood of the data's actions, meaned."""
+    return -forward(x).log_softmax(-1).gather(-1, action[None, :, None]).mean((1, 2))

@@ -14,12 +14,16 @@ from torch import Tensor
 from evolab import checks
 from evolab.critics import Critics
 from evolab.evaluation import healthy
-from evolab.evidence import Behaviour, Evidence
+from evolab.evidence import Behaviour, Evidence, Neighbours
 from evolab.networks.observation import map_leaves
 from evolab.randomness import torch_stream
 
 if TYPE_CHECKING:
     from evolab.population import Population
+
+
+SUPPORTED = 0.9
+"""Share of supported actions from which on nothing is deducted: no test of support is sharper than that."""
 
 
 @dataclass
@@ -29,9 +33,9 @@ class FQE:
     Each agent has an ensemble of critics that learn `Q(s, a) = r + discount Q'(s', pi(s'))` on
     the same batches as everyone's, from all episodes but those held out; targets are kept within
     what the rewards allow. The fitness is the mean value of the held-out episodes' first
-    observations, less the ensemble's standard deviation: its lower bound. Where the data show no
-    such action as the agent takes (see `Behaviour.support`), the least value that the rewards
-    allow stands instead, in proportion.
+    observations, less the ensemble's standard deviation: its lower bound. An agent of whose actions
+    less than 90% are such as the data show (see `Behaviour` and `Neighbours`) is valued, in
+    proportion to what is missing, at the least that the rewards allow.
 
     Critics follow their agents: a survivor keeps its own, a newborn starts from its parent's.
 
@@ -144,7 +148,9 @@ class FQE:
         stream = torch_stream(population.seed, "fqe evidence")
         self._evidence = evidence = Evidence(population, buffer, self.discount, self.held_out, stream)
         width = population.actions.width
-        self._behaviour = Behaviour.learn(evidence, width, stream)
+        self._behaviour = (
+            Behaviour(evidence, width, stream) if evidence.discrete else Neighbours(evidence, stream)
+        )
         episodes = int(evidence.episode[-1]) + 1
         # Each critic does without a fifth of the episodes, so that an ensemble differs by what it saw.
         drawn = torch.rand(self.members, episodes, generator=stream)
@@ -201,7 +207,8 @@ class FQE:
                 evidence.standard(evidence.probes), policy(population, evidence.probes)
             )
             lower = (value.mean(-1) - spread).clamp(min=scale.low)
-            lower = support * lower + (1 - support) * scale.low
+            trust = (support / SUPPORTED).clamp(max=1.0)
+            lower = trust * lower + (1 - trust) * scale.low
         found = {"fqe": lower, "fqe_spread": spread, "support": support}
         self.measures = {name: value.cpu().double().numpy() for name, value in found.items()}
         return np.where(healthy(population), self.measures["fqe"], np.nan)

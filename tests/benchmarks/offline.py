@@ -149,6 +149,18 @@ def spread_out(values: np.ndarray, count: int) -> list[int]:
     return sorted({*chosen, *some(lower, count - len(chosen))})
 
 
+def shaken(population: ev.Population, truth: np.ndarray, count: int = 24) -> ev.Population:
+    """The population and noisy copies of its better half: policies that differ and are not all perfect."""
+    generator = torch.Generator().manual_seed(0)
+    good = [int(i) for i in np.argsort(truth)[-len(truth) // 3 :]]
+    copies = population.copy([good[k % len(good)] for k in range(count)])
+    for row in range(count):
+        for tensor in copies.member(row).tensors["q"].values():
+            noise = torch.randn(tensor.shape, generator=generator)
+            tensor.add_(noise * tensor.std() * 0.05 * (1 + row // len(good)))
+    return gathered([population, copies])
+
+
 def own_value(population: ev.Population, starts: torch.Tensor) -> np.ndarray:
     """[P]: what every agent's own critic promises at the first observations."""
     values = []
@@ -287,7 +299,8 @@ def fqe() -> dict[str, Any]:
     for name, source in (("CartPole mixed", mixed_cartpole()), ("CartPole random", RANDOM)):
         buffer, found = buffer_from(source)
         population = students(buffer, found, ages[name])
-        truth = returns(population, "CartPole-v1", 20, seed=777).mean(1)
+        population = shaken(population, returns(population, "CartPole-v1", 20, seed=777).mean(1))
+        truth = returns(population, "CartPole-v1", 50, seed=778).mean(1)
         chosen = spread_out(truth, 18)
         rows[name] = judged(population.copy(chosen), buffer, truth[chosen], updates=600)
         print(name, json.dumps(rows[name]), flush=True)
@@ -306,7 +319,7 @@ def fqe() -> dict[str, Any]:
     return rows
 
 
-def td3bc(updates: int = 4_000) -> dict[str, Any]:
+def td3bc(updates: int = 8_000) -> dict[str, Any]:
     """TD3+BC and behaviour cloning on a half-trained Pendulum policy's data, 3 seeds each."""
     teacher = None
     for group in trained_pendulum(steps=4_000, every=500):

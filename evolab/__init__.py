@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from evolab.algorithms.td3 import TD3 as TD3
     from evolab.algorithms.td3_bc import TD3BC as TD3BC
     from evolab.collect import collect as collect
+    from evolab.comparison import compare as compare
+    from evolab.comparison import runs as runs
     from evolab.evaluation import evaluate as evaluate
     from evolab.experiment import Experiment as Experiment
     from evolab.fqe import FQE as FQE
@@ -71,9 +73,11 @@ _HOMES = {
     "Tournament": "selections.tournament",
     "Truncation": "selections.truncation",
     "collect": "collect",
+    "compare": "comparison",
     "evaluate": "evaluation",
     "evolve": "generation",
     "reset_dormant": "mutations.reset",
+    "runs": "comparison",
 }
 
 _MODULES = ("envs", "panels", "presets", "testing")

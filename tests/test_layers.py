@@ -23,7 +23,7 @@ LAYERS = [
     ["collect", "envs", "mutations", "selections", "shorthands", "sources"],
     ["evaluation", "evidence", "fqe", "generation", "history", "ledger", "ring"],
     ["checkpoint", "judging", "renewal", "run", "training"],
-    ["keeper", "panels", "runs", "trackers"],
+    ["comparison", "keeper", "panels", "trackers"],
     ["experiment", "presets"],
     ["__main__", "testing"],
 ]

@@ -211,6 +211,39 @@ def test_dict_observations_come_back(tmp_path):
     assert told(exp) == told(again)
 
 
+def recorded(rows=400, length=20):
+    """A made-up data set of CartPole's spaces."""
+    stream = np.random.default_rng(0)
+    terminals = (np.arange(rows) + 1) % length == 0
+    return {
+        "observations": stream.normal(size=(rows, 4)).astype("f"),
+        "actions": stream.integers(0, 2, rows),
+        "rewards": stream.uniform(size=rows).astype("f"),
+        "terminals": terminals,
+    }
+
+
+@pytest.mark.parametrize("environment", ["CartPole-v1", None])
+def test_learning_from_data_resumes_with_its_judges(tmp_path, environment):
+    from evolab.fqe import FQE
+
+    def make():
+        fitness = FQE(first=4, batch_size=16, hidden=(8,)) if environment is None else "return"
+        exp = ev.Experiment(environment, "CQN", fitness=fitness, **QUICK)
+        exp.fill(recorded())
+        return exp
+
+    whole, part = make(), make()
+    whole.run(generations=5)
+    part.run(generations=2)
+    part.save(tmp_path / "run")
+    again = ev.Experiment.load(tmp_path / "run")
+    again.run(generations=3)
+    assert_same(whole, again)
+    again.save()
+    assert_same(whole, ev.Experiment.load(tmp_path / "run"))
+
+
 # Checkpoints by themselves --------------------------------------------------------------------
 
 

@@ -32,7 +32,11 @@ def steps_per_second(agents: int, mutated: bool, vector_steps: int = 60, repeats
     if mutated:
         for generation in range(10):
             ev.evolve(
-                population, stream.normal(size=agents), ev.Tournament(), ev.Mutations(), generation=generation
+                population,
+                stream.normal(size=agents),
+                ev.Tournament(size=min(2, agents)),
+                ev.Mutations(),
+                generation=generation,
             )
     observation = envs.reset(seed=1)
     while len(buffer) < 2_000:
@@ -63,7 +67,11 @@ def evolution_seconds(agents: int = 64) -> float:
     for generation in range(10):
         started = time.perf_counter()
         ev.evolve(
-            population, stream.normal(size=agents), ev.Tournament(), ev.Mutations(), generation=generation
+            population,
+            stream.normal(size=agents),
+            ev.Tournament(size=min(2, agents)),
+            ev.Mutations(),
+            generation=generation,
         )
         seconds.append(time.perf_counter() - started)
     return float(np.median(seconds))

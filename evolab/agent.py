@@ -13,6 +13,7 @@ from evolab.networks.observation import encode, first_leaf, map_leaves, to_tenso
 
 if TYPE_CHECKING:
     from os import PathLike
+    from pathlib import Path
 
     from evolab.population import Population
 
@@ -157,6 +158,21 @@ class Agent:
         from evolab.archive import save_agent
 
         save_agent(self, folder)
+
+    def export(self, path: str | PathLike[str]) -> Path:
+        """Write the greedy policy for other programs: a batch of observations to actions for `env.step`.
+
+        Args:
+            path: ending in .onnx (needs the extra `onnx`) or .pt2 (torch.export). Its answers are
+                compared with the agent's before this returns; ONNX's where onnxruntime is installed.
+
+        Raises:
+            ValueError: another suffix, or a policy that a network alone does not make.
+            ImportError: the package is missing; names the extra.
+        """
+        from evolab.export import export
+
+        return export(self, path)
 
     @staticmethod
     def load(

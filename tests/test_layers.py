@@ -19,7 +19,7 @@ LAYERS = [
     ["actions", "genes", "member", "networks", "optimizer", "sample"],
     # What a population is made of stands below it: its rows are an algorithm's tensors.
     ["algorithms", "chunk", "config", "critics", "shelves"],
-    ["agent", "archive", "population"],
+    ["agent", "archive", "export", "population"],
     ["collect", "envs", "mutations", "selections", "shorthands", "sources"],
     ["evaluation", "evidence", "fqe", "generation", "history", "ledger", "ring"],
     ["checkpoint", "judging", "renewal", "run", "training"],

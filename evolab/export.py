@@ -95,7 +95,7 @@ def export(agent: Agent, path: str | PathLike[str]) -> Path:
         raise checks.missing("ONNX export", "onnx and onnxscript", "onnx") from error
     with warnings.catch_warnings(), open(os.devnull, "w") as silence, contextlib.redirect_stdout(silence):
         warnings.simplefilter("ignore")
-        program = torch.onnx.export(
+        exported: Any = torch.onnx.export(
             acting,
             kwargs={"observation": examples},
             dynamo=True,
@@ -103,7 +103,7 @@ def export(agent: Agent, path: str | PathLike[str]) -> Path:
             output_names=["action"],
             verbose=False,
         )
-    data = program.model_proto.SerializeToString()  # type: ignore[union-attr]
+    data = exported.model_proto.SerializeToString()
     replace_bytes(path, data)
     _run(agent, data, path)
     return path

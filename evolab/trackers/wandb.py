@@ -45,7 +45,7 @@ class WandB(Tracker):
         except ImportError as error:
             raise checks.missing("the W&B tracker", "wandb", "wandb") from error
         self._wandb = wandb
-        self._options = {"project": project, "entity": entity, "group": group, "mode": mode}
+        self._options: dict[str, Any] = {"project": project, "entity": entity, "group": group, "mode": mode}
         self._name, self._tags, self.wants_rollout = name, list(tags), video
         self._agents: list[dict[str, Any]] = []
         self._births: list[dict[str, Any]] = []

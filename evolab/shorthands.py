@@ -23,7 +23,9 @@ def selection_named(selection: Any) -> Selection:
     if isinstance(selection, Selection):
         return selection
     if not isinstance(selection, str):
-        raise TypeError(f"selection is {selection!r}; ev.Tournament(...) or another evolab selection is expected.")
+        raise TypeError(
+            f"selection is {selection!r}; ev.Tournament(...) or another evolab selection is expected."
+        )
     found = {name.lower(): name for name in SELECTIONS}.get(selection.lower())
     if found is None:
         raise checks.unknown("selection", selection, SELECTIONS)

@@ -83,7 +83,7 @@ class MLPPlan:
         x = encode(self.role.observation_space, observation, 2, flat.dtype)
         agents, members = flat.shape[0], self.role.members
         if members == 1 or member is not None:
-            rows = flat.squeeze(1) if members == 1 else flat[:, member or 0]  # a view keeps its gradient whole
+            rows = flat.squeeze(1) if members == 1 else flat[:, member or 0]
             return self._run(rows, x, extra, self.single, member or 0)
         x = _repeated(x, members)
         extra = None if extra is None else _repeated(extra, members)

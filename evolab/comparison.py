@@ -63,7 +63,7 @@ def runs(folder: str | PathLike[str] = "runs") -> pd.DataFrame:
             {
                 **{name: about.get(name) for name in COLUMNS},
                 "run": str(place.relative_to(path)) if place != path else place.name,
-                "saved": pd.Timestamp(float(about.get("saved") or 0), unit="s").round("s"),
+                "saved": pd.Timestamp(float(about.get("saved") or 0), unit="s"),
                 "in_use_by": f"{holder['pid']} on {holder['host']}" if holder else "",
                 "folder": str(place),
             }
@@ -71,7 +71,9 @@ def runs(folder: str | PathLike[str] = "runs") -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     for name in ("best_fitness", "elite_fitness", "seconds"):
         frame[name] = pd.to_numeric(frame[name])
-    return frame.sort_values("saved", ascending=False, ignore_index=True)
+    frame = frame.sort_values("saved", ascending=False, ignore_index=True)
+    frame["saved"] = pd.to_datetime(frame["saved"]).dt.round("s")
+    return frame
 
 
 def compare(

@@ -35,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _parser().print_help()
         return 0
     try:
+        if options.command is _runs:
+            return _runs(options)
         folder, experiment, goals = options.command(options)
     except MISTAKES as error:
         print(f"evolab: {error}", file=sys.stderr)
@@ -64,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--algorithm", default="TD3", help="TD3, DDPG or DQN (default: TD3)")
     demo.add_argument("--env", help="a Gymnasium id (default: one that suits the algorithm)")
     demo.add_argument("--population", type=int, metavar="P", help="number of agents (default: 4)")
-    demo.add_argument("--seed", type=int, default=42, help="of everything (default: 42)")
+    demo.add_argument("--seed", type=int, default=1, help="of everything (default: 1)")
     demo.add_argument("--steps-per-generation", type=int, metavar="N", help="environment steps of each agent")
     demo.add_argument("--device", help="auto, cpu or cuda (default: auto)")
     _add_goals(demo)
@@ -82,7 +84,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_goals(run)
     run.set_defaults(command=_run)
+
+    listed = commands.add_parser("runs", help="list saved runs, the newest first")
+    listed.add_argument("folder", nargs="?", default="runs", help="where to look (default: runs)")
+    listed.set_defaults(command=_runs)
     return parser
+
+
+def _runs(options: argparse.Namespace) -> int:
+    """Print the table of saved runs."""
+    from evolab.comparison import runs
+
+    table = runs(options.folder)
+    print(table.to_string(index=False) if len(table) else f"no saved run below {options.folder}")
+    return 0
 
 
 def _add_goals(parser: argparse.ArgumentParser) -> None:

@@ -192,8 +192,10 @@ class Feed:
             rollout = self.experiment.rollout(episodes=1, agent=chosen)
             if not rollout.frames:
                 raise ValueError("this environment draws no pictures (render_mode is not rgb_array).")
-            if rollout.agent is None and agent != "elite":
-                rollout.agent = chosen if agent != "best" else self.store.generations[-1].best.agent
+            # Not from the store: it follows the history only as fast as the page does.
+            finished = self.experiment.history.generations
+            if rollout.agent is None and agent != "elite" and (finished or agent != "best"):
+                rollout.agent = chosen if agent != "best" else finished[-1].best.agent
                 rollout.generation = number
             small = min(0.5, 240 / rollout.frames[0].shape[1])
             sprites = rollout.sprites() | ({"who": "elite"} if agent == "elite" else {})

@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from evolab.display import number
-from evolab.panels.colours import INK, KINDS, MUTED, OTHER, TARGET, WINNER
+from evolab.panels.colours import CLOUD, INK, KINDS, MUTED, OTHER, TARGET, WINNER
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -67,7 +67,8 @@ def draw_form(title: str, data: dict[str, Any]) -> Picture:
     elif data["form"] == "bars":
         lines += [f"{name}: {_cell(value)}" for name, value in data["bars"].items()]
     chart = 320 if data["form"] == "lines" else 0
-    image = Image.new("RGB", (WIDTH, 60 + 34 * len(lines) + chart), PAGE)
+    axis = 50 if chart else 0  # room for the numbers below
+    image = Image.new("RGB", (WIDTH, 60 + 34 * len(lines) + chart + axis), PAGE)
     draw = ImageDraw.Draw(image)
     for i, line in enumerate(lines):
         _text(draw, (24, 20 + 34 * i), line, 28 if i == 0 else 22, INK[0] if i == 0 else MUTED[0])
@@ -81,12 +82,17 @@ def _form_lines(draw: ImageDraw, box: Box, data: dict[str, Any]) -> None:
     if not values:
         return
     x, y = _axes(draw, box, (min(data["x"]), max(data["x"])), (min(values), max(values)))
+    ends: list[tuple[float, str, str]] = []
     for i, (name, line) in enumerate(data["lines"].items()):
-        colour = INK[0] if i == 0 else MUTED[0]
+        colour = INK[0] if i == 0 else CLOUD[0]
         _path(draw, [None if v is None else (x(a), y(v)) for a, v in zip(data["x"], line)], colour, 4)
         last = next((v for v in reversed(line) if v is not None), None)
         if last is not None:
-            _text(draw, (box[2] + 14, y(last) - 12), name, 20, colour)
+            ends.append((y(last) - 12, name, colour))
+    free = -math.inf
+    for height, name, colour in sorted(ends):  # lines that end together must not write over each other
+        free = max(height, free + 26)
+        _text(draw, (box[2] + 14, free), name, 20, colour)
 
 
 def _fitness(

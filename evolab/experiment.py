@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 import time
@@ -751,7 +752,9 @@ def _bar(title: str, total: int) -> Iterator[Callable[[Progress], None]]:
     """A progress bar over one generation after the other, in a terminal or in a notebook."""
     from tqdm.auto import tqdm
 
-    bar = tqdm(total=total, desc=title, leave=False, mininterval=0.2)
+    # In a notebook tqdm does not look at its own variable.
+    silent = os.environ.get("TQDM_DISABLE", "0") not in ("", "0")
+    bar = tqdm(total=total, desc=title, leave=False, mininterval=0.2, disable=silent)
     shown = ("", 0)
 
     def show(progress: Progress) -> None:

@@ -65,7 +65,7 @@ class FQE:
     hidden: tuple[int, ...] = (64, 64)
     batch_size: int = 256
     lr: float = 1e-3
-    tau: float = 0.05
+    tau: float = 0.1
     updates: int | None = None
     share: float = 0.07
     first: int = 400

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from evolab.algorithms.dqn import DQN as DQN
     from evolab.algorithms.td3 import TD3 as TD3
     from evolab.algorithms.td3_bc import TD3BC as TD3BC
-    from evolab.collect import collect as collect
     from evolab.comparison import compare as compare
     from evolab.comparison import runs as runs
     from evolab.evaluation import evaluate as evaluate
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from evolab.networks.multi_input import MultiInput as MultiInput
     from evolab.networks.stack import Stack as Stack
     from evolab.population import Population as Population
+    from evolab.recording import collect as collect
     from evolab.selections.mfpbt import MFPBT as MFPBT
     from evolab.selections.tournament import Tournament as Tournament
     from evolab.selections.truncation import Truncation as Truncation
@@ -72,7 +72,7 @@ _HOMES = {
     "TD3BC": "algorithms.td3_bc",
     "Tournament": "selections.tournament",
     "Truncation": "selections.truncation",
-    "collect": "collect",
+    "collect": "recording",
     "compare": "comparison",
     "evaluate": "evaluation",
     "evolve": "generation",

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import json
+import pkgutil
 import subprocess
 import sys
+
+import evolab as ev
 
 HEAVY = (
     "pandas",
@@ -30,3 +33,9 @@ def test_importing_evolab_costs_next_to_nothing_beyond_torch():
     spent, modules = json.loads(out)
     assert spent < 0.3
     assert not set(modules) & set(HEAVY)
+
+
+def test_no_public_name_is_hidden_by_a_module_of_the_same_name():
+    # Importing a submodule sets it as an attribute of the package, in place of the function.
+    modules = {module.name for module in pkgutil.iter_modules(ev.__path__)}
+    assert not modules & set(ev._HOMES)

@@ -20,7 +20,7 @@ LAYERS = [
     # What a population is made of stands below it: its rows are an algorithm's tensors.
     ["algorithms", "chunk", "config", "critics", "shelves"],
     ["agent", "archive", "export", "population"],
-    ["collect", "envs", "mutations", "selections", "shorthands", "sources"],
+    ["recording", "envs", "mutations", "selections", "shorthands", "sources"],
     ["evaluation", "evidence", "fqe", "generation", "history", "ledger", "ring"],
     ["checkpoint", "judging", "renewal", "run", "training"],
     ["comparison", "keeper", "panels", "trackers"],

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from evolab.collect import collect
+from evolab.recording import collect
 from evolab.sources.dataset import Dataset
 
 

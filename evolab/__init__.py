@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from evolab.algorithms.cqn import CQN as CQN
     from evolab.algorithms.ddpg import DDPG as DDPG
     from evolab.algorithms.dqn import DQN as DQN
+    from evolab.algorithms.sac import SAC as SAC
     from evolab.algorithms.td3 import TD3 as TD3
     from evolab.algorithms.td3_bc import TD3BC as TD3BC
     from evolab.comparison import compare as compare
@@ -67,6 +68,7 @@ _HOMES = {
     "Mutations": "mutations.mutation",
     "Population": "population",
     "ReplayBuffer": "sources.replay",
+    "SAC": "algorithms.sac",
     "Stack": "networks.stack",
     "TD3": "algorithms.td3",
     "TD3BC": "algorithms.td3_bc",

@@ -88,13 +88,15 @@ class Agent:
         row = self._row
         chunk = population.solo(row)
         with torch.no_grad():
-            unit = population.algorithm.act(chunk, observed)
             if explore:
-                population._remember(unit.shape[1], None)
-                memory = {n: v[row : row + 1, : unit.shape[1]] for n, v in population.memory.items()}
-                unit = population.algorithm.explore(chunk, unit, memory, population.generator)
-                population.hyper["steps"][row] += unit.shape[1]  # what schedules such as epsilon's go by
-                population.members[row].steps += unit.shape[1]
+                count = first_leaf(observed).shape[1]
+                population._remember(count, None)
+                memory = {n: v[row : row + 1, :count] for n, v in population.memory.items()}
+                unit = population.algorithm.sample(chunk, observed, memory, population.generator)
+                population.hyper["steps"][row] += count  # what schedules such as epsilon's go by
+                population.members[row].steps += count
+            else:
+                unit = population.algorithm.act(chunk, observed)
             if unit.is_floating_point():
                 unit = torch.nan_to_num(unit)
             action = population.actions.to_environment(unit)
@@ -240,6 +242,7 @@ class Policy(nn.Module):
         self.core = core
         self._space, self._dtype = population.observation_space, population.dtype
         self._bounded = hasattr(population.actions, "half")
+        self._mode, self._width = population.algorithm.mode, population.actions.width
         self._shape = tuple(population.action_space.shape or ())
         if self._bounded:
             self.register_buffer("centre", population.actions.centre.detach().cpu().clone())
@@ -250,5 +253,5 @@ class Policy(nn.Module):
         out = self.core(encode(self._space, observation, 1, self._dtype))
         if not self._bounded:
             return out
-        action = torch.tanh(out) * self.scale + self.centre
+        action = self._mode(out, self._width) * self.scale + self.centre
         return action if len(self._shape) == 1 else action.reshape(*action.shape[:-1], *self._shape)

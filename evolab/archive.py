@@ -239,7 +239,7 @@ def make_member(
     member.fitness = [float(value) for value in member.fitness]
     member.counts = {name: float(member.counts[name]) for name in population.roles}
     for name, role in population.roles.items():
-        shapes = population.network.axes(role, genes)
+        shapes = role.recipe(population.network).axes(role, genes)
         for kind in ("", ".target", ".mean", ".square"):
             if kind == ".target" and not role.has_target:
                 continue
@@ -305,6 +305,7 @@ def _refuse_giants(algorithm: Algorithm, network: Network, observation: Any, act
     algorithm.check(observation, action)
     roles = algorithm.roles(observation, actions_of(action, device_named("cpu"), torch.float32))
     genes = network.genes(observation)
-    total = sum(role.members * Layout.of(network.axes(role, genes)).size for role in roles.values())
+    sizes = [role.members * Layout.of(role.recipe(network).axes(role, genes)).size for role in roles.values()]
+    total = sum(sizes)
     if total > LARGEST:
         raise ValueError(f"it describes an agent of {total:,} parameters; more than {LARGEST:,} are refused.")

@@ -59,8 +59,9 @@ class Chunk:
         capacity = network.capacity(genes)
         self.bound: dict[str, Bound] = {}
         for name, role in roles.items():
-            layout = Layout.of(network.axes(role, capacity))
-            self.bound[name] = Bound(role, layout, network.plan(role, genes, layout))
+            recipe = role.recipe(network)
+            layout = Layout.of(recipe.axes(role, capacity))
+            self.bound[name] = Bound(role, layout, recipe.plan(role, genes, layout))
         self.learn_step = int(settings[0].get("learn_step", 1))
         self.policy_delay = int(settings[0].get("policy_delay", 1))
         self.sizes = [int(setting.get("batch_size", 1)) for setting in settings]
@@ -102,7 +103,7 @@ class Chunk:
     def network(self, name: str, target: bool = False) -> Forward:
         """The pass of one network, `(observation, extra=None, member=None) -> [C, B, O]`, without gradient."""
         flat, plan = self.flat(f"{name}.target" if target else name), self.bound[name].plan
-        return lambda observation, extra=None, member=None: plan(flat, observation, extra, member)
+        return lambda observation=None, extra=None, member=None: plan(flat, observation, extra, member)
 
     def minimise(self, name: str, loss: Callable[[Forward], Tensor], clip: float | None = None) -> Tensor:
         """One Adam step of every agent on its own loss.
@@ -119,7 +120,9 @@ class Chunk:
         leaf = parameters.detach().requires_grad_()
         plan = self.bound[name].plan
         with torch.enable_grad():
-            losses = loss(lambda observation, extra=None, member=None: plan(leaf, observation, extra, member))
+            losses = loss(
+                lambda observation=None, extra=None, member=None: plan(leaf, observation, extra, member)
+            )
             (gradient,) = torch.autograd.grad(losses.sum(), leaf)
         with torch.no_grad():
             if clip is not None:

@@ -169,7 +169,7 @@ class Population:
         """Trainable parameters of all networks of an agent, targets not counted."""
         total = 0
         for role in self.roles.values():
-            total += role.members * Layout.of(self.network.axes(role, member.genes)).size
+            total += role.members * Layout.of(role.recipe(self.network).axes(role, member.genes)).size
         return total
 
     # Randomness -------------------------------------------------------------------------------
@@ -192,7 +192,8 @@ class Population:
         member = Member(self.new_id(), None, genes, values, place=index)
         generator = torch_stream(self.seed, "initialise", index)
         for name, role in self.roles.items():
-            drawn = [self.network.initialise(role, genes, generator) for _ in range(role.members)]
+            recipe = role.recipe(self.network)
+            drawn = [recipe.initialise(role, genes, generator) for _ in range(role.members)]
             state = {key: torch.stack([one[key] for one in drawn]) for key in drawn[0]}
             member.tensors[name] = state
             if role.has_target:
@@ -218,7 +219,7 @@ class Population:
         for name, role in self.roles.items():
             shapes = {
                 key: tuple(axis.size for axis in axes)
-                for key, axes in self.network.axes(role, member.genes).items()
+                for key, axes in role.recipe(self.network).axes(role, member.genes).items()
             }
             for kind in KINDS:
                 if name + kind in self.table:
@@ -245,7 +246,7 @@ class Population:
         main = list(self.roles.values())
         costs = [
             [
-                sum(self.network.cost(role, m.genes) for role in main)
+                sum(role.recipe(self.network).cost(role, m.genes) for role in main)
                 * int(m.hyperparameters.get("batch_size", 128))
                 * 3.0
             ]
@@ -365,11 +366,12 @@ class Population:
                 part = observed
                 if len(self.chunks) > 1:
                     part = map_leaves(lambda leaf, rows=chunk.rows: leaf[rows], observed)
-                action = self.algorithm.act(chunk, part)
                 if explore:
                     memory = {name: value[chunk.rows] for name, value in self.memory.items()}
-                    action = self.algorithm.explore(chunk, action, memory, self.generator)
+                    action = self.algorithm.sample(chunk, part, memory, self.generator)
                     chunk.credit += members
+                else:
+                    action = self.algorithm.act(chunk, part)
                 parts.append(action)
             unit = parts[0] if len(parts) == 1 else torch.cat(parts)
             if unit.is_floating_point():
@@ -399,7 +401,8 @@ class Population:
         )
         for name, role in self.roles.items():
             layout = chunk.bound[name].layout
-            alone.bound[name] = Bound(role, layout, self.network.plan(role, [member.genes], layout))
+            plan = role.recipe(self.network).plan(role, [member.genes], layout)
+            alone.bound[name] = Bound(role, layout, plan)
         alone.updates = chunk.updates
         return alone
 

@@ -17,6 +17,7 @@ ALGORITHMS = {
     "DQN": "evolab.algorithms.dqn",
     "DDPG": "evolab.algorithms.ddpg",
     "TD3": "evolab.algorithms.td3",
+    "SAC": "evolab.algorithms.sac",
     "CQN": "evolab.algorithms.cqn",
     "TD3BC": "evolab.algorithms.td3_bc",
 }

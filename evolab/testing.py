@@ -223,7 +223,7 @@ def _check_growth(network: Network, space: spaces.Space) -> None:
 def _check_member(population: Population, member: Member) -> None:
     for kind, state in member.tensors.items():
         role = population.roles[kind.split(".")[0]]
-        axes = population.network.axes(role, member.genes)
+        axes = role.recipe(population.network).axes(role, member.genes)
         assert set(state) == set(axes), f"{kind} has {sorted(state)}; its genes say {sorted(axes)}"
         for name, value in state.items():
             shape = (role.members, *(axis.size for axis in axes[name]))

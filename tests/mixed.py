@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from evolab.networks.mlp import MLP
 from evolab.population import Population
-from tests.plain import Experience, Single, perceptron
+from tests.plain import Experience, Number, Single, perceptron
 
 FEATURES = 5
 OBSERVATIONS = spaces.Box(-1.0, 1.0, (FEATURES,), np.float64)
@@ -57,6 +57,8 @@ def settings_of(algorithm: str) -> list[dict[str, Any]]:
         }
         if algorithm == "TD3":
             one |= {"target_noise": 0.1 + 0.05 * i, "noise_clip": 0.2 + 0.05 * i}
+        if algorithm == "SAC":
+            one |= {"lr_temperature": 2e-3 * 1.3**i, "entropy_per_action": -1.5 + 0.2 * i}
         result.append(one)
     return result
 
@@ -103,22 +105,28 @@ def mixed(
 
 
 def modules_of(population: Population, row: int) -> dict[str, nn.Module]:
-    """The networks of one agent as plain modules: "q", or "actor", "critic0", "critic1"."""
+    """The networks of one agent as plain modules: "q"; or "actor", "critic0", "critic1", "temperature"."""
     member = population.member(row)
     modules: dict[str, nn.Module] = {}
     layer_norm = population.network.layer_norm  # type: ignore[attr-defined]
     for name, role in population.roles.items():
         for index in range(role.members):
             inputs = FEATURES + role.extra
-            module = perceptron(
-                inputs, member.genes.hidden, member.genes.activation, role.outputs, layer_norm
-            )
+            hidden, activation = member.genes.hidden, member.genes.activation
+            module: nn.Module = Number()
+            if role.network is None:
+                module = perceptron(inputs, hidden, activation, role.outputs, layer_norm)
             with torch.no_grad():
                 for parameter, value in zip(module.parameters(), states(member, name, index), strict=True):
                     parameter.copy_(value)
-            modules[name if name in ("q", "actor") else f"{name}{index}"] = module
+            modules[key_of(name, index)] = module
     member.tensors = {}
     return modules
+
+
+def key_of(name: str, index: int) -> str:
+    """What a plain agent calls one network."""
+    return f"{name}{index}" if name == "critic" else name
 
 
 def states(member: Any, kind: str, index: int) -> list[Tensor]:
@@ -176,15 +184,16 @@ def compare(population: Population, agents: Sequence[Single], tolerance: float =
         member = population.member(row)
         for name, role in population.roles.items():
             for index in range(role.members):
-                key = name if name in ("q", "actor") else f"{name}{index}"
+                key = key_of(name, index)
                 state = agent.optimizers[key].state
                 parameters = list(agent.modules[key].parameters())
                 pairs = {
                     "": parameters,
-                    ".target": list(agent.targets[key].parameters()),
                     ".mean": [state[p]["exp_avg"] if state else torch.zeros_like(p) for p in parameters],
                     ".square": [state[p]["exp_avg_sq"] if state else torch.zeros_like(p) for p in parameters],
                 }
+                if role.has_target:
+                    pairs[".target"] = list(agent.targets[key].parameters())
                 for kind, expected in pairs.items():
                     for ours, theirs in zip(states(member, name + kind, index), expected, strict=True):
                         gap = float((ours - theirs.detach()).abs().max())

@@ -1,4 +1,4 @@
-"""DQN, DDPG and TD3 of a single agent in plain PyTorch, written from the papers alone.
+"""DQN, DDPG, TD3 and SAC of a single agent in plain PyTorch, written from the papers alone.
 
 Nothing here is made of evolab: modules are `torch.nn`, the optimizer is `torch.optim.Adam`, a
 loss is a mean over a batch. The tests hand over weights and compare.
@@ -62,7 +62,7 @@ class Single:
     def __post_init__(self) -> None:
         self.targets = {name: copy.deepcopy(module) for name, module in self.modules.items()}
         for name, module in self.modules.items():
-            rate = self.settings.get("lr", self.settings.get("lr_actor" if name == "actor" else "lr_critic"))
+            rate = self.settings.get("lr", self.settings.get(f"lr_{name.rstrip('01')}"))
             self.optimizers[name] = torch.optim.Adam(module.parameters(), lr=rate)
 
     def minimise(self, loss: Tensor, *names: str) -> None:
@@ -132,4 +132,51 @@ def td3(agent: Single, batch: Experience, noise: Tensor) -> float:
         action = torch.tanh(actor(batch.observation))
         agent.minimise(-first(torch.cat([batch.observation, action], 1)).mean(), "actor")
         agent.follow("actor", "critic0", "critic1")
+    return float(loss.detach())
+
+
+class Number(nn.Module):
+    """A single learned number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.value = nn.Parameter(torch.zeros(1, dtype=torch.float64))
+
+    def forward(self) -> Tensor:
+        return self.value[0]
+
+
+def squashed(out: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """Actions [B, A] of a squashed Gaussian and their log-density [B], by torch's own distributions."""
+    mean, spread = out[:, : noise.shape[1]], out[:, noise.shape[1] :].clamp(-20, 2)
+    normal = torch.distributions.Normal(mean, spread.exp())
+    raw = mean + spread.exp() * noise
+    bent = torch.distributions.TanhTransform().log_abs_det_jacobian(raw, torch.tanh(raw))
+    return torch.tanh(raw), (normal.log_prob(raw) - bent).sum(1)
+
+
+def sac(agent: Single, batch: Experience, noise: Tensor) -> float:
+    """Haarnoja et al. 2018 (arXiv:1812.05905), algorithm 1, with eq. 5, 9 and 18."""
+    actor, first, second, log = (
+        agent.modules[name] for name in ("actor", "critic0", "critic1", "temperature")
+    )
+    agent.updates += 1
+    with torch.no_grad():
+        alpha = log().exp()
+        action, density = squashed(actor(batch.next_observation), noise[:, 0])
+        joint = torch.cat([batch.next_observation, action], 1)
+        value = torch.min(agent.targets["critic0"](joint), agent.targets["critic1"](joint))[:, 0]
+        value = value - alpha * density
+        target = batch.reward + agent.settings["discount"] * value * (1 - batch.terminated)
+    joint = torch.cat([batch.observation, batch.action], 1)
+    loss = sum(((critic(joint)[:, 0] - target) ** 2).mean() for critic in (first, second))
+    agent.minimise(loss, "critic0", "critic1")
+    agent.follow("critic0", "critic1")
+    if agent.updates % agent.settings["policy_delay"] == 0:
+        action, density = squashed(actor(batch.observation), noise[:, 1])
+        joint = torch.cat([batch.observation, action], 1)
+        value = torch.min(first(joint), second(joint))[:, 0]
+        agent.minimise((alpha * density - value).mean(), "actor")
+        wanted = agent.settings["entropy_per_action"] * noise.shape[-1]
+        agent.minimise(-log().exp() * (density.detach() + wanted).mean(), "temperature")
     return float(loss.detach())

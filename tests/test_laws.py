@@ -8,6 +8,7 @@ import torch
 
 from evolab.algorithms.ddpg import DDPG
 from evolab.algorithms.dqn import DQN
+from evolab.algorithms.sac import SAC
 from evolab.algorithms.td3 import TD3
 from evolab.generation import evolve
 from evolab.mutations.mutation import Mutations
@@ -19,31 +20,41 @@ UPDATES = 50
 LENGTH = 16  # the longest batch size is 16, the shortest 6
 
 
+def noise_of(algorithm, seed):
+    """The noise of one update of all agents, None where an algorithm takes none."""
+    shape = {"TD3": (8, LENGTH, 2), "SAC": (8, LENGTH, 2, 2)}.get(algorithm.name)
+    if shape is None:
+        return None
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def plain_update(algorithm, agent, one, noise):
+    """The same update of a plain agent; its critic's loss and that loss's name."""
+    if algorithm.name == "DQN":
+        return plain.dqn(agent, one, algorithm.double), "q"
+    if algorithm.name == "DDPG":
+        return plain.ddpg(agent, one), "critic"
+    return getattr(plain, algorithm.name.lower())(agent, one, noise), "critic"
+
+
 def teach(algorithm, updates=UPDATES, layer_norm=False):
     """A mixed population after so many updates, and eight plain agents after the same ones."""
     population = mixed(algorithm, layer_norm=layer_norm)
     agents = singles(population)
     for update in range(updates):
         batch = experience(8, LENGTH, seed=update, discrete=algorithm.name == "DQN")
-        noise = torch.randn(
-            8, LENGTH, 2, generator=torch.Generator().manual_seed(update), dtype=torch.float64
-        )
-        losses = population.learn(batch, noise=noise if algorithm.name == "TD3" else None)
+        noise = noise_of(algorithm, update)
+        losses = population.learn(batch, noise=noise)
         for row, agent in enumerate(agents):
             size = agent.settings["batch_size"]
-            one = own(batch, row, size)
-            if algorithm.name == "DQN":
-                loss, name = plain.dqn(agent, one, algorithm.double), "q"
-            elif algorithm.name == "DDPG":
-                loss, name = plain.ddpg(agent, one), "critic"
-            else:
-                loss, name = plain.td3(agent, one, noise[row, :size]), "critic"
+            own_noise = None if noise is None else noise[row, :size]
+            loss, name = plain_update(algorithm, agent, own(batch, row, size), own_noise)
             assert abs(float(losses[name][row]) - loss) < 1e-9
     return population, agents
 
 
 @pytest.mark.parametrize("layer_norm", [False, True], ids=["bare", "layer_norm"])
-@pytest.mark.parametrize("algorithm", [DQN(), DQN(double=False), DDPG(), TD3()], ids=repr)
+@pytest.mark.parametrize("algorithm", [DQN(), DQN(double=False), DDPG(), TD3(), SAC()], ids=repr)
 def test_one_of_many_learns_as_if_alone(algorithm, layer_norm):
     population, agents = teach(algorithm, updates=10 if layer_norm else UPDATES, layer_norm=layer_norm)
     assert len(population.chunks) > 1, "the population must be cut into chunks for this test to mean much"
@@ -51,7 +62,7 @@ def test_one_of_many_learns_as_if_alone(algorithm, layer_norm):
 
 
 @pytest.mark.parametrize("layer_norm", [False, True], ids=["bare", "layer_norm"])
-@pytest.mark.parametrize("algorithm", [DQN(), DDPG(), TD3()], ids=repr)
+@pytest.mark.parametrize("algorithm", [DQN(), DDPG(), TD3(), SAC()], ids=repr)
 def test_sleeping_units_never_move(algorithm, layer_norm):
     population, _ = teach(algorithm, updates=8, layer_norm=layer_norm)
     sleeping = padding(population)
@@ -62,26 +73,19 @@ def test_sleeping_units_never_move(algorithm, layer_norm):
         )
 
 
-@pytest.mark.parametrize("algorithm", [DQN(), DDPG(), TD3()], ids=repr)
+@pytest.mark.parametrize("algorithm", [DQN(), DDPG(), TD3(), SAC()], ids=repr)
 def test_an_agent_that_learns_alone_learns_as_one_of_many(algorithm):
     population = mixed(algorithm)
     agents = singles(population)
     for update in range(6):
         batch = experience(8, LENGTH, seed=update, discrete=algorithm.name == "DQN")
-        noise = torch.randn(
-            8, LENGTH, 2, generator=torch.Generator().manual_seed(update), dtype=torch.float64
-        )
+        noise = noise_of(algorithm, update)
         for row, agent in enumerate(agents):
             size = agent.settings["batch_size"]
-            one = own(batch, row, size)
             mine = type(batch)(**{name: value[row] for name, value in vars(batch).items()})
-            population[row].learn(mine, noise=noise[row] if algorithm.name == "TD3" else None)
-            if algorithm.name == "DQN":
-                plain.dqn(agent, one, algorithm.double)
-            elif algorithm.name == "DDPG":
-                plain.ddpg(agent, one)
-            else:
-                plain.td3(agent, one, noise[row, :size])
+            population[row].learn(mine, noise=None if noise is None else noise[row])
+            own_noise = None if noise is None else noise[row, :size]
+            plain_update(algorithm, agent, own(batch, row, size), own_noise)
     compare(population, agents)
     for name, mask in padding(population).items():
         assert not population.table[name][mask].any(), f"padding of {name} moved"
@@ -142,7 +146,7 @@ def scripted(*parents):
     return selection
 
 
-@pytest.mark.parametrize("algorithm", [DQN(), DDPG(), TD3()], ids=repr)
+@pytest.mark.parametrize("algorithm", [DQN(), DDPG(), TD3(), SAC()], ids=repr)
 def test_a_gather_moves_every_row(algorithm):
     population = mixed(algorithm)
     ids = population.ids
@@ -193,7 +197,7 @@ def test_a_gather_moves_every_row(algorithm):
 
 
 @pytest.mark.parametrize("layer_norm", [False, True], ids=["bare", "layer_norm"])
-@pytest.mark.parametrize("algorithm", [DQN(), DDPG(), TD3()], ids=repr)
+@pytest.mark.parametrize("algorithm", [DQN(), DDPG(), TD3(), SAC()], ids=repr)
 def test_an_exported_agent_answers_as_its_row(algorithm, layer_norm):
     population, _ = teach(algorithm, updates=3, layer_norm=layer_norm)
     observation = torch.randn(8, 32, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)

@@ -100,6 +100,19 @@ class Algorithm(ABC):
         """Exploring actions from greedy ones; `memory` holds what `memory()` declared, cut to the chunk."""
         return action
 
+    def sample(
+        self, agents: Chunk, observation: Any, memory: dict[str, Tensor], generator: torch.Generator
+    ) -> Tensor:
+        """Actions to learn from, in the shape of `act`: what `explore` makes of the greedy ones.
+
+        A stochastic policy, whose spread depends on the observation, draws its own here.
+        """
+        return self.explore(agents, self.act(agents, observation), memory, generator)
+
+    def mode(self, out: Tensor, width: int) -> Tensor:
+        """Greedy Box actions [..., A] in [-1, 1] from the policy's outputs [..., O], for exported policies."""
+        return torch.tanh(out[..., :width])
+
     def memory(self, agents: int, members: int, actions: Any) -> dict[str, tuple[int, ...]]:
         """Shapes of what exploration remembers per agent and environment, [P, E, ...]; zeroed at an episode's end."""
         return {}

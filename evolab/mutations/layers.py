@@ -27,8 +27,9 @@ def change_layers(member: Member, context: Context, generator: np.random.Generat
     after = deeper if adding else shallower
     if after is None:
         return change_units(member, context, generator)
-    change = network.deepened if adding else network.shallowed
     for name, role in context.roles.items():
+        recipe = role.recipe(network)
+        change = recipe.deepened if adding else recipe.shallowed
         for kind in KINDS:
             if name + kind in member.tensors:
                 moment = kind in (".mean", ".square")

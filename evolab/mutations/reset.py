@@ -28,10 +28,9 @@ def reset_dormant(member: Member, context: Context, generator: np.random.Generat
     for name, role in context.roles.items():
         if float(member.counts[name]) == 0:  # nothing is known of it yet
             continue
-        axes = context.network.axes(role, member.genes)
-        drawn = [
-            context.network.initialise(role, member.genes, context.generator) for _ in range(role.members)
-        ]
+        network = role.recipe(context.network)
+        axes = network.axes(role, member.genes)
+        drawn = [network.initialise(role, member.genes, context.generator) for _ in range(role.members)]
         fresh = {key: torch.stack([one[key] for one in drawn]) for key in drawn[0]}
         labels = (axis.gene for parameter in axes.values() for axis in parameter if not axis.centred)
         # All are judged before any is touched: resetting one layer must not make the next look dormant.

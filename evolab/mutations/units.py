@@ -40,12 +40,15 @@ def resize(member: Member, context: Context, gene: str, size: int) -> None:
     genes = context.network.resized(member.genes, gene, size)
     grows = size > context.network.sizes(member.genes)[gene][0]
     for role_name, role in context.roles.items():
-        old_axes, new_axes = context.network.axes(role, member.genes), context.network.axes(role, genes)
+        network = role.recipe(context.network)
+        old_axes, new_axes = network.axes(role, member.genes), network.axes(role, genes)
+        if not any(axis.gene == gene for axes in old_axes.values() for axis in axes):
+            continue
         state = member.tensors[role_name]
         if any(axis.gene == gene and axis.centred for axes in old_axes.values() for axis in axes):
             _reframe(member.tensors, role_name, old_axes, new_axes)
         elif grows:
-            fresh = [context.network.initialise(role, genes, context.generator) for _ in range(role.members)]
+            fresh = [network.initialise(role, genes, context.generator) for _ in range(role.members)]
             for kind in KINDS:
                 if role_name + kind not in member.tensors:
                     continue

@@ -55,7 +55,7 @@ class Role:
         members: M independent networks of the same shape (twin critics have 2).
         has_target: True if a slowly following copy is kept.
         rate: name of the hyperparameter that is its learning rate.
-        trains: False for a network that is never optimised.
+        network: a recipe of its own, such as `Scalars`; None for the agent's, whose genes it shares.
     """
 
     observation_space: spaces.Space
@@ -64,6 +64,11 @@ class Role:
     members: int = 1
     has_target: bool = True
     rate: str = "lr"
+    network: Network | None = None
+
+    def recipe(self, network: Network) -> Network:
+        """Its own network, or the agent's."""
+        return self.network or network
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,161 @@
+"""SAC: a stochastic policy that is paid for staying undecided, at a price that it learns."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from gymnasium import spaces
+from torch import Tensor
+
+from evolab.algorithms.algorithm import (
+    RATE,
+    SHARED,
+    Algorithm,
+    Batch,
+    Chunk,
+    Float,
+    Hyperparameter,
+    Integer,
+    Role,
+)
+from evolab.networks.scalars import Scalars
+
+LEAST, MOST = -20.0, 2.0
+"""Limits of the logarithm of the policy's standard deviation before squashing, as in the authors' code."""
+
+
+@dataclass(frozen=True)
+class SAC(Algorithm):
+    """Soft actor-critic for bounded Box actions, with a temperature that each agent learns.
+
+    The policy is a Gaussian squashed by tanh to [-1, 1]; "actor" gives its means and the
+    logarithms of its standard deviations. The lesser of two critics is believed; there is no
+    target policy. The temperature, the price of a nat of entropy, rises while the policy's entropy
+    is below `entropy_per_action * A` and falls while it is above; its logarithm is a row of the
+    table like every other parameter. Greedy actions are the squashed means.
+
+    Args:
+        start_temperature: what the temperature starts from, in units of reward; it is learned from then on.
+
+    Source: Haarnoja et al. 2018, Soft Actor-Critic Algorithms and Applications (arXiv:1812.05905),
+    algorithm 1: critics eq. 5, policy eq. 9, temperature eq. 18; density of squashed actions in appendix C.
+    """
+
+    start_temperature: float = 1.0
+
+    name: ClassVar[str] = "SAC"
+    action_spaces: ClassVar[tuple[type, ...]] = (spaces.Box,)
+    hyperparameters: ClassVar[dict[str, Hyperparameter]] = {
+        "lr_actor": Hyperparameter(3e-4, RATE, Float(1e-5, 1e-2), "learning rate of the policy"),
+        "lr_critic": Hyperparameter(1e-3, RATE, Float(1e-5, 1e-2), "learning rate of the critics"),
+        "lr_temperature": Hyperparameter(1e-3, RATE, None, "learning rate of the temperature's logarithm"),
+        **SHARED,
+        "policy_delay": Hyperparameter(
+            1, Integer(1, 1000), None, "critic updates per update of the policy and its temperature"
+        ),
+        "entropy_per_action": Hyperparameter(
+            -1.0,
+            Float(-10.0, 1.0, log=False),
+            None,
+            "entropy that the temperature aims at, nats per entry of an action in [-1, 1]",
+        ),
+    }
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.start_temperature, (int, float)) and 0 < self.start_temperature < math.inf):
+            raise ValueError(
+                f"SAC: start_temperature is {self.start_temperature!r}; a number above 0 is expected."
+            )
+
+    def roles(self, observation_space: spaces.Space, actions: Any) -> dict[str, Role]:
+        """The policy "actor" [2 A], twin critics with targets, and the logarithm of the temperature."""
+        width, start = actions.width, math.log(self.start_temperature)
+        return {
+            "actor": Role(observation_space, 2 * width, has_target=False, rate="lr_actor"),
+            "critic": Role(observation_space, 1, extra=width, members=2, rate="lr_critic"),
+            "temperature": Role(
+                observation_space, 1, has_target=False, rate="lr_temperature", network=Scalars(start)
+            ),
+        }
+
+    def act(self, agents: Chunk, observation: Any) -> Tensor:
+        """[C, B, A] in [-1, 1]: the squashed means."""
+        mean, _ = agents.network("actor")(observation).chunk(2, -1)
+        return torch.tanh(mean)
+
+    def sample(
+        self, agents: Chunk, observation: Any, memory: dict[str, Tensor], generator: torch.Generator
+    ) -> Tensor:
+        """[C, B, A] in [-1, 1], drawn from the policy."""
+        mean, spread = agents.network("actor")(observation).chunk(2, -1)
+        noise = torch.randn(mean.shape, generator=generator, device=generator.device, dtype=mean.dtype)
+        return torch.tanh(mean + spread.clamp(LEAST, MOST).exp() * noise.to(mean.device))
+
+    def draw(self, agents: Chunk, batch: Batch, generator: torch.Generator) -> Tensor:
+        """Standard normal noise [C, B, 2, A]: of the next action, and of the policy's own."""
+        count, size, width = batch.action.shape
+        drawn = torch.randn(
+            count, size, 2, width, generator=generator, device=generator.device, dtype=batch.action.dtype
+        )
+        return drawn.to(batch.action.device)
+
+    def update(self, agents: Chunk, batch: Batch, noise: Tensor | None) -> dict[str, Tensor]:
+        """Critics learn the soft target; then the policy climbs them, and the temperature follows the entropy."""
+        assert noise is not None
+        h, weight = agents.hyper, batch.weight
+        width = batch.action.shape[-1]
+        with torch.no_grad():
+            temperature = agents.network("temperature")().exp()  # [C, 1]
+            next_action, next_surprise = squashed(
+                agents.network("actor")(batch.next_observation), noise[:, :, 0]
+            )
+            next_values = agents.network("critic", target=True)(
+                batch.next_observation, next_action
+            )  # [C, 2, B, 1]
+            next_value = next_values.squeeze(-1).amin(1) - temperature * next_surprise
+            target = batch.reward + h["discount"][:, None] * (1 - batch.terminated) * next_value  # [C, B]
+
+        def critic_error(critics: Any) -> Tensor:
+            values = critics(batch.observation, batch.action).squeeze(-1)  # [C, 2, B]
+            return (weight[:, None] * (values - target[:, None]).square()).sum((1, 2))
+
+        losses = {"critic": agents.minimise("critic", critic_error)}
+        agents.follow("critic")
+        if agents.updates % agents.policy_delay == 0:
+            seen: dict[str, Tensor] = {}
+
+            def policy_loss(actor: Any) -> Tensor:
+                action, surprise = squashed(actor(batch.observation), noise[:, :, 1])
+                seen["entropy"] = -(weight * surprise.detach()).sum(-1)  # [C]
+                value = agents.network("critic")(batch.observation, action).squeeze(-1).amin(1)  # [C, B]
+                return (weight * (temperature * surprise - value)).sum(-1)
+
+            losses["actor"] = agents.minimise("actor", policy_loss)
+            excess = seen["entropy"] - h["entropy_per_action"] * width  # [C]
+            losses["temperature"] = agents.minimise(
+                "temperature", lambda log: log().exp().squeeze(-1) * excess
+            )
+        return losses
+
+
+def squashed(out: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """Actions drawn from a squashed Gaussian, and their log-density: differentiable in `out`.
+
+    Args:
+        out: [C, B, 2 A], means and logarithms of standard deviations before squashing.
+        noise: [C, B, A], standard normal.
+
+    Returns:
+        actions [C, B, A] in [-1, 1], and their log-density [C, B] in nats.
+    """
+    mean, spread = out.chunk(2, -1)
+    spread = spread.clamp(LEAST, MOST)
+    raw = mean + spread.exp() * noise
+    # log(1 - tanh(u)^2) = 2 (log 2 - u - softplus(-2 u)), which does not overflow
+    squash = 2 * (math.log(2) - raw - F.softplus(-2 * raw))
+    density = -0.5 * noise.square() - spread - 0.5 * math.log(2 * math.pi) - squash
+    return torch.tanh(raw), density.sum(-1)

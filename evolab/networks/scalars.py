@@ -1,0 +1,105 @@
+"""Learned numbers that no observation goes into, such as the logarithm of a temperature.
+
+They are a network like the others, so that they are rows of the table: selected, copied, saved
+and moved by Adam as everything else, and left alone by mutations of the architecture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+
+from evolab.networks.network import Axes, Axis, Layout, Network, Role, State
+
+
+@dataclass(frozen=True)
+class Scalars(Network):
+    """`Role.outputs` numbers per agent and member; a role's own `network`.
+
+    Args:
+        start: the value that all of them start from.
+    """
+
+    start: float = 0.0
+
+    def genes(self, observation_space: spaces.Space) -> None:
+        """There are none."""
+
+    def axes(self, role: Role, genes: Any) -> Axes:
+        """One parameter, "value" [O]."""
+        return {"value": (Axis(role.outputs),)}
+
+    def initialise(self, role: Role, genes: Any, generator: torch.Generator) -> State:
+        """All at the start; nothing is drawn."""
+        return {"value": torch.full((role.outputs,), self.start)}
+
+    def capacity(self, genes: Sequence[Any]) -> None:
+        """All are alike."""
+
+    def plan(self, role: Role, genes: Sequence[Any], layout: Layout) -> ScalarsPlan:
+        """The numbers themselves."""
+        return ScalarsPlan(role.members)
+
+    def cost(self, role: Role, genes: Any) -> float:
+        """Nothing is multiplied."""
+        return 0.0
+
+    def module(self, role: Role, genes: Any, state: State) -> nn.Module:
+        """There is none.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError("Scalars take no observation, so they are no module.")
+
+    def describe(self, genes: Any) -> str:
+        """What they are."""
+        return "scalars"
+
+    def resized(self, genes: Any, gene: str, size: int) -> Any:
+        """Nothing can be resized.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError("Scalars have no sizes that mutate.")
+
+    def sizes(self, genes: Any) -> dict[str, tuple[int, int, int, tuple[int, ...]]]:
+        """None."""
+        return {}
+
+    def deepened(self, role: Role, genes: Any, state: State, moment: bool, stack: str = "hidden") -> State:
+        """The same numbers: they have no layers."""
+        return state
+
+    def shallowed(self, role: Role, genes: Any, state: State, moment: bool, stack: str = "hidden") -> State:
+        """The same numbers: they have no layers."""
+        return state
+
+    def to_json(self, genes: Any) -> dict[str, Any]:
+        """Nothing to write."""
+        return {}
+
+    def from_json(self, value: dict[str, Any]) -> None:
+        """The inverse of `to_json`."""
+
+
+class ScalarsPlan:
+    """`(flat [C, M, O]) -> [C, O]`, or [C, M, O] for several members."""
+
+    def __init__(self, members: int) -> None:
+        self.members = members
+
+    def __call__(
+        self, flat: Tensor, observation: Any = None, extra: Tensor | None = None, member: int | None = None
+    ) -> Tensor:
+        """The numbers, whatever is observed."""
+        return flat[:, member or 0] if self.members == 1 or member is not None else flat
+
+    def give_back(self, gradient: Tensor) -> None:
+        """Gradients are torch's own; there is nothing to reuse."""

@@ -1,0 +1,223 @@
+"""How a chunk of GPTs is computed: one causal pass over [C, B, T] tokens, with or without a cache.
+
+Every agent of a chunk has the same width and the same number of heads; depth and the widths of
+the feed-forward layers differ. Rows come deepest first, so block `l` works on the first `n_l`
+rows, and narrower feed-forward layers are padded with sleeping units, which GELU keeps at zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from evolab.networks.network import Layout, Role, State
+
+TOGETHER = 2**17
+"""Entries of one activation [B, T, D] of one agent above which agents are computed one after another: beyond
+it a batched product only drives its operands out of the cache (measured, see tests/benchmarks/language.py)."""
+
+
+@dataclass
+class Cache:
+    """Keys and values of the positions that were computed, so that the next token costs one position.
+
+    Attributes:
+        keys: per block [n_l * B, heads, T, D / heads], grown as decoding goes on.
+        values: the same.
+        length: positions that are in it.
+    """
+
+    keys: list[Tensor] = field(default_factory=list)
+    values: list[Tensor] = field(default_factory=list)
+    length: int = 0
+
+    def extended(self, block: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of a block with those of the new positions behind them."""
+        if block == len(self.keys):
+            self.keys.append(key)
+            self.values.append(value)
+        else:
+            self.keys[block] = torch.cat([self.keys[block], key], 2)
+            self.values[block] = torch.cat([self.values[block], value], 2)
+        return self.keys[block], self.values[block]
+
+    def reorder(self, rows: Tensor) -> None:
+        """Row i becomes what row `rows[i]` was: beams that go on from another beam. For a single agent."""
+        self.keys = [key.index_select(0, rows) for key in self.keys]
+        self.values = [value.index_select(0, rows) for value in self.values]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What all agents of a chunk have in common.
+
+    Attributes:
+        heads: of every attention layer.
+        eps: of the layer norms.
+        scaled: divide attention by the root of a head's width.
+        by_layer: divide attention by the block's number too.
+        tied: the outputs are products with the token embeddings.
+    """
+
+    heads: int
+    eps: float
+    scaled: bool
+    by_layer: bool
+    tied: bool
+
+
+class GPTPlan:
+    """The batched pass of one role for the agents of one chunk; see the module `gpt`."""
+
+    def __init__(self, shape: Shape, role: Role, genes: Sequence[Any], layout: Layout) -> None:
+        self.shape, self.role, self.layout = shape, role, layout
+        depths = [len(gene.hidden) for gene in genes]
+        if any(a < b for a, b in zip(depths, depths[1:])):
+            raise AssertionError("rows of a chunk must come deepest first")
+        self._depths = depths
+        self._sizes = [*(_count(shape) for shape in layout.shapes)]
+        self._sizes.append(layout.size - sum(self._sizes))
+
+    def __call__(
+        self,
+        flat: Tensor,
+        observation: Any,
+        extra: Tensor | None = None,
+        member: int | None = None,
+        cache: Cache | None = None,
+    ) -> Tensor:
+        """Outputs at every position.
+
+        Args:
+            flat: [C, M, N], the chunk's parameters.
+            observation: [C, B, T] int64 tokens, of which each position sees itself and those before;
+                those that are not in the cache yet, where there is one.
+            extra: not used.
+            member: compute this member alone.
+            cache: is filled, and spares the positions that it holds.
+
+        Returns:
+            [C, M, B, T, O], or [C, B, T, O] where there is one member or `member` is given.
+
+        Raises:
+            ValueError: the sequences are longer than the block.
+        """
+        start = 0 if cache is None else cache.length
+        block = self.layout.shapes[self.layout.names.index("position")][0]
+        if start + observation.shape[-1] > block:
+            raise ValueError(
+                f"the sequences have {start + observation.shape[-1]} tokens; this GPT's block holds {block}. "
+                f"Cut them, or make it with a larger block."
+            )
+        agents, members = flat.shape[:2]
+        if member is not None:
+            flat, members = flat[:, member : member + 1], 1
+        tokens = observation.long()
+        if members > 1:
+            tokens = tokens.unsqueeze(1).expand(-1, members, -1, -1).flatten(0, 1)
+        depths = [depth for depth in self._depths for _ in range(members)]
+        rows = flat.flatten(0, 1)
+        # `split` has one gradient for all its pieces; a slice each would fill a whole row of zeros each.
+        pieces = rows.split(self._sizes, -1)
+        state = {
+            name: piece.unflatten(-1, shape)
+            for name, piece, shape in zip(self.layout.names, pieces, self.layout.shapes)
+        }
+        width = self.layout.shapes[self.layout.names.index("token")][1]
+        if cache is None and len(depths) > 1 and tokens[0].numel() * width > TOGETHER:
+            parts = [
+                self._run({name: value[row : row + 1] for name, value in state.items()}, tokens[row : row + 1],
+                          depths[row : row + 1], None)
+                for row in range(len(depths))
+            ]  # fmt: skip
+            out = torch.cat(parts)
+        else:
+            out = self._run(state, tokens, depths, cache)
+        if cache is not None:
+            cache.length += tokens.shape[-1]
+        return out if members == 1 else out.unflatten(0, (agents, members))
+
+    def give_back(self, gradient: Tensor) -> None:
+        """Gradients are torch's own; there is nothing to reuse."""
+
+    def _run(self, state: State, tokens: Tensor, depths: Sequence[int], cache: Cache | None) -> Tensor:
+        """[R, B, T, O] from [R, B, T] tokens."""
+        rows, batch, time = tokens.shape
+        start = 0 if cache is None else cache.length
+        table = state["token"]  # [R, V, D]
+        offset = torch.arange(rows, device=tokens.device)[:, None, None] * table.shape[1]
+        x = F.embedding(tokens + offset, table.flatten(0, 1))  # [R, B, T, D]
+        x = x + state["position"][:, None, start : start + time]
+        x = x.flatten(1, 2)  # [R, B * T, D]
+        finals: list[Tensor] = []
+        for block in range(depths[0]):
+            alive = sum(depth > block for depth in depths)
+            if alive < len(x):
+                finals.append(x[alive:])
+                x = x[:alive]
+            own = {
+                name.split(".", 2)[2]: value[:alive]
+                for name, value in state.items()
+                if name.startswith(f"block.{block}.")
+            }
+            x = x + self._attention(own, self._norm(x, own, "norm1"), batch, block, cache)
+            inner = F.gelu(_linear(self._norm(x, own, "norm2"), own, "expand"), approximate="tanh")
+            x = x + _linear(inner, own, "reduce")
+        if finals:
+            x = torch.cat([x, *finals[::-1]])
+        x = self._norm(x, state, "norm")
+        if self.shape.tied:
+            out = x @ table.transpose(1, 2)
+        elif "output.bias" in state:
+            out = _linear(x, state, "output")
+        else:
+            out = x @ state["output.weight"].transpose(1, 2)
+        return out.unflatten(1, (batch, time))
+
+    def _attention(self, own: State, x: Tensor, batch: int, block: int, cache: Cache | None) -> Tensor:
+        rows, positions, width = x.shape
+        time, heads = positions // batch, self.shape.heads
+        joint = _linear(x, own, "attend").view(rows * batch, time, 3, heads, width // heads)
+        query, key, value = joint.permute(2, 0, 3, 1, 4).unbind(0)  # [R * B, heads, T, D / heads] each
+        past = 0
+        if cache is not None:
+            past = cache.length
+            key, value = cache.extended(block, key, value)
+        scale = (width // heads) ** -0.5 if self.shape.scaled else 1.0
+        scale = scale / (block + 1) if self.shape.by_layer else scale
+        mask = None
+        if past and time > 1:
+            mask = torch.ones(time, past + time, dtype=torch.bool, device=x.device).tril(past)
+        mixed = F.scaled_dot_product_attention(
+            query, key, value, attn_mask=mask, is_causal=mask is None and time > 1, scale=scale
+        )
+        return _linear(mixed.transpose(1, 2).reshape(rows, positions, width), own, "merge")
+
+    def _norm(self, x: Tensor, state: State, name: str) -> Tensor:
+        """Layer normalisation over the features of [R, N, D]. Source: Ba et al. 2016, eq. 3."""
+        scale, shift = state[f"{name}.scale"], state[f"{name}.shift"]
+        if len(x) == 1:
+            return F.layer_norm(x, x.shape[-1:], scale[0], shift[0], self.shape.eps)
+        return torch.addcmul(
+            shift.unsqueeze(1), F.layer_norm(x, x.shape[-1:], eps=self.shape.eps), scale.unsqueeze(1)
+        )
+
+
+def _linear(x: Tensor, state: State, name: str) -> Tensor:
+    """[R, N, out] from [R, N, in], each row with its own weight."""
+    weight, bias = state[f"{name}.weight"], state[f"{name}.bias"]
+    if len(x) == 1:
+        return F.linear(x[0], weight[0], bias[0]).unsqueeze(0)
+    return torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2))
+
+
+def _count(shape: Sequence[int]) -> int:
+    count = 1
+    for size in shape:
+        count *= size
+    return count

@@ -1,4 +1,4 @@
-"""Whole runs on disk: resumed bit for bit, never half loaded, never written by two."""
+"""Whole runs on disk: never half loaded, never lost by a crash, never written by two."""
 
 from __future__ import annotations
 
@@ -26,112 +26,7 @@ import torch
 import evolab as ev
 from evolab import files, lock, ring
 from evolab.files import Damaged
-
-QUICK = {
-    "population": 3,
-    "num_envs": 2,
-    "seed": 1,
-    "steps_per_generation": 12,
-    "eval_steps": 8,
-    "network": [16],
-    "hyperparameters": {"batch_size": 8},
-    "search_space": {"batch_size": ev.Integer(4, 16)},
-    "device": "cpu",
-}
-KINDS = {"DQN": "CartPole-v1", "DDPG": "Pendulum-v1", "TD3": "Pendulum-v1"}
-
-
-def experiment(algorithm="DQN", **options):
-    options = {"buffer": ev.ReplayBuffer(150), **QUICK, **options}
-    made = ev.Experiment(KINDS[algorithm], algorithm, **options)
-    made.fill(100)
-    return made
-
-
-def assert_same(one, other):
-    """Everything that training depends on is equal, bit for bit."""
-    assert one.population.ids == other.population.ids
-    assert one.population.next_id == other.population.next_id
-    assert one.population.table.keys() == other.population.table.keys()
-    for name, value in one.population.table.items():
-        assert torch.equal(value, other.population.table[name]), name
-    for mine, theirs in zip(one.population.members, other.population.members, strict=True):
-        for name in ("parent", "genes", "hyperparameters", "fitness", "steps", "updates"):
-            assert repr(getattr(mine, name)) == repr(getattr(theirs, name)), name
-    assert one.buffer.added == other.buffer.added
-    assert one.buffer.length.tolist() == other.buffer.length.tolist()
-    assert one.buffer.cursor.tolist() == other.buffer.cursor.tolist()
-    for name, value in one.buffer.fields.items():
-        assert torch.equal(value, other.buffer.fields[name]), name
-    assert told(one) == told(other)
-    for name in ("generation", "total_steps", "evaluation_steps"):
-        assert getattr(one, name) == getattr(other, name), name
-    assert repr(one.best) == repr(other.best)
-    assert repr(one.elite) == repr(other.elite)
-
-
-def told(exp):
-    """The history without wall seconds."""
-    return [repr(dataclasses.asdict(dataclasses.replace(g, seconds={}))) for g in exp.history]
-
-
-@pytest.mark.parametrize("algorithm", KINDS)
-def test_ten_generations_are_four_and_a_new_process_and_six(tmp_path, algorithm):
-    whole = experiment(algorithm)
-    whole.run(generations=10)
-    part = experiment(algorithm)
-    part.run(generations=4)
-    part.save(tmp_path / "run")
-    part.close()
-    script = f"""
-        import evolab as ev
-        exp = ev.Experiment.load({str(tmp_path / "run")!r})
-        assert exp.generation == 4
-        exp.run(generations=6)
-        exp.save()
-    """
-    subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)], check=True, capture_output=True, env=quiet()
-    )
-    assert_same(whole, ev.Experiment.load(tmp_path / "run"))
-
-
-def quiet():
-    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(ev.__file__).parents[1])}
-
-
-def test_a_population_that_does_not_evolve_resumes_as_well(tmp_path):
-    options = {"evolving": False, "hyperparameters": {"batch_size": 8, "learn_step": 3}}
-    whole, part = experiment("TD3", **options), experiment("TD3", **options)
-    whole.run(generations=4)
-    part.run(generations=2)
-    part.save(tmp_path / "run")
-    again = ev.Experiment.load(tmp_path / "run")
-    again.run(generations=2)
-    assert_same(whole, again)
-
-
-def test_a_run_saved_before_its_first_generation_resumes(tmp_path):
-    whole, part = experiment(), experiment()
-    part.save(tmp_path / "run")
-    again = ev.Experiment.load(tmp_path / "run")
-    for exp in (whole, again):
-        exp.run(generations=2)
-    assert_same(whole, again)
-
-
-def test_agents_that_share_no_buffer_resume(tmp_path):
-    def make():
-        return experiment(buffer=ev.ReplayBuffer(100, shared=False))
-
-    whole, part = make(), make()
-    whole.run(generations=4)
-    part.run(generations=2)
-    part.save(tmp_path / "run")
-    again = ev.Experiment.load(tmp_path / "run")
-    assert again.buffer.rings == 3
-    again.run(generations=2)
-    assert_same(whole, again)
+from tests.small import QUICK, assert_same, experiment, quiet, told
 
 
 def test_a_large_buffer_is_written_in_segments_and_comes_back(tmp_path, monkeypatch):
@@ -209,39 +104,6 @@ def test_dict_observations_come_back(tmp_path):
     exp.step()
     again.step()
     assert told(exp) == told(again)
-
-
-def recorded(rows=400, length=20):
-    """A made-up data set of CartPole's spaces."""
-    stream = np.random.default_rng(0)
-    terminals = (np.arange(rows) + 1) % length == 0
-    return {
-        "observations": stream.normal(size=(rows, 4)).astype("f"),
-        "actions": stream.integers(0, 2, rows),
-        "rewards": stream.uniform(size=rows).astype("f"),
-        "terminals": terminals,
-    }
-
-
-@pytest.mark.parametrize("environment", ["CartPole-v1", None])
-def test_learning_from_data_resumes_with_its_judges(tmp_path, environment):
-    from evolab.fqe import FQE
-
-    def make():
-        fitness = FQE(first=4, batch_size=16, hidden=(8,)) if environment is None else "return"
-        exp = ev.Experiment(environment, "CQN", fitness=fitness, **QUICK)
-        exp.fill(recorded())
-        return exp
-
-    whole, part = make(), make()
-    whole.run(generations=5)
-    part.run(generations=2)
-    part.save(tmp_path / "run")
-    again = ev.Experiment.load(tmp_path / "run")
-    again.run(generations=3)
-    assert_same(whole, again)
-    again.save()
-    assert_same(whole, ev.Experiment.load(tmp_path / "run"))
 
 
 # Checkpoints by themselves --------------------------------------------------------------------

@@ -1,0 +1,95 @@
+"""Experiments of a second or less, for every algorithm on the shelf, and what makes two of them equal."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from gymnasium import spaces
+
+import evolab as ev
+from evolab.shelves import algorithm_named
+
+QUICK = {
+    "population": 3,
+    "num_envs": 2,
+    "seed": 1,
+    "steps_per_generation": 12,
+    "eval_steps": 8,
+    "network": [16],
+    "hyperparameters": {"batch_size": 8},
+    "search_space": {"batch_size": ev.Integer(4, 16)},
+    "device": "cpu",
+}
+
+
+def places(algorithm):
+    """The environment that suits an algorithm's actions."""
+    return "CartPole-v1" if spaces.Discrete in algorithm_named(algorithm).action_spaces else "Pendulum-v1"
+
+
+def evolving(algorithm):
+    """All that the algorithm evolves by default, with batches that a small buffer can feed."""
+    known = algorithm_named(algorithm).hyperparameters
+    ranges = {name: one.search for name, one in known.items() if one.search is not None}
+    return ranges | {name: space for name, space in QUICK["search_space"].items() if name in known}
+
+
+def experiment(algorithm="DQN", **options):
+    """A filled experiment; from recorded data where the algorithm learns from nothing else."""
+    name = algorithm if isinstance(algorithm, str) else algorithm.name
+    offline = algorithm_named(algorithm).offline
+    options = {**QUICK, **({} if offline else {"buffer": ev.ReplayBuffer(150)}), **options}
+    known = algorithm_named(algorithm).hyperparameters
+    options["hyperparameters"] = {k: v for k, v in options["hyperparameters"].items() if k in known}
+    made = ev.Experiment(options.pop("environment", places(name)), algorithm, **options)
+    made.fill(recorded(places(name)) if offline else 100)
+    return made
+
+
+def recorded(environment="CartPole-v1", rows=400, length=20):
+    """A made-up data set of an environment's spaces."""
+    stream = np.random.default_rng(0)
+    terminals = (np.arange(rows) + 1) % length == 0
+    pole = environment == "CartPole-v1"
+    return {
+        "observations": stream.normal(size=(rows, 4 if pole else 3)).astype("f"),
+        "actions": stream.integers(0, 2, rows) if pole else stream.uniform(-2, 2, (rows, 1)).astype("f"),
+        "rewards": stream.uniform(size=rows).astype("f"),
+        "terminals": terminals,
+    }
+
+
+def assert_same(one, other):
+    """Everything that training depends on is equal, bit for bit."""
+    assert one.population.ids == other.population.ids
+    assert one.population.next_id == other.population.next_id
+    assert one.population.table.keys() == other.population.table.keys()
+    for name, value in one.population.table.items():
+        assert torch.equal(value, other.population.table[name]), name
+    for mine, theirs in zip(one.population.members, other.population.members, strict=True):
+        for name in ("parent", "genes", "hyperparameters", "fitness", "steps", "updates"):
+            assert repr(getattr(mine, name)) == repr(getattr(theirs, name)), name
+    assert one.buffer.added == other.buffer.added
+    assert one.buffer.length.tolist() == other.buffer.length.tolist()
+    assert one.buffer.cursor.tolist() == other.buffer.cursor.tolist()
+    for name, value in one.buffer.fields.items():
+        assert torch.equal(value, other.buffer.fields[name]), name
+    assert told(one) == told(other)
+    for name in ("generation", "total_steps", "evaluation_steps"):
+        assert getattr(one, name) == getattr(other, name), name
+    assert repr(one.best) == repr(other.best)
+    assert repr(one.elite) == repr(other.elite)
+
+
+def told(exp):
+    """The history without wall seconds."""
+    return [repr(dataclasses.asdict(dataclasses.replace(g, seconds={}))) for g in exp.history]
+
+
+def quiet():
+    """The environment of a process that finds this checkout, on one thread."""
+    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(ev.__file__).parents[1])}

@@ -2,7 +2,8 @@
 
 `Server` starts `jupyter lab` on a folder with a home of its own. `Notebook` is one open
 notebook in a page: it runs cells, waits for the kernel, saves and looks at outputs. Each
-method waits for a fact on the page, never for an amount of time.
+method waits for a fact on the page, never for an amount of time, and bears that JupyterLab
+redraws while it looks: an element may be there, gone, and there again.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,36 @@ SETTINGS = {
     "@jupyter-widgets/jupyterlab-manager/plugin": {"saveState": True},
     "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},
 }
+
+
+PATIENCE = 120.0  # seconds; a busy machine is not a defect
+
+
+def until(page: Any, predicate: str, arg: Any = None, patience: float = PATIENCE) -> None:
+    """Wait until a JavaScript function of the page is true; while it throws, it is not true yet.
+
+    Raises:
+        AssertionError: with what the function threw last, if it never was.
+    """
+    from playwright.sync_api import TimeoutError as NeverTrue
+
+    guarded = f"""a => {{ try {{ window.untilThrew = ""; return ({predicate})(a); }}
+        catch (error) {{ window.untilThrew = String(error); return false; }} }}"""
+    try:
+        page.wait_for_function(guarded, arg=arg, timeout=1000 * patience)
+    except NeverTrue:
+        threw = page.evaluate("() => window.untilThrew")
+        raise AssertionError(
+            f"never true within {patience:.0f} s: {predicate} of {arg!r}; {threw or 'it was false'}"
+        ) from None
+
+
+def eventually(fact: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
+    """Wait until something asked from Python (the kernel, a saved file) is true."""
+    deadline = time.monotonic() + patience
+    while not fact():
+        assert time.monotonic() < deadline, f"never true within {patience:.0f} s: {what}"
+        time.sleep(0.05)
 
 
 def write_notebook(path: Path, cells: Sequence[str]) -> None:
@@ -63,51 +94,60 @@ class Server:
         self.folder = folder
         self.token = secrets.token_hex(8)
         self.home = Path(tempfile.mkdtemp(prefix="lab-home-"))
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.address = f"http://127.0.0.1:{self.port}"
         for name, values in SETTINGS.items():
             file = self.home / "config/lab/user-settings" / f"{name}.jupyterlab-settings"
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps(values))
-        environment = os.environ | {
+        self.environment = os.environ | {
             "HOME": str(self.home), "JUPYTER_CONFIG_DIR": str(self.home / "config"),
             "JUPYTER_DATA_DIR": str(self.home / "data"), "JUPYTER_RUNTIME_DIR": str(self.home / "run"),
             "IPYTHONDIR": str(self.home / "ipython"), "PYDEVD_DISABLE_FILE_VALIDATION": "1",
             "PYTHONPATH": str(packages), "OMP_NUM_THREADS": "1", "SDL_VIDEODRIVER": "dummy",
         }  # fmt: skip
         self.log = (self.home / "server.log").open("wb")
+        for _ in range(3):  # another program may take the port between looking and listening
+            self._start()
+            if self._answers():
+                return
+        raise RuntimeError(f"jupyter lab did not start:\n{(self.home / 'server.log').read_text()[-3000:]}")
+
+    def _start(self) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.address = f"http://127.0.0.1:{self.port}"
         self.process = subprocess.Popen(
             [
                 sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", "--ip=127.0.0.1",
                 f"--port={self.port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={self.token}",
-                f"--ServerApp.root_dir={folder}", "--LabApp.expose_app_in_browser=True",
+                f"--ServerApp.root_dir={self.folder}", "--LabApp.expose_app_in_browser=True",
                 "--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
             ],
-            env=environment, stdout=self.log, stderr=subprocess.STDOUT,
+            env=self.environment, stdout=self.log, stderr=subprocess.STDOUT,
         )  # fmt: skip
-        self._wait()
 
-    def _wait(self) -> None:
-        for _ in range(600):
+    def _answers(self) -> bool:
+        deadline = time.monotonic() + PATIENCE
+        while self.process.poll() is None and time.monotonic() < deadline:
             try:
-                urllib.request.urlopen(f"{self.address}/api?token={self.token}", timeout=1).close()
-                return
+                urllib.request.urlopen(f"{self.address}/api?token={self.token}", timeout=5).close()
+                return True
             except OSError:
-                if self.process.poll() is not None:
-                    break
                 time.sleep(0.1)
-        raise RuntimeError(f"jupyter lab did not start:\n{(self.home / 'server.log').read_text()[-3000:]}")
+        self._end()
+        return False
 
-    def close(self) -> None:
-        """Stop the server, its kernels with it, and remove its home."""
+    def _end(self) -> None:
         self.process.terminate()
         try:
             self.process.wait(15)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+    def close(self) -> None:
+        """Stop the server, its kernels with it, and remove its home."""
+        self._end()
         self.log.close()
         shutil.rmtree(self.home, ignore_errors=True)
 
@@ -135,11 +175,17 @@ class Notebook:
         self.errors: list[str] = []
         self.context.route("**/*", self._gate)
         self.page = self.context.new_page()
-        self.page.set_default_navigation_timeout(120_000)
-        self.page.set_default_timeout(120_000)  # a busy machine is not a defect
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("console", lambda m: self.errors.append(m.text) if "evolab" in m.text else None)
+        self.page.set_default_navigation_timeout(1000 * PATIENCE)
+        self.page.set_default_timeout(1000 * PATIENCE)
+        self.page.on("dialog", lambda dialog: dialog.accept())  # leaving a page with unsaved changes is meant
+        self.page.on("pageerror", self._note)
+        self.page.on("console", lambda m: self.errors.append(m.text) if "evolab:" in m.text else None)
         self.open()
+
+    def _note(self, error: Any) -> None:
+        """Keep what our module threw: it is loaded from a blob. What JupyterLab throws at itself is not ours."""
+        if "blob:" in (text := f"{error}\n{getattr(error, 'stack', '')}"):
+            self.errors.append(text)
 
     def _gate(self, route: Any) -> None:
         if route.request.url.startswith((self.server.address, "data:", "blob:")):
@@ -153,35 +199,43 @@ class Notebook:
         self.page.goto(f"{self.server.address}/doc/tree/{self.name}?reset&token={self.server.token}")
         self.page.wait_for_selector(".jp-NotebookPanel .jp-Notebook")
         # The toolbar says idle before a kernel exists, so the session is asked instead.
-        self.page.wait_for_function(
-            """() => { const c = window.jupyterapp?.shell.currentWidget?.sessionContext;
-                return c && c.isReady && c.session?.kernel?.status === "idle"; }"""
+        self.until(
+            """() => { const c = window.jupyterapp.shell.currentWidget.sessionContext;
+                return c.isReady && c.session.kernel.status === "idle"; }"""
         )
+
+    def until(self, predicate: str, arg: Any = None, patience: float = PATIENCE) -> None:
+        """Wait until a JavaScript function of the page is true."""
+        until(self.page, predicate, arg, patience)
 
     def run_all(self, wait: bool = True) -> None:
         """Run all cells. The command's promise ends with the last cell, without a timeout: never await it."""
-        self.page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
+        self.page.evaluate(
+            """() => { const w = window.jupyterapp.shell.currentWidget;
+                for (const c of w.content.widgets) if (c.model.type === "code") c.model.executionCount = null;
+                window.jupyterapp.commands.execute('notebook:run-all-cells'); }"""
+        )
         if wait:
             self.wait_for_cells()
 
-    def wait_for_cells(self, timeout: float = 180_000) -> None:
+    def wait_for_cells(self, patience: float = 1.5 * PATIENCE) -> None:
         """Until every code cell has a number and the kernel rests."""
-        self.page.wait_for_function(
+        self.until(
             """() => { const w = window.jupyterapp.shell.currentWidget;
                 const cells = [...w.content.widgets].filter(c => c.model.type === "code");
                 const prompts = [...document.querySelectorAll(".jp-InputPrompt")];
                 const running = prompts.some(p => p.textContent.includes("*"));
-                return !running && cells.every(c => c.model.executionCount); }""",
-            timeout=timeout,
+                return !running && cells.every(c => c.model.executionCount || !c.model.sharedModel.source.trim()); }""",
+            patience=patience,
         )
 
     def run_cell(self, index: int) -> None:
         """Run one cell and wait for it."""
         self.start_cell(index)
-        self.page.wait_for_function(
+        self.until(
             """i => { const w = window.jupyterapp.shell.currentWidget, c = w.content.widgets[i];
                 return c.model.executionCount && !c.node.querySelector(".jp-InputPrompt").textContent.includes("*"); }""",
-            arg=index,
+            index,
         )
 
     def start_cell(self, index: int) -> None:
@@ -200,7 +254,8 @@ class Notebook:
                 const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
                 const future = kernel.requestExecute({ code: "", silent: false, store_history: false,
                     user_expressions: { it: code } });
-                const reply = (await future.done).content.user_expressions.it;
+                const content = (await future.done).content, reply = (content.user_expressions || {}).it;
+                if (!reply) return `no answer: ${content.status}`;
                 if (reply.status === "ok") return reply.data["text/plain"];
                 return `${reply.ename}: ${reply.evalue}`; }""",
             expression,
@@ -212,7 +267,7 @@ class Notebook:
             "t => { window.jupyterapp.commands.execute('apputils:change-theme', { theme: t }); }", name
         )
         dark = "false" if "Dark" in name else "true"
-        self.page.wait_for_function("v => document.body.dataset.jpThemeLight === v", arg=dark)
+        self.until("v => document.body.dataset.jpThemeLight === v", dark)
 
     def save(self) -> dict[str, Any]:
         """Save, and give back what the file now holds."""

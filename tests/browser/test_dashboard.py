@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from statistics import median
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.browser.conftest import EXPERIMENT, FAKE
-from tests.browser.lab import Notebook
+from tests.browser.lab import Notebook, eventually, until
 
 pytestmark = pytest.mark.browser
 
@@ -19,9 +18,12 @@ BOARD = "board = exp.dashboard(rollout_every=0)\nboard"
 FAKE_BOARD = "board = Dashboard(exp, rollout_every=0)\nboard"
 
 
-def busy() -> float:
-    """How many times slower than alone this machine is now; bounds on time are for a quiet one."""
-    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+def best_of(attempts: int, seconds: Callable[[], float], good: float) -> float:
+    """The shortest of a few measurements, no more of them than needed: other programs only ever add time."""
+    found: list[float] = []
+    while len(found) < attempts and (not found or min(found) >= good):
+        found.append(seconds())
+    return min(found)
 
 
 def press(page: Any, name: str) -> None:
@@ -33,18 +35,30 @@ def generation(page: Any) -> int:
 
 
 def wait_for_generation(page: Any, number: int) -> None:
-    page.wait_for_function(
-        "n => Number(document.querySelector('.ev-tiles b').textContent.replace(/\\D/g, '')) >= n", arg=number
+    until(
+        page,
+        "n => Number(document.querySelector('.ev-tiles b').textContent.replace(/\\D/g, '')) >= n",
+        number,
     )
 
 
 def wait_for_state(page: Any, words: str) -> None:
-    page.wait_for_function("w => document.querySelector('.ev-state').textContent === w", arg=words)
+    until(page, "w => document.querySelector('.ev-state').textContent === w", words)
+
+
+def wait_for_name(page: Any, selector: str, name: str) -> None:
+    until(page, "([s, n]) => document.querySelector(s).getAttribute('aria-label') === n", [selector, name])
 
 
 def pixels(page: Any, panel: str) -> str:
     """What a panel's chart shows, as a string that changes with it."""
+    page.wait_for_selector(f".ev-{panel} canvas")
     return page.evaluate("p => document.querySelector(p + ' canvas').toDataURL()", f".ev-{panel}")
+
+
+def wait_for_other_pixels(page: Any, panel: str, than: str) -> None:
+    """A chart follows the figures above it a task or two later."""
+    until(page, "([p, t]) => document.querySelector(p + ' canvas').toDataURL() !== t", [f".ev-{panel}", than])
 
 
 def test_the_buttons_train_step_by_step_run_and_pause(notebook: Callable[..., Notebook]) -> None:
@@ -64,13 +78,20 @@ def test_the_buttons_train_step_by_step_run_and_pause(notebook: Callable[..., No
     press(page, "Run")
     wait_for_generation(page, 3)
     assert page.get_by_role("button", name="Run", exact=True).is_disabled()
-    assert pixels(page, "fitness") != first
+    wait_for_other_pixels(page, "fitness", first)
     assert lab.value("1 + 1") == "2"  # the kernel stays usable while training runs
 
-    start = time.perf_counter()
+    def click_to_pause() -> float:
+        press(page, "Run")
+        wait_for_state(page, "running")
+        start = time.perf_counter()
+        press(page, "Pause")
+        wait_for_state(page, "paused")
+        return time.perf_counter() - start
+
     press(page, "Pause")
     wait_for_state(page, "paused")
-    assert time.perf_counter() - start < 1.0 * busy()  # the click's own way through the browser included
+    assert best_of(8, click_to_pause, good=1.0) < 1.0  # the click's own way through the browser included
     at = lab.value("(exp.generation, exp.total_steps)")
     page.wait_for_timeout(300)
     assert lab.value("(exp.generation, exp.total_steps)") == at
@@ -85,10 +106,14 @@ def test_pause_takes_effect_within_half_a_second(notebook: Callable[..., Noteboo
     lab = notebook(EXPERIMENT, BOARD, "import time")
     lab.run_all()
     lab.page.wait_for_selector(".evolab")
-    lab.value("board._answer(board, {'type': 'run'}, [])")
-    wait_for_generation(lab.page, 1)
-    asked = "(lambda t: (exp.pause(), exp.wait(5), time.perf_counter() - t)[2])(time.perf_counter())"
-    assert float(lab.value(asked)) < 0.5 * busy()
+    asked = "(lambda t: (exp.pause(), exp.wait(30), time.perf_counter() - t)[2])(time.perf_counter())"
+
+    def pause() -> float:
+        lab.value("board._answer(board, {'type': 'run'}, [])")
+        wait_for_generation(lab.page, generation(lab.page) + 1)
+        return float(lab.value(asked))
+
+    assert best_of(8, pause, good=0.5) < 0.5
 
 
 def test_a_slider_changes_the_next_generations_mutations(notebook: Callable[..., Notebook]) -> None:
@@ -99,15 +124,13 @@ def test_a_slider_changes_the_next_generations_mutations(notebook: Callable[...,
     slider.wait_for()
     slider.focus()
     page.keyboard.press("End")
-    page.wait_for_function("() => document.querySelector('.evolab')")
     for name in ("no mutation", "none", "parameters", "activation", "hyperparameters"):
         other = page.get_by_role("slider", name=f"rate of {name}", exact=True)
         if other.count():
             other.focus()
             page.keyboard.press("Home")
-    deadline = time.monotonic() + 10
-    while lab.value("exp.mutations.weights['architecture']") != "1.0":
-        assert time.monotonic() < deadline
+    arrived = "{k for k, v in exp.mutations.weights.items() if v} == {'architecture'}"
+    eventually(lambda: lab.value(arrived) == "True", "the sliders' values reach the kernel")
     press(page, "Step")
     wait_for_generation(page, 1)
     kinds = lab.value("sorted({b.kind for b in exp.history.generations[-1].births} - {'elite', 'none'})")
@@ -125,12 +148,12 @@ def test_an_episode_is_rendered_played_and_scrubbed(notebook: Callable[..., Note
     press(page, "Render")
     scrub = page.get_by_role("slider", name="Frame of the episode")
     scrub.wait_for(timeout=60_000)
-    page.wait_for_function("() => Number(document.querySelector('.ev-player input').max) >= 2")
+    until(page, "() => Number(document.querySelector('.ev-player input').max) >= 2")
     frames = page.locator(".ev-frames")
     play = page.locator(".ev-player button")
-    if play.get_attribute("aria-label") == "Pause episode":
-        play.click()
-    assert play.get_attribute("aria-label") == "Play episode"
+    wait_for_name(page, ".ev-player button", "Pause episode")  # it plays by itself once its picture is there
+    play.click()
+    wait_for_name(page, ".ev-player button", "Play episode")
     scrub.focus()
     page.keyboard.press("Home")
     assert frames.inner_text().startswith("1/")
@@ -140,7 +163,7 @@ def test_an_episode_is_rendered_played_and_scrubbed(notebook: Callable[..., Note
     assert last[0] == last[1]
     assert pixels(page, "episode") != before
     play.click()
-    page.wait_for_function("t => document.querySelector('.ev-frames').textContent !== t", arg="/".join(last))
+    until(page, "t => document.querySelector('.ev-frames').textContent !== t", "/".join(last))
 
 
 def test_a_reload_shows_the_state_again_and_goes_on(notebook: Callable[..., Notebook]) -> None:
@@ -161,8 +184,13 @@ def test_a_saved_notebook_shows_the_state_with_the_kernel_gone(
     lab = notebook(FAKE.format(agents=6, generations=9), FAKE_BOARD)
     lab.run_all()
     wait_for_generation(lab.page, 9)
-    lab.page.wait_for_timeout(1200)  # training rests: what is saved follows within a second
-    lab.save()
+
+    def saved() -> int:  # training rests: what is saved follows within a second
+        widgets = lab.save()["metadata"].get("widgets", {}).values()
+        states = [m["state"].get("state", {}) for w in widgets for m in w["state"].values()]
+        return max((row["n"] for s in states for row in s.get("rows", [])), default=0)
+
+    eventually(lambda: saved() == 9, "the newest generation is in the saved file")
     lab.shut_down_kernel()
     lab.context.close()
     again = Notebook(chromium, lab.server, lab.name)  # opening starts a new kernel that knows no board
@@ -182,17 +210,19 @@ def test_an_error_of_the_training_thread_is_shown_and_escaped(notebook: Callable
     banner.wait_for()
     assert banner.inner_text() == "RuntimeError: loss is NaN in <b>agent</b> 3 & 4"
     assert banner.locator("b").count() == 0
-    assert lab.page.locator(".ev-state").inner_text() == "failed"
+    wait_for_state(lab.page, "failed")
 
 
 def test_two_views_and_two_boards_agree(notebook: Callable[..., Notebook]) -> None:
     lab = notebook(FAKE.format(agents=4, generations=1), FAKE_BOARD, "board", "Dashboard(exp)")
     page = lab.page
     lab.run_all()
-    page.wait_for_function("() => document.querySelectorAll('.evolab').length === 3")
+    until(page, "() => document.querySelectorAll('.evolab').length === 3")
     page.get_by_role("button", name="Step", exact=True).first.click()
-    page.wait_for_function(
-        "() => [...document.querySelectorAll('.ev-tiles')].every(t => t.querySelector('b').textContent === '2')"
+    until(
+        page,
+        """() => { const tiles = [...document.querySelectorAll('.ev-tiles')];
+            return tiles.length === 3 && tiles.every(t => t.querySelector('b').textContent === '2'); }""",
     )
 
 
@@ -202,24 +232,24 @@ def test_running_the_cell_again_leaks_no_thread_and_no_widget(notebook: Callable
     lab.page.wait_for_selector(".evolab")
     for _ in range(4):
         lab.run_cell(1)
-    lab.page.wait_for_timeout(600)
     followers = "sum(t.name == 'evolab-dashboard' for t in threading.enumerate())"
-    assert lab.value(followers) == "1"
+    eventually(lambda: lab.value(followers) == "1", "one thread follows the experiment")
     alive = "__import__('ipywidgets').widgets.widget._instances.values()"
-    assert lab.value(f"sum(type(w).__name__ == 'Dashboard' for w in {alive})") == "1"
+    boards = f"sum(type(w).__name__ == 'Dashboard' for w in {alive})"
+    eventually(lambda: lab.value(boards) == "1", "one dashboard is left")
 
 
 def test_the_dashboard_paints_within_a_second_and_a_half(notebook: Callable[..., Notebook]) -> None:
-    lab = notebook(FAKE.format(agents=12, generations=60), FAKE_BOARD, "1 + 1")
-    lab.run_cell(0)
-    start = time.perf_counter()
-    lab.run_cell(2)
-    trivial = time.perf_counter() - start  # 0.15 s on a quiet machine; what a busy one adds is not ours
-    start = time.perf_counter()
-    lab.start_cell(1)
-    lab.page.wait_for_selector(".ev-fitness canvas", state="visible")
-    wait_for_generation(lab.page, 60)
-    assert time.perf_counter() - start < max(1.5, 10 * trivial)
+    def paint() -> float:
+        lab = notebook(FAKE.format(agents=12, generations=60), FAKE_BOARD)  # a page that has nothing cached
+        lab.run_cell(0)
+        start = time.perf_counter()
+        lab.start_cell(1)
+        lab.page.wait_for_selector(".ev-fitness canvas", state="visible")
+        wait_for_generation(lab.page, 60)
+        return time.perf_counter() - start
+
+    assert best_of(6, paint, good=1.5) < 1.5
 
 
 LOOP = """() => { const found = []; for (let k = 0; k < 15; k++) { const t = performance.now(); let x = 0;
@@ -232,11 +262,18 @@ def test_an_update_at_64_agents_keeps_the_page_responsive(notebook: Callable[...
     lab = notebook(FAKE.format(agents=64, generations=300).replace("cost=0.25", "cost=0"), FAKE_BOARD)
     lab.run_all()
     wait_for_generation(lab.page, 300)
-    slowness = max(1.0, median(lab.page.evaluate(LOOP)) / 25)  # the loop takes 15 to 25 ms on a quiet machine
-    lab.page.evaluate(WATCH)
+    page = lab.page
+    page.evaluate(WATCH)
     lab.value("setattr(exp, 'cost', 0.5)")
-    press(lab.page, "Run")
-    wait_for_generation(lab.page, 306)
-    press(lab.page, "Pause")
-    tasks = lab.page.evaluate("() => window.tasks")  # those over 50 ms; none on a quiet machine
-    assert not tasks or median(tasks) < 120 * slowness
+
+    def typical_task() -> float:
+        """Milliseconds of the typical long task, by the speed of this page at this moment."""
+        slowness = max(1.0, median(page.evaluate(LOOP)) / 25)  # the loop takes 15 to 25 ms on a quiet machine
+        page.evaluate("() => { window.tasks.length = 0; }")
+        press(page, "Run")
+        wait_for_generation(page, generation(page) + 6)
+        press(page, "Pause")
+        wait_for_state(page, "paused")
+        return median(page.evaluate("() => window.tasks") or [0.0]) / slowness  # none over 50 ms when quiet
+
+    assert best_of(4, typical_task, good=100) < 120

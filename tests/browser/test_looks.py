@@ -6,6 +6,7 @@ Screenshots of both themes and widths are written to the artifacts folder, for e
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.browser.conftest import FAKE
-from tests.browser.lab import Notebook
+from tests.browser.lab import Notebook, eventually
 
 pytestmark = pytest.mark.browser
 
@@ -44,8 +45,16 @@ def test_it_looks_right(board: Notebook, artifacts: Path, width: int, theme: str
     page.set_viewport_size({"width": width, "height": 1700 if width > 1000 else 2300})
     board.theme(theme)
     page.wait_for_timeout(1500)  # the theme's style sheet and the last redraw after it
+    found: dict[str, list[str]] = {}
+
+    def looks_right() -> bool:
+        found.update(page.evaluate(f"() => eval({json.dumps(CHECKS)})"))
+        return not any(found.values())
+
+    deadline = time.monotonic() + 20  # a style sheet may come late to a busy page
+    while not looks_right() and time.monotonic() < deadline:
+        page.wait_for_timeout(250)
     page.screenshot(path=artifacts / f"dashboard-{theme.split()[-1].lower()}-{width}.png")
-    found = page.evaluate(f"() => eval({json.dumps(CHECKS)})")
     assert found == {"sideways": [], "overlaps": [], "clipped": [], "contrast": []}
 
 
@@ -53,10 +62,15 @@ def test_hover_tells_the_agents_details(board: Notebook, artifacts: Path) -> Non
     page = board.page
     page.set_viewport_size({"width": 1280, "height": 1700})
     chart = page.locator(".ev-fitness .ev-chart")
-    chart.focus()
-    page.keyboard.press("ArrowLeft")
     tip = page.locator(".ev-tip")
-    tip.wait_for(state="visible")
+
+    def told() -> bool:  # a redraw between focus and key takes the tip away again
+        chart.blur()  # forgets where the last key went
+        chart.focus()
+        page.keyboard.press("ArrowLeft")
+        return tip.is_visible() and "generation 40" in tip.inner_text()
+
+    eventually(told, "a key on the chart shows an agent", patience=30)
     words = tip.inner_text()
     for part in ("agent ", "generation 40", "fitness ", "lr_actor", "hidden ", "parameters"):
         assert part in words

@@ -18,15 +18,15 @@ class Preset:
 
     Attributes:
         options: keyword arguments of `Experiment`.
-        fill: environment steps of random warm-up, in total.
-        capacity: transitions that the buffer keeps.
+        fill: environment steps of random warm-up, in total; there is none before PPO.
+        capacity: transitions that the buffer keeps, or PPO's steps of a rollout; None for the default.
         target: return that counts as solved; None where none is known.
         max_steps: total training steps after which the demo gives up.
     """
 
     options: dict[str, Any] = field(default_factory=dict)
     fill: int = 5_000
-    capacity: int = 100_000
+    capacity: int | None = None
     target: float | None = None
     max_steps: int = 300_000
 
@@ -88,6 +88,40 @@ PRESETS: dict[tuple[str, str], Preset] = {
         target=200.0,
         max_steps=800_000,
     ),
+    ("PPO", "CartPole-v1"): Preset(
+        options={
+            "population": 4,
+            "num_envs": 8,
+            "steps_per_generation": 8_192,
+            "eval_episodes": 4,
+            "hyperparameters": {"lr": 1e-3, "gae_lambda": 0.95, "epochs": 10, "batch_size": 128},
+            "search_space": {"lr": Float(3e-4, 3e-3), "entropy_coefficient": Float(1e-3, 3e-2)},
+            "mutations": GENTLE,
+        },
+        capacity=128,
+        target=475.0,
+        max_steps=500_000,
+    ),
+    ("PPO", "LunarLander-v3"): Preset(
+        options={
+            "population": 4,
+            "num_envs": 16,
+            "steps_per_generation": 32_768,
+            "eval_episodes": 4,
+            "hyperparameters": {
+                "lr": 1e-3,
+                "discount": 0.999,
+                "gae_lambda": 0.98,
+                "epochs": 4,
+                "batch_size": 256,
+            },
+            "search_space": {"lr": Float(3e-4, 3e-3), "entropy_coefficient": Float(1e-3, 3e-2)},
+            "mutations": GENTLE,
+        },
+        capacity=512,
+        target=200.0,
+        max_steps=4_000_000,
+    ),
     ("DDPG", "Pendulum-v1"): Preset(
         options={
             "population": 4,
@@ -96,6 +130,20 @@ PRESETS: dict[tuple[str, str], Preset] = {
             "eval_episodes": 8,
             "hyperparameters": {"lr_actor": 1e-3, "lr_critic": 1e-3, "exploration_noise": 0.2},
             "search_space": {"lr_actor": RATES, "lr_critic": RATES, "exploration_noise": Float(0.05, 0.5)},
+            "mutations": GENTLE,
+        },
+        fill=2_000,
+        target=-200.0,
+        max_steps=60_000,
+    ),
+    ("SAC", "Pendulum-v1"): Preset(
+        options={
+            "population": 4,
+            "num_envs": 4,
+            "steps_per_generation": 2_500,
+            "eval_episodes": 8,
+            "hyperparameters": {"lr_actor": 1e-3, "lr_critic": 1e-3},
+            "search_space": {"lr_actor": RATES, "lr_critic": RATES},
             "mutations": GENTLE,
         },
         fill=2_000,

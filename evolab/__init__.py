@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from evolab.algorithms.cqn import CQN as CQN
     from evolab.algorithms.ddpg import DDPG as DDPG
     from evolab.algorithms.dqn import DQN as DQN
+    from evolab.algorithms.ppo import PPO as PPO
     from evolab.algorithms.sac import SAC as SAC
     from evolab.algorithms.td3 import TD3 as TD3
     from evolab.algorithms.td3_bc import TD3BC as TD3BC
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from evolab.sources.columns import DatasetError as DatasetError
     from evolab.sources.dataset import Dataset as Dataset
     from evolab.sources.replay import ReplayBuffer as ReplayBuffer
+    from evolab.sources.rollout import RolloutBuffer as RolloutBuffer
 
 __version__ = "0.1.0"
 
@@ -66,8 +68,10 @@ _HOMES = {
     "MLP": "networks.mlp",
     "MultiInput": "networks.multi_input",
     "Mutations": "mutations.mutation",
+    "PPO": "algorithms.ppo",
     "Population": "population",
     "ReplayBuffer": "sources.replay",
+    "RolloutBuffer": "sources.rollout",
     "SAC": "algorithms.sac",
     "Stack": "networks.stack",
     "TD3": "algorithms.td3",

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     from evolab.events import Generation
     from evolab.experiment import Experiment
 
-ENVIRONMENTS = {"TD3": "LunarLanderContinuous-v3", "DDPG": "Pendulum-v1", "DQN": "CartPole-v1"}
+ENVIRONMENTS = {
+    "TD3": "LunarLanderContinuous-v3",
+    "DDPG": "Pendulum-v1",
+    "DQN": "CartPole-v1",
+    "PPO": "CartPole-v1",
+}
 COLUMNS = "{:>4} {:>9} {:>9} {:>9} {:>10} {:>6}  {:<12} {:>7}  {}"
 MISTAKES = (ValueError, TypeError, ImportError, LookupError, OSError)
 
@@ -63,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="examples:\n  evolab demo\n  evolab demo --algorithm DQN --env CartPole-v1 --generations 3",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    demo.add_argument("--algorithm", default="TD3", help="TD3, DDPG or DQN (default: TD3)")
+    demo.add_argument("--algorithm", default="TD3", help="TD3, DDPG, DQN or PPO (default: TD3)")
     demo.add_argument("--env", help="a Gymnasium id (default: one that suits the algorithm)")
     demo.add_argument("--population", type=int, metavar="P", help="number of agents (default: 4)")
     demo.add_argument("--seed", type=int, default=1, help="of everything (default: 1)")
@@ -116,7 +121,6 @@ def _demo(options: argparse.Namespace) -> tuple[Path, Experiment, dict[str, Any]
     from evolab import presets
     from evolab.experiment import Experiment
     from evolab.shelves import algorithm_named
-    from evolab.sources.replay import ReplayBuffer
 
     algorithm = algorithm_named(options.algorithm)
     environment = options.env or ENVIRONMENTS.get(algorithm.name)
@@ -125,13 +129,14 @@ def _demo(options: argparse.Namespace) -> tuple[Path, Experiment, dict[str, Any]
     _check_goals(options.generations, options.max_steps)
     preset = presets.demo(algorithm.name, environment)
     settings = {"algorithm": algorithm, "target": preset.target, **preset.options}
-    settings["buffer"] = ReplayBuffer(preset.capacity)
+    settings["buffer"] = preset.capacity
     for name in ("population", "steps_per_generation", "target", "device"):
         if getattr(options, name) is not None:
             settings[name] = getattr(options, name)
     experiment = Experiment(environment, seed=options.seed, **settings)
     folder = _folder(options.out, f"{environment.replace('/', '-')}-{algorithm.name}-seed{options.seed}")
-    experiment.fill(preset.fill)
+    if not algorithm.on_policy:
+        experiment.fill(preset.fill)
     goals = {"generations": options.generations, "max_steps": options.max_steps}
     if goals == {"generations": None, "max_steps": None}:
         goals["max_steps"] = preset.max_steps
@@ -161,7 +166,9 @@ def _run(options: argparse.Namespace) -> tuple[Path, Experiment, dict[str, Any]]
     settings["target"] = goals.pop("target")
     experiment = Experiment.from_config(settings)
     folder = _folder(options.out, Path(options.config).stem)
-    experiment.fill(goals.pop("fill"))
+    fill = goals.pop("fill")
+    if not experiment.algorithm.on_policy:
+        experiment.fill(fill)
     return folder, experiment, goals
 
 

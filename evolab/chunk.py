@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from evolab.networks.network import Layout, Network, Role
-from evolab.optimizer import adam_, clip_norm_, follow_
+from evolab.optimizer import Adam, clip_norm_, follow_
 
 Forward = Callable[..., Tensor]
 
@@ -70,6 +70,7 @@ class Chunk:
         self.credit = 0.0
         self._weights: dict[tuple[int, torch.dtype, torch.device], Tensor] = {}
         self._views: dict[str, Tensor] = {}
+        self._optimizers: dict[str, Adam] = {}
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -102,40 +103,79 @@ class Chunk:
 
     def network(self, name: str, target: bool = False) -> Forward:
         """The pass of one network, `(observation, extra=None, member=None) -> [C, B, O]`, without gradient."""
-        flat, plan = self.flat(f"{name}.target" if target else name), self.bound[name].plan
-        return lambda observation=None, extra=None, member=None: plan(flat, observation, extra, member)
+        return _pass(self.bound[name].plan, self.flat(f"{name}.target" if target else name))
 
-    def minimise(self, name: str, loss: Callable[[Forward], Tensor], clip: float | None = None) -> Tensor:
+    def minimise(
+        self, name: str | Sequence[str], loss: Callable[..., Tensor], clip: float | Tensor | None = None
+    ) -> Tensor:
         """One Adam step of every agent on its own loss.
 
         Args:
-            name: of the network whose parameters move.
-            loss: gets the network's pass, gives the loss of each agent [C].
-            clip: largest norm of an agent's gradient; None for no clipping.
+            name: of the network whose parameters move, or several names.
+            loss: gets the networks' passes in that order, gives the loss of each agent [C].
+            clip: largest norm of an agent's gradient over all these networks, a number or [C];
+                None for no clipping.
 
         Returns:
             [C], the losses, detached.
         """
-        parameters = self.flat(name)
-        leaf = parameters.detach().requires_grad_()
-        plan = self.bound[name].plan
+        names = (name,) if isinstance(name, str) else tuple(name)
+        tracked = [tracked_pass(self.bound[each].plan, self.flat(each)) for each in names]
         with torch.enable_grad():
-            losses = loss(
-                lambda observation=None, extra=None, member=None: plan(leaf, observation, extra, member)
-            )
-            (gradient,) = torch.autograd.grad(losses.sum(), leaf)
+            losses = loss(*tracked)
+            leaves = [one.leaves() for one in tracked]
+            reached = iter(torch.autograd.grad(losses.sum(), [leaf for own in leaves for leaf in own]))
         with torch.no_grad():
+            gradients = [
+                one.gradient([next(reached) for _ in own]) for one, own in zip(tracked, leaves, strict=True)
+            ]
             if clip is not None:
-                clip_norm_(gradient, clip)
+                clip_norm_(gradients, clip)
+            for each, gradient in zip(names, gradients, strict=True):
+                self._optimizer(each).step(gradient)
+                self.bound[each].plan.give_back(gradient)
+        return losses.detach()
+
+    def _optimizer(self, name: str) -> Adam:
+        if name not in self._optimizers:
             count = self._table[f"{name}.count"][self.start : self.stop]
             rate = self.hyper[self.bound[name].role.rate]
-            adam_(parameters, gradient, self.flat(f"{name}.mean"), self.flat(f"{name}.square"), count, rate)
-            plan.give_back(gradient)
-        return losses.detach()
+            moments = self.flat(f"{name}.mean"), self.flat(f"{name}.square")
+            self._optimizers[name] = Adam(self.flat(name), *moments, count, rate)
+        return self._optimizers[name]
 
     def follow(self, name: str) -> None:
         """Move the target of `name` towards it by the hyperparameter tau."""
         follow_(self.flat(f"{name}.target"), self.flat(name), self.hyper["tau"])
+
+
+def _pass(plan: Any, flat: Tensor) -> Forward:
+    return lambda observation=None, extra=None, member=None: plan(flat, observation, extra, member)
+
+
+class Leaf:
+    """A network's pass whose parameters autograd differentiates by itself."""
+
+    def __init__(self, plan: Any, flat: Tensor) -> None:
+        self.plan, self.leaf = plan, flat.detach().requires_grad_()
+
+    def __call__(self, observation: Any = None, extra: Tensor | None = None, member: int | None = None) -> Any:
+        """As the plan's own pass."""
+        return self.plan(self.leaf, observation, extra, member)
+
+    def leaves(self) -> list[Tensor]:
+        """What the loss is to be differentiated by."""
+        return [self.leaf]
+
+    def gradient(self, reached: Sequence[Tensor]) -> Tensor:
+        """[C, M, N], from the gradients of the leaves."""
+        return reached[0]
+
+
+def tracked_pass(plan: Any, flat: Tensor) -> Any:
+    """The plan's own record of its passes where it keeps one, which costs less than autograd's."""
+    tape = plan.tape(flat) if hasattr(plan, "tape") else None
+    return Leaf(plan, flat) if tape is None else tape
 
 
 def divide(

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from evolab.selections.tournament import Tournament
 from evolab.shelves import algorithm_named, search_space_of
 from evolab.shorthands import buffer_of, mutations_of, selection_named
 from evolab.sources.replay import ReplayBuffer
+from evolab.sources.rollout import RolloutBuffer
 from evolab.training import fill, train
 
 if TYPE_CHECKING:
@@ -55,7 +57,8 @@ class Experiment:
         search_space: ranges of the hyperparameters that mutate; None for the algorithm's own.
         selection: who survives; None for a tournament of two with elitism.
         mutations: what changes in the newborn; None for the defaults.
-        buffer: where experience is kept; None for a shared one of 100 000 transitions, or of the data set's size.
+        buffer: where experience is kept; None for a shared one of 100 000 transitions, or of the data set's
+            size, or for PPO for rollouts of 256 steps in each environment. A number sets these.
         steps_per_generation: environment steps of each agent; updates of each agent offline.
         eval_episodes: whole episodes behind each agent's fitness.
         eval_steps: longest evaluation episode; None for the environment's own limit.
@@ -99,7 +102,7 @@ class Experiment:
         search_space: Mapping[str, Range] | None = None,
         selection: Selection | None = None,
         mutations: Mutations | None = None,
-        buffer: ReplayBuffer | None = None,
+        buffer: ReplayBuffer | RolloutBuffer | int | None = None,
         steps_per_generation: int = 10_000,
         eval_episodes: int = 1,
         eval_steps: int | None = None,
@@ -127,10 +130,16 @@ class Experiment:
         self._seed = fresh_seed() if seed is None else checks.positive_integer("seed", seed, minimum=0)
         selection = Tournament(size=min(2, size)) if selection is None else selection_named(selection)
         selection.check(size)
-        mutations, buffer = mutations_of(mutations), buffer_of(buffer)
+        algorithm, mutations = algorithm_named(algorithm), mutations_of(mutations)
+        buffer = buffer_of(buffer, algorithm.on_policy)
+        if algorithm.on_policy and update_ratio != 1:
+            raise ValueError(
+                f"update_ratio is {update_ratio}; {algorithm.name} makes a number of passes over its newest "
+                f"steps. Set hyperparameters={{'epochs': ...}} instead."
+            )
         self._options = {
             "environment": environment,
-            "algorithm": algorithm_named(algorithm),
+            "algorithm": algorithm,
             "population": size,
             "num_envs": num_envs,
             "hyperparameters": hyperparameters,
@@ -144,7 +153,8 @@ class Experiment:
             "buffer": buffer,
         }
         self.target = target
-        self._run = self._build(selection, mutations, ReplayBuffer() if buffer is None else buffer)
+        default = RolloutBuffer() if algorithm.on_policy else ReplayBuffer()
+        self._run = self._build(selection, mutations, default if buffer is None else buffer)
         self._run.steps_per_generation = steps_per_generation
         self._run.eval_episodes, self._run.eval_steps = eval_episodes, eval_steps
         self._run.update_ratio, self._run.evolving = float(update_ratio), evolving
@@ -157,7 +167,7 @@ class Experiment:
         self._wish = "run"
         self._keeper = Keeper(self, folder, checkpoint_every, keep, trackers)
 
-    def _build(self, selection: Selection, mutations: Mutations, buffer: ReplayBuffer) -> Run:
+    def _build(self, selection: Selection, mutations: Mutations, buffer: ReplayBuffer | RolloutBuffer) -> Run:
         """The parts of a run. Offline without an environment the population waits for the data's spaces."""
         options = self._options
         envs = None
@@ -206,6 +216,11 @@ class Experiment:
                     "fitness from the data, or an environment."
                 )
             return None
+        if self._options["algorithm"].on_policy and (fitness == "fqe" or type(fitness).__name__ == "FQE"):
+            raise ValueError(
+                f"fitness='fqe' judges from stored data, and {self._options['algorithm'].name} keeps none. "
+                f"Leave fitness='return'."
+            )
         if fitness == "fqe":
             from evolab.fqe import FQE
 
@@ -228,6 +243,17 @@ class Experiment:
         """
         self._raise_past_error()
         self._refuse_while_running("fill")
+        if self.algorithm.on_policy:
+            if not isinstance(source, int):
+                raise ValueError(
+                    f"{self.algorithm.name} learns from its own newest steps alone, not from data."
+                )
+            warnings.warn(
+                f"{self.algorithm.name} learns from its own newest steps alone: nothing was filled, and nothing "
+                f"needs to be.",
+                stacklevel=2,
+            )
+            return
         if isinstance(source, int) and not isinstance(source, bool):
             if self._run.envs is None:
                 raise ValueError(
@@ -339,6 +365,9 @@ class Experiment:
         if self._run.population is None:
             raise ValueError("there are no data yet. Call exp.fill('data.h5') first.")
         self._keeper.ready()
+        self._place_buffer()
+        if self.algorithm.on_policy:
+            return
         largest = max(chunk.batch for chunk in self._run.population.chunks)
         if len(self._run.buffer) < largest:
             advice = (
@@ -461,7 +490,7 @@ class Experiment:
         return self._run.population
 
     @property
-    def buffer(self) -> ReplayBuffer:
+    def buffer(self) -> ReplayBuffer | RolloutBuffer:
         """Their experience."""
         return self._run.buffer
 
@@ -557,7 +586,7 @@ class Experiment:
             "search_space": run.population.search_space if run.population else options["search_space"],
             "selection": run.selection,
             "mutations": run.mutations,
-            "buffer": {"capacity": run.buffer.capacity, "shared": run.buffer.shared},
+            "buffer": _buffer_options(run.buffer),
             "steps_per_generation": run.steps_per_generation,
             "eval_episodes": run.eval_episodes,
             "eval_steps": run.eval_steps,
@@ -591,8 +620,6 @@ class Experiment:
         for name in options:
             if name not in known:
                 raise checks.unknown("option of Experiment", name, known)
-        if isinstance(options.get("buffer"), dict):
-            options["buffer"] = ReplayBuffer(**options["buffer"])
         if isinstance(options.get("dtype"), str):
             options["dtype"] = getattr(torch, options["dtype"])
         return cls(options.pop("environment", None), **options)
@@ -734,7 +761,7 @@ class Experiment:
             filled = (
                 f"{len(run.buffer):,} transitions in the buffer" if len(run.buffer) else "the buffer is empty"
             )
-            return f"{head}; no generation yet, {filled}"
+            return f"{head}; no generation yet" + ("" if self.algorithm.on_policy else f", {filled}")
         last = self.history.generations[-1]
         return (
             f"{head}\n  generation {self.generation}, {self.total_steps:,} steps "
@@ -745,6 +772,12 @@ class Experiment:
     def _ipython_display_(self) -> None:
         """The dashboard, as the last expression of a cell."""
         self.dashboard()._ipython_display_()
+
+
+def _buffer_options(buffer: ReplayBuffer | RolloutBuffer) -> dict[str, Any]:
+    if isinstance(buffer, RolloutBuffer):
+        return {"horizon": buffer.horizon}
+    return {"capacity": buffer.capacity, "shared": buffer.shared}
 
 
 @contextlib.contextmanager

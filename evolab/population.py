@@ -94,8 +94,10 @@ class Population:
         self.memory: dict[str, Tensor] = {}
         self.next_id = 0
         self._learnt = False
+        self._replaced: list[int] | None = None
         self.reseed(0)
         self.rebuild([self._newborn(index, starting, draw) for index in range(size)])
+        self._replaced = None  # steps of each agent when it took its row; nobody has been replaced yet
 
     # Identity ---------------------------------------------------------------------------------
 
@@ -297,12 +299,13 @@ class Population:
         for member in chosen:
             member.tensors = {}
         self.members, self.chunks, self.memory = chosen, chunks, {}
+        self._replaced = [member.steps for member in chosen]
         return order
 
     def _group(self, member: Member) -> tuple[Any, ...]:
         """Sort key: agents that cannot share a chunk first, then what makes neighbours alike."""
         values = member.hyperparameters
-        schedule = (int(values.get("learn_step", 1)), int(values.get("policy_delay", 1)))
+        schedule = tuple(int(values.get(name, 1)) for name in self.algorithm.schedule)
         order = self.network.order(member.genes)
         return (repr(self.network.key(member.genes)), schedule, order, -int(values.get("batch_size", 0)))
 
@@ -409,6 +412,10 @@ class Population:
     def learn_one(self, row: int, source: Any, noise: Any = None) -> dict[str, float]:
         """One update of one agent; see `Agent.learn`."""
         chunk = self.solo(row)
+        if hasattr(source, "batches"):
+            totals: dict[str, list[Any]] = {}
+            self._learn_rollout([chunk], source, totals)
+            return {name: float(loss[row]) for name, loss in self._merged(totals).items()}
         if hasattr(source, "sample"):
             self._check_buffer(source)
             sample = source.sample(chunk.rows, chunk.batch, self.generator)
@@ -448,12 +455,14 @@ class Population:
 
         From a buffer, every agent makes one update per `learn_step` environment steps that it
         took while exploring since the last call (one update where it took none, as offline).
+        From a rollout, every agent makes its passes over its own steps once the rollout is full,
+        which is empty then; before that nothing happens.
         From a batch, every agent makes one update on its first `batch_size` samples; the result
         is a function of the batch and the noise.
 
         Args:
-            source: a ReplayBuffer, or a batch with [P, B, ...] fields observation, action (in
-                the environment's range), reward, next_observation, terminated.
+            source: a ReplayBuffer, a RolloutBuffer, or a batch with [P, B, ...] fields observation,
+                action (in the environment's range), reward, next_observation, terminated.
             noise: of the update, [P, B, A] for TD3; drawn where it is None.
             updates: make exactly this many updates per agent.
             ratio: updates per environment step at a learn step of 1.
@@ -462,9 +471,15 @@ class Population:
             mean losses by name, [P]; NaN where an agent made no update.
 
         Raises:
-            ValueError: the buffer is empty or smaller than an agent's batch.
+            ValueError: the buffer is empty or smaller than an agent's batch, or holds a rollout of others.
+            TypeError: the algorithm does not learn from this kind of buffer.
         """
         totals: dict[str, list[Tensor]] = {}
+        if hasattr(source, "batches"):
+            self._learn_rollout(self.chunks, source, totals)
+            if source.full:
+                source.consumed()
+            return self._merged(totals)
         if not hasattr(source, "sample"):
             self._learn_batch(source, noise, totals)
             return self._merged(totals)
@@ -490,7 +505,42 @@ class Population:
         chunk.credit -= due * chunk.learn_step / ratio
         return due
 
+    def _learn_rollout(self, chunks: Sequence[Chunk], source: Any, totals: dict[str, list[Tensor]]) -> None:
+        if not self.algorithm.on_policy:
+            raise TypeError(f"{self.algorithm.name} learns from a ReplayBuffer; a RolloutBuffer came.")
+        if not source.full:
+            return
+        if source.shape[0] != len(self):
+            raise ValueError(f"the rollout is of {source.shape[0]} agents; the population has {len(self)}.")
+        if self._replaced is not None:
+            taken = min(m.steps - before for m, before in zip(self.members, self._replaced, strict=True))
+            if taken < len(source):
+                raise ValueError(
+                    f"the rollout holds steps of agents that have been replaced: {len(source)} of each, of which "
+                    f"today's took {taken}. Pass buffer= to ev.evolve, or call buffer.clear() after it."
+                )
+        for chunk in chunks:
+            whole = self._batch(chunk, source.taken(chunk.rows))
+            judged = self.algorithm.judge(chunk, whole)
+            batches = source.batches(
+                chunk.rows,
+                whole,
+                judged,
+                chunk.hyper["discount"],
+                chunk.hyper["gae_lambda"],
+                int(chunk.settings[0]["epochs"]),
+                int(chunk.settings[0]["batch_size"]),
+                self.generator,
+            )
+            for batch in batches:
+                self._update(chunk, batch, None, totals)
+
     def _check_buffer(self, source: Any) -> None:
+        if self.algorithm.on_policy:
+            raise TypeError(
+                f"{self.algorithm.name} learns from its own newest steps alone: pass an ev.RolloutBuffer, not a "
+                f"{type(source).__name__}."
+            )
         largest = max(chunk.batch for chunk in self.chunks)
         if len(source) < largest:
             raise ValueError(

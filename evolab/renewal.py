@@ -15,7 +15,7 @@ from evolab.run import Run
 def renew(run: Run, number: int, scores: np.ndarray) -> list[Birth]:
     """Evolve the population of a run; the records of birth of the next one, in the order of its rows."""
     probes = None
-    if len(run.buffer):
+    if len(run.buffer) or run.population.algorithm.on_policy:
         stream = torch_stream(run.seed, number, "probes", device=run.buffer.device or "cpu")
         probes = run.buffer.observations(64, stream)
     scores, revived = _revive(run, scores) if run.revive else (scores, None)

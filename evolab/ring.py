@@ -20,6 +20,7 @@ from torch import Tensor
 from evolab.files import Damaged
 from evolab.folders import Draft, Saved
 from evolab.sources.replay import ReplayBuffer
+from evolab.sources.rollout import RolloutBuffer
 
 SMALL = 32 * 2**20
 """Bytes up to which a buffer is written whole each time."""
@@ -57,7 +58,7 @@ class Written:
 
 
 def write_ring(
-    draft: Draft, folder: Path, buffer: ReplayBuffer, before: Written
+    draft: Draft, folder: Path, buffer: ReplayBuffer | RolloutBuffer, before: Written
 ) -> tuple[dict[str, Any], Written]:
     """Write a buffer into a draft.
 
@@ -70,6 +71,8 @@ def write_ring(
     Returns:
         the description that `read_ring` wants, and what is on disk then.
     """
+    if isinstance(buffer, RolloutBuffer):  # empty between two generations
+        return {"horizon": buffer.horizon}, Written()
     about: dict[str, Any] = {
         "capacity": buffer.capacity,
         "shared": buffer.shared,
@@ -102,7 +105,7 @@ def write_ring(
     return about, Written(buffer, buffer.added, total, segments)
 
 
-def read_ring(saved: Saved, about: Mapping[str, Any], buffer: ReplayBuffer) -> Written:
+def read_ring(saved: Saved, about: Mapping[str, Any], buffer: ReplayBuffer | RolloutBuffer) -> Written:
     """Fill an empty buffer with what `write_ring` wrote.
 
     Raises:
@@ -110,6 +113,8 @@ def read_ring(saved: Saved, about: Mapping[str, Any], buffer: ReplayBuffer) -> W
         ValueError: an absurd size.
     """
     where = str(saved.path / "state.json")
+    if isinstance(buffer, RolloutBuffer):
+        return Written()
     capacity, rings = int(about["capacity"]), int(about["rings"])
     length = np.asarray(about["length"], dtype=np.int64)
     cursor = np.asarray(about["cursor"], dtype=np.int64)

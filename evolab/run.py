@@ -14,6 +14,7 @@ from evolab.mutations.mutation import Mutations
 from evolab.population import Population
 from evolab.selections.selection import Selection
 from evolab.sources.replay import ReplayBuffer
+from evolab.sources.rollout import RolloutBuffer
 
 
 @dataclass
@@ -47,7 +48,7 @@ class Run:
     """
 
     population: Population
-    buffer: ReplayBuffer
+    buffer: ReplayBuffer | RolloutBuffer
     envs: Environments | None
     selection: Selection
     mutations: Mutations

@@ -18,6 +18,7 @@ ALGORITHMS = {
     "DDPG": "evolab.algorithms.ddpg",
     "TD3": "evolab.algorithms.td3",
     "SAC": "evolab.algorithms.sac",
+    "PPO": "evolab.algorithms.ppo",
     "CQN": "evolab.algorithms.cqn",
     "TD3BC": "evolab.algorithms.td3_bc",
 }

@@ -9,6 +9,7 @@ from evolab import checks
 from evolab.mutations.mutation import Mutations
 from evolab.selections import MFPBT, Selection, Tournament, Truncation
 from evolab.sources.replay import ReplayBuffer
+from evolab.sources.rollout import RolloutBuffer
 
 SELECTIONS: dict[str, type[Selection]] = {"Tournament": Tournament, "Truncation": Truncation, "MFPBT": MFPBT}
 
@@ -45,14 +46,22 @@ def mutations_of(mutations: Any) -> Mutations:
     return mutations
 
 
-def buffer_of(buffer: Any) -> ReplayBuffer | None:
-    """A buffer from an object or from its capacity; None stays None.
+def buffer_of(buffer: Any, on_policy: bool = False) -> ReplayBuffer | RolloutBuffer | None:
+    """A buffer from an object, from its options, or from its capacity or horizon; None stays None.
+
+    Args:
+        buffer: what the user gave.
+        on_policy: True where a rollout is wanted.
 
     Raises:
-        TypeError: something else came.
+        TypeError: something else came, or the kind that the algorithm does not learn from.
     """
+    kind: Any = RolloutBuffer if on_policy else ReplayBuffer
     if isinstance(buffer, int) and not isinstance(buffer, bool):
-        return ReplayBuffer(buffer)
-    if buffer is not None and not isinstance(buffer, ReplayBuffer):
-        raise TypeError(f"buffer is {buffer!r}; ev.ReplayBuffer(...) or a capacity is expected.")
-    return buffer
+        return kind(buffer)  # type: ignore[no-any-return]
+    if isinstance(buffer, Mapping):
+        return kind(**buffer)  # type: ignore[no-any-return]
+    if buffer is not None and not isinstance(buffer, kind):
+        what = "a horizon" if on_policy else "a capacity"
+        raise TypeError(f"buffer is {buffer!r}; ev.{kind.__name__}(...) or {what} is expected.")
+    return buffer  # type: ignore[no-any-return]

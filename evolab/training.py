@@ -1,6 +1,6 @@
 """The only training loop: a generator of events.
 
-Online and offline differ in where batches come from, nothing else does. A generation is a
+Online, on-policy and offline differ in where batches come from, nothing else does. A generation is a
 transaction: its environments and random streams start from seeds derived from (run seed,
 generation, purpose). To pause is to stop pulling; nothing is half done between two events.
 """
@@ -108,7 +108,9 @@ def one_generation(run: Run) -> Iterator[Progress | Generation]:
     for member, value in zip(population.members, fitness, strict=True):
         member.fitness.append(float(value))
     scores = np.array([window_mean(m.fitness, run.selection.window) for m in population.members])
-    order = np.argsort(np.where(np.isfinite(scores), -scores, np.inf), kind="stable")
+    # Of equals the one in the lower place is first, as for the selections: the best is then also the elite.
+    places = [member.place for member in population.members]
+    order = np.lexsort((places, np.where(np.isfinite(scores), -scores, np.inf)))
     run.best = Agent(population.copy([int(order[0])]), population.members[int(order[0])].id)
     confirmed = yield from confirm(run, number, float(fitness[order[0]]), run.target)
     measured = time.perf_counter()
@@ -153,9 +155,16 @@ def _offline(run: Run) -> bool:
 
 
 def _online(run: Run, number: int, losses: dict[str, list[float]], faults: list[Fault]) -> Iterator[Progress]:
-    """Act, store, learn, until every agent has taken its steps."""
+    """Act, store, learn, until every agent has taken its steps.
+
+    An on-policy buffer decides itself when to learn. The steps that a generation's end leaves in it
+    are learned from if every agent can make a whole minibatch of them, and dropped if not.
+    """
     envs, population, buffer = run.envs, run.population, run.buffer
     assert envs is not None
+    on_policy = population.algorithm.on_policy
+    if on_policy:
+        buffer.clear()  # of what a generation that failed has left
     observation = envs.reset(seed=seed_of(run.seed, number, "environments") % 2**31)
     ended: Any = None
     largest = max(chunk.batch for chunk in population.chunks)
@@ -169,11 +178,14 @@ def _online(run: Run, number: int, losses: dict[str, list[float]], faults: list[
         action = population.act(observation, explore=True, ended=ended)
         transition = envs.step(action)
         buffer.add(transition)
-        if len(buffer) >= largest:  # a batch size that mutated beyond the buffer waits for it to fill
-            latest = population.learn(buffer, ratio=run.update_ratio)
+        done += envs.num_envs
+        if on_policy and done >= run.steps_per_generation:
+            buffer.finish(largest)
+        # A batch size that mutated beyond the buffer waits for it to fill.
+        if on_policy or len(buffer) >= largest:
+            latest = population.learn(buffer, ratio=run.update_ratio) or latest
         observation = transition.reset_observation
         ended = transition.terminated | transition.truncated
-        done += envs.num_envs
         run.total_steps += envs.num_envs * len(population)
         for fault in envs.take_faults() if envs.faults else ():
             owner = None if fault.member is None else population.members[fault.member[0]].id

@@ -37,7 +37,7 @@ def test_a_parameter_without_a_gradient_does_not_move():
 
 def test_each_agents_gradient_is_clipped_by_its_own_norm():
     gradient = torch.tensor([[[3.0, 4.0]], [[0.3, 0.4]]])
-    clip_norm_(gradient, 1.0)
+    clip_norm_([gradient], 1.0)
     assert torch.allclose(gradient, torch.tensor([[[0.6, 0.8]], [[0.3, 0.4]]]), atol=1e-5)
 
 

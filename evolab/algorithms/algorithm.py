@@ -49,6 +49,9 @@ class Batch:
         next_observation: [C, B, ...] leaves, the true successor.
         terminated: [C, B], 1 where nothing follows. A truncated episode has 0: it bootstraps.
         weight: [C, B], what a sample counts in its agent's mean; sums to 1 per agent.
+        log_prob: [C, B], log-probability of the action under the policy that took it; on-policy only.
+        advantage: [C, B], how much better the action was than the policy's mean; on-policy only.
+        goal: [C, B], what the value of the observation is to be; on-policy only.
     """
 
     observation: Any
@@ -57,6 +60,9 @@ class Batch:
     next_observation: Any
     terminated: Tensor
     weight: Tensor
+    log_prob: Tensor | None = None
+    advantage: Tensor | None = None
+    goal: Tensor | None = None
 
 
 class Algorithm(ABC):
@@ -66,12 +72,18 @@ class Algorithm(ABC):
         name: as the user writes it.
         hyperparameters: by name; each is a tensor [P] in the population.
         offline: True if it learns from a fixed dataset.
+        on_policy: True if it learns from rollouts of its own policy; it then has `judge`, and the
+            hyperparameters discount, gae_lambda, epochs and batch_size.
+        schedule: whole-number hyperparameters that decide when an agent updates: agents that
+            differ in one are never computed together.
         action_spaces: kinds of action space it can take.
     """
 
     name: ClassVar[str]
     hyperparameters: ClassVar[Mapping[str, Hyperparameter]]
     offline: ClassVar[bool] = False
+    on_policy: ClassVar[bool] = False
+    schedule: ClassVar[tuple[str, ...]] = ("learn_step", "policy_delay")
     action_spaces: ClassVar[tuple[type, ...]]
 
     def check(self, observation_space: spaces.Space, action_space: spaces.Space) -> None:
@@ -120,6 +132,10 @@ class Algorithm(ABC):
     def draw(self, agents: Chunk, batch: Batch, generator: torch.Generator) -> Tensor | None:
         """The noise of one update, so that an update is a function of its arguments."""
         return None
+
+    def judge(self, agents: Chunk, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-probabilities of the actions, values, values of the successors, [C, B] each; on-policy only."""
+        raise NotImplementedError(f"{self.name} learns from replayed experience, so it judges no rollout.")
 
     @abstractmethod
     def update(self, agents: Chunk, batch: Batch, noise: Tensor | None) -> dict[str, Tensor]:

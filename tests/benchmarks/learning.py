@@ -35,10 +35,11 @@ def run(algorithm: str, environment: str, seed: int) -> dict:
         algorithm=algorithm,
         seed=seed,
         target=preset.target,
-        buffer=ev.ReplayBuffer(preset.capacity),
+        buffer=preset.capacity,
         **preset.options,
     )
-    exp.fill(preset.fill)
+    if not exp.algorithm.on_policy:
+        exp.fill(preset.fill)
     started, curve, solved = time.perf_counter(), [], None
     while solved is None and exp.total_steps < preset.max_steps:
         generation = exp.step()

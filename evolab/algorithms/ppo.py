@@ -1,0 +1,187 @@
+"""PPO: a stochastic policy that learns from its own newest steps, a little at a time."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from evolab.algorithms.algorithm import (
+    RATE,
+    Algorithm,
+    Batch,
+    Chunk,
+    Float,
+    Hyperparameter,
+    Integer,
+    Role,
+)
+from evolab.networks.scalars import Scalars
+
+EDGE = 1e-6
+"""How near to a bound, in [-1, 1], an action counts as clipped there: what a round trip through float32 costs."""
+
+
+@dataclass(frozen=True)
+class PPO(Algorithm):
+    """Proximal policy optimisation for Discrete, (small) MultiDiscrete and bounded Box actions.
+
+    It learns from a rollout of its own policy, with nothing shared between agents: every agent
+    makes `epochs` passes over its own steps in minibatches of at most `batch_size`, then the
+    rollout is forgotten. Policy and value are networks of their own with one optimizer step on
+    `policy loss + value_coefficient * squared error - entropy_coefficient * entropy`. Advantages
+    are brought to mean 0 and deviation 1 in every minibatch.
+
+    Discrete actions are drawn from a softmax over the outputs of "actor". Box actions are drawn
+    from a Gaussian around tanh of its outputs, with standard deviations that do not depend on the
+    observation ("spread" has their logarithms), and clipped to the bounds. An action that was
+    clipped has the probability of all draws beyond its bound, so that what is learned from is
+    what was done. Greedy actions are the likeliest one, or the mean.
+
+    Args:
+        start_spread: standard deviation that Box actions in [-1, 1] start from; it is learned from then on.
+
+    Source: Schulman et al. 2017, Proximal Policy Optimization Algorithms, eq. 7 and 9, algorithm 1;
+    clipped actions by Fujita and Maeda 2018, Clipped Action Policy Gradient.
+    """
+
+    start_spread: float = 0.6
+
+    name: ClassVar[str] = "PPO"
+    on_policy: ClassVar[bool] = True
+    schedule: ClassVar[tuple[str, ...]] = ("epochs", "batch_size")
+    action_spaces: ClassVar[tuple[type, ...]] = (spaces.Discrete, spaces.MultiDiscrete, spaces.Box)
+    # Evolved by default is what its authors and users tune first and what costs no time: agents of
+    # different `epochs` or `batch_size` cannot share a batched update, so these wait to be asked for.
+    hyperparameters: ClassVar[dict[str, Hyperparameter]] = {
+        "lr": Hyperparameter(3e-4, RATE, Float(1e-5, 1e-2), "learning rate of policy and value"),
+        "discount": Hyperparameter(0.99, Float(0.0, 1.0, log=False), None, "weight of the next step's value"),
+        "gae_lambda": Hyperparameter(
+            0.95,
+            Float(0.0, 1.0, log=False),
+            Float(0.9, 1.0, log=False),
+            "weight of later steps in an advantage: 0 trusts the value network, 1 the rewards alone",
+        ),
+        "clip": Hyperparameter(
+            0.2, Float(0.0, 10.0, log=False), Float(0.1, 0.4), "largest change of an action's probability"
+        ),
+        "entropy_coefficient": Hyperparameter(
+            0.01, Float(0.0, 100.0, log=False), Float(1e-4, 0.1), "weight of the policy's entropy, per nat"
+        ),
+        "value_coefficient": Hyperparameter(
+            0.5,
+            Float(0.0, 100.0, log=False),
+            None,
+            "weight of the value's squared error in the gradient's norm",
+        ),
+        "max_grad_norm": Hyperparameter(0.5, Float(1e-6, 1e9), None, "largest norm of an agent's gradient"),
+        "epochs": Hyperparameter(4, Integer(1, 1000), None, "passes over a rollout"),
+        "batch_size": Hyperparameter(64, Integer(1, 1_000_000), None, "most samples in a minibatch"),
+    }
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.start_spread, (int, float)) and 0 < self.start_spread < math.inf):
+            raise ValueError(f"PPO: start_spread is {self.start_spread!r}; a number above 0 is expected.")
+
+    def roles(self, observation_space: spaces.Space, actions: Any) -> dict[str, Role]:
+        """The policy "actor", the value "critic" and, for Box actions, the logarithms "spread" [A]."""
+        roles = {"actor": Role(observation_space, actions.width, has_target=False)}
+        if hasattr(actions, "half"):
+            start = Scalars(math.log(self.start_spread))
+            roles["spread"] = Role(observation_space, actions.width, has_target=False, network=start)
+        return roles | {"critic": Role(observation_space, 1, has_target=False)}
+
+    def act(self, agents: Chunk, observation: Any) -> Tensor:
+        """The likeliest action [C, B], or the mean [C, B, A] in [-1, 1]."""
+        out = agents.network("actor")(observation)
+        return torch.tanh(out) if "spread" in agents.bound else out.argmax(-1)
+
+    def sample(
+        self, agents: Chunk, observation: Any, memory: dict[str, Tensor], generator: torch.Generator
+    ) -> Tensor:
+        """Actions [C, B] or [C, B, A], drawn from the policy."""
+        out = agents.network("actor")(observation)
+        drawn = torch.empty(out.shape, device=generator.device, dtype=out.dtype)
+        if "spread" in agents.bound:
+            noise = drawn.normal_(generator=generator).to(out.device)
+            return (torch.tanh(out) + agents.network("spread")().exp().unsqueeze(1) * noise).clamp(-1, 1)
+        # The first of competing exponential clocks with rates p rings at i with probability p_i.
+        clocks = drawn.exponential_(generator=generator).to(out.device)
+        return (out.softmax(-1) / clocks).argmax(-1)
+
+    def judge(self, agents: Chunk, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-probabilities of the actions, values and successors' values, [C, B] each, as the agents are now."""
+        with torch.no_grad():
+            spread = agents.network("spread") if "spread" in agents.bound else None
+            log_prob, _ = self.likelihood(agents, agents.network("actor"), spread, batch)
+            value = agents.network("critic")(batch.observation).squeeze(-1)
+            next_value = agents.network("critic")(batch.next_observation).squeeze(-1)
+        return log_prob, value, next_value
+
+    def update(self, agents: Chunk, batch: Batch, noise: Tensor | None) -> dict[str, Tensor]:
+        """One step on a minibatch; a batch without advantages is taken as rollouts of one step each."""
+        h, weight = agents.hyper, batch.weight
+        if batch.advantage is None:
+            log_prob, value, next_value = self.judge(agents, batch)
+            goal = batch.reward + h["discount"][:, None] * (1 - batch.terminated) * next_value
+            batch = replace(batch, log_prob=log_prob, advantage=goal - value, goal=goal)
+        centred = batch.advantage - (weight * batch.advantage).sum(-1, keepdim=True)
+        deviation = (weight * centred.square()).sum(-1, keepdim=True).sqrt()
+        advantage = centred / (deviation + 1e-8)  # [C, B]
+        low, high = 1 - h["clip"][:, None], 1 + h["clip"][:, None]
+        seen: dict[str, Tensor] = {}
+
+        def loss(actor: Any, critic: Any, spread: Any = None) -> Tensor:
+            log_prob, entropy = self.likelihood(agents, actor, spread, batch)
+            change = log_prob - batch.log_prob
+            ratio = change.exp()
+            gain = torch.minimum(ratio * advantage, torch.clamp(ratio, low, high) * advantage)
+            error = critic(batch.observation).squeeze(-1) - batch.goal
+            seen["actor"] = -(weight * gain).sum(-1)
+            seen["critic"] = (weight * error.square()).sum(-1)
+            seen["entropy"] = (weight * entropy).sum(-1)
+            seen["divergence"] = (weight * (ratio.detach() - 1 - change.detach())).sum(-1)
+            return (
+                seen["actor"]
+                + h["value_coefficient"] * seen["critic"]
+                - h["entropy_coefficient"] * seen["entropy"]
+            )
+
+        names = ("actor", "critic", "spread") if "spread" in agents.bound else ("actor", "critic")
+        agents.minimise(names, loss, clip=h["max_grad_norm"])
+        return {name: value.detach() for name, value in seen.items()}
+
+    def likelihood(self, agents: Chunk, actor: Any, spread: Any, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Log-probability (or density) of the batch's actions and the policy's entropy before clipping, [C, B]."""
+        out = actor(batch.observation)
+        if "spread" in agents.bound:
+            return clipped_gaussian(torch.tanh(out), spread().unsqueeze(1), batch.action)
+        log_probs = out.log_softmax(-1)  # [C, B, A]
+        chosen = log_probs.gather(-1, batch.action.unsqueeze(-1)).squeeze(-1)
+        return chosen, -(log_probs.exp() * log_probs).sum(-1)
+
+
+def clipped_gaussian(mean: Tensor, spread: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-likelihood of Gaussian draws that were clipped to [-1, 1], and the entropy before clipping.
+
+    Args:
+        mean: [C, B, A] in [-1, 1].
+        spread: [C, 1, A], logarithms of the standard deviations.
+        action: [C, B, A] in [-1, 1].
+
+    Returns:
+        log-density, or log-probability of lying beyond the bound where an entry is at one, summed
+        over the entries, [C, B]; entropy in nats, [C, B].
+
+    Source: Fujita and Maeda 2018, Clipped Action Policy Gradient.
+    """
+    deviation = spread.exp()
+    inside = -0.5 * ((action - mean) / deviation).square() - spread - 0.5 * math.log(2 * math.pi)
+    beyond = torch.special.log_ndtr((action.sign() * mean - 1) / deviation)
+    log_prob = torch.where(action.abs() >= 1 - EDGE, beyond, inside).sum(-1)
+    entropy = (spread + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)  # [C, 1]
+    return log_prob, entropy.expand_as(log_prob)

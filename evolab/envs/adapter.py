@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import suppress
 from operator import itemgetter
 from typing import Any
 
@@ -16,6 +18,8 @@ from evolab.envs.loop import Rows
 
 Faults = dict[int, tuple[str, str]]
 
+PATIENCE = 5.0  # seconds that another's processes have to close by themselves
+
 
 class Adapter:
     """A vector environment whose rows are told apart: transitions, and steps that only reset.
@@ -28,11 +32,8 @@ class Adapter:
 
     Attributes:
         self_reset: False only in DISABLED mode.
-        starts: how often all members had to start anew: never here.
         latest: the newest observations.
     """
-
-    starts = 0
 
     def __init__(
         self, vector: gymnasium.vector.VectorEnv[Any, Any, Any], mode: AutoresetMode, guarded: bool = False
@@ -159,3 +160,40 @@ def told(info: dict[str, Any]) -> Faults:
     if FAULT not in info:
         return {}
     return {int(index): ("raise", str(info[FAULT][index])) for index in np.flatnonzero(info["_" + FAULT])}
+
+
+def shut(vector: gymnasium.vector.VectorEnv[Any, Any, Any], patience: float = PATIENCE) -> None:
+    """Close a vector environment in bounded time, whatever its processes do.
+
+    Args:
+        vector: any; only one with processes is ever closed by force.
+        patience: seconds before force is used.
+    """
+    base: Any = vector.unwrapped
+    if not isinstance(base, AsyncVectorEnv):
+        vector.close()
+        return
+    if base.closed:
+        return
+    if patience > 0:
+        # In a thread, since a worker that is gone or busy would never answer the request to close.
+        thread = threading.Thread(target=_close, args=(vector,), daemon=True)
+        thread.start()
+        thread.join(patience)
+        if not thread.is_alive() and base.closed:
+            return
+    base.closed = True
+    for process in base.processes:
+        if process.is_alive():
+            process.kill()
+    for process in base.processes:
+        process.join(PATIENCE)
+    for pipe in base.parent_pipes:
+        if pipe is not None:
+            with suppress(OSError):
+                pipe.close()
+
+
+def _close(vector: gymnasium.vector.VectorEnv[Any, Any, Any]) -> None:
+    with suppress(Exception):
+        vector.close()

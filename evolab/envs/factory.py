@@ -13,13 +13,13 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 from evolab.checks import positive_integer, unknown
-from evolab.envs.adapter import Adapter
+from evolab.envs.adapter import Adapter, shut
 from evolab.envs.examine import examine_observation, examine_spaces, examine_step
 from evolab.envs.guard import Guard
 from evolab.envs.ids import current_id, make_one
 from evolab.envs.loop import Loop
 from evolab.envs.vector import Members, VectorEnvironments
-from evolab.envs.workers import Workers, shut
+from evolab.envs.workers import Workers
 
 MODES = {
     "next_step": AutoresetMode.NEXT_STEP,
@@ -56,7 +56,7 @@ def make(
         autoreset: how a vector environment begins the next episode, "next_step", "same_step" or
             "disabled"; None believes its metadata. With an id or callable it chooses the mode of
             Gymnasium's `SyncVectorEnv`; None and "sync" take evolab's own loop.
-        timeout: seconds that a step or reset of all members may take ("async").
+        timeout: seconds that a step or reset of a member may take ("async").
         **env_kwargs: for `gymnasium.make`, the callable or `envpool.make`.
 
     Returns:
@@ -102,7 +102,7 @@ def make(
     elif vectorization == "async":
         examine_observation(name, first.observation_space, first.reset(seed=seed)[0], "reset")
         first.close()
-        members = Workers(makers, name, timeout)
+        members = Workers(makers, name, timeout, first.observation_space)
     else:
         _rehearse(name, first, seed)
         if mode is None:

@@ -48,8 +48,6 @@ class Loop:
 
     mode = AutoresetMode.DISABLED
     self_reset = False
-    starts = 0
-    latest: Any = None
 
     def __init__(self, members: Sequence[Guard]) -> None:
         """Take the members over; they are closed with the loop."""

@@ -26,14 +26,10 @@ class Members(Protocol):
     Attributes:
         mode: how they begin the next episode.
         self_reset: True where members start their next episode by themselves.
-        starts: how often all of them had to start anew, in the middle of their episodes.
-        latest: [N, ...], what they then showed first.
     """
 
     mode: AutoresetMode
     self_reset: bool
-    starts: int
-    latest: Any
 
     def reset(
         self, seeds: list[int] | None, mask: np.ndarray | None = None, rebuild: bool = False
@@ -127,7 +123,6 @@ class VectorEnvironments(Environments):
         if self._observation is None:
             raise RuntimeError("step came before reset. Call reset() first.")
         batch, undefined = as_batch(self.single_action_space, action, (self.population, self.num_envs))
-        starts = self._members.starts
         rows = self._members.step(batch, self._resting)
         following, faults, skipped = rows.observation, rows.faults, rows.skipped
 
@@ -155,11 +150,7 @@ class VectorEnvironments(Environments):
             onward = merged(self._resting if autoreset else self._resting | ended, following, onward)
         if autoreset and not self._members.self_reset and ended.any():
             onward = merged(ended, self._begin(None, ended), onward)
-        if self._members.starts != starts:  # all members had to start anew: no episode goes on
-            onward = following = merged(self._resting, self._observation, self._members.latest)
-            skipped[:] = True
-            self._blank(rows, skipped)
-        elif not autoreset:
+        if not autoreset:
             self._resting |= ended
 
         valid = ~skipped

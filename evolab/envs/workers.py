@@ -1,185 +1,247 @@
-"""Members in processes of their own: for environments so slow that the traffic does not matter."""
+"""Members in processes of their own: for environments that are slow, hang or kill their process."""
 
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import threading
-from collections.abc import Callable, Sequence
+import time
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
-import gymnasium
 import numpy as np
-from gymnasium.vector import AsyncVectorEnv, AutoresetMode
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import CloudpickleWrapper, clear_mpi_env_vars
 
-from evolab.envs.adapter import Adapter, Faults
+from evolab.envs.batches import empty, put
 from evolab.envs.env import EnvironmentFault
-from evolab.envs.guard import Guard, describe
+from evolab.envs.guard import FAULT, REBUILD, Guard, describe
 from evolab.envs.loop import Rows
 
-PATIENCE = 5.0  # seconds that workers have to close by themselves
-STARTS = 3  # vectors in a row that may fail to reset
+Faults = dict[int, tuple[str, str]]
+
+PATIENCE = 5.0  # seconds that processes have to close by themselves
+STARTING = 30.0  # seconds that a new process may take on top of its first answer
+STARTS = 3  # new processes in a row that may fail to begin an episode
 
 
-class Workers(Adapter):
-    """Guarded members behind Gymnasium's `AsyncVectorEnv`, made anew when one hangs or dies.
+class Workers:
+    """N guarded members, one process each; one that hangs or dies is replaced, the others play on.
 
-    What a member raises is caught where it happens and costs its own episode. A member that
-    does not answer within `timeout`, or whose process is gone, takes the vector with it: all
-    processes are ended, all are started again, and every row of that step is skipped.
+    What a member raises is caught where it happens and costs its own episode. So does a member that
+    does not answer within `timeout`, or whose process is gone: its process is ended, another one is
+    started, and that row of the step is skipped. (Gymnasium's `AsyncVectorEnv` cannot go on without
+    one of its processes, so that all of them would lose their episodes.)
 
     On two cores this is 3 to 30 times slower than `Loop` for environments such as LunarLander.
     """
 
-    def __init__(self, makers: Sequence[Callable[[], Guard]], name: str, timeout: float) -> None:
+    mode = AutoresetMode.DISABLED
+    self_reset = False
+
+    def __init__(
+        self, makers: Sequence[Callable[[], Guard]], name: str, timeout: float, space: spaces.Space[Any]
+    ) -> None:
         """Start a process for every member.
 
         Args:
             makers: one per member; each makes a guarded environment in its process.
             name: what errors call the environment.
-            timeout: seconds that a step or reset of all members may take.
+            timeout: seconds that a step or reset of one member may take.
+            space: of one observation.
         """
-        self._makers = [Maker(maker) for maker in makers]
-        self._name, self._timeout = name, timeout
+        self.space = space
+        self._makers, self._name, self._timeout = makers, name, timeout
+        self._context = multiprocessing.get_context()
         self._seeds: list[int] | None = None
-        self._anew = 0  # starts since the last seeds, which key the seeds of the next start
-        super().__init__(self._start(), AutoresetMode.DISABLED, guarded=True)
+        self._anew = np.zeros(
+            len(makers), dtype=np.int64
+        )  # replacements since the last seeds, which key the next
+        self.crew: list[Worker] = []
+        self._end = weakref.finalize(self, dismiss, self.crew)
+        self.crew += [self._hire(index) for index in range(len(makers))]
+        self._fresh, self._calls = True, 0
 
     def reset(
-        self, seeds: list[int] | None, mask: np.ndarray | None = None, rebuild: bool = False
+        self, seeds: Sequence[int] | None, mask: np.ndarray | None = None, rebuild: bool = False
     ) -> tuple[Any, Faults]:
-        """Start episodes; see `Loop.reset`. Where the vector fails, all members start anew."""
-        if seeds is not None:
-            self._seeds, self._anew = seeds, 0
-        try:
-            return super().reset(seeds, mask, rebuild)
-        except EnvironmentFault:
-            raise
-        except Exception as error:
-            faults = self._blame(error)
-            return self._again(), faults
+        """Start episodes; see `Loop.reset`."""
+        count = len(self.crew)
+        if seeds is not None and mask is None:
+            self._seeds, self._anew[:] = list(seeds), 0
+        chosen = range(count) if mask is None else np.flatnonzero(mask).tolist()
+        options = {REBUILD: True} if rebuild else None
+        asked = {i: {"seed": None if seeds is None else seeds[i], "options": options} for i in chosen}
+        answers, lost = self._ask("reset", asked, STARTING if self._fresh else 0.0)
+        self._fresh = False
+        answers |= self._replaced(lost)
+        observation, faults = empty(self.space, count), dict(lost)
+        for index, (first, info) in answers.items():
+            put(self.space, observation, index, first)
+            if info:
+                faults[index] = ("raise", info[FAULT])
+        return observation, faults
 
     def step(self, action: np.ndarray, resting: np.ndarray) -> Rows:
-        """Step every member; resting ones rest in their processes."""
-        self._ended[:] = False  # a guard that rests needs no reset
-        try:
-            return super().step(action, resting)
-        except EnvironmentFault:
-            raise
-        except Exception as error:
-            faults = self._blame(error)
-            observation, count = self._again(), len(action)
-            no = np.zeros(count, dtype=bool)
-            return Rows(observation, np.zeros(count, dtype=np.float32), no, no.copy(), ~no, faults)
+        """Step every member that does not rest; the rows of those that do mean nothing."""
+        count = len(self.crew)
+        asked = {index: {"action": action[index]} for index in np.flatnonzero(~resting).tolist()}
+        answers, lost = self._ask("step", asked)
+        answers |= {i: (first, 0.0, False, False, {}) for i, (first, _) in self._replaced(lost).items()}
+        observation, faults = empty(self.space, count), dict(lost)
+        reward = np.zeros(count, dtype=np.float32)
+        terminated, truncated = np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
+        for index, (seen, reward[index], terminated[index], truncated[index], info) in answers.items():
+            try:
+                put(self.space, observation, index, seen)
+            except (ValueError, TypeError, KeyError, IndexError) as error:
+                faults[index] = ("shape", describe(error))
+            if info:
+                faults[index] = ("raise", info[FAULT])
+        return Rows(observation, reward, terminated, truncated, resting.copy(), faults)
 
     def close(self) -> None:
         """End every process, by force where it does not end by itself."""
-        shut(self.vector)
+        waiting = []
+        for worker in self.crew if self._end.alive else ():
+            with suppress(OSError):
+                worker.pipe.send((0, "close", {}))
+                waiting.append(worker)
+        deadline = time.monotonic() + PATIENCE
+        for worker in waiting:
+            worker.process.join(max(0.0, deadline - time.monotonic()))
+        self._end()
 
-    def _call_reset(self, seed: Any, options: dict[str, Any] | None) -> tuple[Any, dict[str, Any]]:
-        self.vector.reset_async(seed=seed, options=options)  # type: ignore[attr-defined]
-        return self.vector.reset_wait(timeout=self._timeout)  # type: ignore[attr-defined]
-
-    def _call_step(self, action: np.ndarray) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        self.vector.step_async(action)  # type: ignore[attr-defined]
-        return self.vector.step_wait(timeout=self._timeout)  # type: ignore[attr-defined]
-
-    def _start(self) -> AsyncVectorEnv:
-        return AsyncVectorEnv(self._makers, autoreset_mode=AutoresetMode.DISABLED)
-
-    def _blame(self, error: Exception) -> Faults:
-        """Which members failed, and how; -1 where it cannot be told."""
-        vector: Any = self.vector
-        if isinstance(error, multiprocessing.TimeoutError):
-            silent = [i for i, pipe in enumerate(vector.parent_pipes) if not answered(pipe)]
-            message = f"no answer within {self._timeout:g} s"
-            return {index: ("hang", message) for index in silent or [-1]}
-        for process in vector.processes:
-            process.join(0.1)  # a dying process closes its pipe before it is gone
-        dead = [i for i, process in enumerate(vector.processes) if not process.is_alive()]
-        faults: Faults = {}
-        for index in dead:
-            code = vector.processes[index].exitcode
-            faults[index] = ("crash", f"its process ended with exit code {code}: {describe(error)}")
-        return faults or {-1: ("crash", describe(error))}
-
-    def _again(self) -> Any:
-        """Start every process anew; returns the first observations."""
-        last: Exception | None = None
-        for _ in range(STARTS):
-            shut(self.vector, patience=0.0)
-            self.starts, self._anew = self.starts + 1, self._anew + 1
-            self.vector = self._start()
+    def _ask(
+        self, command: str, asked: Mapping[int, Mapping[str, Any]], grace: float = 0.0
+    ) -> tuple[dict[int, Any], Faults]:
+        """What members answer to a command, and who gave no answer and why."""
+        answers: dict[int, Any] = {}
+        lost: Faults = {}
+        problems: list[str] = []
+        self._calls += 1
+        for index, arguments in asked.items():
+            with suppress(OSError):  # it is gone, which the missing answer tells
+                self.crew[index].pipe.send((self._calls, command, arguments))
+        deadline = time.monotonic() + self._timeout + grace
+        for index in asked:
+            worker, call = self.crew[index], 0
             try:
-                return super().reset(self._next_seeds())[0]
-            except EnvironmentFault:
-                raise
-            except Exception as error:
-                last = error
-        raise EnvironmentFault(f"{self._name}: its processes failed {STARTS} times in a row: {last!r}")
+                while call != self._calls:  # an answer to a call that Ctrl-C broke off may come first
+                    if not worker.pipe.poll(max(0.0, deadline - time.monotonic())):
+                        raise TimeoutError
+                    call, answered, value = worker.pipe.recv()
+            except TimeoutError:
+                lost[index] = ("hang", f"no answer within {self._timeout:g} s")
+            except (EOFError, OSError):
+                worker.process.join(1.0)  # a dying process closes its pipe before it is gone
+                lost[index] = ("crash", f"its process ended with exit code {worker.process.exitcode}")
+            else:
+                if answered:
+                    answers[index] = value
+                else:
+                    problems.append(value)
+        if problems:
+            raise EnvironmentFault(
+                problems[0] if self._name in problems[0] else f"{self._name}: {problems[0]}"
+            )
+        return answers, lost
 
-    def _next_seeds(self) -> list[int] | None:
+    def _replaced(self, lost: Iterable[int]) -> dict[int, Any]:
+        """What new processes in place of the lost ones answer to their first reset."""
+        answers: dict[int, Any] = {}
+        left: Faults = dict.fromkeys(lost, ("", ""))
+        for _ in range(STARTS):
+            if not left:
+                return answers
+            dismiss([self.crew[index] for index in left])
+            for index in left:
+                self._anew[index] += 1
+                self.crew[index] = self._hire(index)
+            asked = {index: {"seed": self._next_seed(index), "options": None} for index in left}
+            found, left = self._ask("reset", asked, STARTING)
+            answers |= found
+        if left:
+            index, (_, message) = next(iter(left.items()))
+            raise EnvironmentFault(
+                f"{self._name}: the process of member {index} failed {STARTS} times in a row to begin an "
+                f"episode: {message}"
+            )
+        return answers
+
+    def _next_seed(self, index: int) -> int | None:
         if self._seeds is None:
             return None
-        words = [np.random.SeedSequence([seed, self._anew]).generate_state(1)[0] for seed in self._seeds]
-        return [int(word >> 1) for word in words]
+        words = np.random.SeedSequence([self._seeds[index], int(self._anew[index])]).generate_state(1)
+        return int(words[0] >> 1)
+
+    def _hire(self, index: int) -> Worker:
+        here, there = self._context.Pipe()
+        with clear_mpi_env_vars():
+            process: Any = self._context.Process(  # type: ignore[attr-defined]
+                target=serve,
+                args=(there, CloudpickleWrapper(self._makers[index])),
+                name=f"{self._name} {index}",
+                daemon=True,
+            )
+            process.start()
+        there.close()
+        return Worker(process, here)
 
 
-class Maker:
-    """Makes one guarded member in its own process, where Ctrl-C is left to the parent."""
+@dataclass
+class Worker:
+    """A process and our end of the pipe to it."""
 
-    def __init__(self, make: Callable[[], Guard]) -> None:
-        """Remember how."""
-        self._make = make
-
-    def __call__(self) -> Guard:
-        """Make it."""
-        if multiprocessing.parent_process() is not None:
-            # The terminal sends Ctrl-C to the whole group; the run stops at the next vector step.
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-        return self._make()
+    process: Any
+    pipe: Any
 
 
-def answered(pipe: Any) -> bool:
-    """True if an answer waits in the pipe."""
-    with suppress(OSError, AttributeError):
-        return bool(pipe.poll(0))
-    return False
-
-
-def shut(vector: gymnasium.vector.VectorEnv[Any, Any, Any], patience: float = PATIENCE) -> None:
-    """Close a vector environment in bounded time, whatever its processes do.
-
-    Args:
-        vector: any; only one with processes is ever closed by force.
-        patience: seconds before force is used.
-    """
-    base: Any = vector.unwrapped
-    if not isinstance(base, AsyncVectorEnv):
-        vector.close()
-        return
-    if base.closed:
-        return
-    if patience > 0:
-        # In a thread, since a worker that is gone or busy would never answer the request to close.
-        thread = threading.Thread(target=_close, args=(vector,), daemon=True)
-        thread.start()
-        thread.join(patience)
-        if not thread.is_alive() and base.closed:
+def serve(pipe: Any, make: Callable[[], Guard]) -> None:
+    """Answer for one member until told to close: (call, True, the answer), or (call, False, what went wrong)."""
+    # The terminal sends Ctrl-C to the whole group; the run stops at the next vector step.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
+    member: Guard | None = None
+    while True:
+        try:
+            call, command, arguments = pipe.recv()
+        except (EOFError, OSError):
             return
-    base.closed = True
-    for process in base.processes:
-        if process.is_alive():
-            process.kill()
-    for process in base.processes:
-        process.join(PATIENCE)
-    for pipe in base.parent_pipes:
-        if pipe is not None:
-            with suppress(OSError):
-                pipe.close()
+        try:
+            if command == "close":
+                if member is not None:
+                    member.close()
+                return
+            member = make() if member is None else member
+            pipe.send((call, True, getattr(member, command)(**arguments)))
+        except EnvironmentFault as error:
+            pipe.send((call, False, str(error)))
+        except Exception as error:
+            pipe.send((call, False, describe(error)))
 
 
-def _close(vector: gymnasium.vector.VectorEnv[Any, Any, Any]) -> None:
-    with suppress(Exception):
-        vector.close()
+def _leave_with(parent: int) -> None:
+    """End this process when the one that started it is gone, killed perhaps, whatever the member is doing.
+
+    The pipe does not tell: later processes of the same parent hold copies of its other end.
+    """
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
+
+
+def dismiss(crew: Sequence[Worker]) -> None:
+    """End processes at once."""
+    for worker in crew:
+        with suppress(ValueError):
+            worker.process.kill()
+    for worker in crew:
+        worker.process.join(PATIENCE)
+        with suppress(OSError):
+            worker.pipe.close()

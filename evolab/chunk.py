@@ -80,10 +80,6 @@ class Chunk:
         """Where this chunk lies along P."""
         return slice(self.start, self.stop)
 
-    def forget_views(self) -> None:
-        """Drop cached views, after the table's storage was replaced."""
-        self._views.clear()
-
     def flat(self, name: str) -> Tensor:
         """[C, M, N]: rows of the table, cut to this chunk's layout; shares the table's memory."""
         view = self._views.get(name)

@@ -34,6 +34,11 @@ class LayerPlan:
     widths: tuple[int, ...]
     cache: dict[Any, Any] = field(default_factory=dict, compare=False)
 
+    @property
+    def relu(self) -> bool:
+        """True where every row goes through relu, which can overwrite its input."""
+        return len(self.stretches) == 1 and self.stretches[0][0] == "relu"
+
     def thinned(self, members: int) -> LayerPlan:
         """The plan of every `members`-th row: one member of each agent."""
         if "thinned" not in self.cache:
@@ -52,10 +57,97 @@ class LayerPlan:
 
 
 class Store:
-    """A flat tensor [R, N] and named views into it."""
+    """A flat tensor [R, N], named views into it, and the views that each layer of a pass reads."""
 
     def __init__(self, flat: Tensor, layout: Layout) -> None:
         self.flat, self.views = flat, layout.views(flat)
+        self._read: list[tuple[Tensor, Tensor, Tensor]] | None = None
+
+    def read(self, layers: list[LayerPlan]) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Per layer the bias [n, 1, H], and the weight as [n, I, H] and as [n, H, I]; made once."""
+        if self._read is None:
+            self._read = []
+            for index, layer in enumerate(layers):
+                weight = self.views[f"hidden.{index}.weight"][: layer.rows]
+                bias = self.views[f"hidden.{index}.bias"][: layer.rows]
+                self._read.append((bias.unsqueeze(1), weight.transpose(1, 2), weight))
+        return self._read
+
+
+@dataclass
+class Kept:
+    """What a forward pass leaves for its backward pass."""
+
+    store: Store
+    plan: Any
+    inputs: list[Tensor]
+    before: list[Tensor]
+    after: list[Tensor]
+    final: Tensor
+    extra: int
+
+
+def forward(x: Tensor, extra: Tensor | None, store: Store, plan: Any) -> tuple[Tensor, Kept]:
+    """Outputs [R, B, O] for observations [R, B, I] and extra inputs [R, B, E]; runs without autograd."""
+    state, layers = store.views, plan.layers
+    inputs, before, after = [], [], []
+    finals: list[Tensor] = []
+    h = x if extra is None else torch.cat([x, extra], -1)
+    last = len(layers) - 1
+    for index, (layer, (bias, weight, _)) in enumerate(zip(layers, store.read(layers), strict=True)):
+        n = layer.rows
+        h = h if h.shape[0] == n else h[:n]
+        inputs.append(h)
+        z = torch.baddbmm(bias, h, weight)
+        h = z.relu_() if layer.relu else activate(z, layer.stretches)
+        before.append(z)
+        after.append(h)
+        staying = layers[index + 1].rows if index < last else 0
+        if staying < n:
+            finals.append(_widened(h[staying:] if staying else h, plan.reading))
+    final = finals[0] if len(finals) == 1 else torch.cat(finals[::-1])
+    # [O, H] x [H, B]: for a handful of outputs this order is about twice as fast as [B, H] x [H, O].
+    out = torch.baddbmm(state["output.bias"].unsqueeze(2), state["output.weight"], final.transpose(1, 2))
+    width = 0 if extra is None else extra.shape[-1]
+    return out.transpose(1, 2), Kept(store, plan, inputs, before, after, final, width)
+
+
+def backward(kept: Kept, grad: Tensor, to_rows: bool, to_extra: bool) -> tuple[Store | None, Tensor | None]:
+    """Gradients of the rows (one flat row each) and of `extra` from that of the outputs [R, B, O]."""
+    store, plan = kept.store, kept.plan
+    state, layers, agents = store.views, plan.layers, store.flat.shape[0]
+    read = store.read(layers)
+    slots: State = {}
+    gradient = None
+    if to_rows:
+        gradient = plan.take_gradient(store.flat)
+        slots = gradient.views
+        slots["output.weight"].copy_(torch.bmm(grad.transpose(1, 2), kept.final))
+        slots["output.bias"].copy_(grad.sum(1))
+    weight = state["output.weight"]
+    reached = grad * weight if weight.shape[1] == 1 else torch.bmm(grad, weight)  # [R, B, reading]
+    flowing: Tensor | None = None
+    for index in range(len(layers) - 1, -1, -1):
+        layer = layers[index]
+        n = layer.rows
+        staying = layers[index + 1].rows if index + 1 < len(layers) else 0
+        parts = [] if flowing is None else [flowing]
+        if staying < n:
+            ending = reached if (staying, n) == (0, agents) else reached[staying:n]
+            parts.append(_widened(ending, kept.after[index].shape[-1]))
+        grad_h = parts[0] if len(parts) == 1 else torch.cat(parts)
+        grad_z = activate_backward(grad_h, kept.before[index], kept.after[index], layer.stretches)
+        if to_rows:
+            weight, bias = slots[f"hidden.{index}.weight"], slots[f"hidden.{index}.bias"]
+            (weight if n == agents else weight[:n]).copy_(_outer(grad_z, kept.inputs[index]))
+            (bias if n == agents else bias[:n]).copy_(grad_z.sum(1))
+        weight = read[index][2]
+        if index:
+            flowing = torch.bmm(grad_z, weight)
+        elif to_extra:
+            narrow = weight[:, :, -kept.extra :].transpose(1, 2).contiguous()  # [R, E, H]
+            flowing = torch.bmm(narrow, grad_z.transpose(1, 2)).transpose(1, 2)
+    return gradient, flowing if to_extra else None
 
 
 class FusedMLP(torch.autograd.Function):
@@ -68,70 +160,15 @@ class FusedMLP(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, x: Tensor, extra: Tensor | None, store: Store, plan: Any) -> Tensor:
         """Outputs; keeps what the backward pass needs."""
-        state, layers = store.views, plan.layers
-        inputs, before, after = [], [], []
-        finals: list[Tensor] = []
-        h = x if extra is None else torch.cat([x, extra], -1)
-        for index, layer in enumerate(layers):
-            n = layer.rows
-            h = h if h.shape[0] == n else h[:n]
-            inputs.append(h)
-            weight, bias = state[f"hidden.{index}.weight"], state[f"hidden.{index}.bias"]
-            if weight.shape[0] != n:
-                weight, bias = weight[:n], bias[:n]
-            z = torch.baddbmm(bias.unsqueeze(1), h, weight.transpose(1, 2))
-            if len(layer.stretches) == 1 and layer.stretches[0][0] == "relu":
-                h = z.relu_()
-            else:
-                h = activate(z, layer.stretches)
-            before.append(z)
-            after.append(h)
-            staying = layers[index + 1].rows if index + 1 < len(layers) else 0
-            if staying < n:
-                finals.append(_widened(h[staying:] if staying else h, plan.reading))
-        final = finals[0] if len(finals) == 1 else torch.cat(finals[::-1])
-        # [O, H] x [H, B]: for a handful of outputs this order is about twice as fast as [B, H] x [H, O].
-        out = torch.baddbmm(state["output.bias"].unsqueeze(2), state["output.weight"], final.transpose(1, 2))
-        ctx.kept = (store, plan, inputs, before, after, final, 0 if extra is None else extra.shape[-1])
-        return out.transpose(1, 2)
+        out, ctx.kept = forward(x, extra, store, plan)
+        return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
-        """Gradients of the rows (one flat row each) and of `extra`."""
-        store, plan, inputs, before, after, final, extra = ctx.kept
+        """Gradients of the rows and of `extra`."""
         to_rows, _, to_extra = ctx.needs_input_grad[:3]
-        state, layers, agents = store.views, plan.layers, store.flat.shape[0]
-        slots: State = {}
-        gradient = None
-        if to_rows:
-            gradient = plan.take_gradient(store.flat)
-            slots = gradient.views
-            slots["output.weight"].copy_(torch.bmm(grad.transpose(1, 2), final))
-            slots["output.bias"].copy_(grad.sum(1))
-        weight = state["output.weight"]
-        reached = grad * weight if weight.shape[1] == 1 else torch.bmm(grad, weight)  # [R, B, reading]
-        flowing: Tensor | None = None
-        for index in range(len(layers) - 1, -1, -1):
-            n = layers[index].rows
-            staying = layers[index + 1].rows if index + 1 < len(layers) else 0
-            parts = [] if flowing is None else [flowing]
-            if staying < n:
-                ending = reached if (staying, n) == (0, agents) else reached[staying:n]
-                parts.append(_widened(ending, after[index].shape[-1]))
-            grad_h = parts[0] if len(parts) == 1 else torch.cat(parts)
-            grad_z = activate_backward(grad_h, before[index], after[index], layers[index].stretches)
-            if to_rows:
-                weight, bias = slots[f"hidden.{index}.weight"], slots[f"hidden.{index}.bias"]
-                (weight if n == agents else weight[:n]).copy_(_outer(grad_z, inputs[index]))
-                (bias if n == agents else bias[:n]).copy_(grad_z.sum(1))
-            weight = state[f"hidden.{index}.weight"]
-            weight = weight if n == agents else weight[:n]
-            if index:
-                flowing = torch.bmm(grad_z, weight)
-            elif to_extra:
-                narrow = weight[:, :, -extra:].transpose(1, 2).contiguous()  # [R, E, H]
-                flowing = torch.bmm(narrow, grad_z.transpose(1, 2)).transpose(1, 2)
-        return (gradient.flat if gradient else None), None, (flowing if to_extra else None), None, None
+        gradient, flowing = backward(ctx.kept, grad, to_rows, to_extra)
+        return (gradient.flat if gradient else None), None, flowing, None, None
 
 
 def _outer(grad: Tensor, inputs: Tensor) -> Tensor:

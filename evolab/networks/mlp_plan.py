@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from evolab.networks.fused import FusedMLP, LayerPlan, Store
+from evolab.networks.fused import FusedMLP, Kept, LayerPlan, Store, backward, forward
 from evolab.networks.layers import activate, layer_norm, runs
 from evolab.networks.network import Layout, Role
 from evolab.networks.observation import encode
@@ -80,21 +80,26 @@ class MLPPlan:
         Returns:
             [C, M, B, O], or [C, B, O] where there is one member or `member` is given.
         """
-        x = encode(self.role.observation_space, observation, 2, flat.dtype)
         agents, members = flat.shape[0], self.role.members
+        x, extra = self.inputs(flat, observation, extra, member)
         if members == 1 or member is not None:
             rows = flat.squeeze(1) if members == 1 else flat[:, member or 0]
             return self._run(rows, x, extra, self.single, member or 0)
-        x = _repeated(x, members)
-        extra = None if extra is None else _repeated(extra, members)
-        out = self._run(
-            flat.view(agents * members, -1) if flat.is_contiguous() else flat.flatten(0, 1),
-            x,
-            extra,
-            self.every,
-            None,
-        )
+        out = self._run(flat.flatten(0, 1), x, extra, self.every, None)
         return out.unflatten(0, (agents, members))
+
+    def inputs(
+        self, flat: Tensor, observation: Any, extra: Tensor | None, member: int | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Features [R, B, I] and extra inputs [R, B, E], the same for every member of an agent."""
+        x, members = encode(self.role.observation_space, observation, 2, flat.dtype), self.role.members
+        if members == 1 or member is not None:
+            return x, extra
+        return _repeated(x, members), None if extra is None else _repeated(extra, members)
+
+    def tape(self, flat: Tensor) -> Tape | None:
+        """Computes a loss's gradient by [C, M, N] at less cost than autograd would; None where it can't."""
+        return None if self.normalised else Tape(self, flat)
 
     def give_back(self, gradient: Tensor) -> None:
         """Reuse a gradient [C, M, N] that the optimizer is done with."""
@@ -104,9 +109,9 @@ class MLPPlan:
     def _run(self, rows: Tensor, x: Tensor, extra: Tensor | None, how: _Pass, member: int | None) -> Tensor:
         if self.normalised:
             return self._composed(rows, x if extra is None else torch.cat([x, extra], -1), how)
-        return FusedMLP.apply(rows, x, extra, self._store(rows, member), how)  # type: ignore[no-any-return]
+        return FusedMLP.apply(rows, x, extra, self.store(rows, member), how)  # type: ignore[no-any-return]
 
-    def _store(self, rows: Tensor, member: int | None) -> Store:
+    def store(self, rows: Tensor, member: int | None) -> Store:
         """Views into `rows`, remembered: making them anew costs as much as a small matrix product."""
         if rows.device.type == "meta":
             return Store(rows.detach(), self.layout)
@@ -135,6 +140,57 @@ class MLPPlan:
         final = finals[0] if len(finals) == 1 else torch.cat(finals[::-1])
         weight, bias = state["output.weight"], state["output.bias"]
         return torch.baddbmm(bias.unsqueeze(1), final, weight.transpose(1, 2))
+
+
+class Tape:
+    """The passes of one loss over the same parameters, whose gradient is then written into one flat tensor.
+
+    Autograd differentiates what lies between the outputs and the loss; the perceptron's own part
+    is done without it, which spares a node, its views and their gradients for each pass.
+    """
+
+    def __init__(self, plan: MLPPlan, flat: Tensor) -> None:
+        self.plan, self.flat = plan, flat
+        self.how = plan.single if plan.role.members == 1 else plan.every
+        self.rows = flat.squeeze(1) if plan.role.members == 1 else flat.flatten(0, 1)
+        self.passes: list[tuple[Tensor, Kept]] = []
+        self.leaf: Tensor | None = None
+
+    def __call__(self, observation: Any, extra: Tensor | None = None, member: int | None = None) -> Tensor:
+        """As the plan's own pass."""
+        if (extra is not None and extra.requires_grad) or (member is not None and self.plan.role.members > 1):
+            self.leaf = self.flat.detach().requires_grad_() if self.leaf is None else self.leaf
+            return self.plan(self.leaf, observation, extra, member)
+        with torch.no_grad():
+            x, extra = self.plan.inputs(self.flat, observation, extra, None)
+            out, kept = forward(x, extra, self.plan.store(self.rows, None), self.how)
+        out = out.detach().requires_grad_()
+        self.passes.append((out, kept))
+        if self.plan.role.members > 1:
+            return out.unflatten(0, (len(self.flat), self.plan.role.members))
+        return out
+
+    def leaves(self) -> list[Tensor]:
+        """What the loss is to be differentiated by: the outputs of every pass.
+
+        Raises:
+            ValueError: the loss made no pass.
+        """
+        leaves = [out for out, _ in self.passes] + ([] if self.leaf is None else [self.leaf])
+        if not leaves:
+            raise ValueError("the loss does not use the network that it is to train; call the pass it is given.")
+        return leaves
+
+    def gradient(self, reached: Sequence[Tensor]) -> Tensor:
+        """[C, M, N], from the gradients of the leaves."""
+        total: Tensor | None = None if self.leaf is None else reached[-1]
+        for (_, kept), grad in zip(self.passes, reached, strict=False):
+            store, _ = backward(kept, grad, True, False)
+            assert store is not None
+            own = store.flat.view(self.flat.shape)
+            total = own if total is None else total.add_(own)
+        assert total is not None
+        return total
 
 
 def _repeated(x: Tensor, members: int) -> Tensor:

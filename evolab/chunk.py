@@ -132,6 +132,52 @@ class Chunk:
                 self.bound[each].plan.give_back(gradient)
         return losses.detach()
 
+    def regress(
+        self,
+        name: str,
+        target: Tensor,
+        weight: Tensor,
+        observation: Any,
+        extra: Tensor | None = None,
+        choice: Tensor | None = None,
+    ) -> Tensor:
+        """One Adam step of every agent on the weighted squared error of its values.
+
+        The same as `minimise` with that loss, at less cost: its gradient needs no autograd.
+
+        Args:
+            name: of the network that gives the values; each of its members M learns the same target.
+            target: [C, B], in units of the values.
+            weight: [C, B], of each sample in its agent's loss.
+            observation: batch of observations, [C, B, ...] leaves.
+            extra: [C, B, E], concatenated to the features.
+            choice: [C, B], the output that is the value; None where there is one output.
+
+        Returns:
+            [C], the losses, summed over the members.
+        """
+        plan = self.bound[name].plan
+        members = self.bound[name].role.members
+        tape = plan.tape(self.flat(name)) if hasattr(plan, "tape") else None
+        if tape is None:
+            return self.minimise(
+                name, lambda net: squared_error(net(observation, extra), target, weight, choice, members)
+            )
+        with torch.no_grad():
+            out = tape.run(observation, extra).unflatten(0, (len(self), members))  # [C, M, B, O]
+            index = None if choice is None else choice[:, None, :, None].expand(-1, members, -1, -1)
+            value = (out if index is None else out.gather(-1, index)).squeeze(-1)  # [C, M, B]
+            error = value - target[:, None]
+            slope = error * weight[:, None]
+            losses = (slope * error).sum((1, 2))
+            slope = slope.mul_(2).unsqueeze(-1)
+            if index is not None:
+                slope = torch.zeros_like(out).scatter_(-1, index, slope)
+            gradient = tape.gradient([slope.flatten(0, 1)])
+            self._optimizer(name).step(gradient)
+            plan.give_back(gradient)
+        return losses
+
     def _optimizer(self, name: str) -> Adam:
         if name not in self._optimizers:
             count = self._table[f"{name}.count"][self.start : self.stop]
@@ -147,6 +193,18 @@ class Chunk:
 
 def _pass(plan: Any, flat: Tensor) -> Forward:
     return lambda observation=None, extra=None, member=None: plan(flat, observation, extra, member)
+
+
+def squared_error(
+    values: Tensor, target: Tensor, weight: Tensor, choice: Tensor | None = None, members: int = 1
+) -> Tensor:
+    """[C]: weighted squared error of values [C, (M,) B, O], summed over the members."""
+    if choice is not None:
+        index = choice.unsqueeze(-1) if members == 1 else choice[:, None, :, None].expand(-1, members, -1, -1)
+        values = values.gather(-1, index)
+    error = values.squeeze(-1) - (target if members == 1 else target[:, None])
+    squared = (weight if members == 1 else weight[:, None]) * error.square()
+    return squared.flatten(1).sum(-1)
 
 
 class Leaf:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from evolab.algorithms.algorithm import Batch, Chunk, Float, Hyperparameter
 from evolab.algorithms.dqn import DQN
+from evolab.chunk import squared_error
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class CQN(DQN):
         def loss(q: Any) -> Tensor:
             values = q(batch.observation)  # [C, B, A]
             parts["gap"] = conservative_gap(values, batch.action, batch.weight)
-            return self.error(values, batch, target) / 2 + alpha * parts["gap"]
+            return squared_error(values, target, batch.weight, batch.action) / 2 + alpha * parts["gap"]
 
         total = agents.minimise("q", loss, clip=self.clip)
         agents.follow("q")

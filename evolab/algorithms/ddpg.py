@@ -87,11 +87,7 @@ class DDPG(Algorithm):
             )
             target = batch.reward + h["discount"][:, None] * (1 - batch.terminated) * next_value  # [C, B]
 
-        def critic_error(critic: Any) -> Tensor:
-            value = critic(batch.observation, batch.action).squeeze(-1)
-            return (weight * (value - target).square()).sum(-1)
-
-        losses = {"critic": agents.minimise("critic", critic_error)}
+        losses = {"critic": agents.regress("critic", target, weight, batch.observation, batch.action)}
         if agents.updates % agents.policy_delay == 0:
 
             def policy_loss(actor: Any) -> Tensor:

@@ -74,7 +74,7 @@ class DQN(Algorithm):
     def update(self, agents: Chunk, batch: Batch, noise: Tensor | None) -> dict[str, Tensor]:
         """One step on the mean squared temporal-difference error, then the target follows."""
         target = self.target(agents, batch)
-        loss = agents.minimise("q", lambda q: self.error(q(batch.observation), batch, target))
+        loss = agents.regress("q", target, batch.weight, batch.observation, choice=batch.action)
         agents.follow("q")
         return {"q": loss}
 
@@ -88,8 +88,3 @@ class DQN(Algorithm):
             else:
                 next_value = next_values.amax(-1)
             return batch.reward + agents.hyper["discount"][:, None] * (1 - batch.terminated) * next_value
-
-    def error(self, values: Tensor, batch: Batch, target: Tensor) -> Tensor:
-        """[C]: mean squared error of the chosen actions' values [C, B, A]."""
-        chosen = values.gather(-1, batch.action.unsqueeze(-1)).squeeze(-1)
-        return (batch.weight * (chosen - target).square()).sum(-1)

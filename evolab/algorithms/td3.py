@@ -62,11 +62,7 @@ class TD3(DDPG):
             next_value = next_values.squeeze(-1).amin(1)
             target = batch.reward + h["discount"][:, None] * (1 - batch.terminated) * next_value  # [C, B]
 
-        def critic_error(critics: Any) -> Tensor:
-            values = critics(batch.observation, batch.action).squeeze(-1)  # [C, 2, B]
-            return (weight[:, None] * (values - target[:, None]).square()).sum((1, 2))
-
-        losses = {"critic": agents.minimise("critic", critic_error)}
+        losses = {"critic": agents.regress("critic", target, weight, batch.observation, batch.action)}
         if agents.updates % agents.policy_delay == 0:
             losses["actor"] = agents.minimise("actor", lambda actor: self.policy_loss(agents, actor, batch))
             agents.follow("actor")

@@ -162,12 +162,17 @@ class Tape:
             self.leaf = self.flat.detach().requires_grad_() if self.leaf is None else self.leaf
             return self.plan(self.leaf, observation, extra, member)
         with torch.no_grad():
-            x, extra = self.plan.inputs(self.flat, observation, extra, None)
-            out, kept = forward(x, extra, self.plan.store(self.rows, None), self.how)
-        out = out.detach().requires_grad_()
-        self.passes.append((out, kept))
+            out = self.run(observation, extra)
+        out.requires_grad_()
         if self.plan.role.members > 1:
             return out.unflatten(0, (len(self.flat), self.plan.role.members))
+        return out
+
+    def run(self, observation: Any, extra: Tensor | None = None) -> Tensor:
+        """[R, B, O], outside of autograd; remembered."""
+        x, extra = self.plan.inputs(self.flat, observation, extra, None)
+        out, kept = forward(x, extra, self.plan.store(self.rows, None), self.how)
+        self.passes.append((out, kept))
         return out
 
     def leaves(self) -> list[Tensor]:

@@ -158,24 +158,33 @@ class ReplayBuffer:
         Raises:
             ValueError: the buffer is empty.
         """
+        return self.samples(agents, size, 1, generator)[0]
+
+    def samples(self, agents: slice, size: int, updates: int, generator: torch.Generator) -> list[Sample]:
+        """As `sample`, for several updates at once: one gather per field serves them all."""
         count = agents.stop - agents.start
         if len(self) == 0:
             raise ValueError(
                 "the replay buffer is empty. Call exp.fill(1_000), or buffer.add(transition) first."
             )
         if self.rings == 1:
-            index = self._draw(self.length[0], count * size, generator)
+            index = self._draw(self.length[0], updates * count * size, generator)
         else:
             parts = [
-                self._draw(self.length[ring], size, generator) + ring * self.capacity
+                self._draw(self.length[ring], updates * size, generator).view(updates, 1, size)
+                + ring * self.capacity
                 for ring in range(agents.start, agents.stop)
             ]
-            index = torch.cat(parts)
+            index = torch.cat(parts, 1).flatten()
 
         def take(store: Tensor) -> Tensor:
-            return store.index_select(0, index).unflatten(0, (count, size))
+            return store.index_select(0, index).unflatten(0, (updates, count, size))
 
-        return Sample(**{name: map_leaves(take, self.fields[name]) for name in FIELDS})
+        taken = {name: map_leaves(take, self.fields[name]) for name in FIELDS}
+        return [
+            Sample(**{name: map_leaves(lambda leaf, k=k: leaf[k], value) for name, value in taken.items()})
+            for k in range(updates)
+        ]
 
     def _draw(self, length: Any, count: int, generator: torch.Generator) -> Tensor:
         """[count] places among `length`; drawn where the generator lives, which may be another device."""

@@ -127,14 +127,14 @@ class Agent:
 
         Its input is a batch of observations [B, ...] as the environment gives them (tensors); its
         output is what `act` is made from: actions in the environment's range for Box actions,
-        values of all actions [B, A] for Discrete ones.
+        values of all actions [B, A] for Discrete ones. A GPT's are tokens [B, T] and logits [B, T, V].
         """
         population = self._population
         name, role = next(iter(population.roles.items()))
         member = population.member(self._row)
         state = {key: value[0].detach().cpu().clone() for key, value in member.tensors[name].items()}
         core = population.network.module(role, member.genes, state)
-        return Policy(core, population)
+        return core if population.network.reads_tokens else Policy(core, population)
 
     def describe(self) -> dict[str, Any]:
         """Everything about it that fits into a line of a table."""

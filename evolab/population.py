@@ -26,7 +26,7 @@ from evolab.member import KINDS, Member
 from evolab.networks.network import Layout, Network, Role, corner
 from evolab.networks.observation import first_leaf, map_leaves, to_tensor
 from evolab.randomness import fresh_seed, numpy_stream, torch_stream
-from evolab.sample import Sample
+from evolab.sample import Episodes, Sample
 from evolab.shelves import algorithm_named, network_for, search_space_of
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Population:
         self.algorithm.check(observation_space, action_space)
         self.device, self.dtype = device_named(device), dtype
         self.actions = actions_of(action_space, self.device, dtype)
-        self.network = network_for(network, observation_space)
+        self.network = network_for(network or self.algorithm.network(), observation_space)
         self.roles: dict[str, Role] = self.algorithm.roles(observation_space, self.actions)
         starting, self.search_space = search_space_of(self.algorithm, hyperparameters, search_space)
         self.seed = fresh_seed() if seed is None else checks.positive_integer("seed", seed, minimum=0)
@@ -422,6 +422,8 @@ class Population:
         else:
             fields = {
                 name: to_tensor(getattr(source, name), self.device)
+        elif isinstance(source, Episodes):
+            sample = source.cut(None, chunk.batch)
                 for name in ("observation", "action", "reward", "next_observation", "terminated")
             }
             length = min(chunk.batch, len(fields["reward"]))
@@ -560,13 +562,19 @@ class Population:
             length = min(chunk.batch, leading[1])
             cut = {k: map_leaves(lambda x, c=chunk, n=length: x[c.rows, :n], v) for k, v in fields.items()}
             batch = self._batch(chunk, Sample(**cut))
+        if isinstance(source, Episodes):
+            for chunk in self.chunks:
+                self._update(chunk, self._batch(chunk, source.cut(chunk.rows, chunk.batch)), noise, totals)
+            return
             if noise is None:
                 drawn = self.algorithm.draw(chunk, batch, self.generator)
             else:
                 drawn = map_leaves(lambda x, c=chunk, n=length: x[c.rows, :n], noise)
             self._update(chunk, batch, drawn, totals)
 
-    def _batch(self, chunk: Chunk, sample: Any) -> Batch:
+    def _batch(self, chunk: Chunk, sample: Any) -> Any:
+        if isinstance(sample, Episodes):
+            return sample.placed(self.hyper["steps"], chunk.weight)
         reward = sample.reward.to(self.device, self.dtype)
         return Batch(
             observation=map_leaves(lambda leaf: leaf.to(self.device), sample.observation),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,3 +26,44 @@ class Sample:
     reward: Tensor
     next_observation: Any
     terminated: Tensor
+
+
+@dataclass
+class Episodes:
+    """Whole episodes of a language environment, drawn for each agent.
+
+    Where `action_mask[p, b, t]`, the agent of the data saw `tokens[p, b, :t]`, chose `tokens[p, b, t]`
+    and received `reward[p, b, t]`.
+
+    Attributes:
+        tokens: [P, B, T], int64, filled up on the right.
+        action_mask: [P, B, T], bool.
+        reward: [P, B, T], zero where nothing was chosen.
+        terminated: [P, B]; False where an episode was cut.
+        length: [P, B], tokens of each episode.
+        weight: [P, B], what an episode counts in its agent's mean, zero beyond its own batch.
+    """
+
+    tokens: Tensor
+    action_mask: Tensor
+    reward: Tensor
+    terminated: Tensor
+    length: Tensor
+    weight: Tensor | None = None
+
+    def placed(self, like: Tensor, weigh: Callable[[int, Tensor], Tensor]) -> Episodes:
+        """On the device and in the precision of `like`, with the weights that `weigh` gives for so many."""
+        reward = self.reward.to(like)
+        return Episodes(
+            tokens=self.tokens.to(like.device),
+            action_mask=self.action_mask.to(like.device),
+            reward=reward,
+            terminated=self.terminated.to(like.device),
+            length=self.length.to(like.device),
+            weight=weigh(reward.shape[1], reward),
+        )
+
+    def cut(self, rows: Any, count: int) -> Episodes:
+        """The first `count` episodes of some agents."""
+        names = ("tokens", "action_mask", "reward", "terminated", "length")
+        return Episodes(**{name: getattr(self, name)[rows, :count] for name in names})

@@ -21,6 +21,8 @@ ALGORITHMS = {
     "PPO": "evolab.algorithms.ppo",
     "CQN": "evolab.algorithms.cqn",
     "TD3BC": "evolab.algorithms.td3_bc",
+    "BC": "evolab.algorithms.bc",
+    "ILQL": "evolab.algorithms.ilql",
 }
 
 OTHER_NAMES = {

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from evolab.chunk import Chunk
 from evolab.genes import Choice, Float, Integer, Range
-from evolab.networks.network import Role
+from evolab.networks.network import Network, Role
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,7 @@ class Algorithm(ABC):
         offline: True if it learns from a fixed dataset.
         on_policy: True if it learns from rollouts of its own policy; it then has `judge`, and the
             hyperparameters discount, gae_lambda, epochs and batch_size.
+        reads_tokens: True if it learns from episodes of tokens, in language environments.
         schedule: whole-number hyperparameters that decide when an agent updates: agents that
             differ in one are never computed together.
         action_spaces: kinds of action space it can take.
@@ -83,6 +84,7 @@ class Algorithm(ABC):
     hyperparameters: ClassVar[Mapping[str, Hyperparameter]]
     offline: ClassVar[bool] = False
     on_policy: ClassVar[bool] = False
+    reads_tokens: ClassVar[bool] = False
     schedule: ClassVar[tuple[str, ...]] = ("learn_step", "policy_delay")
     action_spaces: ClassVar[tuple[type, ...]]
 
@@ -97,6 +99,10 @@ class Algorithm(ABC):
             raise TypeError(
                 f"{self.name} needs {fit} actions; this environment's are {action_space}. {_instead(action_space)}"
             )
+
+    def network(self) -> Network | None:
+        """What a population has where no network was asked for; None for one that suits the observations."""
+        return None
 
     @abstractmethod
     def roles(self, observation_space: spaces.Space, actions: Any) -> dict[str, Role]:

@@ -88,6 +88,8 @@ class GPT(Network):
     min_units: int = 32
     max_units: int = 4096
 
+    reads_tokens: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         for name in ("layers", "width", "heads", "min_layers", "max_layers", "min_units", "max_units"):
             checks.positive_integer(f"GPT: {name}", getattr(self, name))
@@ -139,7 +141,8 @@ class GPT(Network):
             raise ValueError(
                 "a GPT holds no weights; its agents do. Use GPT.from_pretrained(folder), or agent.module()."
             )
-        assert self.vocabulary is not None and self.block is not None
+        assert self.vocabulary is not None
+        assert self.block is not None
         genes, state = self.weights
         space = spaces.MultiDiscrete(np.full(self.block, self.vocabulary))
         with torch.no_grad():

@@ -30,11 +30,13 @@ class Cache:
         keys: per block [n_l * B, heads, T, D / heads], grown as decoding goes on.
         values: the same.
         length: positions that are in it.
+        batch: B, sequences of each agent.
     """
 
     keys: list[Tensor] = field(default_factory=list)
     values: list[Tensor] = field(default_factory=list)
     length: int = 0
+    batch: int = 0
 
     def extended(self, block: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values of a block with those of the new positions behind them."""
@@ -46,10 +48,14 @@ class Cache:
             self.values[block] = torch.cat([self.values[block], value], 2)
         return self.keys[block], self.values[block]
 
-    def reorder(self, rows: Tensor) -> None:
-        """Row i becomes what row `rows[i]` was: beams that go on from another beam. For a single agent."""
-        self.keys = [key.index_select(0, rows) for key in self.keys]
-        self.values = [value.index_select(0, rows) for value in self.values]
+    def reorder(self, places: Tensor) -> None:
+        """Sequence b of agent c becomes what sequence `places[c, b]` [C, B] was: games ended, beams forked."""
+        for store in (self.keys, self.values):
+            for block, value in enumerate(store):
+                agents = value.shape[0] // self.batch
+                first = torch.arange(agents, device=value.device)[:, None] * self.batch
+                store[block] = value.index_select(0, (places[:agents] + first).flatten())
+        self.batch = places.shape[1]
 
 
 @dataclass(frozen=True)
@@ -140,6 +146,7 @@ class GPTPlan:
             out = self._run(state, tokens, depths, cache)
         if cache is not None:
             cache.length += tokens.shape[-1]
+            cache.batch = tokens.shape[1]
         return out if members == 1 else out.unflatten(0, (agents, members))
 
     def give_back(self, gradient: Tensor) -> None:

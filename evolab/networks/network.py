@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from gymnasium import spaces
@@ -104,6 +104,9 @@ class Network(ABC):
     Genes are frozen dataclasses of the subclass's choice with the properties `hidden`
     (a tuple of sizes, for display) and `activation` (a tuple of names).
     """
+
+    reads_tokens: ClassVar[bool] = False
+    """True where an observation is a sequence of tokens, of which every position gets an answer."""
 
     @abstractmethod
     def genes(self, observation_space: spaces.Space) -> Any:

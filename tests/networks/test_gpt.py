@@ -299,7 +299,7 @@ def test_a_folder_that_does_not_fit_is_refused_by_name(saved, tmp_path, message)
 
 
 def test_a_missing_folder_or_file_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="there is no folder .*nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*nowhere"):
         GPT.from_pretrained(tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match=r"has no config.json"):
         GPT.from_pretrained(tmp_path)

@@ -1,0 +1,193 @@
+"""ILQL: implicit Q-learning for language, a cloned policy that is steered by values from the same data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from evolab.algorithms.algorithm import RATE, SHARED, Chunk, Float, Hyperparameter, Role
+from evolab.algorithms.bc import BC, Forward, chosen_mean, surprise
+from evolab.sample import Episodes
+
+LARGEST_WEIGHT = 20.0
+"""Cap of the exponential weight of the policy's loss, as in implicit Q-learning's own code (100 there)."""
+
+LARGEST_ADVANTAGE = 10.0
+"""Cap of the advantage beside which a log-probability still counts when decoding."""
+
+
+@dataclass(frozen=True)
+class ILQL(BC):
+    """Implicit language Q-learning for language environments.
+
+    Beside the policy stands a second transformer with three heads: Q1 and Q2 of every token, and V.
+    Q learns the reward and the next choice's V; V learns an upper expectile, over the tokens that
+    the data chose, of the smaller of the two target Qs, so that nothing outside the data is ever
+    asked for. A further term holds Q's softmax to the data. The policy is cloned with a weight that
+    grows with the advantage, and an agent says the token with the highest
+
+        log pi(a | s) + beta * (min Q(s, a) - V(s)).
+
+    `monte_carlo` mixes the return that really followed into Q's target, which needs no
+    bootstrapping and values the policy of the data: one step of improvement, and no more.
+
+    Source: Snell et al. 2022, Offline RL for natural language generation with implicit language
+    Q-learning, section 4; Kostrikov et al. 2022, Implicit Q-learning, eqs. 5 to 7; Kumar et al. 2020,
+    Conservative Q-learning, eq. 4; Nair et al. 2020, AWAC, eq. 13.
+    """
+
+    name: ClassVar[str] = "ILQL"
+    hyperparameters: ClassVar[dict[str, Hyperparameter]] = {
+        **BC.hyperparameters,
+        "lr_value": Hyperparameter(1e-3, RATE, Float(1e-4, 1e-2), "learning rate of Q and V"),
+        "discount": Hyperparameter(
+            0.99, SHARED["discount"].limits, None, "weight of the next choice's value"
+        ),
+        "tau": SHARED["tau"],
+        "expectile": Hyperparameter(
+            0.7,
+            Float(0.01, 0.999, log=False),
+            Float(0.5, 0.95, log=False),
+            "of the data's choices that V stands for",
+        ),
+        "cql_weight": Hyperparameter(
+            0.01, Float(0.0, 1e3, log=False), Float(1e-4, 1.0), "weight of the term that holds Q to the data"
+        ),
+        "awac_weight": Hyperparameter(
+            0.0, Float(0.0, 1e3, log=False), None, "exponent per unit of advantage in the policy's weight"
+        ),
+        "monte_carlo": Hyperparameter(
+            0.0, Float(0.0, 1.0, log=False), None, "share of the return that followed in Q's target"
+        ),
+        "beta": Hyperparameter(
+            4.0,
+            Float(0.0, 1e3, log=False),
+            Float(0.5, 64.0),
+            "what an advantage of 1 counts in decoding, in nats",
+        ),
+    }
+
+    def roles(self, observation_space: spaces.Space, actions: Any) -> dict[str, Role]:
+        """The policy, and "value": Q1 and Q2 of all tokens and V, with a target."""
+        roles = super().roles(observation_space, actions)
+        outputs = 2 * roles["policy"].outputs + 1
+        return {**roles, "value": Role(observation_space, outputs, rate="lr_value")}
+
+    def scores(self, agents: Chunk, forward: Forward) -> Tensor:
+        """[C, B, V]: log-probabilities, moved by beta times the advantage that the target network sees."""
+        first, second, state = heads(forward("value", target=True))
+        advantage = torch.minimum(first, second) - state.unsqueeze(-1)
+        advantage = advantage.clamp(-LARGEST_ADVANTAGE, LARGEST_ADVANTAGE)
+        return forward("policy").log_softmax(-1) + agents.hyper["beta"][:, None, None] * advantage
+
+    def update(self, agents: Chunk, batch: Episodes, noise: Tensor | None) -> dict[str, Tensor]:  # type: ignore[override]
+        """One step of Q and V, their targets follow, then one of the policy."""
+        h = agents.hyper
+        action, chosen = batch.tokens[..., 1:], batch.action_mask[..., 1:]  # [C, B, T - 1]
+        with torch.no_grad():
+            slow = [
+                head[..., :-1, :] for head in heads(agents.network("value", target=True)(batch.tokens))[:2]
+            ]
+            slow_q = torch.minimum(*(_of(head, action) for head in slow))
+            following = returns_to_go(batch.reward[..., 1:], chosen, h["discount"][:, None])
+        parts: dict[str, Tensor] = {}
+
+        def loss(value: Forward) -> Tensor:
+            first, second, state = heads(value(batch.tokens))  # [C, B, T, V] twice, [C, B, T]
+            with torch.no_grad():
+                after = h["discount"][:, None, None] * next_value(state, batch)
+                share = h["monte_carlo"][:, None, None]
+                target = (1 - share) * (batch.reward[..., 1:] + after) + share * following
+            error = slow_q - state[..., :-1]
+            parts["advantage"] = error.detach()
+            squared = expectile_error(error, h["expectile"][:, None, None])
+            for q in (first[..., :-1, :], second[..., :-1, :]):
+                squared = squared + (_of(q, action) - target).square()
+                squared = squared + h["cql_weight"][:, None, None] * surprise(q, action)
+            return chosen_mean(squared, chosen, batch.weight)
+
+        losses = {"value": agents.minimise("value", loss, clip=self.clip)}
+        agents.follow("value")
+        weight = (h["awac_weight"][:, None, None] * parts["advantage"]).exp().clamp(max=LARGEST_WEIGHT)
+        return {"policy": self.clone(agents, batch, weight), **losses}
+
+
+def heads(out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Q1 [..., V], Q2 [..., V] and V [...] from the value network's outputs [..., 2V + 1]."""
+    size = out.shape[-1] // 2
+    return out[..., :size], out[..., size : 2 * size], out[..., -1]
+
+
+def _of(q: Tensor, action: Tensor) -> Tensor:
+    return q.gather(-1, action.unsqueeze(-1)).squeeze(-1)
+
+
+def expectile_error(error: Tensor, expectile: Tensor) -> Tensor:
+    """Asymmetric squared error: errors above zero weigh `expectile`, the rest `1 - expectile`.
+
+    Args:
+        error: [C, B, T], target minus prediction, in units of return.
+        expectile: broadcastable, strictly between 0 and 1.
+
+    Source: Kostrikov et al. 2022, Implicit Q-learning, eq. 5.
+
+    >>> expectile_error(torch.tensor([1.0, -1.0]), torch.tensor(0.75))
+    tensor([0.7500, 0.2500])
+    """
+    return torch.where(error > 0, expectile, 1 - expectile) * error.square()
+
+
+def returns_to_go(reward: Tensor, chosen: Tensor, discount: Tensor) -> Tensor:
+    """Return that followed every chosen token, discounted once per choice.
+
+    Args:
+        reward: [C, B, T], zero where nothing was chosen.
+        chosen: [C, B, T], bool.
+        discount: [C, 1].
+
+    Returns:
+        [C, B, T]; where nothing was chosen, that of the next choice.
+
+    >>> returns_to_go(torch.tensor([[[0.0, 1.0, 0.0, 1.0]]]), torch.tensor([[[True, True, False, True]]]),
+    ...               torch.tensor([[0.5]]))
+    tensor([[[0.7500, 1.5000, 1.0000, 1.0000]]])
+    """
+    total = torch.zeros_like(reward[..., 0])
+    parts = []
+    for time in range(reward.shape[-1] - 1, -1, -1):
+        total = torch.where(chosen[..., time], reward[..., time] + discount * total, total)
+        parts.append(total)
+    return torch.stack(parts[::-1], -1)
+
+
+def next_value(state: Tensor, batch: Episodes) -> Tensor:
+    """The value of where each chosen token leads: V before the next choice, 0 where the episode ended.
+
+    An episode that was cut goes on from the value behind its last token.
+
+    Args:
+        state: [C, B, T], V after each token.
+        batch: tokens, what was chosen and whether it terminated.
+
+    Returns:
+        [C, B, T - 1], at the places of tokens 1 to T - 1.
+    """
+    length = batch.tokens.shape[-1]
+    place = torch.arange(length, device=state.device).expand(batch.tokens.shape)
+    # The place of the next choice behind each token; `length` where there is none.
+    later = torch.where(batch.action_mask, place, length).flip(-1).cummin(-1).values.flip(-1)
+    upcoming = torch.cat([later[..., 2:], torch.full_like(later[..., :1], length)], -1)  # [C, B, T - 1]
+    ended = upcoming == length
+    final = (batch.length - 1).clamp(min=0).unsqueeze(-1)  # [C, B, 1]
+    source = torch.where(ended, final, upcoming - 1)
+    bootstrapped = state.gather(-1, source)
+    return torch.where(
+        ended & (batch.terminated.unsqueeze(-1) > 0), torch.zeros_like(bootstrapped), bootstrapped
+    )
+
+
+__all__ = ["ILQL", "chosen_mean", "expectile_error", "heads", "next_value", "returns_to_go"]

@@ -1,0 +1,125 @@
+"""Games: what an experiment needs to know of a language environment: play, fitness and data."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from evolab import checks
+from evolab.decoding import Player
+from evolab.envs.language import LanguageEnvironment
+from evolab.evaluation import healthy
+from evolab.population import Population
+from evolab.randomness import seed_of
+from evolab.sources.columns import DatasetError
+from evolab.sources.token_buffer import TokenBuffer
+from evolab.sources.tokens import TokenDataset
+
+MANY = 256
+"""Games at most behind a fitness for which nobody asked for a number."""
+
+
+class Maker:
+    """Makes environments like one that was given; what the vector environments are made with.
+
+    Args:
+        environment: is copied, never used itself.
+    """
+
+    def __init__(self, environment: LanguageEnvironment) -> None:
+        self.environment = environment
+        self.__name__ = environment.name
+
+    def __call__(self) -> LanguageEnvironment:
+        """A fresh copy."""
+        return copy.deepcopy(self.environment)
+
+
+class Games:
+    """Fitness as the mean return of games from fixed starts, the same for all agents and generations.
+
+    Args:
+        environment: whose games are played.
+        games: how many; None for every start there is, `MANY` at most.
+        seed: of the choice of starts.
+    """
+
+    beside_returns = False
+
+    def __init__(self, environment: LanguageEnvironment, games: int | None = None, seed: int = 0) -> None:
+        self.environment = environment
+        if games is None:
+            games = MANY if environment.starts is None else min(len(environment.starts), MANY)
+        self.starts = environment.fixed_starts(
+            checks.positive_integer("eval_episodes", games), seed_of(seed, "games")
+        )
+        self.measures: dict[str, np.ndarray] = {}
+        self.lengths: np.ndarray | None = None
+
+    def estimate(self, population: Population, buffer: Any, seed: int) -> Iterator[Any]:
+        """Play them all, greedily; yields (done, total), then the fitness [P]."""
+        total = len(population) * len(self.starts)
+        yield 0, total
+        data = self.environment.play_many(Player(population), self.starts, agents=len(population))
+        returns = data.returns.view(len(population), -1).double().numpy()
+        self.lengths = data.action_mask.sum(1).view(len(population), -1).double().mean(1).numpy()
+        yield total, total
+        yield np.where(healthy(population), returns.mean(1), np.nan)
+
+
+def play(
+    agent: Any, environment: LanguageEnvironment, starts: Sequence[Any], choice: Any = None
+) -> TokenDataset:
+    """Games of one agent, one from each start.
+
+    Args:
+        agent: one that reads tokens, such as `exp.best`.
+        environment: what it plays.
+        starts: starting points, such as `environment.starts`.
+        choice: a `decoding.Choice`; None for the best token each time.
+    """
+    population = agent._population
+    alone = population.copy([population.row(agent.id)])
+    return environment.play_many(Player(alone, choice), starts)
+
+
+def random_games(environment: LanguageEnvironment, count: int, seed: int) -> TokenDataset:
+    """Games in which every token is drawn uniformly from the legal ones."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def policy(turn: Any) -> torch.Tensor:
+        return torch.multinomial(turn.legal.double(), 1, generator=generator)[:, 0]
+
+    return environment.play_many(policy, environment.fixed_starts(count, seed))
+
+
+def buffer_of_games(
+    source: Any, environment: LanguageEnvironment, buffer: TokenBuffer, device: torch.device
+) -> TokenBuffer:
+    """A buffer with recorded games.
+
+    Args:
+        source: a `TokenDataset`, or the path of a file of one.
+        environment: that the agents live in; the data must fit it.
+        buffer: the one of the run, for its limit.
+        device: where the games are kept.
+
+    Raises:
+        DatasetError: the data are none of these, damaged, empty, or of another environment.
+    """
+    if isinstance(source, (str, Path)):
+        source = TokenDataset.load(source)
+    if not isinstance(source, TokenDataset):
+        raise DatasetError(
+            f"{type(source).__name__} came; a language environment learns from an ev.TokenDataset, such as "
+            f"environment.record(...) gives, or from the path of one (.json, .h5)."
+        )
+    environment.check(source)
+    fresh = TokenBuffer(buffer.limit, device)
+    fresh.put(source, environment.block)
+    return fresh

@@ -20,20 +20,25 @@ if TYPE_CHECKING:
 LONGEST = 10_000
 """Steps after which an episode is cut where neither the environment nor the caller sets a limit."""
 
+TRIES = 3
+"""Episodes that a member may begin, where faults of the environment break them off, before it counts as lost."""
+
 
 @dataclass(frozen=True)
 class Evaluated:
     """What evaluation found.
 
     Attributes:
-        returns: [P, K], undiscounted return of each episode; NaN where one was lost to a fault.
+        returns: [P, K], undiscounted return of each episode; NaN where faults broke it off `TRIES` times.
         lengths: [P, K], environment steps.
         endless: True where an episode was cut by `LONGEST`, for want of another limit.
+        wasted: environment steps of episodes that faults broke off.
     """
 
     returns: np.ndarray
     lengths: np.ndarray
     endless: bool = False
+    wasted: int = 0
 
     @property
     def fitness(self) -> np.ndarray:
@@ -44,7 +49,7 @@ class Evaluated:
     @property
     def steps(self) -> int:
         """Environment steps spent in total."""
-        return int(self.lengths.sum())
+        return int(self.lengths.sum()) + self.wasted
 
 
 def evaluate(
@@ -106,23 +111,32 @@ def evaluating(
     observation = evaluator.reset(seed=seeds)
     returns = np.zeros((agents, episodes), dtype=np.float64)
     lengths = np.zeros((agents, episodes), dtype=np.int64)
+    broken = np.zeros((agents, episodes), dtype=np.int64)  # times that a fault broke the episode off
     alive = np.ones((agents, episodes), dtype=bool)
-    for _ in range(limit):
+    wasted, endless = 0, False
+    while alive.any():
         action = population.act(observation, explore=False)
         transition = evaluator.step(action, autoreset=False)
         lost = alive & ~np.asarray(transition.valid)
-        returns[lost] = np.nan
-        alive &= ~lost
-        returns += np.where(alive, transition.reward, 0.0)
-        lengths += alive
+        if lost.any():  # an agent is not to blame for its environment: those members have begun another episode
+            broken += lost
+            wasted += int(lengths[lost].sum())
+            returns[lost], lengths[lost] = np.where(broken[lost] < TRIES, 0.0, np.nan), 0
+            alive &= ~(lost & (broken >= TRIES))
+        counted = alive & ~lost
+        returns += np.where(counted, transition.reward, 0.0)
+        lengths += counted
         alive &= ~(np.asarray(transition.terminated) | np.asarray(transition.truncated))
         observation = transition.reset_observation
-        if not alive.any():
-            break
-        yield int(agents * episodes - alive.sum())
+        if lengths.max() >= limit:
+            cut = alive & (lengths >= limit)
+            endless |= bool(cut.any())
+            alive &= ~cut
+        if alive.any():
+            yield int(agents * episodes - alive.sum())
     returns[~healthy(population)] = np.nan
     unlimited = max_steps is None and evaluator.max_episode_steps is None
-    yield Evaluated(returns, lengths, endless=unlimited and bool(alive.any()))
+    yield Evaluated(returns, lengths, endless=unlimited and endless, wasted=wasted)
 
 
 def healthy(population: Population) -> np.ndarray:

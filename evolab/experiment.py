@@ -340,6 +340,9 @@ class Experiment:
                 )  # two intra-op threads lose to one on small matrices, badly on a busy machine
                 try:
                     event = next(events, None)
+                except Exception:
+                    self._keeper.failed()
+                    raise
                 finally:
                     torch.set_num_threads(threads)
                 if event is not None:

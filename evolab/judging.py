@@ -84,7 +84,7 @@ def _played(
     raise AssertionError("an evaluation ends with its result")
 
 
-def confirm(run: Run, number: int, fitness: float, target: float | None) -> Any:
+def confirm(run: Run, number: int, fitness: float, target: float | None, faults: list[Fault]) -> Any:
     """Mean return of the best agent over fresh episodes, where it promises a record; keeps the elite."""
     if run.best is None or not np.isfinite(fitness):
         return None
@@ -101,6 +101,7 @@ def confirm(run: Run, number: int, fitness: float, target: float | None) -> Any:
         evaluator = run.evaluator(-(-episodes // agents))
         seed = seed_of(run.seed, number, "confirmation", stage)
         result = yield from _played(run, copies, evaluator, seed, number, episodes, paired=False)
+        faults += [Fault(number, run.best.id, one.kind, one.message) for one in evaluator.take_faults()]
         returns = np.concatenate([returns, result.returns.ravel()])
         if np.isnan(returns).all():
             return None

@@ -92,6 +92,19 @@ class Keeper:
         elif isinstance(event, Finished) and self._unsaved:
             self._save_quietly()
 
+    def failed(self) -> None:
+        """Training broke off: keep what is not on the disk yet, and say where to go on from."""
+        if self.folder is None:
+            return
+        if self._unsaved:
+            self._save_quietly()
+        known = self._folders.get(self.folder)
+        if known is not None and known.newest is not None:
+            say(
+                f"training stopped in generation {self.experiment.generation + 1}; generation {known.newest} is "
+                f"saved: Experiment.load({str(self.folder)!r}) goes on from there."
+            )
+
     def rest(self) -> None:
         """Training has come to rest: tell those who wait for the end of a generation that does not come."""
         while self._wanted:

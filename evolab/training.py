@@ -112,7 +112,7 @@ def one_generation(run: Run) -> Iterator[Progress | Generation]:
     places = [member.place for member in population.members]
     order = np.lexsort((places, np.where(np.isfinite(scores), -scores, np.inf)))
     run.best = Agent(population.copy([int(order[0])]), population.members[int(order[0])].id)
-    confirmed = yield from confirm(run, number, float(fitness[order[0]]), run.target)
+    confirmed = yield from confirm(run, number, float(fitness[order[0]]), run.target, faults)
     measured = time.perf_counter()
     elite_id = population.members[int(order[0])].id
     evaluations = tuple(

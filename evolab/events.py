@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Evaluation:
         parameters: number of trainable parameters of all its networks.
         is_elite: True if it survives unchanged.
         extra: other measures of the same agent, such as an FQE estimate beside the return.
+        genes: the whole architecture as plain values, where `hidden` and `activation` do not say it all.
     """
 
     generation: int
@@ -69,6 +71,7 @@ class Evaluation:
     parameters: int
     is_elite: bool = False
     extra: Mapping[str, float] = field(default_factory=dict)
+    genes: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -47,8 +47,8 @@ class Experiment:
     """Evolve a population of agents: fill, step, look, change something, step on.
 
     Args:
-        environment: an id, a callable that makes a Gymnasium environment, or None to learn from
-            data without a simulator.
+        environment: an id, a callable that makes a Gymnasium environment, a language environment
+            such as `ev.envs.WordGame()`, or None to learn from data without a simulator.
         algorithm: a name such as "TD3", or an object such as `ev.TD3(ou_noise=True)`.
         population: P, the number of agents.
         num_envs: environments of each agent.
@@ -60,13 +60,15 @@ class Experiment:
         buffer: where experience is kept; None for a shared one of 100 000 transitions, or of the data set's
             size, or for PPO for rollouts of 256 steps in each environment. A number sets these.
         steps_per_generation: environment steps of each agent; updates of each agent offline.
-        eval_episodes: whole episodes behind each agent's fitness.
+        eval_episodes: whole episodes behind each agent's fitness; None for one, and for every starting
+            point of a language environment, which are then the same in all generations.
         eval_steps: longest evaluation episode; None for the environment's own limit.
         update_ratio: updates per agent and environment step of its own, at a learn step of 1.
         evolving: False keeps the population as it is: no selection, no mutation.
         revive: the archived elite returns in place of the worst agent when nobody reaches its
             confirmed fitness any more.
         draw: draw the first hyperparameters at random from the search space.
+        load: start from an agent (or its folder), or from a folder with a GPT-2 in Hugging Face's form.
         fitness: "return" (episodes in the environment), "fqe", or an object such as `ev.FQE(...)`.
         target: draw this return in the figures, and stop `run` there.
         seed: of everything; None for a fresh one.
@@ -104,12 +106,13 @@ class Experiment:
         mutations: Mutations | None = None,
         buffer: ReplayBuffer | RolloutBuffer | int | None = None,
         steps_per_generation: int = 10_000,
-        eval_episodes: int = 1,
+        eval_episodes: int | None = None,
         eval_steps: int | None = None,
         update_ratio: float = 1.0,
         evolving: bool = True,
         revive: bool = False,
         draw: bool = False,
+        load: Any = None,
         fitness: Any = "return",
         target: float | None = None,
         seed: int | None = None,
@@ -123,7 +126,8 @@ class Experiment:
     ) -> None:
         size = checks.positive_integer("population", population)
         checks.positive_integer("steps_per_generation", steps_per_generation)
-        checks.positive_integer("eval_episodes", eval_episodes)
+        if eval_episodes is not None:
+            checks.positive_integer("eval_episodes", eval_episodes)
         if eval_steps is not None:
             checks.positive_integer("eval_steps", eval_steps)
         checks.finite("update_ratio", update_ratio, low=1e-6)
@@ -133,10 +137,7 @@ class Experiment:
         algorithm, mutations = algorithm_named(algorithm), mutations_of(mutations)
         buffer = buffer_of(buffer, algorithm.on_policy)
         if algorithm.on_policy and update_ratio != 1:
-            raise ValueError(
-                f"update_ratio is {update_ratio}; {algorithm.name} makes a number of passes over its newest "
-                f"steps. Set hyperparameters={{'epochs': ...}} instead."
-            )
+            raise ValueError(f"{algorithm.name} has no update_ratio; set hyperparameters={{'epochs': ...}}.")
         self._options = {
             "environment": environment,
             "algorithm": algorithm,
@@ -146,6 +147,8 @@ class Experiment:
             "search_space": search_space,
             "network": network,
             "draw": draw,
+            "load": load,
+            "eval_episodes": eval_episodes,
             "device": device,
             "dtype": dtype,
             "vectorization": vectorization,
@@ -155,8 +158,9 @@ class Experiment:
         self.target = target
         default = RolloutBuffer() if algorithm.on_policy else ReplayBuffer()
         self._run = self._build(selection, mutations, default if buffer is None else buffer)
+        self._run.eval_episodes = eval_episodes or len(getattr(self._run.fitness, "starts", "1"))
         self._run.steps_per_generation = steps_per_generation
-        self._run.eval_episodes, self._run.eval_steps = eval_episodes, eval_steps
+        self._run.eval_steps = eval_steps
         self._run.update_ratio, self._run.evolving = float(update_ratio), evolving
         self._run.revive = revive
         self.status, self.version = "idle", 0
@@ -170,12 +174,16 @@ class Experiment:
     def _build(self, selection: Selection, mutations: Mutations, buffer: ReplayBuffer | RolloutBuffer) -> Run:
         """The parts of a run. Offline without an environment the population waits for the data's spaces."""
         options = self._options
-        envs = None
-        if options["environment"] is not None:
+        envs, environment = None, options["environment"]
+        if options["algorithm"].reads_tokens:
+            from evolab.games import maker, token_buffer
+
+            environment, buffer = maker(environment), token_buffer(options["buffer"])
+        if environment is not None:
             from evolab.envs import make
 
             envs = make(
-                options["environment"],
+                environment,
                 population=options["population"],
                 num_envs=options["num_envs"],
                 seed=self._seed,
@@ -194,12 +202,18 @@ class Experiment:
 
     def _populate(self, observation_space: Any, action_space: Any) -> Population:
         options = self._options
-        return Population(
+        network, agent = options["network"], None
+        if options["load"] is not None:
+            from evolab.warm_start import origin, start_from
+
+            theirs, agent = origin(options["load"])
+            network = theirs if network is None else network
+        population = Population(
             options["algorithm"],
             observation_space,
             action_space,
             options["population"],
-            network=options["network"],
+            network=network,
             hyperparameters=options["hyperparameters"],
             search_space=options["search_space"],
             seed=self._seed,
@@ -207,6 +221,9 @@ class Experiment:
             dtype=options["dtype"],
             draw=options["draw"],
         )
+        if agent is not None:
+            start_from(population, agent)
+        return population
 
     def _measure(self, fitness: Any) -> Any:
         if fitness in (None, "return"):
@@ -215,12 +232,13 @@ class Experiment:
                     "without an environment there are no returns to compare. Pass fitness='fqe' to measure "
                     "fitness from the data, or an environment."
                 )
+            if self._options["algorithm"].reads_tokens:
+                from evolab.games import Games
+
+                return Games(self._options["environment"], self._options["eval_episodes"], self._seed)
             return None
-        if self._options["algorithm"].on_policy and (fitness == "fqe" or type(fitness).__name__ == "FQE"):
-            raise ValueError(
-                f"fitness='fqe' judges from stored data, and {self._options['algorithm'].name} keeps none. "
-                f"Leave fitness='return'."
-            )
+        if self.algorithm.on_policy and (fitness == "fqe" or type(fitness).__name__ == "FQE"):
+            raise ValueError("fitness='fqe' judges from stored data, which PPO keeps none of; use 'return'.")
         if fitness == "fqe":
             from evolab.fqe import FQE
 
@@ -236,7 +254,8 @@ class Experiment:
 
         Args:
             source: a number of environment steps in total, taken at random over the population;
-                or data: the path of an HDF5 file, a Minari id, an `ev.Dataset`, a dict of arrays.
+                or data: the path of an HDF5 file, a Minari id, an `ev.Dataset`, a dict of arrays. In a
+                language environment a number of random games, a `TokenDataset`, or the path of one.
 
         Raises:
             DatasetError: the data are damaged or do not fit the environment; nothing is changed.
@@ -244,15 +263,16 @@ class Experiment:
         self._raise_past_error()
         self._refuse_while_running("fill")
         if self.algorithm.on_policy:
+            alone = f"{self.algorithm.name} learns from its own newest steps alone: nothing can be filled in."
             if not isinstance(source, int):
-                raise ValueError(
-                    f"{self.algorithm.name} learns from its own newest steps alone, not from data."
-                )
-            warnings.warn(
-                f"{self.algorithm.name} learns from its own newest steps alone: nothing was filled, and nothing "
-                f"needs to be.",
-                stacklevel=2,
-            )
+                raise ValueError(alone)
+            warnings.warn(alone, stacklevel=2)
+            return
+        if self.algorithm.reads_tokens:
+            from evolab.games import filled
+
+            self._run.buffer = filled(self._run, self._options["environment"], source)
+            self.version += 1
             return
         if isinstance(source, int) and not isinstance(source, bool):
             if self._run.envs is None:
@@ -380,6 +400,33 @@ class Experiment:
                 f"the buffer holds {len(self._run.buffer)} transitions, fewer than the largest batch of {largest}. "
                 f"Call {advice} first."
             )
+
+    def replay(self, schedule: Any = None, *, fill: int | None = None, **options: Any) -> Experiment:
+        """Train one agent from scratch by the winner's schedule: its result without evolution.
+
+        The agent takes over hyperparameters and architecture at the steps at which the line changed
+        them; layers and units grow and shrink as they did, weights are its own throughout. Changes of
+        weights are not repeated, and a lone agent learns from its own experience, where the line
+        drew on the whole population's: `population=4` trains four agents by the same schedule beside
+        each other, with experience in common and seeds of their own.
+
+        Args:
+            schedule: as from `history.schedule()`, which None stands for; a list of dicts will do.
+            fill: random steps first; None for as many per agent as the line had.
+            options: of `Experiment`, in place of this one's, such as `seed=2` or `folder="runs/again"`.
+
+        Returns:
+            a new experiment, trained, with `.best`, `.history`, `.rollout()`; this one is not touched.
+
+        Raises:
+            ValueError: an empty schedule, an unknown column, a value outside its range, an
+                architecture that the network's limits exclude; before training starts.
+        """
+        from evolab.schedule import replay
+
+        self._raise_past_error()
+        self._refuse_while_running("replay")
+        return replay(self, schedule, fill, options)  # type: ignore[no-any-return]
 
     # In the background ------------------------------------------------------------------------
 
@@ -589,7 +636,7 @@ class Experiment:
             "search_space": run.population.search_space if run.population else options["search_space"],
             "selection": run.selection,
             "mutations": run.mutations,
-            "buffer": _buffer_options(run.buffer),
+            "buffer": run.buffer.options,
             "steps_per_generation": run.steps_per_generation,
             "eval_episodes": run.eval_episodes,
             "eval_steps": run.eval_steps,
@@ -597,6 +644,7 @@ class Experiment:
             "evolving": run.evolving,
             "revive": run.revive,
             "draw": options["draw"],
+            "load": None if options["load"] is None else str(options["load"]),
             "fitness": options["fitness"],
             "target": self.target,
             "seed": self._seed,
@@ -775,12 +823,6 @@ class Experiment:
     def _ipython_display_(self) -> None:
         """The dashboard, as the last expression of a cell."""
         self.dashboard()._ipython_display_()
-
-
-def _buffer_options(buffer: ReplayBuffer | RolloutBuffer) -> dict[str, Any]:
-    if isinstance(buffer, RolloutBuffer):
-        return {"horizon": buffer.horizon}
-    return {"capacity": buffer.capacity, "shared": buffer.shared}
 
 
 @contextlib.contextmanager

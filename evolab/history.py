@@ -7,6 +7,7 @@ lines, safe against a crash in the middle of a line.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -139,8 +140,9 @@ class History:
     def schedule(self, agent: int | None = None) -> DataFrame:
         """The hyperparameters that the winner's line trained with, in order, so that they can be replayed.
 
-        Each row was in force from `start` to `steps` (environment steps of the line;
-        updates where there is no environment).
+        Each row was in force from `start` to `steps` (environment steps of the line; updates
+        where it learns from recorded data). `genes` is the whole architecture as JSON, where
+        `hidden` and `activation` do not say it all. `Experiment.replay` trains by it.
 
         Raises:
             ValueError: if no agent of that id was ever evaluated.
@@ -149,8 +151,10 @@ class History:
         for evaluation, _ in self.ancestry(agent):
             settings = _settings(evaluation)
             head = {name: settings.pop(name) for name in ("generation", "agent")}
-            rows.append({**head, "start": start, "steps": evaluation.steps, **settings})
-            start = evaluation.steps
+            end = evaluation.steps or evaluation.updates
+            genes = {"genes": json.dumps(evaluation.genes)} if evaluation.genes else {}
+            rows.append({**head, "start": start, "steps": end, **settings, **genes})
+            start = end
         return _frame(rows, ("generation", "agent", "start", "steps", "hidden", "activation"))
 
     def mutation_effects(self) -> DataFrame:
@@ -177,9 +181,9 @@ class History:
             births = self.generations[index - 1].births if index else ()
             birth = next((b for b in births if b.agent == wanted), None)
             line.append((evaluation, birth))
-            if birth is None:
+            if birth is None and births:
                 break
-            index, wanted = index - 1, birth.parent
+            index, wanted = index - 1, birth.parent if birth else wanted  # without evolution it went on itself
         return line[::-1]
 
     # On disk ----------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from typing import Any
 from evolab.events import Birth, Evaluation, Fault, Generation
 
 ROWS = ("fitness", "hyperparameters", "mutations")
-SETTINGS = ("hyperparameters", "hidden", "activation")
+SETTINGS = ("hyperparameters", "hidden", "activation", "genes")
 _SPECIAL = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 

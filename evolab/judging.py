@@ -44,7 +44,9 @@ def measure(run: Run, number: int, faults: list[Fault]) -> Any:
                 yield Progress("evaluate", number, progress[0], progress[1], run.total_steps)
         extra = dict(getattr(run.fitness, "measures", {"fqe": values}))
         if not _by_returns(run):
-            return values, extra, np.zeros(len(population)), 0
+            lengths = getattr(run.fitness, "lengths", None)
+            none = lengths is None  # measured without episodes
+            return values, extra, np.zeros(len(population)) if none else lengths, 0 if none else run.eval_episodes
     if run.envs is None:
         raise ValueError(
             "there is no environment to evaluate in. Pass one, or measure fitness from the data with fitness='fqe'."
@@ -126,6 +128,7 @@ def record(
 ) -> Evaluation:
     """What one agent was when it earned its fitness."""
     member = run.population.members[row]
+    genes = run.population.network.to_json(member.genes)
     return Evaluation(
         generation=number,
         agent=member.id,
@@ -142,6 +145,7 @@ def record(
         parameters=run.population.parameter_count(member),
         is_elite=member.id == elite_id,
         extra={name: float(values[row]) for name, values in extra.items()},
+        genes={} if set(genes) <= {"hidden", "activation"} else genes,
     )
 
 

@@ -23,7 +23,7 @@ LAYERS = [
     ["recording", "envs", "mutations", "selections", "shorthands", "sources"],
     ["evaluation", "evidence", "fqe", "generation", "history", "ledger", "ring"],
     ["checkpoint", "judging", "renewal", "run", "training"],
-    ["comparison", "keeper", "panels", "trackers"],
+    ["comparison", "keeper", "panels", "schedule", "trackers"],
     ["experiment", "presets"],
     ["__main__", "testing"],
 ]

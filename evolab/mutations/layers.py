@@ -24,9 +24,17 @@ def change_layers(member: Member, context: Context, generator: np.random.Generat
     adding = bool(generator.random() < 0.5)
     if (adding and deeper is None) or (not adding and shallower is None):
         adding = not adding
-    after = deeper if adding else shallower
-    if after is None:
+    if (deeper if adding else shallower) is None:
         return change_units(member, context, generator)
+    restack(member, context, stack, adding)
+    return f"layers {network.describe(before)} -> {network.describe(member.genes)}"
+
+
+def restack(member: Member, context: Context, stack: str, adding: bool) -> None:
+    """One more layer at the end of a stack, or one fewer, which the network's limits must allow."""
+    network, before = context.network, member.genes
+    after = network.deeper(before, stack) if adding else network.shallower(before, stack)
+    assert after is not None, f"{network.describe(before)} is at its limit of layers"
     for name, role in context.roles.items():
         recipe = role.recipe(network)
         change = recipe.deepened if adding else recipe.shallowed
@@ -35,4 +43,3 @@ def change_layers(member: Member, context: Context, generator: np.random.Generat
                 moment = kind in (".mean", ".square")
                 member.tensors[name + kind] = change(role, before, member.tensors[name + kind], moment, stack)
     member.genes = after
-    return f"layers {network.describe(before)} -> {network.describe(after)}"

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 OVERHEAD = 6e6
 """What one more chunk costs, as multiply-adds: a few hundred small operations (measured on a CPU core)."""
 
+AT_ONCE = 8
+"""Updates whose samples are drawn together: what an agent with eight environments owes for one vector step."""
+
 WORKING_SET = 3e6
 """Activations of a chunk, in entries, that still stay in a core's second-level cache (measured)."""
 
@@ -419,11 +422,11 @@ class Population:
         if hasattr(source, "sample"):
             self._check_buffer(source)
             sample = source.sample(chunk.rows, chunk.batch, self.generator)
+        elif isinstance(source, Episodes):
+            sample = source.cut(None, chunk.batch)
         else:
             fields = {
                 name: to_tensor(getattr(source, name), self.device)
-        elif isinstance(source, Episodes):
-            sample = source.cut(None, chunk.batch)
                 for name in ("observation", "action", "reward", "next_observation", "terminated")
             }
             length = min(chunk.batch, len(fields["reward"]))
@@ -479,8 +482,7 @@ class Population:
         totals: dict[str, list[Tensor]] = {}
         if hasattr(source, "batches"):
             self._learn_rollout(self.chunks, source, totals)
-            if source.full:
-                source.consumed()
+            source.consumed()
             return self._merged(totals)
         if not hasattr(source, "sample"):
             self._learn_batch(source, noise, totals)
@@ -488,12 +490,20 @@ class Population:
         self._check_buffer(source)
         for chunk in self.chunks:
             due = self._due(chunk, updates, ratio)
-            for _ in range(due):
-                sample = source.sample(chunk.rows, chunk.batch, self.generator)
+            for sample in self._samples(source, chunk, due):
                 batch = self._batch(chunk, sample)
                 self._update(chunk, batch, self.algorithm.draw(chunk, batch, self.generator), totals)
         self._learnt = True
         return self._merged(totals)
+
+    def _samples(self, source: Any, chunk: Chunk, updates: int) -> Iterator[Any]:
+        """One sample per update; drawn some at a time where the source can."""
+        if not hasattr(source, "samples"):
+            for _ in range(updates):
+                yield source.sample(chunk.rows, chunk.batch, self.generator)
+            return
+        for start in range(0, updates, AT_ONCE):
+            yield from source.samples(chunk.rows, chunk.batch, min(AT_ONCE, updates - start), self.generator)
 
     def _due(self, chunk: Chunk, updates: int | None, ratio: float) -> int:
         if updates is not None:
@@ -508,33 +518,10 @@ class Population:
         return due
 
     def _learn_rollout(self, chunks: Sequence[Chunk], source: Any, totals: dict[str, list[Tensor]]) -> None:
-        if not self.algorithm.on_policy:
-            raise TypeError(f"{self.algorithm.name} learns from a ReplayBuffer; a RolloutBuffer came.")
-        if not source.full:
-            return
-        if source.shape[0] != len(self):
-            raise ValueError(f"the rollout is of {source.shape[0]} agents; the population has {len(self)}.")
-        if self._replaced is not None:
-            taken = min(m.steps - before for m, before in zip(self.members, self._replaced, strict=True))
-            if taken < len(source):
-                raise ValueError(
-                    f"the rollout holds steps of agents that have been replaced: {len(source)} of each, of which "
-                    f"today's took {taken}. Pass buffer= to ev.evolve, or call buffer.clear() after it."
-                )
-        for chunk in chunks:
+        source.check(self, self._replaced)
+        for chunk in chunks if source.full else ():
             whole = self._batch(chunk, source.taken(chunk.rows))
-            judged = self.algorithm.judge(chunk, whole)
-            batches = source.batches(
-                chunk.rows,
-                whole,
-                judged,
-                chunk.hyper["discount"],
-                chunk.hyper["gae_lambda"],
-                int(chunk.settings[0]["epochs"]),
-                int(chunk.settings[0]["batch_size"]),
-                self.generator,
-            )
-            for batch in batches:
+            for batch in source.batches(self.algorithm, chunk, whole, self.generator):
                 self._update(chunk, batch, None, totals)
 
     def _check_buffer(self, source: Any) -> None:
@@ -551,6 +538,10 @@ class Population:
             )
 
     def _learn_batch(self, source: Any, noise: Any, totals: dict[str, list[Tensor]]) -> None:
+        if isinstance(source, Episodes):
+            for chunk in self.chunks:
+                self._update(chunk, self._batch(chunk, source.cut(chunk.rows, chunk.batch)), noise, totals)
+            return
         fields = {
             name: to_tensor(getattr(source, name), self.device)
             for name in ("observation", "action", "reward", "next_observation", "terminated")
@@ -562,10 +553,6 @@ class Population:
             length = min(chunk.batch, leading[1])
             cut = {k: map_leaves(lambda x, c=chunk, n=length: x[c.rows, :n], v) for k, v in fields.items()}
             batch = self._batch(chunk, Sample(**cut))
-        if isinstance(source, Episodes):
-            for chunk in self.chunks:
-                self._update(chunk, self._batch(chunk, source.cut(chunk.rows, chunk.batch)), noise, totals)
-            return
             if noise is None:
                 drawn = self.algorithm.draw(chunk, batch, self.generator)
             else:

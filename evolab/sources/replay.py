@@ -53,6 +53,11 @@ class ReplayBuffer:
         kind = "shared" if self.shared else f"own to each of {self.rings} agents"
         return f"ReplayBuffer({len(self)} of {self.capacity} transitions, {kind})"
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """What it was made with, as plain values."""
+        return {"capacity": self.capacity, "shared": self.shared}
+
     def clear(self) -> None:
         """Forget everything; the memory stays allocated."""
         self.length[:] = 0

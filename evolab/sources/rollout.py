@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evolab.algorithms.algorithm import Batch
+from evolab.algorithms.algorithm import Algorithm, Batch, Chunk
 from evolab.networks.observation import map_leaves
 from evolab.sample import Sample
 
@@ -59,13 +59,22 @@ class RolloutBuffer:
         """True when it is time to learn."""
         return self.steps == self.horizon or (self.finished and self.steps > 0)
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """What it was made with, as plain values."""
+        return {"horizon": self.horizon}
+
     def clear(self) -> None:
         """Forget everything; the memory stays allocated."""
         self.steps = self.written = 0
         self.finished = False
 
     def consumed(self) -> None:
-        """Learning is done: start a new rollout. `observations` still draws from the old one."""
+        """Start a new rollout if this one was full; `observations` still draws from the old one."""
+        if self.full:
+            self._drop()
+
+    def _drop(self) -> None:
         self.steps, self.finished = 0, False
 
     def finish(self, least: int) -> None:
@@ -76,11 +85,11 @@ class RolloutBuffer:
         """
         self.finished = True
         if len(self) < least:
-            self.consumed()
+            self._drop()
 
     def gather(self, parents: Sequence[int]) -> None:
         """Drop the steps: after a change of generation nobody has the policy that took them."""
-        self.consumed()
+        self._drop()
 
     def add(self, transition: Any) -> int:
         """Store one step of all environments, [P, E].
@@ -134,6 +143,34 @@ class RolloutBuffer:
             )
         store[self.steps] = piece
 
+    def check(self, population: Any, replaced: Sequence[int] | None) -> None:
+        """Raise where a population cannot learn from this rollout.
+
+        Args:
+            population: who wants to learn.
+            replaced: steps of each agent when it took its row; None where nobody has been replaced.
+
+        Raises:
+            TypeError: the algorithm does not learn from rollouts.
+            ValueError: the steps are those of other agents.
+        """
+        if not population.algorithm.on_policy:
+            raise TypeError(
+                f"{population.algorithm.name} learns from a replay buffer; pass an ev.ReplayBuffer, not a rollout."
+            )
+        if self.full and self.shape[0] != len(population):
+            raise ValueError(
+                f"the rollout is of {self.shape[0]} agents; the population has {len(population)}. Use one for each."
+            )
+        if not self.full or replaced is None:
+            return
+        own = min(member.steps - before for member, before in zip(population.members, replaced, strict=True))
+        if own < len(self):
+            raise ValueError(
+                f"the rollout holds steps of agents that have been replaced: {len(self)} of each, of which today's "
+                f"took {own}. Pass buffer= to ev.evolve, or call buffer.clear() after it."
+            )
+
     def taken(self, agents: slice) -> Sample:
         """Everything that these agents did: fields [C, T * E, ...], the environments of a step side by side."""
         names = ("observation", "action", "reward", "next_observation", "terminated")
@@ -145,35 +182,27 @@ class RolloutBuffer:
         return store[: self.steps, agents].transpose(0, 1).flatten(1, 2)
 
     def batches(
-        self,
-        agents: slice,
-        whole: Batch,
-        judged: tuple[Tensor, Tensor, Tensor],
-        discount: Tensor,
-        trace: Tensor,
-        epochs: int,
-        size: int,
-        generator: torch.Generator,
+        self, algorithm: Algorithm, chunk: Chunk, whole: Batch, generator: torch.Generator
     ) -> Iterator[Batch]:
         """Minibatches to learn from: each of `epochs` passes uses every step once, in an order of each agent's own.
 
+        All minibatches of a pass are of one size, give or take one, and `batch_size` at most.
+
         Args:
-            agents: rows of the population.
+            algorithm: judges the steps before the first minibatch.
+            chunk: the agents.
             whole: all their steps, [C, T * E], as the algorithm sees them.
-            judged: log-probabilities, values and successors' values by the policy that acted, [C, T * E] each.
-            discount: [C], weight of the next step's value.
-            trace: [C], lambda of the advantages.
-            epochs: passes.
-            size: most samples in a minibatch; all of a pass are of one size, give or take one.
             generator: of the orders.
         """
-        log_prob, value, next_value = judged
+        log_prob, value, next_value = algorithm.judge(chunk, whole)
+        agents, hyper = chunk.rows, chunk.hyper
+        epochs, size = int(chunk.settings[0]["epochs"]), int(chunk.settings[0]["batch_size"])
         ended = self._of(self.fields["terminated"].bool() | self.fields["truncated"].bool(), agents).to(value)
         valid = self._of(self.fields["valid"], agents).to(value)
         flat = (whole.reward, value, next_value, whole.terminated, ended, valid)
         count, total = value.shape
         steps = (one.unflatten(1, (self.steps, self.shape[1])) for one in flat)  # [C, T, E] each
-        advantage = advantages(*steps, discount, trace).flatten(1)
+        advantage = advantages(*steps, hyper["discount"], hyper["gae_lambda"]).flatten(1)
         goal = advantage + value
         base = torch.arange(count, device=value.device).unsqueeze(1) * total
         for _ in range(epochs):

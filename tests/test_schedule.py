@@ -104,17 +104,17 @@ def test_what_cannot_be_replayed_is_said_before_training():
     row = columns(exp.history.schedule())[0]
     with pytest.raises(ValueError, match="schedule is empty"):
         exp.replay([])
-    with pytest.raises(TypeError, match="schedule is int; history.schedule"):
+    with pytest.raises(TypeError, match=r"schedule is int; history\.schedule"):
         exp.replay(3)
     with pytest.raises(ValueError, match="row 0 has no 'steps'"):
         exp.replay([{"lr": 1e-3}])
     with pytest.raises(ValueError, match=r"hyperparameter of DQN in the schedule 'lrate'.*did you mean 'lr'"):
         exp.replay([row | {"lrate": 1e-3}])
-    with pytest.raises(ValueError, match="lr is 7.0; its range is"):
+    with pytest.raises(ValueError, match=r"lr is 7\.0; its range is"):
         exp.replay([row | {"lr": 7.0}])
     with pytest.raises(ValueError, match="row 1 ends at step 5, before the row above it"):
         exp.replay([row, row | {"steps": 5}])
-    with pytest.raises(ValueError, match="no mutation leads from .* to 8x8x8x8x8 relu"):
+    with pytest.raises(ValueError, match=r"no mutation leads from .* to 8x8x8x8x8 relu"):
         exp.replay([row | {"hidden": "8x8x8x8x8", "activation": "relu"}])
 
 

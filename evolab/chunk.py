@@ -178,6 +178,41 @@ class Chunk:
             plan.give_back(gradient)
         return losses
 
+    def climb(self, name: str, critic: str, weight: Tensor, observation: Any) -> Tensor:
+        """One Adam step of every agent's policy up the value of its squashed actions.
+
+        The same as `minimise` with minus the weighted mean of `critic(s, tanh(policy(s)))`, by the
+        critic's first member, at less cost: its gradient needs no autograd.
+
+        Args:
+            name: of the policy's network.
+            critic: name of the network that judges; it does not move.
+            weight: [C, B], of each sample in its agent's mean.
+            observation: batch of observations, [C, B, ...] leaves.
+
+        Returns:
+            [C], the losses.
+
+        Source: Silver et al. 2014, Deterministic policy gradient algorithms, eq. 9.
+        """
+        plan, judge = self.bound[name].plan, self.bound[critic].plan
+        tape = plan.tape(self.flat(name)) if hasattr(plan, "tape") and hasattr(judge, "slope") else None
+        if tape is None or judge.tape(self.flat(critic)) is None:
+
+            def loss(policy: Forward) -> Tensor:
+                value = self.network(critic)(observation, torch.tanh(policy(observation)), member=0)
+                return -(weight * value.squeeze(-1)).sum(-1)
+
+            return self.minimise(name, loss)
+        with torch.no_grad():
+            action = torch.tanh(tape.run(observation))  # [C, B, A]
+            grad = weight.neg().unsqueeze(-1)
+            value, slope = judge.slope(self.flat(critic), observation, action, grad)
+            gradient = tape.gradient([torch.ops.aten.tanh_backward(slope, action)])
+            self._optimizer(name).step(gradient)
+            plan.give_back(gradient)
+        return -(weight * value.squeeze(-1)).sum(-1)
+
     def _optimizer(self, name: str) -> Adam:
         if name not in self._optimizers:
             count = self._table[f"{name}.count"][self.start : self.stop]
@@ -213,7 +248,9 @@ class Leaf:
     def __init__(self, plan: Any, flat: Tensor) -> None:
         self.plan, self.leaf = plan, flat.detach().requires_grad_()
 
-    def __call__(self, observation: Any = None, extra: Tensor | None = None, member: int | None = None) -> Any:
+    def __call__(
+        self, observation: Any = None, extra: Tensor | None = None, member: int | None = None
+    ) -> Any:
         """As the plan's own pass."""
         return self.plan(self.leaf, observation, extra, member)
 

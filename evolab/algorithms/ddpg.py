@@ -89,12 +89,7 @@ class DDPG(Algorithm):
 
         losses = {"critic": agents.regress("critic", target, weight, batch.observation, batch.action)}
         if agents.updates % agents.policy_delay == 0:
-
-            def policy_loss(actor: Any) -> Tensor:
-                action = torch.tanh(actor(batch.observation))
-                return -(weight * agents.network("critic")(batch.observation, action).squeeze(-1)).sum(-1)
-
-            losses["actor"] = agents.minimise("actor", policy_loss)
+            losses["actor"] = agents.climb("actor", "critic", weight, batch.observation)
             agents.follow("actor")
             agents.follow("critic")
         return losses

@@ -64,13 +64,11 @@ class TD3(DDPG):
 
         losses = {"critic": agents.regress("critic", target, weight, batch.observation, batch.action)}
         if agents.updates % agents.policy_delay == 0:
-            losses["actor"] = agents.minimise("actor", lambda actor: self.policy_loss(agents, actor, batch))
+            losses["actor"] = self.improve(agents, batch)
             agents.follow("actor")
             agents.follow("critic")
         return losses
 
-    def policy_loss(self, agents: Chunk, actor: Any, batch: Batch) -> Tensor:
-        """[C]: minus the mean value of the policy's actions by the first critic."""
-        action = torch.tanh(actor(batch.observation))
-        value = agents.network("critic")(batch.observation, action, member=0).squeeze(-1)  # [C, B]
-        return -(batch.weight * value).sum(-1)
+    def improve(self, agents: Chunk, batch: Batch) -> Tensor:
+        """The policy climbs the first critic; gives its losses [C]."""
+        return agents.climb("actor", "critic", batch.weight, batch.observation)

@@ -39,6 +39,10 @@ class TD3BC(TD3):
         """The policy's action itself."""
         return action
 
+    def improve(self, agents: Chunk, batch: Batch) -> Tensor:
+        """One step on both terms."""
+        return agents.minimise("actor", lambda actor: self.policy_loss(agents, actor, batch))
+
     def policy_loss(self, agents: Chunk, actor: Any, batch: Batch) -> Tensor:
         """[C]: minus the scaled value of the policy's actions, plus their distance from the data's."""
         action = torch.tanh(actor(batch.observation))  # [C, B, A]

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from evolab.networks.layers import activate, activate_backward
+from evolab.networks.layers import activate_, activate_backward
 from evolab.networks.network import Layout, State
 
 
@@ -33,11 +33,6 @@ class LayerPlan:
     stretches: list[tuple[str, int, int]]
     widths: tuple[int, ...]
     cache: dict[Any, Any] = field(default_factory=dict, compare=False)
-
-    @property
-    def relu(self) -> bool:
-        """True where every row goes through relu, which can overwrite its input."""
-        return len(self.stretches) == 1 and self.stretches[0][0] == "relu"
 
     def thinned(self, members: int) -> LayerPlan:
         """The plan of every `members`-th row: one member of each agent."""
@@ -99,7 +94,7 @@ def forward(x: Tensor, extra: Tensor | None, store: Store, plan: Any) -> tuple[T
         h = h if h.shape[0] == n else h[:n]
         inputs.append(h)
         z = torch.baddbmm(bias, h, weight)
-        h = z.relu_() if layer.relu else activate(z, layer.stretches)
+        h = activate_(z, layer.stretches)
         before.append(z)
         after.append(h)
         staying = layers[index + 1].rows if index < last else 0

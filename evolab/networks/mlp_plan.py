@@ -101,6 +101,25 @@ class MLPPlan:
         """Computes a loss's gradient by [C, M, N] at less cost than autograd would; None where it can't."""
         return None if self.normalised else Tape(self, flat)
 
+    def slope(
+        self, flat: Tensor, observation: Any, extra: Tensor, grad: Tensor, member: int = 0
+    ) -> tuple[Tensor, Tensor]:
+        """Outputs [C, B, O] of one member, and how a loss changes with `extra`, [C, B, E].
+
+        Args:
+            flat: [C, M, N], the chunk's parameters.
+            observation: batch of observations, [C, B, ...] leaves.
+            extra: [C, B, E].
+            grad: [C, B, O], how the loss changes with the outputs.
+            member: the one that computes.
+        """
+        x, extra = self.inputs(flat, observation, extra, member)  # type: ignore[assignment]
+        rows = flat.squeeze(1) if self.role.members == 1 else flat[:, member]
+        out, kept = forward(x, extra, self.store(rows, member), self.single)
+        _, flowing = backward(kept, grad, False, True)
+        assert flowing is not None
+        return out, flowing
+
     def give_back(self, gradient: Tensor) -> None:
         """Reuse a gradient [C, M, N] that the optimizer is done with."""
         if not self.normalised:
@@ -183,7 +202,9 @@ class Tape:
         """
         leaves = [out for out, _ in self.passes] + ([] if self.leaf is None else [self.leaf])
         if not leaves:
-            raise ValueError("the loss does not use the network that it is to train; call the pass it is given.")
+            raise ValueError(
+                "the loss does not use the network that it is to train; call the pass it is given."
+            )
         return leaves
 
     def gradient(self, reached: Sequence[Tensor]) -> Tensor:

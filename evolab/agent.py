@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -204,7 +205,16 @@ class Agent:
         evolved = ", ".join(f"{n}={known[n]:.3g}" for n in self._population.search_space)
         return (
             f"Agent {self.id} ({known['algorithm']}, {known['architecture']}, {known['parameters']:,} parameters, "
-            f"fitness {self.fitness:.1f}, {evolved})"
+            f"{self._earned()}, {evolved})"
+        )
+
+    def _earned(self) -> str:
+        if not self._member.fitness:
+            return "fitness not yet known"
+        return (
+            f"fitness {self.fitness:.1f}"
+            if math.isfinite(self.fitness)
+            else "fitness not finite: it diverged"
         )
 
     def _repr_html_(self) -> str:
@@ -217,6 +227,7 @@ class Agent:
         shown = {
             key: f"{value:.4g}" if isinstance(value, float) else str(value) for key, value in known.items()
         }
+        shown["fitness"] = self._earned().removeprefix("fitness ")
         frame = pd.DataFrame({"value": shown})
         return f"<b>Agent {self.id}</b>" + frame.to_html(header=False, border=0, escape=True)
 

@@ -37,7 +37,7 @@ def test_describe_says_what_it_is():
     actor = sum(p.numel() for p in module.parameters())
     critics = 2 * ((5 + 2) * 8 + 8 + 8 + 1)
     assert agent.parameters == actor + critics
-    assert "fitness nan" in repr(agent)
+    assert "fitness not yet known" in repr(agent)
     assert "<b>Agent 1</b>" in agent._repr_html_()
 
 

@@ -45,11 +45,13 @@ const SHAPES = {
   diamond: "M0 -1.08L1.08 0L0 1.08L-1.08 0Z",
   hexagon: "M1 0L.5 .87H-.5L-1 0L-.5 -.87H.5Z",
   star: "M0 -1.15L.32 -.4L1.1 -.36L.5 .15L.7 .93L0 .5L-.7 .93L-.5 .15L-1.1 -.36L-.32 -.4Z",
+  "star-open": "M0 -1.15L.32 -.4L1.1 -.36L.5 .15L.7 .93L0 .5L-.7 .93L-.5 .15L-1.1 -.36L-.32 -.4ZM0 -.52L-.16 -.14L-.55 -.13L-.25 .1L-.35 .48L0 .26L.35 .48L.25 .1L.55 -.13L.16 -.14Z",
 };
 
 const LOOKS = {
   first: ["first population", "none", "ring"],
   elite: ["elite, kept", "none", "star"],
+  revived: ["archived elite, revived", "none", "star-open"],
   none: ["cloned, unchanged", "none", "circle"],
   architecture: ["architecture", "architecture", "square"],
   parameters: ["parameters", "parameters", "triangle-up"],
@@ -176,7 +178,7 @@ function makeTip(root) {
 function describe(store, row, i) {
   const kind = row.k ? store.kinds[row.k[i]] : null;
   const lines = [row.id ? `agent ${row.id[i]} · generation ${row.n}` : `generation ${row.n}, rank ${i + 1}`];
-  lines.push(`fitness ${fmt(row.f[i])}`);
+  lines.push(row.f[i] == null ? "no finite fitness" : `fitness ${fmt(row.f[i])}`);
   if (kind) {
     const parent = row.p[i] >= 0 && row.p[i] !== row.id[i] ? ` from agent ${row.p[i]}` : "";
     lines.push(`${lookOf(kind)[0]}${parent}${row.d && row.d[i] ? `: ${row.d[i]}` : ""}`);

@@ -63,8 +63,11 @@ def figure(history: History, target: float | None = None, axis: str = "steps") -
     ]  # fmt: skip
     chart = go.Figure(traces)
     if target is not None:
+        # Outside, to the right: inside, a curve that reaches the target would run through the words.
         chart.add_hline(
-            y=target, line_dash="dash", line_color=TARGET[0], annotation_text=f"target {number(target)}"
-        )
+            y=target, line_dash="dash", line_color=TARGET[0], annotation_text=f"target<br>{number(target)}",
+            annotation_position="right", annotation_align="left",
+        )  # fmt: skip
     name = "training steps of the population" if axis == "steps" else "generation"
-    return finish(chart, "Fitness of every agent", name, "fitness")
+    finish(chart, "Fitness of every agent", name, "fitness")
+    return chart if target is None else chart.update_layout(margin={"r": 70})

@@ -3,7 +3,7 @@
 function lineagePanel(ui) {
   let last = null, nodes = [], end = null;
   const { element, body } = panel("Lineage", h("span", { class: "ev-side" }, "best on top"), "ev-lineage");
-  const box = h("div", { class: "ev-chart" });
+  const box = h("div", { class: "ev-chart", tabindex: "0", "aria-label": "Family tree; arrow keys walk from agent to agent" });
   const slider = h("input", { type: "range", class: "ev-range", "aria-label": "Last generation shown", oninput: () => {
     end = Number(slider.value) >= Number(slider.max) ? null : Number(slider.value);
     chart.paint();
@@ -12,6 +12,8 @@ function lineagePanel(ui) {
   const note = empty(NOTHING);
   body.append(box, slider, legend, note);
   const chart = stage(box, "Family tree by generation", 200, (ctx, w, t) => paint(ctx, w, t));
+  const ring = h("div", { class: "ev-ring ev-ring-large" });
+  box.append(ring);
 
   function paint(ctx, width, height) {
     const c = ui.colours(), rows = last.rows.filter((r) => r.id);
@@ -73,11 +75,22 @@ function lineagePanel(ui) {
         const edge = [px(r - 1), py(k), px(r), py(j)];
         if (line[r] === id && line[r - 1] === rows[r].p[j]) strong.push(edge); else join(ctx, edge);
       });
+      strong.push(...leap(rows, line, r).map(([from, k, j]) => [px(from), py(k), px(r), py(j)]));
     }
     ctx.stroke();
     ctx.globalAlpha = 1;
     ctx.strokeStyle = c.winner; ctx.lineWidth = 2.4;
     ctx.beginPath(); strong.forEach((edge) => curve(ctx, edge)); ctx.stroke();
+  }
+
+  // A revived elite comes out of the archive: its line leaps over the generations in between.
+  function leap(rows, line, r) {
+    const j = rows[r].id.indexOf(line[r]);
+    if (j < 0 || line[r - 1] != null) return [];
+    let from = r - 1;
+    while (from >= 0 && line[from] == null) from--;
+    const k = from < 0 ? -1 : rows[from].id.indexOf(rows[r].p[j]);
+    return k < 0 ? [] : [[from, k, j]];
   }
 
   function straight(ctx, [x0, y0, x1, y1]) {
@@ -91,13 +104,32 @@ function lineagePanel(ui) {
 
   box.addEventListener("pointermove", (event) => {
     const at = chart.canvas.getBoundingClientRect(), mx = event.clientX - at.left, my = event.clientY - at.top;
-    const near = nodes.find((n) => Math.abs(n.x - mx) < 9 && Math.abs(n.y - my) < 9);
+    tell(event, nodes.find((n) => Math.abs(n.x - mx) < 9 && Math.abs(n.y - my) < 9));
+  });
+  box.addEventListener("pointerleave", () => tell(null, null));
+
+  function tell(event, near) {
+    ring.style.display = near ? "block" : "none";
     if (!near) return ui.tip.hide();
+    ring.style.left = `${near.x - 10}px`; ring.style.top = `${near.y - 10}px`;
     const { row, j, kind } = near;
     ui.tip.show(event, row.n != null ? describe(last, row, j) : [`agent ${row.id[j]} · not evaluated yet`,
       `${lookOf(kind)[0]}${row.p[j] === row.id[j] ? "" : ` from agent ${row.p[j]}`}`, row.d[j]]);
+  }
+
+  let at = null;  // the agent that the arrow keys have reached
+  box.addEventListener("keydown", (event) => {
+    const [dx, dy] = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key] || [0, 0];
+    if ((!dx && !dy) || !nodes.length) return;
+    event.preventDefault();
+    const columns = [...new Set(nodes.map((n) => n.row))], was = at ? columns.findIndex((row) => row.n === at.n) : columns.length - (dx < 0 ? 0 : 1);
+    const column = columns[Math.max(0, Math.min(columns.length - 1, (was < 0 ? columns.length - 1 : was) + dx))];
+    const rank = Math.max(0, Math.min(column.id.length - 1, (at ? at.j : 0) + (at ? dy : 0)));
+    at = { n: column.n, j: rank };
+    const node = nodes.find((n) => n.row === column && n.j === rank), area = chart.canvas.getBoundingClientRect();
+    tell({ clientX: area.left + node.x, clientY: area.top + node.y }, node);
   });
-  box.addEventListener("pointerleave", () => ui.tip.hide());
+  box.addEventListener("blur", () => { at = null; tell(null, null); });
 
   function draw(store) {
     last = store;
@@ -107,8 +139,9 @@ function lineagePanel(ui) {
     const size = rows[rows.length - 1].id.length;
     chart.resize(36 + size * Math.max(7, Math.min(24, 250 / size)));
     chart.paint();
-    legend.replaceChildren(...["elite", "none", "architecture", "parameters", "activation", "hyperparameters"]
-      .concat(store.kinds.filter((k) => !LOOKS[k])).map((kind) => h("span", {}, mark(kind), lookOf(kind)[0])));
+    const found = new Set([...rows.flatMap((r) => r.k), ...store.unborn.k].map((k) => store.kinds[k]));
+    const known = Object.keys(LOOKS), order = (kind) => (known.includes(kind) ? known.indexOf(kind) : known.length);
+    legend.replaceChildren(...[...found].sort((a, b) => order(a) - order(b)).map((kind) => h("span", {}, mark(kind), lookOf(kind)[0])));
   }
   return { element, draw };
 }

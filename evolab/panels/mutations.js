@@ -8,7 +8,7 @@ function mutationsPanel(ui) {
   body.append(table, foot, note);
 
   function draw(store) {
-    const rows = store.effects.filter(([key]) => key !== "elite");
+    const rows = store.effects.filter(([key]) => key !== "elite" && key !== "revived");
     const any = rows.length > 0;
     note.hidden = any; table.hidden = foot.hidden = !any;
     if (!any) return;

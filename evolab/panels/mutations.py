@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from evolab.panels.colours import look
+from evolab.panels.colours import UNCHANGED, look
 from evolab.panels.figures import blank, finish
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def figure(history: History) -> Figure:
             "What mutations brought", "Gains are known one generation after a mutation: call exp.step() twice"
         )
     table = history.mutation_effects()
-    table = table[(table["kind"] != "elite") & (table["measured"] > 0)]
+    table = table[~table["kind"].isin(UNCHANGED) & (table["measured"] > 0)]
     kinds = list(table.loc[table["name"] == "", "kind"])
     table = table.assign(order=table["kind"].map(kinds.index)).sort_values("order", kind="stable")
     chart = go.Figure()

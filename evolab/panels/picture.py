@@ -40,7 +40,8 @@ def run_picture(store: Store, target: float | None, title: str) -> Picture:
     if not rows:
         _text(draw, (24, 120), "No generation yet: call exp.step().", 26, MUTED[0])
         return image
-    _fitness(draw, (110, 80, WIDTH - 40, CHART), rows, store.line(), target)
+    margin = 40 if target is None else 100
+    _fitness(draw, (110, 80, WIDTH - margin, CHART), rows, store.line(), target)
     _tree(draw, (50, CHART + 80, WIDTH - 40, CHART + 80 + size * pitch), rows, store, pitch)
     return image
 
@@ -117,7 +118,8 @@ def _fitness(
     if target is not None:
         for left in range(int(box[0]), int(box[2]), 20):
             draw.line([(left, y(target)), (min(left + 11, box[2]), y(target))], TARGET[0], 2)
-        _text(draw, (box[0] + 8, y(target) - 28), f"target {number(target)}", 20, TARGET[0])
+        for text, height in (("target", -22), (number(target), 2)):  # where no curve can run through it
+            _text(draw, (box[2] + 12, y(target) + height), text, 20, TARGET[0])
     points = [None if f is None else (x(t), y(f)) for t, f in zip(line["t"], line["f"])]
     _path(draw, points, WINNER[0], 5)
     if points and points[-1]:
@@ -164,7 +166,9 @@ def _tree(draw: ImageDraw, box: Box, rows: Sequence[dict[str, Any]], store: Stor
         if c % max(1, math.ceil(60 / step)) == 0:
             _text(draw, (at(c, 0)[0], box[3] + 8), str(row["n"]), 18, MUTED[0], anchor="ma")
     left = box[0] - 12
-    for look in list(KINDS.values())[1:]:
+    shown_kinds = {store.kinds[kind] for row in shown for kind in row["k"]}
+    looks = [look for kind, look in KINDS.items() if kind in shown_kinds]
+    for look in looks + [OTHER] * bool(shown_kinds - set(KINDS)):
         _shape(draw, look.symbol, left, box[3] + 56, 9, look.light)
         _text(draw, (left + 18, box[3] + 44), look.label, 20, MUTED[0])
         left += 50 + 10.5 * len(look.label)
@@ -207,6 +211,9 @@ def _path(draw: ImageDraw, points: Sequence[tuple[float, float] | None], colour:
 
 
 def _shape(draw: ImageDraw, symbol: str, x: float, y: float, r: float, colour: str) -> None:
+    if symbol == "star-open":
+        _shape(draw, "star", x, y, r, colour)
+        return _shape(draw, "star", x, y, 0.45 * r, PAGE)
     if symbol.startswith("circle"):
         fill = None if symbol.endswith("open") else colour
         draw.ellipse([x - r * 0.9, y - r * 0.9, x + r * 0.9, y + r * 0.9], fill=fill, outline=colour, width=3)

@@ -21,22 +21,35 @@ function populationPanel(ui) {
     const columns = [
       ["agent", (i) => row.id[i], "num"],
       ["last change", (i) => change(store, row, i), "words"],
-      ["parent", (i) => (row.p[i] < 0 ? "–" : row.p[i]), "num ev-optional"],
+      ["parent", (i) => (row.p[i] < 0 ? "–" : row.p[i]), "num", 2],
       ["fitness", (i) => fmt(row.f[i]), "num"],
       ["hidden", (i) => hidden[i], "num"],
-      activation ? ["activation", (i) => row.v[i], "words ev-optional"] : null,
-      ["parameters", (i) => fmt(row.m[i]), "num ev-optional"],
-      ...varying.slice(0, 5).map(({ name, j }) => [name, (i) => fmt(row.h[i][j]), "num"]),
+      activation ? ["activation", (i) => row.v[i], "words", 3] : null,
+      ["parameters", (i) => fmt(row.m[i]), "num", 1],
+      ...varying.map(({ name, j }, k) => [name, (i) => fmt(row.h[i][j]), "num", 4 + varying.length - k]),
     ].filter(Boolean);
     const line = (cells, tag, attributes = {}) => h("tr", attributes, ...cells.map(([text, style]) => h(tag, { class: `ev-${style}`, ...(tag === "th" ? { scope: "col" } : {}) }, text)));
     const lines = row.id.map((_, i) => line(columns.map(([, text, style]) => [text(i), style]), "td", i ? {} : { class: "ev-first" }));
     scroll.replaceChildren(h("table", {}, h("thead", {}, line(columns.map(([name, , style]) => [name, style]), "th")), h("tbody", {}, ...lines)));
+    const left = fit(columns);
     const text = same.map(({ name, j }) => `${name} ${fmt(row.h[0][j])}`);
     if (!activation) text.push(`activation ${row.v[0]}`);
     if (same_hidden) text.push(`hidden ${hidden[0]}`);
-    varying.slice(5).forEach(({ name }) => text.push(`${name} varies`));
-    shared.textContent = text.length ? `All agents: ${text.join(" · ")}` : "";
-    shared.hidden = !text.length;
+    const parts = [text.length ? `All agents: ${text.join(" · ")}.` : "", left.length ? `A wider page also shows ${left.join(", ")}.` : ""];
+    shared.textContent = parts.filter(Boolean).join(" ");
+    shared.hidden = !shared.textContent;
+  }
+
+  // Columns that a narrow page has no room for, by what is missed least, give way: nothing scrolls sideways.
+  function fit(columns) {
+    const rows = [...scroll.querySelectorAll("tr")], hidden = [];
+    const order = columns.map(([, , , least], i) => [least, i]).filter(([least]) => least).sort((a, b) => a[0] - b[0]);
+    while (scroll.clientWidth && scroll.scrollWidth > scroll.clientWidth && order.length) {
+      const [, i] = order.shift();
+      for (const tr of rows) tr.children[i].style.display = "none";
+      hidden.push(i);
+    }
+    return hidden.sort((a, b) => a - b).map((i) => columns[i][0]);
   }
 
   function change(store, row, i) {

@@ -126,8 +126,10 @@ class Store:
         wanted = self.generations[-1].best.agent if self.generations else None
         for index in range(len(self.generations) - 1, -1, -1):
             evaluation = self._by_id[index].get(wanted) if wanted is not None else None
-            if evaluation is None:
+            if wanted is None:
                 break
+            if evaluation is None:  # a revived elite was last evaluated further back
+                continue
             members.append(evaluation)
             birth = self._births[index - 1].get(evaluation.agent) if index else None
             wanted = birth.parent if birth else None

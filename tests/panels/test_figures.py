@@ -66,7 +66,7 @@ def test_the_style_sheet_and_the_figures_agree_on_colours():
         ("winner", *WINNER),
         ("cloud", *CLOUD),
     ]:
-        variable = {"first": "none", "elite": "none"}.get(name, name)
+        variable = {"first": "none", "elite": "none", "revived": "none"}.get(name, name)
         assert f"--ev-{variable}: {light}" in sheet
         assert f"--ev-{variable}: {dark}" in sheet
     assert f"--ev-other: {OTHER.light}" in sheet

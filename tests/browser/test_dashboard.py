@@ -19,11 +19,24 @@ FAKE_BOARD = "board = Dashboard(exp, rollout_every=0)\nboard"
 
 
 def best_of(attempts: int, seconds: Callable[[], float], good: float) -> float:
-    """The shortest of a few measurements, no more of them than needed: other programs only ever add time."""
+    """The shortest of a few measurements, no more of them than needed: other programs only ever add time.
+
+    Each is divided by how much longer than its CPU time a loop takes at that moment: 1 on a quiet
+    machine, and as a bound for a quiet machine is meant, 5 where five programs want each core.
+    """
     found: list[float] = []
     while len(found) < attempts and (not found or min(found) >= good):
-        found.append(seconds())
+        before, measured = crowding(), seconds()
+        found.append(measured / max(before, crowding()))
     return min(found)
+
+
+def crowding() -> float:
+    """Wall time by CPU time of a fifth of a second of work."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    while time.process_time() - cpu < 0.2:
+        sum(range(1000))
+    return max(1.0, (time.perf_counter() - wall) / (time.process_time() - cpu))
 
 
 def press(page: Any, name: str) -> None:
@@ -252,8 +265,6 @@ def test_the_dashboard_paints_within_a_second_and_a_half(notebook: Callable[...,
     assert best_of(6, paint, good=1.5) < 1.5
 
 
-LOOP = """() => { const found = []; for (let k = 0; k < 15; k++) { const t = performance.now(); let x = 0;
-    for (let i = 0; i < 2e7; i++) x += i % 7; found.push(performance.now() - t + 0 * x); } return found; }"""
 WATCH = """() => { window.tasks = []; new PerformanceObserver(list => {
     for (const e of list.getEntries()) window.tasks.push(e.duration); }).observe({ entryTypes: ["longtask"] }); }"""
 
@@ -267,13 +278,12 @@ def test_an_update_at_64_agents_keeps_the_page_responsive(notebook: Callable[...
     lab.value("setattr(exp, 'cost', 0.5)")
 
     def typical_task() -> float:
-        """Milliseconds of the typical long task, by the speed of this page at this moment."""
-        slowness = max(1.0, median(page.evaluate(LOOP)) / 25)  # the loop takes 15 to 25 ms on a quiet machine
+        """Milliseconds of the typical long task."""
         page.evaluate("() => { window.tasks.length = 0; }")
         press(page, "Run")
         wait_for_generation(page, generation(page) + 6)
         press(page, "Pause")
         wait_for_state(page, "paused")
-        return median(page.evaluate("() => window.tasks") or [0.0]) / slowness  # none over 50 ms when quiet
+        return median(page.evaluate("() => window.tasks") or [0.0])  # none over 50 ms when quiet
 
     assert best_of(4, typical_task, good=100) < 120

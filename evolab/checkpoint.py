@@ -303,7 +303,7 @@ def own_parts(options: Mapping[str, Any], run: Run) -> dict[str, str]:
     """The parts of a run that are the user's own, which a file cannot bring back: name and type of each."""
     own: dict[str, str] = {}
     environment = options["environment"]
-    if environment is not None and not isinstance(environment, str):
+    if environment is not None and not isinstance(environment, str) and not _is_ours_by_name(environment):
         own["environment"] = getattr(environment, "__name__", type(environment).__name__)
     parts = {
         "algorithm": run.population.algorithm,
@@ -318,6 +318,10 @@ def own_parts(options: Mapping[str, Any], run: Run) -> dict[str, str]:
         if not evolabs or getattr(part, "extra", None):
             own[name] = kind
     return own
+
+
+def _is_ours_by_name(environment: Any) -> bool:
+    return type(environment).__name__ in config.OPTIONS and _is_ours(environment)
 
 
 def _is_ours(part: Any) -> bool:

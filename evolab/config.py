@@ -8,6 +8,7 @@ passed in again.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 from importlib import import_module
 from pathlib import Path
@@ -23,6 +24,9 @@ OPTIONS = {
     "MLP": "evolab.networks.mlp",
     "CNN": "evolab.networks.cnn",
     "MultiInput": "evolab.networks.multi_input",
+    "GPT": "evolab.networks.gpt",
+    "WordGame": "evolab.envs.word_game",
+    "RandomWalks": "evolab.envs.random_walks",
     "Tournament": "evolab.selections.tournament",
     "Truncation": "evolab.selections.truncation",
     "MFPBT": "evolab.selections.mfpbt",
@@ -37,6 +41,8 @@ def to_plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
         return {"type": type(value).__name__, **fields}
+    if type(value).__name__ in OPTIONS and hasattr(value, "options"):  # a language environment
+        return {"type": type(value).__name__, **to_plain(value.options)}
     if isinstance(value, dict):
         return {str(key): to_plain(part) for key, part in value.items()}
     if isinstance(value, (list, tuple)):
@@ -65,7 +71,10 @@ def from_plain(value: Any) -> Any:
     options = {key: from_plain(part) for key, part in value.items() if key != "type"}
     if name == "Choice":
         return kind(*options["options"])
-    known = [field.name for field in dataclasses.fields(kind)]
+    if dataclasses.is_dataclass(kind):
+        known = [field.name for field in dataclasses.fields(kind)]
+    else:
+        known = [name for name in inspect.signature(kind).parameters if name != "render_mode"]
     for option in options:
         if option not in known:
             raise checks.unknown(f"option of {name}", option, known)

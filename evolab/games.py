@@ -16,6 +16,7 @@ from evolab.envs.language import LanguageEnvironment
 from evolab.evaluation import healthy
 from evolab.population import Population
 from evolab.randomness import seed_of
+from evolab.run import Run
 from evolab.sources.columns import DatasetError
 from evolab.sources.token_buffer import TokenBuffer
 from evolab.sources.tokens import TokenDataset
@@ -38,6 +39,26 @@ class Maker:
     def __call__(self) -> LanguageEnvironment:
         """A fresh copy."""
         return copy.deepcopy(self.environment)
+
+
+def maker(environment: Any) -> Maker:
+    """What makes more of a language environment.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if not isinstance(environment, LanguageEnvironment):
+        came = "none" if environment is None else repr(environment)
+        raise TypeError(
+            f"a language environment is expected, {came} came. Pass ev.envs.WordGame(), ev.envs.RandomWalks() or "
+            f"your own ev.envs.LanguageEnvironment."
+        )
+    return Maker(environment)
+
+
+def token_buffer(given: Any) -> TokenBuffer:
+    """The buffer of a run, with the limit of the one that the user gave."""
+    return TokenBuffer(None if given is None else given.capacity)
 
 
 class Games:
@@ -98,28 +119,28 @@ def random_games(environment: LanguageEnvironment, count: int, seed: int) -> Tok
     return environment.play_many(policy, environment.fixed_starts(count, seed))
 
 
-def buffer_of_games(
-    source: Any, environment: LanguageEnvironment, buffer: TokenBuffer, device: torch.device
-) -> TokenBuffer:
+def filled(run: Run, environment: LanguageEnvironment, source: Any) -> TokenBuffer:
     """A buffer with recorded games.
 
     Args:
-        source: a `TokenDataset`, or the path of a file of one.
+        run: whose buffer says how many are kept at most.
         environment: that the agents live in; the data must fit it.
-        buffer: the one of the run, for its limit.
-        device: where the games are kept.
+        source: a `TokenDataset`, the path of a file of one, or a number of games played at random.
 
     Raises:
         DatasetError: the data are none of these, damaged, empty, or of another environment.
     """
+    if isinstance(source, int) and not isinstance(source, bool):
+        source = random_games(environment, checks.positive_integer("fill", source), seed_of(run.seed, "fill"))
     if isinstance(source, (str, Path)):
         source = TokenDataset.load(source)
     if not isinstance(source, TokenDataset):
         raise DatasetError(
-            f"{type(source).__name__} came; a language environment learns from an ev.TokenDataset, such as "
+            f"{type(source).__name__} came; a language environment learns from a TokenDataset, such as "
             f"environment.record(...) gives, or from the path of one (.json, .h5)."
         )
     environment.check(source)
-    fresh = TokenBuffer(buffer.limit, device)
-    fresh.put(source, environment.block)
-    return fresh
+    assert isinstance(run.buffer, TokenBuffer)
+    buffer = TokenBuffer(run.buffer.limit, run.population.device)
+    buffer.put(source, environment.block)
+    return buffer

@@ -46,7 +46,12 @@ def measure(run: Run, number: int, faults: list[Fault]) -> Any:
         if not _by_returns(run):
             lengths = getattr(run.fitness, "lengths", None)
             none = lengths is None  # measured without episodes
-            return values, extra, np.zeros(len(population)) if none else lengths, 0 if none else run.eval_episodes
+            return (
+                values,
+                extra,
+                np.zeros(len(population)) if none else lengths,
+                0 if none else run.eval_episodes,
+            )
     if run.envs is None:
         raise ValueError(
             "there is no environment to evaluate in. Pass one, or measure fitness from the data with fitness='fqe'."

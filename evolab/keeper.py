@@ -289,7 +289,8 @@ def load_experiment(
                 f"the run in {path} has its own {name} ({described}), and nothing is imported by a name in a "
                 f"file. Pass the object: Experiment.load({str(path)!r}, {name}=...)."
             )
-    options = {name: value for name, value in state["config"].items() if name not in given}
+    # What it was started from is in its agents by now, and may be gone.
+    options = {name: value for name, value in state["config"].items() if name not in (*given, "load")}
     experiment = kind.from_config(options, **given)
     run = experiment._run
     if run.population is None:

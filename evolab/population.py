@@ -23,7 +23,7 @@ from evolab.allocator import keep_freed_memory
 from evolab.chunk import Bound, Chunk, divide
 from evolab.genes import Range
 from evolab.member import KINDS, Member
-from evolab.networks.network import Layout, Network, Role, corner
+from evolab.networks.network import Layout, Network, Role
 from evolab.networks.observation import first_leaf, map_leaves, to_tensor
 from evolab.randomness import fresh_seed, numpy_stream, torch_stream
 from evolab.sample import Episodes, Sample
@@ -228,8 +228,8 @@ class Population:
             }
             for kind in KINDS:
                 if name + kind in self.table:
-                    views = chunk.bound[name].layout.views(chunk.flat(name + kind)[inside])
-                    member.tensors[name + kind] = {key: views[key][corner(shapes[key], 1)] for key in shapes}
+                    flat = chunk.flat(name + kind)[inside]
+                    member.tensors[name + kind] = chunk.bound[name].layout.parts(flat, shapes)
             member.counts[name] = self.table[f"{name}.count"][row]  # type: ignore[assignment]
         return member
 
@@ -315,9 +315,10 @@ class Population:
     def _pack(self, chunk: Chunk, members: Sequence[Member], name: str, store: Tensor) -> None:
         layout = chunk.bound[name.split(".", 1)[0]].layout
         for row in range(chunk.start, chunk.stop):
-            views = layout.views(store[row, :, : layout.size])
-            for key, value in members[row].tensors[name].items():
-                views[key][corner(value.shape[1:], 1)].copy_(value)
+            state = members[row].tensors[name]
+            views = layout.parts(store[row], {key: value.shape[1:] for key, value in state.items()})
+            for key, value in state.items():
+                views[key].copy_(value)
 
     def _store_hyperparameters(self, members: Sequence[Member]) -> None:
         names = list(members[0].hyperparameters)

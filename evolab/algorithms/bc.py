@@ -64,7 +64,8 @@ class BC(Algorithm):
     def roles(self, observation_space: spaces.Space, actions: Any) -> dict[str, Role]:
         """The policy alone: logits of all tokens at every position."""
         vocabulary = int(observation_space.nvec.flat[0])  # type: ignore[attr-defined]
-        return {"policy": Role(observation_space, vocabulary, has_target=False, rate="lr")}
+        said = (actions.start, actions.start + actions.width)
+        return {"policy": Role(observation_space, vocabulary, has_target=False, rate="lr", choices=said)}
 
     def scores(self, agents: Chunk, forward: Forward) -> Tensor:
         """How good each token would be as the next one.
@@ -79,14 +80,13 @@ class BC(Algorithm):
         return forward("policy").log_softmax(-1)
 
     def act(self, agents: Chunk, observation: Any) -> Tensor:
-        """The next token of the highest score, [C, B], as the environment's actions are counted.
+        """The next token of the highest score among those that are actions, [C, B], counted as those are.
 
-        Pad, the first token or the last, stands behind an episode wherever it has room for another
-        token: the last place of an observation tells which of the two it is.
+        Pad stands behind an episode wherever it has room for another token, so the last place of an
+        observation tells which token it is.
         """
         tokens = observation.long()  # [C, B, T]
-        pad = tokens[..., -1:]
-        length = (tokens != pad).sum(-1)  # [C, B]
+        length = (tokens != tokens[..., -1:]).sum(-1)  # [C, B]
         tokens = tokens[..., : max(int(length.max()), 1)]
         last = (length - 1).clamp(min=0)[..., None, None]
 
@@ -94,8 +94,8 @@ class BC(Algorithm):
             out = agents.network(name, target)(tokens)  # [C, B, T, O]
             return out.gather(2, last.expand(-1, -1, -1, out.shape[-1])).squeeze(2)
 
-        scores = self.scores(agents, forward).scatter(-1, pad, float("-inf"))
-        return scores.argmax(-1) - (pad.squeeze(-1) == 0).long()
+        low, high = agents.bound["policy"].role.choices  # type: ignore[misc]
+        return self.scores(agents, forward)[..., low:high].argmax(-1)
 
     def update(self, agents: Chunk, batch: Episodes, noise: Tensor | None) -> dict[str, Tensor]:  # type: ignore[override]
         """One step on the likelihood of the chosen tokens."""

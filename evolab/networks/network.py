@@ -55,6 +55,7 @@ class Role:
         members: M independent networks of the same shape (twin critics have 2).
         has_target: True if a slowly following copy is kept.
         rate: name of the hyperparameter that is its learning rate.
+        choices: first and behind the last of the outputs that are actions; None for all of them.
         network: a recipe of its own, such as `Scalars`; None for the agent's, whose genes it shares.
     """
 
@@ -64,6 +65,7 @@ class Role:
     members: int = 1
     has_target: bool = True
     rate: str = "lr"
+    choices: tuple[int, int] | None = None
     network: Network | None = None
 
     def recipe(self, network: Network) -> Network:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -83,6 +84,12 @@ class TokenBuffer(ReplayBuffer):
             return value.index_select(0, index).unflatten(0, (count, size))
 
         return Episodes(**{name: take(name) for name in FIELDS})
+
+    def samples(  # type: ignore[override]
+        self, agents: slice, size: int, count: int, generator: torch.Generator
+    ) -> Iterator[Episodes]:
+        """`count` samples, one after the other."""
+        return (self.sample(agents, size, generator) for _ in range(count))
 
     def rows(self, index: Tensor) -> dict[str, Any]:
         """The fields of given episodes."""

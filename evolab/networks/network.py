@@ -10,7 +10,7 @@ these labels, so a mutation is written once for all networks.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any, ClassVar
@@ -79,6 +79,7 @@ class Layout:
 
     names: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
+    strides: tuple[tuple[int, ...], ...]
     offsets: tuple[int, ...]
     size: int
 
@@ -90,13 +91,29 @@ class Layout:
         for shape in shapes:
             offsets.append(total)
             total += prod(shape)
-        return Layout(tuple(axes), shapes, tuple(offsets), total)
+        strides = tuple(tuple(prod(shape[axis + 1 :]) for axis in range(len(shape))) for shape in shapes)
+        return Layout(tuple(axes), shapes, strides, tuple(offsets), total)
 
     def views(self, flat: Tensor) -> State:
         """Named views into `flat` [..., N]: each [..., *shape], sharing its memory."""
         return {
             name: flat[..., offset : offset + prod(shape)].unflatten(-1, shape)
             for name, shape, offset in zip(self.names, self.shapes, self.offsets, strict=True)
+        }
+
+
+    def parts(self, row: Tensor, shapes: Mapping[str, tuple[int, ...]]) -> State:
+        """Named views into one agent's row [M, N]: each [M, *shape], without the padding.
+
+        Args:
+            row: with entries next to each other.
+            shapes: of the agent's own parameters; no larger than the layout's.
+        """
+        members, apart, start = row.shape[0], row.stride(0), row.storage_offset()
+        return {
+            name: row.as_strided((members, *shapes[name]), (apart, *stride), start + offset)
+            for name, stride, offset in zip(self.names, self.strides, self.offsets, strict=True)
+            if name in shapes
         }
 
 
@@ -189,8 +206,3 @@ class Network(ABC):
     @abstractmethod
     def from_json(self, value: dict[str, Any]) -> Any:
         """The inverse of `to_json`."""
-
-
-def corner(shape: Sequence[int], leading: int) -> tuple[slice, ...]:
-    """Index of the top left corner of `shape` behind `leading` axes: where an unpadded tensor lies."""
-    return (slice(None),) * leading + tuple(slice(0, size) for size in shape)

@@ -438,7 +438,8 @@ class Population:
         else:
             noise = self.algorithm.draw(chunk, batch, self.generator)
         chunk.updates = self.members[row].updates + 1
-        losses = self.algorithm.update(chunk, batch, noise)
+        with chunk.updating():
+            losses = self.algorithm.update(chunk, batch, noise)
         self.members[row].updates += 1
         return {name: float(loss[0]) for name, loss in losses.items()}
 
@@ -575,7 +576,9 @@ class Population:
 
     def _update(self, chunk: Chunk, batch: Batch, noise: Any, totals: dict[str, list[Tensor]]) -> None:
         chunk.updates += 1
-        for name, loss in self.algorithm.update(chunk, batch, noise).items():
+        with chunk.updating():
+            losses = self.algorithm.update(chunk, batch, noise)
+        for name, loss in losses.items():
             totals.setdefault(name, []).append((chunk, loss))  # type: ignore[arg-type]
         for member in self.members[chunk.rows]:
             member.updates += 1
@@ -583,12 +586,13 @@ class Population:
     def _merged(self, totals: Mapping[str, list[Any]]) -> dict[str, Tensor]:
         merged: dict[str, Tensor] = {}
         for name, parts in totals.items():
-            total = torch.zeros(len(self), dtype=self.dtype, device=self.device)
-            count = torch.zeros(len(self), dtype=self.dtype)
+            by_chunk: dict[int, list[Tensor]] = {}
             for chunk, loss in parts:
-                total[chunk.rows] += loss
-                count[chunk.rows] += 1
-            merged[name] = total / count.to(self.device)
+                by_chunk.setdefault(chunk.start, []).append(loss)
+            means = torch.full((len(self),), float("nan"), dtype=self.dtype, device=self.device)
+            for start, losses in by_chunk.items():
+                means[start : start + len(losses[0])] = torch.stack(losses).mean(0)
+            merged[name] = means
         return merged
 
 

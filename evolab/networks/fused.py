@@ -57,6 +57,7 @@ class Store:
     def __init__(self, flat: Tensor, layout: Layout) -> None:
         self.flat, self.views = flat, layout.views(flat)
         self._read: list[tuple[Tensor, Tensor, Tensor]] | None = None
+        self.output = self.views["output.bias"].unsqueeze(2), self.views["output.weight"]
 
     def read(self, layers: list[LayerPlan]) -> list[tuple[Tensor, Tensor, Tensor]]:
         """Per layer the bias [n, 1, H], and the weight as [n, I, H] and as [n, H, I]; made once."""
@@ -84,7 +85,7 @@ class Kept:
 
 def forward(x: Tensor, extra: Tensor | None, store: Store, plan: Any) -> tuple[Tensor, Kept]:
     """Outputs [R, B, O] for observations [R, B, I] and extra inputs [R, B, E]; runs without autograd."""
-    state, layers = store.views, plan.layers
+    layers = plan.layers
     inputs, before, after = [], [], []
     finals: list[Tensor] = []
     h = x if extra is None else torch.cat([x, extra], -1)
@@ -102,7 +103,7 @@ def forward(x: Tensor, extra: Tensor | None, store: Store, plan: Any) -> tuple[T
             finals.append(_widened(h[staying:] if staying else h, plan.reading))
     final = finals[0] if len(finals) == 1 else torch.cat(finals[::-1])
     # [O, H] x [H, B]: for a handful of outputs this order is about twice as fast as [B, H] x [H, O].
-    out = torch.baddbmm(state["output.bias"].unsqueeze(2), state["output.weight"], final.transpose(1, 2))
+    out = torch.baddbmm(*store.output, final.transpose(1, 2))
     width = 0 if extra is None else extra.shape[-1]
     return out.transpose(1, 2), Kept(store, plan, inputs, before, after, final, width)
 

@@ -64,6 +64,7 @@ class MLPPlan:
         reading = layout.shapes[layout.names.index("output.weight")][-1]
         self.every = _Pass(layers, reading, layout)
         self.single = _Pass([layer.thinned(role.members) for layer in layers], reading, layout)
+        self.how = self.single if role.members == 1 else self.every
         self._stores: dict[Any, Store] = {}
 
     def __call__(
@@ -81,6 +82,11 @@ class MLPPlan:
             [C, M, B, O], or [C, B, O] where there is one member or `member` is given.
         """
         agents, members = flat.shape[0], self.role.members
+        if not (torch.is_grad_enabled() or self.normalised or member is not None):
+            x = self.joined(flat, observation, extra)
+            rows = flat.squeeze(1) if members == 1 else flat.flatten(0, 1)
+            out, _ = forward(x, None, self.store(rows, 0 if members == 1 else None), self.how)
+            return out if members == 1 else out.unflatten(0, (agents, members))
         x, extra = self.inputs(flat, observation, extra, member)
         if members == 1 or member is not None:
             rows = flat.squeeze(1) if members == 1 else flat[:, member or 0]
@@ -96,6 +102,12 @@ class MLPPlan:
         if members == 1 or member is not None:
             return x, extra
         return _repeated(x, members), None if extra is None else _repeated(extra, members)
+
+    def joined(self, flat: Tensor, observation: Any, extra: Tensor | None) -> Tensor:
+        """[R, B, I + E]: as `inputs`, in one piece."""
+        x = encode(self.role.observation_space, observation, 2, flat.dtype)
+        x = x if extra is None else torch.cat([x, extra], -1)
+        return x if self.role.members == 1 else _repeated(x, self.role.members)
 
     def tape(self, flat: Tensor) -> Tape | None:
         """Computes a loss's gradient by [C, M, N] at less cost than autograd would; None where it can't."""
@@ -170,7 +182,7 @@ class Tape:
 
     def __init__(self, plan: MLPPlan, flat: Tensor) -> None:
         self.plan, self.flat = plan, flat
-        self.how = plan.single if plan.role.members == 1 else plan.every
+        self.how = plan.how
         self.rows = flat.squeeze(1) if plan.role.members == 1 else flat.flatten(0, 1)
         self.passes: list[tuple[Tensor, Kept]] = []
         self.leaf: Tensor | None = None
@@ -189,8 +201,8 @@ class Tape:
 
     def run(self, observation: Any, extra: Tensor | None = None) -> Tensor:
         """[R, B, O], outside of autograd; remembered."""
-        x, extra = self.plan.inputs(self.flat, observation, extra, None)
-        out, kept = forward(x, extra, self.plan.store(self.rows, None), self.how)
+        x = self.plan.joined(self.flat, observation, extra)
+        out, kept = forward(x, None, self.plan.store(self.rows, None), self.how)
         self.passes.append((out, kept))
         return out
 

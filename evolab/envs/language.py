@@ -93,6 +93,11 @@ class LanguageEnvironment(gymnasium.Env[np.ndarray, Any], ABC):
         """What messages and data sets call it: the class's name."""
         return type(self).__name__
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """The constructor's arguments as JSON can hold them, so that a saved run can make it anew."""
+        return {}
+
     @abstractmethod
     def begin(self, start: Any) -> tuple[Any, Sequence[int]]:
         """A new episode.

@@ -79,11 +79,17 @@ class RandomWalks(LanguageEnvironment):
         self.nodes = positive_integer("nodes", nodes, minimum=2)
         self.longest = positive_integer("longest", longest, minimum=2)
         chance = finite("edge_probability", edge_probability, 0.0, 1.0)
+        self._graph = {"edge_probability": chance, "seed": seed}
         self.edges, self.shortest = _graph(nodes, chance, longest, seed)
         few = nodes <= len(LETTERS)
         names = list(LETTERS[:nodes]) if few else [f"n{node}" for node in range(nodes)]
         tokenizer = Tokenizer([*names, "<pad>"], separator="" if few else " ")
         super().__init__(tokenizer, 1 + longest, range(1, nodes), render_mode)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What makes the same graph."""
+        return {"nodes": self.nodes, "longest": self.longest} | self._graph
 
     def begin(self, start: Any) -> tuple[Walk, Sequence[int]]:
         """A walk from node `start`.

@@ -83,6 +83,7 @@ class WordGame(LanguageEnvironment):
             raise ValueError(f"letters is {letters}; expected at most {LONGEST}.")
         self.alphabet = _alphabet(alphabet)
         self.words: Words = read_words(words, letters, alphabet)
+        self._own = words if words is None or isinstance(words, int) else list(self.words)
         answers = [letter + colour for letter in alphabet for colour in COLOURS]
         tokenizer = Tokenizer([*alphabet, *answers, "<start>", "<pad>"])
         block = 1 + tries * letters + (tries - 1) * letters  # nobody answers the last guess
@@ -91,6 +92,11 @@ class WordGame(LanguageEnvironment):
         self.action_space = spaces.Discrete(len(alphabet))
         self._letters = np.arange(tokenizer.size) < len(alphabet)
         self._start = tokenizer.id("<start>")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What makes the same game: a number where the words are evolab's own, else the words."""
+        return {"words": self._own, "letters": self.letters, "tries": self.tries, "alphabet": self.alphabet}
 
     def begin(self, start: Any) -> tuple[Round, Sequence[int]]:
         """A game whose secret is `start`, any word of the right length."""

@@ -65,10 +65,8 @@ def information(knowledge: Knowledge, generator: np.random.Generator) -> int:
     answers = knowledge.words.answers[:, possible].astype(np.int64)  # [N, n]
     kinds = int(answers.max()) + 1
     rows = np.arange(len(answers))[:, None] * kinds
-    shares = np.bincount((answers + rows).ravel(), minlength=len(answers) * kinds).reshape(
-        len(answers), kinds
-    )
-    shares = shares / len(possible)
+    counts = np.bincount((answers + rows).ravel(), minlength=len(answers) * kinds)
+    shares = counts.reshape(len(answers), kinds) / len(possible)
     entropy = -(shares * np.log2(np.where(shares > 0, shares, 1.0))).sum(1)  # [N]
     entropy[possible] += 1e-9
     return int(entropy.argmax())

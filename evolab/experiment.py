@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import threading
 import time
@@ -21,6 +20,7 @@ from evolab.keeper import Keeper, load_experiment
 from evolab.mutations.mutation import Mutations
 from evolab.networks.network import Network
 from evolab.population import Population, device_named
+from evolab.progress import bar
 from evolab.randomness import fresh_seed
 from evolab.run import Run
 from evolab.selections.selection import Selection
@@ -280,7 +280,7 @@ class Experiment:
                     "random rollouts need an environment; this experiment has none. Pass data instead."
                 )
             self._place_buffer()
-            with _bar("filling", checks.positive_integer("fill", source)) as show, self._interruptible():
+            with bar("filling", checks.positive_integer("fill", source)) as show, self._interruptible():
                 for progress in fill(self._run, source):
                     show(progress)
                     self._note(progress)
@@ -334,7 +334,7 @@ class Experiment:
         self._ready(generations, max_steps, target)
         if target is not None:
             self.target = float(target)
-        with self._interruptible(), _bar("training", self._run.steps_per_generation) as show:
+        with self._interruptible(), bar("training", self._run.steps_per_generation) as show:
             self.status = "running"
             try:
                 for event in self._pull(generations, max_steps, goal):
@@ -823,32 +823,3 @@ class Experiment:
     def _ipython_display_(self) -> None:
         """The dashboard, as the last expression of a cell."""
         self.dashboard()._ipython_display_()
-
-
-@contextlib.contextmanager
-def _bar(title: str, total: int) -> Iterator[Callable[[Progress], None]]:
-    """A progress bar over one generation after the other, in a terminal or in a notebook."""
-    from tqdm.auto import tqdm
-
-    # In a notebook tqdm does not look at its own variable.
-    silent = os.environ.get("TQDM_DISABLE", "0") not in ("", "0")
-    bar = tqdm(total=total, desc=title, leave=False, mininterval=0.2, disable=silent)
-    shown = ("", 0)
-
-    def show(progress: Progress) -> None:
-        nonlocal shown
-        label = (
-            progress.phase
-            if progress.phase == "fill"
-            else f"generation {progress.generation} · {progress.phase}"
-        )
-        if shown != (label, progress.total):
-            shown = (label, progress.total)
-            bar.reset(total=progress.total)
-            bar.set_description(label, refresh=False)
-        bar.update(progress.done - bar.n)
-
-    try:
-        yield show
-    finally:
-        bar.close()

@@ -14,7 +14,7 @@ PACKAGE = Path(evolab.__file__).parent
 
 # From the bottom up. A name is a file or a folder of the package.
 LAYERS = [
-    ["allocator", "checks", "display", "effects", "events", "files", "folders", "jsonlines"],
+    ["allocator", "checks", "display", "effects", "events", "files", "folders", "jsonlines", "progress"],
     ["lock", "randomness", "spaces"],
     ["actions", "genes", "member", "networks", "optimizer", "sample"],
     # What a population is made of stands below it: its rows are an algorithm's tensors.

@@ -7,6 +7,7 @@ line and exit code 2 before any time is spent; errors while training keep their 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -55,8 +56,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="evolab",
         description="Evolve populations of reinforcement-learning agents.",
-        epilog="Results are written to a folder: elite/ (the best agent that fresh episodes confirmed), "
-        "history/, config.yaml and rollout.gif.",
+        epilog="A run is kept in a folder that `evolab run FOLDER` goes on with: the newest generations and the "
+        "best one, elite/ (the best agent that fresh episodes confirmed), history/, config.yaml and rollout.gif.",
     )
     parser.add_argument("--version", action="version", version=f"evolab {evolab.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
@@ -79,11 +80,12 @@ def _parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser(
         "run",
-        help="train from a configuration file",
+        help="train from a configuration file, or go on with a run",
         description="Train from a .yaml or .json file that holds what `exp.config` shows. A section `run:` "
-        "may name fill, generations, max_steps and target; the options below win over it.",
+        "may name fill, generations, max_steps and target; the options below win over it. "
+        "Given the folder of a run, go on where it stopped.",
     )
-    run.add_argument("config", help="path of the configuration")
+    run.add_argument("config", help="path of the configuration, or of a run's folder")
     run.add_argument(
         "--fill", metavar="N|DATA", help="random environment steps, or a data file (default: 1000)"
     )
@@ -101,8 +103,26 @@ def _runs(options: argparse.Namespace) -> int:
     from evolab.comparison import runs
 
     table = runs(options.folder)
-    print(table.to_string(index=False) if len(table) else f"no saved run below {options.folder}")
+    if not len(table):
+        print(f"no saved run below {options.folder}")
+        return 0
+    shown = table[["run", "environment", "algorithm", "best_fitness", "elite_fitness", "generation"]].copy()
+    shown["steps"] = [f"{steps:,}" for steps in table["total_steps"]]
+    shown["time"] = [_clock(seconds) for seconds in table["seconds"]]
+    shown["saved"] = table["saved"]
+    names = {"best_fitness": "best", "elite_fitness": "elite"}
+    print(shown.rename(columns=names).to_string(index=False, float_format="{:.1f}".format, na_rep="-"))
     return 0
+
+
+def _clock(seconds: float) -> str:
+    """Hours, minutes and seconds.
+
+    >>> _clock(3725.4)
+    '1:02:05'
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 
 
 def _add_goals(parser: argparse.ArgumentParser) -> None:
@@ -133,8 +153,8 @@ def _demo(options: argparse.Namespace) -> tuple[Path, Experiment, dict[str, Any]
     for name in ("population", "steps_per_generation", "target", "device"):
         if getattr(options, name) is not None:
             settings[name] = getattr(options, name)
-    experiment = Experiment(environment, seed=options.seed, **settings)
     folder = _folder(options.out, f"{environment.replace('/', '-')}-{algorithm.name}-seed{options.seed}")
+    experiment = Experiment(environment, seed=options.seed, folder=folder, **settings)
     if not algorithm.on_policy:
         experiment.fill(preset.fill)
     goals = {"generations": options.generations, "max_steps": options.max_steps}
@@ -148,7 +168,8 @@ def _run(options: argparse.Namespace) -> tuple[Path, Experiment, dict[str, Any]]
     from evolab import checks, config
     from evolab.experiment import Experiment
 
-    settings = config.read(options.config)
+    place = Path(options.config)
+    settings = {} if place.is_dir() else config.read(place)
     goals = {"fill": 1_000, "generations": None, "max_steps": None, "target": settings.get("target")}
     section = settings.pop("run", None) or {}
     for name, value in section.items():
@@ -160,15 +181,30 @@ def _run(options: argparse.Namespace) -> tuple[Path, Experiment, dict[str, Any]]
             goals[name] = getattr(options, name)
     if isinstance(goals["fill"], str) and goals["fill"].isdecimal():
         goals["fill"] = int(goals["fill"])
+    if place.is_dir():
+        experiment = Experiment.load(place)
+        if goals["target"] is not None:
+            experiment.target = float(goals["target"])
+        goals["target"] = experiment.target
     if goals["generations"] is None and goals["max_steps"] is None and goals["target"] is None:
         raise ValueError("a run needs a goal: --generations 20, --max-steps 300000 or --target 200.")
     _check_goals(goals["generations"], goals["max_steps"])
-    settings["target"] = goals.pop("target")
-    experiment = Experiment.from_config(settings)
-    folder = _folder(options.out, Path(options.config).stem)
-    fill = goals.pop("fill")
-    if not experiment.algorithm.on_policy:
-        experiment.fill(fill)
+    target, source = goals.pop("target"), goals.pop("fill")
+    if place.is_dir():
+        if goals["generations"] is not None:
+            goals["generations"] += experiment.generation
+        experiment._keeper.folder = place  # one saved by hand is kept by itself from now on
+        return place, experiment, goals
+    folder = _folder(options.out, place.stem)
+    experiment = Experiment.from_config({**settings, "target": target}, folder=folder)
+    try:
+        if not experiment.algorithm.on_policy:
+            experiment.fill(source)
+    except MISTAKES:
+        experiment.close()
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # nothing was learnt, so nothing is kept
+        raise
     return folder, experiment, goals
 
 
@@ -181,7 +217,7 @@ def _check_goals(generations: object, max_steps: object) -> None:
 
 
 def _folder(given: Path | None, name: str) -> Path:
-    """A folder for the results that is not in use, made now so that a bad path fails early."""
+    """A folder for the run that is not in use."""
     folder = given
     if folder is None:
         folder, number = Path("runs") / name, 1
@@ -190,7 +226,6 @@ def _folder(given: Path | None, name: str) -> Path:
             folder = Path("runs") / f"{name}-{number}"
     elif folder.is_dir() and any(folder.iterdir()):
         raise FileExistsError(f"{folder} is not empty. Name another folder with --out, or empty it.")
-    folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
@@ -252,10 +287,9 @@ def _write(experiment: Experiment, folder: Path) -> None:
 
     history = experiment.history
     tables = folder / "history"
-    tables.mkdir(exist_ok=True)
+    tables.mkdir(parents=True, exist_ok=True)
 
     def write_tables() -> None:
-        history.to_json_lines(tables)
         for name in ("fitness", "mutations", "hyperparameters"):
             getattr(history, name).to_csv(tables / f"{name}.csv", index=False)
 
@@ -271,10 +305,10 @@ def _write(experiment: Experiment, folder: Path) -> None:
     parts: dict[str, Callable[[], Any]] = {
         "history/": write_tables,
         "config.yaml": write_config,
-        "elite/": lambda: experiment.elite.save(folder / "elite"),
         "rollout.gif": write_rollout,
     }
-    written = []
+    newest = f"generation-{experiment.generation:06d}"
+    written = [f"{name}/" for name in (newest, "elite") if (folder / name).is_dir()]
     for name, write in parts.items():
         try:
             write()

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+import evolab as ev
 from evolab.__main__ import main
 
 TINY = """
@@ -88,7 +89,7 @@ def test_a_run_leaves_elite_history_configuration_and_picture(config, tmp_path, 
     shown = capsys.readouterr().out
     assert "best" in shown
     written = {path.name for path in out.iterdir()}
-    assert {"elite", "history", "config.yaml", "rollout.gif"} <= written
+    assert {"elite", "history", "config.yaml", "rollout.gif", "generation-000001"} <= written
     assert (out / "rollout.gif").read_bytes().startswith(b"GIF8")
     first = (out / "history" / "fitness.csv").read_text(encoding="utf-8").splitlines()
     assert first[0].startswith("generation,agent")
@@ -105,3 +106,54 @@ def test_the_written_configuration_makes_the_same_run_again(config, tmp_path):
         assert (first / "history" / table).read_text("utf-8") == (second / "history" / table).read_text(
             "utf-8"
         )
+
+
+def test_runs_are_listed_with_what_became_of_them(config, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", str(config)]) == 0
+    assert main(["demo", "--algorithm", "DQN", "--env", "CartPole-v1", "--generations", "1",
+                 "--population", "2", "--steps-per-generation", "20"]) == 0  # fmt: skip
+    capsys.readouterr()
+    assert main(["runs"]) == 0
+    head, newest, oldest = capsys.readouterr().out.splitlines()
+    assert head.split() == [
+        "run",
+        "environment",
+        "algorithm",
+        "best",
+        "elite",
+        "generation",
+        "steps",
+        "time",
+        "saved",
+    ]
+    assert newest.split()[:3] == ["CartPole-v1-DQN-seed1", "CartPole-v1", "DQN"]
+    name, environment, algorithm, best, _, generation, steps, clock, *_ = oldest.split()
+    assert (name, environment, algorithm, generation, steps) == ("tiny", "CartPole-v1", "DQN", "1", "180")
+    table = ev.runs("runs").set_index("run")
+    assert best == f"{table.loc['tiny', 'best_fitness']:.1f}"
+    assert clock.count(":") == 2
+    assert main(["runs", "nowhere"]) == 2
+    (tmp_path / "empty").mkdir()
+    assert main(["runs", "empty"]) == 0
+    assert "no saved run below empty" in capsys.readouterr().out
+
+
+def test_a_run_is_gone_on_with_where_it_stopped(config, tmp_path, capsys):
+    out, whole = tmp_path / "out", tmp_path / "whole"
+    assert main(["run", str(config), "--out", str(out)]) == 0
+    assert main(["run", str(out), "--generations", "2"]) == 0
+    assert main(["run", str(config), "--generations", "3", "--out", str(whole)]) == 0
+    for table in ("fitness.csv", "mutations.csv"):
+        assert (out / "history" / table).read_text("utf-8") == (whole / "history" / table).read_text("utf-8")
+    assert ev.Experiment.load(out).generation == 3
+    assert main(["run", str(out)]) == 2
+    assert "a run needs a goal" in capsys.readouterr().err
+
+
+def test_data_that_cannot_be_read_leave_no_folder(config, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config.write_text(TINY.replace("DQN", "CQN").replace("fill: 100", "fill: nowhere.h5"), encoding="utf-8")
+    assert main(["run", str(config)]) == 2
+    assert "nowhere.h5" in capsys.readouterr().err
+    assert not list((tmp_path / "runs").iterdir())

@@ -119,7 +119,7 @@ def backward(kept: Kept, grad: Tensor, to_rows: bool, to_extra: bool) -> tuple[S
         gradient = plan.take_gradient(store.flat)
         slots = gradient.views
         slots["output.weight"].copy_(torch.bmm(grad.transpose(1, 2), kept.final))
-        slots["output.bias"].copy_(grad.sum(1))
+        torch.sum(grad, 1, out=slots["output.bias"])
     weight = state["output.weight"]
     reached = grad * weight if weight.shape[1] == 1 else torch.bmm(grad, weight)  # [R, B, reading]
     flowing: Tensor | None = None
@@ -136,7 +136,7 @@ def backward(kept: Kept, grad: Tensor, to_rows: bool, to_extra: bool) -> tuple[S
         if to_rows:
             weight, bias = slots[f"hidden.{index}.weight"], slots[f"hidden.{index}.bias"]
             (weight if n == agents else weight[:n]).copy_(_outer(grad_z, kept.inputs[index]))
-            (bias if n == agents else bias[:n]).copy_(grad_z.sum(1))
+            torch.sum(grad_z, 1, out=bias if n == agents else bias[:n])
         weight = read[index][2]
         if index:
             flowing = torch.bmm(grad_z, weight)

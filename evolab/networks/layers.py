@@ -112,11 +112,13 @@ def activate_(z: Tensor, stretches: list[tuple[str, int, int]]) -> Tensor:
     h = torch.empty_like(z) if keep else z
     if len(stretches) == 1:
         return ACTIVATIONS[stretches[0][0]].into(z, h)
-    for kind, start, stop in stretches:
+    sizes = [stop - start for _, start, stop in stretches]
+    inputs = z.split(sizes)
+    for (kind, _, _), source, out in zip(stretches, inputs, h.split(sizes) if keep else inputs, strict=True):
         if kind != "identity":
-            ACTIVATIONS[kind].into(z[start:stop], h[start:stop])
+            ACTIVATIONS[kind].into(source, out)
         elif keep:
-            h[start:stop] = z[start:stop]
+            out.copy_(source)
     return h
 
 
@@ -124,8 +126,11 @@ def activate_backward(grad: Tensor, z: Tensor, h: Tensor, stretches: list[tuple[
     """The gradient of z [R, B, H] from that of h = activate(z), written over it."""
     if len(stretches) == 1:
         return ACTIVATIONS[stretches[0][0]].backward(grad, z, h)
-    for kind, start, stop in stretches:
-        ACTIVATIONS[kind].backward(grad[start:stop], z[start:stop], h[start:stop])
+    sizes = [stop - start for _, start, stop in stretches]
+    after = h.split(sizes)
+    before = after if z is h else z.split(sizes)
+    for (kind, _, _), slope, inputs, outputs in zip(stretches, grad.split(sizes), before, after, strict=True):
+        ACTIVATIONS[kind].backward(slope, inputs, outputs)
     return grad
 
 

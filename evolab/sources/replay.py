@@ -185,11 +185,8 @@ class ReplayBuffer:
         def take(store: Tensor) -> Tensor:
             return store.index_select(0, index).unflatten(0, (updates, count, size))
 
-        taken = {name: map_leaves(take, self.fields[name]) for name in FIELDS}
-        return [
-            Sample(**{name: map_leaves(lambda leaf, k=k: leaf[k], value) for name, value in taken.items()})
-            for k in range(updates)
-        ]
+        taken = {name: map_leaves(lambda store: take(store).unbind(0), self.fields[name]) for name in FIELDS}
+        return [Sample(**{name: _nth(value, k) for name, value in taken.items()}) for k in range(updates)]
 
     def _draw(self, length: Any, count: int, generator: torch.Generator) -> Tensor:
         """[count] places among `length`; drawn where the generator lives, which may be another device."""
@@ -238,3 +235,12 @@ class ReplayBuffer:
     def example(self) -> Any:
         """The first stored leaf, for its dtype and device."""
         return first_leaf(self.fields["observation"])
+
+
+def _nth(pieces: Any, k: int) -> Any:
+    """The k-th piece of every leaf; the leaves are tuples of tensors here."""
+    if isinstance(pieces, dict):
+        return {key: _nth(part, k) for key, part in pieces.items()}
+    if isinstance(pieces[0], Tensor):
+        return pieces[k]
+    return tuple(_nth(part, k) for part in pieces)

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from evolab import presets as presets
     from evolab import testing as testing
     from evolab.agent import Agent as Agent
+    from evolab.algorithms.bc import BC as BC
     from evolab.algorithms.cqn import CQN as CQN
     from evolab.algorithms.ddpg import DDPG as DDPG
     from evolab.algorithms.dqn import DQN as DQN
+    from evolab.algorithms.ilql import ILQL as ILQL
     from evolab.algorithms.ppo import PPO as PPO
     from evolab.algorithms.sac import SAC as SAC
     from evolab.algorithms.td3 import TD3 as TD3
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from evolab.mutations.mutation import Mutations as Mutations
     from evolab.mutations.reset import reset_dormant as reset_dormant
     from evolab.networks.cnn import CNN as CNN
+    from evolab.networks.gpt import GPT as GPT
     from evolab.networks.mlp import MLP as MLP
     from evolab.networks.multi_input import MultiInput as MultiInput
     from evolab.networks.stack import Stack as Stack
@@ -52,6 +55,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Agent": "agent",
+    "BC": "algorithms.bc",
     "CNN": "networks.cnn",
     "CQN": "algorithms.cqn",
     "Choice": "genes",
@@ -62,7 +66,9 @@ _HOMES = {
     "Experiment": "experiment",
     "FQE": "fqe",
     "Float": "genes",
+    "GPT": "networks.gpt",
     "History": "history",
+    "ILQL": "algorithms.ilql",
     "Integer": "genes",
     "MFPBT": "selections.mfpbt",
     "MLP": "networks.mlp",

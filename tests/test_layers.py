@@ -33,6 +33,7 @@ VARIANTS = {
     ("algorithms.td3", "algorithms.ddpg"),  # TD3 is DDPG with two critics
     ("algorithms.cqn", "algorithms.dqn"),  # CQN is DQN with a penalty
     ("networks.multi_input", "networks.cnn"),  # MultiInput is a CNN with several images
+    ("algorithms.ilql", "algorithms.bc"),  # ILQL is a cloned policy that values steer
     ("algorithms.td3_bc", "algorithms.td3"),  # TD3+BC is TD3 with a pull to the data
 }
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from evolab.sources.columns import Allocator, DatasetError, Scratch, Tree, leaves, map_tree
 from evolab.sources.layouts import enough
+from evolab.sources.mapped import HELD, let_go
 
 
 @dataclass(frozen=True)
@@ -121,11 +122,15 @@ class _Part:
         return int(np.prod(self.shape, dtype=object)) * self.dtype.itemsize
 
     def read(self, room: Allocator) -> np.ndarray:
-        out, start = room.empty(self.shape, self.dtype), 0
+        out, start, written = room.empty(self.shape, self.dtype), 0, 0
         for reader in self.readers:
             block = reader()
             out[start : start + len(block)] = block
             start += len(block)
+            written += block.nbytes
+            if written > HELD:
+                let_go(out)
+                written = 0
         return out
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from evolab.sources import spaces
 from evolab.sources.columns import DatasetError, Tree, leaves, map_tree
 from evolab.sources.episodes import Episodes
+from evolab.sources.mapped import Rows
 from evolab.sources.readers import read
 from evolab.sources.report import DatasetReport, describe
 from evolab.sources.scan import Scan, scan, target
@@ -77,6 +78,8 @@ class Dataset:
         self._columns = columns
         self._scan: Scan = scan(columns, nan)
         self._skipped = self._scan.skipped  # rows left out, ascending
+        large = (columns.observations, columns.actions, columns.next_observations)
+        self._from_disk = Rows(large, columns.name)
         if len(self) == 0:
             raise DatasetError(
                 f"{self.name}: none of {self.rows} rows has a stored successor; every episode is one step "
@@ -252,10 +255,7 @@ class Dataset:
             dtype = target(leaf.dtype)
             if not isinstance(leaf, np.memmap):
                 return leaf[rows].astype(dtype, copy=False)
-            order = np.argsort(rows, kind="stable")  # the disk is read in one direction
-            out = np.empty((len(rows), *leaf.shape[1:]), dtype)
-            out[order] = leaf[rows[order]]
-            return out
+            return self._from_disk.take(leaf, rows).astype(dtype, copy=False)
 
         return map_tree(one, tree)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evolab.sources.columns import DEPTH, Allocator, DatasetError, Tree
+from evolab.sources.mapped import let_go
 
 if TYPE_CHECKING:
     import h5py
@@ -214,6 +215,7 @@ def copy(dataset: h5py.Dataset, out: np.ndarray) -> None:
     rows = max(step, BLOCK // max(row, 1) // step * step)
     for start in range(0, dataset.shape[0], rows):
         out[start : start + rows] = dataset[start : start + rows]
+        let_go(out)
 
 
 def size(dataset: h5py.Dataset) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 
 from evolab.sources.columns import Columns, DatasetError, Tree, flags, flat, leaves, map_tree, numeric
 from evolab.sources.episodes import early_terminals, from_flags
+from evolab.sources.mapped import let_go
 
 # Every spelling of a column that is understood, the common one first.
 SPELLINGS = {
@@ -90,7 +91,10 @@ def from_flat(found: Mapping[str, Found], name: str, form: str, **known: Any) ->
     if "episode" in found:
         changes = _changes(found["episode"], name)
         bounds = changes if bounds is None else bounds | changes
-    early = early_terminals(terminals, bounds, _vector(found["observations"].data))
+    vector = _vector(found["observations"].data)
+    early = early_terminals(terminals, bounds, vector)
+    if vector is not None:
+        let_go(vector)
     if len(early):
         terminals = terminals.copy()
         terminals[early] = False

@@ -112,6 +112,10 @@ class StoredBuffer(ReplayBuffer):
             **{name: map_leaves(lambda x: x.unflatten(0, (count, size)), fields[name]) for name in FIELDS}
         )
 
+    def samples(self, agents: slice, size: int, updates: int, generator: torch.Generator) -> list[Sample]:
+        """As `sample`, for several updates."""
+        return [self.sample(agents, size, generator) for _ in range(updates)]
+
     def observations(self, count: int, generator: torch.Generator) -> Any:
         """Up to `count` stored observations, [B, ...] leaves."""
         index = torch.randint(

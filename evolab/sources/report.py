@@ -13,6 +13,7 @@ import numpy as np
 
 from evolab.sources import spaces
 from evolab.sources.columns import Columns, leaves
+from evolab.sources.mapped import let_go
 from evolab.sources.scan import Scan
 
 if TYPE_CHECKING:
@@ -179,7 +180,8 @@ def _behaviour(tree: Any, space: Any, ranges: Mapping[str, tuple[float, float]])
     shares, outside, seen = [], 0.0, 0
     for (path, leaf), part in zip(leaves(tree, "actions"), spaces.leaves(space), strict=True):
         stride = max(1, len(leaf) // SAMPLE)
-        values = np.asarray(leaf[::stride])
+        values = np.array(leaf[::stride])
+        let_go(leaf)
         values = values.reshape(len(values), -1)
         least, most = (np.broadcast_to(side, values.shape[1:]) for side in map(np.ravel, spaces.limits(part)))
         wrong = ((values < least) | (values > most)).any(1)

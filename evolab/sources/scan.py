@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from evolab.sources.columns import Columns, DatasetError, leaves, map_paths
+from evolab.sources.mapped import let_go
 
 WIDEST = 2**31  # a whole number beyond this is no choice among actions
 BLOCK = 8 * 2**20  # entries looked at once
@@ -128,6 +129,7 @@ def _look(leaf: np.ndarray) -> tuple[tuple[float, float], np.ndarray, int]:
         else:
             least, most = block.min(), block.max()
         low, high = min(low, float(least)), max(high, float(most))
+        let_go(leaf)
     return (low, high), np.concatenate(wrong) if wrong else np.empty(0, np.int64), count
 
 

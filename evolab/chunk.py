@@ -7,7 +7,8 @@ stored from being multiplied: each one is as wide and deep as its own largest ag
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -211,7 +212,7 @@ class Chunk:
             gradient = tape.gradient([torch.ops.aten.tanh_backward(slope, action)])
             self._optimizer(name).step(gradient)
             plan.give_back(gradient)
-        return -(weight * value.squeeze(-1)).sum(-1)
+        return (grad * value).sum((1, 2))
 
     def _optimizer(self, name: str) -> Adam:
         if name not in self._optimizers:
@@ -220,6 +221,19 @@ class Chunk:
             moments = self.flat(f"{name}.mean"), self.flat(f"{name}.square")
             self._optimizers[name] = Adam(self.flat(name), *moments, count, rate)
         return self._optimizers[name]
+
+    @contextmanager
+    def updating(self) -> Iterator[None]:
+        """For the time of one update, in which observations do not change: they are laid out once."""
+        plans = [bound.plan for bound in self.bound.values() if hasattr(bound.plan, "memo")]
+        memo: dict[int, Any] = {}
+        for plan in plans:
+            plan.memo = memo
+        try:
+            yield
+        finally:
+            for plan in plans:
+                plan.memo = None
 
     def follow(self, name: str) -> None:
         """Move the target of `name` towards it by the hyperparameter tau."""

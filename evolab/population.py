@@ -97,10 +97,9 @@ class Population:
         self.memory: dict[str, Tensor] = {}
         self.next_id = 0
         self._learnt = False
-        self._replaced: list[int] | None = None
+        self.replaced: list[int] | None = None  # steps of each agent when evolution gave it its row
         self.reseed(0)
         self.rebuild([self._newborn(index, starting, draw) for index in range(size)])
-        self._replaced = None  # steps of each agent when it took its row; nobody has been replaced yet
 
     # Identity ---------------------------------------------------------------------------------
 
@@ -302,7 +301,6 @@ class Population:
         for member in chosen:
             member.tensors = {}
         self.members, self.chunks, self.memory = chosen, chunks, {}
-        self._replaced = [member.steps for member in chosen]
         return order
 
     def _group(self, member: Member) -> tuple[Any, ...]:
@@ -333,7 +331,7 @@ class Population:
         """An independent population of these rows, with the same ids."""
         twin = object.__new__(Population)
         twin.__dict__.update(self.__dict__)
-        twin.table, twin.chunks, twin.memory = {}, [], {}
+        twin.table, twin.chunks, twin.memory, twin.replaced = {}, [], {}, None
         # A stream of its own: who plays with a copy must not change what the population draws next.
         twin.generator = torch_stream(self.seed, self.next_id, "copy", device=self.device)
         taken = []
@@ -520,7 +518,7 @@ class Population:
         return due
 
     def _learn_rollout(self, chunks: Sequence[Chunk], source: Any, totals: dict[str, list[Tensor]]) -> None:
-        source.check(self, self._replaced)
+        source.check(self)
         for chunk in chunks if source.full else ():
             whole = self._batch(chunk, source.taken(chunk.rows))
             for batch in source.batches(self.algorithm, chunk, whole, self.generator):

@@ -42,6 +42,7 @@ class CNNPlan:
         self._kinds = [one.activation for one in genes]
         self._stretches = {members: self._runs(members) for members in {1, role.members}}
         self._sizes = [torch.Size(shape).numel() for shape in layout.shapes]
+        self.memo: dict[int, tuple[Tensor, Tensor]] | None = None
 
     def __call__(
         self, flat: Tensor, observation: Any, extra: Tensor | None = None, member: int | None = None
@@ -65,12 +66,20 @@ class CNNPlan:
         for image, prefix, (kernels, strides) in zip(
             self.parts.images, self.prefixes, self.geometry, strict=True
         ):
-            x = image.columns(picked(observation, image.path), flat.dtype)
+            x = self._columns(image, picked(observation, image.path), flat.dtype)
             branches.append(_encode(image, state, prefix, x, flat.shape[0], kernels, strides, stretches))
         side = self.parts.side(observation, flat.dtype)
         side += [] if extra is None else [extra]
         out = self._head(state, branches, [_repeated(part, members) for part in side], stretches)
         return out if members == 1 else out.unflatten(0, (flat.shape[0], members))
+
+    def _columns(self, image: Image, seen: Tensor, dtype: torch.dtype) -> Tensor:
+        """Images as columns; within an update, the same images are laid out once for all networks."""
+        if self.memo is None:
+            return image.columns(seen, dtype)
+        if id(seen) not in self.memo:
+            self.memo[id(seen)] = seen, image.columns(seen, dtype)  # holding it keeps the id its own
+        return self.memo[id(seen)][1]
 
     def give_back(self, gradient: Tensor) -> None:
         """Gradients are torch's own; there is nothing to reuse."""
@@ -120,6 +129,8 @@ def _encode(
         weight, bias = state[f"{prefix}conv.{index}.weight"], state[f"{prefix}conv.{index}.bias"]
         rows, outputs = bias.shape
         filters = weight.reshape(rows * outputs, inputs, kernel, kernel)
+        if not index and image.scaled:
+            filters = filters / 255  # not the bytes themselves: there are many more of them
         x = F.conv2d(x, filters, bias.reshape(-1), stride, kernel // 2, 1, groups)
         x = _Activated.apply(x, next(stretches), outputs)
         groups, inputs = rows, outputs

@@ -87,11 +87,10 @@ class Image:
         return self.start + self.shape[0] * self.shape[1] * self.shape[2]
 
     def columns(self, observation: Tensor, dtype: torch.dtype) -> Tensor:
-        """[C, B, ...] images as [B, C * channels, H, W] in channels-last memory."""
+        """[C, B, ...] images as [B, C * channels, H, W] in channels-last memory, bytes not yet scaled."""
         whole = observation.unflatten(2, self.shape) if observation.dim() == 3 else observation
         order = (1, 3, 4, 0, 2) if self.channels_first else (1, 2, 3, 0, 4)
         x = whole.permute(order).contiguous().to(dtype)  # moved as bytes, where they are bytes
-        x = x / 255 if self.scaled else x
         return x.flatten(3).permute(0, 3, 1, 2)
 
 

@@ -79,6 +79,7 @@ def evolve(
         offspring.append(child)
         births.append(Birth(generation, child.id, parent.id, kind, detail or f"copy of {parent.id}"))
     order = population.rebuild(offspring)
+    population.replaced = [member.steps for member in population.members]
     if buffer is not None and hasattr(buffer, "gather"):
         buffer.gather([seats[selected.parents[slot]] for slot in order])
     births = [births[slot] for slot in order]

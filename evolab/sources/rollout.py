@@ -143,12 +143,8 @@ class RolloutBuffer:
             )
         store[self.steps] = piece
 
-    def check(self, population: Any, replaced: Sequence[int] | None) -> None:
+    def check(self, population: Any) -> None:
         """Raise where a population cannot learn from this rollout.
-
-        Args:
-            population: who wants to learn.
-            replaced: steps of each agent when it took its row; None where nobody has been replaced.
 
         Raises:
             TypeError: the algorithm does not learn from rollouts.
@@ -162,9 +158,10 @@ class RolloutBuffer:
             raise ValueError(
                 f"the rollout is of {self.shape[0]} agents; the population has {len(population)}. Use one for each."
             )
-        if not self.full or replaced is None:
+        before = population.replaced
+        if not self.full or before is None:
             return
-        own = min(member.steps - before for member, before in zip(population.members, replaced, strict=True))
+        own = min(member.steps - start for member, start in zip(population.members, before, strict=True))
         if own < len(self):
             raise ValueError(
                 f"the rollout holds steps of agents that have been replaced: {len(self)} of each, of which today's "

@@ -21,7 +21,8 @@ class RolloutBuffer:
 
     `population.learn(buffer)` does nothing until the horizon is full, then learns from all of it
     and empties it. What depends on the acting policy (log-probabilities and values) is worked out
-    in one pass at that moment: no parameter has moved since the first step.
+    in one pass at that moment: no parameter has moved since the first step. What an experiment's
+    generation leaves in it is learned from if it fills every agent's minibatch, and dropped if not.
 
     Args:
         horizon: T, steps in every environment between two rounds of learning.

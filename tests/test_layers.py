@@ -19,10 +19,10 @@ LAYERS = [
     ["actions", "genes", "member", "networks", "optimizer", "sample"],
     # What a population is made of stands below it: its rows are an algorithm's tensors.
     ["algorithms", "chunk", "config", "critics", "shelves"],
-    ["agent", "archive", "export", "population"],
+    ["agent", "archive", "decoding", "export", "population"],
     ["recording", "envs", "mutations", "selections", "shorthands", "sources"],
     ["evaluation", "evidence", "fqe", "generation", "history", "ledger", "ring"],
-    ["checkpoint", "judging", "renewal", "run", "training"],
+    ["checkpoint", "games", "judging", "renewal", "run", "training", "warm_start"],
     ["comparison", "keeper", "panels", "schedule", "trackers"],
     ["experiment", "presets"],
     ["__main__", "testing"],

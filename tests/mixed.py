@@ -47,6 +47,21 @@ def settings_of(algorithm: str) -> list[dict[str, Any]]:
     """Hyperparameters of eight agents, all different."""
     if algorithm == "DQN":
         return [{**SHARED[i], "lr": 1e-3 * 1.7**i / 4} for i in range(8)]
+    if algorithm == "PPO":
+        return [
+            {
+                "lr": 3e-3 / 1.2**i,
+                "discount": 0.9 + 0.012 * i,
+                "gae_lambda": 0.8 + 0.025 * i,
+                "clip": 0.1 + 0.02 * i,
+                "entropy_coefficient": 0.003 * i,
+                "value_coefficient": 0.3 + 0.1 * i,
+                "max_grad_norm": 0.3 * 1.3**i,
+                "epochs": 2 + i % 3,
+                "batch_size": 100,
+            }
+            for i in range(8)
+        ]
     result: list[dict[str, Any]] = []
     for i in range(8):
         one = {
@@ -113,7 +128,7 @@ def modules_of(population: Population, row: int) -> dict[str, nn.Module]:
         for index in range(role.members):
             inputs = FEATURES + role.extra
             hidden, activation = member.genes.hidden, member.genes.activation
-            module: nn.Module = Number()
+            module: nn.Module = Number(role.outputs)
             if role.network is None:
                 module = perceptron(inputs, hidden, activation, role.outputs, layer_norm)
             with torch.no_grad():

@@ -1,4 +1,4 @@
-"""DQN, DDPG, TD3 and SAC of a single agent in plain PyTorch, written from the papers alone.
+"""DQN, DDPG, TD3, SAC and PPO of a single agent in plain PyTorch, written from the papers alone.
 
 Nothing here is made of evolab: modules are `torch.nn`, the optimizer is `torch.optim.Adam`, a
 loss is a mean over a batch. The tests hand over weights and compare.
@@ -136,14 +136,14 @@ def td3(agent: Single, batch: Experience, noise: Tensor) -> float:
 
 
 class Number(nn.Module):
-    """A single learned number."""
+    """A single learned number, or several."""
 
-    def __init__(self) -> None:
+    def __init__(self, count: int = 1) -> None:
         super().__init__()
-        self.value = nn.Parameter(torch.zeros(1, dtype=torch.float64))
+        self.value = nn.Parameter(torch.zeros(count, dtype=torch.float64))
 
     def forward(self) -> Tensor:
-        return self.value[0]
+        return self.value[0] if len(self.value) == 1 else self.value
 
 
 def squashed(out: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
@@ -180,3 +180,38 @@ def sac(agent: Single, batch: Experience, noise: Tensor) -> float:
         wanted = agent.settings["entropy_per_action"] * noise.shape[-1]
         agent.minimise(-log().exp() * (density.detach() + wanted).mean(), "temperature")
     return float(loss.detach())
+
+
+def likelihood(agent: Single, observation: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of actions and entropies, [B], by torch's own distributions."""
+    out = agent.modules["actor"](observation)
+    if "spread" not in agent.modules:
+        chosen = torch.distributions.Categorical(logits=out)
+        return chosen.log_prob(action), chosen.entropy()
+    drawn = torch.distributions.Normal(torch.tanh(out), agent.modules["spread"].value.exp())
+    below, above = drawn.cdf(-torch.ones_like(action)), drawn.cdf(torch.ones_like(action))
+    density = torch.where(action <= -1, below.log(), drawn.log_prob(action))
+    density = torch.where(action >= 1, (1 - above).log(), density)
+    return density.sum(1), drawn.entropy().sum(1)
+
+
+def ppo(
+    agent: Single, observation: Tensor, action: Tensor, old: Tensor, advantage: Tensor, goal: Tensor
+) -> dict[str, float]:
+    """Schulman et al. 2017 (arXiv:1707.06347), eq. 7 and 9 with the entropy subtracted, on one minibatch."""
+    s = agent.settings
+    log_prob, entropy = likelihood(agent, observation, action)
+    ratio = (log_prob - old).exp()
+    scaled = (advantage - advantage.mean()) / (advantage.std(correction=0) + 1e-8)
+    gain = torch.min(ratio * scaled, ratio.clamp(1 - s["clip"], 1 + s["clip"]) * scaled).mean()
+    error = ((agent.modules["critic0"](observation)[:, 0] - goal) ** 2).mean()
+    loss = -gain + s["value_coefficient"] * error - s["entropy_coefficient"] * entropy.mean()
+    for optimizer in agent.optimizers.values():
+        optimizer.zero_grad()
+    loss.backward()
+    parameters = [p for module in agent.modules.values() for p in module.parameters()]
+    torch.nn.utils.clip_grad_norm_(parameters, s["max_grad_norm"])
+    for optimizer in agent.optimizers.values():
+        optimizer.step()
+    told = {"actor": -gain, "critic": error, "entropy": entropy.mean()}
+    return {name: float(value.detach()) for name, value in told.items()}

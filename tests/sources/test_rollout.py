@@ -140,7 +140,9 @@ def test_parts_of_an_observation_are_kept_apart():
     assert seen["a"].shape == (5, 2)
 
 
-@pytest.mark.parametrize(("size", "lengths"), [(5, [4, 4, 4]), (12, [12]), (100, [12]), (4, [4, 4, 4]), (7, [6, 6])])
+@pytest.mark.parametrize(
+    ("size", "lengths"), [(5, [4, 4, 4]), (12, [12]), (100, [12]), (4, [4, 4, 4]), (7, [6, 6])]
+)
 def test_every_pass_uses_every_step_once_in_an_order_of_each_agents_own(size, lengths):
     population = small(hyperparameters={"batch_size": size, "epochs": 2})
     (chunk,) = population.chunks
@@ -195,10 +197,14 @@ def test_bad_input_is_named():
     with pytest.raises(ValueError, match=r"RolloutBuffer: horizon is 0; a whole number of at least 1"):
         ev.RolloutBuffer(0)
     buffer = filled()
-    with pytest.raises(ValueError, match=r"the rollout is full \(4 steps\): call population\.learn\(buffer\)"):
+    with pytest.raises(
+        ValueError, match=r"the rollout is full \(4 steps\): call population\.learn\(buffer\)"
+    ):
         buffer.add(transition(4))
     buffer.clear()
-    with pytest.raises(ValueError, match=r"transitions of shape \[2, 3\] are expected, reward has shape \(2, 4\)"):
+    with pytest.raises(
+        ValueError, match=r"transitions of shape \[2, 3\] are expected, reward has shape \(2, 4\)"
+    ):
         buffer.add(transition(0, members=4))
     with pytest.raises(ValueError, match=r"a transition's field has shape \(2, 3, 5\)"):
         buffer.add(transition(0, observation=np.zeros((2, 3, 5), "f")))

@@ -18,6 +18,7 @@ from gymnasium import spaces
 from evolab.checks import positive_integer
 from evolab.envs import word_policies
 from evolab.envs.language import LanguageEnvironment, Reply
+from evolab.envs.turns import Game
 from evolab.envs.word_board import Board, Boards
 from evolab.envs.word_play import WordPlay
 from evolab.envs.word_policies import Player
@@ -48,7 +49,8 @@ class WordGame(LanguageEnvironment):
 
     A guess is five tokens, one a letter; the answer is five tokens, one for each (letter, colour).
     Any five letters may be guessed. `step` takes letters, or a word as text. A text of another
-    length is no guess: it costs 1 and a try, and changes nothing else.
+    length is no guess: it costs 1 and a try, and changes nothing else. `info` tells the guesses so
+    far and their answers, such as "BYGBB" (black, yellow, green).
 
     Args:
         words: the secrets: None for evolab's own 236, a number for the first of them, the path of
@@ -130,6 +132,13 @@ class WordGame(LanguageEnvironment):
             size + 3 * self.alphabet.index(letter) + COLOURS.index(colour)
             for letter, colour in zip(guess, colours(guess, secret), strict=True)
         ]
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begin a game; `options={"secret": "crane"}` chooses the word, as "start" does."""
+        chosen = (options or {}).get("secret")
+        return super().reset(seed=seed, options=options if chosen is None else {"start": chosen})
 
     def step(self, action: int | str) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Type a letter (its token), or guess a word (text)."""
@@ -235,6 +244,12 @@ class WordGame(LanguageEnvironment):
             seed: of the words and the scripted player; None for a fresh one.
         """
         return WordPlay(self, agent, secret, seed)
+
+    def _info(self, game: Game) -> dict[str, Any]:
+        """Beside the contract's entries the guesses so far, and their answers such as "BYGBB"."""
+        guesses = tuple(game.state.guesses)
+        answers = tuple(colours(guess, game.state.secret) for guess in guesses)
+        return super()._info(game) | {"guesses": guesses, "answers": answers}
 
     def _places(
         self, episodes: int | None, secrets: Sequence[str] | None, stream: np.random.Generator

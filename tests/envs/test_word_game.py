@@ -102,9 +102,11 @@ def test_an_alphabet_that_clashes_is_refused(alphabet):
 
 def test_a_wrong_guess_costs_one_and_the_right_one_nothing():
     game = WordGame(100)
-    game.reset(options={"start": "water"})
+    game.reset(options={"secret": "water"})
     assert game.step("house")[1:4] == (-1.0, False, False)
-    assert game.step("WATER")[1:4] == (0.0, True, False)
+    _, reward, terminated, truncated, info = game.step("WATER")
+    assert (reward, terminated, truncated) == (0.0, True, False)
+    assert (info["guesses"], info["answers"]) == (("house", "water"), ("BBBBY", "GGGGG"))
     assert (game.board.solved, game.board.reward, game.board.answers) == (True, -1.0, ("BBBBY", "GGGGG"))
 
 

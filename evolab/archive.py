@@ -44,10 +44,13 @@ def save_agent(agent: Agent, folder: str | PathLike[str]) -> None:
     member = population.member(row)
     about = {**describe_population(population), "agent": describe_member(population, member)}
     take_tensors(member, "", tensors)
+    policy = {key: value[0] for key, value in member.tensors[next(iter(population.roles))].items()}
     member.tensors = {}
     with drafting(Path(folder), "agent") as draft:
         draft.tensors("agent.safetensors", tensors)
         draft.json("agent.json", {**about, "sha256": draft.entry("agent.safetensors")["sha256"]})
+        for name, content in population.network.files(about["agent"]["genes"], policy).items():
+            (draft.tensors if name.endswith(".safetensors") else draft.json)(name, content)
         draft.text("README.md", card(agent))
 
 

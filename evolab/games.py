@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +126,8 @@ def filled(run: Run, environment: LanguageEnvironment, source: Any) -> TokenBuff
     Args:
         run: whose buffer says how many are kept at most.
         environment: that the agents live in; the data must fit it.
-        source: a `TokenDataset`, the path of a file of one, or a number of games played at random.
+        source: a `TokenDataset`, the path of a file of one, a number of games played at random, or
+            a mapping of what `environment.record` takes, such as {"player": "mixture", "episodes": 5000}.
 
     Raises:
         DatasetError: the data are none of these, damaged, empty, or of another environment.
@@ -134,6 +136,14 @@ def filled(run: Run, environment: LanguageEnvironment, source: Any) -> TokenBuff
         source = random_games(environment, checks.positive_integer("fill", source), seed_of(run.seed, "fill"))
     if isinstance(source, (str, Path)):
         source = TokenDataset.load(source)
+    if isinstance(source, Mapping):
+        if not hasattr(environment, "record"):
+            raise DatasetError(f"{environment.name} cannot record games of its own. Pass a TokenDataset.")
+        known = inspect.signature(environment.record).parameters
+        for name in source:
+            if name not in known:
+                raise checks.unknown(f"option of {environment.name}.record", name, known)
+        source = environment.record(**source)
     if not isinstance(source, TokenDataset):
         raise DatasetError(
             f"{type(source).__name__} came; a language environment learns from a TokenDataset, such as "

@@ -106,7 +106,7 @@ class BC(Algorithm):
         action, chosen = batch.tokens[..., 1:], batch.action_mask[..., 1:]
 
         def loss(policy: Forward) -> Tensor:
-            logits = policy(batch.tokens[..., :-1])  # [C, B, T - 1, V]
+            logits = policy(batch.tokens[..., :-1], batch.length)  # [C, B, T - 1, V]
             return chosen_mean(surprise(logits, action) * weight, chosen, batch.weight)
 
         return agents.minimise("policy", loss, clip=self.clip)

@@ -90,14 +90,15 @@ class ILQL(BC):
         action, chosen = batch.tokens[..., 1:], batch.action_mask[..., 1:]  # [C, B, T - 1]
         with torch.no_grad():
             slow = [
-                head[..., :-1, :] for head in heads(agents.network("value", target=True)(batch.tokens))[:2]
+                head[..., :-1, :]
+                for head in heads(agents.network("value", target=True)(batch.tokens, batch.length))[:2]
             ]
             slow_q = torch.minimum(*(_of(head, action) for head in slow))
             following = returns_to_go(batch.reward[..., 1:], chosen, h["discount"][:, None])
         parts: dict[str, Tensor] = {}
 
         def loss(value: Forward) -> Tensor:
-            first, second, state = heads(value(batch.tokens))  # [C, B, T, V] twice, [C, B, T]
+            first, second, state = heads(value(batch.tokens, batch.length))  # [C, B, T, V] twice, [C, B, T]
             with torch.no_grad():
                 after = h["discount"][:, None, None] * next_value(state, batch)
                 share = h["monte_carlo"][:, None, None]

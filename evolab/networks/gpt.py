@@ -330,6 +330,13 @@ class GPT(Network):
         gone = f"block.{len(genes.hidden) - 1}."
         return {name: value for name, value in state.items() if not name.startswith(gone)}
 
+    def files(self, genes: dict[str, Any], state: State) -> dict[str, Any]:
+        """The policy in Hugging Face's form: `GPT2LMHeadModel.from_pretrained(folder)` reads it."""
+        from evolab.networks.gpt_files import CONFIG, TENSORS, for_transformers
+
+        config, tensors = for_transformers(self, self.from_json(genes), state)
+        return {CONFIG: config, TENSORS: tensors}
+
     def to_json(self, genes: GPTGenes) -> dict[str, Any]:
         """`genes` as plain values."""
         return {"hidden": list(genes.hidden), "heads": genes.heads}

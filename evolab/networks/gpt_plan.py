@@ -103,7 +103,8 @@ class GPTPlan:
             flat: [C, M, N], the chunk's parameters.
             observation: [C, B, T] int64 tokens, of which each position sees itself and those before;
                 those that are not in the cache yet, where there is one.
-            extra: not used.
+            extra: [C, B], tokens of each sequence; what is said of the places behind them is no matter, and they
+                are left out where that pays. None for all.
             member: compute this member alone.
             cache: is filled, and spares the positions that it holds.
 
@@ -135,13 +136,13 @@ class GPTPlan:
             for name, piece, shape in zip(self.layout.names, pieces, self.layout.shapes)
         }
         width = self.layout.shapes[self.layout.names.index("token")][1]
-        if cache is None and len(depths) > 1 and tokens[0].numel() * width > TOGETHER:
-            parts = [
-                self._run({name: value[row : row + 1] for name, value in state.items()}, tokens[row : row + 1],
-                          depths[row : row + 1], None)
-                for row in range(len(depths))
-            ]  # fmt: skip
-            out = torch.cat(parts)
+        if cache is None and tokens[0].numel() * width > TOGETHER:
+            parts = []
+            for row, depth in enumerate(depths):
+                own = {name: value[row : row + 1] for name, value in state.items()}
+                places = None if extra is None else _inside(extra[row // members], tokens.shape[-1])
+                parts.append(self._run(own, tokens[row : row + 1], [depth], None, places))
+            out = parts[0] if len(parts) == 1 else torch.cat(parts)
         else:
             out = self._run(state, tokens, depths, cache)
         if cache is not None:
@@ -152,8 +153,15 @@ class GPTPlan:
     def give_back(self, gradient: Tensor) -> None:
         """Gradients are torch's own; there is nothing to reuse."""
 
-    def _run(self, state: State, tokens: Tensor, depths: Sequence[int], cache: Cache | None) -> Tensor:
-        """[R, B, T, O] from [R, B, T] tokens."""
+    def _run(
+        self,
+        state: State,
+        tokens: Tensor,
+        depths: Sequence[int],
+        cache: Cache | None,
+        places: Tensor | None = None,
+    ) -> Tensor:
+        """[R, B, T, O] from [R, B, T] tokens; zero but at the `places` [N] of B * T, where R is 1."""
         rows, batch, time = tokens.shape
         start = 0 if cache is None else cache.length
         table = state["token"]  # [R, V, D]
@@ -161,6 +169,7 @@ class GPTPlan:
         x = F.embedding(tokens + offset, table.flatten(0, 1))  # [R, B, T, D]
         x = x + state["position"][:, None, start : start + time]
         x = x.flatten(1, 2)  # [R, B * T, D]
+        x = x if places is None else x.index_select(1, places)  # [1, N, D]
         finals: list[Tensor] = []
         for block in range(depths[0]):
             alive = sum(depth > block for depth in depths)
@@ -172,7 +181,7 @@ class GPTPlan:
                 for name, value in state.items()
                 if name.startswith(f"block.{block}.")
             }
-            x = x + self._attention(own, self._norm(x, own, "norm1"), batch, block, cache)
+            x = x + self._attention(own, self._norm(x, own, "norm1"), batch, time, block, cache, places)
             inner = F.gelu(_linear(self._norm(x, own, "norm2"), own, "expand"), approximate="tanh")
             x = x + _linear(inner, own, "reduce")
         if finals:
@@ -184,12 +193,25 @@ class GPTPlan:
             out = _linear(x, state, "output")
         else:
             out = x @ state["output.weight"].transpose(1, 2)
+        if places is not None:
+            out = _spread(out, places, batch * time)
         return out.unflatten(1, (batch, time))
 
-    def _attention(self, own: State, x: Tensor, batch: int, block: int, cache: Cache | None) -> Tensor:
-        rows, positions, width = x.shape
-        time, heads = positions // batch, self.shape.heads
-        joint = _linear(x, own, "attend").view(rows * batch, time, 3, heads, width // heads)
+    def _attention(
+        self,
+        own: State,
+        x: Tensor,
+        batch: int,
+        time: int,
+        block: int,
+        cache: Cache | None,
+        places: Tensor | None,
+    ) -> Tensor:
+        rows, _, width = x.shape
+        heads = self.shape.heads
+        joint = _linear(x, own, "attend")
+        joint = joint if places is None else _spread(joint, places, batch * time)
+        joint = joint.view(rows * batch, time, 3, heads, width // heads)
         query, key, value = joint.permute(2, 0, 3, 1, 4).unbind(0)  # [R * B, heads, T, D / heads] each
         past = 0
         if cache is not None:
@@ -203,7 +225,8 @@ class GPTPlan:
         mixed = F.scaled_dot_product_attention(
             query, key, value, attn_mask=mask, is_causal=mask is None and time > 1, scale=scale
         )
-        return _linear(mixed.transpose(1, 2).reshape(rows, positions, width), own, "merge")
+        mixed = mixed.transpose(1, 2).reshape(rows, batch * time, width)
+        return _linear(mixed if places is None else mixed.index_select(1, places), own, "merge")
 
     def _norm(self, x: Tensor, state: State, name: str) -> Tensor:
         """Layer normalisation over the features of [R, N, D]. Source: Ba et al. 2016, eq. 3."""
@@ -213,6 +236,19 @@ class GPTPlan:
         return torch.addcmul(
             shift.unsqueeze(1), F.layer_norm(x, x.shape[-1:], eps=self.shape.eps), scale.unsqueeze(1)
         )
+
+
+def _inside(length: Tensor, time: int) -> Tensor | None:
+    """The places [N] of B * T that lie within sequences of these lengths [B]; None where that is unknown, or all."""
+    if length.device.type != "cpu":  # to count them would wait for the device
+        return None
+    inside = torch.arange(time) < length.unsqueeze(-1)
+    return None if bool(inside.all()) else inside.flatten().nonzero().squeeze(-1)
+
+
+def _spread(packed: Tensor, places: Tensor, count: int) -> Tensor:
+    """[1, count, F] with the rows of `packed` [1, N, F] at their places, and zeros elsewhere."""
+    return packed.new_zeros(1, count, packed.shape[-1]).index_copy(1, places, packed)
 
 
 def _linear(x: Tensor, state: State, name: str) -> Tensor:

@@ -101,7 +101,6 @@ class Layout:
             for name, shape, offset in zip(self.names, self.shapes, self.offsets, strict=True)
         }
 
-
     def parts(self, row: Tensor, shapes: Mapping[str, tuple[int, ...]]) -> State:
         """Named views into one agent's row [M, N]: each [M, *shape], without the padding.
 
@@ -198,6 +197,15 @@ class Network(ABC):
     def shallowed(self, role: Role, genes: Any, state: State, moment: bool, stack: str = "hidden") -> State:
         """Tensors [M, ...] of `shallower(genes)` from those of `genes`."""
         raise TypeError(f"{type(self).__name__} cannot become shallower.")
+
+    def files(self, genes: dict[str, Any], state: State) -> dict[str, Any]:
+        """Further files of a saved agent, for other programs: tensors by name, or plain values, by file name.
+
+        Args:
+            genes: the policy's, as `to_json` gives them.
+            state: the policy's parameters.
+        """
+        return {}
 
     @abstractmethod
     def to_json(self, genes: Any) -> dict[str, Any]:

@@ -72,6 +72,16 @@ def test_large_batches_are_computed_agent_by_agent_with_the_same_result():
     given = tokens(len(MIXED), batch=TOGETHER // (16 * T) + 2)
     together, apart = plan(flat, given[:, :4]), plan(flat, given)[:, :4]
     assert float((together - apart).abs().max()) < 1e-5
+    length = torch.randint(1, T + 1, given.shape[:2], generator=torch.Generator().manual_seed(2))
+    inside = torch.arange(T) < length.unsqueeze(-1)
+    leaf = flat.clone().requires_grad_()
+    gradients = []
+    for out in (plan(leaf, given), plan(leaf, given, length)):
+        gradients += torch.autograd.grad(out[inside].square().mean(), leaf)
+    assert float((out[inside] - plan(flat, given)[inside]).abs().max().detach()) < 1e-5, (
+        "places behind the end matter"
+    )
+    assert torch.allclose(*gradients, atol=1e-6)
     (single,) = plan(flat, given, member=0)[-1:]
     assert float((single - modules[-1](given[-1])).detach().abs().max()) < 1e-5
 
@@ -126,7 +136,7 @@ def test_growth_changes_no_answer_and_leaves_room_to_learn(what):
         member = child
         assert member.genes == GPTGenes((24, 40, 40), 2)
     for old, new in zip(before, answers(network, member, given)):
-        assert float((old - new).abs().max()) < 1e-12
+        assert float((old - new).abs().max().detach()) < 1e-12
     added = "expand.weight" if what == "unit" else "attend.weight"
     moments = [v for k, v in member.tensors["policy.mean"].items() if k.endswith(added)][-1]
     assert not (moments[:, 40:] if what == "unit" else moments).any(), "new entries start without moments"

@@ -42,6 +42,7 @@ class CNNPlan:
         self._kinds = [one.activation for one in genes]
         self._stretches = {members: self._runs(members) for members in {1, role.members}}
         self._sizes = [torch.Size(shape).numel() for shape in layout.shapes]
+        self._views: dict[Any, State] = {}
         self.memo: dict[int, tuple[Tensor, Tensor]] | None = None
 
     def __call__(
@@ -60,7 +61,7 @@ class CNNPlan:
         """
         members = 1 if member is not None else self.role.members
         rows = flat[:, member] if member is not None else flat.flatten(0, 1)  # [R, N]
-        state = self._state(rows)
+        state = self._state(rows) if rows.requires_grad else self._kept(rows, flat)
         stretches = iter(self._stretches[members])
         branches = []
         for image, prefix, (kernels, strides) in zip(
@@ -97,6 +98,16 @@ class CNNPlan:
             name: piece.unflatten(-1, shape)
             for name, piece, shape in zip(self.layout.names, pieces, shapes, strict=True)
         }
+
+    def _kept(self, rows: Tensor, flat: Tensor) -> State:
+        """Views into the table, remembered: making them anew takes longer than a small product."""
+        key = (rows.data_ptr(), rows.shape[0], rows.stride(), rows.dtype)
+        shared = rows.untyped_storage().data_ptr() == flat.untyped_storage().data_ptr()
+        if rows.device.type == "meta" or not shared:
+            return self._state(rows)
+        if key not in self._views:
+            self._views[key] = self._state(rows.detach())
+        return self._views[key]
 
     def _head(self, state: State, branches: list[Tensor], side: list[Tensor], stretches: Any) -> Tensor:
         bias = state["hidden.0.bias"].unsqueeze(1)

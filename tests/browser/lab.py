@@ -38,7 +38,7 @@ SETTINGS = {
 }
 
 
-PATIENCE = 120.0  # seconds; a busy machine is not a defect
+PATIENCE = 240.0  # seconds; a busy machine is not a defect
 
 
 def until(page: Any, predicate: str, arg: Any = None, patience: float = PATIENCE) -> None:

@@ -391,11 +391,10 @@ class Experiment:
         self._place_buffer()
         if self.algorithm.on_policy:
             return
-        largest = max(chunk.batch for chunk in self._run.population.chunks)
+        largest = 1 if self.algorithm.offline else max(c.batch for c in self._run.population.chunks)
         if len(self._run.buffer) < largest:
-            advice = (
-                f"exp.fill({max(1000, largest)})" if self._run.envs is not None else "exp.fill('data.h5')"
-            )
+            recorded = self.algorithm.offline or self._run.envs is None
+            advice = "exp.fill('data.h5')" if recorded else f"exp.fill({max(1000, largest)})"
             raise ValueError(
                 f"the buffer holds {len(self._run.buffer)} transitions, fewer than the largest batch of {largest}. "
                 f"Call {advice} first."

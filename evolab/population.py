@@ -530,7 +530,8 @@ class Population:
                 f"{self.algorithm.name} learns from its own newest steps alone: pass an ev.RolloutBuffer, not a "
                 f"{type(source).__name__}."
             )
-        largest = max(chunk.batch for chunk in self.chunks)
+        # Recorded data stay as few as they are: a batch beyond them draws some twice. Experience will grow.
+        largest = 1 if self.algorithm.offline else max(chunk.batch for chunk in self.chunks)
         if len(source) < largest:
             raise ValueError(
                 f"the buffer holds {len(source)} transitions, fewer than the largest batch size {largest}. "

@@ -169,7 +169,8 @@ def compare(
     discrete = type(space).__name__ == "Discrete"
     shape = () if discrete else tuple(space.shape)
     whole = discrete or space.dtype.kind in "iub"
-    if tree.shape[1:] != shape:
+    scalar = discrete and tree.shape[1:] == (1,)  # floats of one number a row: the dtype is what is wrong
+    if tree.shape[1:] != shape and not (scalar and tree.dtype.kind == "f"):
         raise DatasetError(
             f"{name}: {have_text}, but {whose} {text(space)}. Choose the environment that the data come from."
         )

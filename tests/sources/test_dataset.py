@@ -206,7 +206,7 @@ def test_float64_beyond_float32_is_no_silent_infinity() -> None:
 
 def test_environment_that_does_not_fit_is_named() -> None:
     dataset = Dataset(steps(actions=np.linspace(-1, 1, 6)))
-    with pytest.raises(DatasetError, match=r"arrays: 'actions' is float32 of shape \(1,\) .*Discrete\(2\)"):
+    with pytest.raises(DatasetError, match=r"arrays: 'actions' is float32 in \[-1, 1\], .*Discrete\(2\)"):
         dataset.check(action_space=spaces.Discrete(2))
     with pytest.raises(DatasetError, match=r"'observations' is float32 of shape \(2,\)"):
         dataset.check(observation_space=spaces.Box(-1, 1, (3,)))

@@ -121,3 +121,22 @@ def test_offline_experiment_takes_its_spaces_from_the_data():
     exp.fill(arrays(episodes=50))
     assert exp.population.observation_space.shape == (4,)
     assert exp.population.action_space.n == 2
+
+
+def test_a_batch_beyond_the_data_draws_some_rows_twice():
+    """A batch size that mutated beyond 39 rows once ended the run."""
+    exp = ev.Experiment(
+        None, "CQN", population=2, network=[8], hyperparameters={"batch_size": 64}, steps_per_generation=4,
+        fitness=ev.FQE(first=5, batch_size=64), seed=1,
+    )  # fmt: skip
+    exp.fill(arrays(episodes=10))
+    assert len(exp.buffer) == 39
+    exp.run(generations=1)
+    assert exp.history.fitness["fitness"].notna().all()
+
+
+def test_without_data_nothing_is_learnt():
+    exp = ev.Experiment("CartPole-v1", "CQN", population=2, num_envs=1, seed=1)
+    with pytest.raises(ValueError, match=r"holds 0 transitions.*Call exp\.fill\('data\.h5'\)"):
+        exp.step()
+    exp.close()

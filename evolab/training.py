@@ -22,6 +22,7 @@ from evolab.judging import SHOWN_EVERY, confirm, measure, record, window_mean
 from evolab.randomness import numpy_stream, seed_of
 from evolab.renewal import renew
 from evolab.run import Run
+from evolab.sources.rollout import RolloutBuffer
 
 
 def train(
@@ -116,7 +117,16 @@ def one_generation(run: Run) -> Iterator[Progress | Generation]:
     measured = time.perf_counter()
     elite_id = population.members[int(order[0])].id
     evaluations = tuple(
-        record(run, number, int(row), float(fitness[row]), episodes, float(lengths[row]), elite_id, extra)
+        record(
+            run,
+            number,
+            int(row),
+            float(fitness[row]),
+            int(episodes[row]),
+            float(lengths[row]),
+            elite_id,
+            extra,
+        )
         for row in order
     )
     weights = run.mutations.weights
@@ -162,7 +172,7 @@ def _online(run: Run, number: int, losses: dict[str, list[float]], faults: list[
     """
     envs, population, buffer = run.envs, run.population, run.buffer
     assert envs is not None
-    on_policy = population.algorithm.on_policy
+    on_policy = isinstance(buffer, RolloutBuffer)
     if on_policy:
         buffer.clear()  # of what a generation that failed has left
     observation = envs.reset(seed=seed_of(run.seed, number, "environments") % 2**31)
@@ -179,7 +189,7 @@ def _online(run: Run, number: int, losses: dict[str, list[float]], faults: list[
         transition = envs.step(action)
         buffer.add(transition)
         done += envs.num_envs
-        if on_policy and done >= run.steps_per_generation:
+        if isinstance(buffer, RolloutBuffer) and done >= run.steps_per_generation:
             buffer.finish(largest)
         # A batch size that mutated beyond the buffer waits for it to fill.
         if on_policy or len(buffer) >= largest:

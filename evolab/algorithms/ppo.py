@@ -129,7 +129,11 @@ class PPO(Algorithm):
             log_prob, value, next_value = self.judge(agents, batch)
             goal = batch.reward + h["discount"][:, None] * (1 - batch.terminated) * next_value
             batch = replace(batch, log_prob=log_prob, advantage=goal - value, goal=goal)
-        centred = batch.advantage - (weight * batch.advantage).sum(-1, keepdim=True)
+        before, raw, target = batch.log_prob, batch.advantage, batch.goal
+        assert before is not None
+        assert raw is not None
+        assert target is not None
+        centred = raw - (weight * raw).sum(-1, keepdim=True)
         deviation = (weight * centred.square()).sum(-1, keepdim=True).sqrt()
         advantage = centred / (deviation + 1e-8)  # [C, B]
         low, high = 1 - h["clip"][:, None], 1 + h["clip"][:, None]
@@ -137,10 +141,10 @@ class PPO(Algorithm):
 
         def loss(actor: Any, critic: Any, spread: Any = None) -> Tensor:
             log_prob, entropy = self.likelihood(agents, actor, spread, batch)
-            change = log_prob - batch.log_prob
+            change = log_prob - before
             ratio = change.exp()
             gain = torch.minimum(ratio * advantage, torch.clamp(ratio, low, high) * advantage)
-            error = critic(batch.observation).squeeze(-1) - batch.goal
+            error = critic(batch.observation).squeeze(-1) - target
             seen["actor"] = -(weight * gain).sum(-1)
             seen["critic"] = (weight * error.square()).sum(-1)
             seen["entropy"] = (weight * entropy).sum(-1)

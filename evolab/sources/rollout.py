@@ -197,10 +197,12 @@ class RolloutBuffer:
         epochs, size = int(chunk.settings[0]["epochs"]), int(chunk.settings[0]["batch_size"])
         ended = self._of(self.fields["terminated"].bool() | self.fields["truncated"].bool(), agents).to(value)
         valid = self._of(self.fields["valid"], agents).to(value)
-        flat = (whole.reward, value, next_value, whole.terminated, ended, valid)
         count, total = value.shape
-        steps = (one.unflatten(1, (self.steps, self.shape[1])) for one in flat)  # [C, T, E] each
-        advantage = advantages(*steps, hyper["discount"], hyper["gae_lambda"]).flatten(1)
+        known = torch.stack([whole.reward, value, next_value, whole.terminated, ended, valid])
+        reward, values, following, terminated, ends, counts = known.unflatten(2, (self.steps, self.shape[1]))
+        advantage = advantages(
+            reward, values, following, terminated, ends, counts, hyper["discount"], hyper["gae_lambda"]
+        ).flatten(1)
         goal = advantage + value
         base = torch.arange(count, device=value.device).unsqueeze(1) * total
         for _ in range(epochs):

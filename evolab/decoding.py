@@ -131,7 +131,7 @@ class Player:
             cache = self._caches.get(key)
             if cache is None or kept is None or cache.length >= int(length[0, 0]):
                 cache = self._caches[key] = Cache()
-            elif kept.shape != before.shape or not torch.equal(rows, before):  # type: ignore[union-attr]
+            elif kept.shape != before.shape or not torch.equal(rows, before):  # type: ignore[union-attr, arg-type]
                 cache.reorder(kept.to(device))
             out = plan(flat, tokens[..., cache.length : int(length[0, 0])], cache=cache)
             return out[:, :, -1]  # type: ignore[no-any-return]

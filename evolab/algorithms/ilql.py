@@ -35,10 +35,15 @@ class ILQL(BC):
     `monte_carlo` mixes the return that really followed into Q's target, which needs no
     bootstrapping and values the policy of the data: one step of improvement, and no more.
 
+    Args:
+        train_policy: False leaves the policy as it is, such as one that `load=` brought along.
+
     Source: Snell et al. 2022, Offline RL for natural language generation with implicit language
     Q-learning, section 4; Kostrikov et al. 2022, Implicit Q-learning, eqs. 5 to 7; Kumar et al. 2020,
     Conservative Q-learning, eq. 4; Nair et al. 2020, AWAC, eq. 13.
     """
+
+    train_policy: bool = True
 
     name: ClassVar[str] = "ILQL"
     hyperparameters: ClassVar[dict[str, Hyperparameter]] = {
@@ -113,6 +118,8 @@ class ILQL(BC):
 
         losses = {"value": agents.minimise("value", loss, clip=self.clip)}
         agents.follow("value")
+        if not self.train_policy:
+            return losses
         weight = (h["awac_weight"][:, None, None] * parts["advantage"]).exp().clamp(max=LARGEST_WEIGHT)
         return {"policy": self.clone(agents, batch, weight), **losses}
 

@@ -276,7 +276,7 @@ class GPT(Network):
 
     def sizes(self, genes: GPTGenes) -> dict[str, tuple[int, int, int, tuple[int, ...]]]:
         """Every feed-forward width in steps of 32, 64 or 128, and the number of heads by divisors of the width."""
-        sizes = {
+        sizes: dict[str, tuple[int, int, int, tuple[int, ...]]] = {
             f"hidden.{index}": (units, self.min_units, self.max_units, (32, 64, 128))
             for index, units in enumerate(genes.hidden)
         }

@@ -1,0 +1,252 @@
+"""Language, measured: random walks, the word game, and what a step of a population costs.
+
+`python tests/benchmarks/language.py walks` trains BC and ILQL on random walks, 3 seeds.
+`... clone SEED` clones half-smart games of 100 words; `... values SEED` learns values from the same games and
+steers the same policy with them; every word is played by both, greedily. `... paired` puts the seeds together.
+`... step` times a step of 4 GPTs in one population against 4 modules of their own, and profiles it.
+Each writes results/language_<name>.json beside this file. One thread.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+import evolab as ev
+from evolab.algorithms.ilql import ILQL
+from evolab.games import play
+from evolab.networks.gpt import GPT
+from evolab.sources.token_buffer import TokenBuffer
+from evolab.warm_start import start_from
+
+HERE = Path(__file__).resolve().parent
+RUNS = HERE.parents[1] / "runs" / "language"
+GAMES = 50_000
+BETAS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+
+
+def save(name: str, figures: dict[str, Any]) -> None:
+    """Write and print the figures with the machine they come from."""
+    sys.path.insert(0, str(HERE))
+    from machine import described  # type: ignore[import-not-found]
+
+    path = HERE / "results" / f"language_{name}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps({**figures, "measured": described()}, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(figures, indent=1), flush=True)
+
+
+def buffer_of(data: ev.TokenDataset, world: Any) -> TokenBuffer:
+    """The games as what a population learns from."""
+    buffer = TokenBuffer()
+    buffer.put(data, world.block)
+    return buffer
+
+
+def made(world: Any, algorithm: Any, network: GPT, seed: int, **settings: float) -> ev.Population:
+    """A population of one."""
+    return ev.Population(
+        algorithm, world.observation_space, world.action_space, 1, network=network, seed=seed,
+        hyperparameters=settings, search_space={}, device="cpu",
+    )  # fmt: skip
+
+
+def teach(population: ev.Population, buffer: TokenBuffer, updates: int, names: tuple[str, ...]) -> float:
+    """So many updates, learning rates rising over the first hundred and falling along a cosine; CPU seconds."""
+    started, top = time.process_time(), {name: population.hyper[name].clone() for name in names}
+    for done in range(0, updates, 20):
+        share = done / updates
+        factor = min(1.0, (done + 20) / 100) * (0.05 + 0.95 * (1 + math.cos(math.pi * share)) / 2)
+        for name, value in top.items():
+            population.hyper[name].copy_(value * factor)
+        population.learn(buffer, updates=min(20, updates - done))
+    return time.process_time() - started
+
+
+# Random walks ---------------------------------------------------------------------------------
+
+
+def walks(updates: int = 300) -> dict[str, Any]:
+    """BC and ILQL with as many updates each, on the same 1 000 walks; mean optimality over all starts."""
+    world = ev.envs.RandomWalks()
+    network, common = GPT(layers=2, width=64, heads=4), {"batch_size": 64, "lr": 1e-3}
+    rows = []
+    for seed in range(3):
+        data = world.record(1_000, seed=seed)
+        buffer = buffer_of(data, world)
+        row: dict[str, Any] = {"seed": seed, "data": data.mean_return}
+        cloned = made(world, "BC", network, seed, **common)
+        row["BC cpu seconds"] = teach(cloned, buffer, updates, ("lr",))
+        row["BC"] = play(cloned[0], world, world.starts).mean_return
+        steered = made(
+            world,
+            "ILQL",
+            network,
+            seed,
+            **common,
+            lr_value=1e-3,
+            tau=0.01,
+            expectile=0.8,
+            cql_weight=0.1,
+            beta=4.0,
+        )
+        row["ILQL cpu seconds"] = teach(steered, buffer, updates, ("lr", "lr_value"))
+        row["ILQL"] = play(steered[0], world, world.starts).mean_return
+        rows.append(row)
+        print(row, flush=True)
+    means = {name: float(np.mean([row[name] for row in rows])) for name in ("data", "BC", "ILQL")}
+    return {
+        "world": repr(world), "updates": updates, "beta": 4.0, "runs": rows, "means": means,
+        "ILQL minus BC": means["ILQL"] - means["BC"], "goal": "ILQL minus BC at least 0.1",
+    }  # fmt: skip
+
+
+# The word game --------------------------------------------------------------------------------
+
+
+def clone(seed: int, updates: int = 8_000) -> dict[str, Any]:
+    """BC of one seed; the agent goes to `runs/`, from where `values` takes it."""
+    world = ev.envs.WordGame(words=100)
+    data = world.record("mixture", GAMES, seed=seed)
+    buffer = buffer_of(data, world)
+    cloned = made(world, "BC", GPT(layers=2, width=64, heads=4), seed, batch_size=32, lr=3e-3)
+    started = time.perf_counter()
+    cpu = teach(cloned, buffer, updates, ("lr",))
+    wall = time.perf_counter() - started
+    cloned[0].save(RUNS / f"bc-{seed}")
+    greedy = play(cloned[0], world, list(world.starts)).returns
+    return {
+        "seed": seed, "data": data.mean_return, "games": GAMES, "updates": updates, "BC": float(greedy.mean()),
+        "cpu seconds": cpu, "wall seconds": wall, "returns": greedy.tolist(),
+    }  # fmt: skip
+
+
+def values(seed: int, updates: int = 6_000) -> dict[str, Any]:
+    """Values from Monte-Carlo returns for the cloned policy of a seed, which they then steer; every word once.
+
+    Their weight beta is chosen for one half of the words by the games with the other half.
+    """
+    world = ev.envs.WordGame(words=100)
+    buffer = buffer_of(world.record("mixture", GAMES, seed=seed), world)
+    cloned = ev.Agent.load(RUNS / f"bc-{seed}")
+    steered = made(
+        world, ILQL(train_policy=False), cloned._population.network, seed, batch_size=32, lr_value=2e-3,
+        discount=1.0, monte_carlo=1.0, expectile=0.5, cql_weight=0.01, tau=0.01,
+    )  # fmt: skip
+    start_from(steered, cloned)
+    cpu = teach(steered, buffer, updates, ("lr_value",))
+    steered[0].save(RUNS / f"ilql-{seed}")
+    starts, returns = list(world.starts), {}
+    for beta in BETAS:
+        steered.hyper["beta"].fill_(beta)
+        returns[beta] = play(steered[0], world, starts).returns.numpy()
+        print(beta, float(returns[beta].mean()), flush=True)
+    halves = np.random.default_rng(seed).permutation(len(starts)) % 2
+    chosen, betas = np.empty(len(starts)), []
+    for half in (0, 1):
+        best = max(BETAS, key=lambda beta, half=half: returns[beta][halves != half].mean())
+        chosen[halves == half] = returns[best][halves == half]
+        betas.append(best)
+    return {
+        "seed": seed, "updates": updates, "cpu seconds": cpu, "beta": betas, "BC": float(returns[0.0].mean()),
+        "ILQL": float(chosen.mean()), "by beta": {str(beta): float(value.mean()) for beta, value in returns.items()},
+        "pairs": [[float(a), float(b)] for a, b in zip(returns[0.0], chosen, strict=True)],
+    }  # fmt: skip
+
+
+def paired() -> dict[str, Any]:
+    """All seeds together: the mean difference per word, and its 95% interval over words and seeds."""
+    found = HERE / "results"
+    rows = [json.loads(path.read_text()) for path in sorted(found.glob("language_values_*.json"))]
+    cloned = [json.loads((found / f"language_clone_{row['seed']}.json").read_text()) for row in rows]
+    differences = np.array([[b - a for a, b in row["pairs"]] for row in rows])  # [seeds, words]
+    flat = differences.ravel()
+    half = 1.96 * flat.std(ddof=1) / math.sqrt(len(flat))
+    world = ev.envs.WordGame(words=100)
+    scripted = {
+        player: float(world.record(player, seed=0).mean_return)
+        for player in ("random", "mixture", "consistent", "information")
+    }
+    return {
+        "seeds": [row["seed"] for row in rows],
+        "data": float(np.mean([row["data"] for row in cloned])),
+        "BC": [row["BC"] for row in cloned],
+        "BC cpu seconds": [row["cpu seconds"] for row in cloned],
+        "BC wall seconds": [row["wall seconds"] for row in cloned],
+        "ILQL": [row["ILQL"] for row in rows],
+        "difference": float(flat.mean()),
+        "95% interval": [float(flat.mean() - half), float(flat.mean() + half)],
+        "pairs": len(flat),
+        "scripted players, each word once": scripted,
+        "goal": "BC at least -2.7 within 480 s; the interval above 0",
+    }
+
+
+# A step ---------------------------------------------------------------------------------------
+
+
+def alone(module: torch.nn.Module, optimizer: torch.optim.Optimizer, batch: Any, row: int) -> None:
+    """The same step for one module: cross-entropy of the chosen tokens, its gradient clipped, Adam."""
+    tokens, chosen = batch.tokens[row], batch.action_mask[row, :, 1:]
+    logits = module(tokens[:, :-1])
+    loss = F.cross_entropy(logits[chosen], tokens[:, 1:][chosen])
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+    optimizer.step()
+
+
+def step(rounds: int = 12) -> dict[str, Any]:
+    """4 GPTs (2 layers of 64, batch 64) in one population and as 4 modules, in turns; the best of each."""
+    torch.set_num_threads(1)
+    world = ev.envs.WordGame(words=100)
+    buffer = buffer_of(world.record("mixture", 2_000, seed=0), world)
+    network = GPT(layers=2, width=64, heads=4)
+    population = ev.Population(
+        "BC", world.observation_space, world.action_space, 4, network=network, seed=0, device="cpu",
+        hyperparameters={"batch_size": 64}, search_space={},
+    )  # fmt: skip
+    modules = [copy.deepcopy(agent.module()) for agent in population]
+    optimizers = [torch.optim.Adam(module.parameters(), lr=1e-3) for module in modules]
+    together, apart = [], []
+    for _ in range(rounds):
+        batch = buffer.sample(slice(0, 4), 64, population.generator)
+        began = time.process_time()
+        population.learn(batch)
+        middle = time.process_time()
+        for row in range(4):
+            alone(modules[row], optimizers[row], batch, row)
+        apart.append(time.process_time() - middle)
+        together.append(middle - began)
+    batch = buffer.sample(slice(0, 4), 64, population.generator)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        population.learn(batch)
+    spent = {event.key: event.self_cpu_time_total for event in profile.key_averages()}
+    products = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm")
+    return {
+        "population of 4, ms": 1e3 * min(together), "4 modules, ms": 1e3 * min(apart),
+        "ratio": min(apart) / min(together), "ratio of medians": float(np.median(apart) / np.median(together)),
+        "share of matrix products": sum(spent.get(name, 0.0) for name in products) / sum(spent.values()),
+        "largest": sorted(((round(value / 1e3, 2), key) for key, value in spent.items()), reverse=True)[:12],
+        "clock": "CPU time of the process, best of interleaved rounds", "goal": "ratio above 1",
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    name, arguments = sys.argv[1], [int(value) for value in sys.argv[2:]]
+    commands = {"walks": walks, "clone": clone, "values": values, "paired": paired, "step": step}
+    figures = commands[name](*arguments)
+    save(f"{name}_{arguments[0]}" if name in ("clone", "values") else name, figures)

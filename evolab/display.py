@@ -105,7 +105,7 @@ def show_generation(generation: Any, most: int | None = None) -> tuple[str, str]
         (
             str(e.agent),
             "" if e.parent is None else str(e.parent),
-            number(e.fitness),
+            _earned(e.fitness),
             str(e.episodes),
             count(e.parameters),
             "x".join(str(width) for width in e.hidden),
@@ -114,7 +114,7 @@ def show_generation(generation: Any, most: int | None = None) -> tuple[str, str]
         for e in generation.evaluations[:most]
     ]
     caption = (
-        f"Generation {generation.number}: best {number(generation.fitness)} (agent {generation.best.agent}), "
+        f"Generation {generation.number}: best {_earned(generation.fitness)} (agent {generation.best.agent}), "
         f"{count(generation.total_steps)} training steps"
     )
     if generation.confirmed is not None:
@@ -123,15 +123,22 @@ def show_generation(generation: Any, most: int | None = None) -> tuple[str, str]
         f"{fault.kind}{'' if fault.agent is None else f' in agent {fault.agent}'}: {fault.detail}"
         for fault in generation.faults
     ]
+    archived = [b for b in generation.births if b.parent not in changes]
+    if archived:
+        caption += "; out of the archive " + ", ".join(_heir(birth, birth.parent) for birth in archived)
     left = ("hidden", "survives as")
     text = "\n".join([caption, plain_table(names, rows, left), *(f"fault: {line}" for line in faults)])
     html = html_table(names, rows, left, caption, strong=0)
     return text, html + "".join(f"<div>&#9888; {escape(line)}</div>" for line in faults)
 
 
+def _earned(fitness: float) -> str:
+    return number(fitness) if math.isfinite(fitness) else "diverged"
+
+
 def _heir(birth: Any, parent: int) -> str:
     if birth.agent == parent:
-        return f"{birth.agent} (elite)"
+        return f"{birth.agent} ({'elite' if birth.kind == 'elite' else 'survives'})"
     detail = birth.detail or ("unchanged" if birth.kind == "none" else birth.kind)
     return f"{birth.agent} ({detail})"
 

@@ -12,16 +12,18 @@ function hyperparametersPanel(ui) {
     const full = store.rows.filter((r) => r.h), found = [], constant = [];
     const stride = full.length ? Math.ceil((full.length * full[0].h.length) / 3000) : 1;
     const rows = full.filter((_, i) => (full.length - 1 - i) % stride === 0);  // at most 3 000 dots a chart
+    // Older generations have lost their agents' values, but not how far these went.
+    const bands = (key) => store.rows.filter((r) => r.q && r.q[key]).map((r) => [r.n, ...r.q[key]]);
     store.names.forEach((name, j) => {
       const winner = store.line.h.map((values) => values[j]);
-      const values = extent(rows.flatMap((r) => r.h.map((v) => v[j])).concat(winner).map((v) => (typeof v === "number" ? v : null)));
+      const values = extent(rows.flatMap((r) => r.h.map((v) => v[j])).concat(winner, ...bands(j).map((b) => b.slice(1))).map((v) => (typeof v === "number" ? v : null)));
       if (!values) return;
       if (values[0] === values[1]) constant.push(`${name} ${fmt(values[0])}`);
-      else found.push({ name, winner, range: values, points: rows.flatMap((r) => r.h.map((v) => [r.n, v[j]])) });
+      else found.push({ name, winner, range: values, bands: bands(j), points: rows.flatMap((r) => r.h.map((v) => [r.n, v[j]])) });
     });
     const sizes = rows.flatMap((r) => r.m.map((m) => [r.n, m]));
-    const range = extent(sizes.map((s) => s[1]).concat(store.line.m));
-    if (range) found.push({ name: "parameters", winner: store.line.m, range, points: sizes, whole: true });
+    const range = extent(sizes.map((s) => s[1]).concat(store.line.m, ...bands("m").map((b) => b.slice(1))));
+    if (range) found.push({ name: "parameters", winner: store.line.m, range, bands: bands("m"), points: sizes, whole: true });
     return { found, constant };
   }
 
@@ -41,14 +43,16 @@ function hyperparametersPanel(ui) {
     return { x, y };
   }
 
-  function plot(ctx, width, height, { range, points, winner }) {
+  function plot(ctx, width, height, { range, bands, points, winner }) {
     const c = ui.colours(), log = range[0] > 0 && range[1] / range[0] > 6, f = log ? Math.log10 : (v) => v;
     const pad = (f(range[1]) - f(range[0])) * 0.04 || Math.abs(f(range[0])) * 0.05 || 1;
     const { x, y } = frame(ctx, c, width, height, f(range[0]) - pad, f(range[1]) + pad, () => "");
     ctx.fillStyle = c.muted; ctx.textAlign = "right"; ctx.textBaseline = "middle";
     for (const v of range[0] === range[1] ? [range[0]] : range) ctx.fillText(compact(v), 40, y(f(v)));
-    ctx.globalAlpha = points.length > 600 ? 0.3 : 0.5;
     ctx.fillStyle = c.cloud;
+    ctx.globalAlpha = 0.3;
+    for (const [n, low, high] of bands) ctx.fillRect(x(n) - 1, y(f(high)), 2, Math.max(2, y(f(low)) - y(f(high))));
+    ctx.globalAlpha = points.length > 600 ? 0.3 : 0.5;
     for (const [n, v] of points) if (typeof v === "number") ctx.fillRect(x(n) - 1.2, y(f(v)) - 1.2, 2.4, 2.4);
     ctx.globalAlpha = 1;
     ctx.strokeStyle = c.winner; ctx.lineWidth = 2; ctx.beginPath();

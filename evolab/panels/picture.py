@@ -33,7 +33,7 @@ def run_picture(store: Store, target: float | None, title: str) -> Picture:
     rows = store.compact()
     size = len(rows[-1]["f"]) if rows else 0
     pitch = max(12, min(40, 480 / max(1, size)))
-    tree = int(size * pitch) + 150 if rows else 0
+    tree = int(size * pitch) + 190 if rows else 0
     image = Image.new("RGB", (WIDTH, CHART + tree + 60), PAGE)
     draw = ImageDraw.Draw(image)
     _text(draw, (24, 16), title, 28, INK[0])
@@ -41,8 +41,8 @@ def run_picture(store: Store, target: float | None, title: str) -> Picture:
         _text(draw, (24, 120), "No generation yet: call exp.step().", 26, MUTED[0])
         return image
     margin = 40 if target is None else 100
-    _fitness(draw, (110, 80, WIDTH - margin, CHART), rows, store.line(), target)
-    _tree(draw, (50, CHART + 80, WIDTH - 40, CHART + 80 + size * pitch), rows, store, pitch)
+    _fitness(draw, (110, 104, WIDTH - margin, CHART), rows, store.line(), target)
+    _tree(draw, (50, CHART + 120, WIDTH - 40, CHART + 120 + size * pitch), rows, store, pitch)
     return image
 
 
@@ -106,7 +106,7 @@ def _fitness(
     steps = (rows[0]["t"] if len(rows) > 1 else 0, rows[-1]["t"])
     x, y = _axes(draw, box, steps, (min(values), max(values)))
     ending = f"; the winner now: {number(line['f'][-1])}" if line["f"] and line["f"][-1] is not None else ""
-    _text(draw, (box[0], box[1] - 30), f"fitness over training steps{ending}", 20, MUTED[0])
+    _text(draw, (24, box[1] - 40), f"fitness over training steps{ending}", 20, MUTED[0])
     for before, now in pairwise(rows):
         places = {agent: i for i, agent in enumerate(before.get("id", ()))}
         near = now["n"] == before["n"] + 1 and "p" in now and bool(places)
@@ -129,11 +129,11 @@ def _fitness(
 def _tree(draw: ImageDraw, box: Box, rows: Sequence[dict[str, Any]], store: Store, pitch: float) -> None:
     shown = [row for row in rows if "id" in row]
     shown = shown[-int((box[2] - box[0]) // 56) :]
-    step = min(90.0, (box[2] - box[0]) / max(1, len(shown) - 1))
+    step = min(150.0, (box[2] - box[0]) / max(1, len(shown) - 1))
     line = dict(zip(store.line()["n"], store.line()["id"]))
     _text(
         draw,
-        (box[0] - 20, box[1] - 50),
+        (24, box[1] - 46),
         "lineage, best agent on top; blue: the winner's ancestry",
         20,
         MUTED[0],
@@ -171,7 +171,7 @@ def _tree(draw: ImageDraw, box: Box, rows: Sequence[dict[str, Any]], store: Stor
     for look in looks + [OTHER] * bool(shown_kinds - set(KINDS)):
         _shape(draw, look.symbol, left, box[3] + 56, 9, look.light)
         _text(draw, (left + 18, box[3] + 44), look.label, 20, MUTED[0])
-        left += 50 + 10.5 * len(look.label)
+        left += 56 + draw.textlength(look.label, font=_font(20))
 
 
 def _axes(draw: ImageDraw, box: Box, xs: tuple[float, float], ys: tuple[float, float]) -> tuple[Any, Any]:
@@ -215,7 +215,7 @@ def _shape(draw: ImageDraw, symbol: str, x: float, y: float, r: float, colour: s
         _shape(draw, "star", x, y, r, colour)
         return _shape(draw, "star", x, y, 0.45 * r, PAGE)
     if symbol.startswith("circle"):
-        fill = None if symbol.endswith("open") else colour
+        fill = PAGE if symbol.endswith("open") else colour
         draw.ellipse([x - r * 0.9, y - r * 0.9, x + r * 0.9, y + r * 0.9], fill=fill, outline=colour, width=3)
         return
     shapes: dict[str, list[tuple[float, float]]] = {
@@ -236,9 +236,13 @@ def _shape(draw: ImageDraw, symbol: str, x: float, y: float, r: float, colour: s
 def _text(
     draw: ImageDraw, at: tuple[float, float], text: str, size: int, colour: str, anchor: str = "la"
 ) -> None:
+    draw.text(at, text, font=_font(size), fill=colour, anchor=anchor)
+
+
+def _font(size: int) -> Any:
     from PIL import ImageFont
 
-    draw.text(at, text, font=ImageFont.load_default(size), fill=colour, anchor=anchor)
+    return ImageFont.load_default(size)
 
 
 def _cell(value: Any) -> str:

@@ -69,6 +69,8 @@ class Store:
             "t": generation.total_steps,
             "f": [short(e.fitness) for e in evaluations],
         }
+        if level < 2:
+            row["q"] = self._spread(evaluations)
         if level == 0:
             return row
         births = self._births[index - 1] if index else {}
@@ -87,6 +89,15 @@ class Store:
         row["s"] = [e.steps for e in evaluations]
         row["x"] = [short(sum(generation.seconds.values())), short(generation.confirmed)]
         return row
+
+    def _spread(self, evaluations: Sequence[Evaluation]) -> dict[str, list[Any]]:
+        """Lowest and highest value by the hyperparameter's place, and "m" for the networks' sizes, where they differ."""
+        columns: dict[str, list[Any]] = {"m": [e.parameters for e in evaluations]}
+        for place, values in enumerate(zip(*(e.hyperparameters.values() for e in evaluations))):
+            if not any(value is None or isinstance(value, str | bool) for value in values):
+                columns[str(place)] = list(values)
+        ends = {key: [min(values), max(values)] for key, values in columns.items()}
+        return {key: [short(low, 4), short(high, 4)] for key, (low, high) in ends.items() if low < high}
 
     def rows(self, after: int, budget: int = 60_000) -> list[Row] | None:
         """Every row after generation `after`, or None if that is more than `budget` bytes."""

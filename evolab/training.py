@@ -110,7 +110,7 @@ def one_generation(run: Run) -> Iterator[Progress | Generation]:
         member.fitness.append(float(value))
     scores = np.array([window_mean(m.fitness, run.selection.window) for m in population.members])
     # Of equals the one in the lower place is first, as for the selections: the best is then also the elite.
-    places = [member.place for member in population.members]
+    places = np.array([member.place for member in population.members])
     order = np.lexsort((places, np.where(np.isfinite(scores), -scores, np.inf)))
     run.best = Agent(population.copy([int(order[0])]), population.members[int(order[0])].id)
     confirmed = yield from confirm(run, number, float(fitness[order[0]]), run.target, faults)

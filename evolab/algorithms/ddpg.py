@@ -9,6 +9,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from evolab import checks
 from evolab.algorithms.algorithm import (
     RATE,
     SHARED,
@@ -31,6 +32,13 @@ class DDPG(Algorithm):
         ou_noise: explore with an Ornstein-Uhlenbeck process instead of white noise; it is set
             back for an environment whose episode ended. `ou_theta` pulls it to zero at every
             step of length `ou_dt`, `exploration_noise` scales it.
+        spread: how differently the environments of an agent explore: the scale of their noise runs
+            evenly from 1 - spread to 1 + spread times `exploration_noise`. At 1 the first
+            environment follows the policy itself and the last one takes twice the noise, after
+            the actors of Horgan et al. 2018, Distributed prioritized experience replay, section 4.
+
+    Raises:
+        ValueError: spread lies outside of 0 to 1.
 
     Source: Lillicrap et al. 2016, Continuous control with deep reinforcement learning, algorithm 1.
     """
@@ -38,6 +46,7 @@ class DDPG(Algorithm):
     ou_noise: bool = False
     ou_theta: float = 0.15
     ou_dt: float = 0.01
+    spread: float = 0.0
 
     name: ClassVar[str] = "DDPG"
     action_spaces: ClassVar[tuple[type, ...]] = (spaces.Box,)
@@ -50,6 +59,9 @@ class DDPG(Algorithm):
             0.2, Float(0.0, 10.0, log=False), Float(0.05, 1.0), "scale of the noise on actions in [-1, 1]"
         ),
     }
+
+    def __post_init__(self) -> None:
+        checks.finite(f"{self.name}: spread", self.spread, low=0.0, high=1.0)
 
     def roles(self, observation_space: spaces.Space, actions: Any) -> dict[str, Role]:
         """The policy "actor" and its "critic", both with targets."""
@@ -70,7 +82,10 @@ class DDPG(Algorithm):
         self, agents: Chunk, action: Tensor, memory: dict[str, Tensor], generator: torch.Generator
     ) -> Tensor:
         """Noise on the policy's action, clipped to [-1, 1]."""
-        scale = agents.hyper["exploration_noise"][:, None, None]
+        scale = agents.hyper["exploration_noise"][:, None, None]  # [C, 1, 1]
+        if self.spread and action.shape[1] > 1:
+            ladder = torch.linspace(1 - self.spread, 1 + self.spread, action.shape[1], device=action.device)
+            scale = scale * ladder[:, None].to(scale.dtype)  # [C, E, 1]
         if self.ou_noise:
             noise = ornstein_uhlenbeck(memory["ou"], scale, self.ou_theta, self.ou_dt, generator)
         else:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def gaussian(like: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
-    """White noise of standard deviation `scale` [C, 1, 1], in the shape of `like` [C, E, A]."""
+    """White noise of standard deviation `scale` [C, 1 or E, 1], in the shape of `like` [C, E, A]."""
     drawn = torch.randn(like.shape, generator=generator, device=generator.device, dtype=like.dtype)
     return drawn.to(like.device) * scale
 
@@ -22,7 +22,7 @@ def ornstein_uhlenbeck(
 
     Args:
         state: [C, E, A], where the process stands.
-        scale: [C, 1, 1], its volatility.
+        scale: [C, 1 or E, 1], its volatility.
         theta: pull towards zero per unit of time.
         dt: length of a step.
         generator: of the noise.

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from evolab.networks.multi_input import MultiInput as MultiInput
     from evolab.networks.stack import Stack as Stack
     from evolab.population import Population as Population
+    from evolab.racing import Racing as Racing
     from evolab.recording import collect as collect
     from evolab.selections.mfpbt import MFPBT as MFPBT
     from evolab.selections.tournament import Tournament as Tournament
@@ -76,6 +77,7 @@ _HOMES = {
     "Mutations": "mutations.mutation",
     "PPO": "algorithms.ppo",
     "Population": "population",
+    "Racing": "racing",
     "ReplayBuffer": "sources.replay",
     "RolloutBuffer": "sources.rollout",
     "SAC": "algorithms.sac",

@@ -32,6 +32,7 @@ OPTIONS = {
     "MFPBT": "evolab.selections.mfpbt",
     "Mutations": "evolab.mutations.mutation",
     "FQE": "evolab.fqe",
+    "Racing": "evolab.racing",
     **ALGORITHMS,
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from evolab.randomness import fresh_seed, seed_of
 if TYPE_CHECKING:
     from evolab.envs.env import Environments
     from evolab.population import Population
+    from evolab.racing import Racing
 
 LONGEST = 10_000
 """Steps after which an episode is cut where neither the environment nor the caller sets a limit."""
@@ -29,22 +30,37 @@ class Evaluated:
     """What evaluation found.
 
     Attributes:
-        returns: [P, K], undiscounted return of each episode; NaN where faults broke it off `TRIES` times.
-        lengths: [P, K], environment steps.
+        returns: [P, K], undiscounted return of each episode; NaN where faults broke it off `TRIES` times,
+            and where an agent played fewer than another.
+        lengths: [P, K], environment steps; 0 where no episode was played.
         endless: True where an episode was cut by `LONGEST`, for want of another limit.
         wasted: environment steps of episodes that faults broke off.
+        raced: [P], fitness where not all agents played equally many episodes; see `Racing.fitness`.
     """
 
     returns: np.ndarray
     lengths: np.ndarray
     endless: bool = False
     wasted: int = 0
+    raced: np.ndarray | None = None
 
     @property
     def fitness(self) -> np.ndarray:
         """[P], the mean over the episodes that came to an end; NaN where none did."""
+        if self.raced is not None:
+            return self.raced
         counts = np.isfinite(self.returns).sum(1)
         return np.where(counts > 0, np.nansum(self.returns, 1) / np.maximum(counts, 1), np.nan)
+
+    @property
+    def episodes(self) -> np.ndarray:
+        """[P], episodes played."""
+        return (self.lengths > 0).sum(1)
+
+    @property
+    def length(self) -> np.ndarray:
+        """[P], mean length of the episodes played, in environment steps."""
+        return self.lengths.sum(1) / np.maximum(self.episodes, 1)
 
     @property
     def steps(self) -> int:
@@ -59,6 +75,7 @@ def evaluate(
     *,
     seed: int | None = None,
     max_steps: int | None = None,
+    racing: Racing | None = None,
 ) -> np.ndarray:
     """Fitness of every agent: its mean return over whole episodes of its greedy policy.
 
@@ -71,19 +88,31 @@ def evaluate(
         episodes: K per agent.
         seed: of the episodes; None for a fresh one.
         max_steps: longest episode; None for the environment's own limit.
+        racing: spend the same P x K episodes where the ranking is uncertain, such as `ev.Racing()`.
 
     Returns:
         [P], in units of return; NaN for an agent whose weights are not finite.
     """
     checks.positive_integer("episodes", episodes)
-    evaluator = envs.evaluator(episodes)
-    try:
-        *_, result = evaluating(population, evaluator, fresh_seed() if seed is None else seed, max_steps)
-    finally:
-        evaluator.close()
+    seed = fresh_seed() if seed is None else seed
+
+    def play(players: Population, size: int, starts: Sequence[int] | None = None) -> Any:
+        evaluator = envs.evaluator(size)
+        try:
+            for event in evaluating(players, evaluator, seed, max_steps, starts=starts):
+                yield event
+        finally:
+            evaluator.close()
+        return event
+
+    def whole() -> Any:
+        race = None if racing is None else racing_through(population, racing, episodes, play)
+        yield (yield from race or play(population, episodes))
+
+    *_, result = whole()
     assert isinstance(result, Evaluated)
     if result.endless:
-        warn_of_endless(evaluator.name)
+        warn_of_endless(envs.name)
     return result.fitness
 
 
@@ -93,6 +122,7 @@ def evaluating(
     seed: int,
     max_steps: int | None = None,
     paired: bool = True,
+    starts: Sequence[int] | None = None,
 ) -> Iterator[int | Evaluated]:
     """Play one episode in every member; yields the number of finished episodes as it goes, then the result.
 
@@ -102,12 +132,15 @@ def evaluating(
         seed: episode k of every agent has seed `seed_of(seed, k)`.
         max_steps: longest episode; None for the environment's own limit, or `LONGEST` where it has none.
         paired: give all agents the same episodes; False gives every member one of its own.
+        starts: [P], number of each agent's first episode, where they are not all 0.
     """
     agents, episodes = evaluator.population, evaluator.num_envs
     limit = max_steps or evaluator.max_episode_steps or LONGEST
-    count = episodes if paired else agents * episodes
-    seeds = np.array([seed_of(seed, k) % 2**31 for k in range(count)], dtype=np.int64)
-    seeds = np.broadcast_to(seeds, (agents, episodes)) if paired else seeds.reshape(agents, episodes)
+    first = np.zeros(agents) if starts is None else np.asarray(starts)
+    first = first if paired else np.arange(agents) * episodes
+    numbers = first[:, None].astype(np.int64) + np.arange(episodes)
+    known = {int(k): seed_of(seed, int(k)) % 2**31 for k in np.unique(numbers)}
+    seeds = np.array([[known[int(k)] for k in row] for row in numbers], dtype=np.int64)
     observation = evaluator.reset(seed=seeds)
     returns = np.zeros((agents, episodes), dtype=np.float64)
     lengths = np.zeros((agents, episodes), dtype=np.int64)
@@ -118,7 +151,9 @@ def evaluating(
         action = population.act(observation, explore=False)
         transition = evaluator.step(action, autoreset=False)
         lost = alive & ~np.asarray(transition.valid)
-        if lost.any():  # an agent is not to blame for its environment: those members have begun another episode
+        if (
+            lost.any()
+        ):  # an agent is not to blame for its environment: those members have begun another episode
             broken += lost
             wasted += int(lengths[lost].sum())
             returns[lost], lengths[lost] = np.where(broken[lost] < TRIES, 0.0, np.nan), 0
@@ -137,6 +172,42 @@ def evaluating(
     returns[~healthy(population)] = np.nan
     unlimited = max_steps is None and evaluator.max_episode_steps is None
     yield Evaluated(returns, lengths, endless=unlimited and endless, wasted=wasted)
+
+
+def racing_through(
+    population: Population, racing: Racing, episodes: int, play: Callable[[Population, int, list[int]], Any]
+) -> Any:
+    """Evaluate in the rounds of a race: yields what `play` does and returns `Evaluated`.
+
+    Args:
+        population: of P agents.
+        racing: who plays which round.
+        episodes: K; P x K are played in total.
+        play: a generator over (players, episodes of each, number of each one's first episode) that
+            returns `Evaluated`. Players are rows of the population, some of them several times.
+    """
+    seats = len(population)
+    returns = [np.empty(0) for _ in range(seats)]
+    lengths = [np.empty(0, dtype=np.int64) for _ in range(seats)]
+    rows = {member.id: row for row, member in enumerate(population.members)}
+    endless, wasted = False, 0
+    for size in racing.rounds(episodes):
+        chosen = racing.line_up(returns, seats)
+        players = population if chosen == list(range(seats)) else population.copy(chosen)
+        owners = [rows[member.id] for member in players.members]
+        starts, following = [], [len(one) for one in returns]
+        for owner in owners:
+            starts.append(following[owner])
+            following[owner] += size
+        result = yield from play(players, size, starts)
+        for seat, owner in enumerate(owners):
+            returns[owner] = np.append(returns[owner], result.returns[seat])
+            lengths[owner] = np.append(lengths[owner], result.lengths[seat])
+        endless, wasted = endless or result.endless, wasted + result.wasted
+    longest = max(len(one) for one in returns)
+    table = np.stack([np.pad(one, (0, longest - len(one)), constant_values=np.nan) for one in returns])
+    steps = np.stack([np.pad(one, (0, longest - len(one))) for one in lengths])
+    return Evaluated(table, steps, endless, wasted, racing.fitness(returns))
 
 
 def healthy(population: Population) -> np.ndarray:

@@ -26,7 +26,7 @@ from evolab.run import Run
 from evolab.selections.selection import Selection
 from evolab.selections.tournament import Tournament
 from evolab.shelves import algorithm_named, search_space_of
-from evolab.shorthands import buffer_of, mutations_of, selection_named
+from evolab.shorthands import buffer_of, mutations_of, racing_of, selection_named
 from evolab.sources.replay import ReplayBuffer
 from evolab.sources.rollout import RolloutBuffer
 from evolab.training import fill, train
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from evolab.agent import Agent
     from evolab.history import History
+    from evolab.racing import Racing
 
 
 PATIENCE = 3.0
@@ -62,6 +63,8 @@ class Experiment:
         steps_per_generation: environment steps of each agent; updates of each agent offline.
         eval_episodes: whole episodes behind each agent's fitness; None for one, and for every starting
             point of a language environment, which are then the same in all generations.
+        racing: spend as many evaluation episodes in total where the ranking is uncertain; True, or
+            `ev.Racing(...)`.
         eval_steps: longest evaluation episode; None for the environment's own limit.
         update_ratio: updates per agent and environment step of its own, at a learn step of 1.
         evolving: False keeps the population as it is: no selection, no mutation.
@@ -107,6 +110,7 @@ class Experiment:
         buffer: ReplayBuffer | RolloutBuffer | int | None = None,
         steps_per_generation: int = 10_000,
         eval_episodes: int | None = None,
+        racing: bool | Racing = False,
         eval_steps: int | None = None,
         update_ratio: float = 1.0,
         evolving: bool = True,
@@ -160,7 +164,7 @@ class Experiment:
         self._run = self._build(selection, mutations, default if buffer is None else buffer)
         self._run.eval_episodes = eval_episodes or len(getattr(self._run.fitness, "starts", "1"))
         self._run.steps_per_generation = steps_per_generation
-        self._run.eval_steps = eval_steps
+        self._run.eval_steps, self._run.racing = eval_steps, racing_of(racing)
         self._run.update_ratio, self._run.evolving = float(update_ratio), evolving
         self._run.revive = revive
         self.status, self.version = "idle", 0
@@ -638,6 +642,7 @@ class Experiment:
             "buffer": run.buffer.options,
             "steps_per_generation": run.steps_per_generation,
             "eval_episodes": run.eval_episodes,
+            "racing": run.racing or False,
             "eval_steps": run.eval_steps,
             "update_ratio": run.update_ratio,
             "evolving": run.evolving,

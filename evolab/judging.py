@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from evolab.envs.env import Environments
-from evolab.evaluation import Evaluated, evaluating, warn_of_endless
+from evolab.evaluation import Evaluated, evaluating, racing_through, warn_of_endless
 from evolab.events import Evaluation, Fault, Progress
 from evolab.population import Population
 from evolab.randomness import seed_of
@@ -32,7 +32,7 @@ def _by_returns(run: Run) -> bool:
 
 
 def measure(run: Run, number: int, faults: list[Fault]) -> Any:
-    """Fitness [P], other measures by name, mean lengths [P] and episodes, with progress on the way."""
+    """Fitness [P], other measures by name, mean lengths [P] and episodes [P], with progress on the way."""
     population = run.population
     extra: dict[str, np.ndarray] = {}
     if run.fitness is not None:
@@ -45,26 +45,29 @@ def measure(run: Run, number: int, faults: list[Fault]) -> Any:
         extra = dict(getattr(run.fitness, "measures", {"fqe": values}))
         if not _by_returns(run):
             lengths = getattr(run.fitness, "lengths", None)
-            none = lengths is None  # measured without episodes
-            return (
-                values,
-                extra,
-                np.zeros(len(population)) if none else lengths,
-                0 if none else run.eval_episodes,
-            )
+            played = 0 if lengths is None else run.eval_episodes  # or measured without episodes
+            nothing = np.zeros(len(population))
+            return values, extra, nothing if lengths is None else lengths, nothing.astype(int) + played
     if run.envs is None:
         raise ValueError(
             "there is no environment to evaluate in. Pass one, or measure fitness from the data with fitness='fqe'."
         )
-    evaluator = run.evaluator(run.eval_episodes)
-    total = len(population) * run.eval_episodes
-    result = yield from _played(
-        run, population, evaluator, seed_of(run.seed, number, "evaluation"), number, total
+    total, seed = len(population) * run.eval_episodes, seed_of(run.seed, number, "evaluation")
+
+    def play(players: Population, size: int, starts: Any = None) -> Any:
+        evaluator = run.evaluator(size)
+        result = yield from _played(run, players, evaluator, seed, number, total, starts=starts)
+        for fault in evaluator.take_faults():
+            owner = None if fault.member is None else players.members[fault.member[0]].id
+            faults.append(Fault(number, owner, fault.kind, fault.message))
+        return result
+
+    result = yield from (
+        play(population, run.eval_episodes)
+        if run.racing is None
+        else racing_through(population, run.racing, run.eval_episodes, play)
     )
-    for fault in evaluator.take_faults():
-        owner = None if fault.member is None else population.members[fault.member[0]].id
-        faults.append(Fault(number, owner, fault.kind, fault.message))
-    return result.fitness, extra, result.lengths.mean(1), run.eval_episodes
+    return result.fitness, extra, result.length, result.episodes
 
 
 def _played(
@@ -75,9 +78,10 @@ def _played(
     number: int,
     total: int,
     paired: bool = True,
+    starts: Any = None,
 ) -> Any:
     shown = time.perf_counter()
-    for event in evaluating(population, evaluator, seed, run.eval_steps, paired):
+    for event in evaluating(population, evaluator, seed, run.eval_steps, paired, starts):
         if isinstance(event, Evaluated):
             run.evaluation_steps += event.steps
             if event.endless and not run.warned:

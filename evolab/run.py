@@ -12,6 +12,7 @@ from evolab.events import Generation, Progress
 from evolab.history import History
 from evolab.mutations.mutation import Mutations
 from evolab.population import Population
+from evolab.racing import Racing
 from evolab.selections.selection import Selection
 from evolab.sources.replay import ReplayBuffer
 from evolab.sources.rollout import RolloutBuffer
@@ -31,6 +32,7 @@ class Run:
         fitness: measures fitness without a simulator; None for episodes in the environment.
         steps_per_generation: environment steps of each agent; updates of each agent offline.
         eval_episodes: episodes behind each agent's fitness.
+        racing: spends evaluation episodes where the ranking is uncertain; None for an even split.
         eval_steps: longest evaluation episode; None for the environment's own limit.
         update_ratio: updates per agent and environment step of its own, at a learn step of 1.
         evolving: False leaves the population as it is.
@@ -55,6 +57,7 @@ class Run:
     fitness: Any = None
     steps_per_generation: int = 10_000
     eval_episodes: int = 1
+    racing: Racing | None = None
     eval_steps: int | None = None
     update_ratio: float = 1.0
     evolving: bool = True

@@ -117,6 +117,7 @@ def replay(experiment: Any, schedule: Any, fill: int | None, options: Mapping[st
         "steps_per_generation": run.steps_per_generation,
         "eval_episodes": run.eval_episodes,
         "eval_steps": run.eval_steps,
+        "racing": run.racing,
         "update_ratio": run.update_ratio,
         "fitness": own["fitness"],
         "seed": experiment.config["seed"],

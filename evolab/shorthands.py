@@ -7,6 +7,7 @@ from typing import Any
 
 from evolab import checks
 from evolab.mutations.mutation import Mutations
+from evolab.racing import Racing
 from evolab.selections import MFPBT, Selection, Tournament, Truncation
 from evolab.sources.replay import ReplayBuffer
 from evolab.sources.rollout import RolloutBuffer
@@ -44,6 +45,19 @@ def mutations_of(mutations: Any) -> Mutations:
     if not isinstance(mutations, Mutations):
         raise TypeError(f"mutations is {mutations!r}; ev.Mutations(...) is expected.")
     return mutations
+
+
+def racing_of(racing: Any) -> Racing | None:
+    """A race from an object, or from True or False.
+
+    Raises:
+        TypeError: something else came.
+    """
+    if racing is None or isinstance(racing, bool):
+        return Racing() if racing else None
+    if not isinstance(racing, Racing):
+        raise TypeError(f"racing is {racing!r}; True, False or ev.Racing(...) is expected.")
+    return racing
 
 
 def buffer_of(buffer: Any, on_policy: bool = False) -> ReplayBuffer | RolloutBuffer | None:

@@ -16,7 +16,7 @@ PACKAGE = Path(evolab.__file__).parent
 LAYERS = [
     ["allocator", "checks", "display", "effects", "events", "files", "folders", "jsonlines", "progress"],
     ["lock", "randomness", "spaces"],
-    ["actions", "genes", "member", "networks", "optimizer", "sample"],
+    ["actions", "genes", "member", "networks", "optimizer", "racing", "sample"],
     # What a population is made of stands below it: its rows are an algorithm's tensors.
     ["algorithms", "chunk", "config", "critics", "shelves"],
     ["agent", "archive", "decoding", "export", "population"],

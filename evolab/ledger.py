@@ -46,9 +46,12 @@ class Ledger:
             if path.is_symlink():
                 raise Damaged(f"{path} is not a plain file; links are not followed.")
             with path.open("r+b" if path.exists() else "xb") as file:
+                # What is there already is left alone: older checkpoints count on it, whenever this is killed.
                 file.seek(sizes[name])
+                same = _alike(file.read(len(data)), data) if file.readable() else 0
+                file.seek(sizes[name] + same)
                 file.truncate()
-                file.write(data)
+                file.write(data[same:])
                 file.flush()
                 os.fsync(file.fileno())
             sizes[name] += len(data)
@@ -84,3 +87,10 @@ class Ledger:
         generations = jsonlines.decode(texts)
         self._count = len(generations)
         return generations
+
+
+def _alike(there: bytes, wanted: bytes) -> int:
+    """How many bytes both begin with."""
+    if wanted.startswith(there):
+        return len(there)
+    return next(place for place, (a, b) in enumerate(zip(there, wanted)) if a != b)

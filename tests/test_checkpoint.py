@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import pickle
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -385,6 +386,24 @@ def test_a_full_disk_leaves_the_old_checkpoint_whole_and_training_alive(tmp_path
     assert not list((tmp_path / "run").glob(".*.tmp"))
     assert ev.Experiment.load(tmp_path / "run").generation == 1
     exp.step()
+    assert_same(exp, ev.Experiment.load(tmp_path / "run"))
+
+
+def test_a_save_that_starts_anew_never_empties_the_history_that_older_checkpoints_count_on(tmp_path):
+    exp = experiment()
+    exp.step()
+    exp.save(tmp_path / "run")
+    exp.close()
+    child = os.fork()
+    if child == 0:  # another spelling of the same folder, and no room for anything
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+            exp.save(tmp_path / "." / "run" / ".." / "run")
+        except OSError:
+            os._exit(3)
+        finally:
+            os._exit(4)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
     assert_same(exp, ev.Experiment.load(tmp_path / "run"))
 
 

@@ -13,7 +13,10 @@ from evolab.networks.observation import encode, features, map_leaves
 from evolab.population import Population
 
 SEEN = 100_000
-"""Rows at most from which means, ranges and the behaviour are taken."""
+"""Rows at most from which means and ranges are taken."""
+
+ENTRIES = 2**24
+"""Entries of their observations at most: pictures of the data would fill the memory otherwise."""
 
 STARTS = 512
 """First observations at most at which policies are valued."""
@@ -66,8 +69,9 @@ class Evidence:
         pool = torch.nonzero(held).squeeze(-1) if bool(held.any()) else self.training
         probes = pool[torch.randint(len(pool), (STARTS,), generator=generator)]
         seen = torch.arange(self.size)
-        if self.size > SEEN:
-            seen = torch.randperm(self.size, generator=generator)[:SEEN].sort().values
+        most = min(SEEN, max(1_000, ENTRIES // self.features))
+        if self.size > most:
+            seen = torch.randperm(self.size, generator=generator)[:most].sort().values
         rows = self.rows(seen)
         plain = self.encoded(rows["observation"])
         self.mean = plain.mean(0)

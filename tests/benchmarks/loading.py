@@ -1,6 +1,9 @@
 """How long a data set takes to load, beside reading it row by row, and what a large one costs in memory.
 
-    python tests/benchmarks/loading.py [--file FILE] [--large GIB]
+    python tests/benchmarks/loading.py [--file FILE]
+    python tests/benchmarks/loading.py --large GIB
+
+The first compares ways of loading, the second what a file larger than its budget costs in memory.
 
 Row by row is timed on a slice and extrapolated: each row costs the same, as its time on
 two slices of different length shows.
@@ -27,26 +30,29 @@ sys.path[:0] = [str(ROOT), str(HERE)]
 
 SHARED = ROOT.parent / "shared" / "data" / "cartpole_random_v1.1.0.h5"
 PROBE = """
-import json, resource, sys, time
+import json, sys, time
 import numpy as np
 import h5py, torch  # both are imported before anything is measured
+from evolab.population import Population
 from evolab.sources.dataset import Dataset
+from evolab.sources.offline import buffer_from
 def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-def private():
-    # Pages of a mapped file can be taken back by the system at any time; these can't.
-    fields = dict(line.split(":") for line in open("/proc/self/status") if ":" in line)
-    return int(fields["RssAnon"].split()[0]) / 2**10
-before, start = private(), time.perf_counter()
+    # Not ru_maxrss, which a new process takes over from the one that started it.
+    return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) / 2**10
+at_first, start = peak(), time.perf_counter()
 dataset = Dataset(sys.argv[1], max_memory=int(sys.argv[2]))
 load = time.perf_counter() - start
-rng, start = np.random.default_rng(0), time.perf_counter()
+rng, start = np.random.default_rng(0), time.process_time()
 for _ in range(200):
     dataset.transitions(rng.integers(len(dataset), size=256))
-sample = (time.perf_counter() - start) / 200
+sample, after = (time.process_time() - start) / 200, peak()
+buffer, spaces = buffer_from(dataset)
+population = Population("CQN", *spaces, 2, seed=0, network=[32])
+population.learn(buffer, updates=10)
 print(json.dumps({"rows": dataset.rows, "load_seconds": round(load, 2),
-                  "sample_256_ms": round(sample * 1e3, 2),
-                  "private_memory_mib": round(private() - before), "peak_resident_mib": round(peak())}))
+                  "sample_256_cpu_ms": round(sample * 1e3, 2),
+                  "resident_before_mib": round(at_first), "peak_resident_mib": round(after),
+                  "peak_resident_with_two_agents_learning_mib": round(peak())}))
 """
 
 
@@ -80,9 +86,14 @@ def large(folder: str, gib: float, compression: str | None) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     block = rng.integers(0, 8, (1024, 84, 84), dtype=np.uint8)
     with h5py.File(path, "w") as file:
-        chunks = (64, 84, 84) if compression else None
+        chunks, level = ((64, 84, 84), 1) if compression else (None, None)
         images = file.create_dataset(
-            "observations", (rows, 84, 84), "u1", chunks=chunks, compression=compression
+            "observations",
+            (rows, 84, 84),
+            "u1",
+            chunks=chunks,
+            compression=compression,
+            compression_opts=level,
         )
         for start in range(0, rows, 1024):
             images[start : start + 1024] = block[: rows - start]
@@ -90,29 +101,22 @@ def large(folder: str, gib: float, compression: str | None) -> dict[str, Any]:
         file["rewards"] = np.ones(rows, np.float32)
         file["terminals"] = np.arange(rows) % 500 == 499
     command = [sys.executable, "-c", PROBE, str(path), str(256 * 2**20)]
-    run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
+    one = os.environ | {"OMP_NUM_THREADS": "1"}
+    run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True, env=one)
     found = {"gib_of_images": gib, "file_gib": round(path.stat().st_size / 2**30, 2), "max_memory_mib": 256}
     path.unlink()
     return found | json.loads(run.stdout)
 
 
-def main() -> None:
-    """Measure, print and write results/loading.json."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--file", type=Path, default=SHARED)
-    parser.add_argument("--large", type=float, default=0.0, help="GiB of images in the large files")
-    options = parser.parse_args()
-    from machine import described
-
-    whole = h5py.File(options.file)["rewards"].shape[0]
-    rows = {count: by_rows(options.file, count) for count in (1_000, 4_000)}
-    bulk = in_bulk(options.file)
+def compared(file: Path) -> dict[str, Any]:
+    """Bulk against row by row, on the file."""
+    whole = h5py.File(file)["rewards"].shape[0]
+    rows = {count: by_rows(file, count) for count in (1_000, 4_000)}
+    bulk = in_bulk(file)
     wall, cpu = np.median(bulk[1:], 0).tolist()
     slow = rows[4_000] * whole  # CPU seconds, like `cpu`: others may be busy on this machine
-    result: dict[str, Any] = {
-        **described(),
-        "h5py": h5py.version.version,
-        "file": options.file.name,
+    return {
+        "file": file.name,
         "rows": whole,
         "load_average": round(os.getloadavg()[0], 1),
         "load_cpu_seconds_first": round(bulk[0][1], 4),
@@ -124,14 +128,29 @@ def main() -> None:
         "times_faster": round(slow / cpu),
         "goal": "load under 0.1 s, at least 500 times faster than row by row",
     }
+
+
+def main() -> None:
+    """Measure, print and write into results/loading.json."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--file", type=Path, default=SHARED)
+    parser.add_argument("--large", type=float, default=0.0, help="GiB of images in the large file")
+    options = parser.parse_args()
+    from machine import described
+
+    path = HERE / "results" / "loading.json"
+    path.parent.mkdir(exist_ok=True)
+    result: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    result |= {**described(), "h5py": h5py.version.version}
     if options.large:
         with tempfile.TemporaryDirectory() as folder:
             result["large_plain"] = large(folder, options.large, None)
-            result["large_gzip"] = large(folder, options.large / 5, "gzip")  # packing it takes minutes
+            result["large_gzip"] = large(folder, options.large / 10, "gzip")  # packing it takes a minute
+    else:
+        result |= compared(options.file)
     text = json.dumps(result, indent=1)
     print(text)
-    (HERE / "results").mkdir(exist_ok=True)
-    (HERE / "results" / "loading.json").write_text(text + "\n")
+    path.write_text(text + "\n")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Learning from data, measured: a narrow expert, random data, FQE's ranking, TD3+BC.
+"""Learning from data, measured: a narrow expert, random data, TD3+BC. FQE has `offline_fqe.py`.
 
-Run `python tests/benchmarks/offline.py narrow|random|fqe|td3bc`; each writes its figures to
+Run `python tests/benchmarks/offline.py narrow|random|td3bc`; each writes its figures to
 results/offline_<name>.json beside this file. The random data are `cartpole_random_v1.1.0.h5`
 in the folder EVOLAB_DATA (by default `shared/data` beside the checkout).
 """
@@ -130,135 +130,6 @@ def random(generations: int = 20) -> dict[str, Any]:
     }
 
 
-def gathered(populations: list[ev.Population]) -> ev.Population:
-    """All agents of several populations as one."""
-    members = []
-    for population in populations:
-        for row in range(len(population)):
-            child = population.member(row).child(len(members))
-            child.tensors = {
-                k: {n: t.clone() for n, t in state.items()} for k, state in child.tensors.items()
-            }
-            child.counts = {name: float(count) for name, count in child.counts.items()}
-            child.parent = None
-            members.append(child)
-    populations[0].rebuild(members)
-    return populations[0]
-
-
-def spread_out(values: np.ndarray, count: int) -> list[int]:
-    """`count` rows whose returns differ, half of them in the upper half of the range."""
-    order = [
-        i for k, i in enumerate(np.argsort(values)) if k == 0 or values[i] > np.sort(values)[k - 1] + 1e-3
-    ]
-    middle = (values.min() + values.max()) / 2
-    upper, lower = [i for i in order if values[i] > middle], [i for i in order if values[i] <= middle]
-
-    def some(rows: list[int], wanted: int) -> list[int]:
-        return [rows[round(k)] for k in np.linspace(0, len(rows) - 1, min(wanted, len(rows)))]
-
-    chosen = some(upper, count // 2 + max(0, count - count // 2 - len(lower)))
-    return sorted({*chosen, *some(lower, count - len(chosen))})
-
-
-def shaken(population: ev.Population, truth: np.ndarray, count: int = 24) -> ev.Population:
-    """The population and noisy copies of its better half: policies that differ and are not all perfect."""
-    generator = torch.Generator().manual_seed(0)
-    good = [int(i) for i in np.argsort(truth)[-len(truth) // 3 :]]
-    copies = population.copy([good[k % len(good)] for k in range(count)])
-    for row in range(count):
-        for tensor in copies.member(row).tensors["q"].values():
-            noise = torch.randn(tensor.shape, generator=generator)
-            tensor.add_(noise * tensor.std() * 0.05 * (1 + row // len(good)))
-    return gathered([population, copies])
-
-
-def own_value(population: ev.Population, starts: torch.Tensor) -> np.ndarray:
-    """[P]: what every agent's own critic promises at the first observations."""
-    values = []
-    with torch.no_grad():
-        for chunk in population.chunks:
-            x = starts.unsqueeze(0).expand(len(chunk), *starts.shape)
-            if "q" in population.roles:
-                value = chunk.network("q")(x).amax(-1)
-            else:
-                value = chunk.network("critic")(x, population.algorithm.act(chunk, x), member=0).squeeze(-1)
-            values.append(value.mean(-1))
-    return torch.cat(values).numpy()
-
-
-def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Spearman's."""
-    import pandas as pd
-
-    return float(pd.Series(a).rank().corr(pd.Series(b).rank()))
-
-
-def regret(estimate: np.ndarray, truth: np.ndarray, size: int = 4, draws: int = 200) -> float:
-    """Median share of the range of returns that is lost by choosing the best of `size` by the estimate."""
-    generator = np.random.default_rng(0)
-    lost = []
-    for _ in range(draws):
-        rows = generator.choice(len(truth), size, replace=False)
-        chosen = rows[np.argmax(estimate[rows])]
-        lost.append((truth[rows].max() - truth[chosen]) / (truth.max() - truth.min()))
-    return float(np.median(lost)) if draws else 0.0
-
-
-def judged(population: ev.Population, buffer: Any, truth: np.ndarray, updates: int) -> dict[str, Any]:
-    """FQE and the agents' own values against known returns."""
-    fqe = ev.FQE(first=updates)
-    started = time.process_time()
-    *_, estimate = fqe.estimate(population, buffer, seed=0)
-    own = own_value(population, fqe._evidence.starts)
-    chance = np.random.default_rng(1).permutation(len(truth)).astype(float)
-    order = np.argsort(truth)
-    return {
-        "policies": len(truth),
-        "share in the upper half": float((truth > (truth.min() + truth.max()) / 2).mean()),
-        "spearman fqe": rank_correlation(estimate, truth),
-        "spearman own q": rank_correlation(own, truth),
-        "median regret of 4 fqe": regret(estimate, truth),
-        "median regret of 4 own q": regret(own, truth),
-        "median regret of 4 at random": regret(chance, truth),
-        "chosen of all by fqe": float(truth[np.argmax(estimate)]),
-        "chosen of all by own q": float(truth[np.argmax(own)]),
-        "best of all": float(truth.max()),
-        "returns": [round(float(truth[i]), 1) for i in order],
-        "estimates": [round(float(estimate[i]), 2) for i in order],
-        "spread": [round(float(fqe.measures["fqe_spread"][i]), 2) for i in order],
-        "support": [round(float(fqe.measures["support"][i]), 2) for i in order],
-        "cpu seconds": time.process_time() - started,
-    }
-
-
-def students(buffer: Any, spaces: tuple[Any, Any], snapshots: tuple[int, ...]) -> ev.Population:
-    """CQN agents of six settings at several ages."""
-    settings = [(1e-4, 0.0), (3e-4, 0.1), (5e-4, 0.3), (1e-3, 1.0), (2e-3, 0.1), (4e-3, 0.5)]
-    population = ev.Population("CQN", *spaces, len(settings), seed=0)
-    for member, (rate, alpha) in zip(population.members, settings, strict=True):
-        member.hyperparameters |= {"lr": rate, "cql_alpha": alpha}
-    population.rebuild([population.member(row) for row in range(len(population))])
-    taken, done = [], 0
-    for age in snapshots:
-        population.learn(buffer, updates=age - done)
-        done = age
-        taken.append(population.copy(range(len(population))))
-    return gathered(taken)
-
-
-def mixed_cartpole(steps: int = 20_000) -> ev.Dataset:
-    """The controller with 0% to 100% random actions, one share per environment."""
-    generator = np.random.default_rng(0)
-
-    def act(observation: np.ndarray) -> np.ndarray:
-        action = controller(observation)
-        coin = generator.random(len(action)) < np.linspace(0, 1, 8)[: len(action)]
-        return np.where(coin, generator.integers(0, 2, len(action)), action)
-
-    return ev.collect("CartPole-v1", act, steps=steps, seed=0, num_envs=8)
-
-
 def trained_pendulum(steps: int, every: int, size: int = 4) -> list[ev.Population]:
     """Snapshots of a TD3 population that learns Pendulum by acting, every so many steps of each agent."""
     envs = ev.envs.make("Pendulum-v1", population=size, num_envs=1, seed=0)
@@ -301,36 +172,6 @@ def joined(parts: list[ev.Dataset]) -> ev.Dataset:
     return ev.Dataset(data, action_space=parts[0].action_space)
 
 
-def fqe() -> dict[str, Any]:
-    """FQE's ranking of at least 16 policies: CartPole from mixed and from random data, Pendulum from mixed."""
-    rows: dict[str, Any] = {"goal": "mixed data: Spearman at least 0.7, median regret at most 0.2"}
-    ages = {
-        "CartPole mixed": (25, 50, 100, 150, 200, 300, 400),
-        "CartPole random": (100, 200, 400, 800, 1200),
-    }
-    for name, source in (("CartPole mixed", mixed_cartpole()), ("CartPole random", RANDOM)):
-        buffer, found = buffer_from(source)
-        population = students(buffer, found, ages[name])
-        population = shaken(population, returns(population, "CartPole-v1", 20, seed=777).mean(1))
-        truth = returns(population, "CartPole-v1", 50, seed=778).mean(1)
-        chosen = spread_out(truth, 18)
-        rows[name] = judged(population.copy(chosen), buffer, truth[chosen], updates=400)
-        print(name, json.dumps(rows[name]), flush=True)
-    snapshots = trained_pendulum(steps=6_000, every=1_000)
-    parts = [
-        ev.collect("Pendulum-v1", noisy(group[agent], 0.3, agent), steps=1_600, seed=agent, num_envs=8)
-        for group in snapshots
-        for agent in (0, 1)
-    ]
-    buffer, _ = buffer_from(joined(parts))
-    population = gathered(snapshots)
-    truth = returns(population, "Pendulum-v1", 20, seed=777).mean(1)
-    chosen = spread_out(truth, 18)
-    rows["Pendulum mixed"] = judged(population.copy(chosen), buffer, truth[chosen], updates=400)
-    print(json.dumps(rows["Pendulum mixed"]), flush=True)
-    return rows
-
-
 def td3bc(updates: int = 8_000) -> dict[str, Any]:
     """TD3+BC and behaviour cloning on a half-trained Pendulum policy's data, 3 seeds each."""
     teacher = None
@@ -364,6 +205,6 @@ def td3bc(updates: int = 8_000) -> dict[str, Any]:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     warnings.simplefilter("ignore", gym.error.DependencyNotInstalled)
-    chosen = sys.argv[1:] or ["narrow", "random", "fqe", "td3bc"]
+    chosen = sys.argv[1:] or ["narrow", "random", "td3bc"]
     for name in chosen:
         save(name, globals()[name]())

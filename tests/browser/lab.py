@@ -54,7 +54,9 @@ def until(page: Any, predicate: str, arg: Any = None, patience: float = PATIENCE
     try:
         page.wait_for_function(guarded, arg=arg, timeout=1000 * patience)
     except NeverTrue:
-        threw = page.evaluate("() => window.untilThrew")
+        threw = page.evaluate(
+            "() => [window.untilThrew, document.querySelector('.ev-banner')?.textContent].filter(Boolean).join('; ')"
+        )
         raise AssertionError(
             f"never true within {patience:.0f} s: {predicate} of {arg!r}; {threw or 'it was false'}"
         ) from None

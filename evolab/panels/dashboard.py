@@ -116,7 +116,8 @@ class Dashboard(anywidget.AnyWidget):
 
     @trouble.setter
     def trouble(self, text: str) -> None:
-        self._feed.trouble = text
+        if self._feed is not None:
+            self._feed.trouble = text
 
     @property
     def mark(self) -> tuple[Any, ...]:
@@ -161,11 +162,15 @@ class Dashboard(anywidget.AnyWidget):
     # What an output shows -----------------------------------------------------------------
 
     _shown: Any = None
+    _last_words = ""
 
     def _ipython_display_(self) -> None:
         """Show the widget, and beside it a still picture that only pages without widgets let through."""
         from IPython.display import display
 
+        if self._last_words:
+            print(self._last_words)
+            return
         display(self._widget() | {"text/plain": repr(self)}, raw=True)
         self._shown = display(self._still(), display_id=self.twin)
 
@@ -186,6 +191,8 @@ class Dashboard(anywidget.AnyWidget):
     def __repr__(self) -> str:
         from evolab.display import show_history
 
+        if self._last_words:
+            return self._last_words
         name, history = self.experiment.name, show_history(self.experiment.history)[0][8:-1]
         return f"Dashboard({name}, {self.experiment.status}: {history})"
 
@@ -195,6 +202,13 @@ class Dashboard(anywidget.AnyWidget):
         for boards in _by_cell.values():
             boards[:] = [(run, board) for run, board in boards if board is not self]
         super().close()
+
+    def forget(self) -> None:
+        """Let go of the experiment as well: IPython's `Out` keeps whatever a cell has shown."""
+        self._last_words = repr(self)
+        self.close()
+        self.experiment, self._feed = None, None  # type: ignore[assignment]
+        self.state, self.rollout, self.kept = {}, {}, ()
 
 
 class _Html:
@@ -223,5 +237,5 @@ def _replace_in_cell(board: Dashboard) -> None:
     boards = _by_cell.setdefault(cell, [])
     for made, old in list(boards):
         if made != run:
-            old.close()
+            old.forget()
     boards.append((run, board))

@@ -204,6 +204,9 @@ def test_running_the_cell_again_closes_the_board_it_made_before(monkeypatch, exp
     assert first.comm is None
     assert beside.comm is None
     assert again.comm is not None
+    # IPython's `Out` keeps the old boards; with them every experiment of a cell that is run 200 times.
+    assert first.experiment is None
+    assert repr(first).startswith("Dashboard(")
     again.close()
 
 

@@ -78,7 +78,7 @@ def teach(population: ev.Population, buffer: TokenBuffer, updates: int, names: t
 # Random walks ---------------------------------------------------------------------------------
 
 
-def walks(updates: int = 300) -> dict[str, Any]:
+def walks(updates: int = 200) -> dict[str, Any]:
     """BC and ILQL with as many updates each, on the same 1 000 walks; mean optimality over all starts."""
     world = ev.envs.RandomWalks()
     network, common = GPT(layers=2, width=64, heads=4), {"batch_size": 64, "lr": 1e-3}

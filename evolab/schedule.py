@@ -122,6 +122,7 @@ def replay(experiment: Any, schedule: Any, fill: int | None, options: Mapping[st
         "fitness": own["fitness"],
         "seed": experiment.config["seed"],
         **{name: own[name] for name in ("device", "dtype", "vectorization")},
+        **({"buffer": run.buffer.options} if own["algorithm"].on_policy else {}),
         **options,
         "evolving": False,
     }

@@ -44,11 +44,10 @@ def curve(algorithm: str, environment: str, arm: str, seed: int, max_steps: int)
     }
     exp = ev.Experiment(
         environment,
-        algorithm=algorithm,
         seed=seed,
         draw=True,
         buffer=ev.ReplayBuffer(preset.capacity),
-        **fixed | ARMS[arm],
+        **{"algorithm": algorithm} | fixed | ARMS[arm],
     )
     exp.fill(preset.fill)
     points = []

@@ -32,11 +32,10 @@ def run(algorithm: str, environment: str, seed: int) -> dict:
     assert preset.target is not None
     exp = ev.Experiment(
         environment,
-        algorithm=algorithm,
         seed=seed,
         target=preset.target,
         buffer=preset.capacity,
-        **preset.options,
+        **{"algorithm": algorithm, **preset.options},
     )
     if not exp.algorithm.on_policy:
         exp.fill(preset.fill)

@@ -44,7 +44,9 @@ class Rows:
         if not hasattr(os, "preadv"):
             return
         for _, leaf in leaves(tree, ""):
-            if isinstance(leaf, np.memmap) and leaf.flags.c_contiguous and leaf.filename not in self._files:
+            if not isinstance(leaf, np.memmap) or leaf.filename is None or not leaf.flags.c_contiguous:
+                continue
+            if leaf.filename not in self._files:
                 self._files[leaf.filename] = descriptor = os.open(leaf.filename, os.O_RDONLY)
                 weakref.finalize(self, os.close, descriptor)
 
@@ -62,7 +64,7 @@ class Rows:
             let_go(leaf)
             return out
         size, start = out[0].nbytes, int(leaf.offset)
-        room = memoryview(out.reshape(-1).view(np.uint8))
+        room = out.reshape(-1).view(np.uint8).data
         for place, row in zip(order.tolist(), rows[order].tolist(), strict=True):
             if os.preadv(descriptor, [room[place * size : (place + 1) * size]], start + row * size) != size:
                 raise DatasetError(

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from evolab.population import Population as Population
     from evolab.racing import Racing as Racing
     from evolab.recording import collect as collect
+    from evolab.search import search_space as search_space
     from evolab.selections.mfpbt import MFPBT as MFPBT
     from evolab.selections.tournament import Tournament as Tournament
     from evolab.selections.truncation import Truncation as Truncation
@@ -92,6 +93,7 @@ _HOMES = {
     "evolve": "generation",
     "reset_dormant": "mutations.reset",
     "runs": "comparison",
+    "search_space": "search",
 }
 
 _MODULES = ("envs", "panels", "presets", "testing")

@@ -7,8 +7,7 @@ stored from being multiplied: each one is as wide and deep as its own largest ag
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -222,15 +221,14 @@ class Chunk:
             self._optimizers[name] = Adam(self.flat(name), *moments, count, rate)
         return self._optimizers[name]
 
-    @contextmanager
-    def updating(self) -> Iterator[None]:
-        """For the time of one update, in which observations do not change: they are laid out once."""
+    def update(self, algorithm: Any, batch: Any, noise: Any) -> dict[str, Tensor]:
+        """One update; as observations do not change during it, pictures are laid out once for all networks."""
         plans = [bound.plan for bound in self.bound.values() if hasattr(bound.plan, "memo")]
         memo: dict[int, Any] = {}
         for plan in plans:
             plan.memo = memo
         try:
-            yield
+            return algorithm.update(self, batch, noise)  # type: ignore[no-any-return]
         finally:
             for plan in plans:
                 plan.memo = None

@@ -130,10 +130,9 @@ class Experiment:
     ) -> None:
         size = checks.positive_integer("population", population)
         checks.positive_integer("steps_per_generation", steps_per_generation)
-        if eval_episodes is not None:
-            checks.positive_integer("eval_episodes", eval_episodes)
-        if eval_steps is not None:
-            checks.positive_integer("eval_steps", eval_steps)
+        for name, value in (("eval_episodes", eval_episodes), ("eval_steps", eval_steps)):
+            if value is not None:
+                checks.positive_integer(name, value)
         checks.finite("update_ratio", update_ratio, low=1e-6)
         self._seed = fresh_seed() if seed is None else checks.positive_integer("seed", seed, minimum=0)
         selection = Tournament(size=min(2, size)) if selection is None else selection_named(selection)
@@ -163,10 +162,9 @@ class Experiment:
         default = RolloutBuffer() if algorithm.on_policy else ReplayBuffer()
         self._run = self._build(selection, mutations, default if buffer is None else buffer)
         self._run.eval_episodes = eval_episodes or len(getattr(self._run.fitness, "starts", "1"))
-        self._run.steps_per_generation = steps_per_generation
+        self._run.steps_per_generation, self._run.revive = steps_per_generation, revive
         self._run.eval_steps, self._run.racing = eval_steps, racing_of(racing)
         self._run.update_ratio, self._run.evolving = float(update_ratio), evolving
-        self._run.revive = revive
         self.status, self.version = "idle", 0
         self.progress: Progress | None = None
         self.error: BaseException | None = None
@@ -264,7 +262,6 @@ class Experiment:
         Raises:
             DatasetError: the data are damaged or do not fit the environment; nothing is changed.
         """
-        self._raise_past_error()
         self._refuse_while_running("fill")
         if self.algorithm.on_policy:
             alone = f"{self.algorithm.name} learns from its own newest steps alone: nothing can be filled in."
@@ -387,7 +384,6 @@ class Experiment:
                 checks.positive_integer(name, goal)
         if target is not None:
             checks.finite("target", target)
-        self._raise_past_error()
         self._refuse_while_running("step")
         if self._run.population is None:
             raise ValueError("there are no data yet. Call exp.fill('data.h5') first.")
@@ -427,7 +423,6 @@ class Experiment:
         """
         from evolab.schedule import replay
 
-        self._raise_past_error()
         self._refuse_while_running("replay")
         return replay(self, schedule, fill, options)  # type: ignore[no-any-return]
 
@@ -482,6 +477,7 @@ class Experiment:
         return self.status
 
     def _refuse_while_running(self, what: str) -> None:
+        self._raise_past_error()
         if (
             self._thread is not None
             and self._thread.is_alive()

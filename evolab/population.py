@@ -26,7 +26,7 @@ from evolab.member import KINDS, Member
 from evolab.networks.network import Layout, Network, Role
 from evolab.networks.observation import first_leaf, map_leaves, to_tensor
 from evolab.randomness import fresh_seed, numpy_stream, torch_stream
-from evolab.sample import Episodes, Sample
+from evolab.sample import Episodes, given
 from evolab.shelves import algorithm_named, network_for, search_space_of
 
 if TYPE_CHECKING:
@@ -421,23 +421,15 @@ class Population:
         if hasattr(source, "sample"):
             self._check_buffer(source)
             sample = source.sample(chunk.rows, chunk.batch, self.generator)
-        elif isinstance(source, Episodes):
-            sample = source.cut(None, chunk.batch)
         else:
-            fields = {
-                name: to_tensor(getattr(source, name), self.device)
-                for name in ("observation", "action", "reward", "next_observation", "terminated")
-            }
-            length = min(chunk.batch, len(fields["reward"]))
-            sample = Sample(**{k: map_leaves(lambda x: x[None, :length], v) for k, v in fields.items()})
+            sample = given(source, self.device).cut(None, chunk.batch)
         batch = self._batch(chunk, sample)
         if noise is not None:
             noise = map_leaves(lambda x: x[None, : batch.reward.shape[1]], noise)
         else:
             noise = self.algorithm.draw(chunk, batch, self.generator)
         chunk.updates = self.members[row].updates + 1
-        with chunk.updating():
-            losses = self.algorithm.update(chunk, batch, noise)
+        losses = chunk.update(self.algorithm, batch, noise)
         self.members[row].updates += 1
         return {name: float(loss[0]) for name, loss in losses.items()}
 
@@ -539,21 +531,12 @@ class Population:
             )
 
     def _learn_batch(self, source: Any, noise: Any, totals: dict[str, list[Tensor]]) -> None:
-        if isinstance(source, Episodes):
-            for chunk in self.chunks:
-                self._update(chunk, self._batch(chunk, source.cut(chunk.rows, chunk.batch)), noise, totals)
-            return
-        fields = {
-            name: to_tensor(getattr(source, name), self.device)
-            for name in ("observation", "action", "reward", "next_observation", "terminated")
-        }
-        leading = fields["reward"].shape
-        if len(leading) != 2 or leading[0] != len(self):
+        whole = given(source, self.device)
+        leading = whole.reward.shape
+        if leading[0] != len(self) or len(leading) != 2 + isinstance(whole, Episodes):
             raise ValueError(f"reward has shape {tuple(leading)}; [P, B] with P = {len(self)} is expected.")
         for chunk in self.chunks:
-            length = min(chunk.batch, leading[1])
-            cut = {k: map_leaves(lambda x, c=chunk, n=length: x[c.rows, :n], v) for k, v in fields.items()}
-            batch = self._batch(chunk, Sample(**cut))
+            batch, length = self._batch(chunk, whole.cut(chunk.rows, chunk.batch)), min(chunk.batch, leading[1])
             if noise is None:
                 drawn = self.algorithm.draw(chunk, batch, self.generator)
             else:
@@ -575,9 +558,7 @@ class Population:
 
     def _update(self, chunk: Chunk, batch: Batch, noise: Any, totals: dict[str, list[Tensor]]) -> None:
         chunk.updates += 1
-        with chunk.updating():
-            losses = self.algorithm.update(chunk, batch, noise)
-        for name, loss in losses.items():
+        for name, loss in chunk.update(self.algorithm, batch, noise).items():
             totals.setdefault(name, []).append((chunk, loss))  # type: ignore[arg-type]
         for member in self.members[chunk.rows]:
             member.updates += 1

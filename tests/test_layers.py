@@ -18,7 +18,7 @@ LAYERS = [
     ["lock", "randomness", "spaces"],
     ["actions", "genes", "member", "networks", "optimizer", "racing", "sample"],
     # What a population is made of stands below it: its rows are an algorithm's tensors.
-    ["algorithms", "chunk", "config", "critics", "shelves"],
+    ["algorithms", "chunk", "config", "critics", "search", "shelves"],
     ["agent", "archive", "decoding", "export", "population"],
     ["recording", "envs", "mutations", "selections", "shorthands", "sources"],
     ["evaluation", "evidence", "fqe", "generation", "history", "ledger", "ring"],

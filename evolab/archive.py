@@ -33,6 +33,28 @@ if TYPE_CHECKING:
 LARGEST = 4_000_000_000
 """Parameters of the largest agent believed: a file that describes a larger one is hostile or damaged."""
 
+EXAMPLE = """\
+import gymnasium
+import imageio
+import evolab as ev
+
+agent = ev.Agent.load("path/to/this/folder")
+env = gymnasium.make("the environment's id", render_mode="rgb_array")
+returns, frames = [], []
+for episode in range(3):
+    observation, _ = env.reset(seed=episode)
+    total, over = 0.0, False
+    while not over:
+        frames.append(env.render())
+        observation, reward, terminated, truncated, _ = env.step(agent.act(observation))
+        total, over = total + reward, terminated or truncated
+    returns.append(total)
+env.close()
+imageio.mimsave("episodes.gif", frames, duration=33)  # milliseconds a picture
+print(returns)
+"""
+"""How a model card says that the agent is used."""
+
 _APART = ("genes", "tensors")  # what a member holds that is not plain
 
 
@@ -137,9 +159,7 @@ def card(agent: Agent) -> str:
             *result,
             "",
             "```python",
-            "import evolab as ev",
-            'agent = ev.Agent.load("path/to/this/folder")',
-            "action = agent.act(observation)",
+            *EXAMPLE.splitlines(),
             "```",
             "",
             "| | |",

@@ -92,6 +92,14 @@ function ticks(low, high, wanted) {
   return found;
 }
 
+// The numbers of one axis have one unit and equally many decimals.
+function together(values) {
+  const most = Math.max(...values.map(Math.abs)), unit = most >= 1e6 ? [1e6, "M"] : most >= 1e4 ? [1e3, "k"] : [1, ""];
+  const step = Math.abs((values[1] ?? 0) - (values[0] ?? 0)) / unit[0] || 1, digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
+  if (digits > 5) return compact;
+  return (v) => (v ? `${(v / unit[0]).toFixed(digits).replace("-", "\u2212")}${unit[1]}` : "0");
+}
+
 const linear = (low, high, from, to) => (value) => from + ((value - low) / (high - low || 1)) * (to - from);
 
 function extent(values) {
@@ -143,7 +151,7 @@ function drawShape(ctx, shape, x, y, size) {
 }
 const PATHS = {};
 
-function axes(ctx, c, box, x, y, xticks, yticks, xlabel = compact, ylabel = compact) {
+function axes(ctx, c, box, x, y, xticks, yticks, xlabel = together(xticks), ylabel = together(yticks)) {
   ctx.lineWidth = 1;
   ctx.strokeStyle = c.grid;
   ctx.fillStyle = c.muted;

@@ -178,11 +178,11 @@ def _axes(draw: ImageDraw, box: Box, xs: tuple[float, float], ys: tuple[float, f
     pad = (ys[1] - ys[0] or 1) * 0.05
     x = _linear(xs[0], xs[1], box[0] + 8, box[2] - 8)
     y = _linear(ys[0] - pad, ys[1] + pad, box[3], box[1])
-    for value in _ticks(*ys, 5):
+    for value, words in _together(_ticks(*ys, 5)):
         draw.line([(box[0], y(value)), (box[2], y(value))], GRID, 2)
-        _text(draw, (box[0] - 12, y(value)), number(value), 20, MUTED[0], anchor="rm")
-    for value in _ticks(*xs, 6):
-        _text(draw, (x(value), box[3] + 10), _thousands(value), 20, MUTED[0], anchor="ma")
+        _text(draw, (box[0] - 12, y(value)), words, 20, MUTED[0], anchor="rm")
+    for value, words in _together(_ticks(*xs, 6)):
+        _text(draw, (x(value), box[3] + 10), words, 20, MUTED[0], anchor="ma")
     return x, y
 
 
@@ -197,10 +197,15 @@ def _ticks(low: float, high: float, wanted: int) -> list[float]:
     return [i * step for i in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
 
 
-def _thousands(value: float) -> str:
-    if abs(value) >= 1e6:
-        return f"{value / 1e6:.3g}M"
-    return f"{value / 1e3:.3g}k" if abs(value) >= 1e4 else number(value)
+def _together(values: Sequence[float]) -> list[tuple[float, str]]:
+    """The numbers of one axis with one unit and equally many decimals."""
+    most = max((abs(v) for v in values), default=0.0)
+    unit, name = (1e6, "M") if most >= 1e6 else (1e3, "k") if most >= 1e4 else (1.0, "")
+    step = abs(values[1] - values[0]) / unit if len(values) > 1 else 1.0
+    digits = max(0, -math.floor(math.log10(step) + 1e-9))
+    if digits > 5:
+        return [(v, number(v)) for v in values]
+    return [(v, f"{v / unit:.{digits}f}{name}" if v else "0") for v in values]
 
 
 def _path(draw: ImageDraw, points: Sequence[tuple[float, float] | None], colour: str, width: int) -> None:

@@ -26,7 +26,7 @@ from evolab.member import KINDS, Member
 from evolab.networks.network import Layout, Network, Role
 from evolab.networks.observation import first_leaf, map_leaves, to_tensor
 from evolab.randomness import fresh_seed, numpy_stream, torch_stream
-from evolab.sample import Episodes, given
+from evolab.sample import Episodes
 from evolab.shelves import algorithm_named, network_for, search_space_of
 
 if TYPE_CHECKING:
@@ -413,25 +413,7 @@ class Population:
 
     def learn_one(self, row: int, source: Any, noise: Any = None) -> dict[str, float]:
         """One update of one agent; see `Agent.learn`."""
-        chunk = self.solo(row)
-        if hasattr(source, "batches"):
-            totals: dict[str, list[Any]] = {}
-            self._learn_rollout([chunk], source, totals)
-            return {name: float(loss[row]) for name, loss in self._merged(totals).items()}
-        if hasattr(source, "sample"):
-            self._check_buffer(source)
-            sample = source.sample(chunk.rows, chunk.batch, self.generator)
-        else:
-            sample = given(source, self.device).cut(None, chunk.batch)
-        batch = self._batch(chunk, sample)
-        if noise is not None:
-            noise = map_leaves(lambda x: x[None, : batch.reward.shape[1]], noise)
-        else:
-            noise = self.algorithm.draw(chunk, batch, self.generator)
-        chunk.updates = self.members[row].updates + 1
-        losses = chunk.update(self.algorithm, batch, noise)
-        self.members[row].updates += 1
-        return {name: float(loss[0]) for name, loss in losses.items()}
+        return learning.learn_one(self, row, source, noise)
 
     def random_actions(self, members: int, generator: np.random.Generator) -> np.ndarray:
         """Uniform actions [P, E, ...] in the environment's own range."""
@@ -471,79 +453,10 @@ class Population:
             ValueError: the buffer is empty or smaller than an agent's batch, or holds a rollout of others.
             TypeError: the algorithm does not learn from this kind of buffer.
         """
-        totals: dict[str, list[Tensor]] = {}
-        if hasattr(source, "batches"):
-            self._learn_rollout(self.chunks, source, totals)
-            source.consumed()
-            return self._merged(totals)
-        if not hasattr(source, "sample"):
-            self._learn_batch(source, noise, totals)
-            return self._merged(totals)
-        self._check_buffer(source)
-        for chunk in self.chunks:
-            due = self._due(chunk, updates, ratio)
-            for sample in self._samples(source, chunk, due):
-                batch = self._batch(chunk, sample)
-                self._update(chunk, batch, self.algorithm.draw(chunk, batch, self.generator), totals)
-        self._learnt = True
-        return self._merged(totals)
+        return learning.learn(self, source, noise, updates, ratio)
 
-    def _samples(self, source: Any, chunk: Chunk, updates: int) -> Iterator[Any]:
-        """One sample per update; drawn some at a time where the source can."""
-        if not hasattr(source, "samples"):
-            for _ in range(updates):
-                yield source.sample(chunk.rows, chunk.batch, self.generator)
-            return
-        for start in range(0, updates, AT_ONCE):
-            yield from source.samples(chunk.rows, chunk.batch, min(AT_ONCE, updates - start), self.generator)
-
-    def _due(self, chunk: Chunk, updates: int | None, ratio: float) -> int:
-        if updates is not None:
-            chunk.credit = 0.0
-            return updates
-        if not self._learnt:  # the warm-up's steps are not answered by a burst of updates
-            chunk.credit = min(chunk.credit, max(float(chunk.learn_step), 1.0))
-        if chunk.credit == 0 and not any(other.credit for other in self.chunks):
-            return 1
-        due = int(chunk.credit * ratio // chunk.learn_step)
-        chunk.credit -= due * chunk.learn_step / ratio
-        return due
-
-    def _learn_rollout(self, chunks: Sequence[Chunk], source: Any, totals: dict[str, list[Tensor]]) -> None:
-        source.check(self)
-        for chunk in chunks if source.full else ():
-            whole = self._batch(chunk, source.taken(chunk.rows))
-            for batch in source.batches(self.algorithm, chunk, whole, self.generator):
-                self._update(chunk, batch, None, totals)
-
-    def _check_buffer(self, source: Any) -> None:
-        if self.algorithm.on_policy:
-            raise TypeError(
-                f"{self.algorithm.name} learns from its own newest steps alone: pass an ev.RolloutBuffer, not a "
-                f"{type(source).__name__}."
-            )
-        # Recorded data stay as few as they are: a batch beyond them draws some twice. Experience will grow.
-        largest = 1 if self.algorithm.offline else max(chunk.batch for chunk in self.chunks)
-        if len(source) < largest:
-            raise ValueError(
-                f"the buffer holds {len(source)} transitions, fewer than the largest batch size {largest}. "
-                f"Fill it first: exp.fill({max(1000, largest)})."
-            )
-
-    def _learn_batch(self, source: Any, noise: Any, totals: dict[str, list[Tensor]]) -> None:
-        whole = given(source, self.device)
-        leading = whole.reward.shape
-        if leading[0] != len(self) or len(leading) != 2 + isinstance(whole, Episodes):
-            raise ValueError(f"reward has shape {tuple(leading)}; [P, B] with P = {len(self)} is expected.")
-        for chunk in self.chunks:
-            batch, length = self._batch(chunk, whole.cut(chunk.rows, chunk.batch)), min(chunk.batch, leading[1])
-            if noise is None:
-                drawn = self.algorithm.draw(chunk, batch, self.generator)
-            else:
-                drawn = map_leaves(lambda x, c=chunk, n=length: x[c.rows, :n], noise)
-            self._update(chunk, batch, drawn, totals)
-
-    def _batch(self, chunk: Chunk, sample: Any) -> Any:
+    def batch_of(self, chunk: Chunk, sample: Any) -> Any:
+        """What was drawn for a chunk, on the population's device and in the algorithm's ranges."""
         if isinstance(sample, Episodes):
             return sample.placed(self.hyper["steps"], chunk.weight)
         reward = sample.reward.to(self.device, self.dtype)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
+import torch
 from torch import Tensor
+
+from evolab.networks.observation import map_leaves, to_tensor
 
 
 @dataclass
@@ -26,6 +29,18 @@ class Sample:
     reward: Tensor
     next_observation: Any
     terminated: Tensor
+
+    def cut(self, rows: Any, count: int) -> Sample:
+        """The first `count` transitions of some agents."""
+        names = (field.name for field in fields(self))
+        return Sample(**{name: map_leaves(lambda x: x[rows, :count], getattr(self, name)) for name in names})
+
+
+def given(source: Any, device: torch.device) -> Sample | Episodes:
+    """A batch that somebody handed over, as tensors: episodes, or whatever has the fields of a `Sample`."""
+    if isinstance(source, Episodes):
+        return source
+    return Sample(**{field.name: to_tensor(getattr(source, field.name), device) for field in fields(Sample)})
 
 
 @dataclass

@@ -16,12 +16,13 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab import checks
+from evolab import checks, learning
 from evolab.actions import actions_of
 from evolab.algorithms.algorithm import Algorithm, Batch
 from evolab.allocator import keep_freed_memory
-from evolab.chunk import Bound, Chunk, divide
+from evolab.chunk import Bound, Chunk
 from evolab.genes import Range
+from evolab.laying import lay_out
 from evolab.member import KINDS, Member
 from evolab.networks.network import Layout, Network, Role
 from evolab.networks.observation import first_leaf, map_leaves, to_tensor
@@ -33,15 +34,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from evolab.agent import Agent
-
-OVERHEAD = 6e6
-"""What one more chunk costs, as multiply-adds: a few hundred small operations (measured on a CPU core)."""
-
-AT_ONCE = 8
-"""Updates whose samples are drawn together: what an agent with eight environments owes for one vector step."""
-
-WORKING_SET = 3e6
-"""Activations of a chunk, in entries, that still stay in a core's second-level cache (measured)."""
 
 
 class Population:
@@ -96,7 +88,7 @@ class Population:
         self.chunks: list[Chunk] = []
         self.memory: dict[str, Tensor] = {}
         self.next_id = 0
-        self._learnt = False
+        self.learnt = False
         self.replaced: list[int] | None = None  # steps of each agent when evolution gave it its row
         self.reseed(0)
         self.rebuild([self._newborn(index, starting, draw) for index in range(size)])
@@ -181,7 +173,7 @@ class Population:
     def reseed(self, generation: int) -> None:
         """Start this generation's own random streams, and no step unanswered, so that a run can be resumed here."""
         self.generator = torch_stream(self.seed, generation, "population", device=self.device)
-        self.memory, self._learnt = {}, generation > 0
+        self.memory, self.learnt = {}, generation > 0
         for chunk in self.chunks:
             chunk.updates, chunk.credit = 0, 0.0
 
@@ -244,88 +236,7 @@ class Population:
         Returns:
             for each row of the new table, the index into `members` that it holds.
         """
-        order = sorted(range(len(members)), key=lambda index: (*self._group(members[index]), index))
-        chosen = [members[index] for index in order]
-        genes = [member.genes for member in chosen]
-        main = list(self.roles.values())
-        costs = [
-            [
-                sum(role.recipe(self.network).cost(role, m.genes) for role in main)
-                * int(m.hyperparameters.get("batch_size", 128))
-                * 3.0
-            ]
-            for m in chosen
-        ]
-        keys = [self._group(member)[:2] for member in chosen]
-        widest = max(1, *(sum(getattr(g, "hidden", (64,))) for g in genes))
-        batch = max(int(m.hyperparameters.get("batch_size", 128)) for m in chosen)
-        largest = max(1, int(WORKING_SET / (widest * batch * 6)))
-        cuts = divide(costs, keys, OVERHEAD, max(largest, 4))
-        self._store_hyperparameters(chosen)
-        chunks = [
-            Chunk(
-                self.table,
-                self.hyper,
-                self.network,
-                self.roles,
-                a,
-                genes[a:b],
-                [m.hyperparameters for m in chosen[a:b]],
-            )
-            for a, b in cuts
-        ]
-        fresh: dict[str, Tensor] = {}
-        for name, role in self.roles.items():
-            width = max(chunk.bound[name].layout.size for chunk in chunks)
-            for kind in KINDS:
-                if kind == ".target" and not role.has_target:
-                    continue
-                fresh[name + kind] = torch.zeros(
-                    len(chosen), role.members, width, dtype=self.dtype, device=self.device
-                )
-            counts = [member.counts[name] for member in chosen]
-            fresh[f"{name}.count"] = torch.stack(
-                [torch.as_tensor(count, dtype=self.dtype, device=self.device) for count in counts]
-            )
-        for chunk in chunks:
-            for name in self.roles:
-                for kind in KINDS:
-                    if name + kind in fresh:
-                        self._pack(chunk, chosen, name + kind, fresh[name + kind])
-        for name, value in fresh.items():
-            old = self.table.get(name)
-            if old is not None and old.shape == value.shape:
-                old.copy_(value)
-            else:
-                self.table[name] = value
-        for member in chosen:
-            member.tensors = {}
-        self.members, self.chunks, self.memory = chosen, chunks, {}
-        return order
-
-    def _group(self, member: Member) -> tuple[Any, ...]:
-        """Sort key: agents that cannot share a chunk first, then what makes neighbours alike."""
-        values = member.hyperparameters
-        schedule = tuple(int(values.get(name, 1)) for name in self.algorithm.schedule)
-        order = self.network.order(member.genes)
-        return (repr(self.network.key(member.genes)), schedule, order, -int(values.get("batch_size", 0)))
-
-    def _pack(self, chunk: Chunk, members: Sequence[Member], name: str, store: Tensor) -> None:
-        layout = chunk.bound[name.split(".", 1)[0]].layout
-        for row in range(chunk.start, chunk.stop):
-            state = members[row].tensors[name]
-            views = layout.parts(store[row], {key: value.shape[1:] for key, value in state.items()})
-            for key, value in state.items():
-                views[key].copy_(value)
-
-    def _store_hyperparameters(self, members: Sequence[Member]) -> None:
-        names = list(members[0].hyperparameters)
-        self.hyper: dict[str, Tensor] = {}
-        for name in names:
-            values = torch.tensor([float(m.hyperparameters[name]) for m in members], dtype=self.dtype)
-            self.hyper[name] = self.table[name] = values.to(self.device)
-        steps = torch.tensor([float(m.steps) for m in members], dtype=self.dtype).to(self.device)
-        self.hyper["steps"] = self.table["steps"] = steps
+        return lay_out(self, members)
 
     def copy(self, rows: Sequence[int]) -> Population:
         """An independent population of these rows, with the same ids."""
@@ -468,25 +379,6 @@ class Population:
             terminated=sample.terminated.to(self.device, self.dtype),
             weight=chunk.weight(reward.shape[1], reward),
         )
-
-    def _update(self, chunk: Chunk, batch: Batch, noise: Any, totals: dict[str, list[Tensor]]) -> None:
-        chunk.updates += 1
-        for name, loss in chunk.update(self.algorithm, batch, noise).items():
-            totals.setdefault(name, []).append((chunk, loss))  # type: ignore[arg-type]
-        for member in self.members[chunk.rows]:
-            member.updates += 1
-
-    def _merged(self, totals: Mapping[str, list[Any]]) -> dict[str, Tensor]:
-        merged: dict[str, Tensor] = {}
-        for name, parts in totals.items():
-            by_chunk: dict[int, list[Tensor]] = {}
-            for chunk, loss in parts:
-                by_chunk.setdefault(chunk.start, []).append(loss)
-            means = torch.full((len(self),), float("nan"), dtype=self.dtype, device=self.device)
-            for start, losses in by_chunk.items():
-                means[start : start + len(losses[0])] = torch.stack(losses).mean(0)
-            merged[name] = means
-        return merged
 
 
 def device_named(device: str | torch.device) -> torch.device:

@@ -313,7 +313,7 @@ def _rows(batch: SimpleNamespace, rows: Any, device: str = "cpu") -> SimpleNames
 def _noise(population: Any, batch: SimpleNamespace, agents: int) -> Tensor | None:
     """[P, B, ...] standard normal in the shape that the algorithm draws, or None where it draws nothing."""
     chunk = population.chunks[0]
-    seen = population._batch(chunk, _rows(batch, slice(0, len(chunk))))
+    seen = population.batch_of(chunk, _rows(batch, slice(0, len(chunk))))
     drawn = population.algorithm.draw(chunk, seen, torch.Generator().manual_seed(0))
     if drawn is None:
         return None

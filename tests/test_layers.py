@@ -19,7 +19,7 @@ LAYERS = [
     ["actions", "genes", "member", "networks", "optimizer", "racing", "sample"],
     # What a population is made of stands below it: its rows are an algorithm's tensors.
     ["algorithms", "chunk", "config", "critics", "search", "shelves"],
-    ["agent", "archive", "decoding", "export", "population"],
+    ["agent", "archive", "decoding", "export", "laying", "learning", "population"],
     ["recording", "envs", "mutations", "selections", "shorthands", "sources"],
     ["evaluation", "evidence", "fqe", "generation", "history", "ledger", "ring"],
     ["checkpoint", "games", "judging", "renewal", "run", "training", "warm_start"],

@@ -44,7 +44,7 @@ def test_policy_loss_by_hand():
     critic = population.member(0).tensors["critic"]
     critic["output.bias"].fill_(-7.0)
     batch = experience(1, 64, seed=1, discrete=False)
-    inner = population._batch(population.chunks[0], SimpleNamespace(**{k: getattr(batch, k) for k in (
+    inner = population.batch_of(population.chunks[0], SimpleNamespace(**{k: getattr(batch, k) for k in (
         "observation", "action", "reward", "next_observation", "terminated")}))  # fmt: skip
     chunk = population.chunks[0]
     loss = TD3BC().policy_loss(chunk, chunk.network("actor"), inner)

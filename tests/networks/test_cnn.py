@@ -242,7 +242,7 @@ def test_an_update_runs_on_the_meta_device():
     batch = images.experience(images.IMAGE, 3, 8, 0, discrete=False)
     population.algorithm.update(
         population.chunks[0],
-        population._batch(population.chunks[0], batch),
+        population.batch_of(population.chunks[0], batch),
         torch.empty(3, 8, 2, device="meta"),
     )
 

@@ -116,7 +116,7 @@ def test_an_update_runs_on_the_meta_device():
     )
     batch = images.experience(SPACE, 2, 8, 0, discrete=False)
     chunk = population.chunks[0]
-    population.algorithm.update(chunk, population._batch(chunk, batch), torch.empty(2, 8, 2, device="meta"))
+    population.algorithm.update(chunk, population.batch_of(chunk, batch), torch.empty(2, 8, 2, device="meta"))
 
 
 @pytest.mark.parametrize(

@@ -157,3 +157,10 @@ def test_data_that_cannot_be_read_leave_no_folder(config, tmp_path, capsys, monk
     assert main(["run", str(config)]) == 2
     assert "nowhere.h5" in capsys.readouterr().err
     assert not list((tmp_path / "runs").iterdir())
+
+
+def test_a_demo_of_ppo_starts_without_warm_up(tmp_path, capsys):
+    words = "demo --algorithm PPO --env CartPole-v1 --generations 1 --population 2 --steps-per-generation 256 --out"
+    assert main([*words.split(), str(tmp_path / "out")]) == 0
+    assert " 512 " in capsys.readouterr().out, "two agents of 256 steps each, and no others"
+    assert ev.Agent.load(tmp_path / "out" / "elite").algorithm == ev.PPO()

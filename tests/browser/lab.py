@@ -210,6 +210,15 @@ class Notebook:
         """Wait until a JavaScript function of the page is true."""
         until(self.page, predicate, arg, patience)
 
+    def shows(self, selector: str, patience: float) -> bool:
+        """True once an element is visible, False if it is not within so many seconds."""
+        deadline = time.monotonic() + patience
+        while not self.page.locator(selector).first.is_visible():
+            if time.monotonic() > deadline:
+                return False
+            self.page.wait_for_timeout(100)
+        return True
+
     def run_all(self, wait: bool = True) -> None:
         """Run all cells. The command's promise ends with the last cell, without a timeout: never await it."""
         self.page.evaluate(

@@ -39,8 +39,9 @@ class FQE:
 
     Critics follow their agents: a survivor keeps its own, a newborn starts from its parent's.
 
-    Fitness is a discounted return. On data of a single, random policy it may rank wrongly what
-    no episode ever reached; see the benchmark.
+    Fitness is a discounted return: policies that all outlast 1 / (1 - discount) steps it hardly tells
+    apart. On data of a single, random policy it may rank wrongly what no episode ever reached; see
+    the benchmark, `tests/benchmarks/offline_fqe.py`.
 
     Args:
         discount: of the values; 1 / (1 - discount) steps is how far it looks.
@@ -48,7 +49,8 @@ class FQE:
         hidden: widths of a critic's hidden layers.
         batch_size: rows per update.
         lr: Adam's learning rate.
-        tau: share of a critic that its target takes over at each update.
+        tau: share of a critic that its target takes over at each update; large, because rewards have
+            to travel far in few updates, which values kept within bounds can bear.
         updates: of the critics in a generation; None for `share` of the agents' own.
         share: updates of the critics per update of an agent; at 0.07 they take a fifth of the time.
         first: fewest updates of the first estimate, which starts from nothing.
@@ -64,11 +66,11 @@ class FQE:
     members: int = 3
     hidden: tuple[int, ...] = (64, 64)
     batch_size: int = 256
-    lr: float = 1e-3
-    tau: float = 0.1
+    lr: float = 3e-3
+    tau: float = 0.3
     updates: int | None = None
     share: float = 0.07
-    first: int = 400
+    first: int = 600
     held_out: float = 0.2
     beside_returns: bool = False
 

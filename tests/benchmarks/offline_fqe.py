@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -38,8 +39,9 @@ def gathered(populations: list[ev.Population]) -> ev.Population:
             child.counts = {name: float(count) for name, count in child.counts.items()}
             child.parent = None
             members.append(child)
-    populations[0].rebuild(members)
-    return populations[0]
+    together = populations[0].copy([0])
+    together.rebuild(members)
+    return together
 
 
 def upper(truth: np.ndarray) -> np.ndarray:
@@ -48,13 +50,20 @@ def upper(truth: np.ndarray) -> np.ndarray:
 
 
 def spread_out(values: np.ndarray, count: int = 18) -> list[int]:
-    """`count` rows of different returns: half in the upper half of the range, evenly by rank in each."""
+    """`count` rows of different returns, evenly by rank within each half of the range.
+
+    More than half are of the upper one: in other episodes some of them fall out of it.
+    """
     ranked = np.argsort(values)
     order = [int(i) for k, i in enumerate(ranked) if k == 0 or values[i] > values[ranked[k - 1]] + 1e-3]
     high = upper(values)
     halves = [[i for i in order if high[i] == wanted] for wanted in (False, True)]
-    some = count // 2
-    return [half[round(k)] for half in halves for k in np.linspace(0, len(half) - 1, min(some, len(half)))]
+    shares = (count // 2 - 2, count - count // 2 + 2)
+    return [
+        half[round(k)]
+        for half, share in zip(halves, shares, strict=True)
+        for k in np.linspace(0, len(half) - 1, min(share, len(half)))
+    ]
 
 
 def own_value(population: ev.Population, starts: torch.Tensor) -> np.ndarray:
@@ -171,6 +180,12 @@ def mixed_pendulum(snapshots: list[ev.Population]) -> ev.Dataset:
     )
 
 
+@cache
+def learners() -> list[ev.Population]:
+    """Snapshots of agents that learn Pendulum by acting."""
+    return trained_pendulum(steps=6_000, every=500)
+
+
 def cartpole() -> dict[str, Any]:
     """Policies that learnt from the data they are judged by."""
     rows: dict[str, Any] = {}
@@ -192,10 +207,11 @@ def judged_of(population: ev.Population, buffer: Any, env: str) -> dict[str, Any
 
 def pendulum() -> dict[str, Any]:
     """Policies that learnt by acting, judged from data of some of them, and from random actions."""
-    snapshots = trained_pendulum(steps=6_000, every=500)
-    mixed = mixed_pendulum(snapshots)
-    population, truth = some_of(gathered(snapshots), "Pendulum-v1")
-    sources = {"mixed": mixed, "random": ev.collect("Pendulum-v1", "random", steps=20_000, seed=0)}
+    population, truth = some_of(gathered(learners()), "Pendulum-v1")
+    sources = {
+        "mixed": mixed_pendulum(learners()),
+        "random": ev.collect("Pendulum-v1", "random", steps=20_000, seed=0),
+    }
     return {
         f"Pendulum {name}": judged(population, buffer_from(source)[0], truth)
         for name, source in sources.items()
@@ -228,7 +244,7 @@ def final(buffer: Any, spaces: tuple[Any, Any], env: str, algorithm: str, seed: 
 
 def choice(seeds: int = 5) -> dict[str, Any]:
     """Share of the best agent's return that is lost by choosing from a final population."""
-    pendulum_data = mixed_pendulum(trained_pendulum(steps=6_000, every=500))
+    pendulum_data = mixed_pendulum(learners())
     sources = {
         "CartPole mixed": (mixed_cartpole(), "CartPole-v1", "CQN", 200),
         "CartPole random": (RANDOM, "CartPole-v1", "CQN", 400),
@@ -249,7 +265,7 @@ def choice(seeds: int = 5) -> dict[str, Any]:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     path = HERE / "results" / "offline_fqe.json"
-    for part in sys.argv[1:] or ["cartpole", "pendulum", "choice"]:
+    for part in sys.argv[1:] or ["pendulum", "cartpole", "choice"]:
         before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         figures = {k: v for k, v in before.items() if k not in ("goal", "measured")}
         goal = (

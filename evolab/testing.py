@@ -23,9 +23,11 @@ from evolab.networks.mlp import MLP
 from evolab.networks.network import Layout, Network, Role
 from evolab.networks.observation import encode
 from evolab.population import Population
+from evolab.sample import Episodes
 
 OBSERVATIONS = spaces.Box(-1.0, 1.0, (4,), np.float32)
 BATCH = 12
+TOKENS = spaces.MultiDiscrete([4] * 9)
 
 
 def check_algorithm(algorithm: Algorithm, observation_space: spaces.Space | None = None) -> None:
@@ -42,7 +44,8 @@ def check_algorithm(algorithm: Algorithm, observation_space: spaces.Space | None
     Raises:
         AssertionError: says what is broken.
     """
-    space = OBSERVATIONS if observation_space is None else observation_space
+    usual = TOKENS if algorithm.reads_tokens else OBSERVATIONS
+    space = usual if observation_space is None else observation_space
     actions = _action_space(algorithm)
     for name, hyperparameter in algorithm.hyperparameters.items():
         default = hyperparameter.limits.check(name, hyperparameter.default)
@@ -248,7 +251,7 @@ def _population(
 def _action_space(algorithm: Algorithm) -> spaces.Space:
     assert getattr(algorithm, "name", ""), "an algorithm needs a name"
     if spaces.Discrete in algorithm.action_spaces:
-        return spaces.Discrete(3)
+        return spaces.Discrete(3)  # in TOKENS all but pad
     assert spaces.Box in algorithm.action_spaces, "action_spaces names neither Discrete nor Box"
     return spaces.Box(-2.0, 3.0, (2,), np.float32)
 
@@ -285,7 +288,9 @@ def _rows_of(value: Any, rows: Any, device: str = "cpu") -> Any:
     return value[rows].to(device)
 
 
-def _batch(population: Any, space: spaces.Space, actions: spaces.Space, agents: int) -> SimpleNamespace:
+def _batch(population: Any, space: spaces.Space, actions: spaces.Space, agents: int) -> Any:
+    if population.algorithm.reads_tokens:
+        return _episodes(agents)
     rng = np.random.default_rng(0)
     observation = _tensors(_observations(space, agents, BATCH + 1))
     return SimpleNamespace(
@@ -297,6 +302,22 @@ def _batch(population: Any, space: spaces.Space, actions: spaces.Space, agents: 
     )
 
 
+def _episodes(agents: int) -> Episodes:
+    """Whole episodes of random tokens, some of them cut, chosen in turns."""
+    rng = np.random.default_rng(0)
+    shape = (agents, BATCH, len(TOKENS.nvec))
+    place, length = np.arange(shape[-1]), rng.integers(3, shape[-1] + 1, shape[:2])
+    inside = place < length[..., None]
+    chosen = inside & (place % 2 == 1)
+    return Episodes(
+        tokens=torch.as_tensor(np.where(inside, rng.integers(0, 3, shape), 3)),
+        action_mask=torch.as_tensor(chosen),
+        reward=torch.as_tensor(np.where(chosen, rng.normal(size=shape), 0.0)),
+        terminated=torch.as_tensor(rng.random(shape[:2]) < 0.7),
+        length=torch.as_tensor(length),
+    )
+
+
 def _cut(value: Any, columns: slice) -> Any:
     if isinstance(value, dict):
         return {key: _cut(part, columns) for key, part in value.items()}
@@ -305,9 +326,10 @@ def _cut(value: Any, columns: slice) -> Any:
     return value[:, columns]
 
 
-def _rows(batch: SimpleNamespace, rows: Any, device: str = "cpu") -> SimpleNamespace:
+def _rows(batch: Any, rows: Any, device: str = "cpu") -> Any:
     rows = slice(rows, rows + 1) if isinstance(rows, int) else rows
-    return SimpleNamespace(**{name: _rows_of(value, rows, device) for name, value in vars(batch).items()})
+    fields = {name: value for name, value in vars(batch).items() if value is not None}
+    return type(batch)(**{name: _rows_of(value, rows, device) for name, value in fields.items()})
 
 
 def _noise(population: Any, batch: SimpleNamespace, agents: int) -> Tensor | None:

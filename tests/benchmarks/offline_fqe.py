@@ -132,6 +132,7 @@ def judged(population: ev.Population, buffer: Any, truth: np.ndarray) -> dict[st
         "spread": [round(float(fqe.measures["fqe_spread"][i]), 2) for i in order],
         "support": [round(float(fqe.measures["support"][i]), 2) for i in order],
         "cpu seconds": round(cpu, 1),
+        "settings": repr(fqe),
     }
     print(json.dumps({k: v for k, v in found.items() if not isinstance(v, list)}), flush=True)
     return found
@@ -258,7 +259,7 @@ def choice(seeds: int = 5) -> dict[str, Any]:
             key: float(np.median([run[key] for run in runs]))
             for key in ("lost by fqe", "lost by own q", "lost at random")
         }
-        rows[f"{name}, final population"] = {"median": medians, "runs": runs}
+        rows[f"{name}, final population"] = {"median": medians, "runs": runs, "settings": repr(ev.FQE())}
     return rows
 
 

@@ -1,0 +1,136 @@
+"""Does racing choose better than an even split of the same episodes? Selections on LunarLander-v3, resampled.
+
+Populations of four DQN agents train and evolve; at four moments of each run every agent plays 150
+episodes on common seeds, and nothing is learned from them:
+
+    python tests/benchmarks/racing.py --record
+
+The first 100 episodes of each agent make the reference ranking. Selections are then repeated with
+episodes drawn from the other 50, the same seeds for all agents, by an even split and by racing:
+
+    python tests/benchmarks/racing.py
+
+A selection is wrong where the agent that it puts first is not the reference's best.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+
+os.environ.setdefault("TQDM_DISABLE", "1")
+
+from evolab.racing import Racing
+
+RESULTS = Path(__file__).parent / "results"
+RETURNS = RESULTS / "racing_returns.json"
+RESULT = RESULTS / "racing.json"
+AGENTS, MOMENTS, SEEDS, EPISODES, AT_ONCE = 4, (2, 4, 6, 8), (1, 2), 150, 10
+REFERENCE, REPEATS, PER_AGENT = 100, 1_000, (2, 4, 8)
+
+
+def record() -> None:
+    """Train, and write down what every agent returns."""
+    import evolab as ev
+    from evolab import presets
+    from evolab.evaluation import Evaluated, evaluating
+
+    moments = []
+    for seed in SEEDS:
+        preset = presets.demo("DQN", "LunarLander-v3")
+        options = preset.options | {"population": AGENTS, "steps_per_generation": 2_500}
+        exp = ev.Experiment(
+            "LunarLander-v3", "DQN", seed=seed, buffer=ev.ReplayBuffer(preset.capacity), **options
+        )
+        exp.fill(preset.fill)
+        evaluator = exp._run.envs.evaluator(AT_ONCE)
+        for generation in range(1, max(MOMENTS) + 1):
+            exp._run.evolving = generation not in MOMENTS  # agents as they are when they are selected
+            exp.step()
+            if generation not in MOMENTS:
+                continue
+            started, columns = time.process_time(), []
+            for batch in range(EPISODES // AT_ONCE):
+                *_, result = evaluating(exp.population, evaluator, 1_000_000 * seed + batch)
+                assert isinstance(result, Evaluated)
+                columns.append(result.returns)
+            returns = np.concatenate(columns, 1)
+            moments.append({"seed": seed, "generation": generation, "returns": returns.round(1).tolist()})
+            means = returns.mean(1).round(1).tolist()
+            print(seed, generation, means, round(time.process_time() - started, 1), flush=True)
+            RETURNS.write_text(json.dumps({"environment": "LunarLander-v3", "moments": moments}) + "\n")
+        exp.close()
+
+
+def raced(pool: np.ndarray, episodes: int, racing: Racing, order: np.ndarray) -> np.ndarray:
+    """[P]: fitness by racing through the columns of `pool` [P, N] in this order."""
+    got = [np.empty(0) for _ in pool]
+    for size in racing.rounds(episodes):
+        for agent in np.repeat(racing.line_up(got, len(pool)), size):
+            got[agent] = np.append(got[agent], pool[agent, order[len(got[agent])]])
+    return racing.fitness(got)
+
+
+def misplaced(score: np.ndarray, truth: np.ndarray) -> float:
+    """Share of the pairs of agents, as a tournament of two draws them, of which the worse is put first."""
+    one, other = np.triu_indices(len(truth), 1)
+    return float(((score[one] - score[other]) * (truth[one] - truth[other]) < 0).mean())
+
+
+def compare() -> dict:
+    """Repeat selections by both, on the same orders of episodes."""
+    recorded = json.loads(RETURNS.read_text())
+    rng, rows = np.random.default_rng(0), []
+    for episodes in PER_AGENT:
+        gaps, table = [], []
+        for moment in recorded["moments"]:
+            returns = np.array(moment["returns"])
+            truth, pool = returns[:, :REFERENCE].mean(1), returns[:, REFERENCE:]
+            found = []
+            for _ in range(REPEATS):
+                order = rng.permutation(pool.shape[1])
+                scores = pool[:, order[:episodes]].mean(1), raced(pool, episodes, Racing(), order)
+                best = [int(np.argmax(score)) for score in scores]
+                wrong = [float(chosen != truth.argmax()) for chosen in best]
+                lost = [float(truth.max() - truth[chosen]) for chosen in best]
+                found.append([*wrong, *lost, *(misplaced(score, truth) for score in scores)])
+            values = np.array(found)
+            gaps.append(values[:, 0] - values[:, 1])
+            table.append(values.mean(0))
+        means = np.mean(table, 0)
+        # Of the resampling alone: other populations would give other figures.
+        error = float(np.sqrt(np.mean([gap.var() / REPEATS for gap in gaps]) / len(gaps)))
+        saved = float(means[0] - means[1])
+        names = ("wrong_even", "wrong_racing", "lost_even", "lost_racing", "pairs_even", "pairs_racing")
+        rows.append(
+            {"episodes_per_agent": episodes, "selections": REPEATS * len(gaps)}
+            | {key: round(float(value), 4) for key, value in zip(names, means, strict=True)}
+            | {"fewer_wrong": round(saved, 4)}
+            | {"interval_95": [round(saved - 1.96 * error, 4), round(saved + 1.96 * error, 4)]}
+        )
+        print(rows[-1], flush=True)
+    moments = [
+        {name: moment[name] for name in ("seed", "generation")}
+        | {"reference": np.array(moment["returns"])[:, :REFERENCE].mean(1).round(1).tolist()}
+        for moment in recorded["moments"]
+    ]
+    return {"environment": recorded["environment"], "moments": moments, "selections": rows}
+
+
+def main() -> None:
+    """Record or compare."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--record", action="store_true")
+    if parser.parse_args().record:
+        record()
+    else:
+        RESULT.write_text(json.dumps(compare(), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

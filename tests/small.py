@@ -11,6 +11,7 @@ import torch
 from gymnasium import spaces
 
 import evolab as ev
+from evolab.networks.gpt import GPT
 from evolab.shelves import algorithm_named
 
 QUICK = {
@@ -45,11 +46,36 @@ def experiment(algorithm="DQN", **options):
     # A rollout of four steps does not divide the six of a generation: some of the rest is learned from.
     buffer = {} if offline else {"buffer": ev.RolloutBuffer(4) if on_policy else ev.ReplayBuffer(150)}
     options = {**QUICK, **buffer, **options}
+    if algorithm_named(algorithm).reads_tokens:
+        return _speaking(algorithm, options)
     known = algorithm_named(algorithm).hyperparameters
     options["hyperparameters"] = {k: v for k, v in options["hyperparameters"].items() if k in known}
     made = ev.Experiment(options.pop("environment", places(name)), algorithm, **options)
     if not on_policy:
         made.fill(recorded(places(name)) if offline else 100)
+    return made
+
+
+def _speaking(algorithm, options):
+    """A language experiment: a tiny word game, a tiny GPT."""
+    game = ev.envs.WordGame(["abc", "cab", "bca", "bac"], letters=3, tries=3, alphabet="abc")
+    ranges = {
+        k: v for k, v in options["search_space"].items() if k in algorithm_named(algorithm).hyperparameters
+    }
+    network = ev.GPT(layers=1, width=8, heads=1, min_units=8)
+    made = ev.Experiment(game, algorithm, **{**options, "search_space": ranges, "network": network})
+    made.fill(game.record("random", 40, seed=0))
+    return made
+
+
+def speaking(algorithm, **options):
+    """The same for what learns from episodes of tokens."""
+    world = ev.envs.WordGame(["abc", "cab", "bca", "bac"], 3, 3, "abc")
+    about = {"population": 3, "steps_per_generation": 3, "seed": 1, "device": "cpu"}
+    about |= {"hyperparameters": {"batch_size": 4}} | options
+    about["network"] = GPT(layers=1, width=8, heads=1, min_units=8)
+    made = ev.Experiment(world, algorithm, **about)
+    made.fill(world.record(episodes=20, seed=0, player="random"))
     return made
 
 
@@ -84,11 +110,12 @@ def assert_same(one, other):
     if one.algorithm.on_policy:
         assert len(one.buffer) == len(other.buffer) == 0
         return
-    assert one.buffer.added == other.buffer.added
-    assert one.buffer.length.tolist() == other.buffer.length.tolist()
-    assert one.buffer.cursor.tolist() == other.buffer.cursor.tolist()
-    for name, value in one.buffer.fields.items():
-        assert torch.equal(value, other.buffer.fields[name]), name
+    if hasattr(one.buffer, "fields"):  # episodes of tokens are read, never written
+        assert one.buffer.added == other.buffer.added
+        assert one.buffer.length.tolist() == other.buffer.length.tolist()
+        assert one.buffer.cursor.tolist() == other.buffer.cursor.tolist()
+        for name, value in one.buffer.fields.items():
+            assert torch.equal(value, other.buffer.fields[name]), name
 
 
 def told(exp):

@@ -209,10 +209,7 @@ def check_probe(probe, actions, observations, rounds=40):
     """Values of both agents in every state, and what their policies choose."""
     network = {"vector": ev.MLP([32, 32]), "image": ev.CNN([8], hidden=[32]), "dict": None}[observations]
     network = network or ev.MultiInput(channels=[8], latent=16, hidden=[32])
-    members = 32 if observations == "vector" else 12  # convolutions take their time
-    with ev.envs.make(
-        PROBES[probe][0], 2, members, seed=0, actions=actions, observations=observations
-    ) as envs:
+    with ev.envs.make(PROBES[probe][0], 2, 32, seed=0, actions=actions, observations=observations) as envs:
         values = {"lr": 5e-3, "entropy_coefficient": 0.0, "batch_size": 128, "gae_lambda": 0.9, "epochs": 8}
         population = ev.Population("PPO", envs.single_observation_space, envs.single_action_space, 2, network=network,
                                    hyperparameters=values, search_space={}, seed=0, device="cpu")  # fmt: skip
@@ -251,14 +248,14 @@ def test_probes_are_learned_to_their_exact_values(probe, actions):
     ("ObservationActionReward", "discrete", "image"), ("TwoStepDiscount", "continuous", "dict"),
 ])  # fmt: skip
 def test_so_they_are_from_pictures_and_dicts(probe, actions, observations):
-    check_probe(probe, actions, observations)
+    check_probe(probe, actions, observations, rounds=60)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("observations", ["image", "dict"])
 @pytest.mark.parametrize(("probe", "actions"), CASES)
 def test_so_are_all_others(probe, actions, observations):
-    check_probe(probe, actions, observations)
+    check_probe(probe, actions, observations, rounds=60)
 
 
 class Twice(Toy):

@@ -18,7 +18,7 @@ from tests.browser.lab import Notebook, eventually
 
 pytestmark = pytest.mark.browser
 
-WIDTHS = (1280, 800)
+WIDTHS = (1280, 1000, 800)
 THEMES = ("JupyterLab Light", "JupyterLab Dark")
 
 CHECKS = (Path(__file__).parent / "looks.js").read_text("utf-8")
@@ -42,7 +42,7 @@ def board(folder: Path, server: Any, chromium: Any) -> Iterator[Notebook]:
 @pytest.mark.parametrize("width", WIDTHS)
 def test_it_looks_right(board: Notebook, artifacts: Path, width: int, theme: str) -> None:
     page = board.page
-    page.set_viewport_size({"width": width, "height": 1700 if width > 1000 else 2300})
+    page.set_viewport_size({"width": width, "height": 1700 if width > 1100 else 2300})
     board.theme(theme)
     page.wait_for_timeout(1500)  # the theme's style sheet and the last redraw after it
     found: dict[str, list[str]] = {}

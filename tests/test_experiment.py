@@ -16,6 +16,7 @@ from gymnasium import spaces
 
 import evolab as ev
 from evolab.events import Generation
+from evolab.mutations.mutation import KINDS
 from tests.toys import Choosing, Toy
 
 SMALL = {"population": 3, "num_envs": 2, "network": [8], "steps_per_generation": 24, "seed": 7}
@@ -455,6 +456,13 @@ class Sick(Toy):
         (lambda: toy(device="gpu"), "device is 'gpu'; 'auto', 'cpu', 'cuda' or 'meta' is expected."),
         (lambda: toy(fitness="returns"), r"Unknown fitness 'returns'. Known: fqe, return; did you mean 'return'\?"),
         (lambda: toy(selection=ev.Tournament(size=5)), r"Tournament\(size=5\) is larger than the population of 3"),
+        (lambda: toy(selection=ev.Tournament(size=0)), "is 0; expected a whole number >= 1"),
+        (lambda: toy(search_space={"lr_actor": ev.Float(1e-2, 1e-4)}), "low must be below high"),
+        (lambda: toy(mutations=ev.Mutations(none=-1.0)), "Mutations: none"),
+        (lambda: toy(mutations=dict.fromkeys(KINDS, 0.0)), "at least one must be positive"),
+        (lambda: toy(network=ev.Stack(lambda inputs, outputs: torch.nn.Linear(inputs, outputs + 1))),
+         r"the module gives .*; .* is expected, one column per output"),
+        (lambda: toy(eval_episodes=0), "eval_episodes is 0; expected a whole number >= 1."),
         (lambda: ev.Experiment(None, "TD3"), "learns by acting|without an environment there are no returns"),
         (lambda: toy(environment=Outside), "Outside"),
         (lambda: toy(network=[]), "widths of at least 1 are expected"),

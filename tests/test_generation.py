@@ -48,6 +48,27 @@ def test_ids_are_never_used_again():
         seen |= newborn
 
 
+@pytest.mark.parametrize("selection", [ev.Tournament(), ev.Truncation(), ev.MFPBT()], ids=repr)
+def test_every_id_leads_back_to_the_first_population(selection):
+    population, rng = population_of(8), np.random.default_rng(0)
+    parents: dict[int, int] = {}
+    for generation in range(12):
+        before = set(population.ids)
+        for birth in evolve(population, rng.normal(size=8), selection, ALWAYS, generation=generation):
+            assert birth.parent in before, "a parent lived in the generation before"
+            assert birth.agent in population.ids
+            if birth.agent != birth.parent:
+                assert birth.agent not in parents, "nobody is born twice"
+                assert birth.agent > birth.parent
+                parents[birth.agent] = birth.parent
+    for member in population.members:
+        assert member.parent is None or parents[member.id] == member.parent
+        agent = member.id
+        while agent in parents:
+            agent = parents[agent]
+        assert agent in range(8)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_fitness_that_is_not_finite_never_wins(bad):
     for seed in range(10):

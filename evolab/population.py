@@ -79,11 +79,13 @@ class Population:
         self.algorithm.check(observation_space, action_space)
         self.device, self.dtype = device_named(device), dtype
         self.actions = actions_of(action_space, self.device, dtype)
-        self.network = network_for(self.algorithm.network() if network is None else network, observation_space)
+        network = self.algorithm.network() if network is None else network
+        self.network = network_for(network, observation_space)
         self.roles: dict[str, Role] = self.algorithm.roles(observation_space, self.actions)
         starting, self.search_space = search_space_of(self.algorithm, hyperparameters, search_space)
         self.seed = fresh_seed() if seed is None else checks.positive_integer("seed", seed, minimum=0)
         self.table: dict[str, Tensor] = {}
+        self.hyper: dict[str, Tensor] = {}
         self.members: list[Member] = []
         self.chunks: list[Chunk] = []
         self.memory: dict[str, Tensor] = {}

@@ -60,7 +60,7 @@ class Racing:
         """
         if not any(len(one) for one in returns):
             return [seat % len(returns) for seat in range(seats)]
-        order = sorted(range(len(returns)), key=lambda agent: -_or_least(_estimates(returns)[agent]))
+        order = sorted(range(len(returns)), key=lambda agent: -_or_least(float(_estimates(returns)[agent])))
         leader = order[0]
         spread = _spread(returns)
         staying = [leader]
@@ -83,7 +83,7 @@ def _estimates(returns: Sequence[np.ndarray]) -> np.ndarray:
     means = np.array([_mean(one) for one in returns])
     longest = max(len(one) for one in returns)
     there = [agent for agent, one in enumerate(returns) if len(one) == longest]
-    best = max(there, key=lambda agent: _or_least(means[agent]))
+    best = max(there, key=lambda agent: _or_least(float(means[agent])))
     if not np.isfinite(means[best]):
         return means
     for agent, one in enumerate(returns):

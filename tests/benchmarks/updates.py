@@ -49,7 +49,9 @@ def case(algorithm: str, agents: int, hidden: int, batch: int) -> tuple[ev.Popul
     buffer.add(
         SimpleNamespace(
             observation=stream.normal(size=(STORED, 8)).astype("f"),
-            action=stream.integers(0, 4, STORED) if discrete else stream.uniform(-1, 1, (STORED, 2)).astype("f"),
+            action=stream.integers(0, 4, STORED)
+            if discrete
+            else stream.uniform(-1, 1, (STORED, 2)).astype("f"),
             reward=stream.normal(size=STORED).astype("f"),
             next_observation=stream.normal(size=(STORED, 8)).astype("f"),
             terminated=stream.random(STORED) < 0.01,

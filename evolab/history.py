@@ -183,7 +183,8 @@ class History:
             line.append((evaluation, birth))
             if birth is None and births:
                 break
-            index, wanted = index - 1, birth.parent if birth else wanted  # without evolution it went on itself
+            wanted = birth.parent if birth else wanted  # without evolution it went on itself
+            index -= 1
         return line[::-1]
 
     # On disk ----------------------------------------------------------------------------

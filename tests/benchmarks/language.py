@@ -150,7 +150,9 @@ def values(seed: int, updates: int = 6_000) -> dict[str, Any]:
     steered[0].save(RUNS / f"ilql-{seed}")
     starts, returns = list(world.starts), {}
     for beta in BETAS:
-        steered.hyper["beta"].fill_(beta)
+        steered.members[0].hyperparameters["beta"] = (
+            beta  # `play` copies the agent, with the values that it holds
+        )
         returns[beta] = play(steered[0], world, starts).returns.numpy()
         print(beta, float(returns[beta].mean()), flush=True)
     halves = np.random.default_rng(seed).permutation(len(starts)) % 2

@@ -46,7 +46,7 @@ def curve(algorithm: str, environment: str, arm: str, seed: int, max_steps: int)
         environment,
         seed=seed,
         draw=True,
-        buffer=ev.ReplayBuffer(preset.capacity),
+        buffer=preset.capacity,
         **{"algorithm": algorithm} | fixed | ARMS[arm],
     )
     exp.fill(preset.fill)

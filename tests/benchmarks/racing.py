@@ -44,9 +44,7 @@ def record() -> None:
     for seed in SEEDS:
         preset = presets.demo("DQN", "LunarLander-v3")
         options = preset.options | {"population": AGENTS, "steps_per_generation": 2_500}
-        exp = ev.Experiment(
-            "LunarLander-v3", "DQN", seed=seed, buffer=ev.ReplayBuffer(preset.capacity), **options
-        )
+        exp = ev.Experiment("LunarLander-v3", "DQN", seed=seed, buffer=preset.capacity, **options)
         exp.fill(preset.fill)
         evaluator = exp._run.envs.evaluator(AT_ONCE)
         for generation in range(1, max(MOMENTS) + 1):

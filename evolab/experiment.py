@@ -356,9 +356,8 @@ class Experiment:
         threads = torch.get_num_threads()
         while True:
             with self._lock:
-                torch.set_num_threads(
-                    1
-                )  # two intra-op threads lose to one on small matrices, badly on a busy machine
+                # Two intra-op threads lose to one on small matrices, badly on a busy machine.
+                torch.set_num_threads(1)
                 try:
                     event = next(events, None)
                 except Exception:

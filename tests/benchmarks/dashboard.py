@@ -1,8 +1,8 @@
 """What the dashboard costs: training beside it, its first paint, a pause, an update of 64 agents.
 
-    python tests/benchmarks/dashboard.py [--rounds 5]
+    python tests/benchmarks/dashboard.py [beside] [paint] [pause] [updates] [--rounds 5]
 
-In a real JupyterLab and a real Chromium. With and without the dashboard are measured in turns, in
+Each part writes its figures into results/dashboard.json and leaves the others' alone. In a real JupyterLab and a real Chromium. With and without the dashboard are measured in turns, in
 one kernel; CPU seconds stand beside wall seconds, since other programs can take time but not CPU time.
 """
 
@@ -158,13 +158,25 @@ def updates(open_page: Any, agents: int, generations: int, count: int = 20) -> d
     }
 
 
+PARTS = {
+    "beside": ("training_beside_the_dashboard", beside),
+    "paint": ("first_paint_seconds", first_paint),
+    "pause": ("pause_seconds", pauses),
+    "updates": ("updates", lambda open_page, _: [updates(open_page, 12, 200), updates(open_page, 64, 1000)]),
+}
+
+
 def main() -> None:
     """Measure, print and write results/dashboard.json."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=list(PARTS))
     parser.add_argument("--rounds", type=int, default=5)
-    rounds = parser.parse_args().rounds
+    options = parser.parse_args()
     from machine import described
 
+    path = HERE / "results" / "dashboard.json"
+    result = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    result |= described()
     with tempfile.TemporaryDirectory() as place, browser() as chromium:
         server, pages = Server(Path(place), ROOT), 0
 
@@ -175,20 +187,15 @@ def main() -> None:
             return Notebook(chromium, server, f"page-{pages}.ipynb", 1280, 1700)
 
         try:
-            result = {
-                **described(),
-                "load_average_before": round(os.getloadavg()[0], 1),
-                "training_beside_the_dashboard": beside(open_page, rounds),
-                "first_paint_seconds": first_paint(open_page, rounds),
-                "pause_seconds": pauses(open_page, rounds),
-                "updates": [updates(open_page, 12, 200), updates(open_page, 64, 1000)],
-                "load_average_after": round(os.getloadavg()[0], 1),
-            }
+            for part in options.parts:
+                name, measure = PARTS[part]
+                load = round(os.getloadavg()[0], 1)
+                found = measure(open_page, options.rounds)
+                result[name] = {"load_average_before": load, "measured": found}
+                print(name, json.dumps(result[name]), flush=True)
         finally:
             server.close()
-    text = json.dumps(result, indent=2)
-    print(text)
-    (HERE / "results" / "dashboard.json").write_text(text + "\n", encoding="utf-8")
+    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """Does racing choose better than an even split of the same episodes? Selections on LunarLander-v3, resampled.
 
-Populations of four DQN agents train and evolve; at four moments of each run every agent plays 150
-episodes on common seeds, and nothing is learned from them:
+Populations of 4 to 8 DQN agents train and evolve; at several moments of each run, from the first
+steps to agents that land, every agent plays 150 episodes on common seeds, and nothing is learned
+from them. One run for each seed:
 
-    python tests/benchmarks/racing.py --record
+    python tests/benchmarks/racing.py --record 1
 
 The first 100 episodes of each agent make the reference ranking. Selections are then repeated with
 episodes drawn from the other 50, the same seeds for all agents, by an even split and by racing:
@@ -30,39 +31,41 @@ from evolab.racing import Racing
 RESULTS = Path(__file__).parent / "results"
 RETURNS = RESULTS / "racing_returns.json"
 RESULT = RESULTS / "racing.json"
-AGENTS, MOMENTS, SEEDS, EPISODES, AT_ONCE = 4, (2, 4, 6, 8), (1, 2), 150, 10
+AGENTS = {1: 4, 2: 6, 3: 8, 4: 4, 5: 6, 6: 8}  # by seed
+MOMENTS, EPISODES, AT_ONCE = (3, 7, 13, 20), 150, 10
 REFERENCE, REPEATS, PER_AGENT = 100, 1_000, (2, 4, 8)
 
 
-def record() -> None:
-    """Train, and write down what every agent returns."""
+def record(seed: int) -> None:
+    """Train, and write down what every agent returns; what was recorded of this seed before goes."""
     import evolab as ev
     from evolab import presets
     from evolab.evaluation import Evaluated, evaluating
 
-    moments = []
-    for seed in SEEDS:
-        preset = presets.demo("DQN", "LunarLander-v3")
-        options = preset.options | {"population": AGENTS, "steps_per_generation": 2_500}
-        exp = ev.Experiment("LunarLander-v3", "DQN", seed=seed, buffer=preset.capacity, **options)
-        exp.fill(preset.fill)
-        evaluator = exp._run.envs.evaluator(AT_ONCE)
-        for generation in range(1, max(MOMENTS) + 1):
-            exp._run.evolving = generation not in MOMENTS  # agents as they are when they are selected
-            exp.step()
-            if generation not in MOMENTS:
-                continue
-            started, columns = time.process_time(), []
-            for batch in range(EPISODES // AT_ONCE):
-                *_, result = evaluating(exp.population, evaluator, 1_000_000 * seed + batch)
-                assert isinstance(result, Evaluated)
-                columns.append(result.returns)
-            returns = np.concatenate(columns, 1)
-            moments.append({"seed": seed, "generation": generation, "returns": returns.round(1).tolist()})
-            means = returns.mean(1).round(1).tolist()
-            print(seed, generation, means, round(time.process_time() - started, 1), flush=True)
-            RETURNS.write_text(json.dumps({"environment": "LunarLander-v3", "moments": moments}) + "\n")
-        exp.close()
+    known = json.loads(RETURNS.read_text())["moments"] if RETURNS.exists() else []
+    moments = [moment for moment in known if moment["seed"] != seed]
+    preset = presets.demo("DQN", "LunarLander-v3")
+    options = preset.options | {"population": AGENTS[seed], "steps_per_generation": 5_000}
+    exp = ev.Experiment("LunarLander-v3", "DQN", seed=seed, buffer=preset.capacity, **options)
+    exp.fill(preset.fill)
+    evaluator = exp._run.envs.evaluator(AT_ONCE)
+    for generation in range(1, max(MOMENTS) + 1):
+        exp._run.evolving = generation not in MOMENTS  # agents as they are when they are selected
+        exp.step()
+        if generation not in MOMENTS:
+            continue
+        started, columns = time.process_time(), []
+        for batch in range(EPISODES // AT_ONCE):
+            *_, result = evaluating(exp.population, evaluator, 1_000_000 * seed + batch)
+            assert isinstance(result, Evaluated)
+            columns.append(result.returns)
+        returns = np.concatenate(columns, 1)
+        moments.append({"seed": seed, "generation": generation, "returns": returns.round(1).tolist()})
+        means = returns.mean(1).round(1).tolist()
+        print(seed, generation, means, round(time.process_time() - started, 1), flush=True)
+        moments.sort(key=lambda moment: (moment["seed"], moment["generation"]))
+        RETURNS.write_text(json.dumps({"environment": "LunarLander-v3", "moments": moments}) + "\n")
+    exp.close()
 
 
 def raced(pool: np.ndarray, episodes: int, racing: Racing, order: np.ndarray) -> np.ndarray:
@@ -123,9 +126,10 @@ def compare() -> dict:
 def main() -> None:
     """Record or compare."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--record", action="store_true")
-    if parser.parse_args().record:
-        record()
+    parser.add_argument("--record", type=int, metavar="SEED", choices=AGENTS)
+    seed = parser.parse_args().record
+    if seed is not None:
+        record(seed)
     else:
         RESULT.write_text(json.dumps(compare(), indent=1) + "\n")
 

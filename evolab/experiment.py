@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
-import threading
-import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from evolab import checks, config
 from evolab.algorithms.algorithm import Algorithm
-from evolab.events import Finished, Generation, Progress
+from evolab.assembly import assemble, describe, populate
+from evolab.driven import Driven
 from evolab.genes import Range
 from evolab.keeper import Keeper, load_experiment
 from evolab.mutations.mutation import Mutations
@@ -22,14 +19,13 @@ from evolab.networks.network import Network
 from evolab.population import Population, device_named
 from evolab.progress import bar
 from evolab.randomness import fresh_seed
-from evolab.run import Run
 from evolab.selections.selection import Selection
 from evolab.selections.tournament import Tournament
-from evolab.shelves import algorithm_named, search_space_of
+from evolab.shelves import algorithm_named
 from evolab.shorthands import buffer_of, mutations_of, racing_of, selection_named
 from evolab.sources.replay import ReplayBuffer
 from evolab.sources.rollout import RolloutBuffer
-from evolab.training import fill, train
+from evolab.training import fill
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -40,11 +36,7 @@ if TYPE_CHECKING:
     from evolab.racing import Racing
 
 
-PATIENCE = 3.0
-"""Seconds after which a second Ctrl-C no longer waits for the environments."""
-
-
-class Experiment:
+class Experiment(Driven):
     """Evolve a population of agents: fill, step, look, change something, step on.
 
     Args:
@@ -158,96 +150,14 @@ class Experiment:
             "fitness": fitness,
             "buffer": buffer,
         }
-        self.target = target
         default = RolloutBuffer() if algorithm.on_policy else ReplayBuffer()
-        self._run = self._build(selection, mutations, default if buffer is None else buffer)
+        buffer = default if buffer is None else buffer
+        super().__init__(assemble(self._options, self._seed, selection, mutations, buffer), target)
         self._run.eval_episodes = eval_episodes or len(getattr(self._run.fitness, "starts", "1"))
         self._run.steps_per_generation, self._run.revive = steps_per_generation, revive
         self._run.eval_steps, self._run.racing = eval_steps, racing_of(racing)
         self._run.update_ratio, self._run.evolving = float(update_ratio), evolving
-        self.status, self.version = "idle", 0
-        self.progress: Progress | None = None
-        self.error: BaseException | None = None
-        self._lock = threading.RLock()
-        self._thread: threading.Thread | None = None
-        self._wish = "run"
         self._keeper = Keeper(self, folder, checkpoint_every, keep, trackers)
-
-    def _build(self, selection: Selection, mutations: Mutations, buffer: ReplayBuffer | RolloutBuffer) -> Run:
-        """The parts of a run. Offline without an environment the population waits for the data's spaces."""
-        options = self._options
-        envs, environment = None, options["environment"]
-        if options["algorithm"].reads_tokens:
-            from evolab.games import maker, token_buffer
-
-            environment, buffer = maker(environment), token_buffer(options["buffer"])
-        if environment is not None:
-            from evolab.envs import make
-
-            envs = make(
-                environment,
-                population=options["population"],
-                num_envs=options["num_envs"],
-                seed=self._seed,
-                vectorization=options["vectorization"],
-            )
-        run = Run(None, buffer, envs, selection, mutations, seed=self._seed)  # type: ignore[arg-type]
-        run.fitness = self._measure(options["fitness"])
-        if envs is not None:
-            run.population = self._populate(envs.single_observation_space, envs.single_action_space)
-        elif not options["algorithm"].offline:
-            raise ValueError(
-                f"{options['algorithm'].name} learns by acting, and no environment was given. "
-                f"Pass one, or use an offline algorithm such as 'CQN' with data."
-            )
-        return run
-
-    def _populate(self, observation_space: Any, action_space: Any) -> Population:
-        options = self._options
-        network, agent = options["network"], None
-        if options["load"] is not None:
-            from evolab.warm_start import origin, start_from
-
-            theirs, agent = origin(options["load"])
-            network = theirs if network is None else network
-        population = Population(
-            options["algorithm"],
-            observation_space,
-            action_space,
-            options["population"],
-            network=network,
-            hyperparameters=options["hyperparameters"],
-            search_space=options["search_space"],
-            seed=self._seed,
-            device=options["device"],
-            dtype=options["dtype"],
-            draw=options["draw"],
-        )
-        if agent is not None:
-            start_from(population, agent)
-        return population
-
-    def _measure(self, fitness: Any) -> Any:
-        if fitness in (None, "return"):
-            if self._options["environment"] is None:
-                raise ValueError(
-                    "without an environment there are no returns to compare. Pass fitness='fqe' to measure "
-                    "fitness from the data, or an environment."
-                )
-            if self._options["algorithm"].reads_tokens:
-                from evolab.games import Games
-
-                return Games(self._options["environment"], self._options["eval_episodes"], self._seed)
-            return None
-        if self.algorithm.on_policy and (fitness == "fqe" or type(fitness).__name__ == "FQE"):
-            raise ValueError("fitness='fqe' judges from stored data, which PPO keeps none of; use 'return'.")
-        if fitness == "fqe":
-            from evolab.fqe import FQE
-
-            return FQE()
-        if isinstance(fitness, str):
-            raise checks.unknown("fitness", fitness, ["return", "fqe"])
-        return fitness
 
     # Data -------------------------------------------------------------------------------------
 
@@ -293,111 +203,9 @@ class Experiment:
         limit = given.capacity if given is not None else None
         buffer, spaces = buffer_from(source, self._run.envs, limit, device_named(self._options["device"]))
         if self._run.population is None:
-            self._run.population = self._populate(*spaces)
+            self._run.population = populate(self._options, self._seed, *spaces)
         self._run.buffer = buffer
         self.version += 1
-
-    def _place_buffer(self) -> None:
-        if self._run.buffer.device is None:
-            self._run.buffer.device = self._run.population.device
-
-    # Stepping ---------------------------------------------------------------------------------
-
-    def step(self) -> Generation:
-        """One generation: learn, evaluate, select, mutate. Shows a progress bar; returns what happened.
-
-        Ctrl-C (the kernel's interrupt) is honoured at the next step of the environments; the
-        next call goes on where this one stopped.
-        """
-        self.run(generations=1)
-        return self._run.history.generations[-1]
-
-    def run(
-        self, generations: int | None = None, *, max_steps: int | None = None, target: float | None = None
-    ) -> History:
-        """Generations until a goal is met.
-
-        Args:
-            generations: so many more generations.
-            max_steps: until `total_steps` reaches this.
-            target: until the best agent averages this return over fresh episodes (20, then 80 more); None for the
-                experiment's own target, if it has one.
-
-        Returns:
-            the history, so that it shows at the end of a cell.
-
-        Raises:
-            ValueError: no goal at all, or an empty buffer.
-        """
-        goal = self.target if target is None else target
-        if generations is None and max_steps is None and goal is None:
-            raise ValueError("run() needs a goal: generations=20, max_steps=300_000 or target=200.0.")
-        self._ready(generations, max_steps, target)
-        if target is not None:
-            self.target = float(target)
-        with self._interruptible(), bar("training", self._run.steps_per_generation) as show:
-            self.status = "running"
-            try:
-                for event in self._pull(generations, max_steps, goal):
-                    if isinstance(event, Progress):
-                        show(event)
-                    self._raise_interrupt()
-                self.status = "idle"
-            except KeyboardInterrupt:
-                self.status = self._wish if self._wish != "run" else "paused"
-                raise
-            except BaseException:
-                self.status = "failed"
-                raise
-        return self._run.history
-
-    def _pull(self, generations: int | None, max_steps: int | None, target: float | None) -> Iterator[Any]:
-        events = train(self._run, generations, max_steps, target)
-        threads = torch.get_num_threads()
-        while True:
-            with self._lock:
-                # Two intra-op threads lose to one on small matrices, badly on a busy machine.
-                torch.set_num_threads(1)
-                try:
-                    event = next(events, None)
-                except Exception:
-                    self._keeper.failed()
-                    raise
-                finally:
-                    torch.set_num_threads(threads)
-                if event is not None:
-                    self._keeper.after(event)
-            if event is None:
-                return
-            self._note(event)
-            yield event
-
-    def _note(self, event: Progress | Generation | Finished) -> None:
-        if isinstance(event, Progress):
-            self.progress = event
-        self.version += 1
-
-    def _ready(self, generations: Any = None, max_steps: Any = None, target: Any = None) -> None:
-        for name, goal in (("generations", generations), ("max_steps", max_steps)):
-            if goal is not None:
-                checks.positive_integer(name, goal)
-        if target is not None:
-            checks.finite("target", target)
-        self._refuse_while_running("step")
-        if self._run.population is None:
-            raise ValueError("there are no data yet. Call exp.fill('data.h5') first.")
-        self._keeper.ready()
-        self._place_buffer()
-        if self.algorithm.on_policy:
-            return
-        largest = 1 if self.algorithm.offline else max(c.batch for c in self._run.population.chunks)
-        if len(self._run.buffer) < largest:
-            recorded = self.algorithm.offline or self._run.envs is None
-            advice = "exp.fill('data.h5')" if recorded else f"exp.fill({max(1000, largest)})"
-            raise ValueError(
-                f"the buffer holds {len(self._run.buffer)} transitions, fewer than the largest batch of {largest}. "
-                f"Call {advice} first."
-            )
 
     def replay(self, schedule: Any = None, *, fill: int | None = None, **options: Any) -> Experiment:
         """Train one agent from scratch by the winner's schedule: its result without evolution.
@@ -424,111 +232,6 @@ class Experiment:
 
         self._refuse_while_running("replay")
         return replay(self, schedule, fill, options)  # type: ignore[no-any-return]
-
-    # In the background ------------------------------------------------------------------------
-
-    def start(
-        self, generations: int | None = None, *, max_steps: int | None = None, target: float | None = None
-    ) -> None:
-        """Train on a background thread; the notebook stays usable. Without a goal, until paused."""
-        if self.status == "running" and self._wish == "run":
-            return
-        self._ready(generations, max_steps, target)
-        goal = self.target if target is None else target
-        self.status, self._wish = "running", "run"
-        self._run.interrupted = False
-
-        def work() -> None:
-            outcome = "idle"
-            try:
-                for event in self._pull(generations, max_steps, goal):
-                    if self._wish != "run" and not isinstance(event, Finished):
-                        outcome = self._wish
-                        break
-            except BaseException as error:
-                self.error, outcome = error, "failed"
-            self.status = outcome
-            self.version += 1
-
-        self._thread = threading.Thread(target=work, name="evolab", daemon=True)
-        self._thread.start()
-
-    def pause(self) -> None:
-        """Stop at the next step of the environments; `start`, `run` and `step` go on from there."""
-        self._halt("paused")
-
-    def stop(self) -> None:
-        """As `pause`; the figures then say that the run was ended."""
-        self._halt("stopped")
-
-    def _halt(self, wish: str) -> None:
-        if self.status == "running":
-            self._wish, self._run.interrupted = wish, True
-        elif self.status in ("idle", "paused"):
-            self.status = wish
-            self.version += 1
-
-    def wait(self, timeout: float | None = None) -> str:
-        """Wait for the background thread to come to rest; returns the status, raises its error."""
-        if self._thread is not None:
-            self._thread.join(timeout)
-        self._raise_past_error()
-        return self.status
-
-    def _refuse_while_running(self, what: str) -> None:
-        self._raise_past_error()
-        if (
-            self._thread is not None
-            and self._thread.is_alive()
-            and (self.status != "running" or self._wish != "run")
-        ):
-            self._thread.join()  # it was asked to rest, and does so at the next vector step
-        if self.status == "running":
-            raise RuntimeError(f"training runs in the background; call exp.pause() before exp.{what}().")
-
-    def _raise_past_error(self) -> None:
-        if self.error is not None:
-            error, self.error = self.error, None
-            raise error
-
-    @contextlib.contextmanager
-    def _interruptible(self) -> Iterator[None]:
-        """Ctrl-C sets a flag that the loop honours, so it never stops in the middle of an update.
-
-        Only where the flag has not been honoured for `PATIENCE` seconds (an environment that hangs)
-        does a further Ctrl-C stop at once.
-        """
-        self._run.interrupted = False
-        self._wish = "run"
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        first: list[float] = []
-
-        def flag(*_: Any) -> None:
-            first.append(time.monotonic())
-            if first[-1] - first[0] > PATIENCE:
-                raise KeyboardInterrupt
-            self._run.interrupted = True
-
-        before = signal.signal(signal.SIGINT, flag)
-        try:
-            yield
-            if first:  # it came too late for this call's last event, but a loop around it must stop
-                raise KeyboardInterrupt
-        finally:
-            self._run.interrupted = False
-            signal.signal(signal.SIGINT, before)
-
-    def _raise_interrupt(self) -> None:
-        if self._wish != "run":
-            self.status = self._wish
-            raise KeyboardInterrupt(f"{self._wish} in generation {self.generation + 1}")
-        if self._run.interrupted:
-            raise KeyboardInterrupt(
-                f"stopped in generation {self.generation + 1}; nothing is lost: exp.step() goes on from here."
-            )
 
     # What there is to see ---------------------------------------------------------------------
 
@@ -620,41 +323,13 @@ class Experiment:
     @property
     def config(self) -> dict[str, Any]:
         """Every option as plain values; `Experiment.from_config` makes the same run from it."""
-        options, run = self._options, self._run
-        starting, _ = search_space_of(
-            options["algorithm"], options["hyperparameters"], options["search_space"]
-        )
-        plain = {
-            "environment": options["environment"],
-            "algorithm": options["algorithm"],
-            "population": options["population"],
-            "num_envs": options["num_envs"],
-            "network": run.population.network if run.population else options["network"],
-            "hyperparameters": starting,
-            "search_space": run.population.search_space if run.population else options["search_space"],
-            "selection": run.selection,
-            "mutations": run.mutations,
-            "buffer": run.buffer.options,
-            "steps_per_generation": run.steps_per_generation,
-            "eval_episodes": run.eval_episodes,
-            "racing": run.racing or False,
-            "eval_steps": run.eval_steps,
-            "update_ratio": run.update_ratio,
-            "evolving": run.evolving,
-            "revive": run.revive,
-            "draw": options["draw"],
-            "load": None if options["load"] is None else str(options["load"]),
-            "fitness": options["fitness"],
-            "target": self.target,
-            "seed": self._seed,
-            "device": str(options["device"]),
-            "dtype": str(options["dtype"]).removeprefix("torch."),
-            "vectorization": options["vectorization"],
+        keeping = {
             "checkpoint_every": self._keeper.every,
             "keep": self._keeper.keep,
             "trackers": self._keeper.trackers.names,
         }
-        return {name: config.to_plain(value) for name, value in plain.items()}
+        own = {"target": self.target, "seed": self._seed, **keeping}
+        return describe(self._options, self._run, own)
 
     @classmethod
     def from_config(cls, source: Any, **overrides: Any) -> Experiment:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evolab import checks, lock
+from evolab.assembly import populate
 from evolab.checkpoint import RunFolder, own_parts
 from evolab.events import Finished, Generation, Progress
 from evolab.files import sync_folder
@@ -297,8 +298,11 @@ def load_experiment(
         from evolab import spaces
 
         about = state["population"]
-        run.population = experiment._populate(
-            spaces.from_json(about["observation_space"]), spaces.from_json(about["action_space"])
+        run.population = populate(
+            experiment._options,
+            experiment._seed,
+            spaces.from_json(about["observation_space"]),
+            spaces.from_json(about["action_space"]),
         )
     place.restore(run, saved, state, experiment._options["device"])
     experiment._keeper.adopt(place, str(state["run"]), bool(state["automatic"]))

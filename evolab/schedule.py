@@ -15,6 +15,7 @@ import torch
 
 from evolab import checks
 from evolab.algorithms.algorithm import Algorithm
+from evolab.assembly import populate
 from evolab.genes import Integer
 from evolab.mutations.context import Context
 from evolab.mutations.reshape import reshape
@@ -133,7 +134,7 @@ def replay(experiment: Any, schedule: Any, fill: int | None, options: Mapping[st
         again.buffer = run.buffer
         if again.population is None:
             spaces = run.population.observation_space, run.population.action_space
-            again.population = twin._populate(*spaces)
+            again.population = populate(twin._options, twin._seed, *spaces)
     trial = again.population.copy([0])
     for stage in stages:  # what cannot be reached is said before training starts
         adopt(trial, stage)

@@ -30,7 +30,7 @@ TEXTS = [
 
 CODE_LINES = 300
 # Files that hold one idea which is longer, each with its ceiling; none may grow.
-LONGER = {"experiment.py": 565}
+LONGER: dict[str, int] = {}
 
 HEAVY = (
     "gymnasium",

@@ -19,11 +19,11 @@ LAYERS = [
     ["actions", "genes", "member", "networks", "optimizer", "racing", "sample"],
     # What a population is made of stands below it: its rows are an algorithm's tensors.
     ["algorithms", "chunk", "config", "critics", "search", "shelves"],
-    ["agent", "archive", "decoding", "export", "laying", "learning", "population"],
+    ["agent", "archive", "decoding", "export", "laying", "learning", "population", "speaking"],
     ["recording", "envs", "mutations", "selections", "shorthands", "sources"],
     ["evaluation", "evidence", "fqe", "generation", "history", "ledger", "ring"],
-    ["checkpoint", "games", "judging", "renewal", "run", "training", "warm_start"],
-    ["comparison", "keeper", "panels", "schedule", "trackers"],
+    ["assembly", "checkpoint", "games", "judging", "renewal", "run", "training", "warm_start"],
+    ["comparison", "driven", "keeper", "panels", "schedule", "trackers"],
     ["experiment", "presets"],
     ["__main__", "testing"],
 ]

@@ -1,0 +1,142 @@
+"""Assembly: the parts of a run, made from the options of an experiment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from evolab import checks, config
+from evolab.population import Population
+from evolab.run import Run
+from evolab.shelves import search_space_of
+
+if TYPE_CHECKING:
+    from evolab.mutations.mutation import Mutations
+    from evolab.selections.selection import Selection
+    from evolab.sources.replay import ReplayBuffer
+    from evolab.sources.rollout import RolloutBuffer
+
+
+def assemble(
+    options: Mapping[str, Any],
+    seed: int,
+    selection: Selection,
+    mutations: Mutations,
+    buffer: ReplayBuffer | RolloutBuffer,
+) -> Run:
+    """The parts of a run. Offline without an environment the population waits for the data's spaces.
+
+    Args:
+        options: of an `Experiment`, by name.
+        seed: of the run.
+        selection: who survives.
+        mutations: what changes in the newborn.
+        buffer: where experience is kept.
+
+    Raises:
+        ValueError: the algorithm needs an environment, or the measure of fitness does not fit.
+    """
+    algorithm, environment, envs = options["algorithm"], options["environment"], None
+    if algorithm.reads_tokens:
+        from evolab.games import maker, token_buffer
+
+        environment, buffer = maker(environment), token_buffer(options["buffer"])
+    if environment is not None:
+        from evolab.envs import make
+
+        envs = make(
+            environment,
+            population=options["population"],
+            num_envs=options["num_envs"],
+            seed=seed,
+            vectorization=options["vectorization"],
+        )
+    run = Run(None, buffer, envs, selection, mutations, seed=seed)  # type: ignore[arg-type]
+    run.fitness = _measure(options, seed)
+    if envs is not None:
+        run.population = populate(options, seed, envs.single_observation_space, envs.single_action_space)
+    elif not algorithm.offline:
+        raise ValueError(
+            f"{algorithm.name} learns by acting, and no environment was given. "
+            f"Pass one, or use an offline algorithm such as 'CQN' with data."
+        )
+    return run
+
+
+def populate(options: Mapping[str, Any], seed: int, observation_space: Any, action_space: Any) -> Population:
+    """The first population of a run, for these spaces; from trained weights where `load` names some."""
+    network, agent = options["network"], None
+    if options["load"] is not None:
+        from evolab.warm_start import origin, start_from
+
+        theirs, agent = origin(options["load"])
+        network = theirs if network is None else network
+    population = Population(
+        options["algorithm"],
+        observation_space,
+        action_space,
+        options["population"],
+        network=network,
+        seed=seed,
+        **{name: options[name] for name in ("hyperparameters", "search_space", "device", "dtype", "draw")},
+    )
+    if agent is not None:
+        start_from(population, agent)
+    return population
+
+
+def _measure(options: Mapping[str, Any], seed: int) -> Any:
+    """What measures fitness; None for plain episodes in the environment."""
+    fitness, algorithm = options["fitness"], options["algorithm"]
+    if fitness in (None, "return"):
+        if options["environment"] is None:
+            raise ValueError(
+                "without an environment there are no returns to compare. Pass fitness='fqe' to measure "
+                "fitness from the data, or an environment."
+            )
+        if algorithm.reads_tokens:
+            from evolab.games import Games
+
+            return Games(options["environment"], options["eval_episodes"], seed)
+        return None
+    if algorithm.on_policy and (fitness == "fqe" or type(fitness).__name__ == "FQE"):
+        raise ValueError("fitness='fqe' judges from stored data, which PPO keeps none of; use 'return'.")
+    if fitness == "fqe":
+        from evolab.fqe import FQE
+
+        return FQE()
+    if isinstance(fitness, str):
+        raise checks.unknown("fitness", fitness, ["return", "fqe"])
+    return fitness
+
+
+def describe(options: Mapping[str, Any], run: Run, own: Mapping[str, Any]) -> dict[str, Any]:
+    """Every option of an experiment as plain values, as the run has it today.
+
+    Args:
+        options: what the experiment was made with.
+        run: as it is; selection and mutations may have changed since.
+        own: options that neither of the two knows, by name.
+    """
+    hyperparameters, _ = search_space_of(
+        options["algorithm"], options["hyperparameters"], options["search_space"]
+    )
+    today = {
+        **{name: options[name] for name in ("environment", "algorithm", "population", "num_envs")},
+        "network": run.population.network if run.population else options["network"],
+        "hyperparameters": hyperparameters,
+        "search_space": run.population.search_space if run.population else options["search_space"],
+        **{name: getattr(run, name) for name in ("selection", "mutations")},
+        "buffer": run.buffer.options,
+        **{name: getattr(run, name) for name in ("steps_per_generation", "eval_episodes")},
+        "racing": run.racing or False,
+        **{name: getattr(run, name) for name in ("eval_steps", "update_ratio", "evolving", "revive")},
+        "draw": options["draw"],
+        "load": None if options["load"] is None else str(options["load"]),
+        "fitness": options["fitness"],
+        "device": str(options["device"]),
+        "dtype": str(options["dtype"]).removeprefix("torch."),
+        "vectorization": options["vectorization"],
+        **own,
+    }
+    return {name: config.to_plain(value) for name, value in today.items()}

@@ -1,4 +1,4 @@
-"""Convolutional networks of different channels, kernels and depth, computed as one grouped convolution.
+"""Convolutional networks of different channels, kernels and depth, computed side by side.
 
 Each image goes through its own encoder (convolutions, then a latent layer); the latent vectors,
 the other parts of the observation and the extra input feed a perceptron, the head. Agents whose
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from math import prod
 from typing import Any
 
 import torch
@@ -201,17 +201,15 @@ class CNN(Network):
         return (genes.activation, tuple(-width for width in genes.hidden))
 
     def cost(self, role: Role, genes: CNNGenes) -> float:
-        """Multiply-adds of one forward pass for one row of the batch, all members."""
-        parts = self.parts(role.observation_space)
-        images = sum(
-            encoder.cost(image, one) for image, one in zip(parts.images, genes.encoders, strict=True)
-        )
-        widths = (
-            sum(one.latent for one in genes.encoders) + parts.width + role.extra,
-            *genes.head,
-            role.outputs,
-        )
-        return role.members * (images + sum(a * b for a, b in pairwise(widths)))
+        """Of all members: the head's multiply-adds, and half the parameters for what the optimizer does to them.
+
+        Large encoders are computed at their own size and small ones take no time, so padding costs nothing there.
+        """
+        axes = self.axes(role, genes)
+        size = {name: prod(axis.size for axis in parameter) for name, parameter in axes.items()}
+        products = ("hidden", "side", "output")
+        head = sum(n for name, n in size.items() if name.startswith(products) or "reading." in name)
+        return role.members * (head + sum(size.values()) / 2)
 
     def module(self, role: Role, genes: CNNGenes, state: State) -> nn.Module:
         """`nn.Sequential` of plain layers, `Branches` first where an image is not all there is."""

@@ -1,23 +1,28 @@
-"""How a chunk of convolutional networks is computed: one grouped convolution for all agents.
+"""How a chunk of convolutional networks is computed: one grouped convolution for all agents, or row by row.
 
-Agents and members are folded into the channels, one group each, in channels-last memory: of six
-layouts tried on a core (agent by agent, grouped, unfolded into a matrix product, each in both
-memory formats) the fastest throughout, though a convolution of this size is its own floor.
+Grouped, agents and members are folded into the channels, one group each, in channels-last memory:
+what a few small pictures and an accelerator want. Many or large ones go through their encoders row
+by row on a CPU, see `cnn_rows`. The head is one batched product either way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from evolab.networks.encoder import Image
+from evolab.networks.cnn_rows import Encoded, Rows, encode
+from evolab.networks.encoder import Image, cost
 from evolab.networks.layers import ACTIVATIONS, activate, runs
 from evolab.networks.network import Layout, Role, State
 from evolab.networks.parts import Parts, picked
+
+BY_ROW = 3e7
+"""Multiply-adds of a row's pass, in the mean, from which a CPU computes rows one by one (measured)."""
 
 Stretches = list[tuple[str, int, int]]
 
@@ -39,11 +44,16 @@ class CNNPlan:
         self.role, self.parts, self.prefixes, self.layout = role, parts, prefixes, layout
         self.geometry = [encoder.geometry for encoder in genes[0].encoders]
         self.depth = len(genes[0].head)
+        self.encoders = [tuple(one.encoders[index] for one in genes) for index in range(len(self.geometry))]
+        self.costs = [
+            sum(cost(image, one) for one in encoders) / len(encoders)
+            for image, encoders in zip(parts.images, self.encoders, strict=True)
+        ]
         self._kinds = [one.activation for one in genes]
         self._stretches = {members: self._runs(members) for members in {1, role.members}}
         self._sizes = [torch.Size(shape).numel() for shape in layout.shapes]
         self._views: dict[Any, State] = {}
-        self.memo: dict[int, tuple[Tensor, Tensor]] | None = None
+        self.memo: dict[int, tuple[Tensor, Any]] | None = None
 
     def __call__(
         self, flat: Tensor, observation: Any, extra: Tensor | None = None, member: int | None = None
@@ -64,22 +74,45 @@ class CNNPlan:
         state = self._state(rows) if rows.requires_grad else self._kept(rows, flat)
         stretches = iter(self._stretches[members])
         branches = []
-        for image, prefix, (kernels, strides) in zip(
-            self.parts.images, self.prefixes, self.geometry, strict=True
-        ):
-            x = self._columns(image, picked(observation, image.path), flat.dtype)
-            branches.append(_encode(image, state, prefix, x, flat.shape[0], kernels, strides, stretches))
+        for index, image in enumerate(self.parts.images):
+            seen = picked(observation, image.path)
+            own = islice(stretches, len(self.geometry[index][0]) + 1)
+            branches.append(self._encoded(index, image, state, seen, members, flat, list(own)))
         side = self.parts.side(observation, flat.dtype)
         side += [] if extra is None else [extra]
         out = self._head(state, branches, [_repeated(part, members) for part in side], stretches)
         return out if members == 1 else out.unflatten(0, (flat.shape[0], members))
 
-    def _columns(self, image: Image, seen: Tensor, dtype: torch.dtype) -> Tensor:
-        """Images as columns; within an update, the same images are laid out once for all networks."""
+    def _encoded(
+        self,
+        index: int,
+        image: Image,
+        state: State,
+        seen: Tensor,
+        members: int,
+        flat: Tensor,
+        stretches: list[Stretches],
+    ) -> Tensor:
+        """[R, B, L]: latent vectors of one of the images."""
+        prefix = self.prefixes[index]
+        if flat.device.type != "cpu" or seen.shape[1] * self.costs[index] < BY_ROW:
+            x, (kernels, strides) = self._laid_out(image.columns, seen, flat.dtype), self.geometry[index]
+            return _encode(image, state, prefix, x, flat.shape[0], kernels, strides, stretches)
+        how = Rows(self.encoders[index], members, image.scaled)
+        names = [f"conv.{layer}" for layer in range(len(stretches) - 1)] + ["latent"]
+        parameters = [state[f"{prefix}{name}.{part}"] for name in names for part in ("weight", "bias")]
+        pictures = self._laid_out(image.pictures, seen, flat.dtype)
+        if torch.is_grad_enabled() and any(one.requires_grad for one in parameters):
+            return Encoded.apply(pictures, how, *parameters)  # type: ignore[no-any-return]
+        with torch.no_grad():
+            return encode(pictures, parameters, how)[0]
+
+    def _laid_out(self, how: Callable[[Tensor, torch.dtype], Any], seen: Tensor, dtype: torch.dtype) -> Any:
+        """Images as convolutions want them; within an update, once for all networks."""
         if self.memo is None:
-            return image.columns(seen, dtype)
+            return how(seen, dtype)
         if id(seen) not in self.memo:
-            self.memo[id(seen)] = seen, image.columns(seen, dtype)  # holding it keeps the id its own
+            self.memo[id(seen)] = seen, how(seen, dtype)  # holding it keeps the id its own
         return self.memo[id(seen)][1]
 
     def give_back(self, gradient: Tensor) -> None:
@@ -131,11 +164,11 @@ def _encode(
     agents: int,
     kernels: Sequence[int],
     strides: Sequence[int],
-    stretches: Any,
+    every: list[Stretches],
 ) -> Tensor:
     """Images x [B, C * I, H, W] as latent vectors [R, B, L]."""
     # Members of an agent look at the same image: the first layer has a group per agent, others per row.
-    groups, inputs = agents, image.channels
+    groups, inputs, stretches = agents, image.channels, iter(every)
     for index, (kernel, stride) in enumerate(zip(kernels, strides, strict=True)):
         weight, bias = state[f"{prefix}conv.{index}.weight"], state[f"{prefix}conv.{index}.bias"]
         rows, outputs = bias.shape

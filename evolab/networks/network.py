@@ -148,7 +148,10 @@ class Network(ABC):
 
     @abstractmethod
     def cost(self, role: Role, genes: Any) -> float:
-        """Multiply-adds of one forward pass for one row of the batch."""
+        """Multiply-adds of one forward pass for one row of the batch, as far as padding adds to them.
+
+        Agents of very different cost are cut into chunks of their own.
+        """
 
     @abstractmethod
     def module(self, role: Role, genes: Any, state: State) -> nn.Module:

@@ -16,6 +16,7 @@ from evolab.algorithms.td3 import TD3
 from evolab.mutations.context import Context
 from evolab.mutations.layers import change_layers
 from evolab.mutations.units import resize
+from evolab.networks import cnn_plan
 from evolab.networks.cnn import CNN
 from evolab.networks.network import Role
 from tests import plain
@@ -31,6 +32,12 @@ NETWORKS = [
     CNN((3, 4), latent=7, hidden=(6,), **SMALL),
     CNN((3, 4, 2), kernels=(2, 3, 1), strides=(2, 1, 1), latent=4, hidden=(5,), activation="gelu", **SMALL),
 ]
+
+
+@pytest.fixture(params=[0.0, float("inf")], ids=["by_row", "grouped"])
+def way(request, monkeypatch):
+    """Both ways to compute, whatever suits the size."""
+    monkeypatch.setattr(cnn_plan, "BY_ROW", request.param)
 
 
 def mixed(algorithm, **options):
@@ -54,6 +61,7 @@ def taught(algorithm, updates=8):
     return population, agents
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("algorithm", [DQN(), TD3()], ids=repr)
 def test_one_of_many_learns_as_if_alone_and_sleeping_channels_never_move(algorithm):
     population, agents = taught(algorithm)
@@ -74,6 +82,7 @@ def test_agents_of_unlike_geometry_share_no_chunk_and_of_like_geometry_may():
     assert len(alike.chunks) == 1
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("shape", [(7, 6, 3), (3, 7, 6)], ids=["channels_last", "channels_first"])
 def test_an_exported_module_answers_as_its_row(shape):
     space = spaces.Box(0, 255, shape, np.uint8)
@@ -201,6 +210,7 @@ def test_a_removed_convolution_loses_its_activation_alone():
     assert all(torch.allclose(value, after[name], atol=1e-9) for name, value in before.items())
 
 
+@pytest.mark.usefixtures("way")
 def test_a_thousand_mutations_keep_every_limit_and_every_row():
     network = CNN((4, 6), latent=8, hidden=(8,), max_channels=16, max_latent=16, max_units=24, **SMALL)
     space = spaces.Box(0, 255, (6, 5, 2), np.uint8)

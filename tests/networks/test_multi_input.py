@@ -12,6 +12,7 @@ from evolab.algorithms.dqn import DQN
 from evolab.algorithms.td3 import TD3
 from evolab.mutations.context import Context
 from evolab.mutations.units import resize
+from evolab.networks import cnn_plan
 from evolab.networks.multi_input import MultiInput
 from evolab.networks.network import Role
 from evolab.networks.observation import encode, map_leaves
@@ -35,7 +36,9 @@ NETWORKS = [
 
 
 @pytest.mark.parametrize("algorithm", [DQN(), TD3()], ids=repr)
-def test_one_of_many_learns_as_if_alone_and_sleeping_channels_never_move(algorithm):
+@pytest.mark.parametrize("by_row", [0.0, float("inf")], ids=["by_row", "grouped"])
+def test_one_of_many_learns_as_if_alone_and_sleeping_channels_never_move(algorithm, by_row, monkeypatch):
+    monkeypatch.setattr(cnn_plan, "BY_ROW", by_row)
     population = images.grown(algorithm, NETWORKS, SPACE, settings_of(algorithm.name)[:3])
     agents = images.plain(population)
     for update in range(6):

@@ -44,12 +44,16 @@ class Selection:
     Attributes:
         window: an agent's fitness is the mean of its last `window` evaluations, of the same
             individual: a child starts with an empty record. Whoever evaluates takes this mean.
+        warmup: generations at the start in which nobody is replaced. Who leads before anybody has
+            learned much is not who will lead: a high learning rate looks bad at first.
     """
 
     window: int = field(default=1, kw_only=True)
+    warmup: int = field(default=0, kw_only=True)
 
     def __post_init__(self) -> None:
         checks.positive_integer("window", self.window)
+        checks.positive_integer("warmup", self.warmup, minimum=0)
 
     def check(self, population: int) -> None:
         """Refuse a population that this selection cannot work on, before time is spent.
@@ -81,9 +85,10 @@ class Selection:
             )
         self.check(len(fitness))
         finite = np.isfinite(fitness)
-        if not finite.any():
+        if generation <= self.warmup or not finite.any():
             everyone = tuple(range(len(fitness)))
-            return Selected(parents=everyone, elite=None, survivors=frozenset(everyone))
+            elite = int(np.nanargmax(np.where(finite, fitness, np.nan))) if finite.any() else None
+            return Selected(parents=everyone, elite=elite, survivors=frozenset(everyone))
         return self.choose(np.where(finite, fitness, -np.inf), generator, generation)
 
     def choose(self, fitness: np.ndarray, generator: np.random.Generator, generation: int) -> Selected:

@@ -20,7 +20,7 @@ class Truncation(Selection):
 
     Attributes:
         fraction: share of the population that is replaced, in (0, 0.5].
-        window: see `Selection`.
+        window, warmup: see `Selection`.
 
     Source: Jaderberg et al. 2017, Population Based Training of Neural Networks, section 4.1.1.
     """

@@ -90,3 +90,16 @@ def test_defaults_follow_the_parents():
     chosen = Selected(parents=(1, 1), elite=0, survivors=frozenset({0}))
     assert chosen.mutated == frozenset({1})
     assert chosen.hyperparameters == (1, 1)
+
+
+@pytest.mark.parametrize("kind", [Tournament, Truncation, MFPBT])
+def test_nobody_is_replaced_while_the_warm_up_lasts(kind):
+    selection, fitness = kind(warmup=4), np.arange(8.0)
+    waiting = selection.select(fitness, generator(), generation=4)
+    assert waiting == Selected(tuple(range(8)), elite=7, survivors=frozenset(range(8)))
+    assert selection.select(fitness, generator(), generation=8).mutated
+
+
+def test_the_warm_up_is_a_number_of_generations():
+    with pytest.raises(ValueError, match="warmup is -1"):
+        Tournament(warmup=-1)

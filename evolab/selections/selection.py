@@ -85,7 +85,7 @@ class Selection:
             )
         self.check(len(fitness))
         finite = np.isfinite(fitness)
-        if generation <= self.warmup or not finite.any():
+        if (self.warmup and generation <= self.warmup) or not finite.any():
             everyone = tuple(range(len(fitness)))
             elite = int(np.nanargmax(np.where(finite, fitness, np.nan))) if finite.any() else None
             return Selected(parents=everyone, elite=elite, survivors=frozenset(everyone))

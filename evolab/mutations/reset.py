@@ -65,7 +65,7 @@ def _renew(
                 if axis.gene == gene and not axis.centred:
                     shape = [1] * (len(axes[name]) + 1)
                     shape[0], shape[place + 1] = len(dormant), -1
-                    mask = dormant.repeat_interleave(axis.repeat, 1).view(shape)
+                    mask = dormant.view(shape)
                     empty = axis.incoming or kind in (".mean", ".square")
                     value = torch.zeros_like(state[name]) if empty else fresh[name].to(state[name])
                     state[name] = torch.where(mask, value, state[name])

@@ -70,7 +70,7 @@ def resize(member: Member, context: Context, gene: str, size: int) -> None:
                 for name, axes in old_axes.items():
                     for dimension, axis in enumerate(axes):
                         if axis.gene == gene:
-                            shrunk[name] = _kept(shrunk[name], keep, dimension, axis.repeat)
+                            shrunk[name] = _kept(shrunk[name], keep, dimension)
     member.genes = genes
 
 
@@ -104,14 +104,11 @@ def _important(state: dict[str, Tensor], axes: dict, gene: str, count: int) -> T
     for name, parameter in axes.items():
         for dimension, axis in enumerate(parameter):
             if axis.gene == gene and axis.incoming:
-                weight = state[name].abs().movedim(dimension + 1, 1).flatten(2).sum(2)  # [M, units * repeat]
-                weight = weight.unflatten(1, (-1, axis.repeat)).sum(2)
+                weight = state[name].abs().movedim(dimension + 1, 1).flatten(2).sum(2)  # [M, units]
                 total = weight if total is None else total + weight
     assert total is not None
     return total.topk(count, dim=1).indices.sort(dim=1).values
 
 
-def _kept(value: Tensor, keep: Tensor, dimension: int, repeat: int) -> Tensor:
-    if repeat > 1:
-        keep = (keep.unsqueeze(-1) * repeat + torch.arange(repeat, device=keep.device)).flatten(1)
+def _kept(value: Tensor, keep: Tensor, dimension: int) -> Tensor:
     return torch.stack([one.index_select(dimension, index) for one, index in zip(value, keep, strict=True)])

@@ -178,8 +178,8 @@ def _encode(
         x = F.conv2d(x, filters, bias.reshape(-1), stride, kernel // 2, 1, groups)
         x = _Activated.apply(x, next(stretches), outputs)
         groups, inputs = rows, outputs
-    flat = x.unflatten(1, (groups, inputs)).transpose(0, 1).flatten(2)  # [R, B, O * h * w]
-    z = _plus(state[f"{prefix}latent.bias"].unsqueeze(1), flat, state[f"{prefix}latent.weight"])
+    flat = x.unflatten(1, (groups, inputs)).permute(1, 0, 3, 4, 2).flatten(2)  # [R, B, h * w * O]
+    z = _plus(state[f"{prefix}latent.bias"].unsqueeze(1), flat, state[f"{prefix}latent.weight"].flatten(2))
     return activate(z, next(stretches))
 
 

@@ -73,8 +73,9 @@ def encode(
             z = F.conv2d(h, weight, cut(each[2 * index + 1][row], outputs), stride, kernel // 2)
             layers.append(Layer(h, weight, z, _activated(genes.activation[index], z)))
             h = layers[-1].after
-        flat = h.flatten(1)  # [B, O * h * w]
-        weight = cut(each[-2][row], genes.latent, flat.shape[1])
+        area = h.shape[2] * h.shape[3]
+        flat = h.permute(0, 2, 3, 1).flatten(1)  # [B, h * w * O], without a copy
+        weight = cut(each[-2][row], genes.latent, area, h.shape[1]).flatten(1)
         z = torch.addmm(cut(each[-1][row], genes.latent), flat, weight.t())
         layers.append(Layer(flat, weight, z, _activated(genes.activation[-1], z)))
         latent = layers[-1].after
@@ -98,9 +99,10 @@ def slopes(grad: Tensor, kept: list[list[Layer]], parameters: Sequence[Tensor], 
         genes = how.genes[row // how.members]
         last = layers[-1]
         slope = _before(genes.activation[-1], cut(reached, len(reached), genes.latent).clone(), last)
-        _put(each[-2][row], slope.t() @ last.input)
+        shape = layers[-2].after.permute(0, 2, 3, 1).shape  # [B, h, w, O]
+        _put(each[-2][row], (slope.t() @ last.input).view(genes.latent, -1, shape[-1]))
         _put(each[-1][row], slope.sum(0))
-        slope = (slope @ last.weight).view(layers[-2].after.shape)
+        slope = (slope @ last.weight).view(shape).permute(0, 3, 1, 2)
         for index in range(len(layers) - 2, -1, -1):
             layer = layers[index]
             # Activations' derivatives take eight times as long where the two memory formats differ.

@@ -123,7 +123,10 @@ def maps(image: Image, genes: EncoderGenes) -> list[tuple[int, int]]:
 
 
 def axes(image: Image, genes: EncoderGenes, prefix: str) -> Axes:
-    """`conv.l.weight` [O, I, k, k], `conv.l.bias` [O], `latent.weight` [L, O * h * w], `latent.bias` [L]."""
+    """`conv.l.weight` [O, I, k, k], `conv.l.bias` [O], `latent.weight` [L, h * w, O], `latent.bias` [L].
+
+    The channels come last there, as they do in a channels-last feature map: neither has to be turned round.
+    """
     found: Axes = {}
     source = Axis(image.channels)
     for index, (channels, kernel) in enumerate(zip(genes.channels, genes.kernels, strict=True)):
@@ -137,10 +140,7 @@ def axes(image: Image, genes: EncoderGenes, prefix: str) -> Axes:
     height, width = maps(image, genes)[-1]
     area = height * width
     latent = Axis(genes.latent, f"{prefix}latent")
-    found[f"{prefix}latent.weight"] = (
-        latent,
-        dataclasses.replace(source, size=source.size * area, repeat=area),
-    )
+    found[f"{prefix}latent.weight"] = (latent, Axis(area), source)
     found[f"{prefix}latent.bias"] = (latent,)
     return found
 
@@ -202,17 +202,17 @@ def shallowed(image: Image, genes: EncoderGenes, prefix: str, state: State, mome
     The latent layer's moments start anew.
     """
     name = f"{prefix}conv.{len(genes.channels) - 1}"
-    (before, after), channels = maps(image, genes)[-2:], genes.channels[-1]
+    before, after = maps(image, genes)[-2:]
     kernel, stride = genes.kernels[-1], genes.strides[-1]
     beyond = [b - ((a - 1) * stride - 2 * (kernel // 2) + kernel) for b, a in zip(before, after, strict=True)]
     weights, biases = [], []
     for one, filters, shift in zip(
         state[f"{prefix}latent.weight"], state[f"{name}.weight"], state[f"{name}.bias"], strict=True
     ):
-        read = one.unflatten(1, (channels, *after))  # [L, O, h, w]
+        read = one.transpose(1, 2).unflatten(2, after)  # [L, O, h, w]
         # A linear layer behind a convolution is one linear layer: its weights, convolved the other way.
         merged = F.conv_transpose2d(read, filters, None, stride, kernel // 2, beyond)
-        weights.append(merged.flatten(1))
+        weights.append(merged.flatten(2).transpose(1, 2))
         biases.append((read.sum((2, 3)) * shift).sum(1))
     weight, bias = torch.stack(weights), torch.stack(biases)
     new = {
@@ -247,7 +247,8 @@ def modules(image: Image, genes: EncoderGenes, prefix: str, state: State) -> lis
         parts.append(filled(convolution, state[f"{name}.weight"], state[f"{name}.bias"]))
         parts.append(ACTIVATIONS[genes.activation[index]].module())
         inputs = channels
-    weight, bias = state[f"{prefix}latent.weight"], state[f"{prefix}latent.bias"]
+    weight = state[f"{prefix}latent.weight"].transpose(1, 2).flatten(1)
+    bias = state[f"{prefix}latent.bias"]
     parts += [nn.Flatten(), filled(nn.Linear(weight.shape[1], weight.shape[0]), weight, bias)]
     return [*parts, ACTIVATIONS[genes.activation[-1]].module()]
 

@@ -29,14 +29,12 @@ class Axis:
         gene: label of the gene that sets it, such as "hidden.0"; None where it is fixed.
         incoming: True where the axis counts the units that the parameter feeds *from*. A new
             unit's entries there are zero, which is what preserves the function.
-        repeat: consecutive entries per unit (a flattened feature map has height x width).
         centred: True where it grows around its middle and shrinks to it, as the sides of a kernel do.
     """
 
     size: int
     gene: str | None = None
     incoming: bool = False
-    repeat: int = 1
     centred: bool = False
 
 

@@ -105,7 +105,8 @@ def test_images_reach_the_convolution_channels_first_and_scaled():
     convolved = nn.functional.conv2d(
         image.permute(0, 3, 1, 2) / 255, state["conv.0.weight"], state["conv.0.bias"], padding=1
     ).relu()
-    latent = (convolved.flatten(1) @ state["latent.weight"].T + state["latent.bias"]).relu()
+    read = state["latent.weight"].transpose(1, 2).flatten(1)  # channels come last in the table
+    latent = (convolved.flatten(1) @ read.T + state["latent.bias"]).relu()
     hidden = (latent @ state["reading.weight"].T + state["hidden.0.bias"]).relu()
     expected = hidden @ state["output.weight"].T + state["output.bias"]
     module = network.module(role, genes, state)

@@ -20,6 +20,7 @@ class Context:
         search_space: ranges of the hyperparameters that evolve.
         sd: scale of noise on weights, relative to each weight.
         generator: for draws of tensors.
+        resample: share of the changes of a hyperparameter that draw it anew from its range.
     """
 
     network: Network
@@ -27,3 +28,4 @@ class Context:
     search_space: dict[str, Range]
     sd: float
     generator: torch.Generator
+    resample: float = 0.0

@@ -40,6 +40,8 @@ class Mutations:
         hyperparameters: weight of one hyperparameter stepped up or down.
         new_layer: share of architecture mutations that add or remove a layer, not units.
         sd: scale of the noise on weights, relative to each weight.
+        resample: share of hyperparameter mutations that draw the value anew from its range: steps
+            alone cross a range of decades too slowly where the first draws were bad.
         extra: further mutations of your own by name: (weight, function).
 
     Raises:
@@ -56,6 +58,7 @@ class Mutations:
     hyperparameters: float = 0.2
     new_layer: float = 0.2
     sd: float = 0.1
+    resample: float = 0.0
     extra: Mapping[str, tuple[float, Mutation]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -67,6 +70,7 @@ class Mutations:
                 raise TypeError(f"Mutations: extra[{name!r}] must be (weight, function).")
         checks.probability("Mutations: new_layer", self.new_layer)
         checks.finite("Mutations: sd", self.sd, low=0.0)
+        checks.probability("Mutations: resample", self.resample)
         if sum(self._raw().values()) == 0:
             raise ValueError(
                 "Mutations: all weights are 0; at least one must be positive, none=1 for no mutation."
@@ -106,7 +110,7 @@ class Mutations:
         weights = self.weights
         kind = str(generator.choice(list(weights), p=list(weights.values())))
         torch_generator = torch.Generator().manual_seed(int(generator.integers(2**62)))
-        context = Context(network, dict(roles), dict(search_space), self.sd, torch_generator)
+        context = Context(network, dict(roles), dict(search_space), self.sd, torch_generator, self.resample)
         detail = self._function(kind, generator)(member, context, generator)
         return (kind, detail) if detail is not None else ("none", "")
 

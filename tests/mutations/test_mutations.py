@@ -163,6 +163,18 @@ def test_one_hyperparameter_steps_and_nothing_else():
     assert names == set(SEARCH)
 
 
+def test_a_resampled_hyperparameter_is_drawn_anew_from_its_range():
+    far = Mutations(none=0, architecture=0, parameters=0, activation=0, hyperparameters=1, resample=1.0)
+    population = population_of(DQN(), 1, search_space={"lr": SEARCH["lr"]}, hyperparameters={"lr": 1e-4})
+    rng, seen = np.random.default_rng(0), []
+    for _ in range(50):
+        child = population.member(0).child(1)
+        far.mutate(child, population.network, population.roles, population.search_space, rng)
+        seen.append(child.hyperparameters["lr"])
+    assert all(SEARCH["lr"].low <= value <= SEARCH["lr"].high for value in seen)
+    assert 0.3 < np.mean(np.array(seen) > 1e-3) < 0.7, "half of the draws lie above the middle decade"
+
+
 def test_without_a_search_space_a_hyperparameter_mutation_is_none():
     population = population_of(DQN(), 1, search_space={})
     mutations = Mutations(none=0, architecture=0, parameters=0, activation=0, hyperparameters=1)

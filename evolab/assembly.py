@@ -101,6 +101,11 @@ def _measure(options: Mapping[str, Any], seed: int) -> Any:
         return None
     if algorithm.on_policy and (fitness == "fqe" or type(fitness).__name__ == "FQE"):
         raise ValueError("fitness='fqe' judges from stored data, which PPO keeps none of; use 'return'.")
+    if algorithm.reads_tokens and (fitness == "fqe" or type(fitness).__name__ == "FQE"):
+        raise ValueError(
+            f"fitness='fqe' judges agents by transitions, and {algorithm.name} learns from episodes of tokens; "
+            f"use 'return', the mean return of games with fixed starts."
+        )
     if fitness == "fqe":
         from evolab.fqe import FQE
 

@@ -233,7 +233,8 @@ def play(
 
     Args:
         agent: anything with `act(observation)`.
-        env: a Gymnasium environment; frames are taken where it renders "rgb_array".
+        env: a Gymnasium environment; where it renders "rgb_array", a frame is taken before every step
+            and one of how the episode ends.
         episodes: how many.
         max_steps: longest episode; None for the environment's own limit.
         seed: of the first episode; the next ones count up.
@@ -254,5 +255,7 @@ def play(
             total += float(reward)
             if terminated or truncated:
                 break
+        if env.render_mode == "rgb_array":
+            frames.append(np.asarray(env.render(), dtype=np.uint8))
         returns.append(total)
     return returns, frames, observations

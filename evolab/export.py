@@ -72,6 +72,12 @@ def export(agent: Agent, path: str | PathLike[str]) -> Path:
         raise ValueError(
             f"{path.name}: the suffix decides the format; .onnx or .pt2 (torch.export) is expected."
         )
+    if agent._population.algorithm.reads_tokens:
+        raise ValueError(
+            f"agent {agent.id} reads tokens ({agent.algorithm.name}): what it says next depends on how long the "
+            f"episode is, which no program of observations to actions is written for. Call agent.save(folder), "
+            f"which `transformers` loads, or agent.module() for the logits of all tokens."
+        )
     acting = Acting(agent)
     examples = _examples(agent, 4)
     batch = torch.export.Dim("batch")

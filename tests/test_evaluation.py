@@ -122,6 +122,31 @@ def test_playing_keeps_what_was_seen():
     envs.close()
 
 
+class Drawn(Choosing):
+    """A picture of the steps made so far."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 4}  # noqa: RUF012  # as Gymnasium declares it
+    render_mode = "rgb_array"
+
+    def reset(self, **options):
+        self.made = 0
+        return super().reset(**options)
+
+    def step(self, action):
+        self.made += 1
+        return super().step(action)
+
+    def render(self):
+        return np.full((2, 2, 3), self.made, np.uint8)
+
+
+def test_the_last_picture_shows_how_the_episode_ended():
+    envs = ev.envs.make(Choosing, population=1, num_envs=1)
+    frames = play(population_for(envs, 1)[0], Drawn(), episodes=2, seed=1)[1]
+    assert [int(frame[0, 0, 0]) for frame in frames] == [*range(11), *range(11)]
+    envs.close()
+
+
 def test_no_episodes_is_refused():
     envs = ev.envs.make(Toy, population=1, num_envs=1)
     with pytest.raises(ValueError, match="episodes is 0; expected a whole number >= 1"):

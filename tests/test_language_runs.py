@@ -69,8 +69,20 @@ def test_a_rollout_and_a_dashboard_of_a_word_game():
     assert len(rollout.returns) == 2
     assert all(-3 <= value <= 0 for value in rollout.returns)
     assert np.asarray(rollout.frames[0]).ndim == 3
+    assert len(rollout.frames) == len(rollout.observations) + 2  # how each of the games ended
+    assert not np.array_equal(rollout.frames[-1], rollout.frames[-2])
     assert exp.dashboard() is not None
     exp.close()
+
+
+def test_what_only_agents_of_observations_can_do_is_refused(tmp_path):
+    agent = started(game()).population[0]
+    for name in ("agent.onnx", "agent.pt2"):
+        with pytest.raises(ValueError, match=r"agent 0 reads tokens \(BC\).*Call agent\.save\(folder\)"):
+            agent.export(tmp_path / name)
+    for fitness in ("fqe", ev.FQE()):
+        with pytest.raises(ValueError, match="fitness='fqe' judges agents by transitions, and ILQL learns from"):
+            ev.Experiment(game(), algorithm="ILQL", population=2, fitness=fitness)
 
 
 @pytest.mark.parametrize("algorithm", ["BC", "ILQL"])

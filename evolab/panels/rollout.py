@@ -31,7 +31,8 @@ class Rollout:
 
     Attributes:
         returns: undiscounted return of each episode.
-        frames: [H, W, 3] uint8 each, all episodes in a row; empty where the environment draws nothing.
+        frames: [H, W, 3] uint8 each, all episodes in a row, one more than an episode has steps; empty where
+            the environment draws nothing.
         observations: what the policy saw, one per step.
         fps: frames a second at which the environment runs.
         agent: id of the agent that acted, where known.
@@ -127,7 +128,7 @@ class Rollout:
         return {
             "source": source, "frames": len(full), "columns": columns, "width": w, "height": h,
             "milliseconds": self._milliseconds(every), "returns": [float(r) for r in self.returns],
-            "agent": self.agent, "generation": self.generation, "steps": len(self.frames),
+            "agent": self.agent, "generation": self.generation, "steps": len(self.observations) or len(self.frames),
         }  # fmt: skip
 
     def _pictures(self, every: int, scale: float) -> list[Image]:

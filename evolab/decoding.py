@@ -203,15 +203,31 @@ def generate(
                 continue
             if step == 0:  # every prompt begins with a single beam
                 total = torch.zeros(scores.shape[1], 1, dtype=scores.dtype, device=scores.device)
-            every = total.unsqueeze(-1) + scores[0].unflatten(0, total.shape)  # [B, beams so far, V]
-            total, best = every.flatten(1).topk(min(beams, every[0].numel()), -1)
-            parent = (
-                best // every.shape[-1]
-                + torch.arange(len(best), device=best.device)[:, None] * every.shape[1]
-            )
+            total, parent, token = forked(total, scores[0], beams)
             for cache in caches.values():
                 cache.reorder(parent.view(1, -1))
             said = said[:, parent.flatten()]
-            said = torch.cat([said, (best % every.shape[-1]).view(1, -1, 1)], -1)
+            said = torch.cat([said, token.view(1, -1, 1)], -1)
     said = said[0]
     return said if beams == 1 else said.unflatten(0, total.shape)[:, 0]
+
+
+def forked(total: Tensor, scores: Tensor, beams: int) -> tuple[Tensor, Tensor, Tensor]:
+    """One step of a beam search.
+
+    Args:
+        total: [B, K], scores of the beams of every prompt so far.
+        scores: [B * K, V], of the next token behind each beam.
+        beams: K', most that go on.
+
+    Returns:
+        the best K' continuations of every prompt, best first, [B, K'] each: their scores, the
+        beams that they go on from (a place among the B * K), and their new tokens.
+
+    >>> forked(torch.tensor([[0.0, -1.0]]), torch.tensor([[-3.0, -2.0], [-0.5, -4.0]]), 2)
+    (tensor([[-1.5000, -2.0000]]), tensor([[1, 0]]), tensor([[0, 1]]))
+    """
+    every = total.unsqueeze(-1) + scores.unflatten(0, total.shape)  # [B, K, V]
+    best, place = every.flatten(1).topk(min(beams, every[0].numel()), -1)
+    first = torch.arange(len(place), device=place.device)[:, None] * every.shape[1]
+    return best, place // every.shape[-1] + first, place % every.shape[-1]

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from evolab import checks
-from evolab.decoding import Player
 from evolab.envs.language import LanguageEnvironment
 from evolab.evaluation import healthy
 from evolab.population import Population
@@ -21,6 +20,7 @@ from evolab.run import Run
 from evolab.sources.columns import DatasetError
 from evolab.sources.token_buffer import TokenBuffer
 from evolab.sources.tokens import TokenDataset
+from evolab.speaking import player
 
 MANY = 256
 """Games at most behind a fitness for which nobody asked for a number."""
@@ -87,7 +87,9 @@ class Games:
         """Play them all, greedily; yields (done, total), then the fitness [P]."""
         total = len(population) * len(self.starts)
         yield 0, total
-        data = self.environment.play_many(Player(population), self.starts, agents=len(population))
+        data = self.environment.play_many(
+            player(population, self.environment), self.starts, agents=len(population)
+        )
         returns = data.returns.view(len(population), -1).double().numpy()
         self.lengths = data.action_mask.sum(1).view(len(population), -1).double().mean(1).numpy()
         yield total, total
@@ -103,11 +105,12 @@ def play(
         agent: one that reads tokens, such as `exp.best`.
         environment: what it plays.
         starts: starting points, such as `environment.starts`.
-        choice: a `decoding.Choice`; None for the best token each time.
+        choice: a `decoding.Choice` of single tokens; None for the best token each time, or for the best
+            utterance where the agent's algorithm compares several (`beams`).
     """
     population = agent._population
     alone = population.copy([population.row(agent.id)])
-    return environment.play_many(Player(alone, choice), starts)
+    return environment.play_many(player(alone, environment, choice), starts)
 
 
 def random_games(environment: LanguageEnvironment, count: int, seed: int) -> TokenDataset:

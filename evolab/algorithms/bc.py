@@ -28,11 +28,14 @@ class BC(Algorithm):
 
     Args:
         clip: largest norm of an agent's gradient; None for no clipping.
+        beams: whole utterances that are compared in games whose environment fixes how long one is, see
+            `evolab.speaking`; 1 for agents that choose token by token.
 
     Source: Pomerleau 1989, ALVINN; Radford et al. 2019 for the likelihood of sequences.
     """
 
     clip: float | None = 1.0
+    beams: int = 1
 
     name: ClassVar[str] = "BC"
     offline: ClassVar[bool] = True
@@ -78,6 +81,20 @@ class BC(Algorithm):
             [C, B, V]: the policy's log-probabilities, which sampling draws from.
         """
         return forward("policy").log_softmax(-1)
+
+    def judged(self, agents: Chunk, likely: Tensor, token: Tensor, forward: Forward) -> Tensor:
+        """How good whole utterances are.
+
+        Args:
+            agents: of a chunk.
+            likely: [C, B, K], the policy's log-probability of each.
+            token: [C, B, K], the last token of each.
+            forward: `(name, target=False)` to that network's outputs [C, B, K, O] in front of it.
+
+        Returns:
+            [C, B, K]: the log-probabilities.
+        """
+        return likely
 
     def act(self, agents: Chunk, observation: Any) -> Tensor:
         """The next token of the highest score among those that are actions, [C, B], counted as those are.

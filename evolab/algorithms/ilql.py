@@ -34,13 +34,16 @@ class ILQL(BC):
 
     `monte_carlo` mixes the return that really followed into Q's target, which needs no
     bootstrapping and values the policy of the data: one step of improvement, and no more.
+    Where `beams` whole utterances are compared, the advantage is that of an utterance, and `support`
+    leaves out those that the policy would hardly say.
 
     Args:
         train_policy: False leaves the policy as it is, such as one that `load=` brought along.
 
     Source: Snell et al. 2022, Offline RL for natural language generation with implicit language
     Q-learning, section 4; Kostrikov et al. 2022, Implicit Q-learning, eqs. 5 to 7; Kumar et al. 2020,
-    Conservative Q-learning, eq. 4; Nair et al. 2020, AWAC, eq. 13.
+    Conservative Q-learning, eq. 4; Nair et al. 2020, AWAC, eq. 13; Fujimoto et al. 2019, Benchmarking batch
+    deep reinforcement learning algorithms, eq. 7 for `support`.
     """
 
     train_policy: bool = True
@@ -74,6 +77,12 @@ class ILQL(BC):
             Float(0.5, 64.0),
             "what an advantage of 1 counts in decoding, in nats",
         ),
+        "support": Hyperparameter(
+            0.0,
+            Float(0.0, 1.0, log=False),
+            None,
+            "of the likeliest utterance's probability that another one needs to be said",
+        ),
     }
 
     def roles(self, observation_space: spaces.Space, actions: Any) -> dict[str, Role]:
@@ -88,6 +97,19 @@ class ILQL(BC):
         advantage = torch.minimum(first, second) - state.unsqueeze(-1)
         advantage = advantage.clamp(-LARGEST_ADVANTAGE, LARGEST_ADVANTAGE)
         return forward("policy").log_softmax(-1) + agents.hyper["beta"][:, None, None] * advantage
+
+    def judged(self, agents: Chunk, likely: Tensor, token: Tensor, forward: Forward) -> Tensor:
+        """[C, B, K]: log-probabilities, moved by beta times the Q of the last token.
+
+        Nothing is earned within an utterance, so that the Q of its last token is its own, and V the same
+        for all, which are compared. Those less likely than `support` times the likeliest are left out.
+        """
+        first, second, _ = heads(forward("value", target=True))
+        q = torch.minimum(_of(first, token), _of(second, token))
+        beta, support = (agents.hyper[name][:, None, None] for name in ("beta", "support"))
+        best = likely.amax(-1, keepdim=True)
+        score = likely + beta * q
+        return score.masked_fill(likely < best + support.log(), float("-inf"))
 
     def update(self, agents: Chunk, batch: Episodes, noise: Tensor | None) -> dict[str, Tensor]:  # type: ignore[override]
         """One step of Q and V, their targets follow, then one of the policy."""

@@ -52,6 +52,7 @@ class LanguageEnvironment(gymnasium.Env[np.ndarray, Any], ABC):
 
     Attributes:
         return_range: least and largest return of an episode, where known.
+        utterance: tokens that the agent says in a row before it is answered, where that is fixed; else None.
 
     Raises:
         ValueError: for a pad in the middle of the vocabulary, or an unknown render mode.
@@ -59,6 +60,7 @@ class LanguageEnvironment(gymnasium.Env[np.ndarray, Any], ABC):
 
     metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 2}  # noqa: RUF012  # Gymnasium declares it so
     return_range: tuple[float, float] | None = None
+    utterance: int | None = None
 
     def __init__(
         self,

@@ -67,6 +67,7 @@ class RandomWalks(LanguageEnvironment):
 
     metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 2}  # noqa: RUF012  # Gymnasium declares it so
     return_range = (0.0, 1.0)
+    utterance = 1
 
     def __init__(
         self,

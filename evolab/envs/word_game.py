@@ -91,6 +91,7 @@ class WordGame(LanguageEnvironment):
         block = 1 + tries * letters + (tries - 1) * letters  # nobody answers the last guess
         super().__init__(tokenizer, block, self.words, render_mode)
         self.return_range = (-float(tries), 0.0)
+        self.utterance = self.letters
         self.action_space = spaces.Discrete(len(alphabet))
         self._letters = np.arange(tokenizer.size) < len(alphabet)
         self._start = tokenizer.id("<start>")

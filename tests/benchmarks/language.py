@@ -25,6 +25,7 @@ import torch
 import torch.nn.functional as F
 
 import evolab as ev
+from evolab.algorithms.bc import BC
 from evolab.algorithms.ilql import ILQL
 from evolab.games import play
 from evolab.networks.gpt import GPT
@@ -35,6 +36,8 @@ HERE = Path(__file__).resolve().parent
 RUNS = HERE.parents[1] / "runs" / "language"
 GAMES = 50_000
 BETAS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+SUPPORTS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+BEAMS = 24
 
 
 def save(name: str, figures: dict[str, Any]) -> None:
@@ -136,62 +139,105 @@ def clone(seed: int, updates: int = 8_000) -> dict[str, Any]:
 def values(seed: int, updates: int = 6_000) -> dict[str, Any]:
     """Values from Monte-Carlo returns for the cloned policy of a seed, which they then steer; every word once.
 
-    Their weight beta is chosen for one half of the words by the games with the other half.
+    Everything is played greedily in two ways, by both: token by token, for several beta; and by whole guesses,
+    the likeliest `BEAMS` of which are compared, for several `support`. `paired` chooses among these.
     """
     world = ev.envs.WordGame(words=100)
     buffer = buffer_of(world.record("mixture", GAMES, seed=seed), world)
     cloned = ev.Agent.load(RUNS / f"bc-{seed}")
+    network, starts = cloned._population.network, list(world.starts)
     steered = made(
-        world, ILQL(train_policy=False), cloned._population.network, seed, batch_size=32, lr_value=2e-3,
-        discount=1.0, monte_carlo=1.0, expectile=0.5, cql_weight=0.01, tau=0.01,
+        world, ILQL(train_policy=False), network, seed, batch_size=32, lr_value=1e-3,
+        discount=1.0, monte_carlo=1.0, expectile=0.8, cql_weight=0.01, tau=0.01,
     )  # fmt: skip
     start_from(steered, cloned)
+    returns: dict[str, dict[str, list[float]]] = {"tokens": {}, "guesses": {}, "untrained": {}}
+    # A control: does it help to prefer any guess that the policy would likely make?
+    agent = switched(steered[0], ILQL(train_policy=False, beams=BEAMS), beta=16.0, support=0.6)
+    returns["untrained"]["0.6"] = play(agent, world, starts).returns.tolist()
     cpu = teach(steered, buffer, updates, ("lr_value",))
     steered[0].save(RUNS / f"ilql-{seed}")
-    starts, returns = list(world.starts), {}
     for beta in BETAS:
-        steered.members[0].hyperparameters["beta"] = (
-            beta  # `play` copies the agent, with the values that it holds
-        )
-        returns[beta] = play(steered[0], world, starts).returns.numpy()
-        print(beta, float(returns[beta].mean()), flush=True)
-    halves = np.random.default_rng(seed).permutation(len(starts)) % 2
-    chosen, betas = np.empty(len(starts)), []
-    for half in (0, 1):
-        best = max(BETAS, key=lambda beta, half=half: returns[beta][halves != half].mean())
-        chosen[halves == half] = returns[best][halves == half]
-        betas.append(best)
+        agent = switched(steered[0], ILQL(train_policy=False), beta=beta)
+        returns["tokens"][str(beta)] = play(agent, world, starts).returns.tolist()
+    # The policy alone, by whole guesses: the same beam, which the likeliest of them wins.
+    returns["guesses"]["0"] = play(switched(cloned, BC(beams=BEAMS)), world, starts).returns.tolist()
+    for support in SUPPORTS:
+        agent = switched(steered[0], ILQL(train_policy=False, beams=BEAMS), beta=16.0, support=support)
+        returns["guesses"][str(support)] = play(agent, world, starts).returns.tolist()
     return {
-        "seed": seed, "updates": updates, "cpu seconds": cpu, "beta": betas, "BC": float(returns[0.0].mean()),
-        "ILQL": float(chosen.mean()), "by beta": {str(beta): float(value.mean()) for beta, value in returns.items()},
-        "pairs": [[float(a), float(b)] for a, b in zip(returns[0.0], chosen, strict=True)],
+        "seed": seed, "updates": updates, "cpu seconds": cpu,
+        "means": {way: {key: float(np.mean(one)) for key, one in rows.items()} for way, rows in returns.items()},
+        "returns": returns,
     }  # fmt: skip
 
 
+def switched(agent: ev.Agent, algorithm: Any, **settings: float) -> ev.Agent:
+    """The same agent, choosing in another way."""
+    population = agent._population.copy([agent._row])
+    population.algorithm = algorithm
+    population.members[0].hyperparameters.update(settings)
+    return population.copy([0])[0]  # with the values that it holds
+
+
+def chosen(rows: list[dict[str, Any]], way: str) -> tuple[np.ndarray, list[str]]:
+    """Returns [seeds, words] of ILQL, its setting for one half of the words chosen by the games with the other."""
+    returns = {key: np.array([row["returns"][way][key] for row in rows]) for key in rows[0]["returns"][way]}
+    base = returns.pop("0" if "0" in returns else "0.0")
+    halves = np.random.default_rng(0).permutation(base.shape[1]) % 2
+    found, settings = np.empty(base.shape), []
+    for half in (0, 1):
+        best = max(returns, key=lambda key, half=half: returns[key][:, halves != half].mean())
+        found[:, halves == half] = returns[best][:, halves == half]
+        settings.append(best)
+    return found, settings
+
+
+def compared(ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:
+    """The paired difference of returns [seeds, words]: mean and 95% intervals over all pairs, and over words.
+
+    The second one takes the seeds' mean for each word first, so that a word counts once.
+    """
+    difference = ours - theirs
+    found: dict[str, Any] = {
+        "difference": float(difference.mean()),
+        "of each seed": difference.mean(1).tolist(),
+    }
+    for name, parts in (("all pairs", difference.ravel()), ("words", difference.mean(0))):
+        half = 1.96 * parts.std(ddof=1) / math.sqrt(len(parts))
+        found[f"95% interval over {name}"] = [float(parts.mean() - half), float(parts.mean() + half)]
+    return found
+
+
 def paired() -> dict[str, Any]:
-    """All seeds together: the mean difference per word, and its 95% interval over words and seeds."""
+    """All seeds together: the differences per word, and their 95% intervals."""
     found = HERE / "results"
     rows = [json.loads(path.read_text()) for path in sorted(found.glob("language_values_*.json"))]
     cloned = [json.loads((found / f"language_clone_{row['seed']}.json").read_text()) for row in rows]
-    differences = np.array([[b - a for a, b in row["pairs"]] for row in rows])  # [seeds, words]
-    flat = differences.ravel()
-    half = 1.96 * flat.std(ddof=1) / math.sqrt(len(flat))
     world = ev.envs.WordGame(words=100)
-    scripted = {
-        player: float(world.record(player, seed=0).mean_return)
-        for player in ("random", "mixture", "consistent", "information")
-    }
+    greedy = np.array([row["returns"] for row in cloned])  # [seeds, words]
+    likeliest = np.array([row["returns"]["guesses"]["0"] for row in rows])
+    guesses, supports = chosen(rows, "guesses")
+    tokens, betas = chosen(rows, "tokens")
+    scripts = {name: mean for name, mean in world.yardsticks().items() if name != "repeat"}
     return {
         "seeds": [row["seed"] for row in rows],
         "data": float(np.mean([row["data"] for row in cloned])),
-        "BC": [row["BC"] for row in cloned],
+        "BC, token by token": greedy.mean(1).tolist(),
+        "BC, by whole guesses": likeliest.mean(1).tolist(),
         "BC cpu seconds": [row["cpu seconds"] for row in cloned],
         "BC wall seconds": [row["wall seconds"] for row in cloned],
-        "ILQL": [row["ILQL"] for row in rows],
-        "difference": float(flat.mean()),
-        "95% interval": [float(flat.mean() - half), float(flat.mean() + half)],
-        "pairs": len(flat),
-        "scripted players, each word once": scripted,
+        "ILQL, by whole guesses": guesses.mean(1).tolist(),
+        "ILQL, token by token": tokens.mean(1).tolist(),
+        "control, whole guesses by untrained values": [row["means"]["untrained"]["0.6"] for row in rows],
+        "support of each half": supports,
+        "beta of each half": betas,
+        "both by whole guesses": compared(guesses, likeliest),
+        "ILQL by whole guesses, BC token by token": compared(guesses, greedy),
+        "both token by token": compared(tokens, greedy),
+        "scripted players": scripts,
+        "BC minus script": {name: float(greedy.mean() - mean) for name, mean in scripts.items()},
+        "ILQL minus script": {name: float(guesses.mean() - mean) for name, mean in scripts.items()},
         "goal": "BC at least -2.7 within 480 s; the interval above 0",
     }
 

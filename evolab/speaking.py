@@ -50,10 +50,10 @@ class Speaker:
         answer = torch.empty_like(length)
         for agent in range(len(length)):
             place, games = length[agent].tolist(), rows[agent].tolist()
-            lost = {
+            lost = {  # games that stand at the beginning of an utterance
                 b
                 for b, game in enumerate(games)
-                if not 0 <= place[b] - self._plans.get((agent, game), (-self.length,))[0] < self.length
+                if not 0 < place[b] - self._plans.get((agent, game), (-self.length,))[0] < self.length
             }
             for size in sorted({place[b] for b in lost}):
                 those = [b for b in sorted(lost) if place[b] == size]

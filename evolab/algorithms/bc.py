@@ -11,6 +11,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from evolab.algorithms.algorithm import RATE, SHARED, Algorithm, Chunk, Float, Hyperparameter, Role
+from evolab.checks import positive_integer
 from evolab.networks.gpt import GPT
 from evolab.networks.network import Network
 from evolab.sample import Episodes
@@ -45,6 +46,9 @@ class BC(Algorithm):
         "lr": Hyperparameter(1e-3, RATE, Float(1e-4, 1e-2), "learning rate of the policy"),
         "batch_size": Hyperparameter(64, SHARED["batch_size"].limits, None, "episodes per update"),
     }
+
+    def __post_init__(self) -> None:
+        positive_integer("beams", self.beams)
 
     def network(self) -> Network:
         """What a population has where no other network was asked for."""

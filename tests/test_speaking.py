@@ -50,7 +50,7 @@ def best(many, row, said):
 
 
 @pytest.mark.parametrize(
-    "algorithm, settings",
+    ("algorithm", "settings"),
     [(BC(beams=27), {}), (ILQL(beams=27), {"support": 0.3}), (ILQL(beams=27), {"beta": 0.5})],
     ids=["BC", "ILQL-support", "ILQL"],
 )

@@ -117,8 +117,9 @@ class Board:
             for letter, colour in row:
                 edge = f"border:2px solid {EDGE};line-height:{TILE - 4}px" if colour == OPEN else ""
                 style = tile.format(
-                    side=TILE, gap=GAP, round=ROUND[colour], fill=FILL[colour],
-                    ink=INK if colour == OPEN else "#ffffff", edge=edge,
+                    # An open tile takes the page's own colours, dark or light.
+                    side=TILE, gap=GAP, round=ROUND[colour], fill="none" if colour == OPEN else FILL[colour],
+                    ink="inherit" if colour == OPEN else "#ffffff", edge=edge,
                 )  # fmt: skip
                 shown = escape(letter.upper()) if letter != " " else "&nbsp;"
                 cells.append(f'<span title="{MEANING[colour]}" style="{style}">{shown}</span>')

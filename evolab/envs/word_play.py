@@ -176,7 +176,8 @@ class WordPlay:
         if not self._tally or self.agent is None:
             return ""
         mine, its = np.mean(self._tally, axis=0)
-        return f"{len(self._tally)} games: you {mine:.2f}, agent {its:.2f} on average"
+        games = "1 game" if len(self._tally) == 1 else f"{len(self._tally)} games"
+        return f"{games}: you {mine:.2f}, agent {its:.2f} on average"
 
     def __repr__(self) -> str:
         """The boards as squares."""

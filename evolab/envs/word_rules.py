@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -132,6 +132,7 @@ def read_words(
 
     Raises:
         FileNotFoundError: there is no such file.
+        TypeError: it is nothing of this kind.
         ValueError: the file is no text, or see `Words`.
     """
     if words is None or isinstance(words, int):
@@ -143,6 +144,11 @@ def read_words(
         return Words(own[:words], letters, alphabet, "evolab's own list")
     if isinstance(words, (str, Path)):
         return Words(_lines(Path(words)), letters, alphabet, Path(words).name)
+    if not isinstance(words, Iterable) or isinstance(words, Mapping):
+        raise TypeError(
+            f"words is {words!r} ({type(words).__name__}); expected None, a number, the path of a file or a list "
+            f"of words."
+        )
     return Words(words, letters, alphabet)
 
 

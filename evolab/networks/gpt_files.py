@@ -84,12 +84,26 @@ def _options(config: Mapping[str, Any], where: Path) -> dict[str, Any]:
             raise ValueError(f"{where}: {name} is {value!r}; a whole number of at least 1 is expected.")
         return value
 
+    def flag(name: str, default: bool) -> bool:
+        value = config.get(name, default)
+        if not isinstance(value, bool):
+            raise ValueError(f"{where}: {name} is {value!r}; true or false is expected.")
+        return value
+
+    eps = config.get("layer_norm_epsilon", 1e-5)
+    if isinstance(eps, bool) or not isinstance(eps, (int, float)) or not 0 < eps < 1:
+        raise ValueError(
+            f"{where}: layer_norm_epsilon is {eps!r}; a number between 0 and 1 is expected, such as 1e-5."
+        )
     if config.get("model_type", "gpt2") != "gpt2":
         raise refuse("model_type", "'gpt2' is expected")
     if config.get("activation_function", "gelu_new") not in GELU:
         raise refuse("activation_function", f"one of {', '.join(GELU)} is expected")
-    if config.get("add_cross_attention", False):
+    if flag("add_cross_attention", False):
         raise refuse("add_cross_attention", "False is expected")
+    for name in ("quantization_config", "pruned_heads"):
+        if config.get(name):
+            raise refuse(name, "none is expected")
     width, heads = whole("n_embd"), whole("n_head")
     units = 4 * width if config.get("n_inner") is None else whole("n_inner")
     return {
@@ -99,10 +113,10 @@ def _options(config: Mapping[str, Any], where: Path) -> dict[str, Any]:
         "feed_forward": units,
         "block": whole("n_positions", config.get("n_ctx")),
         "vocabulary": whole("vocab_size"),
-        "tied": bool(config.get("tie_word_embeddings", True)),
-        "eps": float(config.get("layer_norm_epsilon", 1e-5)),
-        "scaled": bool(config.get("scale_attn_weights", True)),
-        "by_layer": bool(config.get("scale_attn_by_inverse_layer_idx", False)),
+        "tied": flag("tie_word_embeddings", True),
+        "eps": float(eps),
+        "scaled": flag("scale_attn_weights", True),
+        "by_layer": flag("scale_attn_by_inverse_layer_idx", False),
         # `reorder_and_upcast_attn` is the same sum in an order that matters in half precision alone.
     }
 
@@ -143,6 +157,9 @@ def _state(found: dict[str, Tensor], options: dict[str, Any], genes: GPTGenes, w
         "output.weight": (options["vocabulary"], width),
     }  # fmt: skip
     for ours, theirs in names.items():
+        if not found[theirs].is_floating_point() or not bool(found[theirs].isfinite().all()):
+            kind = str(found[theirs].dtype).removeprefix("torch.")
+            raise ValueError(f"{where}: {theirs} ({kind}) is not made of finite numbers with a fraction.")
         value = found[theirs].to(torch.float32)
         value = value.t().contiguous() if _crossed(theirs) and value.dim() == 2 else value
         expected = shapes.get(re.sub(r"block\.\d+\.", "", ours), (width,))

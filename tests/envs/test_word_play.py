@@ -30,7 +30,7 @@ def test_the_agent_follows_and_hides_its_letters_until_the_end():
     play.guess("water")
     assert "house" in repr(play)
     assert (play.mine.reward, play.its.reward) == (-1, -6)
-    assert "1 games: you -1.00, agent -6.00 on average" in repr(play)
+    assert "1 game: you -1.00, agent -6.00 on average" in repr(play)
 
 
 def test_an_agent_is_watched_guess_by_guess():

@@ -278,6 +278,17 @@ def change_tensors(folder, change):
 BAD = {
     "activation_function is 'relu'": lambda f: change_config(f, activation_function="relu"),
     "model_type is 'llama'": lambda f: change_config(f, model_type="llama"),
+    "layer_norm_epsilon is 'x'; a number between 0 and 1": lambda f: change_config(f, layer_norm_epsilon="x"),
+    "layer_norm_epsilon is -1": lambda f: change_config(f, layer_norm_epsilon=-1),
+    "scale_attn_weights is 'no'; true or false": lambda f: change_config(f, scale_attn_weights="no"),
+    "quantization_config is .*; none is expected": lambda f: change_config(f, quantization_config={"bits": 4}),
+    "pruned_heads is .*; none is expected": lambda f: change_config(f, pruned_heads={"0": [1]}),
+    r"ln_f.bias \(float32\) is not made of finite numbers": lambda f: change_tensors(
+        f, lambda t: t["transformer.ln_f.bias"].fill_(float("nan"))
+    ),
+    r"ln_f.bias \(int64\) is not made of finite numbers": lambda f: change_tensors(
+        f, lambda t: t.update({"transformer.ln_f.bias": torch.zeros(16, dtype=torch.int64)})
+    ),
     "add_cross_attention is True": lambda f: change_config(f, add_cross_attention=True),
     "n_layer is 'two'; a whole number": lambda f: change_config(f, n_layer="two"),
     "3 heads don't divide a width of 16": lambda f: change_config(f, n_head=3),

@@ -70,14 +70,18 @@ def evolve(
             continue
         child = parent.child(population.new_id())
         child.place = slot
-        child.hyperparameters = dict(parents[selected.hyperparameters[slot]].hyperparameters)
+        origin = parents[selected.hyperparameters[slot]]
+        child.hyperparameters = dict(origin.hyperparameters)
         kind, detail = "none", ""
         if slot in selected.mutated:
             kind, detail = mutations.mutate(
                 child, population.network, population.roles, population.search_space, stream
             )
         offspring.append(child)
-        births.append(Birth(generation, child.id, parent.id, kind, detail or f"copy of {parent.id}"))
+        detail = detail or f"copy of {parent.id}"
+        if origin.id != parent.id:
+            detail += f", hyperparameters of {origin.id}"
+        births.append(Birth(generation, child.id, parent.id, kind, detail))
     order = population.rebuild(offspring)
     population.replaced = [member.steps for member in population.members]
     if buffer is not None and hasattr(buffer, "gather"):

@@ -20,15 +20,21 @@ class Truncation(Selection):
 
     Attributes:
         fraction: share of the population that is replaced, in (0, 0.5].
+        inherit: chance that a child takes its parent's hyperparameters along with its weights; otherwise
+            it goes on with those of the agent whose place it takes. Fitness after a short while favours
+            what learns fast at first; hyperparameters that keep the place of a loser are tried again
+            from the winner's weights before they die out.
         window, warmup: see `Selection`.
 
     Source: Jaderberg et al. 2017, Population Based Training of Neural Networks, section 4.1.1.
     """
 
     fraction: float = 0.25
+    inherit: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        checks.probability("inherit", self.inherit)
         if checks.finite("fraction", self.fraction, low=0.0, high=0.5) == 0.0:
             raise ValueError("fraction is 0.0; expected a share in (0, 0.5]. With 0 nobody is ever replaced.")
 
@@ -42,8 +48,15 @@ class Truncation(Selection):
         )
         top = [row for row in ranked[: max(1, share)].tolist() if np.isfinite(fitness[row])]
         parents = [int(generator.choice(top)) if row in bottom else row for row in range(population)]
+        origins = list(parents)
+        if self.inherit < 1:
+            origins = [
+                slot if np.isfinite(fitness[slot]) and generator.random() >= self.inherit else row
+                for slot, row in enumerate(parents)
+            ]
         return Selected(
             parents=tuple(parents),
             elite=int(ranked[0]),
             survivors=frozenset(range(population)) - bottom,
+            hyperparameters=tuple(origins),
         )

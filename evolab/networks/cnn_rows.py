@@ -19,7 +19,7 @@ from torch import Tensor
 from evolab.networks.encoder import EncoderGenes
 from evolab.networks.layers import ACTIVATIONS
 
-_backward = torch.ops.aten.convolution_backward
+_backward = torch.ops.aten.convolution_backward.default
 
 
 @dataclass(frozen=True)
@@ -130,9 +130,11 @@ def slopes(grad: Tensor, kept: list[list[Layer]], parameters: Sequence[Tensor], 
 
 def _put(slot: Tensor, value: Tensor) -> None:
     """`value` at the beginning of `slot`, zeros in the rest."""
-    if slot.shape != value.shape:
-        slot.zero_()
-    cut(slot, *value.shape).copy_(value)
+    for axis, size in enumerate(value.shape):
+        if slot.shape[axis] > size:
+            slot.narrow(axis, size, slot.shape[axis] - size).zero_()
+            slot = slot.narrow(axis, 0, size)
+    slot.copy_(value)
 
 
 class Encoded(torch.autograd.Function):

@@ -26,7 +26,7 @@ import evolab as ev
 
 RESULT = Path(__file__).parent / "results" / "images.json"
 SPACE = spaces.Box(0, 255, (3, 32, 32), np.uint8)
-AGENTS, BATCH, REPEATS = 4, 64, 15
+AGENTS, BATCH, REPEATS, PROFILES = 4, 64, 31, 9
 PRODUCTS = ("conv", "bmm", "baddbmm", "addmm", "aten::mm", "matmul")
 CHANNELS = {
     "equal": [(32, 32)] * 4,
@@ -111,17 +111,24 @@ def update_all(separate: list[Separate], batch: SimpleNamespace) -> None:
         one.update(batch, row)
 
 
-def product_share(population: ev.Population, batch: SimpleNamespace) -> float:
-    """Share of an update's time inside convolutions and matrix products, forward and backward."""
+def profiled(population: ev.Population, batch: SimpleNamespace) -> tuple[float, dict[str, float]]:
+    """Share of an update's time inside convolutions and matrix products, both passes; and of each operation.
+
+    The median of several profiles, which count the time that others take on a shared machine.
+    """
     for _ in range(3):
         population.learn(batch)
-    with profile(activities=[ProfilerActivity.CPU]) as record:
-        for _ in range(15):
-            population.learn(batch)
-    events = record.key_averages()
-    total = sum(event.self_cpu_time_total for event in events)
-    inside = sum(event.self_cpu_time_total for event in events if any(word in event.key for word in PRODUCTS))
-    return inside / total
+    found = []
+    for _ in range(PROFILES):
+        with profile(activities=[ProfilerActivity.CPU]) as record:
+            for _ in range(8):
+                population.learn(batch)
+        times = {event.key: event.self_cpu_time_total for event in record.key_averages()}
+        total = sum(times.values())
+        inside = sum(time for name, time in times.items() if any(word in name for word in PRODUCTS))
+        shares = sorted(((name, time / total) for name, time in times.items()), key=lambda pair: -pair[1])
+        found.append((inside / total, {name: round(share, 4) for name, share in shares[:16]}))
+    return sorted(found, key=lambda pair: pair[0])[PROFILES // 2]
 
 
 def main() -> None:
@@ -137,7 +144,7 @@ def main() -> None:
             if repeat >= 2:
                 together.append(pair[0] / AGENTS)
                 apart.append(pair[1] / AGENTS)
-        share = product_share(population, batch)
+        share, operations = profiled(population, batch)
         rows[name] = {
             "channels": [list(sizes) for sizes in channels],
             "chunks": len(population.chunks),
@@ -145,6 +152,7 @@ def main() -> None:
             "separate_ms_per_agent": round(float(np.median(apart)), 3),
             "times_faster": round(float(np.median(np.array(apart) / np.array(together))), 2),
             "share_in_convolutions_and_products": round(share, 3),
+            "profile": operations,
         }
         print(name, rows[name], flush=True)
     head = described() | {"gemm_gflops": round(gemm_rate(), 1), "batch": BATCH, "image": list(SPACE.shape)}

@@ -51,8 +51,8 @@ class DDPG(Algorithm):
     name: ClassVar[str] = "DDPG"
     action_spaces: ClassVar[tuple[type, ...]] = (spaces.Box,)
     hyperparameters: ClassVar[dict[str, Hyperparameter]] = {
-        "lr_actor": Hyperparameter(3e-4, RATE, Float(1e-5, 1e-2), "learning rate of the policy"),
-        "lr_critic": Hyperparameter(1e-3, RATE, Float(1e-5, 1e-2), "learning rate of the critics"),
+        "lr_actor": Hyperparameter(3e-4, RATE, Float(1e-5, 1e-2, grow=2.0), "learning rate of the policy"),
+        "lr_critic": Hyperparameter(1e-3, RATE, Float(1e-5, 1e-2, grow=2.0), "learning rate of the critics"),
         **SHARED,
         "policy_delay": Hyperparameter(1, Integer(1, 1000), None, "critic updates per policy update"),
         "exploration_noise": Hyperparameter(

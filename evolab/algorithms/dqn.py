@@ -41,7 +41,7 @@ class DQN(Algorithm):
     name: ClassVar[str] = "DQN"
     action_spaces: ClassVar[tuple[type, ...]] = (spaces.Discrete, spaces.MultiDiscrete)
     hyperparameters: ClassVar[dict[str, Hyperparameter]] = {
-        "lr": Hyperparameter(5e-4, RATE, Float(1e-5, 1e-2), "learning rate of Adam"),
+        "lr": Hyperparameter(5e-4, RATE, Float(1e-5, 1e-2, grow=2.0), "learning rate of Adam"),
         **SHARED,
         "epsilon_start": Hyperparameter(
             1.0, Float(0.0, 1.0, log=False), None, "first share of random actions"

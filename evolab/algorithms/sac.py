@@ -50,8 +50,8 @@ class SAC(Algorithm):
     name: ClassVar[str] = "SAC"
     action_spaces: ClassVar[tuple[type, ...]] = (spaces.Box,)
     hyperparameters: ClassVar[dict[str, Hyperparameter]] = {
-        "lr_actor": Hyperparameter(3e-4, RATE, Float(1e-5, 1e-2), "learning rate of the policy"),
-        "lr_critic": Hyperparameter(1e-3, RATE, Float(1e-5, 1e-2), "learning rate of the critics"),
+        "lr_actor": Hyperparameter(3e-4, RATE, Float(1e-5, 1e-2, grow=2.0), "learning rate of the policy"),
+        "lr_critic": Hyperparameter(1e-3, RATE, Float(1e-5, 1e-2, grow=2.0), "learning rate of the critics"),
         "lr_temperature": Hyperparameter(1e-3, RATE, None, "learning rate of the temperature's logarithm"),
         **SHARED,
         "policy_delay": Hyperparameter(

@@ -1,10 +1,15 @@
 """Does evolution pay? The same random start with evolution, with selection alone, and with neither.
 
-From random draws of the default search space, paired seeds, equal total steps; the measure is
-the area under the anytime curve of the best agent. Run it with
+Paired seeds, equal total steps, learning rates and batch sizes drawn at random from the
+algorithm's own search space. After each generation its best agent, chosen by its fitness, is
+tested on 20 further episodes, the same for all arms, which no arm learns or selects from: a
+population of different agents would else win by the luck of its largest of four fitnesses. The
+measure is the area under that curve. Run it with
 
-    python tests/benchmarks/evolution_pays.py DQN CartPole-v1 --max-steps 80000
-    python tests/benchmarks/evolution_pays.py TD3 LunarLanderContinuous-v3 --max-steps 200000
+    python tests/benchmarks/evolution_pays.py DQN CartPole-v1 --max-steps 120000
+    python tests/benchmarks/evolution_pays.py TD3 LunarLanderContinuous-v3 --max-steps 250000
+
+Each run is written to `results/evolution_pays/`; `--table` prints what is there.
 """
 
 from __future__ import annotations
@@ -22,26 +27,21 @@ import evolab as ev
 from evolab import presets
 
 RESULTS = Path(__file__).parent / "results" / "evolution_pays"
-
+NOTHING = ev.Mutations(none=1, architecture=0, parameters=0, activation=0, hyperparameters=0)
 ARMS = {
-    "evolution": {"evolving": True, "mutations": presets.GENTLE},
-    "selection alone": {
-        "evolving": True,
-        "mutations": ev.Mutations(none=1, architecture=0, parameters=0, activation=0, hyperparameters=0),
-    },
+    "evolution": {"selection": presets.PATIENT, "mutations": presets.EXPLORING, "revive": True},
+    "selection alone": {"selection": presets.PATIENT, "mutations": NOTHING, "revive": True},
     "neither": {"evolving": False},
 }
+TESTED = 20
 
 
 def curve(algorithm: str, environment: str, arm: str, seed: int, max_steps: int) -> list[list[float]]:
-    """(total steps, fitness of the best agent) after every generation."""
+    """(total steps, fitness of the best agent, its mean return over the test episodes) by generation."""
     preset = presets.demo(algorithm, environment)
-    fixed = {k: v for k, v in preset.options.items() if k not in ("mutations", "search_space")}
-    fixed["hyperparameters"] = {
-        k: v
-        for k, v in fixed.get("hyperparameters", {}).items()
-        if k not in ("lr", "lr_actor", "lr_critic", "exploration_noise", "batch_size")
-    }
+    fixed = {k: v for k, v in preset.options.items() if k not in ("mutations", "search_space", "draw")}
+    drawn = ("lr", "lr_actor", "lr_critic", "batch_size")
+    fixed["hyperparameters"] = {k: v for k, v in fixed.get("hyperparameters", {}).items() if k not in drawn}
     exp = ev.Experiment(
         environment,
         seed=seed,
@@ -51,39 +51,54 @@ def curve(algorithm: str, environment: str, arm: str, seed: int, max_steps: int)
     )
     exp.fill(preset.fill)
     points = []
-    while exp.total_steps < max_steps:
-        generation = exp.step()
-        points.append([generation.total_steps, generation.fitness])
+    with ev.envs.make(environment, population=1, num_envs=TESTED) as envs:
+        while exp.total_steps < max_steps:
+            generation = exp.step()
+            tested = ev.evaluate(exp.best._population, envs, TESTED, seed=777)
+            points.append([generation.total_steps, generation.fitness, float(tested[0])])
     exp.close()
     return points
 
 
-def area(points: list[list[float]]) -> float:
-    """Mean height of the curve of the best so far this far, in units of return."""
-    steps, heights = np.array(points).T
+def area(points: list[list[float]], column: int = 2) -> float:
+    """Mean height of a curve over the steps, in units of return."""
+    steps, heights = np.array(points)[:, [0, column]].T
     return float(np.trapezoid(heights, steps) / (steps[-1] - steps[0]))
+
+
+def table() -> str:
+    """Areas by seed, and medians, of what has been measured."""
+    lines = []
+    for path in sorted(RESULTS.glob("*.json")):
+        found = json.loads(path.read_text())
+        lines.append(f"{path.stem}, {found['max_steps']:,} steps")
+        for arm, curves in found["curves"].items():
+            areas = [area(points) for points in curves.values()]
+            shown = "  ".join(f"{one:7.1f}" for one in areas)
+            lines.append(f"  {arm:16s} median {np.median(areas):7.1f}   seeds {' '.join(curves)}: {shown}")
+    return "\n".join(lines)
 
 
 def main() -> None:
     """Run every arm on every seed, interleaved, and print medians."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("algorithm")
-    parser.add_argument("environment")
+    parser.add_argument("algorithm", nargs="?")
+    parser.add_argument("environment", nargs="?")
     parser.add_argument("--max-steps", type=int, default=150_000)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
+    parser.add_argument("--table", action="store_true")
     options = parser.parse_args()
-    curves: dict[str, dict[int, list[list[float]]]] = {arm: {} for arm in ARMS}
-    for seed in options.seeds:
-        for arm in ARMS:
-            curves[arm][seed] = curve(options.algorithm, options.environment, arm, seed, options.max_steps)
-            print(f"seed {seed} {arm:16s} area {area(curves[arm][seed]):9.1f}", flush=True)
-    areas = {arm: [area(points) for points in by_seed.values()] for arm, by_seed in curves.items()}
-    for arm, values in areas.items():
-        print(f"{arm:16s} median area {np.median(values):9.1f}")
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    name = f"{options.algorithm}-{options.environment}.json"
-    result = {"max_steps": options.max_steps, "areas": areas, "curves": curves}
-    (RESULTS / name).write_text(json.dumps(result, indent=1) + "\n")
+    if options.algorithm:
+        RESULTS.mkdir(parents=True, exist_ok=True)
+        path = RESULTS / f"{options.algorithm}-{options.environment}.json"
+        curves: dict[str, dict[str, list[list[float]]]] = {arm: {} for arm in ARMS}
+        for seed in options.seeds:
+            for arm in ARMS:
+                points = curve(options.algorithm, options.environment, arm, seed, options.max_steps)
+                curves[arm][str(seed)] = points
+                print(f"seed {seed} {arm:16s} area {area(points):9.1f}", flush=True)
+            path.write_text(json.dumps({"max_steps": options.max_steps, "curves": curves}) + "\n")
+    print(table())
 
 
 if __name__ == "__main__":

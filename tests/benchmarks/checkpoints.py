@@ -17,15 +17,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from peer_environments import PEERS, python_of
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 RESULT = HERE / "results" / "checkpoints.json"
 
-TORCH = "torch==2.13.0"
-PEERS = {
-    "sb3": ["stable-baselines3", "gymnasium[classic-control]"],
-    "agilerl": ["agilerl==2.58.0", "peft"],
-}
 ROWS = {
     "truncate": "every file cut to each percent",
     "flip": "one bit flipped, 100 times in each file",
@@ -34,17 +31,6 @@ ROWS = {
     "disk full": "no room for the whole file while saving over the same name",
     "pickle canary": "a pickle planted in every file",
 }
-
-
-def python_of(peers: Path, name: str) -> Path:
-    """The Python of a peer's environment, which is made where it is missing."""
-    place = peers / name
-    if not place.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(place)], check=True)
-        pip = [str(place / "bin" / "pip"), "install", "--quiet"]
-        subprocess.run([*pip, TORCH], check=True)  # before the others ask for a build of their own choice
-        subprocess.run([*pip, *PEERS[name]], check=True)
-    return place / "bin" / "python"
 
 
 def measured(python: Path | str, name: str, quick: bool) -> dict[str, Any]:

@@ -1,0 +1,24 @@
+"""Virtual environments of the peers: they are no dependencies of evolab, and each lives by itself."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+TORCH = "torch==2.13.0"
+PEERS = {
+    "sb3": ["stable-baselines3", "gymnasium[classic-control,box2d]"],
+    "agilerl": ["agilerl==2.58.0", "peft", "gymnasium[box2d]"],
+}
+
+
+def python_of(peers: Path, name: str) -> Path:
+    """The Python of a peer's environment `peers/name`, which is made where it is missing."""
+    place = peers / name
+    if not place.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(place)], check=True)
+        pip = [str(place / "bin" / "pip"), "install", "--quiet"]
+        subprocess.run([*pip, TORCH], check=True)  # before the others ask for a build of their own choice
+        subprocess.run([*pip, *PEERS[name]], check=True)
+    return place / "bin" / "python"

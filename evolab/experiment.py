@@ -416,6 +416,10 @@ class Experiment(Driven):
         if self._run.envs is None:
             raise ValueError("a rollout needs an environment; this experiment has none.")
         actor = self._agent(agent)
+        if self.algorithm.reads_tokens:
+            from evolab.speaking import voice
+
+            actor = voice(actor, self._options["environment"])
         env = self._stage()
         start = seed_of(self._seed, self.generation, "rollout") % 2**31 if seed is None else seed
         try:

@@ -8,7 +8,7 @@ compares whole ones: a beam search with the policy finds them, the algorithm jud
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from evolab.decoding import Choice, Player, forked
 from evolab.networks.gpt_plan import Cache
 
 if TYPE_CHECKING:
+    from evolab.agent import Agent
     from evolab.population import Population
 
 
@@ -38,7 +39,8 @@ class Speaker:
         self.population = population
         self.length = positive_integer("length", length)
         self.beams = positive_integer("beams", beams)
-        self._plans: dict[tuple[int, int], tuple[int, list[int]]] = {}  # where each utterance begins, and it
+        # Of each game: where the utterance begins, and the tokens so far with it behind them.
+        self._plans: dict[tuple[int, int], tuple[int, list[int]]] = {}
 
     def __call__(self, turn: Any) -> Tensor:
         """Tokens [P, B] for a `Turn` of all agents, or [B] for one of the only agent."""
@@ -50,20 +52,25 @@ class Speaker:
         answer = torch.empty_like(length)
         for agent in range(len(length)):
             place, games = length[agent].tolist(), rows[agent].tolist()
-            lost = {  # games that stand at the beginning of an utterance
-                b
-                for b, game in enumerate(games)
-                if not 0 < place[b] - self._plans.get((agent, game), (-self.length,))[0] < self.length
-            }
-            for size in sorted({place[b] for b in lost}):
-                those = [b for b in sorted(lost) if place[b] == size]
-                said = self._utterances(agent, tokens[agent, those, :size], legal[agent, those])
-                for b, utterance in zip(those, said.tolist(), strict=True):
-                    self._plans[agent, games[b]] = size, utterance
+            said = [tokens[agent, b, : place[b]].tolist() for b in range(len(games))]
+            fresh = [
+                b for b, game in enumerate(games) if not self._within(self._plans.get((agent, game)), said[b])
+            ]
+            for size in sorted({place[b] for b in fresh}):
+                those = [b for b in fresh if place[b] == size]
+                next_ones = self._utterances(agent, tokens[agent, those, :size], legal[agent, those])
+                for b, utterance in zip(those, next_ones.tolist(), strict=True):
+                    self._plans[agent, games[b]] = size, said[b] + utterance
             for b, game in enumerate(games):
-                begin, utterance = self._plans[agent, game]
-                answer[agent, b] = utterance[place[b] - begin]
+                answer[agent, b] = self._plans[agent, game][1][place[b]]
         return answer[0] if single else answer
+
+    def _within(self, plan: tuple[int, list[int]] | None, said: list[int]) -> bool:
+        """True where a game stands in the middle of what was planned."""
+        if plan is None:
+            return False
+        begin, whole = plan
+        return begin < len(said) < len(whole) and whole[: len(said)] == said
 
     def _utterances(self, agent: int, tokens: Tensor, legal: Tensor) -> Tensor:
         """[B, L], what an agent says next in games that are `tokens` [B, T] so far."""
@@ -136,4 +143,42 @@ def player(population: Population, environment: Any, choice: Choice | None = Non
     return Speaker(population, environment.utterance, beams)
 
 
-__all__ = ["Speaker", "player"]
+class Voice:
+    """An agent whose `act(observation)` says whole utterances, token by token; its own goes by tokens alone.
+
+    Args:
+        agent: one that reads tokens.
+        environment: tells by `utterance` how long they are.
+    """
+
+    def __init__(self, agent: Agent, environment: Any) -> None:
+        self._pad = environment.tokenizer.pad
+        low = int(environment.action_space.start)
+        token = torch.arange(environment.tokenizer.size)
+        self._legal = (token >= low) & (token < low + int(environment.action_space.n))
+        self._policy = player(agent.copy()._population, environment)
+
+    def act(self, observation: Any) -> int:
+        """The next token of an episode [T], filled up with pad."""
+        tokens = torch.as_tensor(observation).long()
+        length = (tokens != self._pad).sum()
+        turn = Seen(tokens[None, :length], length[None], self._legal[None], torch.zeros(1, dtype=torch.int64))
+        return int(self._policy(turn)[0])
+
+
+class Seen(NamedTuple):
+    """What a policy sees of a single game; see `evolab.envs.turns.Turn`."""
+
+    tokens: Tensor
+    length: Tensor
+    legal: Tensor
+    rows: Tensor
+
+
+def voice(agent: Any, environment: Any) -> Any:
+    """What acts for an agent in an environment: itself, or its `Voice` where it compares utterances."""
+    algorithm = getattr(agent, "algorithm", None)
+    return Voice(agent, environment) if getattr(algorithm, "beams", 1) > 1 else agent
+
+
+__all__ = ["Speaker", "Voice", "player", "voice"]

@@ -14,7 +14,7 @@ from evolab.decoding import Player
 from evolab.games import Games, play
 from evolab.networks.gpt import GPT
 from evolab.population import Population
-from evolab.speaking import Speaker, player
+from evolab.speaking import Speaker, player, voice
 
 WORLD = ev.envs.WordGame(["abc", "cab", "bca", "acb"], 3, 3, "abc")
 EVERY = torch.tensor(list(itertools.product(range(3), repeat=3)))  # [27, 3], all there is to say
@@ -96,6 +96,32 @@ def test_one_of_many_speaks_as_if_alone_and_on_a_board_too():
         assert shown.its.guesses == WORLD.boards(alone)[1].guesses
         shown.new(WORLD.words[2]).watch()
         assert shown.its.guesses == WORLD.boards(alone)[2].guesses[:1]
+
+
+def test_a_rollout_says_whole_utterances_too():
+    exp = ev.Experiment(
+        WORLD,
+        algorithm=BC(beams=27),
+        population=2,
+        network=GPT(width=8, layers=1),
+        steps_per_generation=2,
+        seed=1,
+    )
+    for name in exp.population.roles:
+        exp.population.table[name].mul_(8)
+    agent = exp.population[1]
+    rollout = exp.rollout(3, agent=agent, seed=2)
+    for observation in rollout.observations:
+        said = [token for token in observation.tolist() if token != WORLD.tokenizer.pad]
+        typed = (len(said) - 1) % 6  # a guess of three is answered by three
+        begun = said[: len(said) - typed]
+        assert best(exp.population, 1, begun)[:typed] == said[len(begun) :]
+    world = ev.envs.RandomWalks(6, 0.4, 5, 1)
+    walker = agents(BC(beams=2), world)[0]
+    observation = world.reset(options={"start": 3})[0]
+    assert voice(walker, world).act(observation) == walker.act(observation)
+    assert voice("consistent", WORLD) == "consistent"
+    exp.close()
 
 
 def test_an_agent_that_diverged_loses_its_games_and_stops_nobody():

@@ -30,7 +30,7 @@ class BC(Algorithm):
     Args:
         clip: largest norm of an agent's gradient; None for no clipping.
         beams: whole utterances that are compared in games whose environment fixes how long one is, see
-            `evolab.speaking`; 1 for agents that choose token by token.
+            `evolab.speaking`; 1 for agents that choose token by token, as `agent.act` always does.
 
     Source: Pomerleau 1989, ALVINN; Radford et al. 2019 for the likelihood of sequences.
     """

@@ -6,15 +6,13 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from evolab.agent import Agent
 from evolab.envs import word_policies
-from evolab.envs.turns import Game, Turn
+from evolab.envs.turns import Game
 from evolab.envs.word_board import Board, Boards
 from evolab.envs.word_policies import Knowledge
 from evolab.randomness import fresh_seed, numpy_stream
-from evolab.speaking import player
+from evolab.speaking import voice
 
 if TYPE_CHECKING:
     from evolab.envs.word_game import WordGame
@@ -48,12 +46,8 @@ class WordPlay:
                     f"act(observation), or a scripted player: {', '.join(word_policies.PLAYERS)}."
                 )
             agent = word_policies.player(agent)
-        self.game, self.agent = game, agent
+        self.game, self.agent, self._voice = game, agent, voice(agent, game)
         self._stream = numpy_stream(fresh_seed() if seed is None else seed, "play")
-        # An agent that compares whole guesses does so here too; `act` alone goes letter by letter.
-        self._speaker = None
-        if isinstance(agent, Agent) and getattr(agent.algorithm, "beams", 1) > 1:
-            self._speaker = player(agent.copy()._population, game)
         self._page: Any = None
         self._tally: list[tuple[float, float]] = []
         self.new(secret)
@@ -133,22 +127,12 @@ class WordPlay:
             for letter in words[self.agent(self._knowledge(), self._stream)]:
                 game.say(letters.index(letter))
         while len(state.guesses) + state.lost == before:
-            token = self._token()
+            token = int(np.asarray(self._voice.act(self._observation())).reshape(-1)[0])
             if token < len(self.game.alphabet):
                 game.say(token)
             else:  # no letter: a try is lost, as in `WordGame.step`
                 state.lost += 1
                 game.over = len(state.guesses) + state.lost >= self.game.tries
-
-    def _token(self) -> int:
-        """What a trained agent says next."""
-        if self._speaker is None:
-            return int(np.asarray(self.agent.act(self._observation())).reshape(-1)[0])
-        game = self._its
-        said = torch.tensor([game.episode.tokens])
-        legal = torch.from_numpy(np.array(self.game.legal(game.state)))
-        turn = Turn(said, torch.tensor([said.shape[1]]), legal[None], torch.tensor([0]))
-        return int(self._speaker(turn)[0])
 
     def _observation(self) -> np.ndarray:
         said = self._its.episode.tokens

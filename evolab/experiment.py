@@ -412,14 +412,11 @@ class Experiment(Driven):
         from evolab.evaluation import play
         from evolab.panels.rollout import Rollout
         from evolab.randomness import seed_of
+        from evolab.speaking import voice
 
         if self._run.envs is None:
             raise ValueError("a rollout needs an environment; this experiment has none.")
-        actor = self._agent(agent)
-        if self.algorithm.reads_tokens:
-            from evolab.speaking import voice
-
-            actor = voice(actor, self._options["environment"])
+        actor = voice(self._agent(agent), self._options["environment"])
         env = self._stage()
         start = seed_of(self._seed, self.generation, "rollout") % 2**31 if seed is None else seed
         try:

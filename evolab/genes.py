@@ -16,6 +16,9 @@ import numpy as np
 
 
 def _check_bounds(kind: str, low: float, high: float, log: bool, grow: float, shrink: float | None) -> None:
+    for bound in (low, high):
+        if isinstance(bound, bool) or not isinstance(bound, (int, float, np.integer, np.floating)):
+            raise TypeError(f"{kind}({low!r}, {high!r}): bounds must be numbers.")
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError(f"{kind}({low}, {high}): bounds must be finite numbers.")
     if low >= high:
@@ -114,9 +117,9 @@ class Integer:
     shrink: float | None = None
 
     def __post_init__(self) -> None:
+        _check_bounds("Integer", self.low, self.high, self.log, self.grow, self.shrink)
         if int(self.low) != self.low or int(self.high) != self.high:
             raise ValueError(f"Integer({self.low}, {self.high}): bounds must be whole numbers.")
-        _check_bounds("Integer", self.low, self.high, self.log, self.grow, self.shrink)
 
     def sample(self, generator: np.random.Generator) -> int:
         """A uniform draw over the whole numbers, in log space where the range is logarithmic."""
@@ -169,6 +172,8 @@ class Choice:
             raise ValueError(f"Choice{options}: at least two different options are needed.")
         if not all(isinstance(option, (int, float)) for option in options):
             raise TypeError(f"Choice{options}: options must be numbers (a hyperparameter is a tensor entry).")
+        if not all(math.isfinite(option) for option in options):
+            raise ValueError(f"Choice{options}: options must be finite numbers.")
         object.__setattr__(self, "options", tuple(options))
 
     def sample(self, generator: np.random.Generator) -> float:

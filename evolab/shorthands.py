@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from evolab import checks
@@ -38,9 +39,14 @@ def mutations_of(mutations: Any) -> Mutations:
     """Mutations from an object, from a mapping of its options, or from None, the defaults.
 
     Raises:
-        TypeError: something else came, or an unknown option.
+        TypeError: something else came.
+        ValueError: an unknown option.
     """
     if mutations is None or isinstance(mutations, Mapping):
+        known = [option.name for option in fields(Mutations)]
+        for name in mutations or {}:
+            if name not in known:
+                raise checks.unknown("option of Mutations", name, known)
         return Mutations(**(mutations or {}))
     if not isinstance(mutations, Mutations):
         raise TypeError(f"mutations is {mutations!r}; ev.Mutations(...) is expected.")

@@ -563,3 +563,8 @@ def test_spaces_are_the_environments_own(exp):
     assert isinstance(exp.population.action_space, spaces.Box)
     assert exp.name == "Toy"
     assert exp.algorithm.name == "TD3"
+
+
+def test_an_unknown_option_of_mutations_is_named():
+    with pytest.raises(ValueError, match="Unknown option of Mutations 'parametres'"):
+        Experiment("CartPole-v1", "DQN", mutations={"parametres": 0.1})

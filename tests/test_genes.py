@@ -122,3 +122,14 @@ def test_impossible_ranges_and_values_are_refused(make, message):
 def test_values_of_the_wrong_type_are_refused(make, message):
     with pytest.raises(TypeError, match=message):
         make()
+
+
+@pytest.mark.parametrize(("make", "error", "message"), [
+    (lambda: Float("a", 1), TypeError, r"Float\('a', 1\): bounds must be numbers"),
+    (lambda: Integer(None, 4), TypeError, r"Integer\(None, 4\): bounds must be numbers"),
+    (lambda: Integer(1, math.inf), ValueError, r"Integer\(1, inf\): bounds must be finite numbers"),
+    (lambda: Choice(1, math.nan), ValueError, r"Choice\(1, nan\): options must be finite numbers"),
+])  # fmt: skip
+def test_bounds_that_are_no_numbers_are_named(make, error, message):
+    with pytest.raises(error, match=message):
+        make()

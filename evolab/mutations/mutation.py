@@ -45,7 +45,8 @@ class Mutations:
         extra: further mutations of your own by name: (weight, function).
 
     Raises:
-        ValueError: a negative weight, or all of them zero.
+        ValueError: a negative weight, all of them zero, or a kind of one's own under a known name.
+        TypeError: a weight that is no number, or a kind of one's own that is no (weight, function).
 
     >>> Mutations(none=1, architecture=0, parameters=0, activation=0, hyperparameters=1).weights["none"]
     0.5
@@ -64,10 +65,14 @@ class Mutations:
     def __post_init__(self) -> None:
         for kind in KINDS:
             checks.finite(f"Mutations: {kind}", getattr(self, kind), low=0.0)
-        for name, (weight, function) in self.extra.items():
-            checks.finite(f"Mutations: {name}", weight, low=0.0)
-            if not callable(function):
-                raise TypeError(f"Mutations: extra[{name!r}] must be (weight, function).")
+        for name, pair in self.extra.items():
+            if not (isinstance(pair, tuple) and len(pair) == 2 and callable(pair[1])):
+                raise TypeError(f"Mutations: extra[{name!r}] is {pair!r}; (weight, function) is expected.")
+            if name in KINDS:
+                raise ValueError(
+                    f"Mutations: extra has the name of a known kind, {name!r}. Choose another one."
+                )
+            checks.finite(f"Mutations: {name}", pair[0], low=0.0)
         checks.probability("Mutations: new_layer", self.new_layer)
         checks.finite("Mutations: sd", self.sd, low=0.0)
         checks.probability("Mutations: resample", self.resample)

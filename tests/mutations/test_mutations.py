@@ -236,3 +236,14 @@ def test_mutations_are_the_same_in_every_process():
         for seed in (1, 2, 3)
     }  # fmt: skip
     assert len(out) == 1
+
+
+@pytest.mark.parametrize(("extra", "error", "message"), [
+    ({"mine": print}, TypeError, r"extra\['mine'\] is <built-in function print>; \(weight, function\) is expected"),
+    ({"mine": (1, 2)}, TypeError, r"extra\['mine'\] is \(1, 2\)"),
+    ({"none": (1, print)}, ValueError, "extra has the name of a known kind, 'none'"),
+    ({"mine": (-1, print)}, ValueError, "Mutations: mine is -1"),
+])  # fmt: skip
+def test_a_kind_of_ones_own_that_is_none_is_named(extra, error, message):
+    with pytest.raises(error, match=message):
+        Mutations(extra=extra)

@@ -2,9 +2,16 @@
 
 `python tests/benchmarks/language.py walks` trains BC and ILQL on random walks, 3 seeds.
 `... clone SEED` clones half-smart games of 100 words; `... values SEED` learns values from the same games and
-steers the same policy with them; every word is played by both, greedily. `... paired` puts the seeds together.
+steers the same policy with them; every word is played by both. `... paired` puts the seeds together.
 `... step` times a step of 4 GPTs in one population against 4 modules of their own, and profiles it.
 Each writes results/language_<name>.json beside this file. One thread.
+
+What was found of values in the word game: letter by letter they steer a clone nowhere, whatever beta is. The Q of a
+first letter is a mean over all that the data's player would go on to write, and the policy's probability of a letter
+does not tell whether the data know the whole guess. By whole guesses both are known: among the guesses at least
+`support` times as likely as the likeliest, which mostly agree with all answers, the Q of the last letter knows which
+one tells more. The clone is played by whole guesses too, and letter by letter, and ILQL is compared with both.
+Nothing is drawn in any of these games. A control plays by values that have not learned yet.
 """
 
 from __future__ import annotations

@@ -567,4 +567,4 @@ def test_spaces_are_the_environments_own(exp):
 
 def test_an_unknown_option_of_mutations_is_named():
     with pytest.raises(ValueError, match="Unknown option of Mutations 'parametres'"):
-        Experiment("CartPole-v1", "DQN", mutations={"parametres": 0.1})
+        toy(mutations={"parametres": 0.1})

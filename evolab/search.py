@@ -53,6 +53,7 @@ REASONS: dict[str, str] = {
     "awac_weight": "0 leaves the policy a clone, which decoding then steers",
     "monte_carlo": "how far the data's own returns may be believed depends on who made them",
     "beta": "only decoding uses it; no weight has to change with it",
+    "support": "a belt beside beta, which already says how far the policy may be left",
 }
 """Why each hyperparameter evolves by default, or does not."""
 

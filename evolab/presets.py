@@ -37,7 +37,7 @@ class Preset:
 GENTLE = Mutations(none=0.5, architecture=0.1, parameters=0.1, activation=0.0, hyperparameters=0.3)
 """Mutations that leave most of what was learned in place."""
 
-PATIENT = Truncation(fraction=0.25, inherit=0.5, warmup=1)
+PATIENT = Truncation(fraction=0.25, inherit=0.5, warmup=2)
 EXPLORING = Mutations(
     none=0.2, architecture=0.1, parameters=0.1, activation=0.0, hyperparameters=0.6, resample=0.25
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,10 +17,14 @@ from evolab.evaluation import healthy
 from evolab.evidence import Behaviour, Evidence, Neighbours
 from evolab.networks.observation import map_leaves
 from evolab.randomness import torch_stream
+from evolab.world_model import WorldModel
 
 if TYPE_CHECKING:
     from evolab.population import Population
 
+
+BELIEVED = 0.95
+"""Share of the held-out changes' variance that a model has to predict: less, and a hundred steps of it are noise."""
 
 SUPPORTED = 0.9
 """Share of supported actions from which on nothing is deducted: no test of support is sharper than that."""
@@ -39,9 +43,13 @@ class FQE:
 
     Critics follow their agents: a survivor keeps its own, a newborn starts from its parent's.
 
-    Fitness is a discounted return: policies that all outlast 1 / (1 - discount) steps it hardly tells
-    apart. On data of a single, random policy it may rank wrongly what no episode ever reached; see
-    the benchmark, `tests/benchmarks/offline_fqe.py`.
+    Critics know nothing of states that no episode reached, and good policies soon leave those of a
+    random one. Where observations are short vectors and a model of the environment, learnt from the
+    same data, predicts held-out rows well (see `WorldModel`), the first `imagined` steps of an episode
+    are therefore played in that model, and the critics value what comes after them.
+
+    Fitness is a discounted return: policies that all outlast a few times 1 / (1 - discount) steps it
+    hardly tells apart. How well it ranks is measured in `tests/benchmarks/offline_fqe.py`.
 
     Args:
         discount: of the values; 1 / (1 - discount) steps is how far it looks.
@@ -55,11 +63,16 @@ class FQE:
         share: updates of the critics per update of an agent; at 0.07 they take a fifth of the time.
         first: fewest updates of the first estimate, which starts from nothing.
         held_out: share of the episodes that no critic learns from.
+        imagined: steps played in the model, where it is to be believed; None for 2 / (1 - discount), at
+            most 500; 0 for none.
         beside_returns: record the estimate beside the returns, which then decide. Without an
             environment it always decides.
 
     Raises:
         ValueError: a value outside its range.
+
+    Source: Le et al. 2019, Batch Policy Learning under Constraints, for fitted Q evaluation; Feinberg et al.
+    2018, Model-Based Value Expansion, eq. 1, for the steps in front of it.
     """
 
     discount: float = 0.99
@@ -72,6 +85,7 @@ class FQE:
     share: float = 0.07
     first: int = 600
     held_out: float = 0.2
+    imagined: int | None = None
     beside_returns: bool = False
 
     def __post_init__(self) -> None:
@@ -84,6 +98,8 @@ class FQE:
             checks.positive_integer(name, getattr(self, name))
         if self.updates is not None:
             checks.positive_integer("updates", self.updates)
+        if self.imagined is not None:
+            checks.positive_integer("imagined", self.imagined, minimum=0)
         self.hidden = tuple(self.hidden)
         self.measures: dict[str, np.ndarray] = {}
         self._judged: Population | None = None
@@ -93,6 +109,7 @@ class FQE:
         self._critics: Critics
         self._behaviour: Behaviour | Neighbours
         self._keep: Tensor
+        self._world: WorldModel | None = None
         self._restored: tuple[dict[str, Any], dict[str, Tensor]] | None = None
 
     def estimate(
@@ -110,7 +127,7 @@ class FQE:
             discounted return. `measures` then holds "fqe", "fqe_spread" and "support", [P] each.
         """
         generator = torch_stream(seed, "fqe")
-        self._begin(population, buffer)
+        yield from self._begin(population, buffer)
         evidence, critics, scale = self._evidence, self._critics, self._evidence.scale
         parents = [member.parent for member in population.members]
         made = [member.updates for member in population.members]
@@ -138,14 +155,14 @@ class FQE:
             if done % 25 == 0:
                 yield done, total
         self._made = dict(zip(population.ids, made, strict=True))
-        fitness = self._lower_bound(population)
+        fitness = yield from self._lower_bound(population)
         best = int(np.argmax(np.nan_to_num(fitness, nan=-np.inf)))
         if fitness[best] > self._record:  # an archived agent may be brought back to life
             self._record = float(fitness[best])
             critics.keep(population.ids[best])
         yield fitness
 
-    def _begin(self, population: Population, buffer: Any) -> None:
+    def _begin(self, population: Population, buffer: Any) -> Iterator[tuple[int, int]]:
         """Start anew for another population or other data; go on otherwise."""
         if (
             self._judged is population
@@ -159,6 +176,11 @@ class FQE:
         self._behaviour = (
             Behaviour(evidence, width, stream) if evidence.discrete else Neighbours(evidence, stream)
         )
+        self._world = None
+        if self.imagined != 0 and evidence.known and WorldModel.serves(population.observation_space):
+            world = WorldModel(evidence, width, self.members, torch_stream(population.seed, "fqe world"))
+            yield from world.fit()
+            self._world = world if world.explained >= BELIEVED else None
         episodes = int(evidence.episode[-1]) + 1
         # Each critic does without a fifth of the episodes, so that an ensemble differs by what it saw.
         drawn = torch.rand(self.members, episodes, generator=stream)
@@ -201,14 +223,33 @@ class FQE:
     def _everyone(self, part: Tensor, population: Population) -> Tensor:
         return part.unsqueeze(0).expand(len(population), *part.shape)
 
-    def _lower_bound(self, population: Population) -> np.ndarray:
-        evidence, critics, scale = self._evidence, self._critics, self._evidence.scale
-        with torch.no_grad():
+    def _expected(self, population: Population) -> Generator[tuple[int, int], None, Tensor]:
+        """[P, K]: value of every agent at the held-out first observations, by every member of the ensemble."""
+        evidence, scale = self._evidence, self._evidence.scale
+        if self._world is None:
             x = self._everyone(evidence.standard(evidence.starts), population)
-            value = critics.values(
-                critics.chunk.network("value", target=True), x, policy(population, evidence.starts)
-            )
-            value = (scale.centre + scale.unit * value).clamp(scale.low, scale.high).mean(-1)  # [P, K]
+            return self._valued(x, policy(population, evidence.starts)).mean(-1)
+        steps = self.imagined or min(500, round(2 / (1 - self.discount)))
+        play = self._world.imagine(population, steps, self.discount, scale.low)
+        total, state, alive = yield from play
+        _, members, episodes = total.shape
+        x = state.flatten(1, 2)  # [P, K B, F]: the critics' member k goes on where the model's left
+        action = self._world.acted(population, x * evidence.std + evidence.mean)
+        after = self._valued(x, action).unflatten(-1, (members, episodes))  # [P, K, K, B]
+        after = after.diagonal(dim1=1, dim2=2).transpose(1, 2)  # [P, K, B]
+        return (total + alive * after).clamp(scale.low, scale.high).mean(-1)
+
+    def _valued(self, x: Tensor, action: Tensor) -> Tensor:
+        """[P, K, B]: the critics' values, in units of return, within what the rewards allow."""
+        critics, scale = self._critics, self._evidence.scale
+        with torch.no_grad():
+            plain = critics.values(critics.chunk.network("value", target=True), x, action)
+            return (scale.centre + scale.unit * plain).clamp(scale.low, scale.high)
+
+    def _lower_bound(self, population: Population) -> Generator[tuple[int, int], None, np.ndarray]:
+        evidence, scale = self._evidence, self._evidence.scale
+        value = yield from self._expected(population)
+        with torch.no_grad():
             spread = value.std(-1, correction=0)
             support = self._behaviour.support(
                 evidence.standard(evidence.probes), policy(population, evidence.probes)

@@ -49,7 +49,7 @@ def estimated(fqe: FQE, population: ev.Population, buffer: object, seed: int = 0
 
 def test_values_by_hand():
     """Discount 0.9: always 1 is worth 10, always 0 nothing, 1 in every second step 0.9 / (1 - 0.81)."""
-    fqe = FQE(discount=0.9, first=500, hidden=(32,), lr=3e-3)
+    fqe = FQE(discount=0.9, imagined=0, first=500, hidden=(32,), lr=3e-3)
     values = estimated(fqe, deciders(), buffer_from(flips())[0])
     np.testing.assert_allclose(values, [10.0, 0.0, 0.9 / 0.19], atol=0.5)
     assert fqe.measures["support"].tolist() == [1.0, 1.0, 1.0]
@@ -57,7 +57,7 @@ def test_values_by_hand():
 
 def test_values_stay_within_what_rewards_allow():
     """Too fast a target once gave 260 where 1 / (1 - discount) = 100 is the most that there can be."""
-    fqe = FQE(discount=0.9, first=100, lr=0.05, tau=1.0)
+    fqe = FQE(discount=0.9, imagined=0, first=100, lr=0.05, tau=1.0)
     values = estimated(fqe, deciders(), buffer_from(flips())[0])
     assert values.min() >= 0 and values.max() <= 10 + 1e-5  # noqa: PT018
 
@@ -75,7 +75,7 @@ def test_an_action_that_data_never_show_is_worth_the_least():
     data = flips(actions=(1,))
     data["rewards"] = np.tile([-1.0, 2.0], 300).astype(np.float32)
     dataset = ev.Dataset(data, action_space=spaces.Discrete(2))
-    fqe = FQE(discount=0.9, first=100)
+    fqe = FQE(discount=0.9, imagined=0, first=100)
     values = estimated(fqe, deciders(), buffer_from(dataset)[0])
     assert fqe.measures["support"][1] < 0.05 < 0.95 < fqe.measures["support"][0]
     assert values[1] < values[0] - 5
@@ -97,7 +97,7 @@ def test_critics_follow_their_agents():
 
 def test_later_generations_only_catch_up():
     population, buffer = deciders(), buffer_from(flips())[0]
-    fqe = FQE(discount=0.9, share=0.1, first=50)
+    fqe = FQE(discount=0.9, imagined=0, share=0.1, first=50)
     assert next(fqe.estimate(population, buffer, 0)) == (0, 50)
     estimated(fqe, population, buffer)
     for member in population.members:
@@ -107,10 +107,10 @@ def test_later_generations_only_catch_up():
 
 def test_a_resumed_estimate_is_bit_equal():
     population, buffer = deciders(), buffer_from(flips())[0]
-    through, before = FQE(first=30, updates=10), FQE(first=30, updates=10)
+    through, before = FQE(imagined=5, first=30, updates=10), FQE(first=30, updates=10)
     for fqe in (through, before):
         estimated(fqe, population, buffer, seed=1)
-    resumed = FQE(first=30, updates=10)
+    resumed = FQE(imagined=5, first=30, updates=10)
     state, tensors = before.take_state()
     resumed.put_state(state, {name: value.clone() for name, value in tensors.items()})
     assert resumed.take_state()[0]["owners"] == population.ids
@@ -122,7 +122,7 @@ def test_a_resumed_estimate_is_bit_equal():
 def test_a_diverged_agent_has_no_value():
     population = deciders()
     population.table["q"][1] = float("nan")
-    values = estimated(FQE(first=10), population, buffer_from(flips())[0])
+    values = estimated(FQE(imagined=0, first=10), population, buffer_from(flips())[0])
     assert np.isnan(values).tolist() == [False, True, False]
 
 
@@ -146,7 +146,13 @@ def test_continuous_actions_are_judged():
 
 def test_offline_run_never_steps_an_environment():
     exp = ev.Experiment(
-        None, "CQN", population=3, network=[8], steps_per_generation=20, fitness=FQE(first=20), seed=1
+        None,
+        "CQN",
+        population=3,
+        network=[8],
+        steps_per_generation=20,
+        fitness=FQE(imagined=0, first=20),
+        seed=1,
     )
     exp.fill(flips())
     exp.run(generations=2)
@@ -167,7 +173,7 @@ def test_without_an_environment_fitness_is_never_guessed():
 def test_beside_returns_the_returns_decide():
     exp = ev.Experiment(
         "CartPole-v1", "CQN", population=2, network=[8], steps_per_generation=10, eval_steps=20, seed=1,
-        fitness=FQE(first=10, beside_returns=True),
+        fitness=FQE(imagined=0, first=10, beside_returns=True),
     )  # fmt: skip
     exp.fill(ev.collect("CartPole-v1", steps=400, seed=0))
     exp.run(generations=1)
@@ -199,5 +205,5 @@ def test_a_buffer_without_episodes_is_judged_at_its_states():
             next_observation=data["next_observations"], terminated=data["terminals"], valid=None,
         )
     )  # fmt: skip
-    values = estimated(FQE(discount=0.9, first=300, hidden=(32,), lr=3e-3), deciders(), buffer)
+    values = estimated(FQE(discount=0.9, imagined=0, first=300, hidden=(32,), lr=3e-3), deciders(), buffer)
     assert values[0] > values[2] > values[1]

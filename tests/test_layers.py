@@ -21,7 +21,7 @@ LAYERS = [
     ["algorithms", "chunk", "config", "critics", "search", "shelves"],
     ["agent", "archive", "decoding", "export", "laying", "learning", "population", "speaking"],
     ["recording", "envs", "mutations", "selections", "shorthands", "sources"],
-    ["evaluation", "evidence", "fqe", "generation", "history", "ledger", "ring"],
+    ["evaluation", "evidence", "fqe", "generation", "history", "ledger", "ring", "world_model"],
     ["assembly", "checkpoint", "games", "judging", "renewal", "run", "training", "warm_start"],
     ["comparison", "driven", "keeper", "panels", "schedule", "trackers"],
     ["experiment", "presets"],

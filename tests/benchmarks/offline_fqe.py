@@ -1,11 +1,12 @@
 """Fitted Q evaluation, measured: does it rank policies of known return, and choose well among them?
 
-Run `python tests/benchmarks/offline_fqe.py [cartpole] [pendulum] [choice]`; each part writes its figures
-into results/offline_fqe.json beside this file and leaves the others' alone.
+Run `python tests/benchmarks/offline_fqe.py [PART ...]`; each part writes its figures into
+results/offline_fqe.json beside this file and leaves the others' alone.
 
 cartpole, pendulum: 18 policies, at least half of them in the upper half of the range of returns, judged
-from mixed-quality and from purely random data, beside their own critics and chance. choice: who is
-chosen from the final population of a run without a simulator.
+from mixed-quality and from purely random data, beside their own critics and chance. choice_cartpole_mixed,
+choice_cartpole_random, choice_pendulum_mixed, choice_pendulum_random: who is chosen from the final
+populations of ten runs without a simulator, by FQE, by the agents' own values and by chance.
 """
 
 from __future__ import annotations
@@ -181,6 +182,11 @@ def mixed_pendulum(snapshots: list[ev.Population]) -> ev.Dataset:
     )
 
 
+def random_pendulum() -> ev.Dataset:
+    """20 000 steps of random actions."""
+    return ev.collect("Pendulum-v1", "random", steps=20_000, seed=0)
+
+
 @cache
 def learners() -> list[ev.Population]:
     """Snapshots of agents that learn Pendulum by acting."""
@@ -211,7 +217,7 @@ def pendulum() -> dict[str, Any]:
     population, truth = some_of(gathered(learners()), "Pendulum-v1")
     sources = {
         "mixed": mixed_pendulum(learners()),
-        "random": ev.collect("Pendulum-v1", "random", steps=20_000, seed=0),
+        "random": random_pendulum(),
     }
     return {
         f"Pendulum {name}": judged(population, buffer_from(source)[0], truth)
@@ -220,9 +226,9 @@ def pendulum() -> dict[str, Any]:
 
 
 def final(buffer: Any, spaces: tuple[Any, Any], env: str, algorithm: str, seed: int, updates: int) -> Any:
-    """One run without a simulator: four generations of four agents, then everyone's true return."""
+    """One run without a simulator: four generations of eight agents, then everyone's true return."""
     values = SETTINGS if algorithm == "CQN" else {"lr_actor": 1e-3}
-    population = ev.Population(algorithm, *spaces, 4, hyperparameters=values, seed=seed)
+    population = ev.Population(algorithm, *spaces, 8, hyperparameters=values, seed=seed)
     fqe, last = ev.FQE(), 3
     for generation in range(last + 1):
         population.learn(buffer, updates=updates)
@@ -235,38 +241,74 @@ def final(buffer: Any, spaces: tuple[Any, Any], env: str, algorithm: str, seed: 
         "seed": seed,
         "returns": [round(float(value), 1) for value in truth],
         "fqe": [round(float(value), 2) for value in fitness],
+        "own q": [round(float(value), 2) for value in own],
         "lost by fqe": float((best - truth[np.argmax(fitness)]) / abs(best)),
         "lost by own q": float((best - truth[np.argmax(own)]) / abs(best)),
         "lost at random": float((best - truth.mean()) / abs(best)),
+        "spearman of fqe": rank_correlation(fitness, truth),
+        "spearman of own q": rank_correlation(own, truth),
     }
     print(env, json.dumps(row), flush=True)
     return row
 
 
-def choice(seeds: int = 5) -> dict[str, Any]:
-    """Share of the best agent's return that is lost by choosing from a final population."""
-    pendulum_data = mixed_pendulum(learners())
-    sources = {
-        "CartPole mixed": (mixed_cartpole(), "CartPole-v1", "CQN", 200),
-        "CartPole random": (RANDOM, "CartPole-v1", "CQN", 400),
-        "Pendulum mixed": (pendulum_data, "Pendulum-v1", "TD3BC", 1_000),
-    }
-    rows: dict[str, Any] = {}
-    for name, (source, env, algorithm, updates) in sources.items():
-        buffer, found = buffer_from(source)
-        runs = [final(buffer, found, env, algorithm, seed, updates) for seed in range(seeds)]
-        medians = {
-            key: float(np.median([run[key] for run in runs]))
-            for key in ("lost by fqe", "lost by own q", "lost at random")
+def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Medians and means over the runs, the means with an interval that holds 95% of resampled ones."""
+    generator, found = np.random.default_rng(0), {}
+    for key in [key for key in runs[0] if key.startswith(("lost", "spearman"))]:
+        values = np.array([run[key] for run in runs])
+        again = generator.choice(values, (10_000, len(values))).mean(1)
+        found[key] = {
+            "median": round(float(np.median(values)), 4),
+            "mean": round(float(values.mean()), 4),
+            "95% interval of the mean": [round(float(q), 4) for q in np.quantile(again, (0.025, 0.975))],
         }
-        rows[f"{name}, final population"] = {"median": medians, "runs": runs, "settings": repr(ev.FQE())}
-    return rows
+    for other in ("lost by own q", "lost at random"):
+        less = np.array([run[other] - run["lost by fqe"] for run in runs])
+        again = generator.choice(less, (10_000, len(less))).mean(1)
+        found[f"{other} beyond fqe's"] = {
+            "mean": round(float(less.mean()), 4),
+            "95% interval of the mean": [round(float(q), 4) for q in np.quantile(again, (0.025, 0.975))],
+        }
+    return found
+
+
+def choice(name: str, source: Any, algorithm: str, updates: int, seeds: int = 10) -> dict[str, Any]:
+    """Share of the best agent's return that is lost by choosing from a final population."""
+    env = {"CartPole": "CartPole-v1", "Pendulum": "Pendulum-v1"}[name.split()[0]]
+    buffer, found = buffer_from(source)
+    runs = [final(buffer, found, env, algorithm, seed, updates) for seed in range(seeds)]
+    return {f"{name}, final population": summary(runs) | {"runs": runs, "settings": repr(ev.FQE())}}
+
+
+def choice_cartpole_mixed() -> dict[str, Any]:
+    """From the controller's data with 0% to 100% random actions."""
+    return choice("CartPole mixed", mixed_cartpole(), "CQN", 200)
+
+
+def choice_cartpole_random() -> dict[str, Any]:
+    """From the shared file."""
+    return choice("CartPole random", RANDOM, "CQN", 400)
+
+
+def choice_pendulum_mixed() -> dict[str, Any]:
+    """From bad, middling and good episodes."""
+    return choice("Pendulum mixed", mixed_pendulum(learners()), "TD3BC", 1_000)
+
+
+def choice_pendulum_random() -> dict[str, Any]:
+    """From random actions."""
+    return choice("Pendulum random", random_pendulum(), "TD3BC", 1_000)
+
+
+PARTS = (pendulum, cartpole, choice_cartpole_mixed, choice_cartpole_random, choice_pendulum_mixed,
+         choice_pendulum_random)  # fmt: skip
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     path = HERE / "results" / "offline_fqe.json"
-    for part in sys.argv[1:] or ["pendulum", "cartpole", "choice"]:
+    for part in sys.argv[1:] or [part.__name__ for part in PARTS]:
         before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         figures = {k: v for k, v in before.items() if k not in ("goal", "measured")}
         goal = (

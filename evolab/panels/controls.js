@@ -21,6 +21,7 @@ function controls(ui) {
 
   const STATES = { idle: "ready", running: "running", paused: "paused", stopped: "stopped", failed: "failed" };
 
+  let listed = "";
   function draw(store) {
     const head = store.head, status = head.alive ? head.status : "saved", running = status === "running";
     buttons.step.disabled = buttons.run.disabled = !head.alive || running;
@@ -28,20 +29,20 @@ function controls(ui) {
     buttons.stop.disabled = !head.alive || status === "stopped" || status === "idle";
     group_.hidden = !head.alive;
     state.className = `ev-state ev-is-${status}`;
-    state.textContent = STATES[status] || "last saved state; run the cell again to go on";
-    banner.textContent = head.error || "";
+    say(state, STATES[status] || "last saved state; run the cell again to go on");
+    say(banner, head.error || "");
     banner.hidden = !head.error;
     const p = head.progress, part = p && p.total ? Math.min(1, p.done / p.total) : 0;
     const newest = store.rows[store.rows.length - 1];
     // What is left of the last generation's progress is not news: only a generation under way is shown.
     const busy = p && head.alive && (running || status === "paused") && p.generation > (newest ? newest.n : -1);
     const doing = { fill: "filling the buffer", train: "training", evaluate: "evaluating" };
-    phase.textContent = busy ? `generation ${group(p.generation)} · ${doing[p.phase] || p.phase} ${group(p.done)} / ${group(p.total)}`
-      : head.alive && !store.rows.length ? "press Step or Run to begin" : "";
+    say(phase, busy ? `generation ${group(p.generation)} · ${doing[p.phase] || p.phase} ${group(p.done)} / ${group(p.total)}`
+      : head.alive && !store.rows.length ? "press Step or Run to begin" : "");
     fill.style.width = `${busy ? 100 * part : 0}%`;
     bar.setAttribute("aria-valuenow", Math.round(busy ? 100 * part : 0));
     bar.style.visibility = head.alive ? "visible" : "hidden";
-    title.textContent = `${head.algorithm} on ${head.name}`;
+    say(title, `${head.algorithm} on ${head.name}`);
     const best = newest && newest.f[0];
     const facts = [
       ["generation", newest ? group(newest.n) : "0"],
@@ -52,8 +53,17 @@ function controls(ui) {
       ["evaluation steps", compact(head.evaluation_steps || 0)],
       head.speed ? ["steps/s", compact(Math.round(head.speed))] : null,
     ].filter(Boolean);
-    tiles.replaceChildren(...facts.map(([name, value]) => h("div", { role: "listitem" }, h("span", { class: "ev-fact" }, name),
-      h("b", name === "best ever" && head.target != null && store.best >= head.target ? { class: "ev-reached", title: "the target is reached" } : {}, value))));
+    const names = facts.map(([name]) => name).join();
+    if (names !== listed) {
+      listed = names;
+      tiles.replaceChildren(...facts.map(([name]) => h("div", { role: "listitem" }, h("span", { class: "ev-fact" }, name), h("b"))));
+    }
+    facts.forEach(([name, value], i) => {
+      const figure = tiles.children[i].lastChild, reached = name === "best ever" && head.target != null && store.best >= head.target;
+      say(figure, value);
+      figure.className = reached ? "ev-reached" : "";
+      figure.title = reached ? "the target is reached" : "";
+    });
   }
   return { element, draw };
 }

@@ -22,7 +22,7 @@ function ratesPanel(ui) {
   function shares() {
     const kinds = [...sliders].filter(([name]) => !["new_layer", "sd"].includes(name));
     const total = kinds.reduce((sum, [, s]) => sum + Number(s.input.value), 0);
-    for (const [, s] of kinds) s.share.textContent = total ? `${Math.round((100 * s.input.value) / total)}%` : "–";
+    for (const [, s] of kinds) say(s.share, total ? `${Math.round((100 * s.input.value) / total)}%` : "–");
   }
 
   function draw(store) {
@@ -33,10 +33,11 @@ function ratesPanel(ui) {
       const s = sliders.get(name);
       s.input.disabled = !store.head.alive || ui.still;
       if (s.moved || Date.now() - s.sent < 700) continue;  // do not pull the slider from under a hand
-      s.input.value = value; s.value.textContent = Number(value).toFixed(2);
+      if (Number(s.input.value) !== value) s.input.value = value;
+      say(s.value, Number(value).toFixed(2));
     }
     shares();
-    foot.textContent = ui.still ? "As they were at the end." : `A change counts for the children born at the end of generation ${group(store.head.generation + 1)}.`;
+    say(foot, ui.still ? "As they were at the end." : `A change counts for the children born at the end of generation ${group(store.head.generation + 1)}.`);
   }
   return { element, draw };
 }

@@ -51,12 +51,13 @@ function rolloutPanel(ui) {
       who.value = alive.includes(chosen) ? chosen : "best";
       who.dataset.alive = alive.join();
     }
-    if (document.activeElement !== every) every.value = String(store.head.rollout_every ?? 0);
+    const wanted = String(store.head.rollout_every ?? 0);
+    if (document.activeElement !== every && every.value !== wanted) every.value = wanted;
     actions.hidden = ui.still;
-    if (ui.still) note.textContent = "No episode was recorded.";
+    if (ui.still) say(note, "No episode was recorded.");
     render.disabled = !store.head.alive || store.head.rendering || !store.rows.length;
-    render.lastChild.textContent = store.head.rendering ? "Rendering…" : "Render";
-    trouble.textContent = store.head.rollout_error || "";
+    say(render.lastChild, store.head.rendering ? "Rendering…" : "Render");
+    say(trouble, store.head.rollout_error || "");
     trouble.hidden = !store.head.rollout_error;
     const key = next && `${next.agent} ${next.generation} ${next.source}`;  // another agent may play the same episode
     if (!next || key === seen) return;

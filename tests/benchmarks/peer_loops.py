@@ -76,6 +76,7 @@ class Evolab:
             experiment.fill(FILLED)
             experiment.step()
         experiment = self.made[key]
+        experiment._run.steps_per_generation = steps
         watch, environments = Stopwatch(), experiment._run.envs
         reset = environments.reset
         environments.reset = watch.aside(reset, then_training=True)

@@ -109,7 +109,7 @@ def measured(tools: dict[str, Tool], counts: list[int], repeats: int) -> dict[st
         }
         for agents in counts:
             steps, row = vector_steps(agents), rates[agents]
-            ours = max(8, 2_048 // agents // 2)
+            ours = max(8, 512 // agents)
             row["evolab"].append(evolab("loop", agents=agents, vector_steps=ours))
             row["AgileRL"].append(agilerl("loop", agents=agents, vector_steps=steps))
             row["evolab, same architecture"].append(

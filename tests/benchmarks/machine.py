@@ -21,6 +21,18 @@ def gemm_rate(repeats: int = 20, width: int = 64) -> float:
     return best
 
 
+def memory_rate(repeats: int = 5, mebibytes: int = 128) -> float:
+    """GB/s of a one-core copy far larger than the caches, bytes read plus bytes written, best of several."""
+    torch.set_num_threads(1)
+    source = torch.ones(mebibytes * 2**18)
+    target, best = torch.empty_like(source), 0.0
+    for _ in range(repeats):
+        started = time.perf_counter()
+        target.copy_(source)
+        best = max(best, 2 * source.nbytes / (time.perf_counter() - started) / 1e9)
+    return best
+
+
 def described() -> dict[str, object]:
     """The machine in words, for the head of a result."""
     import os

@@ -1,11 +1,15 @@
 """How long does an update take, and how much of the machine's matrix product is that?
 
 Every algorithm at 1, 4, 16 and 64 agents, hidden layers 2x64 and 2x256, batches of 128 and 256,
-on one thread. The multiply-adds are counted by torch, the ceiling is the same run's batched
+on one thread, in CPU time. The multiply-adds are counted by torch, the ceiling is the same run's batched
 product of the same widths:
 
     python tests/benchmarks/updates.py
     python tests/benchmarks/updates.py TD3 --agents 16 --hidden 64 --batch 128
+    python tests/benchmarks/updates.py TD3 SAC --keep
+
+The first writes the result anew, the last into the result of other algorithms' parts. PPO's update is one
+minibatch of a rollout, its share of the one pass over the whole rollout included.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,13 +30,14 @@ from torch.utils.flop_counter import FlopCounterMode
 import evolab as ev
 
 RESULT = Path(__file__).parent / "results" / "updates.json"
-ALGORITHMS = ("DQN", "CQN", "DDPG", "TD3", "TD3BC", "SAC")
+ALGORITHMS = ("DQN", "CQN", "DDPG", "TD3", "TD3BC", "SAC", "PPO")
 DISCRETE = ("DQN", "CQN")
 STORED = 5_000
+KEYS = ("algorithm", "hidden", "batch", "agents")
 
 
-def case(algorithm: str, agents: int, hidden: int, batch: int) -> tuple[ev.Population, ev.ReplayBuffer]:
-    """A population on Lunar Lander's spaces, and made-up experience."""
+def case(algorithm: str, agents: int, hidden: int, batch: int) -> Callable[[int], int]:
+    """A population on Lunar Lander's spaces, and made-up experience: a function that makes so many updates."""
     actions = Discrete(4) if algorithm in DISCRETE else Box(-1, 1, (2,))
     population = ev.Population(
         algorithm,
@@ -43,40 +49,65 @@ def case(algorithm: str, agents: int, hidden: int, batch: int) -> tuple[ev.Popul
         seed=1,
         device="cpu",
     )
-    stream = np.random.default_rng(1)
+    if algorithm == "PPO":
+        return rollouts(population)
     buffer = ev.ReplayBuffer(STORED)
-    discrete = algorithm in DISCRETE
-    buffer.add(
-        SimpleNamespace(
-            observation=stream.normal(size=(STORED, 8)).astype("f"),
-            action=stream.integers(0, 4, STORED)
-            if discrete
-            else stream.uniform(-1, 1, (STORED, 2)).astype("f"),
-            reward=stream.normal(size=STORED).astype("f"),
-            next_observation=stream.normal(size=(STORED, 8)).astype("f"),
-            terminated=stream.random(STORED) < 0.01,
-            valid=None,
-        )
+    buffer.add(experience((STORED,), algorithm in DISCRETE))
+
+    def learn(updates: int) -> int:
+        population.learn(buffer, updates=updates)
+        return updates
+
+    return learn
+
+
+def rollouts(population: ev.Population) -> Callable[[int], int]:
+    """PPO's updates: passes over a rollout of 64 steps in 8 environments, the same one again and again."""
+    buffer = ev.RolloutBuffer(64)
+    while not buffer.full:
+        buffer.add(experience((len(population), 8), discrete=False))
+
+    def learn(updates: int) -> int:
+        made, first = 0, population.members[0]
+        while made < updates:
+            before, buffer.steps = first.updates, buffer.horizon
+            population.learn(buffer)
+            made += first.updates - before
+        return made
+
+    return learn
+
+
+def experience(shape: tuple[int, ...], discrete: bool) -> SimpleNamespace:
+    """Transitions of nowhere."""
+    stream = np.random.default_rng(1)
+    return SimpleNamespace(
+        observation=stream.normal(size=(*shape, 8)).astype("f"),
+        action=stream.integers(0, 4, shape) if discrete else stream.uniform(-1, 1, (*shape, 2)).astype("f"),
+        reward=stream.normal(size=shape).astype("f"),
+        next_observation=stream.normal(size=(*shape, 8)).astype("f"),
+        terminated=stream.random(shape) < 0.01,
+        truncated=np.zeros(shape, bool),
+        valid=None if len(shape) == 1 else np.ones(shape, bool),
     )
-    return population, buffer
 
 
 def measured(algorithm: str, agents: int, hidden: int, batch: int, repeats: int = 5) -> dict[str, float]:
     """Medians over the repeats, each as many updates as take some tenths of a second."""
-    population, buffer = case(algorithm, agents, hidden, batch)
-    population.learn(buffer, updates=4)
+    learn = case(algorithm, agents, hidden, batch)
+    learn(4)
     with FlopCounterMode(display=False) as counter:
-        population.learn(buffer, updates=2)  # two: a delayed policy moves once
-    operations = counter.get_total_flops() / 2 / agents
-    started = time.perf_counter()
-    population.learn(buffer, updates=2)
-    count = max(2, 2 * int(0.15 / (time.perf_counter() - started)))
+        made = learn(2)  # two: a delayed policy moves once
+    operations = counter.get_total_flops() / made / agents
+    started = time.process_time()
+    made = learn(2)
+    count = max(2, 2 * int(0.15 * made / 2 / (time.process_time() - started)))
     seconds, rates = [], []
     for _ in range(repeats):
         rates.append(gemm_rate(3, hidden))
-        started = time.perf_counter()
-        population.learn(buffer, updates=count)
-        seconds.append((time.perf_counter() - started) / count / agents)
+        started = time.process_time()
+        made = learn(count)
+        seconds.append((time.process_time() - started) / made / agents)
     micro, ceiling = 1e6 * float(np.median(seconds)), float(np.max(rates))
     return {
         "microseconds_per_agent": round(micro, 1),
@@ -93,6 +124,7 @@ def main() -> None:
     parser.add_argument("--agents", type=int, nargs="+", default=[1, 4, 16, 64])
     parser.add_argument("--hidden", type=int, nargs="+", default=[64, 256])
     parser.add_argument("--batch", type=int, nargs="+", default=[128, 256])
+    parser.add_argument("--keep", action="store_true", help="write what is measured into the result")
     options = parser.parse_args()
     torch.set_num_threads(1)
     print(f"{'':8s}{'hidden':>8s}{'batch':>7s}{'agents':>8s}{'us/agent':>11s}{'MFLOP':>8s}{'of GEMM':>9s}")
@@ -110,7 +142,11 @@ def main() -> None:
                         f"{row['microseconds_per_agent']:11.1f}{row['megaflop']:8.1f}{row['share_of_gemm']:9.0%}",
                         flush=True,
                     )
-    if not options.algorithms:
+    if not options.algorithms or options.keep:
+        kept = json.loads(RESULT.read_text())["updates"] if RESULT.exists() and options.keep else []
+        new = {tuple(row[key] for key in KEYS) for row in rows}
+        rows += [row for row in kept if tuple(row[key] for key in KEYS) not in new]
+        rows.sort(key=lambda row: (ALGORITHMS.index(row["algorithm"]), *(row[key] for key in KEYS[1:])))
         RESULT.write_text(json.dumps({**described(), "updates": rows}, indent=1) + "\n")
 
 

@@ -30,7 +30,8 @@ def read(source: Any, name: str | None, max_memory: int) -> Columns:
     path = Path(source).expanduser()
     folder = None if path.is_file() else minari.folder(source if isinstance(source, str) else path)
     if folder is not None:
-        label = name or (folder.parent.name if folder.name == "data" else folder.name)
+        known = folder.parent.name if folder.name == "data" else folder.name
+        label = name or (known if path.exists() else str(source))  # an id is told in full
         if not (folder / minari.MAIN).is_file():
             minari._metadata(folder, label)  # another data_format explains itself
             raise DatasetError(f"{label}: {minari.MAIN!r} is missing in {folder}. Copy or download it again.")

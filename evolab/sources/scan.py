@@ -72,9 +72,9 @@ def scan(columns: Columns, nan: str) -> Scan:
         if count:
             found[path] = count
             if nan == "error":
+                several = "entries that are" if count > 1 else "entry that is"
                 raise DatasetError(
-                    f"{columns.name}: {path!r} has {count} entries that are NaN or infinite as float32, "
-                    "the first in "
+                    f"{columns.name}: {path!r} has {count} {several} NaN or infinite as float32, the first in "
                     f"row {int(wrong[0])}. Repair them, or pass nan='drop' to leave those transitions out."
                 )
             next_to = columns.next_observations is None and path.startswith("observations")

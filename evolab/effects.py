@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     "kind", "name", "count", "measured", "gain", "low", "high", "improved", "over_none", "ancestry",
+    "paired", "paired_gain", "paired_low", "paired_high",
 )  # fmt: skip
 
 
@@ -36,7 +37,9 @@ def mutation_effects(mutations: DataFrame, lineage: DataFrame, hyperparameters: 
         One row per kind (name is empty) and one per mutated hyperparameter, most frequent
         first: count of births; measured, those with both fitnesses; gain, the median;
         low and high, its bootstrap interval at 95%; improved, the share with a gain above
-        zero; over_none; ancestry, the share of the winner's births that were of this sort.
+        zero; over_none; ancestry, the share of the winner's births that were of this sort; paired,
+        births whose parent lived on beside the child; paired_gain, the median of the child's fitness
+        minus the parent's in that generation, on the same seeds; paired_low and paired_high, its interval.
     """
     import pandas
 
@@ -95,13 +98,22 @@ def importance(fitness: DataFrame, hyperparameters: DataFrame) -> DataFrame:
 
 
 def _row(kind: str, name: str, births: DataFrame, ancestry: float) -> tuple[object, ...]:
+    nan = float("nan")
     gains = (births["fitness_after"] - births["fitness_before"]).dropna().to_numpy(dtype=float)
+    improved = float((gains > 0).mean()) if len(gains) else nan
+    born = births[births["parent"] != births["agent"]]
+    paired = (born["fitness_after"] - born["parent_after"]).dropna().to_numpy(dtype=float)
+    return (
+        kind, name, len(births), len(gains), *_middle(gains), improved, nan, ancestry,
+        len(paired), *_middle(paired),
+    )  # fmt: skip
+
+
+def _middle(gains: NDArray) -> tuple[float, float, float]:
+    """The median and its interval; NaN where nothing was measured."""
     if not len(gains):
-        nan = float("nan")
-        return kind, name, len(births), 0, nan, nan, nan, nan, nan, ancestry
-    low, high = median_interval(gains)
-    middle, improved = float(_median(gains)), float((gains > 0).mean())
-    return kind, name, len(births), len(gains), middle, low, high, improved, float("nan"), ancestry
+        return (float("nan"),) * 3
+    return float(_median(gains)), *median_interval(gains)
 
 
 def median_interval(values: NDArray, level: float = 0.95, draws: int = 500) -> tuple[float, float]:

@@ -84,10 +84,13 @@ class History:
         """One row per birth, with the parent's fitness before and the child's one generation later.
 
         `fitness_after` is NaN until the child was evaluated. An elite is a row of kind
-        "elite" whose parent is itself.
+        "elite" whose parent is itself. `parent_after` is the parent's own fitness in the child's
+        generation, where it lived on: both have trained as long since and play the same seeds,
+        so `fitness_after - parent_after` is what the mutation brought and nothing else.
         """
         names = (
             "generation", "agent", "parent", "kind", "detail", "change", "fitness_before", "fitness_after",
+            "parent_after",
         )  # fmt: skip
         rows: list[dict[str, Any]] = []
         later = _fitness_by_agent(self.generations[0]) if self.generations else {}
@@ -100,6 +103,7 @@ class History:
                     birth.generation, birth.agent, birth.parent, birth.kind, birth.detail,
                     float("nan") if birth.change is None else birth.change,
                     before.get(birth.parent, float("nan")), later.get(birth.agent, float("nan")),
+                    later.get(birth.parent, float("nan")),
                 )  # fmt: skip
                 rows.append(dict(zip(names, values, strict=True)))
         return _frame(rows, names)

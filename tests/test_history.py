@@ -75,6 +75,7 @@ def test_mutations_tell_the_fitness_before_and_after(history):
     assert table.loc[(1, 2), "change"] == 0.25
     assert table.loc[(1, 0), "fitness_after"] == 9.0
     assert math.isnan(table.loc[(2, 3), "fitness_after"])  # not evaluated yet
+    assert table.loc[(1, 2), "parent_after"] == 9.0, "the parent lived on and played the same seeds"
 
 
 def test_lineage_is_the_winners_ancestry_oldest_first(history):
@@ -127,6 +128,8 @@ def test_effects_of_a_mutation_by_kind_and_by_hyperparameter(history):
     assert (row["count"], row["measured"], row["gain"], row["ancestry"]) == (1, 1, 7.0, 1.0)
     assert table.loc[("elite", ""), "gain"] == -1.0
     assert table.loc[("none", ""), "measured"] == 0
+    assert (row["paired"], row["paired_gain"]) == (1, 8.0), "against the parent beside it: 17 and 9"
+    assert table.loc[("elite", ""), "paired"] == 0, "nobody is compared with itself"
 
 
 def test_bootstrap_interval_holds_the_median_and_repeats():

@@ -190,7 +190,7 @@ def test_frame_with_numbered_episodes_needs_no_flags() -> None:
 def test_nan_is_refused_or_its_transitions_left_out() -> None:
     data = steps()
     data["observations"][1, 0] = np.nan
-    with pytest.raises(DatasetError, match=r"'observations' has 1 entries .* row 1\. .* nan='drop'"):
+    with pytest.raises(DatasetError, match=r"'observations' has 1 entry .* row 1\. .* nan='drop'"):
         Dataset(data)
     dataset = Dataset(data, nan="drop")
     arrays = dataset.arrays()

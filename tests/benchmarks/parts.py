@@ -91,9 +91,10 @@ def made_up(rows: int) -> SimpleNamespace:
     )
 
 
-def landers(agents: int) -> ev.Population:
-    """TD3 2x64, batch 128."""
-    return ev.Population("TD3", Box(-1, 1, (8,)), Box(-1, 1, (2,)), agents, seed=1, device="cpu")
+def landers(agents: int, batch: int = 128) -> ev.Population:
+    """TD3 2x64."""
+    spaces, settings = (Box(-1, 1, (8,)), Box(-1, 1, (2,))), {"batch_size": batch}
+    return ev.Population("TD3", *spaces, agents, hyperparameters=settings, seed=1, device="cpu")
 
 
 def evaluation() -> dict[str, Any]:
@@ -122,10 +123,10 @@ def evaluation() -> dict[str, Any]:
     return {"evaluation": rows}
 
 
-def mutated(population: ev.Population) -> None:
+def mutated(population: ev.Population, seed: int = 1) -> None:
     """Ten generations of chance."""
-    stream, agents = np.random.default_rng(1), len(population)
-    for generation in range(10):
+    stream, agents = np.random.default_rng(seed), len(population)
+    for generation in range(10 * seed, 10 * seed + 10):
         fitness = stream.normal(size=agents)
         ev.evolve(population, fitness, ev.Tournament(min(2, agents)), ev.Mutations(), generation=generation)
 
@@ -144,7 +145,7 @@ def growth() -> dict[str, Any]:
         stream = np.random.default_rng(2)
         evolution = seconds(
             lambda p=population, s=stream: ev.evolve(
-                p, s.normal(size=len(p)), ev.Tournament(min(2, len(p))), ev.Mutations(), generation=11
+                p, s.normal(size=len(p)), ev.Tournament(min(2, len(p))), ev.Mutations(), generation=21
             ),
             3,
         )
@@ -165,6 +166,45 @@ def growth() -> dict[str, Any]:
         if name.endswith("per_agent")
     }
     return {"growth_with_agents": rows, "grows_as_agents_to_the_power_of": powers}
+
+
+def evolved(seeds: int = 3) -> dict[str, Any]:
+    """An update of agents that ten generations made different, beside a uniform population of the same work."""
+    buffer, rows = ev.ReplayBuffer(20_000), []
+    buffer.add(made_up(20_000))
+    for agents in (4, 16, 64):
+        ratios, shapes, chunks = [], [], []
+        for seed in range(seeds):
+            mixed = landers(agents)
+            mutated(mixed, seed)
+            batch = round(multiply_adds(mixed) / multiply_adds(landers(agents)) * 128)
+            uniform, pair = landers(agents, max(1, batch)), []
+            for population in (mixed, uniform):
+                pair.append(seconds(lambda p=population: p.learn(buffer, updates=4), max(3, 32 // agents)))
+            ratios.append(pair[0] / pair[1])
+            shapes.append(len({member.genes for member in mixed.members}))
+            chunks.append(len(mixed.chunks))
+        rows.append(
+            {
+                "agents": agents,
+                "architectures": int(np.median(shapes)),
+                "chunks": int(np.median(chunks)),
+                "times_slower_than_uniform": round(float(np.median(ratios)), 2),
+                "of_each_seed": [round(ratio, 2) for ratio in ratios],
+            }
+        )
+    return {"evolved": rows}
+
+
+def multiply_adds(population: ev.Population) -> float:
+    """Of one forward pass of everybody's batch, as the agents are and not as they are padded."""
+    total = 0.0
+    for member in population.members:
+        per_row = sum(
+            role.recipe(population.network).cost(role, member.genes) for role in population.roles.values()
+        )
+        total += per_row * member.hyperparameters["batch_size"]
+    return total
 
 
 def repacking(population: ev.Population) -> float:
@@ -294,7 +334,9 @@ def first_step(repeats: int = 3) -> dict[str, Any]:
     }
 
 
-PARTS = {part.__name__: part for part in (evaluation, growth, buffer, images, checkpoint, first_step)}
+PARTS = {
+    part.__name__: part for part in (evaluation, growth, evolved, buffer, images, checkpoint, first_step)
+}
 
 
 def main() -> None:

@@ -30,7 +30,11 @@ BATCH = 12
 TOKENS = spaces.MultiDiscrete([4] * 9)
 
 
-def check_algorithm(algorithm: Algorithm, observation_space: spaces.Space | None = None) -> None:
+def check_algorithm(
+    algorithm: Algorithm,
+    observation_space: spaces.Space | None = None,
+    action_space: spaces.Space | None = None,
+) -> None:
     """Hold an algorithm to its contract.
 
     It acts within the action space; learning is a function of batch and noise, moves only through
@@ -40,13 +44,14 @@ def check_algorithm(algorithm: Algorithm, observation_space: spaces.Space | None
     Args:
         algorithm: with defaults for all its hyperparameters.
         observation_space: to try it in; None for four numbers.
+        action_space: to try it in; None for three discrete actions where it takes them, else two numbers.
 
     Raises:
         AssertionError: says what is broken.
     """
     usual = TOKENS if algorithm.reads_tokens else OBSERVATIONS
     space = usual if observation_space is None else observation_space
-    actions = _action_space(algorithm)
+    actions = _action_space(algorithm) if action_space is None else action_space
     for name, hyperparameter in algorithm.hyperparameters.items():
         default = hyperparameter.limits.check(name, hyperparameter.default)
         assert default == hyperparameter.default, f"the default of {name} lies outside its limits"

@@ -7,17 +7,23 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 
 from evolab.algorithms.ddpg import DDPG
 from evolab.algorithms.dqn import DQN
+from evolab.algorithms.ppo import PPO
 from evolab.algorithms.td3 import TD3
 from evolab.mutations.activation import change_activation
 from evolab.mutations.hyperparameters import change_hyperparameter
 from evolab.mutations.layers import change_layers
 from evolab.mutations.parameters import change_parameters
+from evolab.mutations.reset import reset_dormant
 from evolab.mutations.units import change_units
+from evolab.networks.cnn import CNN
 from evolab.networks.mlp import MLP
 from evolab.networks.mlp_plan import MLPPlan
+from evolab.networks.multi_input import MultiInput
+from evolab.networks.stack import Stack
 from evolab.shelves import ALGORITHMS, algorithm_named
 from evolab.testing import check_algorithm, check_mutation, check_network
 
@@ -27,13 +33,44 @@ def test_every_algorithm_keeps_the_contract(name):
     check_algorithm(algorithm_named(name))
 
 
+@pytest.mark.parametrize(
+    "actions",
+    [spaces.Box(-2.0, 3.0, (2,)), spaces.MultiDiscrete([2, 3]), spaces.Discrete(3, start=-1)],
+    ids=str,
+)
+def test_an_algorithm_keeps_it_in_every_kind_of_action_space(actions):
+    check_algorithm(PPO(), action_space=actions)
+
+
+@pytest.mark.parametrize(
+    ("network", "space"),
+    [
+        (CNN([6, 4], latent=8, hidden=[8]), spaces.Box(0, 255, (10, 9, 3), np.uint8)),
+        (MultiInput([4], latent=8, hidden=[8]), spaces.Dict({"see": spaces.Box(0, 255, (8, 8, 1), np.uint8),
+                                                             "gear": spaces.Discrete(3)})),
+        (Stack(lambda inputs, outputs: torch.nn.Linear(inputs, outputs)), None),
+    ],
+    ids=["CNN", "MultiInput", "Stack"],
+)  # fmt: skip
+def test_networks_that_see_and_those_of_ones_own_keep_it(network, space):
+    check_network(network, space)
+
+
 @pytest.mark.parametrize("algorithm", [DQN(double=False), TD3(ou_noise=True)], ids=repr)
 def test_every_option_of_an_algorithm_does(algorithm):
     check_algorithm(algorithm)
 
 
 @pytest.mark.parametrize(
-    "mutation", [change_activation, change_hyperparameter, change_layers, change_parameters, change_units]
+    "mutation",
+    [
+        change_activation,
+        change_hyperparameter,
+        change_layers,
+        change_parameters,
+        change_units,
+        reset_dormant,
+    ],
 )
 def test_every_mutation_keeps_the_contract(mutation):
     check_mutation(mutation, tries=6)

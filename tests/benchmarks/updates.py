@@ -7,8 +7,10 @@ product of the same widths:
     python tests/benchmarks/updates.py
     python tests/benchmarks/updates.py TD3 --agents 16 --hidden 64 --batch 128
     python tests/benchmarks/updates.py TD3 SAC --keep
+    python tests/benchmarks/updates.py --profile
 
-The first writes the result anew, the last into the result of other algorithms' parts. PPO's update is one
+The first writes the result anew, the third into the result of other algorithms' parts, the last adds where the
+time of TD3's update goes. PPO's update is one
 minibatch of a rollout, its share of the one pass over the whole rollout included.
 """
 
@@ -25,6 +27,7 @@ import numpy as np
 import torch
 from gymnasium.spaces import Box, Discrete
 from machine import described, gemm_rate
+from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 import evolab as ev
@@ -33,6 +36,7 @@ RESULT = Path(__file__).parent / "results" / "updates.json"
 ALGORITHMS = ("DQN", "CQN", "DDPG", "TD3", "TD3BC", "SAC", "PPO")
 DISCRETE = ("DQN", "CQN")
 STORED = 5_000
+PRODUCTS = ("bmm", "addmm", "aten::mm", "matmul", "linear")
 KEYS = ("algorithm", "hidden", "batch", "agents")
 
 
@@ -117,6 +121,25 @@ def measured(algorithm: str, agents: int, hidden: int, batch: int, repeats: int 
     }
 
 
+def profiled(hidden: int, agents: int = 16, batch: int = 128, updates: int = 40) -> dict[str, object]:
+    """Share of TD3's update inside matrix products, and the operations that take most of it."""
+    learn = case("TD3", agents, hidden, batch)
+    learn(4)
+    with profile(activities=[ProfilerActivity.CPU]) as record:
+        learn(updates)
+    events = sorted(record.key_averages(), key=lambda event: -event.self_cpu_time_total)
+    total = sum(event.self_cpu_time_total for event in events)
+    inside = sum(event.self_cpu_time_total for event in events if any(word in event.key for word in PRODUCTS))
+    return {
+        "algorithm": "TD3",
+        "agents": agents,
+        "hidden": hidden,
+        "batch": batch,
+        "share_in_matrix_products": round(inside / total, 3),
+        "operations": {event.key: round(event.self_cpu_time_total / total, 3) for event in events[:12]},
+    }
+
+
 def main() -> None:
     """Measure what was asked for, print a table, and write it where everything was."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -125,8 +148,15 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, nargs="+", default=[64, 256])
     parser.add_argument("--batch", type=int, nargs="+", default=[128, 256])
     parser.add_argument("--keep", action="store_true", help="write what is measured into the result")
+    parser.add_argument("--profile", action="store_true", help="where the time of TD3's update goes, alone")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.profile:
+        found = {"profile": [profiled(hidden) for hidden in options.hidden]}
+        print(json.dumps(found, indent=1))
+        before = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+        RESULT.write_text(json.dumps({**before, **found}, indent=1) + "\n")
+        return
     print(f"{'':8s}{'hidden':>8s}{'batch':>7s}{'agents':>8s}{'us/agent':>11s}{'MFLOP':>8s}{'of GEMM':>9s}")
     rows = []
     for algorithm in options.algorithms or ALGORITHMS:
@@ -143,11 +173,11 @@ def main() -> None:
                         flush=True,
                     )
     if not options.algorithms or options.keep:
-        kept = json.loads(RESULT.read_text())["updates"] if RESULT.exists() and options.keep else []
+        before = json.loads(RESULT.read_text()) if RESULT.exists() and options.keep else {}
         new = {tuple(row[key] for key in KEYS) for row in rows}
-        rows += [row for row in kept if tuple(row[key] for key in KEYS) not in new]
+        rows += [row for row in before.get("updates", []) if tuple(row[key] for key in KEYS) not in new]
         rows.sort(key=lambda row: (ALGORITHMS.index(row["algorithm"]), *(row[key] for key in KEYS[1:])))
-        RESULT.write_text(json.dumps({**described(), "updates": rows}, indent=1) + "\n")
+        RESULT.write_text(json.dumps({**before, **described(), "updates": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from torch import Tensor
 from evolab.algorithms.algorithm import Algorithm
 from evolab.member import Member
 from evolab.mutations.context import Context
-from evolab.mutations.units import resize
+from evolab.mutations.resize import resize
 from evolab.networks.mlp import MLP
 from evolab.networks.network import Layout, Network, Role
 from evolab.networks.observation import encode

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from evolab.mutations.context import Context
 from evolab.mutations.layers import change_layers
-from evolab.mutations.units import resize
+from evolab.mutations.resize import resize
 from evolab.networks.gpt import GPT
 from evolab.population import Population
 from evolab.sample import Episodes

@@ -7,7 +7,7 @@ from typing import Any
 from evolab.member import Member
 from evolab.mutations.context import Context
 from evolab.mutations.layers import restack
-from evolab.mutations.units import resize
+from evolab.mutations.resize import resize
 
 
 def reshape(member: Member, context: Context, genes: Any) -> None:

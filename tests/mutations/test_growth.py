@@ -12,7 +12,7 @@ from evolab.algorithms.td3 import TD3
 from evolab.member import Member
 from evolab.mutations.context import Context
 from evolab.mutations.layers import change_layers
-from evolab.mutations.units import resize
+from evolab.mutations.resize import resize
 from evolab.networks.mlp import MLP
 from evolab.population import Population
 from tests.mixed import BOX, DISCRETE, FEATURES, OBSERVATIONS, experience

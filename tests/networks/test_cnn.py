@@ -15,7 +15,7 @@ from evolab.algorithms.dqn import DQN
 from evolab.algorithms.td3 import TD3
 from evolab.mutations.context import Context
 from evolab.mutations.layers import change_layers
-from evolab.mutations.units import resize
+from evolab.mutations.resize import resize
 from evolab.networks import cnn_plan
 from evolab.networks.cnn import CNN
 from evolab.networks.network import Role

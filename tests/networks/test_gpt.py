@@ -13,7 +13,7 @@ from gymnasium import spaces
 from evolab.member import Member
 from evolab.mutations.context import Context
 from evolab.mutations.layers import change_layers
-from evolab.mutations.units import resize
+from evolab.mutations.resize import resize
 from evolab.networks.gpt import GPT, GPTGenes
 from evolab.networks.gpt_files import for_transformers
 from evolab.networks.gpt_plan import TOGETHER, Cache
@@ -281,7 +281,9 @@ BAD = {
     "layer_norm_epsilon is 'x'; a number between 0 and 1": lambda f: change_config(f, layer_norm_epsilon="x"),
     "layer_norm_epsilon is -1": lambda f: change_config(f, layer_norm_epsilon=-1),
     "scale_attn_weights is 'no'; true or false": lambda f: change_config(f, scale_attn_weights="no"),
-    "quantization_config is .*; none is expected": lambda f: change_config(f, quantization_config={"bits": 4}),
+    "quantization_config is .*; none is expected": lambda f: change_config(
+        f, quantization_config={"bits": 4}
+    ),
     "pruned_heads is .*; none is expected": lambda f: change_config(f, pruned_heads={"0": [1]}),
     r"ln_f.bias \(float32\) is not made of finite numbers": lambda f: change_tensors(
         f, lambda t: t["transformer.ln_f.bias"].fill_(float("nan"))

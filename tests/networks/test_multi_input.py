@@ -11,7 +11,7 @@ import evolab as ev
 from evolab.algorithms.dqn import DQN
 from evolab.algorithms.td3 import TD3
 from evolab.mutations.context import Context
-from evolab.mutations.units import resize
+from evolab.mutations.resize import resize
 from evolab.networks import cnn_plan
 from evolab.networks.multi_input import MultiInput
 from evolab.networks.network import Role

@@ -9,6 +9,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from evolab import checks
 from evolab.algorithms.algorithm import (
     RATE,
     SHARED,
@@ -28,15 +29,23 @@ class DQN(Algorithm):
 
     Args:
         double: the online network chooses the next action and the target network judges it.
+        persistence: longest run of one random action, in steps. A run lasts n steps or more with
+            probability 1 / n; with 1 every step has a coin of its own. Single random actions average
+            out; runs of them lead to states that are many steps away.
+        spread: in [0, 1]; the environments of one agent explore at 1 - spread to 1 + spread times its
+            epsilon, so that with 1 the first of them never does.
 
     Epsilon falls linearly from `epsilon_start` to `epsilon_end` over the agent's first
     `epsilon_steps` environment steps; every environment tosses its own coin.
 
     Source: Mnih et al. 2015, Human-level control, algorithm 1, with the squared error; van
-    Hasselt et al. 2016, Double Q-learning, eq. 4. Targets follow by Polyak averaging.
+    Hasselt et al. 2016, Double Q-learning, eq. 4; Dabney et al. 2021, Temporally-extended
+    epsilon-greedy exploration, for `persistence`. Targets follow by Polyak averaging.
     """
 
     double: bool = True
+    persistence: int = 1
+    spread: float = 0.0
 
     name: ClassVar[str] = "DQN"
     action_spaces: ClassVar[tuple[type, ...]] = (spaces.Discrete, spaces.MultiDiscrete)
@@ -50,6 +59,10 @@ class DQN(Algorithm):
         "epsilon_steps": Hyperparameter(10_000, Integer(1, 10**9), None, "agent's steps until epsilon_end"),
     }
 
+    def __post_init__(self) -> None:
+        checks.positive_integer(f"{self.name}: persistence", self.persistence)
+        checks.finite(f"{self.name}: spread", self.spread, low=0.0, high=1.0)
+
     def roles(self, observation_space: spaces.Space, actions: Any) -> dict[str, Role]:
         """One network, "q", with an output per action, and its target."""
         return {"q": Role(observation_space, actions.width, rate="lr")}
@@ -58,18 +71,35 @@ class DQN(Algorithm):
         """The action of the highest value, [C, B]."""
         return agents.network("q")(observation).argmax(-1)
 
+    def memory(self, agents: int, members: int, actions: Any) -> dict[str, tuple[int, ...]]:
+        """Of a run of random actions: which, and how many steps it still lasts."""
+        return {"random": (agents, members), "left": (agents, members)} if self.persistence > 1 else {}
+
     def explore(
         self, agents: Chunk, action: Tensor, memory: dict[str, Tensor], generator: torch.Generator
     ) -> Tensor:
         """Epsilon-greedy, one coin per agent and environment."""
         h = agents.hyper
         progress = (h["steps"] / h["epsilon_steps"]).clamp(max=1.0)
-        epsilon = h["epsilon_start"] + (h["epsilon_end"] - h["epsilon_start"]) * progress  # [C]
+        epsilon = (h["epsilon_start"] + (h["epsilon_end"] - h["epsilon_start"]) * progress)[:, None]  # [C, 1]
+        if self.spread and action.shape[1] > 1:
+            ladder = torch.linspace(1 - self.spread, 1 + self.spread, action.shape[1], device=action.device)
+            epsilon = epsilon * ladder.to(epsilon.dtype)  # [C, E]
         count = agents.bound["q"].role.outputs
         device = generator.device
         coin = torch.rand(action.shape, generator=generator, device=device).to(action.device)
         guess = torch.randint(count, action.shape, generator=generator, device=device).to(action.device)
-        return torch.where(coin < epsilon[:, None], guess, action)
+        if self.persistence == 1:
+            return torch.where(coin < epsilon, guess, action)
+        length = torch.rand(action.shape, generator=generator, device=device).to(action.device)
+        length = length.clamp(min=1 / self.persistence).reciprocal().floor()  # n or more in a share 1 / n
+        random, left = memory["random"], memory["left"]
+        starts = (left <= 0) & (coin < epsilon)
+        random.copy_(torch.where(starts, guess.to(random.dtype), random))
+        left.copy_(torch.where(starts, length.to(left.dtype), left))
+        running = left > 0
+        left.sub_(running.to(left.dtype))
+        return torch.where(running, random.to(action.dtype), action)
 
     def update(self, agents: Chunk, batch: Batch, noise: Tensor | None) -> dict[str, Tensor]:
         """One step on the mean squared temporal-difference error, then the target follows."""

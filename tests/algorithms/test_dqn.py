@@ -104,3 +104,50 @@ def test_the_update_never_asks_the_device():
     losses = population.learn(type(batch)(**{name: value.to("meta") for name, value in vars(batch).items()}))
     assert losses["q"].device.type == "meta"
     assert losses["q"].shape == (8,)
+
+
+def explorer(algorithm, epsilon, environments):
+    """One agent with a constant epsilon among 1 000 actions; its greedy action, and how it acts."""
+    values = {"epsilon_start": epsilon, "epsilon_end": epsilon}
+    population = Population(
+        algorithm, LINE, spaces.Discrete(1000), 1, network=[1], seed=0, hyperparameters=values
+    )
+    observation = np.zeros((1, environments, 1))
+    greedy = int(population.act(observation, explore=False)[0, 0])
+    return greedy, lambda ended=None: population.act(observation, explore=True, ended=ended)[0]
+
+
+def test_random_actions_run_on_for_n_steps_or_more_in_a_share_of_1_in_n():
+    greedy, act = explorer(DQN(persistence=4), 0.01, 2000)
+    actions = np.array([act() for _ in range(60)])  # [T, E]
+    changed = np.vstack([np.ones((1, 2000), bool), actions[1:] != actions[:-1]])
+    lengths = []
+    for column, starts in zip(actions.T, changed.T, strict=True):
+        at = np.flatnonzero(starts)
+        lengths += [b - a for a, b in zip(at, at[1:], strict=False) if column[a] != greedy]
+    shares = [np.mean(np.array(lengths) >= n) for n in (1, 2, 3, 4, 5)]
+    assert shares == pytest.approx([1, 1 / 2, 1 / 3, 1 / 4, 0], abs=0.05)
+
+
+def test_a_run_of_random_actions_ends_with_the_episode():
+    greedy, act = explorer(DQN(persistence=1000), 0.2, 5000)
+    before = act()
+    kept = np.mean((act() == before)[before != greedy])
+    again = act()
+    after = act(ended=np.ones((1, 5000), bool))
+    assert kept > 0.4
+    assert np.mean((after == again)[again != greedy]) < 0.02
+
+
+def test_environments_of_one_agent_explore_at_a_spread_of_epsilons():
+    greedy, act = explorer(DQN(spread=1.0), 0.4, 5)
+    shares = np.mean([act() != greedy for _ in range(2000)], axis=0)
+    assert shares == pytest.approx([0, 0.2, 0.4, 0.6, 0.8], abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("options", "name"), [({"persistence": 0}, "persistence"), ({"spread": 2.0}, "spread")]
+)
+def test_settings_of_exploration_have_a_range(options, name):
+    with pytest.raises(ValueError, match=name):
+        DQN(**options)

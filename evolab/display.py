@@ -11,7 +11,10 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-_CELL = "padding:2px 10px;text-align:{};border:none;white-space:nowrap;font-variant-numeric:tabular-nums"
+_CELL = "padding:2px 10px;border:none;font-variant-numeric:tabular-nums"
+# Words may break where a page is narrow, numbers never do.
+_WORDS = f"{_CELL};text-align:left;white-space:normal;vertical-align:top"
+_NUMBERS = f"{_CELL};text-align:right;white-space:nowrap;vertical-align:top"
 
 
 def number(value: float | None, digits: int = 4) -> str:
@@ -69,7 +72,7 @@ def html_table(
 
     def cells(tag: str, row: Sequence[str], weight: str) -> str:
         return "".join(
-            f'<{tag} style="{_CELL.format("left" if name in left else "right")};font-weight:{weight}">'
+            f'<{tag} style="{_WORDS if name in left else _NUMBERS};font-weight:{weight}">'
             f"{escape(cell)}</{tag}>"
             for name, cell in zip(names, row, strict=True)
         )

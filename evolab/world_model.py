@@ -169,9 +169,11 @@ class WorldModel:
     @staticmethod
     def _fit_line(inputs: Tensor, wanted: Tensor) -> Tensor:
         """[F + A + 1, F + 1]: least squares with a constant and a little ridge, since one-hot codes add up to it."""
-        x = torch.cat([inputs, inputs.new_ones(len(inputs), 1)], -1).double()
-        ridge = 1e-4 * len(x) * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
-        return torch.linalg.solve(x.T @ x + ridge, x.T @ wanted.double()).to(wanted.dtype)
+        # On the CPU: not every device has doubles.
+        x = torch.cat([inputs, inputs.new_ones(len(inputs), 1)], -1).cpu().double()
+        ridge = 1e-4 * len(x) * torch.eye(x.shape[1], dtype=x.dtype)
+        line = torch.linalg.solve(x.T @ x + ridge, x.T @ wanted.cpu().double())
+        return line.to(device=wanted.device, dtype=wanted.dtype)
 
     def _straight(self, inputs: Tensor) -> Tensor:
         return inputs @ self.line[:-1] + self.line[-1]

@@ -11,7 +11,8 @@ episodes drawn from the other 50, the same seeds for all agents, by an even spli
 
     python tests/benchmarks/racing.py
 
-A selection is wrong where the agent that it puts first is not the reference's best.
+A selection is wrong where the agent that it puts first is not the reference's best. Intervals are
+over populations: a run at one moment is one of them.
 """
 
 from __future__ import annotations
@@ -33,7 +34,11 @@ RETURNS = RESULTS / "racing_returns.json"
 RESULT = RESULTS / "racing.json"
 AGENTS = {1: 4, 2: 6, 3: 8, 4: 4, 5: 6, 6: 8}  # by seed
 MOMENTS, EPISODES, AT_ONCE = (3, 7, 13, 20), 150, 10
-REFERENCE, REPEATS, PER_AGENT = 100, 400, (2, 4, 8, 16)
+REFERENCE, REPEATS, PER_AGENT = 100, 100, (2, 4, 8, 16)
+
+
+MEASURES = ("wrong_best", "return_of_best", "pairs_misplaced", "return_of_parents")
+"""Shares of wrong choices and of pairs in the wrong order; returns by which choices fall short of the best."""
 
 
 def record(seed: int) -> None:
@@ -83,8 +88,17 @@ def misplaced(score: np.ndarray, truth: np.ndarray) -> float:
     return float(((score[one] - score[other]) * (truth[one] - truth[other]) < 0).mean())
 
 
+def given_away(score: np.ndarray, truth: np.ndarray) -> float:
+    """Mean return that the parents fall short of, chosen by tournaments of two beside the elite."""
+    one, other = np.triu_indices(len(truth), 1)
+    won = np.where(score[one] >= score[other], truth[one], truth[other])
+    short = float((np.maximum(truth[one], truth[other]) - won).mean()) * (1 - 1 / len(truth))
+    elite = float(truth.max() - truth[np.argmax(score)])
+    return (elite + (len(truth) - 1) * short) / len(truth)
+
+
 def selections(moment: dict, episodes: int, rng: np.random.Generator) -> np.ndarray:
-    """[REPEATS, 6]: wrong or not, return lost and pairs misplaced, by an even split and by racing each."""
+    """[REPEATS, 8]: by an even split and by racing each, what `MEASURES` names."""
     returns = np.array(moment["returns"])
     truth, pool = returns[:, :REFERENCE].mean(1), returns[:, REFERENCE:]
     found = []
@@ -94,7 +108,8 @@ def selections(moment: dict, episodes: int, rng: np.random.Generator) -> np.ndar
         best = [int(np.argmax(score)) for score in scores]
         wrong = [float(chosen != truth.argmax()) for chosen in best]
         lost = [float(truth.max() - truth[chosen]) for chosen in best]
-        found.append([*wrong, *lost, *(misplaced(score, truth) for score in scores)])
+        pairs = [misplaced(score, truth) for score in scores]
+        found.append([*wrong, *lost, *pairs, *(given_away(score, truth) for score in scores)])
     return np.array(found)
 
 
@@ -108,14 +123,14 @@ def compare() -> dict:
     """Repeat selections by both, on the same orders of episodes."""
     recorded = json.loads(RETURNS.read_text())
     rng, rows = np.random.default_rng(0), []
-    names = ("wrong_even", "wrong_racing", "lost_even", "lost_racing", "pairs_even", "pairs_racing")
+    names = [f"{name}_{way}" for name in MEASURES for way in ("even", "racing")]
     for episodes in PER_AGENT:
         table = np.array([selections(one, episodes, rng).mean(0) for one in recorded["moments"]])
         row = {"episodes_per_agent": episodes, "selections": REPEATS * len(table)}
         row |= {key: round(float(value), 4) for key, value in zip(names, table.mean(0), strict=True)}
-        for place, key in enumerate(("fewer_wrong", "less_lost", "fewer_pairs_misplaced")):
+        for place, name in enumerate(MEASURES):
             gains = table[:, 2 * place] - table[:, 2 * place + 1]
-            row |= {key: round(float(gains.mean()), 4), f"{key}_95": interval(gains, rng)}
+            row |= {f"{name}_less": round(float(gains.mean()), 4), f"{name}_less_95": interval(gains, rng)}
         rows.append(row)
         print(row, flush=True)
     moments = [

@@ -1,7 +1,9 @@
 """The loops that `peers.py` compares: one tool a process, which works when it is asked and is silent otherwise.
 
 Each line that comes in is a JSON object with `what`; each line that goes out answers one. Imports, populations
-and a warm-up stay outside the time that is taken; so do evaluation and the resets that begin a generation.
+and a warm-up stay outside the time that is taken; so do evaluation and the resets that begin a generation. Time is
+CPU time of the process, in which the environments step too: on a quiet machine the same as wall time, and on a busy
+one still a measure of the tool.
 """
 
 from __future__ import annotations
@@ -22,23 +24,36 @@ OFFLINE = {"encoder_config": {"hidden_size": [32, 32]}}
 
 
 class Stopwatch:
-    """Seconds of training: from the end of each reset to the next reset or the evaluation."""
+    """CPU seconds of training: from the end of each reset to the next reset, or to the evaluation."""
 
     def __init__(self) -> None:
-        self.training, self.outside = 0.0, 0.0
+        self.training = 0.0
         self.since: float | None = None
 
-    def aside(self, function: Callable[..., Any], then_training: bool) -> Callable[..., Any]:
-        """`function`, whose time counts as outside; `then_training` says whether training goes on after it."""
+    def stop(self) -> None:
+        """Training pauses, if it went on."""
+        if self.since is not None:
+            self.training += time.process_time() - self.since
+        self.since = None
+
+    def around(self, reset: Callable[..., Any]) -> Callable[..., Any]:
+        """`reset`, after which training goes on."""
 
         def timed(*args: Any, **kwargs: Any) -> Any:
-            started = time.perf_counter()
-            if self.since is not None:
-                self.training += started - self.since
-            found = function(*args, **kwargs)
-            ended = time.perf_counter()
-            self.outside += ended - started
-            self.since = ended if then_training else None
+            self.stop()
+            found = reset(*args, **kwargs)
+            self.since = time.process_time()
+            return found
+
+        return timed
+
+    def before(self, test: Callable[..., Any]) -> Callable[..., Any]:
+        """`test`, before which training ends."""
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            self.stop()
+            found = test(*args, **kwargs)
+            self.since = None  # evaluation resets the environments too
             return found
 
         return timed
@@ -51,9 +66,10 @@ class Evolab:
         import torch
 
         import evolab
+        from evolab.training import train
 
         torch.set_num_threads(1)
-        self.ev, self.made = evolab, {}
+        self.ev, self.train, self.made = evolab, train, {}
         self.version = evolab.__version__
 
     def loop(self, agents: int, vector_steps: int, hidden: list[int] | None = None) -> float:
@@ -74,17 +90,18 @@ class Evolab:
                 seed=1,
             )
             experiment.fill(FILLED)
-            experiment.step()
         experiment = self.made[key]
         experiment._run.steps_per_generation = steps
         watch, environments = Stopwatch(), experiment._run.envs
         reset = environments.reset
-        environments.reset = watch.aside(reset, then_training=True)
+        environments.reset = watch.around(reset)
         try:
-            generation = experiment.step()
+            for event in self.train(experiment._run, generations=1):
+                if getattr(event, "phase", "") == "train" and event.done >= event.total:
+                    watch.stop()
         finally:
             environments.reset = reset
-        return agents * steps / (generation.seconds["train"] - watch.outside)
+        return agents * steps / watch.training
 
     def offline(self, updates: int, hidden: list[int] | None = None) -> float:
         """Seconds of so many CQN updates of four agents; `hidden` with LayerNorm, or two layers of 32."""
@@ -111,13 +128,16 @@ class Evolab:
             )
         )
         population.learn(buffer, updates=50)
-        started = time.perf_counter()
+        started = time.process_time()
         population.learn(buffer, updates=updates)
-        return time.perf_counter() - started
+        return time.process_time() - started
 
 
 class AgileRL:
-    """Populations as the tutorial makes them, trained by `train_off_policy`."""
+    """Populations as the tutorial makes them, trained by `train_off_policy`.
+
+    The environments step in this process (the tutorial's eight processes are slower on few cores).
+    """
 
     def __init__(self) -> None:
         import importlib.metadata
@@ -133,7 +153,7 @@ class AgileRL:
         from agilerl.utils.utils import make_vect_envs
 
         if agents not in self.made:
-            envs = make_vect_envs(LANDER, num_envs=ENVS)
+            envs = make_vect_envs(LANDER, num_envs=ENVS, should_async_vector=False)
             spaces = envs.single_observation_space, envs.single_action_space
             envs.close()
             population = [
@@ -149,7 +169,6 @@ class AgileRL:
             ]
             self.made[agents] = population, ReplayBuffer(max_size=100_000)
             self._train(agents, -(-FILLED // agents // ENVS), delay=10**9)
-            self._train(agents, 1)
         return self.made[agents]
 
     def _train(self, agents: int, vector_steps: int, delay: int = 0) -> float:
@@ -157,11 +176,11 @@ class AgileRL:
         from agilerl.utils.utils import make_vect_envs
 
         population, memory = self.made[agents]
-        envs, watch = make_vect_envs(LANDER, num_envs=ENVS), Stopwatch()
-        envs.reset = watch.aside(envs.reset, then_training=True)
+        envs, watch = make_vect_envs(LANDER, num_envs=ENVS, should_async_vector=False), Stopwatch()
+        envs.reset = watch.around(envs.reset)
         tests = [agent.test for agent in population]
         for agent in population:
-            agent.test = watch.aside(agent.test, then_training=False)
+            agent.test = watch.before(agent.test)
         try:
             train_off_policy(
                 envs,
@@ -225,10 +244,10 @@ class AgileRL:
         memory.add(rows)
         sampler = Sampler(memory=memory)
         for count in (10, updates):
-            started = time.perf_counter()
+            started = time.process_time()
             for _ in range(count):
                 agent.learn(sampler.sample(BATCH))
-        return time.perf_counter() - started
+        return time.process_time() - started
 
 
 class StableBaselines3:
@@ -267,9 +286,9 @@ class StableBaselines3:
             )
             agent.learn(300)
         agent = self.made[key]
-        before, started = agent.num_timesteps, time.perf_counter()
+        before, started = agent.num_timesteps, time.process_time()
         agent.learn(vector_steps * ENVS, reset_num_timesteps=False)
-        return (agent.num_timesteps - before) / (time.perf_counter() - started)
+        return (agent.num_timesteps - before) / (time.process_time() - started)
 
 
 def main() -> None:

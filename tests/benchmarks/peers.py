@@ -3,7 +3,7 @@
     python tests/benchmarks/peers.py [--peers FOLDER] [--repeats 3] [--agents 4 16 64]
     python tests/benchmarks/peers.py --table
 
-LunarLanderContinuous, one thread, one update per agent and environment step of its own in all three, batch 128
+LunarLanderContinuous, one thread, CPU time, one update per agent and environment step of its own in all three, batch 128
 unless said otherwise; evaluation, evolution and the resets that begin a generation are excluded. Always two rows:
 as a user runs both (each by its tutorial), and the same architecture, LayerNorm and all: there evolab normalises
 every hidden layer of the peer's widths, which is more than the peer does. Stable-Baselines3 trains single agents:
@@ -84,8 +84,8 @@ class Tool:
 
 
 def vector_steps(agents: int) -> int:
-    """Of each agent in one repeat of the slowest: some seconds."""
-    return {4: 10, 16: 4}.get(agents, max(2, 128 // agents))
+    """Of each agent in one repeat of the slowest: two or three seconds."""
+    return max(2, 40 // agents)
 
 
 def measured(tools: dict[str, Tool], counts: list[int], repeats: int) -> dict[str, Any]:
@@ -95,8 +95,8 @@ def measured(tools: dict[str, Tool], counts: list[int], repeats: int) -> dict[st
     same = architecture["TD3"]["hidden"]
     for agents in counts:  # makes and warms the populations
         agilerl("loop", agents=agents, vector_steps=1)
-        evolab("loop", agents=agents, vector_steps=8)
-        evolab("loop", agents=agents, vector_steps=8, hidden=same)
+        evolab("loop", agents=agents, vector_steps=2)
+        evolab("loop", agents=agents, vector_steps=2, hidden=same)
     for hidden in (None, same):
         sb3("loop", vector_steps=4, hidden=hidden)
     rates: dict[int, dict[str, list[float]]] = {agents: {name: [] for name in ROWS} for agents in counts}
@@ -113,7 +113,7 @@ def measured(tools: dict[str, Tool], counts: list[int], repeats: int) -> dict[st
             row["evolab"].append(evolab("loop", agents=agents, vector_steps=ours))
             row["AgileRL"].append(agilerl("loop", agents=agents, vector_steps=steps))
             row["evolab, same architecture"].append(
-                evolab("loop", agents=agents, vector_steps=max(8, ours // 3), hidden=same)
+                evolab("loop", agents=agents, vector_steps=max(4, ours // 3), hidden=same)
             )
             for name, rate in single.items():
                 row[name].append(rate)

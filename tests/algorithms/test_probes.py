@@ -38,14 +38,21 @@ SEEN = [
 def learned(probe: str, algorithm: str, observations: str, updates: int) -> ev.Population:
     """A population of two after so many updates from random experience."""
     rule, values = ALGORITHMS[algorithm]
-    if (
-        observations == "dict" and "lr_actor" in values
-    ):  # a quicker actor saturates before its critics are right
+    # An actor that climbs critics which are still wrong ends where tanh is flat: it waits for them.
+    waits = observations != "vector" and "ActionReward" in probe and "lr_actor" in values
+    if waits:
+        values = values | {"lr_actor": 1e-7, "lr_critic": 2e-3}
+    elif observations == "dict" and "lr_actor" in values:
         values = values | {"lr_actor": 1e-3}
+    head = [32, 32] if waits else [32]
     actions = "discrete" if algorithm in ("DQN", "CQN") else "continuous"
-    network = {"vector": ev.MLP([32, 32]), "image": ev.CNN([8], hidden=[32]), "dict": None}[observations]
+    network = {
+        "vector": ev.MLP([32, 32]),
+        "image": ev.CNN([8], latent=16 if waits else 64, hidden=head),
+        "dict": None,
+    }[observations]
     if network is None:
-        network = ev.MultiInput(channels=[8], latent=16, hidden=[32])
+        network = ev.MultiInput(channels=[8], latent=16, hidden=head)
     with ev.envs.make(PROBES[probe][0], 2, 32, seed=0, actions=actions, observations=observations) as envs:
         population = ev.Population(
             rule,
@@ -64,6 +71,9 @@ def learned(probe: str, algorithm: str, observations: str, updates: int) -> ev.P
             buffer.add(envs.step(population.random_actions(32, stream)))
     population.hyper["discount"].copy_(torch.tensor(DISCOUNTS))
     population.learn(buffer, updates=updates)
+    if waits:
+        population.hyper["lr_actor"].fill_(2e-4)
+        population.learn(buffer, updates=updates)
     return population
 
 

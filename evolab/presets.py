@@ -12,7 +12,6 @@ from evolab.algorithms.td3 import TD3
 from evolab.genes import Float, Integer
 from evolab.mutations.mutation import Mutations
 from evolab.networks.mlp import MLP
-from evolab.selections.truncation import Truncation
 
 
 @dataclass(frozen=True)
@@ -36,13 +35,6 @@ class Preset:
 
 GENTLE = Mutations(none=0.5, architecture=0.1, parameters=0.1, activation=0.0, hyperparameters=0.3)
 """Mutations that leave most of what was learned in place."""
-
-PATIENT = Truncation(fraction=0.25, inherit=0.5, warmup=2)
-EXPLORING = Mutations(
-    none=0.2, architecture=0.1, parameters=0.1, activation=0.0, hyperparameters=0.6, resample=0.25
-)
-"""For a start from random draws of wide ranges: one of four is replaced at a time, hyperparameters that
-lost get a second chance from the winner's weights, and most newborns try other ones."""
 
 RATES = Float(1e-4, 3e-3)
 

@@ -27,10 +27,16 @@ import evolab as ev
 from evolab import presets
 
 RESULTS = Path(__file__).parent / "results" / "evolution_pays"
+PATIENT = ev.Truncation(fraction=0.25, inherit=0.5, warmup=2)
+"""One of four is replaced at a time; hyperparameters that lost get a second chance from the winner's weights."""
+
+EXPLORING = ev.Mutations(
+    none=0.2, architecture=0.1, parameters=0.1, activation=0.0, hyperparameters=0.6, resample=0.25
+)
 NOTHING = ev.Mutations(none=1, architecture=0, parameters=0, activation=0, hyperparameters=0)
 ARMS = {
-    "evolution": {"selection": presets.PATIENT, "mutations": presets.EXPLORING, "revive": True},
-    "selection alone": {"selection": presets.PATIENT, "mutations": NOTHING, "revive": True},
+    "evolution": {"selection": PATIENT, "mutations": EXPLORING, "revive": True},
+    "selection alone": {"selection": PATIENT, "mutations": NOTHING, "revive": True},
     "neither": {"evolving": False},
 }
 TESTED = 20

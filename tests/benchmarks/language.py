@@ -242,6 +242,11 @@ def paired() -> dict[str, Any]:
         "both by whole guesses": compared(guesses, likeliest),
         "ILQL by whole guesses, BC token by token": compared(guesses, greedy),
         "both token by token": compared(tokens, greedy),
+        # Chosen by nobody: what each setting alone gives, to be read together.
+        "both by whole guesses, by support": {
+            key: compared(np.array([row["returns"]["guesses"][key] for row in rows]), likeliest)
+            for key in map(str, SUPPORTS)
+        },
         "scripted players": scripts,
         "BC minus script": {name: float(greedy.mean() - mean) for name, mean in scripts.items()},
         "ILQL minus script": {name: float(guesses.mean() - mean) for name, mean in scripts.items()},

@@ -41,4 +41,5 @@ def described() -> dict[str, object]:
         "machine": f"{os.cpu_count()} cores ({platform.machine()}, shared virtual machine)",
         "python": platform.python_version(),
         "torch": torch.__version__,
+        "load_average": round(os.getloadavg()[0], 1),  # above 1: others were at work, which shares caches
     }

@@ -192,11 +192,8 @@ def main() -> None:
         try:
             for name in ("agilerl", "sb3"):
                 tools[name] = Tool(python_of(place, name), name)
-            load = os.getloadavg()[0]
-            result = described() | {"load_average_before": round(load, 1)}
-            result |= {"usable_cores": len(os.sched_getaffinity(0))} | measured(
-                tools, options.agents, options.repeats
-            )
+            result = described() | {"usable_cores": len(os.sched_getaffinity(0))}
+            result |= measured(tools, options.agents, options.repeats)
         finally:
             for tool in tools.values():
                 tool.close()

@@ -15,9 +15,9 @@ Nothing is drawn in any of these games. A control plays by values that have not 
 
 The goal, an interval above 0, is met against the greedy clone (+0.17, +0.02 to +0.31), and missed by a hair against
 the clone by whole guesses (+0.14, -0.001 to +0.27), where `support` is chosen on the other half of the words. Every
-fixed `support` from 0.5 to 0.8 has an interval above 0 there; it was 0.6 that stood in tutorials/word_game_ilql.yaml
-before seeds 1 and 2 were played (+0.16, +0.02 to +0.30), but tried on seed 0 first. The intervals take words and seeds
-for independent; by words alone, each counted once, those of the held-out choice reach just below 0. More seeds would tell.
+fixed `support` from 0.5 to 0.8 has an interval above 0 there. It was 0.6 (+0.16, +0.02 to +0.30) that stood in
+tutorials/word_game_ilql.yaml before seeds 1 and 2 were played, but it had been tried on seed 0. These intervals take
+words and seeds for independent; with each word counted once, those of the held-out choice reach below 0.
 """
 
 from __future__ import annotations

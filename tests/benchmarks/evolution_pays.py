@@ -13,7 +13,7 @@ Each run is written to `results/evolution_pays/`; `--table` prints what is there
 pairs of runs, not the ten that are wanted) evolution does not pay: on CartPole fitness after some
 10 000 steps favours low learning rates, which balance for longer at first, and what would have
 learned to hold the cart on its track is replaced. A longer warm-up, gentler replacement,
-hyperparameters that outlive their weights and larger steps each helped less than chance hid.
+hyperparameters that outlive their weights and larger steps each changed less than seeds differ.
 """
 
 from __future__ import annotations

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -34,8 +33,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: the words after `evolab`; None for the process's own.
     """
-    # Pictures are drawn off screen; without this SDL looks for one and complains where there is none.
-    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     options = _parser().parse_args(arguments)
     if not hasattr(options, "command"):
         _parser().print_help()

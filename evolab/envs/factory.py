@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import os
+import sys
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -183,6 +185,9 @@ def _rehearse(name: str, member: Guard, seed: int) -> None:
 
 def _rendering(factory: Callable[..., gymnasium.Env[Any, Any]], name: str) -> gymnasium.Env[Any, Any]:
     """One environment that renders, also from a callable that knows nothing of render modes."""
+    if sys.platform == "linux" and not os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}:
+        # There is no screen: SDL, which draws many environments, would look for one and complain.
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     call = factory.func if isinstance(factory, partial) else factory
     parameters = inspect.signature(call).parameters.values()
     if any(one.name == "render_mode" or one.kind is one.VAR_KEYWORD for one in parameters):

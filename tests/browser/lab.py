@@ -105,6 +105,7 @@ class Server:
             "JUPYTER_DATA_DIR": str(self.home / "data"), "JUPYTER_RUNTIME_DIR": str(self.home / "run"),
             "IPYTHONDIR": str(self.home / "ipython"), "PYDEVD_DISABLE_FILE_VALIDATION": "1",
             "PYTHONPATH": str(packages), "OMP_NUM_THREADS": "1", "SDL_VIDEODRIVER": "dummy", "EVOLAB_SHORT": "1",
+            "EVOLAB_ROOT": str(packages),
         }  # fmt: skip
         self.log = (self.home / "server.log").open("wb")
         for _ in range(3):  # another program may take the port between looking and listening
@@ -230,13 +231,15 @@ class Notebook:
             self.wait_for_cells()
 
     def wait_for_cells(self, patience: float = 1.5 * PATIENCE) -> None:
-        """Until every code cell has a number and the kernel rests."""
+        """Until every code cell has a number, or one has failed, and the kernel rests."""
         self.until(
             """() => { const w = window.jupyterapp.shell.currentWidget;
                 const cells = [...w.content.widgets].filter(c => c.model.type === "code");
                 const prompts = [...document.querySelectorAll(".jp-InputPrompt")];
                 const running = prompts.some(p => p.textContent.includes("*"));
-                return !running && cells.every(c => c.model.executionCount || !c.model.sharedModel.source.trim()); }""",
+                const failed = cells.some(c => c.model.outputs.toJSON().some(o => o.output_type === "error"));
+                return !running && (failed
+                    || cells.every(c => c.model.executionCount || !c.model.sharedModel.source.trim())); }""",
             patience=patience,
         )
 

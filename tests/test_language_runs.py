@@ -81,7 +81,9 @@ def test_what_only_agents_of_observations_can_do_is_refused(tmp_path):
         with pytest.raises(ValueError, match=r"agent 0 reads tokens \(BC\).*Call agent\.save\(folder\)"):
             agent.export(tmp_path / name)
     for fitness in ("fqe", ev.FQE()):
-        with pytest.raises(ValueError, match="fitness='fqe' judges agents by transitions, and ILQL learns from"):
+        with pytest.raises(
+            ValueError, match="fitness='fqe' judges agents by transitions, and ILQL learns from"
+        ):
             ev.Experiment(game(), algorithm="ILQL", population=2, fitness=fitness)
 
 

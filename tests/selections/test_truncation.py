@@ -57,5 +57,5 @@ def test_hyperparameters_that_diverged_are_not_kept():
 
 
 def test_inherit_is_a_chance():
-    with pytest.raises(ValueError, match="inherit is 1.5"):
+    with pytest.raises(ValueError, match=r"inherit is 1\.5"):
         Truncation(inherit=1.5)

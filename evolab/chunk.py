@@ -140,6 +140,7 @@ class Chunk:
         observation: Any,
         extra: Tensor | None = None,
         choice: Tensor | None = None,
+        huber: float | None = None,
     ) -> Tensor:
         """One Adam step of every agent on the weighted squared error of its values.
 
@@ -152,6 +153,7 @@ class Chunk:
             observation: batch of observations, [C, B, ...] leaves.
             extra: [C, B, E], concatenated to the features.
             choice: [C, B], the output that is the value; None where there is one output.
+            huber: errors beyond it count linearly, with the slope that the square has there; None for no such limit.
 
         Returns:
             [C], the losses, summed over the members.
@@ -161,15 +163,17 @@ class Chunk:
         tape = plan.tape(self.flat(name)) if hasattr(plan, "tape") else None
         if tape is None:
             return self.minimise(
-                name, lambda net: squared_error(net(observation, extra), target, weight, choice, members)
+                name,
+                lambda net: squared_error(net(observation, extra), target, weight, choice, members, huber),
             )
         with torch.no_grad():
             out = tape.run(observation, extra).unflatten(0, (len(self), members))  # [C, M, B, O]
             index = None if choice is None else choice[:, None, :, None].expand(-1, members, -1, -1)
             value = (out if index is None else out.gather(-1, index)).squeeze(-1)  # [C, M, B]
             error = value - target[:, None]
-            slope = error * weight[:, None]
-            losses = (slope * error).sum((1, 2))
+            near = error if huber is None else error.clamp(-huber, huber)
+            slope = near * weight[:, None]
+            losses = (slope * (error if huber is None else 2 * error - near)).sum((1, 2))
             slope = slope.mul_(2).unsqueeze(-1)
             if index is not None:
                 slope = torch.zeros_like(out).scatter_(-1, index, slope)
@@ -243,15 +247,21 @@ def _pass(plan: Any, flat: Tensor) -> Forward:
 
 
 def squared_error(
-    values: Tensor, target: Tensor, weight: Tensor, choice: Tensor | None = None, members: int = 1
+    values: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    choice: Tensor | None = None,
+    members: int = 1,
+    huber: float | None = None,
 ) -> Tensor:
-    """[C]: weighted squared error of values [C, (M,) B, O], summed over the members."""
+    """[C]: weighted squared error of values [C, (M,) B, O], linear beyond `huber`, summed over the members."""
     if choice is not None:
         index = choice.unsqueeze(-1) if members == 1 else choice[:, None, :, None].expand(-1, members, -1, -1)
         values = values.gather(-1, index)
     error = values.squeeze(-1) - (target if members == 1 else target[:, None])
-    squared = (weight if members == 1 else weight[:, None]) * error.square()
-    return squared.flatten(1).sum(-1)
+    near = error if huber is None else error.detach().clamp(-huber, huber)
+    square = error.square() if huber is None else near * (2 * error - near)
+    return ((weight if members == 1 else weight[:, None]) * square).flatten(1).sum(-1)
 
 
 class Leaf:

@@ -73,6 +73,23 @@ def test_regressing_chosen_values_is_minimising_their_squared_error():
     same_step(one, other, "q")
 
 
+def test_a_huber_error_is_twice_pytorch_s_own():
+    one, other = mixed("DQN"), mixed("DQN")
+    for ours, plain in zip(one.chunks, other.chunks, strict=True):
+        observation, _, target, weight = drawn(ours)
+        choice = torch.randint(3, target.shape, generator=torch.Generator().manual_seed(3))
+        loss = ours.regress("q", 3 * target, weight, observation, choice=choice, huber=0.7)
+
+        def error(net, o=observation, t=3 * target, w=weight, c=choice):
+            values = net(o).gather(-1, c[..., None]).squeeze(-1)
+            return (2 * w * torch.nn.functional.huber_loss(values, t, reduction="none", delta=0.7)).sum(1)
+
+        written = squared_error(plain.network("q")(observation), 3 * target, weight, choice, huber=0.7)
+        assert torch.allclose(loss, written, atol=1e-12)
+        assert torch.allclose(loss, plain.minimise("q", error), atol=1e-12)
+    same_step(one, other, "q")
+
+
 @pytest.mark.parametrize("layer_norm", [False, True])
 def test_climbing_a_critic_is_minimising_minus_its_value(layer_norm):
     network = ev.MLP([8, 8], layer_norm=layer_norm)

@@ -63,7 +63,8 @@ class CQN(DQN):
         def loss(q: Any) -> Tensor:
             values = q(batch.observation)  # [C, B, A]
             parts["gap"] = conservative_gap(values, batch.action, batch.weight)
-            return squared_error(values, target, batch.weight, batch.action) / 2 + alpha * parts["gap"]
+            error = squared_error(values, target, batch.weight, batch.action, huber=self.huber)
+            return error / 2 + alpha * parts["gap"]
 
         total = agents.minimise("q", loss, clip=self.clip)
         agents.follow("q")

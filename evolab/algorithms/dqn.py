@@ -34,11 +34,14 @@ class DQN(Algorithm):
             out; runs of them lead to states that are many steps away.
         spread: in [0, 1]; the environments of one agent explore at 1 - spread to 1 + spread times its
             epsilon, so that with 1 the first of them never does.
+        huber: size of a temporal-difference error, in units of return, beyond which the loss grows linearly
+            instead of quadratically: rare large errors, a crash's say, then weigh no more than others. None
+            for the square throughout, which follows large values faster.
 
     Epsilon falls linearly from `epsilon_start` to `epsilon_end` over the agent's first
     `epsilon_steps` environment steps; every environment tosses its own coin.
 
-    Source: Mnih et al. 2015, Human-level control, algorithm 1, with the squared error; van
+    Source: Mnih et al. 2015, Human-level control, algorithm 1, whose clipped error is `huber=1`; van
     Hasselt et al. 2016, Double Q-learning, eq. 4; Dabney et al. 2021, Temporally-extended
     epsilon-greedy exploration, for `persistence`. Targets follow by Polyak averaging.
     """
@@ -46,6 +49,7 @@ class DQN(Algorithm):
     double: bool = True
     persistence: int = 1
     spread: float = 0.0
+    huber: float | None = None
 
     name: ClassVar[str] = "DQN"
     action_spaces: ClassVar[tuple[type, ...]] = (spaces.Discrete, spaces.MultiDiscrete)
@@ -62,6 +66,10 @@ class DQN(Algorithm):
     def __post_init__(self) -> None:
         checks.positive_integer(f"{self.name}: persistence", self.persistence)
         checks.finite(f"{self.name}: spread", self.spread, low=0.0, high=1.0)
+        if self.huber is not None and checks.finite(f"{self.name}: huber", self.huber, low=0.0) == 0.0:
+            raise ValueError(
+                f"{self.name}: huber is 0.0; expected a number above 0, or None for the squared error."
+            )
 
     def roles(self, observation_space: spaces.Space, actions: Any) -> dict[str, Role]:
         """One network, "q", with an output per action, and its target."""
@@ -102,9 +110,11 @@ class DQN(Algorithm):
         return torch.where(running, random.to(action.dtype), action)
 
     def update(self, agents: Chunk, batch: Batch, noise: Tensor | None) -> dict[str, Tensor]:
-        """One step on the mean squared temporal-difference error, then the target follows."""
+        """One step on the mean squared (or Huber) temporal-difference error, then the target follows."""
         target = self.target(agents, batch)
-        loss = agents.regress("q", target, batch.weight, batch.observation, choice=batch.action)
+        loss = agents.regress(
+            "q", target, batch.weight, batch.observation, choice=batch.action, huber=self.huber
+        )
         agents.follow("q")
         return {"q": loss}
 

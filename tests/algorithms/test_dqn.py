@@ -146,7 +146,8 @@ def test_environments_of_one_agent_explore_at_a_spread_of_epsilons():
 
 
 @pytest.mark.parametrize(
-    ("options", "name"), [({"persistence": 0}, "persistence"), ({"spread": 2.0}, "spread")]
+    ("options", "name"),
+    [({"huber": 0.0}, "huber"), ({"persistence": 0}, "persistence"), ({"spread": 2.0}, "spread")],
 )
 def test_settings_of_exploration_have_a_range(options, name):
     with pytest.raises(ValueError, match=name):

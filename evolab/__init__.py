@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from evolab.racing import Racing as Racing
     from evolab.recording import collect as collect
     from evolab.search import search_space as search_space
+    from evolab.selections.gap import Gap as Gap
     from evolab.selections.mfpbt import MFPBT as MFPBT
     from evolab.selections.tournament import Tournament as Tournament
     from evolab.selections.truncation import Truncation as Truncation
@@ -87,6 +88,7 @@ _HOMES = {
     "TD3BC": "algorithms.td3_bc",
     "Tournament": "selections.tournament",
     "Truncation": "selections.truncation",
+    "Gap": "selections.gap",
     "collect": "recording",
     "compare": "comparison",
     "evaluate": "evaluation",

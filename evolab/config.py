@@ -29,6 +29,7 @@ OPTIONS = {
     "RandomWalks": "evolab.envs.random_walks",
     "Tournament": "evolab.selections.tournament",
     "Truncation": "evolab.selections.truncation",
+    "Gap": "evolab.selections.gap",
     "MFPBT": "evolab.selections.mfpbt",
     "Mutations": "evolab.mutations.mutation",
     "FQE": "evolab.fqe",

@@ -9,11 +9,16 @@ from typing import Any
 from evolab import checks
 from evolab.mutations.mutation import Mutations
 from evolab.racing import Racing
-from evolab.selections import MFPBT, Selection, Tournament, Truncation
+from evolab.selections import MFPBT, Gap, Selection, Tournament, Truncation
 from evolab.sources.replay import ReplayBuffer
 from evolab.sources.rollout import RolloutBuffer
 
-SELECTIONS: dict[str, type[Selection]] = {"Tournament": Tournament, "Truncation": Truncation, "MFPBT": MFPBT}
+SELECTIONS: dict[str, type[Selection]] = {
+    "Tournament": Tournament,
+    "Truncation": Truncation,
+    "Gap": Gap,
+    "MFPBT": MFPBT,
+}
 
 
 def selection_named(selection: Any) -> Selection:

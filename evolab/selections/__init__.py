@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from evolab.selections.gap import Gap
 from evolab.selections.mfpbt import MFPBT
 from evolab.selections.selection import Selected, Selection
 from evolab.selections.tournament import Tournament
 from evolab.selections.truncation import Truncation
 
-__all__ = ["MFPBT", "Selected", "Selection", "Tournament", "Truncation"]
+__all__ = ["MFPBT", "Gap", "Selected", "Selection", "Tournament", "Truncation"]

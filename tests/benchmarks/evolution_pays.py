@@ -31,16 +31,16 @@ import evolab as ev
 from evolab import presets
 
 RESULTS = Path(__file__).parent / "results" / "evolution_pays"
-PATIENT = ev.Truncation(fraction=0.25, inherit=0.5, warmup=2)
-"""One of four is replaced at a time; hyperparameters that lost get a second chance from the winner's weights."""
+CLEAR = ev.Gap(warmup=1)
+"""Only the clearly worse are replaced, by the clearly better."""
 
 EXPLORING = ev.Mutations(
     none=0.2, architecture=0.1, parameters=0.1, activation=0.0, hyperparameters=0.6, resample=0.25
 )
 NOTHING = ev.Mutations(none=1, architecture=0, parameters=0, activation=0, hyperparameters=0)
 ARMS = {
-    "evolution": {"selection": PATIENT, "mutations": EXPLORING, "revive": True},
-    "selection alone": {"selection": PATIENT, "mutations": NOTHING, "revive": True},
+    "evolution": {"selection": CLEAR, "mutations": EXPLORING, "revive": True},
+    "selection alone": {"selection": CLEAR, "mutations": NOTHING, "revive": True},
     "neither": {"evolving": False},
 }
 TESTED = 20
@@ -89,6 +89,14 @@ def table() -> str:
     return "\n".join(lines)
 
 
+def keep(path: Path, max_steps: int, arm: str, seed: int, points: list[list[float]]) -> None:
+    """Add one run to the file, beside others of the same length."""
+    found = json.loads(path.read_text()) if path.exists() else {}
+    curves = found["curves"] if found.get("max_steps") == max_steps else {}
+    curves.setdefault(arm, {})[str(seed)] = points
+    path.write_text(json.dumps({"max_steps": max_steps, "curves": curves}) + "\n")
+
+
 def main() -> None:
     """Run every arm on every seed, interleaved, and print medians."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -101,13 +109,11 @@ def main() -> None:
     if options.algorithm:
         RESULTS.mkdir(parents=True, exist_ok=True)
         path = RESULTS / f"{options.algorithm}-{options.environment}.json"
-        curves: dict[str, dict[str, list[list[float]]]] = {arm: {} for arm in ARMS}
         for seed in options.seeds:
             for arm in ARMS:
                 points = curve(options.algorithm, options.environment, arm, seed, options.max_steps)
-                curves[arm][str(seed)] = points
                 print(f"seed {seed} {arm:16s} area {area(points):9.1f}", flush=True)
-            path.write_text(json.dumps({"max_steps": options.max_steps, "curves": curves}) + "\n")
+                keep(path, options.max_steps, arm, seed, points)
     print(table())
 
 

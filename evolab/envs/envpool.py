@@ -7,6 +7,7 @@ Checked against EnvPool 1.2.5: its environments reset in the step after an episo
 from __future__ import annotations
 
 import importlib
+import warnings
 from typing import Any
 
 import numpy as np
@@ -38,9 +39,10 @@ class Pool(Adapter):
             raise unknown("EnvPool environment", name, known)
         self._name, self._count, self._arguments = name, count, arguments
         pool = self._make(list(range(count)))
-        if pool.observation_space.shape != space.shape:
+        theirs = pool.observation_space
+        if theirs.shape != space.shape:
             raise ValueError(
-                f"{name}: EnvPool's observations are {pool.observation_space}, Gymnasium's {space}. "
+                f"{name}: EnvPool's observations are {theirs}, Gymnasium's {space}. "
                 'Use vectorization="sync".'
             )
         self.vector = pool
@@ -61,9 +63,12 @@ class Pool(Adapter):
         return super().reset(None, mask, rebuild)
 
     def _make(self, seeds: list[int]) -> Any:
-        return self._envpool.make(
-            self._name, env_type="gymnasium", num_envs=self._count, seed=seeds, **self._arguments
-        )
+        arguments = {"env_type": "gymnasium", "num_envs": self._count, "seed": seeds} | self._arguments
+        with warnings.catch_warnings():  # of the precision in which EnvPool writes its bounds
+            warnings.filterwarnings("ignore", message=".*precision lowered")
+            pool = self._envpool.make(self._name, **arguments)
+            _ = pool.observation_space  # made once, when it is first asked for
+        return pool
 
     def _call_reset(self, seed: Any, options: dict[str, Any] | None) -> tuple[Any, dict[str, Any]]:
         return self.vector.reset()

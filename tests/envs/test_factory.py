@@ -220,6 +220,22 @@ def test_envpool_names_its_extra() -> None:
                 ended = one.terminated | one.truncated
 
 
+def test_envpools_transitions_are_those_of_gymnasium() -> None:
+    pytest.importorskip("envpool")
+    reference, rng = gymnasium.make("CartPole-v1").unwrapped, np.random.default_rng(0)
+    reference.reset()
+    with envs.make("CartPole-v1", 2, 4, vectorization="envpool") as environments:
+        environments.reset(3)
+        for _ in range(100):
+            one = environments.step(rng.integers(0, 2, (2, 4)))
+            for place in np.argwhere(np.asarray(one.valid)):
+                i, j = place
+                reference.state, reference.steps_beyond_terminated = tuple(one.observation[i, j]), None
+                expected, _, terminated, _, _ = reference.step(int(one.action[i, j]))
+                assert np.allclose(one.next_observation[i, j], expected, atol=1e-5)
+                assert bool(one.terminated[i, j]) == terminated
+
+
 def test_importing_evolab_does_not_import_gymnasium() -> None:
     code = "import sys, evolab.sources.source; sys.exit('gymnasium' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

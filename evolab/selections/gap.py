@@ -20,8 +20,9 @@ class Gap(Selection):
     from best to worst: an agent that has found what the others have not, or one that learns nothing.
 
     Attributes:
-        width: least share of the range that the widest gap must be, in (0, 1]. Of three agents or
-            more; of two the gap is the whole range.
+        width: least share of the range that the widest gap must be, in (0, 1]. Four agents of evenly
+            random fitness show a gap of 0.5 in 75 of 100 generations, one of 0.87 in 5; with two
+            agents the gap is the whole range.
         most: largest share of the population that is replaced at once, the worst first, in (0, 1).
             Agents that diverged are replaced beyond it.
         window, warmup: see `Selection`.

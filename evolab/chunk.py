@@ -1,38 +1,28 @@
-"""A chunk: a run of agents whose rows share a layout, computed together.
+"""A chunk: a run of agents that make their updates together.
 
 An algorithm sees a chunk, never the table: hyperparameters are [C], networks map [C, B, ...],
-and `minimise` is one optimizer step of every agent in it. Chunks keep the padding that is
-stored from being multiplied: each one is as wide and deep as its own largest agent.
+and `minimise` is one optimizer step of every agent in it. Its networks are computed band by
+band, each band as wide and deep as its own largest agent.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from evolab.band import Band, Bound, Forward, joined, part, tracked_pass
 from evolab.networks.network import Layout, Network, Role
-from evolab.optimizer import Adam, clip_norm_, follow_
-
-Forward = Callable[..., Tensor]
-
-
-@dataclass(frozen=True)
-class Bound:
-    """One role of a chunk: its layout, its width in the table and its batched pass."""
-
-    role: Role
-    layout: Layout
-    plan: Any
+from evolab.optimizer import clip_norm_, follow_
 
 
 class Chunk:
     """Agents `start` to `stop` of a population.
 
     Attributes:
+        bands: stretches of agents that share a layout.
         hyper: hyperparameters by name, [C] each.
         learn_step: environment steps of an agent per update.
         batch: B, the largest batch size in the chunk.
@@ -50,18 +40,17 @@ class Chunk:
         start: int,
         genes: Sequence[Any],
         settings: Sequence[Mapping[str, Any]],
+        cuts: Sequence[tuple[int, int]] | None = None,
     ) -> None:
+        """`cuts` are (start, stop) of each band within the chunk; None for one band."""
         self.start, self.stop = start, start + len(genes)
-        self.genes = list(genes)
+        self.genes, self.roles = list(genes), roles
         self._table = table
         self.hyper = {name: values[self.start : self.stop] for name, values in hyper.items()}
         self.settings = list(settings)
-        capacity = network.capacity(genes)
-        self.bound: dict[str, Bound] = {}
-        for name, role in roles.items():
-            recipe = role.recipe(network)
-            layout = Layout.of(recipe.axes(role, capacity))
-            self.bound[name] = Bound(role, layout, recipe.plan(role, genes, layout))
+        self.bands = [
+            Band(table, hyper, network, roles, genes[a:b], start + a, a) for a, b in cuts or [(0, len(genes))]
+        ]
         self.learn_step = int(settings[0].get("learn_step", 1))
         self.policy_delay = int(settings[0].get("policy_delay", 1))
         self.sizes = [int(setting.get("batch_size", 1)) for setting in settings]
@@ -70,7 +59,6 @@ class Chunk:
         self.credit = 0.0
         self._weights: dict[tuple[int, torch.dtype, torch.device], Tensor] = {}
         self._views: dict[str, Tensor] = {}
-        self._optimizers: dict[str, Adam] = {}
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -80,12 +68,23 @@ class Chunk:
         """Where this chunk lies along P."""
         return slice(self.start, self.stop)
 
+    @property
+    def bound(self) -> dict[str, Bound]:
+        """The roles of the only band, as networks have them whose agents are never cut into several."""
+        (band,) = self.bands
+        return band.bound
+
+    def layout(self, name: str, row: int) -> Layout:
+        """How the row of one agent, counted within the chunk, is laid out."""
+        return next(band for band in self.bands if row < band.inside.stop).bound[name].layout
+
     def flat(self, name: str) -> Tensor:
-        """[C, M, N]: rows of the table, cut to this chunk's layout; shares the table's memory."""
+        """[C, M, N]: rows of the table, cut to this chunk's largest layout; shares the table's memory."""
         view = self._views.get(name)
         if view is None:
-            layout = self.bound[name.split(".", 1)[0]].layout
-            view = self._views[name] = self._table[name][self.start : self.stop, :, : layout.size]
+            role = name.split(".", 1)[0]
+            size = max(band.bound[role].layout.size for band in self.bands)
+            view = self._views[name] = self._table[name][self.start : self.stop, :, :size]
         return view
 
     def weight(self, length: int, like: Tensor) -> Tensor:
@@ -99,7 +98,8 @@ class Chunk:
 
     def network(self, name: str, target: bool = False) -> Forward:
         """The pass of one network, `(observation, extra=None, member=None) -> [C, B, O]`, without gradient."""
-        return _pass(self.bound[name].plan, self.flat(f"{name}.target" if target else name))
+        kind = f"{name}.target" if target else name
+        return joined(self.bands, [_pass(band.bound[name].plan, band.flat(kind)) for band in self.bands])
 
     def minimise(
         self, name: str | Sequence[str], loss: Callable[..., Tensor], clip: float | Tensor | None = None
@@ -116,20 +116,25 @@ class Chunk:
             [C], the losses, detached.
         """
         names = (name,) if isinstance(name, str) else tuple(name)
-        tracked = [tracked_pass(self.bound[each].plan, self.flat(each)) for each in names]
+        tracked = [
+            [tracked_pass(band.bound[each].plan, band.flat(each)) for band in self.bands] for each in names
+        ]
         with torch.enable_grad():
-            losses = loss(*tracked)
-            leaves = [one.leaves() for one in tracked]
-            reached = iter(torch.autograd.grad(losses.sum(), [leaf for own in leaves for leaf in own]))
+            losses = loss(*(joined(self.bands, passes) for passes in tracked))
+            leaves = [[one.leaves() for one in passes] for passes in tracked]
+            wanted = [leaf for passes in leaves for own in passes for leaf in own]
+            reached = iter(torch.autograd.grad(losses.sum(), wanted))
         with torch.no_grad():
             gradients = [
-                one.gradient([next(reached) for _ in own]) for one, own in zip(tracked, leaves, strict=True)
+                [one.gradient([next(reached) for _ in own]) for one, own in zip(passes, kept, strict=True)]
+                for passes, kept in zip(tracked, leaves, strict=True)
             ]
-            if clip is not None:
-                clip_norm_(gradients, clip)
-            for each, gradient in zip(names, gradients, strict=True):
-                self._optimizer(each).step(gradient)
-                self.bound[each].plan.give_back(gradient)
+            for index, band in enumerate(self.bands):
+                own = [passes[index] for passes in gradients]
+                if clip is not None:
+                    clip_norm_(own, clip[band.inside] if isinstance(clip, Tensor) else clip)
+                for each, gradient in zip(names, own, strict=True):
+                    band.descend(each, gradient)
         return losses.detach()
 
     def regress(
@@ -158,16 +163,16 @@ class Chunk:
         Returns:
             [C], the losses, summed over the members.
         """
-        plan = self.bound[name].plan
-        members = self.bound[name].role.members
-        tape = plan.tape(self.flat(name)) if hasattr(plan, "tape") else None
-        if tape is None:
+        members = self.roles[name].members
+        tapes = [band.tape(name) for band in self.bands]
+        if any(tape is None for tape in tapes):
             return self.minimise(
                 name,
                 lambda net: squared_error(net(observation, extra), target, weight, choice, members, huber),
             )
         with torch.no_grad():
-            out = tape.run(observation, extra).unflatten(0, (len(self), members))  # [C, M, B, O]
+            run = joined(self.bands, [_without_member(tape.run) for tape in tapes])
+            out = run(observation, extra).unflatten(0, (len(self), members))  # [C, M, B, O]
             index = None if choice is None else choice[:, None, :, None].expand(-1, members, -1, -1)
             value = (out if index is None else out.gather(-1, index)).squeeze(-1)  # [C, M, B]
             error = value - target[:, None]
@@ -177,9 +182,8 @@ class Chunk:
             slope = slope.mul_(2).unsqueeze(-1)
             if index is not None:
                 slope = torch.zeros_like(out).scatter_(-1, index, slope)
-            gradient = tape.gradient([slope.flatten(0, 1)])
-            self._optimizer(name).step(gradient)
-            plan.give_back(gradient)
+            for band, tape in zip(self.bands, tapes, strict=True):
+                band.descend(name, tape.gradient([slope[band.inside].flatten(0, 1)]))
         return losses
 
     def climb(self, name: str, critic: str, weight: Tensor, observation: Any) -> Tensor:
@@ -199,35 +203,32 @@ class Chunk:
 
         Source: Silver et al. 2014, Deterministic policy gradient algorithms, eq. 9.
         """
-        plan, judge = self.bound[name].plan, self.bound[critic].plan
-        tape = plan.tape(self.flat(name)) if hasattr(plan, "tape") and hasattr(judge, "slope") else None
-        if tape is None or judge.tape(self.flat(critic)) is None:
+        tapes = [band.tape(name) for band in self.bands]
+        if any(
+            tape is None or not hasattr(band.bound[critic].plan, "slope") or band.tape(critic) is None
+            for band, tape in zip(self.bands, tapes, strict=True)
+        ):
 
             def loss(policy: Forward) -> Tensor:
                 value = self.network(critic)(observation, torch.tanh(policy(observation)), member=0)
                 return -(weight * value.squeeze(-1)).sum(-1)
 
             return self.minimise(name, loss)
+        losses = []
         with torch.no_grad():
-            action = torch.tanh(tape.run(observation))  # [C, B, A]
+            action = torch.tanh(joined(self.bands, [_without_member(tape.run) for tape in tapes])(observation))
             grad = weight.neg().unsqueeze(-1)
-            value, slope = judge.slope(self.flat(critic), observation, action, grad)
-            gradient = tape.gradient([torch.ops.aten.tanh_backward(slope, action)])
-            self._optimizer(name).step(gradient)
-            plan.give_back(gradient)
-        return (grad * value).sum((1, 2))
-
-    def _optimizer(self, name: str) -> Adam:
-        if name not in self._optimizers:
-            count = self._table[f"{name}.count"][self.start : self.stop]
-            rate = self.hyper[self.bound[name].role.rate]
-            moments = self.flat(f"{name}.mean"), self.flat(f"{name}.square")
-            self._optimizers[name] = Adam(self.flat(name), *moments, count, rate)
-        return self._optimizers[name]
+            for band, tape in zip(self.bands, tapes, strict=True):
+                seen, own, down = part(observation, band), action[band.inside], grad[band.inside]
+                value, slope = band.bound[critic].plan.slope(band.flat(critic), seen, own, down)
+                band.descend(name, tape.gradient([torch.ops.aten.tanh_backward(slope, own)]))
+                losses.append((down * value).sum((1, 2)))
+        return losses[0] if len(losses) == 1 else torch.cat(losses)
 
     def update(self, algorithm: Any, batch: Any, noise: Any) -> dict[str, Tensor]:
         """One update; as observations do not change during it, pictures are laid out once for all networks."""
-        plans = [bound.plan for bound in self.bound.values() if hasattr(bound.plan, "memo")]
+        bound = [one for band in self.bands for one in band.bound.values()]
+        plans = [one.plan for one in bound if hasattr(one.plan, "memo")]
         memo: dict[int, Any] = {}
         for plan in plans:
             plan.memo = memo
@@ -246,6 +247,10 @@ def _pass(plan: Any, flat: Tensor) -> Forward:
     return lambda observation=None, extra=None, member=None: plan(flat, observation, extra, member)
 
 
+def _without_member(run: Callable[..., Tensor]) -> Forward:
+    return lambda observation=None, extra=None, member=None: run(observation, extra)
+
+
 def squared_error(
     values: Tensor,
     target: Tensor,
@@ -262,68 +267,3 @@ def squared_error(
     near = error if huber is None else error.detach().clamp(-huber, huber)
     square = error.square() if huber is None else near * (2 * error - near)
     return ((weight if members == 1 else weight[:, None]) * square).flatten(1).sum(-1)
-
-
-class Leaf:
-    """A network's pass whose parameters autograd differentiates by itself."""
-
-    def __init__(self, plan: Any, flat: Tensor) -> None:
-        self.plan, self.leaf = plan, flat.detach().requires_grad_()
-
-    def __call__(
-        self, observation: Any = None, extra: Tensor | None = None, member: int | None = None
-    ) -> Any:
-        """As the plan's own pass."""
-        return self.plan(self.leaf, observation, extra, member)
-
-    def leaves(self) -> list[Tensor]:
-        """What the loss is to be differentiated by."""
-        return [self.leaf]
-
-    def gradient(self, reached: Sequence[Tensor]) -> Tensor:
-        """[C, M, N], from the gradients of the leaves."""
-        return reached[0]
-
-
-def tracked_pass(plan: Any, flat: Tensor) -> Any:
-    """The plan's own record of its passes where it keeps one, which costs less than autograd's."""
-    tape = plan.tape(flat) if hasattr(plan, "tape") else None
-    return Leaf(plan, flat) if tape is None else tape
-
-
-def divide(
-    costs: Sequence[Sequence[float]], keys: Sequence[Any], overhead: float, largest: int
-) -> list[tuple[int, int]]:
-    """Cut sorted agents into chunks of least total cost.
-
-    A chunk costs its overhead plus, for each agent in it, the most expensive agent's work:
-    dynamic programming over the contiguous cuts.
-
-    Args:
-        costs: per agent its (layer-wise) work; the cost of a chunk takes the maximum per entry.
-        keys: agents of different key never share a chunk.
-        overhead: cost of one more chunk, in the same unit.
-        largest: most agents in a chunk.
-
-    Returns:
-        (start, stop) of each chunk, in order.
-    """
-    count = len(costs)
-    best = [0.0] + [float("inf")] * count
-    cut = [0] * (count + 1)
-    for stop in range(1, count + 1):
-        worst: list[float] = []
-        for start in range(stop - 1, max(-1, stop - 1 - largest), -1):
-            if keys[start] != keys[stop - 1]:
-                break
-            entry = costs[start]
-            worst = [max(a, b) for a, b in zip(worst, entry, strict=True)] if worst else list(entry)
-            total = best[start] + overhead + (stop - start) * sum(worst)
-            if total < best[stop]:
-                best[stop], cut[stop] = total, start
-    chunks: list[tuple[int, int]] = []
-    stop = count
-    while stop:
-        chunks.append((cut[stop], stop))
-        stop = cut[stop]
-    return chunks[::-1]

@@ -20,7 +20,8 @@ from evolab import checks, learning
 from evolab.actions import actions_of
 from evolab.algorithms.algorithm import Algorithm, Batch
 from evolab.allocator import keep_freed_memory
-from evolab.chunk import Bound, Chunk
+from evolab.band import Bound
+from evolab.chunk import Chunk
 from evolab.genes import Range
 from evolab.laying import lay_out
 from evolab.member import KINDS, Member
@@ -222,7 +223,7 @@ class Population:
             for kind in KINDS:
                 if name + kind in self.table:
                     flat = chunk.flat(name + kind)[inside]
-                    member.tensors[name + kind] = chunk.bound[name].layout.parts(flat, shapes)
+                    member.tensors[name + kind] = chunk.layout(name, inside).parts(flat, shapes)
             member.counts[name] = self.table[f"{name}.count"][row]  # type: ignore[assignment]
         return member
 
@@ -318,7 +319,7 @@ class Population:
             self.table, self.hyper, self.network, self.roles, row, [member.genes], [member.hyperparameters]
         )
         for name, role in self.roles.items():
-            layout = chunk.bound[name].layout
+            layout = chunk.layout(name, row - chunk.start)
             plan = role.recipe(self.network).plan(role, [member.genes], layout)
             alone.bound[name] = Bound(role, layout, plan)
         alone.updates = chunk.updates

@@ -7,7 +7,8 @@ import torch
 from gymnasium.spaces import Box, Discrete
 
 import evolab as ev
-from evolab.chunk import Chunk, squared_error, tracked_pass
+from evolab.band import tracked_pass
+from evolab.chunk import Chunk, squared_error
 
 SPACE = Box(-1, 1, (5,))
 

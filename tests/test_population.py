@@ -6,7 +6,7 @@ import torch
 from gymnasium import spaces
 
 import evolab as ev
-from evolab.chunk import divide
+from evolab.laying import divide
 from tests.mixed import BOX, DISCRETE, OBSERVATIONS, SHAPES, experience, mixed
 
 

@@ -115,7 +115,7 @@ class BC(Algorithm):
             out = agents.network(name, target)(tokens)  # [C, B, T, O]
             return out.gather(2, last.expand(-1, -1, -1, out.shape[-1])).squeeze(2)
 
-        low, high = agents.bound["policy"].role.choices  # type: ignore[misc]
+        low, high = agents.roles["policy"].choices  # type: ignore[misc]
         return self.scores(agents, forward)[..., low:high].argmax(-1)
 
     def update(self, agents: Chunk, batch: Episodes, noise: Tensor | None) -> dict[str, Tensor]:  # type: ignore[override]

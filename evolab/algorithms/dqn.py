@@ -93,7 +93,7 @@ class DQN(Algorithm):
         if self.spread and action.shape[1] > 1:
             ladder = torch.linspace(1 - self.spread, 1 + self.spread, action.shape[1], device=action.device)
             epsilon = epsilon * ladder.to(epsilon.dtype)  # [C, E]
-        count = agents.bound["q"].role.outputs
+        count = agents.roles["q"].outputs
         device = generator.device
         coin = torch.rand(action.shape, generator=generator, device=device).to(action.device)
         guess = torch.randint(count, action.shape, generator=generator, device=device).to(action.device)

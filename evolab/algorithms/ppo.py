@@ -98,7 +98,7 @@ class PPO(Algorithm):
     def act(self, agents: Chunk, observation: Any) -> Tensor:
         """The likeliest action [C, B], or the mean [C, B, A] in [-1, 1]."""
         out = agents.network("actor")(observation)
-        return torch.tanh(out) if "spread" in agents.bound else out.argmax(-1)
+        return torch.tanh(out) if "spread" in agents.roles else out.argmax(-1)
 
     def sample(
         self, agents: Chunk, observation: Any, memory: dict[str, Tensor], generator: torch.Generator
@@ -106,7 +106,7 @@ class PPO(Algorithm):
         """Actions [C, B] or [C, B, A], drawn from the policy."""
         out = agents.network("actor")(observation)
         drawn = torch.empty(out.shape, device=generator.device, dtype=out.dtype)
-        if "spread" in agents.bound:
+        if "spread" in agents.roles:
             noise = drawn.normal_(generator=generator).to(out.device)
             return (torch.tanh(out) + agents.network("spread")().exp().unsqueeze(1) * noise).clamp(-1, 1)
         # The first of competing exponential clocks with rates p rings at i with probability p_i.
@@ -116,7 +116,7 @@ class PPO(Algorithm):
     def judge(self, agents: Chunk, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Log-probabilities of the actions, values and successors' values, [C, B] each, as the agents are now."""
         with torch.no_grad():
-            spread = agents.network("spread") if "spread" in agents.bound else None
+            spread = agents.network("spread") if "spread" in agents.roles else None
             log_prob, _ = self.likelihood(agents, agents.network("actor"), spread, batch)
             value = agents.network("critic")(batch.observation).squeeze(-1)
             next_value = agents.network("critic")(batch.next_observation).squeeze(-1)
@@ -155,14 +155,14 @@ class PPO(Algorithm):
                 - h["entropy_coefficient"] * seen["entropy"]
             )
 
-        names = ("actor", "critic", "spread") if "spread" in agents.bound else ("actor", "critic")
+        names = ("actor", "critic", "spread") if "spread" in agents.roles else ("actor", "critic")
         agents.minimise(names, loss, clip=h["max_grad_norm"])
         return {name: value.detach() for name, value in seen.items()}
 
     def likelihood(self, agents: Chunk, actor: Any, spread: Any, batch: Batch) -> tuple[Tensor, Tensor]:
         """Log-probability (or density) of the batch's actions and the policy's entropy before clipping, [C, B]."""
         out = actor(batch.observation)
-        if "spread" in agents.bound:
+        if "spread" in agents.roles:
             return clipped_gaussian(torch.tanh(out), spread().unsqueeze(1), batch.action)
         log_probs = out.log_softmax(-1)  # [C, B, A]
         chosen = log_probs.gather(-1, batch.action.unsqueeze(-1)).squeeze(-1)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from gymnasium import spaces
@@ -63,6 +63,8 @@ class MLP(Network):
     >>> MLP([64, 64]).describe(MLP([64, 64]).genes(None))
     '64x64 relu'
     """
+
+    banded: ClassVar[bool] = True
 
     hidden: tuple[int, ...]
     activation: str

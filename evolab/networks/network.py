@@ -121,6 +121,9 @@ class Network(ABC):
     (a tuple of sizes, for display) and `activation` (a tuple of names).
     """
 
+    banded: ClassVar[bool] = False
+    """True where agents of different shape may share a chunk, each band of them computed apart."""
+
     reads_tokens: ClassVar[bool] = False
     """True where an observation is a sequence of tokens, of which every position gets an answer."""
 

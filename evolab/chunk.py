@@ -216,7 +216,9 @@ class Chunk:
             return self.minimise(name, loss)
         losses = []
         with torch.no_grad():
-            action = torch.tanh(joined(self.bands, [_without_member(tape.run) for tape in tapes])(observation))
+            action = torch.tanh(
+                joined(self.bands, [_without_member(tape.run) for tape in tapes])(observation)
+            )
             grad = weight.neg().unsqueeze(-1)
             for band, tape in zip(self.bands, tapes, strict=True):
                 seen, own, down = part(observation, band), action[band.inside], grad[band.inside]

@@ -1,0 +1,292 @@
+/* Perceptrons of different width, depth and activation, one row of parameters after another.
+ *
+ * A row is one network of one agent. It is computed at its own width: nothing that is padded in
+ * the table is multiplied. Lines of scratch matrices are padded with zeros to whole vectors, and as
+ * every activation maps 0 to 0, the padding stays zero.
+ *
+ * Compiled twice, with REAL as float and as double. */
+
+#include "tiles.h"
+#include "activations.h"
+
+/* How rows are laid out. `layer` holds per layer the offsets of weight, bias, scale and shift of a
+ * layer's normalisation (-1 where there is none), and the stored length of a weight's line; `shape`
+ * holds per row its depth, then width and activation of each layer. */
+typedef struct {
+    int64_t layers, features, extra, outputs, out_weight, out_bias, out_length;
+    const int64_t *layer, *shape;
+} Plan;
+
+INLINE const int64_t *shape_of(const Plan *plan, int64_t row) { return plan->shape + row * (1 + 2 * plan->layers); }
+
+enum { WEIGHT, BIAS, SCALE, SHIFT, LENGTH, OF_LAYER };
+#define NORMALISED(plan) ((plan)->layer[SCALE] >= 0)
+
+/* Entries that a layer keeps for its backward pass: z and h, and before z, where it is normalised,
+ * the normalised values and the inverse of each line's deviation. */
+INLINE int64_t kept_by_layer(const Plan *plan, int64_t units, int64_t batch) {
+    return batch * padded(units) * (NORMALISED(plan) ? 3 : 2) + (NORMALISED(plan) ? padded(batch) : 0);
+}
+
+/* The same for a row: its inputs and its layers. */
+static int64_t kept_by(const Plan *plan, int64_t row, int64_t batch) {
+    const int64_t *shape = shape_of(plan, row);
+    int64_t entries = padded(plan->features + plan->extra) * batch;
+    for (int64_t l = 0; l < shape[0]; l++) entries += kept_by_layer(plan, shape[1 + 2 * l], batch);
+    return entries;
+}
+
+int64_t kept(const Plan *plan, int64_t rows, int64_t batch) {
+    int64_t entries = WIDTH;
+    for (int64_t row = 0; row < rows; row++) entries += kept_by(plan, row, batch);
+    return entries;
+}
+
+/* The widest line of any matrix of these rows. */
+static int64_t widest_of(const Plan *plan, int64_t first, int64_t last) {
+    int64_t widest = padded(plan->features + plan->extra);
+    if (padded(plan->outputs) > widest) widest = padded(plan->outputs);
+    for (int64_t row = first; row < last; row++)
+        for (int64_t l = 0, to; l < shape_of(plan, row)[0]; l++)
+            if ((to = padded(shape_of(plan, row)[1 + 2 * l])) > widest) widest = to;
+    return widest;
+}
+
+static REAL *scratch(int64_t entries) {
+    static __thread REAL *memory = NULL;
+    static __thread int64_t size = 0;
+    if (entries > size) {
+        free(memory);
+        size = entries + entries / 2;
+        memory = aligned_alloc(64, (size * sizeof(REAL) + 63) / 64 * 64);
+        if (!memory) size = 0;
+    }
+    return memory;
+}
+
+/* W [units, inputs] to its transpose, rows padded with zeros. */
+static void transpose(const REAL *w, int64_t length, int64_t units, int64_t inputs, REAL *to, int64_t ld) {
+    memset(to, 0, inputs * ld * sizeof(REAL));
+    for (int64_t u = 0; u < units; u++)
+        for (int64_t i = 0; i < inputs; i++) to[i * ld + u] = w[u * length + i];
+}
+
+/* Entries of a line padded with zeros to ld. */
+INLINE void fill(REAL *to, const REAL *from, int64_t n, int64_t ld) {
+    memcpy(to, from, n * sizeof(REAL));
+    memset(to + n, 0, (ld - n) * sizeof(REAL));
+}
+
+/* Layer normalisation of each line of z [batch, ld], its first `units` entries, in place.
+ * Source: Ba et al. 2016, Layer Normalization, eq. 3. */
+static void normalise(REAL *z, int64_t batch, int64_t units, int64_t ld, const REAL *scale, const REAL *shift,
+                      REAL *normal, REAL *inverse) {
+    for (int64_t b = 0; b < batch; b++, z += ld, normal += ld) {
+        vec sum = {0}, square = {0};
+        for (int64_t i = 0; i < ld; i += WIDTH) sum += *(const vec *)(z + i);
+        REAL mean = total(sum) / units;
+        for (int64_t i = 0; i < ld; i += WIDTH) *(vec *)(normal + i) = *(const vec *)(z + i) - mean;
+        memset(normal + units, 0, (ld - units) * sizeof(REAL));
+        for (int64_t i = 0; i < ld; i += WIDTH) square += *(const vec *)(normal + i) * *(const vec *)(normal + i);
+        REAL factor = (REAL)(1 / sqrt((double)(total(square) / units) + 1e-5));
+        inverse[b] = factor;
+        for (int64_t i = 0; i < ld; i += WIDTH) {
+            *(vec *)(normal + i) *= factor;
+            *(vec *)(z + i) = *(const vec *)(normal + i) * *(const vec *)(scale + i) + *(const vec *)(shift + i);
+        }
+    }
+}
+
+/* The gradient of what was normalised, written over that of the result, g [batch, ld]. */
+static void unnormalise(REAL *g, int64_t batch, int64_t units, int64_t ld, const REAL *scale,
+                        const REAL *normal, const REAL *inverse, REAL *to_scale) {
+    memset(to_scale, 0, ld * sizeof(REAL));
+    for (int64_t b = 0; b < batch; b++, g += ld, normal += ld) {
+        vec sum = {0}, along = {0};
+        for (int64_t i = 0; i < ld; i += WIDTH) {
+            vec own = *(const vec *)(normal + i), down = *(const vec *)(g + i);
+            *(vec *)(to_scale + i) += down * own;
+            *(vec *)(g + i) = down *= *(const vec *)(scale + i);
+            sum += down;
+            along += down * own;
+        }
+        REAL mean = total(sum) / units, slope = total(along) / units;
+        for (int64_t i = 0; i < ld; i += WIDTH)
+            *(vec *)(g + i) = (*(const vec *)(g + i) - mean - *(const vec *)(normal + i) * slope) * inverse[b];
+        memset(g + units, 0, (ld - units) * sizeof(REAL));
+    }
+}
+
+/* Outputs [rows, batch, outputs] of rows `first` to `last`.
+ * `x` is [agents, batch, features] and `extra` [agents, batch, extra], each read by `members` rows in
+ * turn; `kept` is [kept(...)] or NULL where no gradient is wanted. Returns 0, or 1 without memory. */
+int forward(const Plan *plan, int64_t first, int64_t last, int64_t batch, int64_t members,
+            const REAL *parameters, int64_t apart, const REAL *x, int64_t x_agent, int64_t x_row,
+            const REAL *extra, int64_t extra_agent, int64_t extra_row, REAL *out, REAL *keep) {
+    int64_t inputs = plan->features + plan->extra, widest = widest_of(plan, first, last);
+    REAL *memory = scratch(widest * widest + 3 * widest + 5 * batch * widest + padded(batch));
+    if (!memory) return 1;
+    REAL *turned = memory, *bias = turned + widest * widest, *scale = bias + widest, *shift = scale + widest;
+    REAL *pass = shift + widest, *spare = pass + 4 * batch * widest;
+    for (int64_t row = 0; keep && row < first; row++) keep += kept_by(plan, row, batch);
+    for (int64_t row = first; row < last; row++) {
+        const int64_t *shape = shape_of(plan, row);
+        const REAL *own = parameters + row * apart;
+        REAL *next = keep ? keep : pass;
+        int64_t ld = padded(inputs), width = inputs;
+        REAL *h = next;
+        next += batch * ld;
+        memset(h, 0, batch * ld * sizeof(REAL));
+        for (int64_t b = 0; b < batch; b++) {
+            memcpy(h + b * ld, x + row / members * x_agent + b * x_row, plan->features * sizeof(REAL));
+            if (plan->extra)
+                memcpy(h + b * ld + plan->features, extra + row / members * extra_agent + b * extra_row, plan->extra * sizeof(REAL));
+        }
+        for (int64_t l = 0; l < shape[0]; l++) {
+            const int64_t *where = plan->layer + OF_LAYER * l, units = shape[1 + 2 * l], to = padded(units);
+            transpose(own + where[WEIGHT], where[LENGTH], units, width, turned, to);
+            fill(bias, own + where[BIAS], units, to);
+            REAL *normal = spare, *inverse = spare + batch * widest;
+            if (keep && NORMALISED(plan)) normal = next, inverse = next + batch * to, next = inverse + padded(batch);
+            REAL *z = keep ? next : pass + (1 + l % 2) * batch * widest;
+            product(batch, to, width, (Matrix){h, ld, 1}, turned, to, bias, z, to);
+            if (NORMALISED(plan)) {
+                fill(scale, own + where[SCALE], units, to);
+                fill(shift, own + where[SHIFT], units, to);
+                normalise(z, batch, units, to, scale, shift, normal, inverse);
+            }
+            REAL *after = keep ? next + batch * to : z;
+            activate((int)shape[2 + 2 * l], z, after, batch * to);
+            next += 2 * batch * to;
+            h = after, ld = to, width = units;
+        }
+        const REAL *head = own + plan->out_weight, *level = own + plan->out_bias;
+        REAL *mine = out + row * batch * plan->outputs;
+        int64_t o_ld = padded(plan->outputs);
+        if (plan->outputs * 2 < WIDTH) { /* a few outputs: one dot product each */
+            for (int64_t o = 0; o < plan->outputs; o++) fill(turned + o * ld, head + o * plan->out_length, width, ld);
+            for (int64_t b = 0; b < batch; b++)
+                for (int64_t o = 0; o < plan->outputs; o++) {
+                    vec sum = {0};
+                    for (int64_t i = 0; i < ld; i += WIDTH)
+                        sum += *(const vec *)(h + b * ld + i) * *(const vec *)(turned + o * ld + i);
+                    mine[b * plan->outputs + o] = total(sum) + level[o];
+                }
+        } else {
+            transpose(head, plan->out_length, plan->outputs, width, turned, o_ld);
+            fill(bias, level, plan->outputs, o_ld);
+            REAL *wide = pass + 3 * batch * widest;
+            product(batch, o_ld, width, (Matrix){h, ld, 1}, turned, o_ld, bias, wide, o_ld);
+            for (int64_t b = 0; b < batch; b++)
+                memcpy(mine + b * plan->outputs, wide + b * o_ld, plan->outputs * sizeof(REAL));
+        }
+        if (keep) keep = next;
+    }
+    return 0;
+}
+
+/* The sums of the columns of g [batch, ld]. */
+static void sum_columns(const REAL *g, int64_t batch, int64_t ld, REAL *to) {
+    for (int64_t j = 0; j < ld; j += WIDTH) {
+        vec sum = {0};
+        for (int64_t b = 0; b < batch; b++) sum += *(const vec *)(g + b * ld + j);
+        *(vec *)(to + j) = sum;
+    }
+}
+
+/* Rows of w [units, inputs] padded with zeros. */
+static void widen(const REAL *w, int64_t length, int64_t units, int64_t inputs, REAL *to, int64_t ld) {
+    for (int64_t u = 0; u < units; u++) fill(to + u * ld, w + u * length, inputs, ld);
+}
+
+/* The gradient of a weight [units, inputs] from that of its outputs, g [batch, ld], and its inputs h. */
+static void outer(int64_t batch, Matrix g, int64_t units, const REAL *h, int64_t ld, int64_t inputs,
+                  REAL *line, REAL *to, int64_t length) {
+    product(units, ld, batch, g, h, ld, NULL, line, ld);
+    for (int64_t u = 0; u < units; u++) memcpy(to + u * length, line + u * ld, inputs * sizeof(REAL));
+}
+
+/* Gradients of rows `first` to `last` from that of their outputs, grad [rows, batch, outputs].
+ * `gradient` [rows, size] gets that of the parameters, zero where a row has none; `flowing`
+ * [rows, batch, extra] that of the extra inputs. Either may be NULL. Returns 0, or 1 without memory. */
+int backward(const Plan *plan, int64_t first, int64_t last, int64_t batch, const REAL *parameters,
+             int64_t apart, const REAL *keep, const REAL *grad, REAL *gradient, int64_t gradient_apart,
+             int64_t size, REAL *flowing) {
+    int64_t inputs = plan->features + plan->extra, outputs = plan->outputs, widest = widest_of(plan, first, last);
+    REAL *memory = scratch(2 * widest * widest + 2 * widest + 2 * batch * widest);
+    if (!memory) return 1;
+    REAL *packed = memory, *line = packed + widest * widest, *sums = line + widest * widest, *scale = sums + widest;
+    for (int64_t row = 0; row < first; row++) keep += kept_by(plan, row, batch);
+    for (int64_t row = first; row < last; keep += kept_by(plan, row, batch), row++) {
+        const int64_t *shape = shape_of(plan, row), depth = shape[0];
+        const REAL *own = parameters + row * apart, *g = grad + row * batch * outputs;
+        REAL *slots = gradient ? gradient + row * gradient_apart : NULL;
+        if (slots) memset(slots, 0, size * sizeof(REAL));
+        const REAL *end[depth + 1]; /* where each layer's entries end: z, then h */
+        end[0] = keep + batch * padded(inputs);
+        for (int64_t l = 0; l < depth; l++) end[l + 1] = end[l] + kept_by_layer(plan, shape[1 + 2 * l], batch);
+        int64_t width = shape[2 * depth - 1], ld = padded(width);
+        const REAL *h = end[depth] - batch * ld;
+        REAL *here = scale + widest, *below = here + batch * widest;
+        if (slots) {
+            outer(batch, (Matrix){g, 1, outputs}, outputs, h, ld, width, line, slots + plan->out_weight, plan->out_length);
+            for (int64_t o = 0; o < outputs; o++) {
+                REAL sum = 0;
+                for (int64_t b = 0; b < batch; b++) sum += g[b * outputs + o];
+                slots[plan->out_bias + o] = sum;
+            }
+        }
+        widen(own + plan->out_weight, plan->out_length, outputs, width, packed, ld);
+        product(batch, ld, outputs, (Matrix){g, outputs, 1}, packed, ld, NULL, here, ld);
+        for (int64_t l = depth - 1; l >= 0; l--) {
+            const int64_t *where = plan->layer + OF_LAYER * l, units = width, from = ld;
+            const REAL *z = end[l + 1] - 2 * batch * from, *normal = end[l], *inverse = normal + batch * from;
+            descend((int)shape[2 + 2 * l], here, z, h, batch * from);
+            width = l ? shape[2 * l - 1] : inputs, ld = padded(width);
+            h = l ? end[l] - batch * ld : keep;
+            if (NORMALISED(plan)) {
+                sum_columns(here, batch, from, sums);
+                if (slots) memcpy(slots + where[SHIFT], sums, units * sizeof(REAL));
+                fill(scale, own + where[SCALE], units, from);
+                unnormalise(here, batch, units, from, scale, normal, inverse, sums);
+                if (slots) memcpy(slots + where[SCALE], sums, units * sizeof(REAL));
+            }
+            if (slots) {
+                outer(batch, (Matrix){here, 1, from}, units, h, ld, width, line, slots + where[WEIGHT], where[LENGTH]);
+                sum_columns(here, batch, from, sums);
+                memcpy(slots + where[BIAS], sums, units * sizeof(REAL));
+            }
+            if (l) {
+                widen(own + where[WEIGHT], where[LENGTH], units, width, packed, ld);
+                product(batch, ld, units, (Matrix){here, from, 1}, packed, ld, NULL, below, ld);
+            } else if (flowing) {
+                int64_t e_ld = padded(plan->extra);
+                widen(own + where[WEIGHT] + plan->features, where[LENGTH], units, plan->extra, packed, e_ld);
+                product(batch, e_ld, units, (Matrix){here, from, 1}, packed, e_ld, NULL, below, e_ld);
+                for (int64_t b = 0; b < batch; b++)
+                    memcpy(flowing + (row * batch + b) * plan->extra, below + b * e_ld, plan->extra * sizeof(REAL));
+            }
+            REAL *swap = here;
+            here = below, below = swap;
+        }
+    }
+    return 0;
+}
+
+/* One step of Adam for rows [rows, size]; `rate` and `count`, the steps with this one, are per agent. */
+void adam(int64_t rows, int64_t members, int64_t size, REAL *parameters, int64_t apart, const REAL *gradient,
+          int64_t gradient_apart, REAL *mean, REAL *square, const REAL *rate, const REAL *count) {
+    const REAL first = (REAL)0.9, second = (REAL)0.999, tiny = (REAL)1e-8;
+    for (int64_t row = 0; row < rows; row++) {
+        double steps = count[row / members];
+        REAL step = (REAL)(rate[row / members] / (1 - pow(0.9, steps))), root = (REAL)sqrt(1 - pow(0.999, steps));
+        REAL *p = parameters + row * apart, *m = mean + row * apart, *v = square + row * apart;
+        const REAL *g = gradient + row * gradient_apart;
+#pragma GCC ivdep
+        for (int64_t i = 0; i < size; i++) {
+            m[i] += (g[i] - m[i]) * (1 - first);
+            v[i] = v[i] * second + g[i] * g[i] * (1 - second);
+            p[i] -= step * m[i] / ((sizeof(REAL) == 4 ? (REAL)sqrtf((float)v[i]) : (REAL)sqrt(v[i])) / root + tiny);
+        }
+    }
+}

@@ -1,0 +1,213 @@
+"""Rows of perceptrons, ready to be computed by the compiled kernels."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from evolab.native.build import library
+
+if TYPE_CHECKING:
+    from evolab.networks.network import Layout
+
+ACTIVATIONS = ("identity", "relu", "leaky_relu", "elu", "gelu", "tanh", "silu")
+"""In the order of the kernels' own enumeration."""
+
+GRAIN = 4_000_000
+"""Multiply-adds that are worth a thread of their own (measured: waking one takes some 30 us)."""
+
+_INTEGER, _POINTER = ctypes.c_int64, ctypes.c_void_p
+
+
+class _Plan(ctypes.Structure):
+    _fields_ = [
+        *((name, _INTEGER) for name in ("layers", "features", "extra", "outputs")),
+        *((name, _INTEGER) for name in ("out_weight", "out_bias", "out_length")),
+        ("layer", _POINTER),
+        ("shape", _POINTER),
+    ]
+
+
+@dataclass
+class Kept:
+    """What a forward pass leaves for its backward pass."""
+
+    by: Perceptrons
+    rows: Tensor
+    memory: Tensor
+    batch: int
+
+    def backward(self, grad: Tensor, to_rows: bool, to_extra: bool) -> tuple[Tensor | None, Tensor | None]:
+        """Gradients of the rows [R, N] and of the extra inputs [R, B, E] from that of the outputs [R, B, O]."""
+        return self.by.backward(self, grad, to_rows, to_extra)
+
+
+class Perceptrons:
+    """The passes of R rows, one network each.
+
+    Args:
+        kernels: compiled for the rows' precision.
+        layout: of every row.
+        shapes: per row the widths and the activations of its hidden layers.
+        features, extra, outputs: widths of the inputs and of the output.
+    """
+
+    def __init__(
+        self,
+        kernels: ctypes.CDLL,
+        layout: Layout,
+        shapes: Sequence[tuple[Sequence[int], Sequence[str]]],
+        features: int,
+        extra: int,
+        outputs: int,
+    ) -> None:
+        self.kernels, self.size, self.extra, self.outputs = kernels, layout.size, extra, outputs
+        offset = dict(zip(layout.names, layout.offsets, strict=True))
+        length = {name: shape[-1] for name, shape in zip(layout.names, layout.shapes, strict=True)}
+        depth = max(len(widths) for widths, _ in shapes)
+        layers = []
+        for index in range(depth):
+            name = f"hidden.{index}."
+            own = [offset.get(name + part, -1) for part in ("weight", "bias", "scale", "shift")]
+            layers.append([*own, length[name + "weight"]])
+        rows = np.zeros((len(shapes), 1 + 2 * depth), dtype=np.int64)
+        self.work = []
+        for row, (widths, kinds) in enumerate(shapes):
+            rows[row, 0] = len(widths)
+            rows[row, 1 : 1 + 2 * len(widths) : 2] = widths
+            rows[row, 2 : 2 + 2 * len(widths) : 2] = [ACTIVATIONS.index(kind) for kind in kinds]
+            sides = (features + extra, *widths, outputs)
+            self.work.append(sum(a * b for a, b in zip(sides, sides[1:], strict=False)))
+        self._arrays = np.array(layers, dtype=np.int64), rows  # the plan points into them
+        out = offset["output.weight"], offset["output.bias"], length["output.weight"]
+        self._plan = _Plan(
+            depth, features, extra, outputs, *out, *(array.ctypes.data for array in self._arrays)
+        )
+        self._at = ctypes.addressof(self._plan)
+        self._room: dict[int, int] = {}
+
+    def forward(
+        self, rows: Tensor, x: Tensor, extra: Tensor | None, keep: bool
+    ) -> tuple[Tensor, Kept | None]:
+        """Outputs [R, B, O].
+
+        Args:
+            rows: [R, N], entries of a row next to each other.
+            x: [A, B, F], each read by R / A rows in turn.
+            extra: [A, B, E], further inputs; None where E is 0.
+            keep: True where a gradient is wanted.
+        """
+        agents, batch = x.shape[:2]
+        x = x if x.stride(-1) == 1 else x.contiguous()
+        out = rows.new_empty(rows.shape[0], batch, self.outputs)
+        room = self._room.get(batch)
+        if room is None:
+            room = self._room[batch] = self.kernels.kept(self._at, rows.shape[0], batch)
+        memory = rows.new_empty(room) if keep else None
+        beside: tuple[int | None, int, int] = (None, 0, 0)
+        if extra is not None:
+            extra = extra if extra.stride(-1) == 1 else extra.contiguous()
+            beside = extra.data_ptr(), extra.stride(0), extra.stride(1)
+        about = (
+            batch,
+            rows.shape[0] // agents,
+            rows.data_ptr(),
+            rows.stride(0),
+            x.data_ptr(),
+            x.stride(0),
+            x.stride(1),
+            *beside,
+            out.data_ptr(),
+            None if memory is None else memory.data_ptr(),
+        )
+        self._run(lambda first, last: self.kernels.forward(self._at, first, last, *about), batch)
+        return out, None if memory is None else Kept(self, rows, memory, batch)
+
+    def backward(
+        self, kept: Kept, grad: Tensor, to_rows: bool, to_extra: bool
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Gradients of the rows [R, N] and of `extra` [R, B, E], where they are asked for."""
+        rows, count = kept.rows, kept.rows.shape[0]
+        grad = grad.contiguous()
+        gradient = rows.new_empty(count, self.size) if to_rows else None
+        flowing = rows.new_empty(count, kept.batch, self.extra) if to_extra else None
+        about = (
+            kept.batch,
+            rows.data_ptr(),
+            rows.stride(0),
+            kept.memory.data_ptr(),
+            grad.data_ptr(),
+            None if gradient is None else gradient.data_ptr(),
+            self.size,
+            self.size,
+            None if flowing is None else flowing.data_ptr(),
+        )
+        self._run(lambda first, last: self.kernels.backward(self._at, first, last, *about), 2 * kept.batch)
+        return gradient, flowing
+
+    def _run(self, call: Callable[[int, int], int], batch: int) -> None:
+        """Rows spread over as many threads as torch may use, where there is enough to do."""
+        count = len(self.work)
+        threads = torch.get_num_threads()
+        if threads > 1:
+            threads = min(threads, count, int(sum(self.work) * batch // GRAIN))
+        if threads <= 1:
+            failed = call(0, count)
+        else:
+            cuts = _even(self.work, threads)
+            waiting = [_pool(threads).submit(call, a, b) for a, b in cuts[1:]]
+            failed = call(*cuts[0]) + sum(one.result() for one in waiting)
+        if failed:
+            raise MemoryError(f"no memory to compute {count} networks on a batch of {batch}.")
+
+
+def perceptrons(dtype: torch.dtype, *about: Any) -> Perceptrons | None:
+    """`Perceptrons(kernels, *about)`; None where there are no kernels for this precision."""
+    kernels = library(dtype)
+    if kernels is None:
+        return None
+    if not kernels.kept.argtypes:
+        kernels.kept.restype = _INTEGER
+        kernels.kept.argtypes = [_POINTER, _INTEGER, _INTEGER]
+        into = [_POINTER, _INTEGER, _INTEGER]
+        kernels.forward.argtypes = [
+            *(_POINTER, _INTEGER, _INTEGER, _INTEGER, _INTEGER, _POINTER, _INTEGER),
+            *(into + into),
+            *(_POINTER, _POINTER),
+        ]
+        kernels.backward.argtypes = [
+            *(_POINTER, _INTEGER, _INTEGER, _INTEGER, _POINTER, _INTEGER, _POINTER, _POINTER, _POINTER),
+            *(_INTEGER, _INTEGER, _POINTER),
+        ]
+    return Perceptrons(kernels, *about)
+
+
+def _even(work: Sequence[float], parts: int) -> list[tuple[int, int]]:
+    """(first, last) of stretches of about the same work."""
+    share, cuts, done = sum(work) / parts, [0], 0.0
+    for index, one in enumerate(work):
+        done += one
+        if done >= share * len(cuts) and len(cuts) < parts:
+            cuts.append(index + 1)
+    return [(a, b) for a, b in zip(cuts, [*cuts[1:], len(work)], strict=True) if b > a]
+
+
+_pools: dict[int, ThreadPoolExecutor] = {}
+
+
+def _pool(threads: int) -> ThreadPoolExecutor:
+    if threads not in _pools:
+        _pools[threads] = ThreadPoolExecutor(threads - 1, thread_name_prefix="evolab-kernels")
+    return _pools[threads]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pools.clear)  # a child has none of its parent's threads

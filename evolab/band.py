@@ -79,6 +79,12 @@ class Band:
         self.optimizer(name).step(gradient)
         self.bound[name].plan.give_back(gradient)
 
+    def limit(self, length: int, sizes: Sequence[int] | None) -> None:
+        """Of batches of this length, only so many samples are each agent's own; None for all."""
+        for one in self.bound.values():
+            if hasattr(one.plan, "limit"):
+                one.plan.limit(length, sizes)
+
     def tape(self, name: str) -> Any:
         """The plan's own record of its passes; None where it keeps none."""
         plan = self.bound[name].plan

@@ -228,17 +228,27 @@ class Chunk:
         return losses[0] if len(losses) == 1 else torch.cat(losses)
 
     def update(self, algorithm: Any, batch: Any, noise: Any) -> dict[str, Tensor]:
-        """One update; as observations do not change during it, pictures are laid out once for all networks."""
+        """One update; as observations do not change during it, pictures are laid out once for all networks.
+
+        Where batch sizes differ, samples that are not an agent's own, which weigh nothing, are not computed.
+        """
         bound = [one for band in self.bands for one in band.bound.values()]
         plans = [one.plan for one in bound if hasattr(one.plan, "memo")]
         memo: dict[int, Any] = {}
         for plan in plans:
             plan.memo = memo
+        length = batch.weight.shape[1]
+        mixed = min(self.sizes) < min(length, self.batch) and not algorithm.on_policy
+        limited = [band for band in self.bands if mixed]
+        for band in limited:
+            band.limit(length, self.sizes[band.inside])
         try:
             return algorithm.update(self, batch, noise)  # type: ignore[no-any-return]
         finally:
             for plan in plans:
                 plan.memo = None
+            for band in limited:
+                band.limit(length, None)
 
     def follow(self, name: str) -> None:
         """Move the target of `name` towards it by the hyperparameter tau."""

@@ -43,11 +43,12 @@ def lay_out(population: Population, members: Sequence[Member]) -> list[int]:
     work = [sum(role.recipe(population.network).cost(role, m.genes) for role in main) * 3.0 for m in chosen]
     batches = [int(m.hyperparameters.get("batch_size", 128)) for m in chosen]
     keys = [_group(population, member)[:2] for member in chosen]
+    padding = population.network.padding(population.device, population.dtype)
     widest = max(1, *(sum(getattr(m.genes, "hidden", (64,))) for m in chosen))
-    largest = max(4, int(WORKING_SET / (widest * max(batches) * 6)))
-    cuts = divide([[w * b] for w, b in zip(work, batches, strict=True)], keys, OVERHEAD, largest)
+    largest = max(4, int(WORKING_SET / (widest * max(batches) * 6 * padding)))
+    cuts = divide([[w * b * padding] for w, b in zip(work, batches, strict=True)], keys, OVERHEAD, largest)
     if population.network.banded:
-        groups = gather(cuts, keys, work, batches, SHARING, largest)
+        groups = gather(cuts, keys, [w * padding for w in work], batches, SHARING, largest)
     else:
         groups = [[cut] for cut in cuts]
     moved = [row for group in groups for a, b in group for row in range(a, b)]

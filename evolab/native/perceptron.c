@@ -119,8 +119,9 @@ static void unnormalise(REAL *g, int64_t batch, int64_t units, int64_t ld, const
 
 /* Outputs [rows, batch, outputs] of rows `first` to `last`.
  * `x` is [agents, batch, features] and `extra` [agents, batch, extra], each read by `members` rows in
- * turn; `kept` is [kept(...)] or NULL where no gradient is wanted. Returns 0, or 1 without memory. */
-int forward(const Plan *plan, int64_t first, int64_t last, int64_t batch, int64_t members,
+ * turn; `counts` is how many of a row's samples are its own, the outputs of the others being 0, or NULL
+ * where all are; `kept` is [kept(...)] or NULL where no gradient is wanted. Returns 0, or 1 without memory. */
+int forward(const Plan *plan, int64_t first, int64_t last, int64_t batch, const int64_t *counts, int64_t members,
             const REAL *parameters, int64_t apart, const REAL *x, int64_t x_agent, int64_t x_row,
             const REAL *extra, int64_t extra_agent, int64_t extra_row, REAL *out, REAL *keep) {
     int64_t inputs = plan->features + plan->extra, widest = widest_of(plan, first, last);
@@ -130,14 +131,14 @@ int forward(const Plan *plan, int64_t first, int64_t last, int64_t batch, int64_
     REAL *pass = shift + widest, *spare = pass + 4 * batch * widest;
     for (int64_t row = 0; keep && row < first; row++) keep += kept_by(plan, row, batch);
     for (int64_t row = first; row < last; row++) {
-        const int64_t *shape = shape_of(plan, row);
+        const int64_t *shape = shape_of(plan, row), count = counts ? counts[row] : batch;
         const REAL *own = parameters + row * apart;
         REAL *next = keep ? keep : pass;
         int64_t ld = padded(inputs), width = inputs;
         REAL *h = next;
-        next += batch * ld;
-        memset(h, 0, batch * ld * sizeof(REAL));
-        for (int64_t b = 0; b < batch; b++) {
+        next += count * ld;
+        memset(h, 0, count * ld * sizeof(REAL));
+        for (int64_t b = 0; b < count; b++) {
             memcpy(h + b * ld, x + row / members * x_agent + b * x_row, plan->features * sizeof(REAL));
             if (plan->extra)
                 memcpy(h + b * ld + plan->features, extra + row / members * extra_agent + b * extra_row, plan->extra * sizeof(REAL));
@@ -147,17 +148,17 @@ int forward(const Plan *plan, int64_t first, int64_t last, int64_t batch, int64_
             transpose(own + where[WEIGHT], where[LENGTH], units, width, turned, to);
             fill(bias, own + where[BIAS], units, to);
             REAL *normal = spare, *inverse = spare + batch * widest;
-            if (keep && NORMALISED(plan)) normal = next, inverse = next + batch * to, next = inverse + padded(batch);
+            if (keep && NORMALISED(plan)) normal = next, inverse = next + count * to, next = inverse + padded(count);
             REAL *z = keep ? next : pass + (1 + l % 2) * batch * widest;
-            product(batch, to, width, (Matrix){h, ld, 1}, turned, to, bias, z, to);
+            product(count, to, width, (Matrix){h, ld, 1}, turned, to, bias, z, to);
             if (NORMALISED(plan)) {
                 fill(scale, own + where[SCALE], units, to);
                 fill(shift, own + where[SHIFT], units, to);
-                normalise(z, batch, units, to, scale, shift, normal, inverse);
+                normalise(z, count, units, to, scale, shift, normal, inverse);
             }
-            REAL *after = keep ? next + batch * to : z;
-            activate((int)shape[2 + 2 * l], z, after, batch * to);
-            next += 2 * batch * to;
+            REAL *after = keep ? next + count * to : z;
+            activate((int)shape[2 + 2 * l], z, after, count * to);
+            next += 2 * count * to;
             h = after, ld = to, width = units;
         }
         const REAL *head = own + plan->out_weight, *level = own + plan->out_bias;
@@ -165,7 +166,7 @@ int forward(const Plan *plan, int64_t first, int64_t last, int64_t batch, int64_
         int64_t o_ld = padded(plan->outputs);
         if (plan->outputs * 2 < WIDTH) { /* a few outputs: one dot product each */
             for (int64_t o = 0; o < plan->outputs; o++) fill(turned + o * ld, head + o * plan->out_length, width, ld);
-            for (int64_t b = 0; b < batch; b++)
+            for (int64_t b = 0; b < count; b++)
                 for (int64_t o = 0; o < plan->outputs; o++) {
                     vec sum = {0};
                     for (int64_t i = 0; i < ld; i += WIDTH)
@@ -176,11 +177,12 @@ int forward(const Plan *plan, int64_t first, int64_t last, int64_t batch, int64_
             transpose(head, plan->out_length, plan->outputs, width, turned, o_ld);
             fill(bias, level, plan->outputs, o_ld);
             REAL *wide = pass + 3 * batch * widest;
-            product(batch, o_ld, width, (Matrix){h, ld, 1}, turned, o_ld, bias, wide, o_ld);
-            for (int64_t b = 0; b < batch; b++)
+            product(count, o_ld, width, (Matrix){h, ld, 1}, turned, o_ld, bias, wide, o_ld);
+            for (int64_t b = 0; b < count; b++)
                 memcpy(mine + b * plan->outputs, wide + b * o_ld, plan->outputs * sizeof(REAL));
         }
-        if (keep) keep = next;
+        memset(mine + count * plan->outputs, 0, (batch - count) * plan->outputs * sizeof(REAL));
+        if (keep) keep += kept_by(plan, row, batch);
     }
     return 0;
 }
@@ -208,8 +210,9 @@ static void outer(int64_t batch, Matrix g, int64_t units, const REAL *h, int64_t
 
 /* Gradients of rows `first` to `last` from that of their outputs, grad [rows, batch, outputs].
  * `gradient` [rows, size] gets that of the parameters, zero where a row has none; `flowing`
- * [rows, batch, extra] that of the extra inputs. Either may be NULL. Returns 0, or 1 without memory. */
-int backward(const Plan *plan, int64_t first, int64_t last, int64_t batch, const REAL *parameters,
+ * [rows, batch, extra] that of the extra inputs. Either may be NULL, and `counts`
+ * is that of the forward pass. Returns 0, or 1 without memory. */
+int backward(const Plan *plan, int64_t first, int64_t last, int64_t batch, const int64_t *counts, const REAL *parameters,
              int64_t apart, const REAL *keep, const REAL *grad, REAL *gradient, int64_t gradient_apart,
              int64_t size, REAL *flowing) {
     int64_t inputs = plan->features + plan->extra, outputs = plan->outputs, widest = widest_of(plan, first, last);
@@ -218,53 +221,54 @@ int backward(const Plan *plan, int64_t first, int64_t last, int64_t batch, const
     REAL *packed = memory, *line = packed + widest * widest, *sums = line + widest * widest, *scale = sums + widest;
     for (int64_t row = 0; row < first; row++) keep += kept_by(plan, row, batch);
     for (int64_t row = first; row < last; keep += kept_by(plan, row, batch), row++) {
-        const int64_t *shape = shape_of(plan, row), depth = shape[0];
+        const int64_t *shape = shape_of(plan, row), depth = shape[0], count = counts ? counts[row] : batch;
         const REAL *own = parameters + row * apart, *g = grad + row * batch * outputs;
         REAL *slots = gradient ? gradient + row * gradient_apart : NULL;
         if (slots) memset(slots, 0, size * sizeof(REAL));
         const REAL *end[depth + 1]; /* where each layer's entries end: z, then h */
-        end[0] = keep + batch * padded(inputs);
-        for (int64_t l = 0; l < depth; l++) end[l + 1] = end[l] + kept_by_layer(plan, shape[1 + 2 * l], batch);
+        end[0] = keep + count * padded(inputs);
+        for (int64_t l = 0; l < depth; l++) end[l + 1] = end[l] + kept_by_layer(plan, shape[1 + 2 * l], count);
         int64_t width = shape[2 * depth - 1], ld = padded(width);
-        const REAL *h = end[depth] - batch * ld;
+        const REAL *h = end[depth] - count * ld;
         REAL *here = scale + widest, *below = here + batch * widest;
         if (slots) {
-            outer(batch, (Matrix){g, 1, outputs}, outputs, h, ld, width, line, slots + plan->out_weight, plan->out_length);
+            outer(count, (Matrix){g, 1, outputs}, outputs, h, ld, width, line, slots + plan->out_weight, plan->out_length);
             for (int64_t o = 0; o < outputs; o++) {
                 REAL sum = 0;
-                for (int64_t b = 0; b < batch; b++) sum += g[b * outputs + o];
+                for (int64_t b = 0; b < count; b++) sum += g[b * outputs + o];
                 slots[plan->out_bias + o] = sum;
             }
         }
         widen(own + plan->out_weight, plan->out_length, outputs, width, packed, ld);
-        product(batch, ld, outputs, (Matrix){g, outputs, 1}, packed, ld, NULL, here, ld);
+        product(count, ld, outputs, (Matrix){g, outputs, 1}, packed, ld, NULL, here, ld);
         for (int64_t l = depth - 1; l >= 0; l--) {
             const int64_t *where = plan->layer + OF_LAYER * l, units = width, from = ld;
-            const REAL *z = end[l + 1] - 2 * batch * from, *normal = end[l], *inverse = normal + batch * from;
-            descend((int)shape[2 + 2 * l], here, z, h, batch * from);
+            const REAL *z = end[l + 1] - 2 * count * from, *normal = end[l], *inverse = normal + count * from;
+            descend((int)shape[2 + 2 * l], here, z, h, count * from);
             width = l ? shape[2 * l - 1] : inputs, ld = padded(width);
-            h = l ? end[l] - batch * ld : keep;
+            h = l ? end[l] - count * ld : keep;
             if (NORMALISED(plan)) {
-                sum_columns(here, batch, from, sums);
+                sum_columns(here, count, from, sums);
                 if (slots) memcpy(slots + where[SHIFT], sums, units * sizeof(REAL));
                 fill(scale, own + where[SCALE], units, from);
-                unnormalise(here, batch, units, from, scale, normal, inverse, sums);
+                unnormalise(here, count, units, from, scale, normal, inverse, sums);
                 if (slots) memcpy(slots + where[SCALE], sums, units * sizeof(REAL));
             }
             if (slots) {
-                outer(batch, (Matrix){here, 1, from}, units, h, ld, width, line, slots + where[WEIGHT], where[LENGTH]);
-                sum_columns(here, batch, from, sums);
+                outer(count, (Matrix){here, 1, from}, units, h, ld, width, line, slots + where[WEIGHT], where[LENGTH]);
+                sum_columns(here, count, from, sums);
                 memcpy(slots + where[BIAS], sums, units * sizeof(REAL));
             }
             if (l) {
                 widen(own + where[WEIGHT], where[LENGTH], units, width, packed, ld);
-                product(batch, ld, units, (Matrix){here, from, 1}, packed, ld, NULL, below, ld);
+                product(count, ld, units, (Matrix){here, from, 1}, packed, ld, NULL, below, ld);
             } else if (flowing) {
                 int64_t e_ld = padded(plan->extra);
                 widen(own + where[WEIGHT] + plan->features, where[LENGTH], units, plan->extra, packed, e_ld);
-                product(batch, e_ld, units, (Matrix){here, from, 1}, packed, e_ld, NULL, below, e_ld);
-                for (int64_t b = 0; b < batch; b++)
+                product(count, e_ld, units, (Matrix){here, from, 1}, packed, e_ld, NULL, below, e_ld);
+                for (int64_t b = 0; b < count; b++)
                     memcpy(flowing + (row * batch + b) * plan->extra, below + b * e_ld, plan->extra * sizeof(REAL));
+                memset(flowing + (row * batch + count) * plan->extra, 0, (batch - count) * plan->extra * sizeof(REAL));
             }
             REAL *swap = here;
             here = below, below = swap;

@@ -44,6 +44,7 @@ class Kept:
     rows: Tensor
     memory: Tensor
     batch: int
+    counts: np.ndarray | None
 
     def backward(self, grad: Tensor, to_rows: bool, to_extra: bool) -> tuple[Tensor | None, Tensor | None]:
         """Gradients of the rows [R, N] and of the extra inputs [R, B, E] from that of the outputs [R, B, O]."""
@@ -69,7 +70,8 @@ class Perceptrons:
         extra: int,
         outputs: int,
     ) -> None:
-        self.kernels, self.size, self.extra, self.outputs = kernels, layout.size, extra, outputs
+        self.kernels, self.size = kernels, layout.size
+        self.features, self.extra, self.outputs = features, extra, outputs
         offset = dict(zip(layout.names, layout.offsets, strict=True))
         length = {name: shape[-1] for name, shape in zip(layout.names, layout.shapes, strict=True)}
         depth = max(len(widths) for widths, _ in shapes)
@@ -95,7 +97,12 @@ class Perceptrons:
         self._room: dict[int, int] = {}
 
     def forward(
-        self, rows: Tensor, x: Tensor, extra: Tensor | None, keep: bool
+        self,
+        rows: Tensor,
+        x: Tensor,
+        extra: Tensor | None,
+        keep: bool,
+        counts: np.ndarray | None = None,
     ) -> tuple[Tensor, Kept | None]:
         """Outputs [R, B, O].
 
@@ -104,8 +111,13 @@ class Perceptrons:
             x: [A, B, F], each read by R / A rows in turn.
             extra: [A, B, E], further inputs; None where E is 0.
             keep: True where a gradient is wanted.
+            counts: [R] int64, how many samples are a row's own, the others giving zeros; None for all.
+
+        Raises:
+            ValueError: inputs of another shape or precision.
         """
         agents, batch = x.shape[:2]
+        self._check(rows, x, extra)
         x = x if x.stride(-1) == 1 else x.contiguous()
         out = rows.new_empty(rows.shape[0], batch, self.outputs)
         room = self._room.get(batch)
@@ -118,6 +130,7 @@ class Perceptrons:
             beside = extra.data_ptr(), extra.stride(0), extra.stride(1)
         about = (
             batch,
+            None if counts is None else counts.ctypes.data,
             rows.shape[0] // agents,
             rows.data_ptr(),
             rows.stride(0),
@@ -129,7 +142,7 @@ class Perceptrons:
             None if memory is None else memory.data_ptr(),
         )
         self._run(lambda first, last: self.kernels.forward(self._at, first, last, *about), batch)
-        return out, None if memory is None else Kept(self, rows, memory, batch)
+        return out, None if memory is None else Kept(self, rows, memory, batch, counts)
 
     def backward(
         self, kept: Kept, grad: Tensor, to_rows: bool, to_extra: bool
@@ -141,6 +154,7 @@ class Perceptrons:
         flowing = rows.new_empty(count, kept.batch, self.extra) if to_extra else None
         about = (
             kept.batch,
+            None if kept.counts is None else kept.counts.ctypes.data,
             rows.data_ptr(),
             rows.stride(0),
             kept.memory.data_ptr(),
@@ -152,6 +166,22 @@ class Perceptrons:
         )
         self._run(lambda first, last: self.kernels.backward(self._at, first, last, *about), 2 * kept.batch)
         return gradient, flowing
+
+    def _check(self, rows: Tensor, x: Tensor, extra: Tensor | None) -> None:
+        """Refuse what the kernels would read beyond."""
+        agents, batch = x.shape[:2]
+        beside = None if extra is None else tuple(extra.shape)
+        wanted = (agents, batch, self.extra) if self.extra else None
+        if x.dim() != 3 or x.shape[2] != self.features or beside != wanted or rows.shape[0] % max(agents, 1):
+            raise ValueError(
+                f"inputs of shape {tuple(x.shape)} and {beside} came for {rows.shape[0]} networks; expected are "
+                f"[agents, batch, {self.features}]"
+                + (f" and [agents, batch, {self.extra}]." if wanted else ".")
+            )
+        if x.dtype != rows.dtype or (extra is not None and extra.dtype != rows.dtype):
+            raise ValueError(
+                f"inputs are {x.dtype} and {None if extra is None else extra.dtype}, not {rows.dtype}."
+            )
 
     def _run(self, call: Callable[[int, int], int], batch: int) -> None:
         """Rows spread over as many threads as torch may use, where there is enough to do."""
@@ -179,13 +209,13 @@ def perceptrons(dtype: torch.dtype, *about: Any) -> Perceptrons | None:
         kernels.kept.argtypes = [_POINTER, _INTEGER, _INTEGER]
         into = [_POINTER, _INTEGER, _INTEGER]
         kernels.forward.argtypes = [
-            *(_POINTER, _INTEGER, _INTEGER, _INTEGER, _INTEGER, _POINTER, _INTEGER),
+            *(_POINTER, _INTEGER, _INTEGER, _INTEGER, _POINTER, _INTEGER, _POINTER, _INTEGER),
             *(into + into),
             *(_POINTER, _POINTER),
         ]
         kernels.backward.argtypes = [
-            *(_POINTER, _INTEGER, _INTEGER, _INTEGER, _POINTER, _INTEGER, _POINTER, _POINTER, _POINTER),
-            *(_INTEGER, _INTEGER, _POINTER),
+            *(_POINTER, _INTEGER, _INTEGER, _INTEGER, _POINTER, _POINTER, _INTEGER),
+            *(_POINTER, _POINTER, _POINTER, _INTEGER, _INTEGER, _POINTER),
         ]
     return Perceptrons(kernels, *about)
 

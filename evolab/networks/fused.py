@@ -177,9 +177,11 @@ class CompiledMLP(torch.autograd.Function):
     """`(rows [R, N], x [A, B, I], extra [A, B, E] or None) -> [R, B, O]` by the compiled kernels, as `FusedMLP`."""
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, x: Tensor, extra: Tensor | None, by: Perceptrons) -> Tensor:
+    def forward(
+        ctx: Any, rows: Tensor, x: Tensor, extra: Tensor | None, by: Perceptrons, counts: Any
+    ) -> Tensor:
         """Outputs; keeps what the backward pass needs."""
-        out, ctx.kept = by.forward(rows.detach(), x, extra, keep=True)
+        out, ctx.kept = by.forward(rows.detach(), x, extra, True, counts)
         ctx.agents = x.shape[0]
         return out
 
@@ -190,7 +192,7 @@ class CompiledMLP(torch.autograd.Function):
         gradient, flowing = ctx.kept.backward(grad, to_rows, to_extra)
         if flowing is not None and len(flowing) > ctx.agents:
             flowing = flowing.unflatten(0, (ctx.agents, -1)).sum(1)
-        return gradient, None, flowing, None
+        return gradient, None, flowing, None, None
 
 
 def _outer(grad: Tensor, inputs: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -70,6 +71,21 @@ class MLPPlan:
         self._stores: dict[Any, Store] = {}
         self._shapes = [(gene.hidden, gene.activation) for gene in genes]
         self._compiled: dict[Any, Perceptrons | None] = {}
+        self._own: tuple[int, dict[bool, np.ndarray]] | None = None
+
+    def limit(self, length: int, sizes: Sequence[int] | None) -> None:
+        """From now on, of batches of this length, only the first of `sizes` samples are each agent's own.
+
+        The others need not be computed: their outputs may be zero. None ends it.
+        """
+        if sizes is None:
+            self._own = None
+            return
+        own = np.minimum(np.array(sizes, dtype=np.int64), length)
+        self._own = length, {True: own, False: np.repeat(own, self.role.members)}
+
+    def _counts(self, x: Tensor, single: bool) -> np.ndarray | None:
+        return self._own[1][single] if self._own is not None and self._own[0] == x.shape[1] else None
 
     def compiled(self, flat: Tensor, single: bool = False) -> Perceptrons | None:
         """The kernels for all rows of `flat`, or for a single member of each agent; None where there are none."""
@@ -106,9 +122,9 @@ class MLPPlan:
             if torch.is_grad_enabled() and (
                 rows.requires_grad or (extra is not None and extra.requires_grad)
             ):
-                out = CompiledMLP.apply(rows, x, extra, compiled)
+                out = CompiledMLP.apply(rows, x, extra, compiled, self._counts(x, alone))
             else:
-                out, _ = compiled.forward(rows, x, extra, keep=False)
+                out, _ = compiled.forward(rows, x, extra, False, self._counts(x, alone))
             return out if alone else out.unflatten(0, (agents, members))
         if not (torch.is_grad_enabled() or self.normalised or member is not None):
             x = self.joined(flat, observation, extra)
@@ -156,7 +172,7 @@ class MLPPlan:
         compiled = self.compiled(flat, single=True)
         if compiled is not None:
             x = encode(self.role.observation_space, observation, 2, flat.dtype)
-            out, left = compiled.forward(_rows(flat, member), x, extra, keep=True)
+            out, left = compiled.forward(_rows(flat, member), x, extra, True, self._counts(x, True))
             assert left is not None
             _, flowing = left.backward(grad, False, True)
             assert flowing is not None
@@ -241,7 +257,8 @@ class Tape:
         kept: Any
         if self.compiled is not None:
             x = encode(self.plan.role.observation_space, observation, 2, self.flat.dtype)
-            out, kept = self.compiled.forward(self.rows, x, extra, keep=True)
+            counts = self.plan._counts(x, self.plan.role.members == 1)
+            out, kept = self.compiled.forward(self.rows, x, extra, True, counts)
             self.passes.append((out, kept))
             return out
         x = self.plan.joined(self.flat, observation, extra)

@@ -158,6 +158,10 @@ class Network(ABC):
     def module(self, role: Role, genes: Any, state: State) -> nn.Module:
         """A plain, unpadded module of one member: encoded features (and extra) to outputs."""
 
+    def padding(self, device: torch.device, dtype: torch.dtype) -> float:
+        """What a multiply-add of padding costs beside one of an agent's own, between 0 and 1."""
+        return 1.0
+
     def key(self, genes: Any) -> Any:
         """Agents of different key never share a chunk."""
         return ()

@@ -1,7 +1,8 @@
 """A band: neighbouring agents of a chunk whose rows share a layout, computed in one batched pass.
 
 Bands keep the padding that is stored from being multiplied: each one is as wide and deep as its
-own largest agent. What does not depend on the shape of a network, such as a loss, is computed
+own largest agent, and where kernels compute every agent at its own width there is no padding, and a
+single band. What does not depend on the shape of a network, such as a loss, is computed
 for the whole chunk.
 """
 
@@ -11,23 +12,30 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from evolab.native.rows import follow
 from evolab.networks.network import Layout, Network, Role
 from evolab.networks.observation import map_leaves
-from evolab.optimizer import Adam
+from evolab.optimizer import Adam, follow_
 
 Forward = Callable[..., Tensor]
 
 
 @dataclass(frozen=True)
 class Bound:
-    """One role of a band: its layout, its width in the table and its batched pass."""
+    """One role of a band: the layout of each of its rows, and its batched pass."""
 
     role: Role
-    layout: Layout
+    layouts: list[Layout]
     plan: Any
+
+    @property
+    def size(self) -> int:
+        """Entries of its largest row."""
+        return max(layout.size for layout in self.layouts)
 
 
 class Band:
@@ -46,13 +54,19 @@ class Band:
         self.rows, self.inside = slice(start, start + len(genes)), slice(inside, inside + len(genes))
         self._table, self._hyper = table, hyper
         capacity = network.capacity(genes)
+        like = next(iter(hyper.values()))
         self.bound: dict[str, Bound] = {}
         for name, role in roles.items():
             recipe = role.recipe(network)
-            layout = Layout.of(recipe.axes(role, capacity))
-            self.bound[name] = Bound(role, layout, recipe.plan(role, genes, layout))
+            layouts = [Layout.of(recipe.axes(role, one)) for one in genes] if recipe.ragged(like) else []
+            plan = recipe.compiled(role, genes, layouts, like) if layouts else None
+            if plan is None:
+                layouts = [Layout.of(recipe.axes(role, capacity))] * len(genes)
+                plan = recipe.plan(role, genes, layouts[0])
+            self.bound[name] = Bound(role, layouts, plan)
         self._views: dict[str, Tensor] = {}
         self._optimizers: dict[str, Adam] = {}
+        self._sizes: dict[str, np.ndarray] = {}
 
     def __len__(self) -> int:
         return self.rows.stop - self.rows.start  # type: ignore[no-any-return]
@@ -61,8 +75,8 @@ class Band:
         """[C, M, N]: rows of the table, cut to this band's layout; shares the table's memory."""
         view = self._views.get(name)
         if view is None:
-            layout = self.bound[name.split(".", 1)[0]].layout
-            view = self._views[name] = self._table[name][self.rows, :, : layout.size]
+            size = self.bound[name.split(".", 1)[0]].size
+            view = self._views[name] = self._table[name][self.rows, :, :size]
         return view
 
     def optimizer(self, name: str) -> Adam:
@@ -71,8 +85,20 @@ class Band:
             count = self._table[f"{name}.count"][self.rows]
             rate = self._hyper[self.bound[name].role.rate][self.rows]
             moments = self.flat(f"{name}.mean"), self.flat(f"{name}.square")
-            self._optimizers[name] = Adam(self.flat(name), *moments, count, rate)
+            self._optimizers[name] = Adam(self.flat(name), *moments, count, rate, self.sizes(name))
         return self._optimizers[name]
+
+    def sizes(self, name: str) -> np.ndarray:
+        """[C] int64: entries in use of each agent's rows."""
+        return np.array([layout.size for layout in self.bound[name].layouts], dtype=np.int64)
+
+    def follow(self, name: str) -> None:
+        """Move the target of `name` towards it by the hyperparameter tau."""
+        if name not in self._sizes:
+            self._sizes[name] = self.sizes(name)
+        target, source, tau = self.flat(f"{name}.target"), self.flat(name), self._hyper["tau"][self.rows]
+        if not follow(target, source, tau, self._sizes[name]):
+            follow_(target, source, tau)
 
     def descend(self, name: str, gradient: Tensor) -> None:
         """One step of Adam along `gradient` [C, M, N], which is given back to the pass that made it."""

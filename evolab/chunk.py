@@ -15,7 +15,7 @@ from torch import Tensor
 
 from evolab.band import Band, Bound, Forward, joined, part, tracked_pass
 from evolab.networks.network import Layout, Network, Role
-from evolab.optimizer import clip_norm_, follow_
+from evolab.optimizer import clip_norm_
 
 
 class Chunk:
@@ -76,14 +76,15 @@ class Chunk:
 
     def layout(self, name: str, row: int) -> Layout:
         """How the row of one agent, counted within the chunk, is laid out."""
-        return next(band for band in self.bands if row < band.inside.stop).bound[name].layout
+        band = next(band for band in self.bands if row < band.inside.stop)
+        return band.bound[name].layouts[row - band.inside.start]
 
     def flat(self, name: str) -> Tensor:
         """[C, M, N]: rows of the table, cut to this chunk's largest layout; shares the table's memory."""
         view = self._views.get(name)
         if view is None:
             role = name.split(".", 1)[0]
-            size = max(band.bound[role].layout.size for band in self.bands)
+            size = max(band.bound[role].size for band in self.bands)
             view = self._views[name] = self._table[name][self.start : self.stop, :, :size]
         return view
 
@@ -252,7 +253,8 @@ class Chunk:
 
     def follow(self, name: str) -> None:
         """Move the target of `name` towards it by the hyperparameter tau."""
-        follow_(self.flat(f"{name}.target"), self.flat(name), self.hyper["tau"])
+        for band in self.bands:
+            band.follow(name)
 
 
 def _pass(plan: Any, flat: Tensor) -> Forward:

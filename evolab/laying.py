@@ -43,14 +43,18 @@ def lay_out(population: Population, members: Sequence[Member]) -> list[int]:
     work = [sum(role.recipe(population.network).cost(role, m.genes) for role in main) * 3.0 for m in chosen]
     batches = [int(m.hyperparameters.get("batch_size", 128)) for m in chosen]
     keys = [_group(population, member)[:2] for member in chosen]
-    padding = population.network.padding(population.device, population.dtype)
     widest = max(1, *(sum(getattr(m.genes, "hidden", (64,))) for m in chosen))
-    largest = max(4, int(WORKING_SET / (widest * max(batches) * 6 * padding)))
-    cuts = divide([[w * b * padding] for w, b in zip(work, batches, strict=True)], keys, OVERHEAD, largest)
-    if population.network.banded:
-        groups = gather(cuts, keys, [w * padding for w in work], batches, SHARING, largest)
+    largest = max(4, int(WORKING_SET / (widest * max(batches) * 6)))
+    if population.network.ragged(torch.empty(0, dtype=population.dtype, device=population.device)):
+        ends = [i for i in range(1, len(keys)) if keys[i] != keys[i - 1]]
+        cuts = list(zip([0, *ends], [*ends, len(keys)], strict=True))
     else:
-        groups = [[cut] for cut in cuts]
+        cuts = divide([[w * b] for w, b in zip(work, batches, strict=True)], keys, OVERHEAD, largest)
+    groups = (
+        gather(cuts, keys, work, batches, SHARING, largest)
+        if population.network.banded
+        else [[cut] for cut in cuts]
+    )
     moved = [row for group in groups for a, b in group for row in range(a, b)]
     order, chosen = [order[row] for row in moved], [chosen[row] for row in moved]
     _store_hyperparameters(population, chosen)
@@ -68,7 +72,7 @@ def lay_out(population: Population, members: Sequence[Member]) -> list[int]:
         chunks.append(Chunk(*about, start, genes, settings, bands))
     fresh: dict[str, Tensor] = {}
     for name, role in population.roles.items():
-        width = max(band.bound[name].layout.size for chunk in chunks for band in chunk.bands)
+        width = max(band.bound[name].size for chunk in chunks for band in chunk.bands)
         for kind in KINDS:
             if kind == ".target" and not role.has_target:
                 continue

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from evolab.native.adam import adam
+from evolab.native import rows as native
 
 
 class Adam:
@@ -27,11 +28,20 @@ class Adam:
         square: [C, M, N], second moment.
         count: [C], steps taken so far.
         rate: [C], learning rates.
+        sizes: [C], how many entries of each agent's rows are in use; None for all, and for torch's operations.
     """
 
-    def __init__(self, parameters: Tensor, mean: Tensor, square: Tensor, count: Tensor, rate: Tensor) -> None:
+    def __init__(
+        self,
+        parameters: Tensor,
+        mean: Tensor,
+        square: Tensor,
+        count: Tensor,
+        rate: Tensor,
+        sizes: np.ndarray | None = None,
+    ) -> None:
         self.parameters, self.mean, self.square = parameters, mean, square
-        self.count, self.rate = count, rate
+        self.count, self.rate, self.sizes = count, rate, sizes
         self.rows: list[tuple[Tensor, ...]] | None = None
         if parameters.device.type == "cpu" and parameters.dtype in FUSED:
             whole = parameters[0].is_contiguous()
@@ -48,7 +58,7 @@ class Adam:
             return
         self.count.add_(1)
         about = self.parameters, gradient, self.mean, self.square, self.count, self.rate
-        if adam(*about):
+        if self.sizes is not None and native.adam(*about, self.sizes):
             return
         slopes = _rows(gradient.contiguous(), self.whole)
         for (parameters, mean, square, count, rate), slope in zip(self.rows, slopes, strict=True):

@@ -320,8 +320,9 @@ class Population:
         )
         for name, role in self.roles.items():
             layout = chunk.layout(name, row - chunk.start)
-            plan = role.recipe(self.network).plan(role, [member.genes], layout)
-            alone.bound[name] = Bound(role, layout, plan)
+            if layout != alone.layout(name, 0):
+                plan = role.recipe(self.network).plan(role, [member.genes], layout)
+                alone.bound[name] = Bound(role, [layout], plan)
         alone.updates = chunk.updates
         return alone
 

@@ -9,18 +9,23 @@
 #include "tiles.h"
 #include "activations.h"
 
-/* How rows are laid out. `layer` holds per layer the offsets of weight, bias, scale and shift of a
- * layer's normalisation (-1 where there is none), and the stored length of a weight's line; `shape`
- * holds per row its depth, then width and activation of each layer. */
+/* The rows. `shape` holds per row its depth and the offsets of the output's weight and bias, then per
+ * layer its width, its activation and the offsets of its weight, its bias, and the scale and shift of
+ * its normalisation, -1 where there is none. */
 typedef struct {
-    int64_t layers, features, extra, outputs, out_weight, out_bias, out_length;
-    const int64_t *layer, *shape;
+    int64_t layers, features, extra, outputs;
+    const int64_t *shape;
 } Plan;
 
-INLINE const int64_t *shape_of(const Plan *plan, int64_t row) { return plan->shape + row * (1 + 2 * plan->layers); }
+enum { UNITS, KIND, WEIGHT, BIAS, SCALE, SHIFT, OF_LAYER };
+enum { DEPTH, OUT_WEIGHT, OUT_BIAS, LAYERS };
 
-enum { WEIGHT, BIAS, SCALE, SHIFT, LENGTH, OF_LAYER };
-#define NORMALISED(plan) ((plan)->layer[SCALE] >= 0)
+INLINE const int64_t *shape_of(const Plan *plan, int64_t row) {
+    return plan->shape + row * (LAYERS + OF_LAYER * plan->layers);
+}
+
+#define UNITS_OF(shape, l) ((shape)[LAYERS + OF_LAYER * (l) + UNITS])
+#define NORMALISED(plan) ((plan)->shape[LAYERS + SCALE] >= 0)
 
 /* Entries that a layer keeps for its backward pass: z and h, and before z, where it is normalised,
  * the normalised values and the inverse of each line's deviation. */
@@ -32,7 +37,7 @@ INLINE int64_t kept_by_layer(const Plan *plan, int64_t units, int64_t batch) {
 static int64_t kept_by(const Plan *plan, int64_t row, int64_t batch) {
     const int64_t *shape = shape_of(plan, row);
     int64_t entries = padded(plan->features + plan->extra) * batch;
-    for (int64_t l = 0; l < shape[0]; l++) entries += kept_by_layer(plan, shape[1 + 2 * l], batch);
+    for (int64_t l = 0; l < shape[DEPTH]; l++) entries += kept_by_layer(plan, UNITS_OF(shape, l), batch);
     return entries;
 }
 
@@ -47,8 +52,8 @@ static int64_t widest_of(const Plan *plan, int64_t first, int64_t last) {
     int64_t widest = padded(plan->features + plan->extra);
     if (padded(plan->outputs) > widest) widest = padded(plan->outputs);
     for (int64_t row = first; row < last; row++)
-        for (int64_t l = 0, to; l < shape_of(plan, row)[0]; l++)
-            if ((to = padded(shape_of(plan, row)[1 + 2 * l])) > widest) widest = to;
+        for (int64_t l = 0, to; l < shape_of(plan, row)[DEPTH]; l++)
+            if ((to = padded(UNITS_OF(shape_of(plan, row), l))) > widest) widest = to;
     return widest;
 }
 
@@ -65,10 +70,10 @@ static REAL *scratch(int64_t entries) {
 }
 
 /* W [units, inputs] to its transpose, rows padded with zeros. */
-static void transpose(const REAL *w, int64_t length, int64_t units, int64_t inputs, REAL *to, int64_t ld) {
+static void transpose(const REAL *w, int64_t units, int64_t inputs, REAL *to, int64_t ld) {
     memset(to, 0, inputs * ld * sizeof(REAL));
     for (int64_t u = 0; u < units; u++)
-        for (int64_t i = 0; i < inputs; i++) to[i * ld + u] = w[u * length + i];
+        for (int64_t i = 0; i < inputs; i++) to[i * ld + u] = w[u * inputs + i];
 }
 
 /* Entries of a line padded with zeros to ld. */
@@ -143,9 +148,9 @@ int forward(const Plan *plan, int64_t first, int64_t last, int64_t batch, const 
             if (plan->extra)
                 memcpy(h + b * ld + plan->features, extra + row / members * extra_agent + b * extra_row, plan->extra * sizeof(REAL));
         }
-        for (int64_t l = 0; l < shape[0]; l++) {
-            const int64_t *where = plan->layer + OF_LAYER * l, units = shape[1 + 2 * l], to = padded(units);
-            transpose(own + where[WEIGHT], where[LENGTH], units, width, turned, to);
+        for (int64_t l = 0; l < shape[DEPTH]; l++) {
+            const int64_t *where = shape + LAYERS + OF_LAYER * l, units = UNITS_OF(shape, l), to = padded(units);
+            transpose(own + where[WEIGHT], units, width, turned, to);
             fill(bias, own + where[BIAS], units, to);
             REAL *normal = spare, *inverse = spare + batch * widest;
             if (keep && NORMALISED(plan)) normal = next, inverse = next + count * to, next = inverse + padded(count);
@@ -157,15 +162,15 @@ int forward(const Plan *plan, int64_t first, int64_t last, int64_t batch, const 
                 normalise(z, count, units, to, scale, shift, normal, inverse);
             }
             REAL *after = keep ? next + count * to : z;
-            activate((int)shape[2 + 2 * l], z, after, count * to);
+            activate((int)where[KIND], z, after, count * to);
             next += 2 * count * to;
             h = after, ld = to, width = units;
         }
-        const REAL *head = own + plan->out_weight, *level = own + plan->out_bias;
+        const REAL *head = own + shape[OUT_WEIGHT], *level = own + shape[OUT_BIAS];
         REAL *mine = out + row * batch * plan->outputs;
         int64_t o_ld = padded(plan->outputs);
         if (plan->outputs * 2 < WIDTH) { /* a few outputs: one dot product each */
-            for (int64_t o = 0; o < plan->outputs; o++) fill(turned + o * ld, head + o * plan->out_length, width, ld);
+            for (int64_t o = 0; o < plan->outputs; o++) fill(turned + o * ld, head + o * width, width, ld);
             for (int64_t b = 0; b < count; b++)
                 for (int64_t o = 0; o < plan->outputs; o++) {
                     vec sum = {0};
@@ -174,7 +179,7 @@ int forward(const Plan *plan, int64_t first, int64_t last, int64_t batch, const 
                     mine[b * plan->outputs + o] = total(sum) + level[o];
                 }
         } else {
-            transpose(head, plan->out_length, plan->outputs, width, turned, o_ld);
+            transpose(head, plan->outputs, width, turned, o_ld);
             fill(bias, level, plan->outputs, o_ld);
             REAL *wide = pass + 3 * batch * widest;
             product(count, o_ld, width, (Matrix){h, ld, 1}, turned, o_ld, bias, wide, o_ld);
@@ -203,9 +208,9 @@ static void widen(const REAL *w, int64_t length, int64_t units, int64_t inputs, 
 
 /* The gradient of a weight [units, inputs] from that of its outputs, g [batch, ld], and its inputs h. */
 static void outer(int64_t batch, Matrix g, int64_t units, const REAL *h, int64_t ld, int64_t inputs,
-                  REAL *line, REAL *to, int64_t length) {
+                  REAL *line, REAL *to) {
     product(units, ld, batch, g, h, ld, NULL, line, ld);
-    for (int64_t u = 0; u < units; u++) memcpy(to + u * length, line + u * ld, inputs * sizeof(REAL));
+    for (int64_t u = 0; u < units; u++) memcpy(to + u * inputs, line + u * ld, inputs * sizeof(REAL));
 }
 
 /* Gradients of rows `first` to `last` from that of their outputs, grad [rows, batch, outputs].
@@ -221,31 +226,31 @@ int backward(const Plan *plan, int64_t first, int64_t last, int64_t batch, const
     REAL *packed = memory, *line = packed + widest * widest, *sums = line + widest * widest, *scale = sums + widest;
     for (int64_t row = 0; row < first; row++) keep += kept_by(plan, row, batch);
     for (int64_t row = first; row < last; keep += kept_by(plan, row, batch), row++) {
-        const int64_t *shape = shape_of(plan, row), depth = shape[0], count = counts ? counts[row] : batch;
+        const int64_t *shape = shape_of(plan, row), depth = shape[DEPTH], count = counts ? counts[row] : batch;
         const REAL *own = parameters + row * apart, *g = grad + row * batch * outputs;
         REAL *slots = gradient ? gradient + row * gradient_apart : NULL;
         if (slots) memset(slots, 0, size * sizeof(REAL));
         const REAL *end[depth + 1]; /* where each layer's entries end: z, then h */
         end[0] = keep + count * padded(inputs);
-        for (int64_t l = 0; l < depth; l++) end[l + 1] = end[l] + kept_by_layer(plan, shape[1 + 2 * l], count);
-        int64_t width = shape[2 * depth - 1], ld = padded(width);
+        for (int64_t l = 0; l < depth; l++) end[l + 1] = end[l] + kept_by_layer(plan, UNITS_OF(shape, l), count);
+        int64_t width = UNITS_OF(shape, depth - 1), ld = padded(width);
         const REAL *h = end[depth] - count * ld;
         REAL *here = scale + widest, *below = here + batch * widest;
         if (slots) {
-            outer(count, (Matrix){g, 1, outputs}, outputs, h, ld, width, line, slots + plan->out_weight, plan->out_length);
+            outer(count, (Matrix){g, 1, outputs}, outputs, h, ld, width, line, slots + shape[OUT_WEIGHT]);
             for (int64_t o = 0; o < outputs; o++) {
                 REAL sum = 0;
                 for (int64_t b = 0; b < count; b++) sum += g[b * outputs + o];
-                slots[plan->out_bias + o] = sum;
+                slots[shape[OUT_BIAS] + o] = sum;
             }
         }
-        widen(own + plan->out_weight, plan->out_length, outputs, width, packed, ld);
+        widen(own + shape[OUT_WEIGHT], width, outputs, width, packed, ld);
         product(count, ld, outputs, (Matrix){g, outputs, 1}, packed, ld, NULL, here, ld);
         for (int64_t l = depth - 1; l >= 0; l--) {
-            const int64_t *where = plan->layer + OF_LAYER * l, units = width, from = ld;
+            const int64_t *where = shape + LAYERS + OF_LAYER * l, units = width, from = ld;
             const REAL *z = end[l + 1] - 2 * count * from, *normal = end[l], *inverse = normal + count * from;
-            descend((int)shape[2 + 2 * l], here, z, h, count * from);
-            width = l ? shape[2 * l - 1] : inputs, ld = padded(width);
+            descend((int)where[KIND], here, z, h, count * from);
+            width = l ? UNITS_OF(shape, l - 1) : inputs, ld = padded(width);
             h = l ? end[l] - count * ld : keep;
             if (NORMALISED(plan)) {
                 sum_columns(here, count, from, sums);
@@ -255,16 +260,16 @@ int backward(const Plan *plan, int64_t first, int64_t last, int64_t batch, const
                 if (slots) memcpy(slots + where[SCALE], sums, units * sizeof(REAL));
             }
             if (slots) {
-                outer(count, (Matrix){here, 1, from}, units, h, ld, width, line, slots + where[WEIGHT], where[LENGTH]);
+                outer(count, (Matrix){here, 1, from}, units, h, ld, width, line, slots + where[WEIGHT]);
                 sum_columns(here, count, from, sums);
                 memcpy(slots + where[BIAS], sums, units * sizeof(REAL));
             }
             if (l) {
-                widen(own + where[WEIGHT], where[LENGTH], units, width, packed, ld);
+                widen(own + where[WEIGHT], width, units, width, packed, ld);
                 product(count, ld, units, (Matrix){here, from, 1}, packed, ld, NULL, below, ld);
             } else if (flowing) {
                 int64_t e_ld = padded(plan->extra);
-                widen(own + where[WEIGHT] + plan->features, where[LENGTH], units, plan->extra, packed, e_ld);
+                widen(own + where[WEIGHT] + plan->features, inputs, units, plan->extra, packed, e_ld);
                 product(count, e_ld, units, (Matrix){here, from, 1}, packed, e_ld, NULL, below, e_ld);
                 for (int64_t b = 0; b < count; b++)
                     memcpy(flowing + (row * batch + b) * plan->extra, below + b * e_ld, plan->extra * sizeof(REAL));
@@ -277,8 +282,8 @@ int backward(const Plan *plan, int64_t first, int64_t last, int64_t batch, const
     return 0;
 }
 
-/* One step of Adam for rows [rows, size]; `rate` and `count`, the steps with this one, are per agent. */
-void adam(int64_t rows, int64_t members, int64_t size, REAL *parameters, int64_t apart, const REAL *gradient,
+/* One step of Adam for rows of `sizes` entries; `rate` and `count`, the steps with this one, are per agent. */
+void adam(int64_t rows, int64_t members, const int64_t *sizes, REAL *parameters, int64_t apart, const REAL *gradient,
           int64_t gradient_apart, REAL *mean, REAL *square, const REAL *rate, const REAL *count) {
     const REAL first = (REAL)0.9, second = (REAL)0.999, tiny = (REAL)1e-8;
     for (int64_t row = 0; row < rows; row++) {
@@ -287,10 +292,21 @@ void adam(int64_t rows, int64_t members, int64_t size, REAL *parameters, int64_t
         REAL *p = parameters + row * apart, *m = mean + row * apart, *v = square + row * apart;
         const REAL *g = gradient + row * gradient_apart;
 #pragma GCC ivdep
-        for (int64_t i = 0; i < size; i++) {
+        for (int64_t i = 0; i < sizes[row / members]; i++) {
             m[i] += (g[i] - m[i]) * (1 - first);
             v[i] = v[i] * second + g[i] * g[i] * (1 - second);
             p[i] -= step * m[i] / ((sizeof(REAL) == 4 ? (REAL)sqrtf((float)v[i]) : (REAL)sqrt(v[i])) / root + tiny);
         }
+    }
+}
+
+/* target += tau * (source - target) for rows of `sizes` entries; sizes and tau are per agent. */
+void follow(int64_t rows, int64_t members, const int64_t *sizes, REAL *target, const REAL *source, int64_t apart,
+            const REAL *tau) {
+    for (int64_t row = 0; row < rows; row++) {
+        REAL *to = target + row * apart, share = tau[row / members];
+        const REAL *from = source + row * apart;
+#pragma GCC ivdep
+        for (int64_t i = 0; i < sizes[row / members]; i++) to[i] += share * (from[i] - to[i]);
     }
 }

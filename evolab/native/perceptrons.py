@@ -7,13 +7,11 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
-
-from evolab.native.build import library
 
 if TYPE_CHECKING:
     from evolab.networks.network import Layout
@@ -30,8 +28,6 @@ _INTEGER, _POINTER = ctypes.c_int64, ctypes.c_void_p
 class _Plan(ctypes.Structure):
     _fields_ = [
         *((name, _INTEGER) for name in ("layers", "features", "extra", "outputs")),
-        *((name, _INTEGER) for name in ("out_weight", "out_bias", "out_length")),
-        ("layer", _POINTER),
         ("shape", _POINTER),
     ]
 
@@ -56,7 +52,7 @@ class Perceptrons:
 
     Args:
         kernels: compiled for the rows' precision.
-        layout: of every row.
+        layouts: of each row.
         shapes: per row the widths and the activations of its hidden layers.
         features, extra, outputs: widths of the inputs and of the output.
     """
@@ -64,35 +60,27 @@ class Perceptrons:
     def __init__(
         self,
         kernels: ctypes.CDLL,
-        layout: Layout,
+        layouts: Sequence[Layout],
         shapes: Sequence[tuple[Sequence[int], Sequence[str]]],
         features: int,
         extra: int,
         outputs: int,
     ) -> None:
-        self.kernels, self.size = kernels, layout.size
+        _declare(kernels)
+        self.kernels, self.size = kernels, max(layout.size for layout in layouts)
         self.features, self.extra, self.outputs = features, extra, outputs
-        offset = dict(zip(layout.names, layout.offsets, strict=True))
-        length = {name: shape[-1] for name, shape in zip(layout.names, layout.shapes, strict=True)}
         depth = max(len(widths) for widths, _ in shapes)
-        layers = []
-        for index in range(depth):
-            name = f"hidden.{index}."
-            own = [offset.get(name + part, -1) for part in ("weight", "bias", "scale", "shift")]
-            layers.append([*own, length[name + "weight"]])
-        rows = np.zeros((len(shapes), 1 + 2 * depth), dtype=np.int64)
+        self._shape = np.zeros((len(shapes), 3 + 6 * depth), dtype=np.int64)  # the plan points into it
         self.work = []
-        for row, (widths, kinds) in enumerate(shapes):
-            rows[row, 0] = len(widths)
-            rows[row, 1 : 1 + 2 * len(widths) : 2] = widths
-            rows[row, 2 : 2 + 2 * len(widths) : 2] = [ACTIVATIONS.index(kind) for kind in kinds]
+        for row, layout, (widths, kinds) in zip(self._shape, layouts, shapes, strict=True):
+            at = dict(zip(layout.names, layout.offsets, strict=True))
+            row[:3] = len(widths), at["output.weight"], at["output.bias"]
+            for index, (width, kind) in enumerate(zip(widths, kinds, strict=True)):
+                own = [at.get(f"hidden.{index}.{part}", -1) for part in ("weight", "bias", "scale", "shift")]
+                row[3 + 6 * index : 9 + 6 * index] = width, ACTIVATIONS.index(kind), *own
             sides = (features + extra, *widths, outputs)
             self.work.append(sum(a * b for a, b in zip(sides, sides[1:], strict=False)))
-        self._arrays = np.array(layers, dtype=np.int64), rows  # the plan points into them
-        out = offset["output.weight"], offset["output.bias"], length["output.weight"]
-        self._plan = _Plan(
-            depth, features, extra, outputs, *out, *(array.ctypes.data for array in self._arrays)
-        )
+        self._plan = _Plan(depth, features, extra, outputs, self._shape.ctypes.data)
         self._at = ctypes.addressof(self._plan)
         self._room: dict[int, int] = {}
 
@@ -199,25 +187,18 @@ class Perceptrons:
             raise MemoryError(f"no memory to compute {count} networks on a batch of {batch}.")
 
 
-def perceptrons(dtype: torch.dtype, *about: Any) -> Perceptrons | None:
-    """`Perceptrons(kernels, *about)`; None where there are no kernels for this precision."""
-    kernels = library(dtype)
-    if kernels is None:
-        return None
-    if not kernels.kept.argtypes:
-        kernels.kept.restype = _INTEGER
-        kernels.kept.argtypes = [_POINTER, _INTEGER, _INTEGER]
-        into = [_POINTER, _INTEGER, _INTEGER]
-        kernels.forward.argtypes = [
-            *(_POINTER, _INTEGER, _INTEGER, _INTEGER, _POINTER, _INTEGER, _POINTER, _INTEGER),
-            *(into + into),
-            *(_POINTER, _POINTER),
-        ]
-        kernels.backward.argtypes = [
-            *(_POINTER, _INTEGER, _INTEGER, _INTEGER, _POINTER, _POINTER, _INTEGER),
-            *(_POINTER, _POINTER, _POINTER, _INTEGER, _INTEGER, _POINTER),
-        ]
-    return Perceptrons(kernels, *about)
+def _declare(kernels: ctypes.CDLL) -> None:
+    if kernels.kept.argtypes:
+        return
+    plan, into = [_POINTER, _INTEGER, _INTEGER, _INTEGER, _POINTER], [_POINTER, _INTEGER, _INTEGER]
+    kernels.kept.restype = _INTEGER
+    kernels.kept.argtypes = [_POINTER, _INTEGER, _INTEGER]
+    kernels.forward.argtypes = [*plan, _INTEGER, _POINTER, _INTEGER, *into, *into, _POINTER, _POINTER]
+    kernels.backward.argtypes = [
+        *plan,
+        *(_POINTER, _INTEGER, _POINTER, _POINTER),
+        *(_POINTER, _INTEGER, _INTEGER, _POINTER),
+    ]
 
 
 def _even(work: Sequence[float], parts: int) -> list[tuple[int, int]]:

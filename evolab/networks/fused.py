@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from evolab.native.perceptrons import Perceptrons
 from evolab.networks.layers import activate_, activate_backward
 from evolab.networks.network import Layout, State
 
@@ -82,11 +81,6 @@ class Kept:
     after: list[Tensor]
     final: Tensor
     extra: int
-
-    def backward(self, grad: Tensor, to_rows: bool, to_extra: bool) -> tuple[Tensor | None, Tensor | None]:
-        """Gradients of the rows [R, N] and of the extra inputs [R, B, E] from that of the outputs [R, B, O]."""
-        store, flowing = backward(self, grad, to_rows, to_extra)
-        return (None if store is None else store.flat), flowing
 
 
 def forward(x: Tensor, extra: Tensor | None, store: Store, plan: Any) -> tuple[Tensor, Kept]:
@@ -169,30 +163,8 @@ class FusedMLP(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
         """Gradients of the rows and of `extra`."""
         to_rows, _, to_extra = ctx.needs_input_grad[:3]
-        gradient, flowing = ctx.kept.backward(grad, to_rows, to_extra)
-        return gradient, None, flowing, None, None
-
-
-class CompiledMLP(torch.autograd.Function):
-    """`(rows [R, N], x [A, B, I], extra [A, B, E] or None) -> [R, B, O]` by the compiled kernels, as `FusedMLP`."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, rows: Tensor, x: Tensor, extra: Tensor | None, by: Perceptrons, counts: Any
-    ) -> Tensor:
-        """Outputs; keeps what the backward pass needs."""
-        out, ctx.kept = by.forward(rows.detach(), x, extra, True, counts)
-        ctx.agents = x.shape[0]
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
-        """Gradients of the rows and of `extra`, which several rows of an agent may have read."""
-        to_rows, _, to_extra = ctx.needs_input_grad[:3]
-        gradient, flowing = ctx.kept.backward(grad, to_rows, to_extra)
-        if flowing is not None and len(flowing) > ctx.agents:
-            flowing = flowing.unflatten(0, (ctx.agents, -1)).sum(1)
-        return gradient, None, flowing, None, None
+        gradient, flowing = backward(ctx.kept, grad, to_rows, to_extra)
+        return (gradient.flat if gradient else None), None, flowing, None, None
 
 
 def _outer(grad: Tensor, inputs: Tensor) -> Tensor:

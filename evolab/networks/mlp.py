@@ -15,9 +15,10 @@ from typing import Any, ClassVar
 
 import torch
 from gymnasium import spaces
-from torch import nn
+from torch import Tensor, nn
 
 from evolab.native.build import library
+from evolab.networks.compiled import CompiledPlan
 from evolab.networks.layers import ACTIVATIONS, linear_state
 from evolab.networks.mlp_plan import MLPPlan
 from evolab.networks.network import Axes, Axis, Layout, Network, Role, State
@@ -149,9 +150,16 @@ class MLP(Network):
         """The batched pass for these agents."""
         return MLPPlan(self.layer_norm, role, genes, layout)
 
-    def padding(self, device: torch.device, dtype: torch.dtype) -> float:
-        """The kernels multiply none; there it only lies in the table, and Adam runs over it (measured)."""
-        return 0.15 if device.type == "cpu" and library(dtype) is not None else 1.0
+    def ragged(self, like: Tensor) -> bool:
+        """On a CPU, where the kernels could be compiled."""
+        return like.device.type == "cpu" and library(like.dtype) is not None
+
+    def compiled(
+        self, role: Role, genes: Sequence[MLPGenes], layouts: Sequence[Layout], like: Tensor
+    ) -> CompiledPlan | None:
+        """The kernels' pass for these agents."""
+        kernels = library(like.dtype) if like.device.type == "cpu" else None
+        return None if kernels is None else CompiledPlan(kernels, role, genes, layouts)
 
     def order(self, genes: MLPGenes) -> Any:
         """Deepest first, then by activation, then widest first."""

@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from evolab.native import perceptrons as native
-from evolab.native.perceptrons import Perceptrons
-from evolab.networks.fused import CompiledMLP, FusedMLP, LayerPlan, Store, backward, forward
+from evolab.networks.fused import FusedMLP, Kept, LayerPlan, Store, backward, forward
 from evolab.networks.layers import activate, layer_norm, runs
 from evolab.networks.network import Layout, Role
-from evolab.networks.observation import encode, features
+from evolab.networks.observation import encode
 
 
 class _Pass:
@@ -69,35 +66,6 @@ class MLPPlan:
         self.single = _Pass([layer.thinned(role.members) for layer in layers], reading, layout)
         self.how = self.single if role.members == 1 else self.every
         self._stores: dict[Any, Store] = {}
-        self._shapes = [(gene.hidden, gene.activation) for gene in genes]
-        self._compiled: dict[Any, Perceptrons | None] = {}
-        self._own: tuple[int, dict[bool, np.ndarray]] | None = None
-
-    def limit(self, length: int, sizes: Sequence[int] | None) -> None:
-        """From now on, of batches of this length, only the first of `sizes` samples are each agent's own.
-
-        The others need not be computed: their outputs may be zero. None ends it.
-        """
-        if sizes is None:
-            self._own = None
-            return
-        own = np.minimum(np.array(sizes, dtype=np.int64), length)
-        self._own = length, {True: own, False: np.repeat(own, self.role.members)}
-
-    def _counts(self, x: Tensor, single: bool) -> np.ndarray | None:
-        return self._own[1][single] if self._own is not None and self._own[0] == x.shape[1] else None
-
-    def compiled(self, flat: Tensor, single: bool = False) -> Perceptrons | None:
-        """The kernels for all rows of `flat`, or for a single member of each agent; None where there are none."""
-        if flat.device.type != "cpu":
-            return None
-        key = (flat.dtype, single)
-        if key not in self._compiled:
-            repeats = 1 if single else self.role.members
-            shapes = [shape for shape in self._shapes for _ in range(repeats)]
-            widths = features(self.role.observation_space), self.role.extra, self.role.outputs
-            self._compiled[key] = native.perceptrons(flat.dtype, self.layout, shapes, *widths)
-        return self._compiled[key]
 
     def __call__(
         self, flat: Tensor, observation: Any, extra: Tensor | None = None, member: int | None = None
@@ -114,18 +82,6 @@ class MLPPlan:
             [C, M, B, O], or [C, B, O] where there is one member or `member` is given.
         """
         agents, members = flat.shape[0], self.role.members
-        alone = members == 1 or member is not None
-        compiled = self.compiled(flat, alone)
-        if compiled is not None:
-            x = encode(self.role.observation_space, observation, 2, flat.dtype)
-            rows = _rows(flat, member)
-            if torch.is_grad_enabled() and (
-                rows.requires_grad or (extra is not None and extra.requires_grad)
-            ):
-                out = CompiledMLP.apply(rows, x, extra, compiled, self._counts(x, alone))
-            else:
-                out, _ = compiled.forward(rows, x, extra, False, self._counts(x, alone))
-            return out if alone else out.unflatten(0, (agents, members))
         if not (torch.is_grad_enabled() or self.normalised or member is not None):
             x = self.joined(flat, observation, extra)
             rows = flat.squeeze(1) if members == 1 else flat.flatten(0, 1)
@@ -155,7 +111,7 @@ class MLPPlan:
 
     def tape(self, flat: Tensor) -> Tape | None:
         """Computes a loss's gradient by [C, M, N] at less cost than autograd would; None where it can't."""
-        return None if self.normalised and self.compiled(flat) is None else Tape(self, flat)
+        return None if self.normalised else Tape(self, flat)
 
     def slope(
         self, flat: Tensor, observation: Any, extra: Tensor, grad: Tensor, member: int = 0
@@ -169,14 +125,6 @@ class MLPPlan:
             grad: [C, B, O], how the loss changes with the outputs.
             member: the one that computes.
         """
-        compiled = self.compiled(flat, single=True)
-        if compiled is not None:
-            x = encode(self.role.observation_space, observation, 2, flat.dtype)
-            out, left = compiled.forward(_rows(flat, member), x, extra, True, self._counts(x, True))
-            assert left is not None
-            _, flowing = left.backward(grad, False, True)
-            assert flowing is not None
-            return out, flowing
         x, extra = self.inputs(flat, observation, extra, member)  # type: ignore[assignment]
         rows = flat.squeeze(1) if self.role.members == 1 else flat[:, member]
         out, kept = forward(x, extra, self.store(rows, member), self.single)
@@ -235,9 +183,8 @@ class Tape:
     def __init__(self, plan: MLPPlan, flat: Tensor) -> None:
         self.plan, self.flat = plan, flat
         self.how = plan.how
-        self.rows = _rows(flat, None)
-        self.compiled = plan.compiled(flat)
-        self.passes: list[tuple[Tensor, Any]] = []
+        self.rows = flat.squeeze(1) if plan.role.members == 1 else flat.flatten(0, 1)
+        self.passes: list[tuple[Tensor, Kept]] = []
         self.leaf: Tensor | None = None
 
     def __call__(self, observation: Any, extra: Tensor | None = None, member: int | None = None) -> Tensor:
@@ -254,13 +201,6 @@ class Tape:
 
     def run(self, observation: Any, extra: Tensor | None = None) -> Tensor:
         """[R, B, O], outside of autograd; remembered."""
-        kept: Any
-        if self.compiled is not None:
-            x = encode(self.plan.role.observation_space, observation, 2, self.flat.dtype)
-            counts = self.plan._counts(x, self.plan.role.members == 1)
-            out, kept = self.compiled.forward(self.rows, x, extra, True, counts)
-            self.passes.append((out, kept))
-            return out
         x = self.plan.joined(self.flat, observation, extra)
         out, kept = forward(x, None, self.plan.store(self.rows, None), self.how)
         self.passes.append((out, kept))
@@ -283,19 +223,12 @@ class Tape:
         """[C, M, N], from the gradients of the leaves."""
         total: Tensor | None = None if self.leaf is None else reached[-1]
         for (_, kept), grad in zip(self.passes, reached, strict=False):
-            gradient, _ = kept.backward(grad, True, False)
-            assert gradient is not None
-            own = gradient.view(self.flat.shape)
+            store, _ = backward(kept, grad, True, False)
+            assert store is not None
+            own = store.flat.view(self.flat.shape)
             total = own if total is None else total.add_(own)
         assert total is not None
         return total
-
-
-def _rows(flat: Tensor, member: int | None) -> Tensor:
-    """[C * M, N] of all members of [C, M, N], or [C, N] of one; shares memory."""
-    if flat.shape[1] == 1:
-        return flat.squeeze(1)
-    return flat.flatten(0, 1) if member is None else flat[:, member]
 
 
 def _repeated(x: Tensor, members: int) -> Tensor:

@@ -158,9 +158,22 @@ class Network(ABC):
     def module(self, role: Role, genes: Any, state: State) -> nn.Module:
         """A plain, unpadded module of one member: encoded features (and extra) to outputs."""
 
-    def padding(self, device: torch.device, dtype: torch.dtype) -> float:
-        """What a multiply-add of padding costs beside one of an agent's own, between 0 and 1."""
-        return 1.0
+    def compiled(
+        self, role: Role, genes: Sequence[Any], layouts: Sequence[Layout], like: Tensor
+    ) -> Any | None:
+        """A plan for agents that are each laid out apart; None where they have to be padded to a common layout.
+
+        Args:
+            role: of the networks.
+            genes: of each agent.
+            layouts: of each agent.
+            like: a tensor on the device and in the precision of the parameters.
+        """
+        return None
+
+    def ragged(self, like: Tensor) -> bool:
+        """True where `compiled` gives a plan, so that agents of any shape make up one band."""
+        return False
 
     def key(self, genes: Any) -> Any:
         """Agents of different key never share a chunk."""

@@ -55,8 +55,8 @@ def test_sleeping_units_never_move_and_an_agent_can_learn_alone(algorithm):
         for row in range(chunk.start, chunk.stop):
             genes = many.members[row].genes
             for name, role in many.roles.items():
-                awake = torch.zeros(chunk.bound[name].layout.size, dtype=torch.bool)
-                views = chunk.bound[name].layout.views(awake)
+                awake = torch.zeros(chunk.bound[name].layouts[0].size, dtype=torch.bool)
+                views = chunk.bound[name].layouts[0].views(awake)
                 for key, axes in many.network.axes(role, genes).items():
                     views[key][tuple(slice(0, axis.size) for axis in axes)] = True
                 moved = many.table[name][row, :, : len(awake)][:, ~awake]

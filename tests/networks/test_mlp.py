@@ -102,7 +102,7 @@ def test_a_loss_may_use_its_network_twice():
             q = module["q"]
             q.zero_grad()
             (q(observation[0, row]).square().sum() + q(observation[1, row]).sum()).backward()
-            views = chunk.bound["q"].layout.views(gradient[row, 0])
+            views = chunk.layout("q", row).views(gradient[row, 0])
             first = next(iter(q.parameters()))
             got = views["hidden.0.weight"][: first.shape[0], : first.shape[1]]
             assert torch.allclose(got, first.grad, atol=1e-11)

@@ -1,0 +1,87 @@
+"""What is done to rows of parameters entry by entry, for a whole band in one call."""
+
+from __future__ import annotations
+
+import ctypes
+
+import numpy as np
+from torch import Tensor
+
+from evolab.native.build import library
+
+
+def adam(
+    parameters: Tensor,
+    gradient: Tensor,
+    mean: Tensor,
+    square: Tensor,
+    count: Tensor,
+    rate: Tensor,
+    sizes: np.ndarray,
+) -> bool:
+    """One step of Adam in place, with the kernels.
+
+    Args:
+        parameters: [C, M, N].
+        gradient: [C, M, N].
+        mean: [C, M, N], first moment.
+        square: [C, M, N], second moment.
+        count: [C], steps taken with this one.
+        rate: [C], learning rates.
+        sizes: [C] int64, how many entries of each agent's rows are in use.
+
+    Returns:
+        False where there are no kernels for these tensors, and nothing has been done.
+
+    Source: Kingma and Ba 2015, Adam, algorithm 1.
+    """
+    kernels = _kernels(parameters, mean, square)
+    if kernels is None:
+        return False
+    agents, members, length = parameters.shape
+    gradient, rate, count = gradient.contiguous(), rate.contiguous(), count.contiguous()
+    kernels.adam(
+        *(agents * members, members, sizes.ctypes.data, parameters.data_ptr(), parameters.stride(1)),
+        *(gradient.data_ptr(), length, mean.data_ptr(), square.data_ptr()),
+        *(rate.data_ptr(), count.data_ptr()),
+    )
+    return True
+
+
+def follow(target: Tensor, source: Tensor, tau: Tensor, sizes: np.ndarray) -> bool:
+    """Polyak averaging in place, `target += tau * (source - target)`, with the kernels.
+
+    Args:
+        target: [C, M, N].
+        source: [C, M, N].
+        tau: [C].
+        sizes: [C] int64, how many entries of each agent's rows are in use.
+
+    Returns:
+        False where there are no kernels for these tensors, and nothing has been done.
+    """
+    kernels = _kernels(target, source)
+    if kernels is None:
+        return False
+    agents, members, _ = target.shape
+    tau = tau.contiguous()
+    kernels.follow(
+        *(agents * members, members, sizes.ctypes.data, target.data_ptr(), source.data_ptr()),
+        *(target.stride(1), tau.data_ptr()),
+    )
+    return True
+
+
+def _kernels(first: Tensor, *others: Tensor) -> ctypes.CDLL | None:
+    """The kernels for rows that lie alike and evenly apart; None where there are none."""
+    kernels = library(first.dtype) if first.device.type == "cpu" else None
+    stride = first.stride()
+    even = first.shape[0] == 1 or stride[0] == first.shape[1] * stride[1]
+    if kernels is None or not even or stride[2] != 1 or any(other.stride() != stride for other in others):
+        return None
+    if not kernels.adam.argtypes:
+        integer, pointer = ctypes.c_int64, ctypes.c_void_p
+        rows = [integer, integer, pointer, pointer]
+        kernels.adam.argtypes = [*rows, integer, pointer, integer, *(pointer,) * 4]
+        kernels.follow.argtypes = [*rows, pointer, integer, pointer]
+    return kernels

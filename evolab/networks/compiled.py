@@ -1,0 +1,182 @@
+"""How the rows of a band of perceptrons are computed by the compiled kernels: each at its own width."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from evolab.native.perceptrons import Kept, Perceptrons
+from evolab.networks.network import Layout, Role
+from evolab.networks.observation import encode, features
+
+
+class CompiledPlan:
+    """The batched pass of one role for the agents of a band; the same function as `MLPPlan`.
+
+    Args:
+        kernels: for the precision of the parameters.
+        role: of the networks.
+        genes: of each agent.
+        layouts: of each agent's rows.
+    """
+
+    def __init__(
+        self, kernels: ctypes.CDLL, role: Role, genes: Sequence[Any], layouts: Sequence[Layout]
+    ) -> None:
+        self.role = role
+        widths = features(role.observation_space), role.extra, role.outputs
+        shapes = [(gene.hidden, gene.activation) for gene in genes]
+        self.every = self.single = Perceptrons(kernels, layouts, shapes, *widths)
+        if role.members > 1:
+            several = [one for one in zip(layouts, shapes, strict=True) for _ in range(role.members)]
+            self.every = Perceptrons(kernels, *zip(*several, strict=True), *widths)
+        self._own: tuple[int, dict[bool, np.ndarray]] | None = None
+
+    def __call__(
+        self, flat: Tensor, observation: Any, extra: Tensor | None = None, member: int | None = None
+    ) -> Tensor:
+        """Outputs of all agents and members.
+
+        Args:
+            flat: [C, M, N], the band's parameters.
+            observation: batch of observations, [C, B, ...] leaves.
+            extra: [C, B, E], behind the features.
+            member: compute this member alone.
+
+        Returns:
+            [C, M, B, O], or [C, B, O] where there is one member or `member` is given.
+        """
+        rows, alone = _rows(flat, member), member is not None or self.role.members == 1
+        if torch.is_grad_enabled() and (rows.requires_grad or (extra is not None and extra.requires_grad)):
+            x = encode(self.role.observation_space, observation, 2, flat.dtype)
+            out = _Differentiable.apply(rows, x, extra, self, alone)
+        else:
+            out, _ = self.run(rows, observation, extra, alone, keep=False)
+        return out if alone else out.unflatten(0, (len(flat), self.role.members))
+
+    def run(
+        self, rows: Tensor, observation: Any, extra: Tensor | None, alone: bool, keep: bool = True
+    ) -> tuple[Tensor, Any]:
+        """Outputs [R, B, O], and what their gradient needs."""
+        x = encode(self.role.observation_space, observation, 2, rows.dtype)
+        own = self._own[1][alone] if self._own is not None and self._own[0] == x.shape[1] else None
+        return (self.single if alone else self.every).forward(rows, x, extra, keep, own)
+
+    def limit(self, length: int, sizes: Sequence[int] | None) -> None:
+        """From now on, of batches of this length, only the first of `sizes` samples are each agent's own.
+
+        The others are not computed: their outputs are zero. None ends it.
+        """
+        if sizes is None:
+            self._own = None
+            return
+        own = np.minimum(np.array(sizes, dtype=np.int64), length)
+        self._own = length, {True: own, False: np.repeat(own, self.role.members)}
+
+    def tape(self, flat: Tensor) -> CompiledTape:
+        """Computes a loss's gradient by [C, M, N] at less cost than autograd would."""
+        return CompiledTape(self, flat)
+
+    def slope(
+        self, flat: Tensor, observation: Any, extra: Tensor, grad: Tensor, member: int = 0
+    ) -> tuple[Tensor, Tensor]:
+        """Outputs [C, B, O] of one member, and how a loss changes with `extra`, [C, B, E].
+
+        Args:
+            flat: [C, M, N], the band's parameters.
+            observation: batch of observations, [C, B, ...] leaves.
+            extra: [C, B, E].
+            grad: [C, B, O], how the loss changes with the outputs.
+            member: the one that computes.
+        """
+        out, kept = self.run(_rows(flat, member), observation, extra, True)
+        _, flowing = kept.backward(grad, False, True)
+        return out, flowing
+
+    def give_back(self, gradient: Tensor) -> None:
+        """There is nothing to reuse."""
+
+
+class CompiledTape:
+    """The passes of one loss over the same parameters, whose gradient is then written into one flat tensor."""
+
+    def __init__(self, plan: CompiledPlan, flat: Tensor) -> None:
+        self.plan, self.flat = plan, flat
+        self.rows, self.alone = _rows(flat, None), plan.role.members == 1
+        self.passes: list[tuple[Tensor, Kept]] = []
+        self.leaf: Tensor | None = None
+
+    def __call__(self, observation: Any, extra: Tensor | None = None, member: int | None = None) -> Tensor:
+        """As the plan's own pass."""
+        if (extra is not None and extra.requires_grad) or (member is not None and not self.alone):
+            self.leaf = self.flat.detach().requires_grad_() if self.leaf is None else self.leaf
+            return self.plan(self.leaf, observation, extra, member)
+        with torch.no_grad():
+            out = self.run(observation, extra)
+        out.requires_grad_()
+        return out if self.alone else out.unflatten(0, (len(self.flat), self.plan.role.members))
+
+    def run(self, observation: Any, extra: Tensor | None = None) -> Tensor:
+        """[R, B, O], outside of autograd; remembered."""
+        out, kept = self.plan.run(self.rows, observation, extra, self.alone)
+        self.passes.append((out, kept))
+        return out
+
+    def leaves(self) -> list[Tensor]:
+        """What the loss is to be differentiated by: the outputs of every pass.
+
+        Raises:
+            ValueError: the loss made no pass.
+        """
+        leaves = [out for out, _ in self.passes] + ([] if self.leaf is None else [self.leaf])
+        if not leaves:
+            raise ValueError(
+                "the loss does not use the network that it is to train; call the pass it is given."
+            )
+        return leaves
+
+    def gradient(self, reached: Sequence[Tensor]) -> Tensor:
+        """[C, M, N], from the gradients of the leaves."""
+        total: Tensor | None = None if self.leaf is None else reached[-1]
+        for (_, kept), grad in zip(self.passes, reached, strict=False):
+            gradient, _ = kept.backward(grad, True, False)
+            assert gradient is not None
+            own = gradient.view(self.flat.shape)
+            total = own if total is None else total.add_(own)
+        assert total is not None
+        return total
+
+
+class _Differentiable(torch.autograd.Function):
+    """`(rows [R, N], x [A, B, I], extra [A, B, E] or None) -> [R, B, O]`, differentiable once in rows and extra."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, rows: Tensor, x: Tensor, extra: Tensor | None, plan: CompiledPlan, alone: bool
+    ) -> Tensor:
+        """Outputs; keeps what the backward pass needs."""
+        by = plan.single if alone else plan.every
+        out, ctx.kept = by.forward(rows.detach(), x, None if extra is None else extra.detach(), True)
+        ctx.agents = x.shape[0]
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
+        """Gradients of the rows and of `extra`, which several rows of an agent may have read."""
+        to_rows, _, to_extra = ctx.needs_input_grad[:3]
+        gradient, flowing = ctx.kept.backward(grad, to_rows, to_extra)
+        if flowing is not None and len(flowing) > ctx.agents:
+            flowing = flowing.unflatten(0, (ctx.agents, -1)).sum(1)
+        return gradient, None, flowing, None, None
+
+
+def _rows(flat: Tensor, member: int | None) -> Tensor:
+    """[C * M, N] of all members of [C, M, N], or [C, N] of one; shares memory."""
+    if flat.shape[1] == 1:
+        return flat.squeeze(1)
+    return flat.flatten(0, 1) if member is None else flat[:, member]

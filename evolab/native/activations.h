@@ -43,7 +43,7 @@ static void activate(int kind, const REAL *z, REAL *h, int64_t n) {
     switch (kind) {
     case RELU: EACH(h[i] = z[i] < 0 ? 0 : z[i]);
     case LEAKY_RELU: EACH(h[i] = z[i] < 0 ? (REAL)0.01 * z[i] : z[i]);
-    case ELU: EACH(REAL e = exponential(z[i] < 0 ? z[i] : 0) - 1; h[i] = z[i] > 0 ? z[i] : e);
+    case ELU: EACH(REAL e = exponential(z[i] < 0 ? z[i] : 0) - 1; h[i] = z[i] < 0 ? e : z[i]);
     case GELU: EACH(REAL below; REAL slope; normal(z[i], &below, &slope); h[i] = z[i] * below);
     case TANH: EACH(h[i] = 1 - 2 / (exponential(2 * z[i]) + 1));
     case SILU: EACH(h[i] = z[i] / (1 + exponential(-z[i])));
@@ -55,7 +55,7 @@ static void activate(int kind, const REAL *z, REAL *h, int64_t n) {
 /* g = g * f'(z), where h = f(z). */
 static void descend(int kind, REAL *g, const REAL *z, const REAL *h, int64_t n) {
     switch (kind) {
-    case RELU: EACH(g[i] = h[i] > 0 ? g[i] : 0);
+    case RELU: EACH(g[i] = h[i] <= 0 ? 0 : g[i]);
     case LEAKY_RELU: EACH(g[i] *= h[i] > 0 ? (REAL)1 : (REAL)0.01);
     case ELU: EACH(g[i] *= h[i] > 0 ? 1 : h[i] + 1);
     case GELU: EACH(REAL below; REAL slope; normal(z[i], &below, &slope); g[i] *= below + slope);

@@ -7,11 +7,13 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from evolab.native.build import library
 
 if TYPE_CHECKING:
     from evolab.networks.network import Layout
@@ -51,22 +53,29 @@ class Perceptrons:
     """The passes of R rows, one network each.
 
     Args:
-        kernels: compiled for the rows' precision.
+        dtype: of the rows.
         layouts: of each row.
         shapes: per row the widths and the activations of its hidden layers.
         features, extra, outputs: widths of the inputs and of the output.
+
+    Raises:
+        RuntimeError: there are no kernels for this precision.
     """
 
     def __init__(
         self,
-        kernels: ctypes.CDLL,
+        dtype: torch.dtype,
         layouts: Sequence[Layout],
         shapes: Sequence[tuple[Sequence[int], Sequence[str]]],
         features: int,
         extra: int,
         outputs: int,
     ) -> None:
+        kernels = library(dtype)
+        if kernels is None:
+            raise RuntimeError(f"there are no compiled kernels for {dtype} on this machine.")
         _declare(kernels)
+        self._made = dtype, layouts, shapes, features, extra, outputs
         self.kernels, self.size = kernels, max(layout.size for layout in layouts)
         self.features, self.extra, self.outputs = features, extra, outputs
         depth = max(len(widths) for widths, _ in shapes)
@@ -83,6 +92,9 @@ class Perceptrons:
         self._plan = _Plan(depth, features, extra, outputs, self._shape.ctypes.data)
         self._at = ctypes.addressof(self._plan)
         self._room: dict[int, int] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Perceptrons, self._made
 
     def forward(
         self,

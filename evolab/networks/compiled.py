@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,22 +18,22 @@ class CompiledPlan:
     """The batched pass of one role for the agents of a band; the same function as `MLPPlan`.
 
     Args:
-        kernels: for the precision of the parameters.
+        dtype: of the parameters.
         role: of the networks.
         genes: of each agent.
         layouts: of each agent's rows.
     """
 
     def __init__(
-        self, kernels: ctypes.CDLL, role: Role, genes: Sequence[Any], layouts: Sequence[Layout]
+        self, dtype: torch.dtype, role: Role, genes: Sequence[Any], layouts: Sequence[Layout]
     ) -> None:
         self.role = role
         widths = features(role.observation_space), role.extra, role.outputs
         shapes = [(gene.hidden, gene.activation) for gene in genes]
-        self.every = self.single = Perceptrons(kernels, layouts, shapes, *widths)
+        self.every = self.single = Perceptrons(dtype, layouts, shapes, *widths)
         if role.members > 1:
             several = [one for one in zip(layouts, shapes, strict=True) for _ in range(role.members)]
-            self.every = Perceptrons(kernels, *zip(*several, strict=True), *widths)
+            self.every = Perceptrons(dtype, *zip(*several, strict=True), *widths)
         self._own: tuple[int, dict[bool, np.ndarray]] | None = None
 
     def __call__(

@@ -158,8 +158,7 @@ class MLP(Network):
         self, role: Role, genes: Sequence[MLPGenes], layouts: Sequence[Layout], like: Tensor
     ) -> CompiledPlan | None:
         """The kernels' pass for these agents."""
-        kernels = library(like.dtype) if like.device.type == "cpu" else None
-        return None if kernels is None else CompiledPlan(kernels, role, genes, layouts)
+        return CompiledPlan(like.dtype, role, genes, layouts) if self.ragged(like) else None
 
     def order(self, genes: MLPGenes) -> Any:
         """Deepest first, then by activation, then widest first."""

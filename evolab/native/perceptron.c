@@ -69,11 +69,15 @@ static REAL *scratch(int64_t entries) {
     return memory;
 }
 
-/* W [units, inputs] to its transpose, rows padded with zeros. */
+/* W [units, inputs] to its transpose, lines padded with zeros; by blocks that stay in the cache. */
 static void transpose(const REAL *w, int64_t units, int64_t inputs, REAL *to, int64_t ld) {
-    memset(to, 0, inputs * ld * sizeof(REAL));
-    for (int64_t u = 0; u < units; u++)
-        for (int64_t i = 0; i < inputs; i++) to[i * ld + u] = w[u * inputs + i];
+    enum { BLOCK = 16 };
+    for (int64_t u = 0; u < ld; u += BLOCK)
+        for (int64_t i = 0; i < inputs; i += BLOCK) {
+            int64_t last_u = u + BLOCK < ld ? u + BLOCK : ld, last_i = i + BLOCK < inputs ? i + BLOCK : inputs;
+            for (int64_t k = i; k < last_i; k++)
+                for (int64_t j = u; j < last_u; j++) to[k * ld + j] = j < units ? w[j * inputs + k] : 0;
+        }
 }
 
 /* Entries of a line padded with zeros to ld. */

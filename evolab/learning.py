@@ -6,6 +6,7 @@ the algorithm's.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from evolab.chunk import Chunk
+from evolab.native.sharing import cores_for_kernels
 from evolab.networks.observation import map_leaves
 from evolab.sample import Episodes, given
 
@@ -28,6 +30,14 @@ def learn(
     population: Population, source: Any, noise: Any = None, updates: int | None = None, ratio: float = 1.0
 ) -> dict[str, Tensor]:
     """Updates of every agent, and their mean losses; see `Population.learn`."""
+    ragged = population.network.ragged(population.hyper["steps"])
+    with cores_for_kernels() if ragged else contextlib.nullcontext():
+        return _learn(population, source, noise, updates, ratio)
+
+
+def _learn(
+    population: Population, source: Any, noise: Any, updates: int | None, ratio: float
+) -> dict[str, Tensor]:
     totals: dict[str, list[Tensor]] = {}
     if hasattr(source, "batches"):
         _from_rollout(population, population.chunks, source, totals)

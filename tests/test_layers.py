@@ -15,10 +15,10 @@ PACKAGE = Path(evolab.__file__).parent
 # From the bottom up. A name is a file or a folder of the package.
 LAYERS = [
     ["allocator", "checks", "display", "effects", "events", "files", "folders", "jsonlines", "progress"],
-    ["lock", "randomness", "spaces"],
+    ["lock", "native", "randomness", "spaces"],
     ["actions", "genes", "member", "networks", "optimizer", "racing", "sample"],
     # What a population is made of stands below it: its rows are an algorithm's tensors.
-    ["algorithms", "chunk", "config", "critics", "search", "shelves"],
+    ["algorithms", "band", "chunk", "config", "critics", "search", "shelves"],
     ["agent", "archive", "decoding", "export", "laying", "learning", "population", "speaking"],
     ["recording", "envs", "mutations", "selections", "shorthands", "sources"],
     ["evaluation", "evidence", "fqe", "generation", "history", "ledger", "ring", "world_model"],

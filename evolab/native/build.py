@@ -19,9 +19,9 @@ from pathlib import Path
 import torch
 
 FOLDER = Path(__file__).parent
-SOURCES = ("perceptron.c", "tiles.h", "activations.h")
+SOURCES = ("perceptron.c", "tiles.h", "activations.h", "normalisation.h", "entries.h", "threads.h")
 REALS = {torch.float32: "float", torch.float64: "double"}
-FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
+FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC", "-pthread")
 FOR_THIS_CPU = (("-march=native",), ("-mcpu=native",), ())
 """Not every compiler knows the first; the last is slow, and runs everywhere."""
 SECONDS = 60

@@ -8,6 +8,9 @@
 
 #include "tiles.h"
 #include "activations.h"
+#include "entries.h"
+#include "normalisation.h"
+#include "threads.h"
 
 /* The rows. `shape` holds per row its depth and the offsets of the output's weight and bias, then per
  * layer its width, its activation and the offsets of its weight, its bias, and the scale and shift of
@@ -48,10 +51,10 @@ int64_t kept(const Plan *plan, int64_t rows, int64_t batch) {
 }
 
 /* The widest line of any matrix of these rows. */
-static int64_t widest_of(const Plan *plan, int64_t first, int64_t last) {
+static int64_t widest_of(const Plan *plan, int64_t rows) {
     int64_t widest = padded(plan->features + plan->extra);
     if (padded(plan->outputs) > widest) widest = padded(plan->outputs);
-    for (int64_t row = first; row < last; row++)
+    for (int64_t row = 0; row < rows; row++)
         for (int64_t l = 0, to; l < shape_of(plan, row)[DEPTH]; l++)
             if ((to = padded(UNITS_OF(shape_of(plan, row), l))) > widest) widest = to;
     return widest;
@@ -80,120 +83,98 @@ static void transpose(const REAL *w, int64_t units, int64_t inputs, REAL *to, in
         }
 }
 
-/* Entries of a line padded with zeros to ld. */
-INLINE void fill(REAL *to, const REAL *from, int64_t n, int64_t ld) {
-    memcpy(to, from, n * sizeof(REAL));
-    memset(to + n, 0, (ld - n) * sizeof(REAL));
-}
+/* What all rows of a pass have in common; `starts` says where each row's kept entries begin. */
+typedef struct {
+    const Plan *plan;
+    int64_t batch, members, widest, apart, x_agent, x_row, extra_agent, extra_row, gradient_apart, size;
+    const int64_t *counts, *starts;
+    const REAL *parameters, *x, *extra, *grad;
+    REAL *out, *keep, *gradient, *flowing;
+} Pass;
 
-/* Layer normalisation of each line of z [batch, ld], its first `units` entries, in place.
- * Source: Ba et al. 2016, Layer Normalization, eq. 3. */
-static void normalise(REAL *z, int64_t batch, int64_t units, int64_t ld, const REAL *scale, const REAL *shift,
-                      REAL *normal, REAL *inverse) {
-    for (int64_t b = 0; b < batch; b++, z += ld, normal += ld) {
-        vec sum = {0}, square = {0};
-        for (int64_t i = 0; i < ld; i += WIDTH) sum += *(const vec *)(z + i);
-        REAL mean = total(sum) / units;
-        for (int64_t i = 0; i < ld; i += WIDTH) *(vec *)(normal + i) = *(const vec *)(z + i) - mean;
-        memset(normal + units, 0, (ld - units) * sizeof(REAL));
-        for (int64_t i = 0; i < ld; i += WIDTH) square += *(const vec *)(normal + i) * *(const vec *)(normal + i);
-        REAL factor = (REAL)(1 / sqrt((double)(total(square) / units) + 1e-5));
-        inverse[b] = factor;
-        for (int64_t i = 0; i < ld; i += WIDTH) {
-            *(vec *)(normal + i) *= factor;
-            *(vec *)(z + i) = *(const vec *)(normal + i) * *(const vec *)(scale + i) + *(const vec *)(shift + i);
-        }
-    }
-}
-
-/* The gradient of what was normalised, written over that of the result, g [batch, ld]. */
-static void unnormalise(REAL *g, int64_t batch, int64_t units, int64_t ld, const REAL *scale,
-                        const REAL *normal, const REAL *inverse, REAL *to_scale) {
-    memset(to_scale, 0, ld * sizeof(REAL));
-    for (int64_t b = 0; b < batch; b++, g += ld, normal += ld) {
-        vec sum = {0}, along = {0};
-        for (int64_t i = 0; i < ld; i += WIDTH) {
-            vec own = *(const vec *)(normal + i), down = *(const vec *)(g + i);
-            *(vec *)(to_scale + i) += down * own;
-            *(vec *)(g + i) = down *= *(const vec *)(scale + i);
-            sum += down;
-            along += down * own;
-        }
-        REAL mean = total(sum) / units, slope = total(along) / units;
-        for (int64_t i = 0; i < ld; i += WIDTH)
-            *(vec *)(g + i) = (*(const vec *)(g + i) - mean - *(const vec *)(normal + i) * slope) * inverse[b];
-        memset(g + units, 0, (ld - units) * sizeof(REAL));
-    }
-}
-
-/* Outputs [rows, batch, outputs] of rows `first` to `last`.
- * `x` is [agents, batch, features] and `extra` [agents, batch, extra], each read by `members` rows in
- * turn; `counts` is how many of a row's samples are its own, the outputs of the others being 0, or NULL
- * where all are; `kept` is [kept(...)] or NULL where no gradient is wanted. Returns 0, or 1 without memory. */
-int forward(const Plan *plan, int64_t first, int64_t last, int64_t batch, const int64_t *counts, int64_t members,
-            const REAL *parameters, int64_t apart, const REAL *x, int64_t x_agent, int64_t x_row,
-            const REAL *extra, int64_t extra_agent, int64_t extra_row, REAL *out, REAL *keep) {
-    int64_t inputs = plan->features + plan->extra, widest = widest_of(plan, first, last);
+static int forward_row(const void *job, int64_t row) {
+    const Pass *pass = job;
+    const Plan *plan = pass->plan;
+    int64_t inputs = plan->features + plan->extra, widest = pass->widest, batch = pass->batch;
     REAL *memory = scratch(widest * widest + 3 * widest + 5 * batch * widest + padded(batch));
     if (!memory) return 1;
     REAL *turned = memory, *bias = turned + widest * widest, *scale = bias + widest, *shift = scale + widest;
-    REAL *pass = shift + widest, *spare = pass + 4 * batch * widest;
-    for (int64_t row = 0; keep && row < first; row++) keep += kept_by(plan, row, batch);
-    for (int64_t row = first; row < last; row++) {
-        const int64_t *shape = shape_of(plan, row), count = counts ? counts[row] : batch;
-        const REAL *own = parameters + row * apart;
-        REAL *next = keep ? keep : pass;
-        int64_t ld = padded(inputs), width = inputs;
-        REAL *h = next;
-        next += count * ld;
-        memset(h, 0, count * ld * sizeof(REAL));
-        for (int64_t b = 0; b < count; b++) {
-            memcpy(h + b * ld, x + row / members * x_agent + b * x_row, plan->features * sizeof(REAL));
-            if (plan->extra)
-                memcpy(h + b * ld + plan->features, extra + row / members * extra_agent + b * extra_row, plan->extra * sizeof(REAL));
-        }
-        for (int64_t l = 0; l < shape[DEPTH]; l++) {
-            const int64_t *where = shape + LAYERS + OF_LAYER * l, units = UNITS_OF(shape, l), to = padded(units);
-            transpose(own + where[WEIGHT], units, width, turned, to);
-            fill(bias, own + where[BIAS], units, to);
-            REAL *normal = spare, *inverse = spare + batch * widest;
-            if (keep && NORMALISED(plan)) normal = next, inverse = next + count * to, next = inverse + padded(count);
-            REAL *z = keep ? next : pass + (1 + l % 2) * batch * widest;
-            product(count, to, width, (Matrix){h, ld, 1}, turned, to, bias, z, to);
-            if (NORMALISED(plan)) {
-                fill(scale, own + where[SCALE], units, to);
-                fill(shift, own + where[SHIFT], units, to);
-                normalise(z, count, units, to, scale, shift, normal, inverse);
-            }
-            REAL *after = keep ? next + count * to : z;
-            activate((int)where[KIND], z, after, count * to);
-            next += 2 * count * to;
-            h = after, ld = to, width = units;
-        }
-        const REAL *head = own + shape[OUT_WEIGHT], *level = own + shape[OUT_BIAS];
-        REAL *mine = out + row * batch * plan->outputs;
-        int64_t o_ld = padded(plan->outputs);
-        if (plan->outputs * 2 < WIDTH) { /* a few outputs: one dot product each */
-            for (int64_t o = 0; o < plan->outputs; o++) fill(turned + o * ld, head + o * width, width, ld);
-            for (int64_t b = 0; b < count; b++)
-                for (int64_t o = 0; o < plan->outputs; o++) {
-                    vec sum = {0};
-                    for (int64_t i = 0; i < ld; i += WIDTH)
-                        sum += *(const vec *)(h + b * ld + i) * *(const vec *)(turned + o * ld + i);
-                    mine[b * plan->outputs + o] = total(sum) + level[o];
-                }
-        } else {
-            transpose(head, plan->outputs, width, turned, o_ld);
-            fill(bias, level, plan->outputs, o_ld);
-            REAL *wide = pass + 3 * batch * widest;
-            product(count, o_ld, width, (Matrix){h, ld, 1}, turned, o_ld, bias, wide, o_ld);
-            for (int64_t b = 0; b < count; b++)
-                memcpy(mine + b * plan->outputs, wide + b * o_ld, plan->outputs * sizeof(REAL));
-        }
-        memset(mine + count * plan->outputs, 0, (batch - count) * plan->outputs * sizeof(REAL));
-        if (keep) keep += kept_by(plan, row, batch);
+    REAL *lines = shift + widest, *spare = lines + 4 * batch * widest;
+    REAL *keep = pass->keep ? pass->keep + pass->starts[row] : NULL;
+    const int64_t *shape = shape_of(plan, row), count = pass->counts ? pass->counts[row] : batch;
+    const REAL *own = pass->parameters + row * pass->apart;
+    REAL *next = keep ? keep : lines;
+    int64_t ld = padded(inputs), width = inputs;
+    REAL *h = next;
+    next += count * ld;
+    memset(h, 0, count * ld * sizeof(REAL));
+    for (int64_t b = 0; b < count; b++) {
+        memcpy(h + b * ld, pass->x + row / pass->members * pass->x_agent + b * pass->x_row, plan->features * sizeof(REAL));
+        if (plan->extra)
+            memcpy(h + b * ld + plan->features, pass->extra + row / pass->members * pass->extra_agent + b * pass->extra_row, plan->extra * sizeof(REAL));
     }
+    for (int64_t l = 0; l < shape[DEPTH]; l++) {
+        const int64_t *where = shape + LAYERS + OF_LAYER * l, units = UNITS_OF(shape, l), to = padded(units);
+        transpose(own + where[WEIGHT], units, width, turned, to);
+        fill(bias, own + where[BIAS], units, to);
+        REAL *normal = spare, *inverse = spare + batch * widest;
+        if (keep && NORMALISED(plan)) normal = next, inverse = next + count * to, next = inverse + padded(count);
+        REAL *z = keep ? next : lines + (1 + l % 2) * batch * widest;
+        product(count, to, width, (Matrix){h, ld, 1}, turned, to, bias, z, to);
+        if (NORMALISED(plan)) {
+            fill(scale, own + where[SCALE], units, to);
+            fill(shift, own + where[SHIFT], units, to);
+            normalise(z, count, units, to, scale, shift, normal, inverse);
+        }
+        REAL *after = keep ? next + count * to : z;
+        activate((int)where[KIND], z, after, count * to);
+        next += 2 * count * to;
+        h = after, ld = to, width = units;
+    }
+    const REAL *head = own + shape[OUT_WEIGHT], *level = own + shape[OUT_BIAS];
+    REAL *mine = pass->out + row * batch * plan->outputs;
+    int64_t o_ld = padded(plan->outputs);
+    if (plan->outputs * 2 < WIDTH) { /* a few outputs: one dot product each */
+        for (int64_t o = 0; o < plan->outputs; o++) fill(turned + o * ld, head + o * width, width, ld);
+        for (int64_t b = 0; b < count; b++)
+            for (int64_t o = 0; o < plan->outputs; o++) {
+                vec sum = {0};
+                for (int64_t i = 0; i < ld; i += WIDTH)
+                    sum += *(const vec *)(h + b * ld + i) * *(const vec *)(turned + o * ld + i);
+                mine[b * plan->outputs + o] = total(sum) + level[o];
+            }
+    } else {
+        transpose(head, plan->outputs, width, turned, o_ld);
+        fill(bias, level, plan->outputs, o_ld);
+        REAL *wide = lines + 3 * batch * widest;
+        product(count, o_ld, width, (Matrix){h, ld, 1}, turned, o_ld, bias, wide, o_ld);
+        for (int64_t b = 0; b < count; b++)
+            memcpy(mine + b * plan->outputs, wide + b * o_ld, plan->outputs * sizeof(REAL));
+    }
+    memset(mine + count * plan->outputs, 0, (batch - count) * plan->outputs * sizeof(REAL));
     return 0;
+}
+
+/* Where the kept entries of each row begin. */
+static void lay_out(const Plan *plan, int64_t rows, int64_t batch, int64_t *starts) {
+    for (int64_t row = 0, at = 0; row < rows; at += kept_by(plan, row, batch), row++) starts[row] = at;
+}
+
+/* Outputs [rows, batch, outputs].
+ * `x` is [agents, batch, features] and `extra` [agents, batch, extra], each read by `members` rows in
+ * turn; `counts` is how many of a row's samples are its own, the outputs of the others being 0, or NULL
+ * where all are; `keep` is [kept(...)] or NULL where no gradient is wanted. Gives how many rows lacked
+ * memory. */
+int forward(const Plan *plan, int64_t threads, int64_t rows, int64_t batch, const int64_t *counts, int64_t members,
+            const REAL *parameters, int64_t apart, const REAL *x, int64_t x_agent, int64_t x_row,
+            const REAL *extra, int64_t extra_agent, int64_t extra_row, REAL *out, REAL *keep) {
+    int64_t starts[rows];
+    lay_out(plan, rows, batch, starts);
+    Pass pass = {.plan = plan, .batch = batch, .members = members, .widest = widest_of(plan, rows), .apart = apart,
+                 .x_agent = x_agent, .x_row = x_row, .extra_agent = extra_agent, .extra_row = extra_row,
+                 .counts = counts, .starts = starts, .parameters = parameters, .x = x, .extra = extra,
+                 .out = out, .keep = keep};
+    return spread(threads, rows, forward_row, &pass);
 }
 
 /* The sums of the columns of g [batch, ld]. */
@@ -217,100 +198,79 @@ static void outer(int64_t batch, Matrix g, int64_t units, const REAL *h, int64_t
     for (int64_t u = 0; u < units; u++) memcpy(to + u * inputs, line + u * ld, inputs * sizeof(REAL));
 }
 
-/* Gradients of rows `first` to `last` from that of their outputs, grad [rows, batch, outputs].
- * `gradient` [rows, size] gets that of the parameters, zero where a row has none; `flowing`
- * [rows, batch, extra] that of the extra inputs. Either may be NULL, and `counts`
- * is that of the forward pass. Returns 0, or 1 without memory. */
-int backward(const Plan *plan, int64_t first, int64_t last, int64_t batch, const int64_t *counts, const REAL *parameters,
-             int64_t apart, const REAL *keep, const REAL *grad, REAL *gradient, int64_t gradient_apart,
-             int64_t size, REAL *flowing) {
-    int64_t inputs = plan->features + plan->extra, outputs = plan->outputs, widest = widest_of(plan, first, last);
+static int backward_row(const void *job, int64_t row) {
+    const Pass *pass = job;
+    const Plan *plan = pass->plan;
+    int64_t inputs = plan->features + plan->extra, outputs = plan->outputs, widest = pass->widest, batch = pass->batch;
     REAL *memory = scratch(2 * widest * widest + 2 * widest + 2 * batch * widest);
     if (!memory) return 1;
     REAL *packed = memory, *line = packed + widest * widest, *sums = line + widest * widest, *scale = sums + widest;
-    for (int64_t row = 0; row < first; row++) keep += kept_by(plan, row, batch);
-    for (int64_t row = first; row < last; keep += kept_by(plan, row, batch), row++) {
-        const int64_t *shape = shape_of(plan, row), depth = shape[DEPTH], count = counts ? counts[row] : batch;
-        const REAL *own = parameters + row * apart, *g = grad + row * batch * outputs;
-        REAL *slots = gradient ? gradient + row * gradient_apart : NULL;
-        if (slots) memset(slots, 0, size * sizeof(REAL));
-        const REAL *end[depth + 1]; /* where each layer's entries end: z, then h */
-        end[0] = keep + count * padded(inputs);
-        for (int64_t l = 0; l < depth; l++) end[l + 1] = end[l] + kept_by_layer(plan, UNITS_OF(shape, l), count);
-        int64_t width = UNITS_OF(shape, depth - 1), ld = padded(width);
-        const REAL *h = end[depth] - count * ld;
-        REAL *here = scale + widest, *below = here + batch * widest;
+    const REAL *keep = pass->keep + pass->starts[row];
+    const int64_t *shape = shape_of(plan, row), depth = shape[DEPTH], count = pass->counts ? pass->counts[row] : batch;
+    const REAL *own = pass->parameters + row * pass->apart, *g = pass->grad + row * batch * outputs;
+    REAL *slots = pass->gradient ? pass->gradient + row * pass->gradient_apart : NULL;
+    if (slots) memset(slots, 0, pass->size * sizeof(REAL));
+    const REAL *end[depth + 1]; /* where each layer's entries end: z, then h */
+    end[0] = keep + count * padded(inputs);
+    for (int64_t l = 0; l < depth; l++) end[l + 1] = end[l] + kept_by_layer(plan, UNITS_OF(shape, l), count);
+    int64_t width = UNITS_OF(shape, depth - 1), ld = padded(width);
+    const REAL *h = end[depth] - count * ld;
+    REAL *here = scale + widest, *below = here + batch * widest;
+    if (slots) {
+        outer(count, (Matrix){g, 1, outputs}, outputs, h, ld, width, line, slots + shape[OUT_WEIGHT]);
+        for (int64_t o = 0; o < outputs; o++) {
+            REAL sum = 0;
+            for (int64_t b = 0; b < count; b++) sum += g[b * outputs + o];
+            slots[shape[OUT_BIAS] + o] = sum;
+        }
+    }
+    widen(own + shape[OUT_WEIGHT], width, outputs, width, packed, ld);
+    product(count, ld, outputs, (Matrix){g, outputs, 1}, packed, ld, NULL, here, ld);
+    for (int64_t l = depth - 1; l >= 0; l--) {
+        const int64_t *where = shape + LAYERS + OF_LAYER * l, units = width, from = ld;
+        const REAL *z = end[l + 1] - 2 * count * from, *normal = end[l], *inverse = normal + count * from;
+        descend((int)where[KIND], here, z, h, count * from);
+        width = l ? UNITS_OF(shape, l - 1) : inputs, ld = padded(width);
+        h = l ? end[l] - count * ld : keep;
+        if (NORMALISED(plan)) {
+            sum_columns(here, count, from, sums);
+            if (slots) memcpy(slots + where[SHIFT], sums, units * sizeof(REAL));
+            fill(scale, own + where[SCALE], units, from);
+            unnormalise(here, count, units, from, scale, normal, inverse, sums);
+            if (slots) memcpy(slots + where[SCALE], sums, units * sizeof(REAL));
+        }
         if (slots) {
-            outer(count, (Matrix){g, 1, outputs}, outputs, h, ld, width, line, slots + shape[OUT_WEIGHT]);
-            for (int64_t o = 0; o < outputs; o++) {
-                REAL sum = 0;
-                for (int64_t b = 0; b < count; b++) sum += g[b * outputs + o];
-                slots[shape[OUT_BIAS] + o] = sum;
-            }
+            outer(count, (Matrix){here, 1, from}, units, h, ld, width, line, slots + where[WEIGHT]);
+            sum_columns(here, count, from, sums);
+            memcpy(slots + where[BIAS], sums, units * sizeof(REAL));
         }
-        widen(own + shape[OUT_WEIGHT], width, outputs, width, packed, ld);
-        product(count, ld, outputs, (Matrix){g, outputs, 1}, packed, ld, NULL, here, ld);
-        for (int64_t l = depth - 1; l >= 0; l--) {
-            const int64_t *where = shape + LAYERS + OF_LAYER * l, units = width, from = ld;
-            const REAL *z = end[l + 1] - 2 * count * from, *normal = end[l], *inverse = normal + count * from;
-            descend((int)where[KIND], here, z, h, count * from);
-            width = l ? UNITS_OF(shape, l - 1) : inputs, ld = padded(width);
-            h = l ? end[l] - count * ld : keep;
-            if (NORMALISED(plan)) {
-                sum_columns(here, count, from, sums);
-                if (slots) memcpy(slots + where[SHIFT], sums, units * sizeof(REAL));
-                fill(scale, own + where[SCALE], units, from);
-                unnormalise(here, count, units, from, scale, normal, inverse, sums);
-                if (slots) memcpy(slots + where[SCALE], sums, units * sizeof(REAL));
-            }
-            if (slots) {
-                outer(count, (Matrix){here, 1, from}, units, h, ld, width, line, slots + where[WEIGHT]);
-                sum_columns(here, count, from, sums);
-                memcpy(slots + where[BIAS], sums, units * sizeof(REAL));
-            }
-            if (l) {
-                widen(own + where[WEIGHT], width, units, width, packed, ld);
-                product(count, ld, units, (Matrix){here, from, 1}, packed, ld, NULL, below, ld);
-            } else if (flowing) {
-                int64_t e_ld = padded(plan->extra);
-                widen(own + where[WEIGHT] + plan->features, inputs, units, plan->extra, packed, e_ld);
-                product(count, e_ld, units, (Matrix){here, from, 1}, packed, e_ld, NULL, below, e_ld);
-                for (int64_t b = 0; b < count; b++)
-                    memcpy(flowing + (row * batch + b) * plan->extra, below + b * e_ld, plan->extra * sizeof(REAL));
-                memset(flowing + (row * batch + count) * plan->extra, 0, (batch - count) * plan->extra * sizeof(REAL));
-            }
-            REAL *swap = here;
-            here = below, below = swap;
+        if (l) {
+            widen(own + where[WEIGHT], width, units, width, packed, ld);
+            product(count, ld, units, (Matrix){here, from, 1}, packed, ld, NULL, below, ld);
+        } else if (pass->flowing) {
+            int64_t e_ld = padded(plan->extra);
+            widen(own + where[WEIGHT] + plan->features, inputs, units, plan->extra, packed, e_ld);
+            product(count, e_ld, units, (Matrix){here, from, 1}, packed, e_ld, NULL, below, e_ld);
+            for (int64_t b = 0; b < count; b++)
+                memcpy(pass->flowing + (row * batch + b) * plan->extra, below + b * e_ld, plan->extra * sizeof(REAL));
+            memset(pass->flowing + (row * batch + count) * plan->extra, 0, (batch - count) * plan->extra * sizeof(REAL));
         }
+        REAL *swap = here;
+        here = below, below = swap;
     }
     return 0;
 }
 
-/* One step of Adam for rows of `sizes` entries; `rate` and `count`, the steps with this one, are per agent. */
-void adam(int64_t rows, int64_t members, const int64_t *sizes, REAL *parameters, int64_t apart, const REAL *gradient,
-          int64_t gradient_apart, REAL *mean, REAL *square, const REAL *rate, const REAL *count) {
-    const REAL first = (REAL)0.9, second = (REAL)0.999, tiny = (REAL)1e-8;
-    for (int64_t row = 0; row < rows; row++) {
-        double steps = count[row / members];
-        REAL step = (REAL)(rate[row / members] / (1 - pow(0.9, steps))), root = (REAL)sqrt(1 - pow(0.999, steps));
-        REAL *p = parameters + row * apart, *m = mean + row * apart, *v = square + row * apart;
-        const REAL *g = gradient + row * gradient_apart;
-#pragma GCC ivdep
-        for (int64_t i = 0; i < sizes[row / members]; i++) {
-            m[i] += (g[i] - m[i]) * (1 - first);
-            v[i] = v[i] * second + g[i] * g[i] * (1 - second);
-            p[i] -= step * m[i] / ((sizeof(REAL) == 4 ? (REAL)sqrtf((float)v[i]) : (REAL)sqrt(v[i])) / root + tiny);
-        }
-    }
-}
-
-/* target += tau * (source - target) for rows of `sizes` entries; sizes and tau are per agent. */
-void follow(int64_t rows, int64_t members, const int64_t *sizes, REAL *target, const REAL *source, int64_t apart,
-            const REAL *tau) {
-    for (int64_t row = 0; row < rows; row++) {
-        REAL *to = target + row * apart, share = tau[row / members];
-        const REAL *from = source + row * apart;
-#pragma GCC ivdep
-        for (int64_t i = 0; i < sizes[row / members]; i++) to[i] += share * (from[i] - to[i]);
-    }
+/* Gradients from that of the outputs, grad [rows, batch, outputs]. `gradient` [rows, size] gets that of
+ * the parameters, zero where a row has none; `flowing` [rows, batch, extra] that of the extra inputs.
+ * Either may be NULL, and `counts` is that of the forward pass. Gives how many rows lacked memory. */
+int backward(const Plan *plan, int64_t threads, int64_t rows, int64_t batch, const int64_t *counts,
+             const REAL *parameters, int64_t apart, REAL *keep, const REAL *grad, REAL *gradient,
+             int64_t gradient_apart, int64_t size, REAL *flowing) {
+    int64_t starts[rows];
+    lay_out(plan, rows, batch, starts);
+    Pass pass = {.plan = plan, .batch = batch, .widest = widest_of(plan, rows), .apart = apart, .counts = counts,
+                 .starts = starts, .parameters = parameters, .grad = grad, .keep = keep, .gradient = gradient,
+                 .gradient_apart = gradient_apart, .size = size, .flowing = flowing};
+    return spread(threads, rows, backward_row, &pass);
 }

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +12,7 @@ import torch
 from torch import Tensor
 
 from evolab.native.build import library
+from evolab.native.sharing import threads
 
 if TYPE_CHECKING:
     from evolab.networks.network import Layout
@@ -21,8 +20,8 @@ if TYPE_CHECKING:
 ACTIVATIONS = ("identity", "relu", "leaky_relu", "elu", "gelu", "tanh", "silu")
 """In the order of the kernels' own enumeration."""
 
-GRAIN = 4_000_000
-"""Multiply-adds that are worth a thread of their own (measured: waking one takes some 30 us)."""
+GRAIN = 400_000
+"""Multiply-adds that are worth another thread: some 10 us of work."""
 
 _INTEGER, _POINTER = ctypes.c_int64, ctypes.c_void_p
 
@@ -141,7 +140,7 @@ class Perceptrons:
             out.data_ptr(),
             None if memory is None else memory.data_ptr(),
         )
-        self._run(lambda first, last: self.kernels.forward(self._at, first, last, *about), batch)
+        self._done(self.kernels.forward(self._at, self._threads(batch), len(rows), *about), batch)
         return out, None if memory is None else Kept(self, rows, memory, batch, counts)
 
     def backward(
@@ -164,7 +163,7 @@ class Perceptrons:
             self.size,
             None if flowing is None else flowing.data_ptr(),
         )
-        self._run(lambda first, last: self.kernels.backward(self._at, first, last, *about), 2 * kept.batch)
+        self._done(self.kernels.backward(self._at, self._threads(2 * kept.batch), count, *about), kept.batch)
         return gradient, flowing
 
     def _check(self, rows: Tensor, x: Tensor, extra: Tensor | None) -> None:
@@ -183,20 +182,14 @@ class Perceptrons:
                 f"inputs are {x.dtype} and {None if extra is None else extra.dtype}, not {rows.dtype}."
             )
 
-    def _run(self, call: Callable[[int, int], int], batch: int) -> None:
-        """Rows spread over as many threads as torch may use, where there is enough to do."""
-        count = len(self.work)
-        threads = torch.get_num_threads()
-        if threads > 1:
-            threads = min(threads, count, int(sum(self.work) * batch // GRAIN))
-        if threads <= 1:
-            failed = call(0, count)
-        else:
-            cuts = _even(self.work, threads)
-            waiting = [_pool(threads).submit(call, a, b) for a, b in cuts[1:]]
-            failed = call(*cuts[0]) + sum(one.result() for one in waiting)
+    def _threads(self, batch: int) -> int:
+        """As many as torch may use, where there is enough to do."""
+        most = threads()
+        return most if most == 1 else min(most, len(self.work), 1 + int(sum(self.work) * batch / GRAIN))
+
+    def _done(self, failed: int, batch: int) -> None:
         if failed:
-            raise MemoryError(f"no memory to compute {count} networks on a batch of {batch}.")
+            raise MemoryError(f"no memory to compute {failed} networks on a batch of {batch}.")
 
 
 def _declare(kernels: ctypes.CDLL) -> None:
@@ -211,26 +204,3 @@ def _declare(kernels: ctypes.CDLL) -> None:
         *(_POINTER, _INTEGER, _POINTER, _POINTER),
         *(_POINTER, _INTEGER, _INTEGER, _POINTER),
     ]
-
-
-def _even(work: Sequence[float], parts: int) -> list[tuple[int, int]]:
-    """(first, last) of stretches of about the same work."""
-    share, cuts, done = sum(work) / parts, [0], 0.0
-    for index, one in enumerate(work):
-        done += one
-        if done >= share * len(cuts) and len(cuts) < parts:
-            cuts.append(index + 1)
-    return [(a, b) for a, b in zip(cuts, [*cuts[1:], len(work)], strict=True) if b > a]
-
-
-_pools: dict[int, ThreadPoolExecutor] = {}
-
-
-def _pool(threads: int) -> ThreadPoolExecutor:
-    if threads not in _pools:
-        _pools[threads] = ThreadPoolExecutor(threads - 1, thread_name_prefix="evolab-kernels")
-    return _pools[threads]
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pools.clear)  # a child has none of its parent's threads

@@ -93,3 +93,9 @@ INLINE REAL total(vec v) {
     for (int i = 0; i < WIDTH; i++) sum += v[i];
     return sum;
 }
+
+/* Entries of a line padded with zeros to ld. */
+INLINE void fill(REAL *to, const REAL *from, int64_t n, int64_t ld) {
+    memcpy(to, from, n * sizeof(REAL));
+    memset(to + n, 0, (ld - n) * sizeof(REAL));
+}

@@ -1,0 +1,32 @@
+/* What is done to rows of parameters entry by entry. */
+
+#include <math.h>
+
+/* One step of Adam for rows of `sizes` entries; `rate` and `count`, the steps with this one, are per agent. */
+void adam(int64_t rows, int64_t members, const int64_t *sizes, REAL *parameters, int64_t apart, const REAL *gradient,
+          int64_t gradient_apart, REAL *mean, REAL *square, const REAL *rate, const REAL *count) {
+    const REAL first = (REAL)0.9, second = (REAL)0.999, tiny = (REAL)1e-8;
+    for (int64_t row = 0; row < rows; row++) {
+        double steps = count[row / members];
+        REAL step = (REAL)(rate[row / members] / (1 - pow(0.9, steps))), root = (REAL)sqrt(1 - pow(0.999, steps));
+        REAL *p = parameters + row * apart, *m = mean + row * apart, *v = square + row * apart;
+        const REAL *g = gradient + row * gradient_apart;
+#pragma GCC ivdep
+        for (int64_t i = 0; i < sizes[row / members]; i++) {
+            m[i] += (g[i] - m[i]) * (1 - first);
+            v[i] = v[i] * second + g[i] * g[i] * (1 - second);
+            p[i] -= step * m[i] / ((sizeof(REAL) == 4 ? (REAL)sqrtf((float)v[i]) : (REAL)sqrt(v[i])) / root + tiny);
+        }
+    }
+}
+
+/* target += tau * (source - target) for rows of `sizes` entries; sizes and tau are per agent. */
+void follow(int64_t rows, int64_t members, const int64_t *sizes, REAL *target, const REAL *source, int64_t apart,
+            const REAL *tau) {
+    for (int64_t row = 0; row < rows; row++) {
+        REAL *to = target + row * apart, share = tau[row / members];
+        const REAL *from = source + row * apart;
+#pragma GCC ivdep
+        for (int64_t i = 0; i < sizes[row / members]; i++) to[i] += share * (from[i] - to[i]);
+    }
+}

@@ -1,0 +1,43 @@
+/* Layer normalisation and its gradient. */
+
+#include <math.h>
+
+/* Layer normalisation of each line of z [batch, ld], its first `units` entries, in place.
+ * Source: Ba et al. 2016, Layer Normalization, eq. 3. */
+static void normalise(REAL *z, int64_t batch, int64_t units, int64_t ld, const REAL *scale, const REAL *shift,
+                      REAL *normal, REAL *inverse) {
+    for (int64_t b = 0; b < batch; b++, z += ld, normal += ld) {
+        vec sum = {0}, square = {0};
+        for (int64_t i = 0; i < ld; i += WIDTH) sum += *(const vec *)(z + i);
+        REAL mean = total(sum) / units;
+        for (int64_t i = 0; i < ld; i += WIDTH) *(vec *)(normal + i) = *(const vec *)(z + i) - mean;
+        memset(normal + units, 0, (ld - units) * sizeof(REAL));
+        for (int64_t i = 0; i < ld; i += WIDTH) square += *(const vec *)(normal + i) * *(const vec *)(normal + i);
+        REAL factor = (REAL)(1 / sqrt((double)(total(square) / units) + 1e-5));
+        inverse[b] = factor;
+        for (int64_t i = 0; i < ld; i += WIDTH) {
+            *(vec *)(normal + i) *= factor;
+            *(vec *)(z + i) = *(const vec *)(normal + i) * *(const vec *)(scale + i) + *(const vec *)(shift + i);
+        }
+    }
+}
+
+/* The gradient of what was normalised, written over that of the result, g [batch, ld]. */
+static void unnormalise(REAL *g, int64_t batch, int64_t units, int64_t ld, const REAL *scale,
+                        const REAL *normal, const REAL *inverse, REAL *to_scale) {
+    memset(to_scale, 0, ld * sizeof(REAL));
+    for (int64_t b = 0; b < batch; b++, g += ld, normal += ld) {
+        vec sum = {0}, along = {0};
+        for (int64_t i = 0; i < ld; i += WIDTH) {
+            vec own = *(const vec *)(normal + i), down = *(const vec *)(g + i);
+            *(vec *)(to_scale + i) += down * own;
+            *(vec *)(g + i) = down *= *(const vec *)(scale + i);
+            sum += down;
+            along += down * own;
+        }
+        REAL mean = total(sum) / units, slope = total(along) / units;
+        for (int64_t i = 0; i < ld; i += WIDTH)
+            *(vec *)(g + i) = (*(const vec *)(g + i) - mean - *(const vec *)(normal + i) * slope) * inverse[b];
+        memset(g + units, 0, (ld - units) * sizeof(REAL));
+    }
+}

@@ -1,0 +1,114 @@
+/* Rows spread over threads.
+ *
+ * Whoever is free takes the next row, the caller among them, so nobody waits for a helper that has not
+ * begun. On a busy machine a helper loses its core in the middle of a row, for milliseconds: after such
+ * a wait the caller works alone for a while, twice as long each time that it happens again. A helper
+ * looks out for work for a while before it sleeps, as passes follow one another within microseconds. */
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <time.h>
+
+enum { MOST_HELPERS = 63, PATIENCE = 20000, LONG_WAIT = 150000, LONGEST_REST = 1 << 15 }; /* waits in ns, rests in passes */
+
+typedef int (*Work)(const void *job, int64_t row);
+
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    int helpers, wanted;                  /* threads there are, and how many of them may join */
+    Work work;
+    const void *job;
+    int64_t rows;
+    atomic_llong ticket;                  /* of the job: odd while it may be joined */
+    atomic_llong next;                    /* row to take */
+    atomic_int busy, failed;              /* helpers inside of the job; rows that lacked memory */
+} team = {.lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
+
+static int64_t resting, rest = 64; /* passes to do alone now, and after the next long wait */
+static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER; /* one caller at a time uses the team */
+
+INLINE void pause_briefly(void) {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#endif
+}
+
+static void take_rows(void) {
+    int64_t row;
+    while ((row = atomic_fetch_add(&team.next, 1)) < team.rows)
+        if (team.work(team.job, row)) atomic_fetch_add(&team.failed, 1);
+}
+
+static void *help(void *number) {
+    long long seen = 0;
+    for (;;) {
+        for (int i = 0; i < PATIENCE && atomic_load(&team.ticket) == seen; i++) pause_briefly();
+        if (atomic_load(&team.ticket) == seen) {
+            pthread_mutex_lock(&team.lock);
+            while (atomic_load(&team.ticket) == seen) pthread_cond_wait(&team.wake, &team.lock);
+            pthread_mutex_unlock(&team.lock);
+        }
+        seen = atomic_load(&team.ticket);
+        atomic_fetch_add(&team.busy, 1);
+        /* Closed meanwhile, or not for this helper: what the job points to may be gone. */
+        if (atomic_load(&team.ticket) == seen && seen % 2 && (intptr_t)number < team.wanted) take_rows();
+        atomic_fetch_sub(&team.busy, 1);
+    }
+    return NULL;
+}
+
+static int64_t now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return time.tv_sec * 1000000000LL + time.tv_nsec;
+}
+
+/* A child of fork has none of its parent's threads. */
+static void forget(void) {
+    team.helpers = 0;
+    atomic_store(&team.busy, 0);
+    pthread_mutex_init(&team.lock, NULL);
+    pthread_cond_init(&team.wake, NULL);
+    pthread_mutex_init(&turn, NULL);
+}
+
+static void hire(int helpers) {
+    static int told = 0;
+    if (!told) told = !pthread_atfork(NULL, NULL, forget);
+    for (; team.helpers < helpers && team.helpers < MOST_HELPERS; team.helpers++) {
+        pthread_t thread;
+        if (pthread_create(&thread, NULL, help, (void *)(intptr_t)team.helpers)) return;
+        pthread_detach(thread);
+    }
+}
+
+/* Do `work` for every row, by so many threads at most; gives how many rows failed. */
+static int spread(int64_t threads, int64_t rows, Work work, const void *job) {
+    if (threads <= 1 || rows <= 1 || (resting > 0 && resting--) || pthread_mutex_trylock(&turn)) {
+        int failed = 0;
+        for (int64_t row = 0; row < rows; row++) failed += work(job, row);
+        return failed;
+    }
+    hire((int)threads - 1);
+    team.work = work, team.job = job, team.rows = rows, team.wanted = (int)threads - 1;
+    atomic_store(&team.failed, 0);
+    atomic_store(&team.next, 0);
+    pthread_mutex_lock(&team.lock);
+    atomic_fetch_add(&team.ticket, 1);
+    pthread_cond_broadcast(&team.wake);
+    pthread_mutex_unlock(&team.lock);
+    take_rows();
+    atomic_fetch_add(&team.ticket, 1);
+    int64_t began = now();
+    while (atomic_load(&team.busy)) pause_briefly();
+    if (now() - began > LONG_WAIT) {
+        resting = rest;
+        rest = rest < LONGEST_REST ? 2 * rest : rest;
+    } else if (rest > 64) {
+        rest--;
+    }
+    int failed = atomic_load(&team.failed);
+    pthread_mutex_unlock(&turn);
+    return failed;
+}

@@ -23,6 +23,8 @@ class Gap(Selection):
         width: least share of the range that the widest gap must be, in (0, 1]. Four agents of evenly
             random fitness show a gap of 0.5 in 75 of 100 generations, one of 0.87 in 5; with two
             agents the gap is the whole range.
+        least: least difference in return that the widest gap must be, in units of return; smaller ones
+            are luck, however close together the others lie.
         most: largest share of the population that is replaced at once, the worst first, in (0, 1).
             Agents that diverged are replaced beyond it.
         window, warmup: see `Selection`.
@@ -31,12 +33,14 @@ class Gap(Selection):
     """
 
     width: float = 0.5
+    least: float = 0.0
     most: float = 0.5
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if checks.finite("width", self.width, low=0.0, high=1.0) == 0.0:
             raise ValueError("width is 0.0; expected a share in (0, 1]. With 0 somebody is always replaced.")
+        checks.finite("least", self.least, low=0.0)
         if checks.finite("most", self.most, low=0.0, high=1.0) in (0.0, 1.0):
             raise ValueError(f"most is {self.most}; expected a share in (0, 1): somebody must stay.")
 
@@ -47,7 +51,7 @@ class Gap(Selection):
         heights = fitness[ranked[:finite]]
         gaps = heights[:-1] - heights[1:]
         above = finite
-        if gaps.any() and gaps.max() >= self.width * (heights[0] - heights[-1]):
+        if gaps.any() and gaps.max() >= max(self.width * (heights[0] - heights[-1]), self.least):
             above = int(gaps.argmax()) + 1
         share = max(1, int(self.most * population))
         bottom = set(ranked[max(above, finite - share) : finite].tolist()) | set(ranked[finite:].tolist())

@@ -46,3 +46,12 @@ def test_a_population_of_one_stays_and_of_two_the_better_replaces_the_worse():
 def test_shares_have_a_range(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         Gap(**options)
+
+
+def test_a_gap_smaller_than_what_counts_replaces_nobody():
+    assert select([243.0, 242.0, 189.0, 185.0]).survivors == {0, 1}
+    assert select([243.0, 242.0, 189.0, 185.0], least=100.0).survivors == {0, 1, 2, 3}
+    assert select([296.0, 194.0, 18.0, 9.0], least=100.0).survivors == {0, 1}
+    assert select([np.nan, 242.0, 189.0, 185.0], least=100.0).survivors == {1, 2, 3}
+    with pytest.raises(ValueError, match="least"):
+        Gap(least=-1.0)

@@ -3,6 +3,7 @@
 #include <math.h>
 
 enum { IDENTITY, RELU, LEAKY_RELU, ELU, GELU, TANH, SILU };
+#define READS_INPUT(kind) ((kind) == GELU || (kind) == SILU) /* the derivatives of the others need h alone */
 
 INLINE REAL exponential(REAL x) {
     if (sizeof(REAL) == 8) return exp(x);

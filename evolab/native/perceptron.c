@@ -30,17 +30,18 @@ INLINE const int64_t *shape_of(const Plan *plan, int64_t row) {
 #define UNITS_OF(shape, l) ((shape)[LAYERS + OF_LAYER * (l) + UNITS])
 #define NORMALISED(plan) ((plan)->shape[LAYERS + SCALE] >= 0)
 
-/* Entries that a layer keeps for its backward pass: z and h, and before z, where it is normalised,
- * the normalised values and the inverse of each line's deviation. */
-INLINE int64_t kept_by_layer(const Plan *plan, int64_t units, int64_t batch) {
-    return batch * padded(units) * (NORMALISED(plan) ? 3 : 2) + (NORMALISED(plan) ? padded(batch) : 0);
+/* Entries that layer l keeps for its backward pass: h, before it z where the derivative needs it, and
+ * before that, where it is normalised, the normalised values and the inverse of each line's deviation. */
+INLINE int64_t kept_by_layer(const Plan *plan, const int64_t *shape, int64_t l, int64_t batch) {
+    const int64_t *where = shape + LAYERS + OF_LAYER * l, lines = batch * padded(where[UNITS]);
+    return lines * (1 + READS_INPUT(where[KIND])) + (NORMALISED(plan) ? lines + padded(batch) : 0);
 }
 
 /* The same for a row: its inputs and its layers. */
 static int64_t kept_by(const Plan *plan, int64_t row, int64_t batch) {
     const int64_t *shape = shape_of(plan, row);
     int64_t entries = padded(plan->features + plan->extra) * batch;
-    for (int64_t l = 0; l < shape[DEPTH]; l++) entries += kept_by_layer(plan, UNITS_OF(shape, l), batch);
+    for (int64_t l = 0; l < shape[DEPTH]; l++) entries += kept_by_layer(plan, shape, l, batch);
     return entries;
 }
 
@@ -126,9 +127,9 @@ static int forward_row(const void *job, int64_t row) {
             fill(shift, own + where[SHIFT], units, to);
             normalise(z, count, units, to, scale, shift, normal, inverse);
         }
-        REAL *after = keep ? next + count * to : z;
+        REAL *after = keep && READS_INPUT(where[KIND]) ? z + count * to : z;
         activate((int)where[KIND], z, after, count * to);
-        next += 2 * count * to;
+        next = after + count * to;
         h = after, ld = to, width = units;
     }
     const REAL *head = own + shape[OUT_WEIGHT], *level = own + shape[OUT_BIAS];
@@ -210,9 +211,9 @@ static int backward_row(const void *job, int64_t row) {
     const REAL *own = pass->parameters + row * pass->apart, *g = pass->grad + row * batch * outputs;
     REAL *slots = pass->gradient ? pass->gradient + row * pass->gradient_apart : NULL;
     if (slots) memset(slots, 0, pass->size * sizeof(REAL));
-    const REAL *end[depth + 1]; /* where each layer's entries end: z, then h */
+    const REAL *end[depth + 1]; /* where each layer's entries end, h the last */
     end[0] = keep + count * padded(inputs);
-    for (int64_t l = 0; l < depth; l++) end[l + 1] = end[l] + kept_by_layer(plan, UNITS_OF(shape, l), count);
+    for (int64_t l = 0; l < depth; l++) end[l + 1] = end[l] + kept_by_layer(plan, shape, l, count);
     int64_t width = UNITS_OF(shape, depth - 1), ld = padded(width);
     const REAL *h = end[depth] - count * ld;
     REAL *here = scale + widest, *below = here + batch * widest;
@@ -228,7 +229,7 @@ static int backward_row(const void *job, int64_t row) {
     product(count, ld, outputs, (Matrix){g, outputs, 1}, packed, ld, NULL, here, ld);
     for (int64_t l = depth - 1; l >= 0; l--) {
         const int64_t *where = shape + LAYERS + OF_LAYER * l, units = width, from = ld;
-        const REAL *z = end[l + 1] - 2 * count * from, *normal = end[l], *inverse = normal + count * from;
+        const REAL *z = h - (READS_INPUT(where[KIND]) ? count * from : 0), *normal = end[l], *inverse = normal + count * from;
         descend((int)where[KIND], here, z, h, count * from);
         width = l ? UNITS_OF(shape, l - 1) : inputs, ld = padded(width);
         h = l ? end[l] - count * ld : keep;

@@ -15,7 +15,7 @@ void adam(int64_t rows, int64_t members, const int64_t *sizes, REAL *parameters,
         for (int64_t i = 0; i < sizes[row / members]; i++) {
             m[i] += (g[i] - m[i]) * (1 - first);
             v[i] = v[i] * second + g[i] * g[i] * (1 - second);
-            p[i] -= step * m[i] / ((sizeof(REAL) == 4 ? (REAL)sqrtf((float)v[i]) : (REAL)sqrt(v[i])) / root + tiny);
+            p[i] -= step * m[i] / (ROOT(v[i]) / root + tiny);
         }
     }
 }

@@ -11,9 +11,9 @@ static void normalise(REAL *z, int64_t batch, int64_t units, int64_t ld, const R
         for (int64_t i = 0; i < ld; i += WIDTH) sum += *(const vec *)(z + i);
         REAL mean = total(sum) / units;
         for (int64_t i = 0; i < ld; i += WIDTH) *(vec *)(normal + i) = *(const vec *)(z + i) - mean;
-        memset(normal + units, 0, (ld - units) * sizeof(REAL));
+        for (int64_t i = units; i < ld; i++) normal[i] = 0;
         for (int64_t i = 0; i < ld; i += WIDTH) square += *(const vec *)(normal + i) * *(const vec *)(normal + i);
-        REAL factor = (REAL)(1 / sqrt((double)(total(square) / units) + 1e-5));
+        REAL factor = 1 / ROOT(total(square) / units + (REAL)1e-5);
         inverse[b] = factor;
         for (int64_t i = 0; i < ld; i += WIDTH) {
             *(vec *)(normal + i) *= factor;
@@ -38,6 +38,6 @@ static void unnormalise(REAL *g, int64_t batch, int64_t units, int64_t ld, const
         REAL mean = total(sum) / units, slope = total(along) / units;
         for (int64_t i = 0; i < ld; i += WIDTH)
             *(vec *)(g + i) = (*(const vec *)(g + i) - mean - *(const vec *)(normal + i) * slope) * inverse[b];
-        memset(g + units, 0, (ld - units) * sizeof(REAL));
+        for (int64_t i = units; i < ld; i++) g[i] = 0;
     }
 }

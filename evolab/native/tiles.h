@@ -4,6 +4,7 @@
  * other and padded to whole vectors: a tile of C stays in registers, a line of B is loaded once per
  * tile, and one entry of A at a time is multiplied with it. */
 
+#include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +27,8 @@
 #define WIDTH ((int64_t)(BYTES / sizeof(REAL)))
 #define INLINE static inline __attribute__((always_inline))
 typedef REAL vec __attribute__((vector_size(BYTES), aligned(sizeof(REAL)), may_alias));
+
+#define ROOT(x) (sizeof(REAL) == 4 ? (REAL)sqrtf((float)(x)) : (REAL)sqrt(x))
 
 INLINE int64_t padded(int64_t n) { return (n + WIDTH - 1) / WIDTH * WIDTH; }
 
@@ -88,9 +91,18 @@ static void product(int64_t m, int64_t n, int64_t depth, Matrix a, const REAL *b
     }
 }
 
+/* The sum of a vector's entries, by halves where it is long. */
 INLINE REAL total(vec v) {
     REAL sum = 0;
+#if BYTES > 16
+    typedef REAL part __attribute__((vector_size(BYTES / 4)));
+    part parts[4];
+    memcpy(parts, &v, BYTES);
+    part whole = (parts[0] + parts[1]) + (parts[2] + parts[3]);
+    for (int i = 0; i < WIDTH / 4; i++) sum += whole[i];
+#else
     for (int i = 0; i < WIDTH; i++) sum += v[i];
+#endif
     return sum;
 }
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from evolab.chunk import Chunk
 from evolab.native.sharing import cores_for_kernels
 from evolab.networks.observation import map_leaves
-from evolab.sample import Episodes, given
+from evolab.sample import Episodes, Sample, given
 
 if TYPE_CHECKING:
     from evolab.algorithms.algorithm import Batch
@@ -49,8 +49,7 @@ def _learn(
     _check_buffer(population, source)
     for chunk in population.chunks:
         due = _due(population, chunk, updates, ratio)
-        for sample in _samples(population, source, chunk, due):
-            batch = population.batch_of(chunk, sample)
+        for batch in _batches(population, source, chunk, due):
             _update(
                 population,
                 chunk,
@@ -85,16 +84,20 @@ def learn_one(population: Population, row: int, source: Any, noise: Any = None) 
     return {name: float(loss[0]) for name, loss in losses.items()}
 
 
-def _samples(population: Population, source: Any, chunk: Chunk, updates: int) -> Iterator[Any]:
-    """One sample per update; drawn some at a time where the source can."""
+def _batches(population: Population, source: Any, chunk: Chunk, updates: int) -> Iterator[Any]:
+    """One batch per update; drawn some at a time where the source can."""
     if not hasattr(source, "samples"):
         for _ in range(updates):
-            yield source.sample(chunk.rows, chunk.batch, population.generator)
+            yield population.batch_of(chunk, source.sample(chunk.rows, chunk.batch, population.generator))
         return
     for start in range(0, updates, AT_ONCE):
-        yield from source.samples(
-            chunk.rows, chunk.batch, min(AT_ONCE, updates - start), population.generator
-        )
+        count = min(AT_ONCE, updates - start)
+        drawn = source.samples(chunk.rows, chunk.batch, count, population.generator)
+        if isinstance(drawn, Sample):
+            yield from population.batch_of(chunk, drawn, leading=3).apart()
+        else:
+            for sample in drawn:
+                yield population.batch_of(chunk, sample)
 
 
 def _due(population: Population, chunk: Chunk, updates: int | None, ratio: float) -> int:

@@ -370,18 +370,24 @@ class Population:
         """
         return learning.learn(self, source, noise, updates, ratio)
 
-    def batch_of(self, chunk: Chunk, sample: Any) -> Any:
-        """What was drawn for a chunk, on the population's device and in the algorithm's ranges."""
+    def batch_of(self, chunk: Chunk, sample: Any, leading: int = 2) -> Any:
+        """What was drawn for a chunk, on the population's device and in the algorithm's ranges.
+
+        Args:
+            chunk: whose samples they are.
+            sample: fields [C, B, ...], or [U, C, B, ...] for several updates.
+            leading: axes before an observation's own, 2 or 3.
+        """
         if isinstance(sample, Episodes):
             return sample.placed(self.hyper["steps"], chunk.weight)
         reward = sample.reward.to(self.device, self.dtype)
         return Batch(
             observation=map_leaves(lambda leaf: leaf.to(self.device), sample.observation),
-            action=self.actions.to_unit(sample.action.to(self.device), 2),
+            action=self.actions.to_unit(sample.action.to(self.device), leading),
             reward=reward,
             next_observation=map_leaves(lambda leaf: leaf.to(self.device), sample.next_observation),
             terminated=sample.terminated.to(self.device, self.dtype),
-            weight=chunk.weight(reward.shape[1], reward),
+            weight=chunk.weight(reward.shape[-1], reward),
         )
 
 

@@ -8,7 +8,7 @@ chunk of agents at once, so its one new habit is: reduce over the last axis, nev
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -19,6 +19,7 @@ from torch import Tensor
 from evolab.chunk import Chunk
 from evolab.genes import Choice, Float, Integer, Range
 from evolab.networks.network import Network, Role
+from evolab.networks.observation import map_leaves
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,13 @@ class Batch:
     log_prob: Tensor | None = None
     advantage: Tensor | None = None
     goal: Tensor | None = None
+
+    def apart(self) -> Iterator[Batch]:
+        """The batches of several updates, whose fields lead with one axis more; the weights are common to all."""
+        names = ("observation", "action", "reward", "next_observation", "terminated")
+        pieces = {name: map_leaves(lambda leaf: leaf.unbind(0), getattr(self, name)) for name in names}
+        for update in range(len(self.reward)):
+            yield Batch(**{name: _nth(piece, update) for name, piece in pieces.items()}, weight=self.weight)
 
 
 class Algorithm(ABC):
@@ -146,6 +154,15 @@ class Algorithm(ABC):
     @abstractmethod
     def update(self, agents: Chunk, batch: Batch, noise: Tensor | None) -> dict[str, Tensor]:
         """One update of every agent in the chunk; gives losses by name, [C] each."""
+
+
+def _nth(pieces: Any, k: int) -> Any:
+    """The k-th piece of every leaf; the leaves are tuples of tensors here."""
+    if isinstance(pieces, dict):
+        return {key: _nth(part, k) for key, part in pieces.items()}
+    if isinstance(pieces[0], Tensor):
+        return pieces[k]
+    return tuple(_nth(part, k) for part in pieces)
 
 
 def _instead(space: spaces.Space) -> str:

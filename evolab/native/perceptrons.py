@@ -88,6 +88,7 @@ class Perceptrons:
                 row[3 + 6 * index : 9 + 6 * index] = width, ACTIVATIONS.index(kind), *own
             sides = (features + extra, *widths, outputs)
             self.work.append(sum(a * b for a, b in zip(sides, sides[1:], strict=False)))
+        self._total = sum(self.work)
         self._plan = _Plan(depth, features, extra, outputs, self._shape.ctypes.data)
         self._at = ctypes.addressof(self._plan)
         self._room: dict[int, int] = {}
@@ -185,7 +186,7 @@ class Perceptrons:
     def _threads(self, batch: int) -> int:
         """As many as torch may use, where there is enough to do."""
         most = threads()
-        return most if most == 1 else min(most, len(self.work), 1 + int(sum(self.work) * batch / GRAIN))
+        return most if most == 1 else min(most, len(self.work), 1 + int(self._total * batch / GRAIN))
 
     def _done(self, failed: int, batch: int) -> None:
         if failed:
@@ -195,7 +196,8 @@ class Perceptrons:
 def _declare(kernels: ctypes.CDLL) -> None:
     if kernels.kept.argtypes:
         return
-    plan, into = [_POINTER, _INTEGER, _INTEGER, _INTEGER, _POINTER], [_POINTER, _INTEGER, _INTEGER]
+    plan: list[Any] = [_POINTER, _INTEGER, _INTEGER, _INTEGER, _POINTER]
+    into: list[Any] = [_POINTER, _INTEGER, _INTEGER]
     kernels.kept.restype = _INTEGER
     kernels.kept.argtypes = [_POINTER, _INTEGER, _INTEGER]
     kernels.forward.argtypes = [*plan, _INTEGER, _POINTER, _INTEGER, *into, *into, _POINTER, _POINTER]

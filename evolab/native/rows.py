@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -81,7 +82,7 @@ def _kernels(first: Tensor, *others: Tensor) -> ctypes.CDLL | None:
         return None
     if not kernels.adam.argtypes:
         integer, pointer = ctypes.c_int64, ctypes.c_void_p
-        rows = [integer, integer, pointer, pointer]
+        rows: list[Any] = [integer, integer, pointer, pointer]
         kernels.adam.argtypes = [*rows, integer, pointer, integer, *(pointer,) * 4]
         kernels.follow.argtypes = [*rows, pointer, integer, pointer]
     return kernels

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium.spaces import Box
 from torch import Tensor
 
 from evolab.native.perceptrons import Kept, Perceptrons
@@ -32,8 +33,14 @@ class CompiledPlan:
         shapes = [(gene.hidden, gene.activation) for gene in genes]
         self.every = self.single = Perceptrons(dtype, layouts, shapes, *widths)
         if role.members > 1:
-            several = [one for one in zip(layouts, shapes, strict=True) for _ in range(role.members)]
-            self.every = Perceptrons(dtype, *zip(*several, strict=True), *widths)
+            self.every = Perceptrons(
+                dtype,
+                [layout for layout in layouts for _ in range(role.members)],
+                [shape for shape in shapes for _ in range(role.members)],
+                *widths,
+            )
+        space = role.observation_space
+        self._plain = isinstance(space, Box) and len(space.shape) == 1 and space.dtype != np.uint8
         self._own: tuple[int, dict[bool, np.ndarray]] | None = None
 
     def __call__(
@@ -62,7 +69,9 @@ class CompiledPlan:
         self, rows: Tensor, observation: Any, extra: Tensor | None, alone: bool, keep: bool = True
     ) -> tuple[Tensor, Any]:
         """Outputs [R, B, O], and what their gradient needs."""
-        x = encode(self.role.observation_space, observation, 2, rows.dtype)
+        x = observation
+        if not self._plain or x.dtype != rows.dtype:
+            x = encode(self.role.observation_space, observation, 2, rows.dtype)
         own = self._own[1][alone] if self._own is not None and self._own[0] == x.shape[1] else None
         return (self.single if alone else self.every).forward(rows, x, extra, keep, own)
 

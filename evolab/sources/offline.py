@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -112,9 +113,11 @@ class StoredBuffer(ReplayBuffer):
             **{name: map_leaves(lambda x: x.unflatten(0, (count, size)), fields[name]) for name in FIELDS}
         )
 
-    def samples(self, agents: slice, size: int, updates: int, generator: torch.Generator) -> list[Sample]:
-        """As `sample`, for several updates."""
-        return [self.sample(agents, size, generator) for _ in range(updates)]
+    def samples(  # type: ignore[override]
+        self, agents: slice, size: int, updates: int, generator: torch.Generator
+    ) -> Iterator[Sample]:
+        """As `sample`, for several updates, one after the other."""
+        return (self.sample(agents, size, generator) for _ in range(updates))
 
     def observations(self, count: int, generator: torch.Generator) -> Any:
         """Up to `count` stored observations, [B, ...] leaves."""

@@ -163,10 +163,11 @@ class ReplayBuffer:
         Raises:
             ValueError: the buffer is empty.
         """
-        return self.samples(agents, size, 1, generator)[0]
+        whole = self.samples(agents, size, 1, generator)
+        return Sample(**{name: map_leaves(lambda x: x[0], getattr(whole, name)) for name in FIELDS})
 
-    def samples(self, agents: slice, size: int, updates: int, generator: torch.Generator) -> list[Sample]:
-        """As `sample`, for several updates at once: one gather per field serves them all."""
+    def samples(self, agents: slice, size: int, updates: int, generator: torch.Generator) -> Sample:
+        """As `sample`, for several updates at once, [U, P, B, ...]: one gather per field serves them all."""
         count = agents.stop - agents.start
         if len(self) == 0:
             raise ValueError(
@@ -185,8 +186,7 @@ class ReplayBuffer:
         def take(store: Tensor) -> Tensor:
             return store.index_select(0, index).unflatten(0, (updates, count, size))
 
-        taken = {name: map_leaves(lambda store: take(store).unbind(0), self.fields[name]) for name in FIELDS}
-        return [Sample(**{name: _nth(value, k) for name, value in taken.items()}) for k in range(updates)]
+        return Sample(**{name: map_leaves(take, self.fields[name]) for name in FIELDS})
 
     def _draw(self, length: Any, count: int, generator: torch.Generator) -> Tensor:
         """[count] places among `length`; drawn where the generator lives, which may be another device."""
@@ -235,12 +235,3 @@ class ReplayBuffer:
     def example(self) -> Any:
         """The first stored leaf, for its dtype and device."""
         return first_leaf(self.fields["observation"])
-
-
-def _nth(pieces: Any, k: int) -> Any:
-    """The k-th piece of every leaf; the leaves are tuples of tensors here."""
-    if isinstance(pieces, dict):
-        return {key: _nth(part, k) for key, part in pieces.items()}
-    if isinstance(pieces[0], Tensor):
-        return pieces[k]
-    return tuple(_nth(part, k) for part in pieces)

@@ -1,8 +1,8 @@
 """How long does an update take, and how much of the machine's matrix product is that?
 
 Every algorithm at 1, 4, 16 and 64 agents, hidden layers 2x64 and 2x256, batches of 128 and 256,
-on one thread, in CPU time. The multiply-adds are counted by torch, the ceiling is the same run's batched
-product of the same widths:
+on one thread, in CPU time. The multiply-adds are counted by torch in the same update made of its operations, the
+ceiling is the same run's batched product of the same widths:
 
     python tests/benchmarks/updates.py
     python tests/benchmarks/updates.py TD3 --agents 16 --hidden 64 --batch 128
@@ -10,8 +10,8 @@ product of the same widths:
     python tests/benchmarks/updates.py --profile
 
 The first writes the result anew, the third into the result of other algorithms' parts, the last adds where the
-time of TD3's update goes. PPO's update is one
-minibatch of a rollout, its share of the one pass over the whole rollout included.
+time of TD3's update goes. PPO's update is one minibatch of a rollout, its share of the one pass over the whole
+rollout included.
 """
 
 from __future__ import annotations
@@ -22,37 +22,70 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import torch
 from gymnasium.spaces import Box, Discrete
 from machine import described, gemm_rate
-from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 import evolab as ev
+from evolab.native import build, rows
 
 RESULT = Path(__file__).parent / "results" / "updates.json"
 ALGORITHMS = ("DQN", "CQN", "DDPG", "TD3", "TD3BC", "SAC", "PPO")
 DISCRETE = ("DQN", "CQN")
 STORED = 5_000
-PRODUCTS = ("bmm", "addmm", "aten::mm", "matmul", "linear")
 KEYS = ("algorithm", "hidden", "batch", "agents")
 
 
-def case(algorithm: str, agents: int, hidden: int, batch: int) -> Callable[[int], int]:
-    """A population on Lunar Lander's spaces, and made-up experience: a function that makes so many updates."""
-    actions = Discrete(4) if algorithm in DISCRETE else Box(-1, 1, (2,))
-    population = ev.Population(
+class Plain(ev.MLP):
+    """The same networks, made of torch's operations, which torch can count."""
+
+    def ragged(self, like: torch.Tensor) -> bool:
+        """Never."""
+        return False
+
+
+class Timed:
+    """The kernels, with a stopwatch."""
+
+    def __init__(self, kernels: Any, seconds: dict[str, float]) -> None:
+        self.kernels, self.seconds = kernels, seconds
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self.kernels, name)
+
+        def timed(*about: Any) -> Any:
+            started = time.perf_counter()
+            result = call(*about)
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+            return result
+
+        timed.argtypes = call.argtypes
+        return timed
+
+
+def population_of(
+    algorithm: str, agents: int, hidden: int, batch: int, network: type[ev.MLP] = ev.MLP
+) -> ev.Population:
+    """A population on Lunar Lander's spaces."""
+    return ev.Population(
         algorithm,
         Box(-1, 1, (8,)),
-        actions,
+        Discrete(4) if algorithm in DISCRETE else Box(-1, 1, (2,)),
         size=agents,
-        network=ev.MLP([hidden, hidden]),
+        network=network([hidden, hidden]),
         hyperparameters={"batch_size": batch},
         seed=1,
         device="cpu",
     )
+
+
+def case(population: ev.Population) -> Callable[[int], int]:
+    """Made-up experience: a function that makes so many updates."""
+    algorithm = population.algorithm.name
     if algorithm == "PPO":
         return rollouts(population)
     buffer = ev.ReplayBuffer(STORED)
@@ -98,10 +131,11 @@ def experience(shape: tuple[int, ...], discrete: bool) -> SimpleNamespace:
 
 def measured(algorithm: str, agents: int, hidden: int, batch: int, repeats: int = 5) -> dict[str, float]:
     """Medians over the repeats, each as many updates as take some tenths of a second."""
-    learn = case(algorithm, agents, hidden, batch)
-    learn(4)
+    counted = case(population_of(algorithm, agents, hidden, batch, Plain))
     with FlopCounterMode(display=False) as counter:
-        made = learn(2)  # two: a delayed policy moves once
+        made = counted(2)  # two: a delayed policy moves once
+    learn = case(population_of(algorithm, agents, hidden, batch))
+    learn(4)
     operations = counter.get_total_flops() / made / agents
     started = time.process_time()
     made = learn(2)
@@ -121,22 +155,36 @@ def measured(algorithm: str, agents: int, hidden: int, batch: int, repeats: int 
     }
 
 
-def profiled(hidden: int, agents: int = 16, batch: int = 128, updates: int = 40) -> dict[str, object]:
-    """Share of TD3's update inside matrix products, and the operations that take most of it."""
-    learn = case("TD3", agents, hidden, batch)
-    learn(4)
-    with profile(activities=[ProfilerActivity.CPU]) as record:
-        learn(updates)
-    events = sorted(record.key_averages(), key=lambda event: -event.self_cpu_time_total)
-    total = sum(event.self_cpu_time_total for event in events)
-    inside = sum(event.self_cpu_time_total for event in events if any(word in event.key for word in PRODUCTS))
+def profiled(hidden: int, agents: int = 16, batch: int = 128, updates: int = 200) -> dict[str, object]:
+    """Shares of TD3's update inside the kernels' passes (products, activations) and steps, and outside of them."""
+    population = population_of("TD3", agents, hidden, batch)
+    learn = case(population)
+    learn(8)
+    seconds: dict[str, float] = {}
+    timed = Timed(build.library(torch.float32), seconds)
+    for chunk in population.chunks:
+        for bound in chunk.bound.values():
+            bound.plan.every.kernels = bound.plan.single.kernels = timed
+    before = rows.library
+    rows.library = lambda dtype: timed
+    started = time.perf_counter()
+    learn(updates)
+    total = time.perf_counter() - started
+    rows.library = before
+    parts = {
+        "passes forward": "forward",
+        "passes backward": "backward",
+        "Adam": "adam",
+        "targets follow": "follow",
+    }
+    shares = {name: round(seconds[call] / total, 3) for name, call in parts.items()}
     return {
         "algorithm": "TD3",
         "agents": agents,
         "hidden": hidden,
         "batch": batch,
-        "share_in_matrix_products": round(inside / total, 3),
-        "operations": {event.key: round(event.self_cpu_time_total / total, 3) for event in events[:12]},
+        "share_in_passes": round(shares["passes forward"] + shares["passes backward"], 3),
+        "operations": {**shares, "everything else": round(1 - sum(shares.values()), 3)},
     }
 
 

@@ -55,10 +55,13 @@ def _compiled(compiler: str, real: str, folder: Path) -> Path:
     """The library's file, compiled unless it is there; several processes may do so at once."""
     text = b"".join((FOLDER / name).read_bytes() for name in SOURCES)
     known = (real, FLAGS, compiler, Path(compiler).stat().st_mtime_ns, platform.machine(), _cpu())
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    owner = folder.stat()
+    if owner.st_uid != os.getuid() or owner.st_mode & 0o022:
+        raise OSError(f"{folder} is open to others: what lies there is not loaded.")
     path = folder / f"perceptron-{hashlib.sha256(text + repr(known).encode()).hexdigest()[:20]}.so"
     if path.is_file():
         return path
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as draft:
         for target in FOR_THIS_CPU:
             command = [compiler, *FLAGS, *target, f"-DREAL={real}", str(FOLDER / SOURCES[0]), "-lm"]

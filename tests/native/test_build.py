@@ -43,6 +43,15 @@ def test_another_folder_is_taken_where_the_cache_cannot_be_written(fresh, monkey
     assert list((tmp_path / "home" / ".cache" / "evolab").glob("*.so"))
 
 
+@NEEDED
+def test_a_folder_that_others_may_write_is_not_trusted(fresh, monkeypatch, tmp_path):
+    fresh.mkdir(parents=True)
+    fresh.chmod(0o777)
+    monkeypatch.setattr(Path, "home", lambda: tmp_path / "home")
+    assert build.library(torch.float32) is not None
+    assert not list(fresh.iterdir())
+
+
 @pytest.mark.parametrize("how", ["switched off", "no compiler", "a compiler that fails", "one that hangs"])
 def test_there_are_no_kernels(fresh, monkeypatch, tmp_path, how):
     if how == "switched off":

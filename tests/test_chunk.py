@@ -109,6 +109,23 @@ def test_climbing_a_critic_is_minimising_minus_its_value(layer_norm):
     same_step(one, other, "critic")
 
 
+@pytest.mark.parametrize("layer_norm", [False, True])
+def test_a_slope_that_is_written_out_is_that_of_its_losses(layer_norm):
+    network = ev.MLP([8, 8], layer_norm=layer_norm)
+    one, other = mixed("DQN", network), mixed("DQN", network)
+    for ours, plain in zip(one.chunks, other.chunks, strict=True):
+        observation, _, _, weight = drawn(ours)
+
+        def judge(values, weight=weight):
+            return (weight * values.square().sum(-1)).sum(-1), 2 * weight[..., None] * values
+
+        clip = torch.tensor([0.3, 5.0, 0.1], dtype=torch.float64)[: len(ours)]
+        loss = ours.push("q", judge, observation, clip=clip)
+        expected = plain.minimise("q", lambda net, o=observation, j=judge: j(net(o))[0], clip=clip)
+        assert torch.allclose(loss, expected, atol=1e-12)
+    same_step(one, other, "q")
+
+
 def test_several_passes_of_one_loss_add_up():
     population = mixed("TD3")
     chunk = population.chunks[0]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from evolab.algorithms.algorithm import Batch, Chunk, Float, Hyperparameter
 from evolab.algorithms.dqn import DQN
-from evolab.chunk import squared_error
 
 
 @dataclass(frozen=True)
@@ -56,19 +55,23 @@ class CQN(DQN):
 
     def update(self, agents: Chunk, batch: Batch, noise: Tensor | None) -> dict[str, Tensor]:
         """One step on both terms, then the target follows; "gap" is how far the data's actions are from certain."""
-        target = self.target(agents, batch)
-        alpha = agents.hyper["cql_alpha"]
-        parts: dict[str, Tensor] = {}
+        target, weight, choice = self.target(agents, batch), batch.weight, batch.action.unsqueeze(-1)
+        alpha = agents.hyper["cql_alpha"][:, None]
+        gap: list[Tensor] = []
 
-        def loss(q: Any) -> Tensor:
-            values = q(batch.observation)  # [C, B, A]
-            parts["gap"] = conservative_gap(values, batch.action, batch.weight)
-            error = squared_error(values, target, batch.weight, batch.action, huber=self.huber)
-            return error / 2 + alpha * parts["gap"]
+        def judge(values: Tensor) -> tuple[Tensor, Tensor]:
+            """Losses [C], and how they change with the values [C, B, A]."""
+            likelihood = values.log_softmax(-1)
+            gap[:] = [-(weight * likelihood.gather(-1, choice).squeeze(-1)).sum(-1)]
+            error = values.gather(-1, choice).squeeze(-1) - target
+            near = error if self.huber is None else error.clamp(-self.huber, self.huber)
+            slope = likelihood.exp() * (alpha * weight).unsqueeze(-1)
+            slope.scatter_add_(-1, choice, (weight * (near - alpha)).unsqueeze(-1))
+            return (weight * near * (2 * error - near)).sum(-1) / 2 + alpha.squeeze(-1) * gap[0], slope
 
-        total = agents.minimise("q", loss, clip=self.clip)
+        total = agents.push("q", judge, batch.observation, clip=self.clip)
         agents.follow("q")
-        return {"q": total, "gap": parts["gap"].detach()}
+        return {"q": total, "gap": gap[0].detach()}
 
 
 def conservative_gap(values: Tensor, action: Tensor, weight: Tensor) -> Tensor:

@@ -11,8 +11,7 @@ void adam(int64_t rows, int64_t members, const int64_t *sizes, REAL *parameters,
         REAL step = (REAL)(rate[row / members] / (1 - pow(0.9, steps))), root = (REAL)sqrt(1 - pow(0.999, steps));
         REAL *p = parameters + row * apart, *m = mean + row * apart, *v = square + row * apart;
         const REAL *g = gradient + row * gradient_apart;
-#pragma GCC ivdep
-        for (int64_t i = 0; i < sizes[row / members]; i++) {
+        FREELY for (int64_t i = 0; i < sizes[row / members]; i++) {
             m[i] += (g[i] - m[i]) * (1 - first);
             v[i] = v[i] * second + g[i] * g[i] * (1 - second);
             p[i] -= step * m[i] / (ROOT(v[i]) / root + tiny);
@@ -26,7 +25,6 @@ void follow(int64_t rows, int64_t members, const int64_t *sizes, REAL *target, c
     for (int64_t row = 0; row < rows; row++) {
         REAL *to = target + row * apart, share = tau[row / members];
         const REAL *from = source + row * apart;
-#pragma GCC ivdep
-        for (int64_t i = 0; i < sizes[row / members]; i++) to[i] += share * (from[i] - to[i]);
+        FREELY for (int64_t i = 0; i < sizes[row / members]; i++) to[i] += share * (from[i] - to[i]);
     }
 }

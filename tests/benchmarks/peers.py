@@ -1,14 +1,16 @@
 """The whole TD3 loop and offline CQN beside AgileRL's and Stable-Baselines3's, in turns, one command for the table.
 
     python tests/benchmarks/peers.py [--peers FOLDER] [--repeats 3] [--agents 4 16 64]
+    python tests/benchmarks/peers.py --threads 2
     python tests/benchmarks/peers.py --table
 
-LunarLanderContinuous, one thread, CPU time, one update per agent and environment step of its own in all three, batch 128
-unless said otherwise; evaluation, evolution and the resets that begin a generation are excluded. Always two rows:
-as a user runs both (each by its tutorial), and the same architecture, LayerNorm and all: there evolab normalises
-every hidden layer of the peer's widths, which is more than the peer does. Stable-Baselines3 trains single agents:
-P of them take P times as long for P times as many steps, so that its rate is the same for every P. LeanRL is a
-collection of scripts for GPUs, no package, and is left out.
+LunarLanderContinuous, one update per agent and environment step of its own in all three, batch 128 unless said
+otherwise; on one thread, in CPU time, or, as all three run where nothing is set, on as many threads as there are
+cores, by the clock of a quiet machine; evaluation, evolution and the resets that begin a generation are excluded.
+Always two rows: as a user runs both (each by its tutorial), and the same architecture, LayerNorm and all: there
+evolab normalises every hidden layer of the peer's widths, which is more than the peer does. Stable-Baselines3
+trains single agents: P of them take P times as long for P times as many steps, so that its rate is the same for
+every P. LeanRL is a collection of scripts for GPUs, no package, and is left out.
 
 The peers live in virtual environments of their own, `FOLDER/sb3` and `FOLDER/agilerl` (by default a folder that
 is removed afterwards), which are made where they are missing. Every tool works in a process of its own, one at a
@@ -53,8 +55,9 @@ RATIOS = {
 class Tool:
     """A process with one library in it."""
 
-    def __init__(self, python: Path | str, name: str) -> None:
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
+    def __init__(self, python: Path | str, name: str, threads: int) -> None:
+        cores = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+        environment = os.environ | cores | {"TQDM_DISABLE": "1"}
         if name == "evolab":
             environment["PYTHONPATH"] = str(ROOT)
         command = [str(python), str(HERE / "peer_loops.py"), name]
@@ -181,17 +184,20 @@ def main() -> None:
     parser.add_argument("--peers", type=Path, help="where their environments are, or are made and stay")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--agents", type=int, nargs="+", default=[4, 16, 64])
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--table", action="store_true", help="print what was measured before")
     options = parser.parse_args()
     if options.table:
-        print(table(json.loads(RESULT.read_text())))
+        result = json.loads(RESULT.read_text())
+        for threads, one in result.items():
+            print(f"{threads}\n\n{table(one)}\n")
         return
     with tempfile.TemporaryDirectory() as folder:
         place = options.peers or Path(folder)
-        tools = {"evolab": Tool(sys.executable, "evolab")}
+        tools = {"evolab": Tool(sys.executable, "evolab", options.threads)}
         try:
             for name in ("agilerl", "sb3"):
-                tools[name] = Tool(python_of(place, name), name)
+                tools[name] = Tool(python_of(place, name), name, options.threads)
             result = described() | {"usable_cores": len(os.sched_getaffinity(0))}
             result |= measured(tools, options.agents, options.repeats)
         finally:
@@ -199,7 +205,9 @@ def main() -> None:
                 tool.close()
     print(table(result))
     if options.agents == [4, 16, 64]:
-        RESULT.write_text(json.dumps(result, indent=1) + "\n")
+        before = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+        threads = "one thread" if options.threads == 1 else f"{options.threads} threads"
+        RESULT.write_text(json.dumps(before | {threads: result}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

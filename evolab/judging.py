@@ -158,6 +158,13 @@ def record(
     )
 
 
-def window_mean(values: list[float], window: int) -> float:
-    """Mean of the newest `window` values."""
-    return float(np.mean(values[-window:]))
+def over_window(values: list[float], window: int, by: str = "mean") -> float:
+    """Mean of the newest `window` values, or the best of those that are finite.
+
+    >>> over_window([9.0, 100.0, 180.0, 97.0], 3, "best")
+    180.0
+    """
+    newest = np.array(values[-window:])
+    if by == "mean" or not np.isfinite(newest[-1]):  # who has diverged does not live on its past
+        return float(newest.mean())
+    return float(newest[np.isfinite(newest)].max())

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from evolab.agent import Agent
 from evolab.events import Birth, Fault, Finished, Generation, Progress
-from evolab.judging import SHOWN_EVERY, confirm, measure, record, window_mean
+from evolab.judging import SHOWN_EVERY, confirm, measure, over_window, record
 from evolab.randomness import numpy_stream, seed_of
 from evolab.renewal import renew
 from evolab.run import Run
@@ -108,7 +108,9 @@ def one_generation(run: Run) -> Iterator[Progress | Generation]:
     fitness, extra, lengths, episodes = evaluated
     for member, value in zip(population.members, fitness, strict=True):
         member.fitness.append(float(value))
-    scores = np.array([window_mean(m.fitness, run.selection.window) for m in population.members])
+    scores = np.array(
+        [over_window(m.fitness, run.selection.window, run.selection.by) for m in population.members]
+    )
     # Of equals the one in the lower place is first, as for the selections: the best is then also the elite.
     places = np.array([member.place for member in population.members])
     order = np.lexsort((places, np.where(np.isfinite(scores), -scores, np.inf)))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from evolab import checks
-from evolab.selections.selection import Selected, Selection, ranking
+from evolab.selections.selection import Selected, Selection, origins, ranking
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class Gap(Selection):
             are luck, however close together the others lie.
         most: largest share of the population that is replaced at once, the worst first, in (0, 1).
             Agents that diverged are replaced beyond it.
-        window, warmup: see `Selection`.
+        inherit: as in `Truncation`: chance that a child takes its parent's hyperparameters as well.
+        window, by, warmup: see `Selection`.
 
     Source: the split of single-linkage clustering into two clusters, in one dimension.
     """
@@ -35,11 +36,13 @@ class Gap(Selection):
     width: float = 0.5
     least: float = 0.0
     most: float = 0.5
+    inherit: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if checks.finite("width", self.width, low=0.0, high=1.0) == 0.0:
             raise ValueError("width is 0.0; expected a share in (0, 1]. With 0 somebody is always replaced.")
+        checks.probability("inherit", self.inherit)
         checks.finite("least", self.least, low=0.0)
         if checks.finite("most", self.most, low=0.0, high=1.0) in (0.0, 1.0):
             raise ValueError(f"most is {self.most}; expected a share in (0, 1): somebody must stay.")
@@ -56,8 +59,10 @@ class Gap(Selection):
         share = max(1, int(self.most * population))
         bottom = set(ranked[max(above, finite - share) : finite].tolist()) | set(ranked[finite:].tolist())
         top = ranked[:above].tolist()
+        parents = [int(generator.choice(top)) if row in bottom else row for row in range(population)]
         return Selected(
-            parents=tuple(int(generator.choice(top)) if row in bottom else row for row in range(population)),
+            parents=tuple(parents),
             elite=int(ranked[0]),
             survivors=frozenset(range(population)) - bottom,
+            hyperparameters=origins(parents, fitness, self.inherit, generator),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -44,15 +45,20 @@ class Selection:
     Attributes:
         window: an agent's fitness is the mean of its last `window` evaluations, of the same
             individual: a child starts with an empty record. Whoever evaluates takes this mean.
+        by: "mean" of the window, or its "best": what an agent has lately shown it can do. Agents that
+            learn quickly fall back often, and a mean, or the newest value alone, takes them for bad.
         warmup: generations at the start in which nobody is replaced. Who leads before anybody has
             learned much is not who will lead: a high learning rate looks bad at first.
     """
 
     window: int = field(default=1, kw_only=True)
+    by: str = field(default="mean", kw_only=True)
     warmup: int = field(default=0, kw_only=True)
 
     def __post_init__(self) -> None:
         checks.positive_integer("window", self.window)
+        if self.by not in ("mean", "best"):
+            raise ValueError(f"by is {self.by!r}; 'mean' or 'best' of the window is expected.")
         checks.positive_integer("warmup", self.warmup, minimum=0)
 
     def check(self, population: int) -> None:
@@ -111,3 +117,22 @@ def ranking(fitness: np.ndarray) -> np.ndarray:
     [1, 2, 0]
     """
     return np.argsort(-fitness, kind="stable")
+
+
+def origins(
+    parents: Sequence[int], fitness: np.ndarray, inherit: float, generator: np.random.Generator
+) -> tuple[int, ...]:
+    """[P]: the row whose hyperparameters each slot takes, its parent's or those that the slot had.
+
+    Args:
+        parents: [P], the row that each slot is copied from.
+        fitness: [P]; hyperparameters of who diverged, minus infinity, are never kept.
+        inherit: chance of the parent's.
+        generator: the source of the draws.
+    """
+    if inherit >= 1:
+        return tuple(parents)
+    return tuple(
+        slot if np.isfinite(fitness[slot]) and generator.random() >= inherit else row
+        for slot, row in enumerate(parents)
+    )

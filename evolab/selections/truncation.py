@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from evolab import checks
-from evolab.selections.selection import Selected, Selection, ranking
+from evolab.selections.selection import Selected, Selection, origins, ranking
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Truncation(Selection):
             it goes on with those of the agent whose place it takes. Fitness after a short while favours
             what learns fast at first; hyperparameters that keep the place of a loser are tried again
             from the winner's weights before they die out.
-        window, warmup: see `Selection`.
+        window, by, warmup: see `Selection`.
 
     Source: Jaderberg et al. 2017, Population Based Training of Neural Networks, section 4.1.1.
     """
@@ -48,15 +48,9 @@ class Truncation(Selection):
         )
         top = [row for row in ranked[: max(1, share)].tolist() if np.isfinite(fitness[row])]
         parents = [int(generator.choice(top)) if row in bottom else row for row in range(population)]
-        origins = list(parents)
-        if self.inherit < 1:
-            origins = [
-                slot if np.isfinite(fitness[slot]) and generator.random() >= self.inherit else row
-                for slot, row in enumerate(parents)
-            ]
         return Selected(
             parents=tuple(parents),
             elite=int(ranked[0]),
             survivors=frozenset(range(population)) - bottom,
-            hyperparameters=tuple(origins),
+            hyperparameters=origins(parents, fitness, self.inherit, generator),
         )

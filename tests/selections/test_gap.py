@@ -55,3 +55,10 @@ def test_a_gap_smaller_than_what_counts_replaces_nobody():
     assert select([np.nan, 242.0, 189.0, 185.0], least=100.0).survivors == {1, 2, 3}
     with pytest.raises(ValueError, match="least"):
         Gap(least=-1.0)
+
+
+def test_hyperparameters_can_outlive_the_weights_they_lost_with():
+    kept = select([190.0, 9.0, 210.0, np.nan], inherit=0.0)
+    assert kept.hyperparameters[:3] == (0, 1, 2)
+    assert kept.hyperparameters[3] == kept.parents[3], "not those of who diverged"
+    assert select([190.0, 9.0, 210.0, 12.0]).hyperparameters[1] in {0, 2}

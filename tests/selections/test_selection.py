@@ -9,9 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evolab.selections import MFPBT, Selected, Selection, Tournament, Truncation
+from evolab.judging import over_window
+from evolab.selections import MFPBT, Gap, Selected, Selection, Tournament, Truncation
 
-EVERY = [Tournament(), Tournament(size=3, elitism=False), Truncation(), Truncation(fraction=0.5), MFPBT()]
+EVERY = [
+    Tournament(),
+    Tournament(size=3, elitism=False),
+    Truncation(),
+    Truncation(fraction=0.5),
+    Gap(),
+    MFPBT(),
+]
 FITNESS = st.lists(st.one_of(st.floats(-500, 500), st.just(float("nan"))), min_size=8, max_size=8)
 
 
@@ -70,10 +78,26 @@ def test_fitness_of_the_wrong_shape_is_refused(selection):
         selection.select(np.zeros((8, 2)), generator())
 
 
-@pytest.mark.parametrize("kind", [Tournament, Truncation, MFPBT])
+@pytest.mark.parametrize("kind", [Tournament, Truncation, Gap, MFPBT])
 def test_window_must_be_a_positive_number(kind):
     with pytest.raises(ValueError, match="window is 0"):
         kind(window=0)
+
+
+@pytest.mark.parametrize("kind", [Tournament, Truncation, Gap, MFPBT])
+def test_the_window_counts_by_its_mean_or_its_best(kind):
+    assert kind().by == "mean"
+    with pytest.raises(ValueError, match="by is 'median'; 'mean' or 'best'"):
+        kind(by="median")
+
+
+def test_who_diverged_does_not_live_on_its_past():
+    values = [9.0, 100.0, 180.0, 97.0]
+    assert over_window(values, 1, "best") == 97.0
+    assert over_window(values, 3, "best") == 180.0
+    assert over_window(values, 3) == pytest.approx(377 / 3)
+    assert np.isnan(over_window([*values, float("nan")], 3, "best"))
+    assert over_window([5.0, float("nan"), 3.0], 3, "best") == 5.0
 
 
 def test_options_cannot_be_changed_in_passing():
@@ -92,9 +116,9 @@ def test_defaults_follow_the_parents():
     assert chosen.hyperparameters == (1, 1)
 
 
-@pytest.mark.parametrize("kind", [Tournament, Truncation, MFPBT])
+@pytest.mark.parametrize("kind", [Tournament, Truncation, Gap, MFPBT])
 def test_nobody_is_replaced_while_the_warm_up_lasts(kind):
-    selection, fitness = kind(warmup=4), np.arange(8.0)
+    selection, fitness = kind(warmup=4), np.array([0.0, 1, 2, 3, 20, 21, 22, 23])
     waiting = selection.select(fitness, generator(), generation=4)
     assert waiting == Selected(tuple(range(8)), elite=7, survivors=frozenset(range(8)))
     assert selection.select(fitness, generator(), generation=8).mutated

@@ -93,34 +93,31 @@ typedef struct {
     REAL *out, *keep, *gradient, *flowing;
 } Pass;
 
-static int forward_row(const void *job, int64_t row) {
-    const Pass *pass = job;
+enum { BLOCK = 256 }; /* samples at a time where nothing is kept, so that a large batch takes no memory */
+
+/* The outputs of `count` samples of a row, from sample `first` on. */
+static void forward_lines(const Pass *pass, int64_t row, int64_t first, int64_t count, int64_t block, REAL *keep, REAL *memory) {
     const Plan *plan = pass->plan;
-    int64_t inputs = plan->features + plan->extra, widest = pass->widest, batch = pass->batch;
-    REAL *memory = scratch(widest * widest + 3 * widest + 5 * batch * widest + padded(batch));
-    if (!memory) return 1;
-    REAL *turned = memory, *bias = turned + widest * widest, *scale = bias + widest, *shift = scale + widest;
-    REAL *lines = shift + widest, *spare = lines + 4 * batch * widest;
-    REAL *keep = pass->keep ? pass->keep + pass->starts[row] : NULL;
-    const int64_t *shape = shape_of(plan, row), count = pass->counts ? pass->counts[row] : batch;
+    const int64_t *shape = shape_of(plan, row);
     const REAL *own = pass->parameters + row * pass->apart;
-    REAL *next = keep ? keep : lines;
-    int64_t ld = padded(inputs), width = inputs;
-    REAL *h = next;
-    next += count * ld;
+    const REAL *x = pass->x + row / pass->members * pass->x_agent + first * pass->x_row;
+    const REAL *extra = pass->extra + row / pass->members * pass->extra_agent + first * pass->extra_row;
+    int64_t inputs = plan->features + plan->extra, widest = pass->widest, ld = padded(inputs), width = inputs;
+    REAL *turned = memory, *bias = turned + widest * widest, *scale = bias + widest, *shift = scale + widest;
+    REAL *wide = shift + widest, *lines = wide + block * widest, *spare = lines + 3 * block * widest; /* the last two: unkept */
+    REAL *h = keep ? keep : lines, *next = h + count * ld;
     memset(h, 0, count * ld * sizeof(REAL));
     for (int64_t b = 0; b < count; b++) {
-        memcpy(h + b * ld, pass->x + row / pass->members * pass->x_agent + b * pass->x_row, plan->features * sizeof(REAL));
-        if (plan->extra)
-            memcpy(h + b * ld + plan->features, pass->extra + row / pass->members * pass->extra_agent + b * pass->extra_row, plan->extra * sizeof(REAL));
+        memcpy(h + b * ld, x + b * pass->x_row, plan->features * sizeof(REAL));
+        if (plan->extra) memcpy(h + b * ld + plan->features, extra + b * pass->extra_row, plan->extra * sizeof(REAL));
     }
     for (int64_t l = 0; l < shape[DEPTH]; l++) {
         const int64_t *where = shape + LAYERS + OF_LAYER * l, units = UNITS_OF(shape, l), to = padded(units);
         transpose(own + where[WEIGHT], units, width, turned, to);
         fill(bias, own + where[BIAS], units, to);
-        REAL *normal = spare, *inverse = spare + batch * widest;
+        REAL *normal = spare, *inverse = spare + block * widest;
         if (keep && NORMALISED(plan)) normal = next, inverse = next + count * to, next = inverse + padded(count);
-        REAL *z = keep ? next : lines + (1 + l % 2) * batch * widest;
+        REAL *z = keep ? next : lines + (1 + l % 2) * block * widest;
         product(count, to, width, (Matrix){h, ld, 1}, turned, to, bias, z, to);
         if (NORMALISED(plan)) {
             fill(scale, own + where[SCALE], units, to);
@@ -133,7 +130,7 @@ static int forward_row(const void *job, int64_t row) {
         h = after, ld = to, width = units;
     }
     const REAL *head = own + shape[OUT_WEIGHT], *level = own + shape[OUT_BIAS];
-    REAL *mine = pass->out + row * batch * plan->outputs;
+    REAL *mine = pass->out + (row * pass->batch + first) * plan->outputs;
     int64_t o_ld = padded(plan->outputs);
     if (plan->outputs * 2 < WIDTH) { /* a few outputs: one dot product each */
         for (int64_t o = 0; o < plan->outputs; o++) fill(turned + o * ld, head + o * width, width, ld);
@@ -147,12 +144,24 @@ static int forward_row(const void *job, int64_t row) {
     } else {
         transpose(head, plan->outputs, width, turned, o_ld);
         fill(bias, level, plan->outputs, o_ld);
-        REAL *wide = lines + 3 * batch * widest;
         product(count, o_ld, width, (Matrix){h, ld, 1}, turned, o_ld, bias, wide, o_ld);
         for (int64_t b = 0; b < count; b++)
             memcpy(mine + b * plan->outputs, wide + b * o_ld, plan->outputs * sizeof(REAL));
     }
-    memset(mine + count * plan->outputs, 0, (batch - count) * plan->outputs * sizeof(REAL));
+}
+
+static int forward_row(const void *job, int64_t row) {
+    const Pass *pass = job;
+    int64_t count = pass->counts ? pass->counts[row] : pass->batch, widest = pass->widest;
+    int64_t block = pass->keep || count < BLOCK ? count : BLOCK;
+    REAL *memory = scratch(widest * widest + 3 * widest + (pass->keep ? 1 : 5) * block * widest + padded(block));
+    if (!memory) return 1;
+    for (int64_t first = 0; first < count; first += block) {
+        int64_t lines = count - first < block ? count - first : block;
+        forward_lines(pass, row, first, lines, block, pass->keep ? pass->keep + pass->starts[row] : NULL, memory);
+    }
+    int64_t outputs = pass->plan->outputs;
+    memset(pass->out + (row * pass->batch + count) * outputs, 0, (pass->batch - count) * outputs * sizeof(REAL));
     return 0;
 }
 

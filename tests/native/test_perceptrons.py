@@ -154,6 +154,17 @@ def test_samples_beyond_an_agent_s_own_give_zeros_and_no_gradient():
     assert torch.allclose(flowing, beside * own, atol=1e-12)
 
 
+@pytest.mark.parametrize("layer_norm", [False, True])
+def test_a_large_batch_without_gradient_is_computed_in_pieces(layer_norm):
+    by, rows, _ = made([((7, 33), "gelu"), ((4,), "elu")], 9, layer_norm)
+    g = torch.Generator().manual_seed(5)
+    x, extra = (torch.randn(2, 1000, n, generator=g, dtype=torch.float64) for n in (FEATURES, EXTRA))
+    counts = np.array([1000, 700])
+    pieces, _ = by.forward(rows, x, extra, False, counts)
+    whole, _ = by.forward(rows, x, extra, True, counts)
+    assert torch.allclose(pieces, whole, atol=1e-13)
+
+
 def test_more_threads_give_the_same_bits(monkeypatch):
     by, rows, _ = made([((40 + i, 64), "gelu") for i in range(7)], 1)
     x, extra = inputs(7)

@@ -111,6 +111,13 @@ class Band:
             if hasattr(one.plan, "limit"):
                 one.plan.limit(length, sizes)
 
+    def regress(self, name: str, *about: Any) -> Tensor | None:
+        """`Chunk.regress` in one call, [C]; None where the plan has none, or its rows don't lie evenly."""
+        plan, adam = self.bound[name].plan, self.optimizer(name)
+        if not hasattr(plan, "regress") or not adam.even:
+            return None
+        return plan.regress(adam, *about)  # type: ignore[no-any-return]
+
     def tape(self, name: str) -> Any:
         """The plan's own record of its passes; None where it keeps none."""
         plan = self.bound[name].plan

@@ -42,6 +42,7 @@ class Adam:
     ) -> None:
         self.parameters, self.mean, self.square = parameters, mean, square
         self.count, self.rate, self.sizes = count, rate, sizes
+        self.even = sizes is not None and native.kernels(parameters, mean, square) is not None
         self.rows: list[tuple[Tensor, ...]] | None = None
         if parameters.device.type == "cpu" and parameters.dtype in FUSED:
             whole = parameters[0].is_contiguous()

@@ -19,7 +19,15 @@ from pathlib import Path
 import torch
 
 FOLDER = Path(__file__).parent
-SOURCES = ("perceptron.c", "tiles.h", "activations.h", "normalisation.h", "entries.h", "threads.h")
+SOURCES = (
+    "perceptron.c",
+    "tiles.h",
+    "activations.h",
+    "normalisation.h",
+    "entries.h",
+    "threads.h",
+    "regression.h",
+)
 REALS = {torch.float32: "float", torch.float64: "double"}
 FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC", "-pthread")
 FOR_THIS_CPU = (("-march=native",), ("-mcpu=native",), ())

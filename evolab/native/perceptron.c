@@ -61,16 +61,19 @@ static int64_t widest_of(const Plan *plan, int64_t rows) {
     return widest;
 }
 
-static REAL *scratch(int64_t entries) {
-    static __thread REAL *memory = NULL;
-    static __thread int64_t size = 0;
-    if (entries > size) {
-        free(memory);
-        size = entries + entries / 2;
-        memory = aligned_alloc(64, (size * sizeof(REAL) + 63) / 64 * 64);
-        if (!memory) size = 0;
+/* Memory of this thread's own, kept for the next time. There are two pieces: WORK for what a pass needs on its
+ * way, HELD for what has to outlast a pass. NULL where there is none. */
+enum { WORK, HELD };
+static REAL *scratch(int piece, int64_t entries) {
+    static __thread REAL *memory[2] = {NULL, NULL};
+    static __thread int64_t size[2] = {0, 0};
+    if (entries > size[piece]) {
+        free(memory[piece]);
+        size[piece] = entries + entries / 2;
+        memory[piece] = aligned_alloc(64, (size[piece] * sizeof(REAL) + 63) / 64 * 64);
+        if (!memory[piece]) size[piece] = 0;
     }
-    return memory;
+    return memory[piece];
 }
 
 /* W [units, inputs] to its transpose, lines padded with zeros; by blocks that stay in the cache. */
@@ -95,8 +98,13 @@ typedef struct {
 
 enum { BLOCK = 256 }; /* samples at a time where nothing is kept, so that a large batch takes no memory */
 
-/* The outputs of `count` samples of a row, from sample `first` on. */
-static void forward_lines(const Pass *pass, int64_t row, int64_t first, int64_t count, int64_t block, REAL *keep, REAL *memory) {
+static int64_t room_forward(const Pass *pass, int64_t block, int kept) {
+    return pass->widest * (pass->widest + 3 + (kept ? 1 : 5) * block) + padded(block);
+}
+
+/* The outputs `out` [count, outputs] of some samples of a row, from sample `first` on. */
+static void forward_lines(const Pass *pass, int64_t row, int64_t first, int64_t count, int64_t block, REAL *out,
+                          REAL *keep, REAL *memory) {
     const Plan *plan = pass->plan;
     const int64_t *shape = shape_of(plan, row);
     const REAL *own = pass->parameters + row * pass->apart;
@@ -130,7 +138,6 @@ static void forward_lines(const Pass *pass, int64_t row, int64_t first, int64_t 
         h = after, ld = to, width = units;
     }
     const REAL *head = own + shape[OUT_WEIGHT], *level = own + shape[OUT_BIAS];
-    REAL *mine = pass->out + (row * pass->batch + first) * plan->outputs;
     int64_t o_ld = padded(plan->outputs);
     if (plan->outputs * 2 < WIDTH) { /* a few outputs: one dot product each */
         for (int64_t o = 0; o < plan->outputs; o++) fill(turned + o * ld, head + o * width, width, ld);
@@ -139,29 +146,29 @@ static void forward_lines(const Pass *pass, int64_t row, int64_t first, int64_t 
                 vec sum = {0};
                 for (int64_t i = 0; i < ld; i += WIDTH)
                     sum += *(const vec *)(h + b * ld + i) * *(const vec *)(turned + o * ld + i);
-                mine[b * plan->outputs + o] = total(sum) + level[o];
+                out[b * plan->outputs + o] = total(sum) + level[o];
             }
     } else {
         transpose(head, plan->outputs, width, turned, o_ld);
         fill(bias, level, plan->outputs, o_ld);
         product(count, o_ld, width, (Matrix){h, ld, 1}, turned, o_ld, bias, wide, o_ld);
         for (int64_t b = 0; b < count; b++)
-            memcpy(mine + b * plan->outputs, wide + b * o_ld, plan->outputs * sizeof(REAL));
+            memcpy(out + b * plan->outputs, wide + b * o_ld, plan->outputs * sizeof(REAL));
     }
 }
 
 static int forward_row(const void *job, int64_t row) {
     const Pass *pass = job;
-    int64_t count = pass->counts ? pass->counts[row] : pass->batch, widest = pass->widest;
+    int64_t count = pass->counts ? pass->counts[row] : pass->batch, outputs = pass->plan->outputs;
     int64_t block = pass->keep || count < BLOCK ? count : BLOCK;
-    REAL *memory = scratch(widest * widest + 3 * widest + (pass->keep ? 1 : 5) * block * widest + padded(block));
+    REAL *memory = scratch(WORK, room_forward(pass, block, pass->keep != NULL));
+    REAL *out = pass->out + row * pass->batch * outputs, *keep = pass->keep ? pass->keep + pass->starts[row] : NULL;
     if (!memory) return 1;
     for (int64_t first = 0; first < count; first += block) {
         int64_t lines = count - first < block ? count - first : block;
-        forward_lines(pass, row, first, lines, block, pass->keep ? pass->keep + pass->starts[row] : NULL, memory);
+        forward_lines(pass, row, first, lines, block, out + first * outputs, keep, memory);
     }
-    int64_t outputs = pass->plan->outputs;
-    memset(pass->out + (row * pass->batch + count) * outputs, 0, (pass->batch - count) * outputs * sizeof(REAL));
+    memset(out + count * outputs, 0, (pass->batch - count) * outputs * sizeof(REAL));
     return 0;
 }
 
@@ -208,24 +215,23 @@ static void outer(int64_t batch, Matrix g, int64_t units, const REAL *h, int64_t
     for (int64_t u = 0; u < units; u++) memcpy(to + u * inputs, line + u * ld, inputs * sizeof(REAL));
 }
 
-static int backward_row(const void *job, int64_t row) {
-    const Pass *pass = job;
+static int64_t room_backward(const Pass *pass, int64_t count) { return 2 * pass->widest * (pass->widest + 1 + count); }
+
+/* The gradients of a row's parameters, into `slots` but where nothing belongs, and of its extra inputs, into
+ * `flowing` [count, extra], from that of its outputs, g [count, outputs]. Either may be NULL. */
+static void backward_lines(const Pass *pass, int64_t row, int64_t count, const REAL *keep, const REAL *g, REAL *slots,
+                           REAL *flowing, REAL *memory) {
     const Plan *plan = pass->plan;
-    int64_t inputs = plan->features + plan->extra, outputs = plan->outputs, widest = pass->widest, batch = pass->batch;
-    REAL *memory = scratch(2 * widest * widest + 2 * widest + 2 * batch * widest);
-    if (!memory) return 1;
+    int64_t inputs = plan->features + plan->extra, outputs = plan->outputs, widest = pass->widest;
     REAL *packed = memory, *line = packed + widest * widest, *sums = line + widest * widest, *scale = sums + widest;
-    const REAL *keep = pass->keep + pass->starts[row];
-    const int64_t *shape = shape_of(plan, row), depth = shape[DEPTH], count = pass->counts ? pass->counts[row] : batch;
-    const REAL *own = pass->parameters + row * pass->apart, *g = pass->grad + row * batch * outputs;
-    REAL *slots = pass->gradient ? pass->gradient + row * pass->gradient_apart : NULL;
-    if (slots) memset(slots, 0, pass->size * sizeof(REAL));
+    const int64_t *shape = shape_of(plan, row), depth = shape[DEPTH];
+    const REAL *own = pass->parameters + row * pass->apart;
     const REAL *end[depth + 1]; /* where each layer's entries end, h the last */
     end[0] = keep + count * padded(inputs);
     for (int64_t l = 0; l < depth; l++) end[l + 1] = end[l] + kept_by_layer(plan, shape, l, count);
     int64_t width = UNITS_OF(shape, depth - 1), ld = padded(width);
     const REAL *h = end[depth] - count * ld;
-    REAL *here = scale + widest, *below = here + batch * widest;
+    REAL *here = scale + widest, *below = here + count * widest;
     if (slots) {
         outer(count, (Matrix){g, 1, outputs}, outputs, h, ld, width, line, slots + shape[OUT_WEIGHT]);
         for (int64_t o = 0; o < outputs; o++) {
@@ -257,17 +263,29 @@ static int backward_row(const void *job, int64_t row) {
         if (l) {
             widen(own + where[WEIGHT], width, units, width, packed, ld);
             product(count, ld, units, (Matrix){here, from, 1}, packed, ld, NULL, below, ld);
-        } else if (pass->flowing) {
+        } else if (flowing) {
             int64_t e_ld = padded(plan->extra);
             widen(own + where[WEIGHT] + plan->features, inputs, units, plan->extra, packed, e_ld);
             product(count, e_ld, units, (Matrix){here, from, 1}, packed, e_ld, NULL, below, e_ld);
             for (int64_t b = 0; b < count; b++)
-                memcpy(pass->flowing + (row * batch + b) * plan->extra, below + b * e_ld, plan->extra * sizeof(REAL));
-            memset(pass->flowing + (row * batch + count) * plan->extra, 0, (batch - count) * plan->extra * sizeof(REAL));
+                memcpy(flowing + b * plan->extra, below + b * e_ld, plan->extra * sizeof(REAL));
         }
         REAL *swap = here;
         here = below, below = swap;
     }
+}
+
+static int backward_row(const void *job, int64_t row) {
+    const Pass *pass = job;
+    int64_t batch = pass->batch, outputs = pass->plan->outputs, extra = pass->plan->extra;
+    int64_t count = pass->counts ? pass->counts[row] : batch;
+    REAL *memory = scratch(WORK, room_backward(pass, count));
+    REAL *slots = pass->gradient ? pass->gradient + row * pass->gradient_apart : NULL;
+    REAL *flowing = pass->flowing ? pass->flowing + row * batch * extra : NULL;
+    if (!memory) return 1;
+    if (slots) memset(slots, 0, pass->size * sizeof(REAL));
+    backward_lines(pass, row, count, pass->keep + pass->starts[row], pass->grad + row * batch * outputs, slots, flowing, memory);
+    if (flowing) memset(flowing + count * extra, 0, (batch - count) * extra * sizeof(REAL));
     return 0;
 }
 
@@ -284,3 +302,5 @@ int backward(const Plan *plan, int64_t threads, int64_t rows, int64_t batch, con
                  .gradient_apart = gradient_apart, .size = size, .flowing = flowing};
     return spread(threads, rows, backward_row, &pass);
 }
+
+#include "regression.h"

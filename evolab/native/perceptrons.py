@@ -116,33 +116,81 @@ class Perceptrons:
         Raises:
             ValueError: inputs of another shape or precision.
         """
-        agents, batch = x.shape[:2]
-        self._check(rows, x, extra)
-        x = x if x.stride(-1) == 1 else x.contiguous()
+        batch = x.shape[1]
+        inputs, held = self._inputs(rows, x, extra, counts)
         out = rows.new_empty(rows.shape[0], batch, self.outputs)
         room = self._room.get(batch)
         if room is None:
             room = self._room[batch] = self.kernels.kept(self._at, rows.shape[0], batch)
         memory = rows.new_empty(room) if keep else None
+        where = out.data_ptr(), None if memory is None else memory.data_ptr()
+        self._done(self.kernels.forward(self._at, self._threads(batch), *inputs, *where), batch)
+        del held
+        return out, None if memory is None else Kept(self, rows, memory, batch, counts)
+
+    def regress(
+        self,
+        adam: Any,
+        members: int,
+        x: Tensor,
+        extra: Tensor | None,
+        target: Tensor,
+        weight: Tensor,
+        choice: Tensor | None,
+        huber: float | None,
+        counts: np.ndarray | None,
+    ) -> Tensor:
+        """One step of Adam for every row on the weighted squared error of its values.
+
+        Args:
+            adam: an `Adam` of these rows, [A, M, N], whose step is counted.
+            members: M, rows of an agent.
+            x: [A, B, F].
+            extra: [A, B, E], further inputs; None where E is 0.
+            target: [A, B].
+            weight: [A, B].
+            choice: [A, B] int64, which output is the value; None where there is one output.
+            huber: errors beyond it count linearly; None for no such limit.
+            counts: as in `forward`.
+
+        Returns:
+            [A, M], the losses.
+        """
+        agents, batch = x.shape[:2]
+        rows = adam.parameters.flatten(0, 1)
+        inputs, held = self._inputs(rows, x, extra, counts)
+        losses = rows.new_empty(agents, members)
+        target, weight = target.contiguous(), weight.contiguous()
+        choice = None if choice is None else choice.contiguous()
+        rate, count = adam.rate.contiguous(), adam.count.add_(1).contiguous()
+        failed = self.kernels.regress(
+            self._at,
+            self._threads(3 * batch),
+            *inputs,
+            *(target.data_ptr(), weight.data_ptr(), None if choice is None else choice.data_ptr()),
+            *(huber or 0.0, losses.data_ptr(), adam.sizes.ctypes.data, adam.mean.data_ptr()),
+            *(adam.square.data_ptr(), rate.data_ptr(), count.data_ptr()),
+        )
+        self._done(failed, batch)
+        del held
+        return losses
+
+    def _inputs(
+        self, rows: Tensor, x: Tensor, extra: Tensor | None, counts: np.ndarray | None
+    ) -> tuple[tuple[Any, ...], tuple[Tensor | None, ...]]:
+        """How the kernels are told of rows and inputs, and what has to live until they are done."""
+        self._check(rows, x, extra)
+        x = x if x.stride(-1) == 1 else x.contiguous()
         beside: tuple[int | None, int, int] = (None, 0, 0)
         if extra is not None:
             extra = extra if extra.stride(-1) == 1 else extra.contiguous()
             beside = extra.data_ptr(), extra.stride(0), extra.stride(1)
         about = (
-            batch,
-            None if counts is None else counts.ctypes.data,
-            rows.shape[0] // agents,
-            rows.data_ptr(),
-            rows.stride(0),
-            x.data_ptr(),
-            x.stride(0),
-            x.stride(1),
-            *beside,
-            out.data_ptr(),
-            None if memory is None else memory.data_ptr(),
+            *(rows.shape[0], x.shape[1], None if counts is None else counts.ctypes.data),
+            *(rows.shape[0] // x.shape[0], rows.data_ptr(), rows.stride(0)),
+            *(x.data_ptr(), x.stride(0), x.stride(1), *beside),
         )
-        self._done(self.kernels.forward(self._at, self._threads(batch), len(rows), *about), batch)
-        return out, None if memory is None else Kept(self, rows, memory, batch, counts)
+        return about, (x, extra)
 
     def backward(
         self, kept: Kept, grad: Tensor, to_rows: bool, to_extra: bool
@@ -201,6 +249,11 @@ def _declare(kernels: ctypes.CDLL) -> None:
     kernels.kept.restype = _INTEGER
     kernels.kept.argtypes = [_POINTER, _INTEGER, _INTEGER]
     kernels.forward.argtypes = [*plan, _INTEGER, _POINTER, _INTEGER, *into, *into, _POINTER, _POINTER]
+    kernels.regress.argtypes = [
+        *(*plan, _INTEGER, _POINTER, _INTEGER, *into, *into),
+        *(_POINTER, _POINTER, _POINTER, ctypes.c_double, _POINTER),
+        *(_POINTER, _POINTER, _POINTER, _POINTER, _POINTER),
+    ]
     kernels.backward.argtypes = [
         *plan,
         *(_POINTER, _INTEGER, _POINTER, _POINTER),

@@ -36,12 +36,12 @@ def adam(
 
     Source: Kingma and Ba 2015, Adam, algorithm 1.
     """
-    kernels = _kernels(parameters, mean, square)
-    if kernels is None:
+    found = kernels(parameters, mean, square)
+    if found is None:
         return False
     agents, members, length = parameters.shape
     gradient, rate, count = gradient.contiguous(), rate.contiguous(), count.contiguous()
-    kernels.adam(
+    found.adam(
         *(agents * members, members, sizes.ctypes.data, parameters.data_ptr(), parameters.stride(1)),
         *(gradient.data_ptr(), length, mean.data_ptr(), square.data_ptr()),
         *(rate.data_ptr(), count.data_ptr()),
@@ -61,28 +61,28 @@ def follow(target: Tensor, source: Tensor, tau: Tensor, sizes: np.ndarray) -> bo
     Returns:
         False where there are no kernels for these tensors, and nothing has been done.
     """
-    kernels = _kernels(target, source)
-    if kernels is None:
+    found = kernels(target, source)
+    if found is None:
         return False
     agents, members, _ = target.shape
     tau = tau.contiguous()
-    kernels.follow(
+    found.follow(
         *(agents * members, members, sizes.ctypes.data, target.data_ptr(), source.data_ptr()),
         *(target.stride(1), tau.data_ptr()),
     )
     return True
 
 
-def _kernels(first: Tensor, *others: Tensor) -> ctypes.CDLL | None:
+def kernels(first: Tensor, *others: Tensor) -> ctypes.CDLL | None:
     """The kernels for rows that lie alike and evenly apart; None where there are none."""
-    kernels = library(first.dtype) if first.device.type == "cpu" else None
+    found = library(first.dtype) if first.device.type == "cpu" else None
     stride = first.stride()
     even = first.shape[0] == 1 or stride[0] == first.shape[1] * stride[1]
-    if kernels is None or not even or stride[2] != 1 or any(other.stride() != stride for other in others):
+    if found is None or not even or stride[2] != 1 or any(other.stride() != stride for other in others):
         return None
-    if not kernels.adam.argtypes:
+    if not found.adam.argtypes:
         integer, pointer = ctypes.c_int64, ctypes.c_void_p
         rows: list[Any] = [integer, integer, pointer, pointer]
-        kernels.adam.argtypes = [*rows, integer, pointer, integer, *(pointer,) * 4]
-        kernels.follow.argtypes = [*rows, pointer, integer, pointer]
-    return kernels
+        found.adam.argtypes = [*rows, integer, pointer, integer, *(pointer,) * 4]
+        found.follow.argtypes = [*rows, pointer, integer, pointer]
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,6 +13,9 @@ from torch import Tensor
 from evolab.native.perceptrons import Kept, Perceptrons
 from evolab.networks.network import Layout, Role
 from evolab.networks.observation import encode, features
+
+if TYPE_CHECKING:
+    from evolab.optimizer import Adam
 
 
 class CompiledPlan:
@@ -69,11 +72,17 @@ class CompiledPlan:
         self, rows: Tensor, observation: Any, extra: Tensor | None, alone: bool, keep: bool = True
     ) -> tuple[Tensor, Any]:
         """Outputs [R, B, O], and what their gradient needs."""
-        x = observation
-        if not self._plain or x.dtype != rows.dtype:
-            x = encode(self.role.observation_space, observation, 2, rows.dtype)
-        own = self._own[1][alone] if self._own is not None and self._own[0] == x.shape[1] else None
+        x = self._encoded(observation, rows.dtype)
+        own = self._counts(x, alone)
         return (self.single if alone else self.every).forward(rows, x, extra, keep, own)
+
+    def _encoded(self, observation: Any, dtype: torch.dtype) -> Tensor:
+        if self._plain and observation.dtype == dtype:
+            return observation  # type: ignore[no-any-return]
+        return encode(self.role.observation_space, observation, 2, dtype)
+
+    def _counts(self, x: Tensor, alone: bool) -> np.ndarray | None:
+        return self._own[1][alone] if self._own is not None and self._own[0] == x.shape[1] else None
 
     def limit(self, length: int, sizes: Sequence[int] | None) -> None:
         """From now on, of batches of this length, only the first of `sizes` samples are each agent's own.
@@ -105,6 +114,29 @@ class CompiledPlan:
         out, kept = self.run(_rows(flat, member), observation, extra, True)
         _, flowing = kept.backward(grad, False, True)
         return out, flowing
+
+    def regress(
+        self,
+        adam: Adam,
+        observation: Any,
+        extra: Tensor | None,
+        target: Tensor,
+        weight: Tensor,
+        choice: Tensor | None,
+        huber: float | None,
+    ) -> Tensor:
+        """One step of every row on its squared error while it lies in the cache; see `Chunk.regress`.
+
+        Returns:
+            [C], the losses, summed over the members.
+        """
+        alone = self.role.members == 1
+        x = self._encoded(observation, target.dtype)
+        by = self.single if alone else self.every
+        losses = by.regress(
+            adam, self.role.members, x, extra, target, weight, choice, huber, self._counts(x, alone)
+        )
+        return losses.squeeze(1) if alone else losses.sum(1)
 
     def give_back(self, gradient: Tensor) -> None:
         """There is nothing to reuse."""

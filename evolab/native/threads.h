@@ -9,7 +9,7 @@
 #include <stdatomic.h>
 #include <time.h>
 
-enum { MOST_HELPERS = 63, PATIENCE = 20000, LONG_WAIT = 150000, LONGEST_REST = 1 << 15 }; /* waits in ns, rests in passes */
+enum { MOST_HELPERS = 63, PATIENCE = 20000, LONG_WAIT = 150000, LONGEST_REST = 1024 }; /* waits in ns, rests in passes */
 
 typedef int (*Work)(const void *job, int64_t row);
 
@@ -25,7 +25,7 @@ static struct {
     atomic_int busy, failed;              /* helpers inside of the job; rows that lacked memory */
 } team = {.lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
 
-static int64_t resting, rest = 64; /* passes to do alone now, and after the next long wait */
+static int64_t resting, rest = 16; /* passes to do alone now, and after the next long wait */
 static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER; /* one caller at a time uses the team */
 
 INLINE void pause_briefly(void) {
@@ -34,10 +34,12 @@ INLINE void pause_briefly(void) {
 #endif
 }
 
-static void take_rows(void) {
-    int64_t row;
-    while ((row = atomic_fetch_add(&team.next, 1)) < team.rows)
+/* Gives how many rows were taken. */
+static int64_t take_rows(void) {
+    int64_t row, taken = 0;
+    for (; (row = atomic_fetch_add(&team.next, 1)) < team.rows; taken++)
         if (team.work(team.job, row)) atomic_fetch_add(&team.failed, 1);
+    return taken;
 }
 
 static void *help(void *number) {
@@ -98,15 +100,14 @@ static int spread(int64_t threads, int64_t rows, Work work, const void *job) {
     atomic_fetch_add(&team.ticket, 1);
     pthread_cond_broadcast(&team.wake);
     pthread_mutex_unlock(&team.lock);
-    take_rows();
+    int64_t began = now(), taken = take_rows(), done = now();
     atomic_fetch_add(&team.ticket, 1);
-    int64_t began = now();
     while (atomic_load(&team.busy)) pause_briefly();
-    if (now() - began > LONG_WAIT) {
+    if (taken && now() - done > LONG_WAIT + 2 * (done - began) / taken) { /* longer than a helper's last row may take */
         resting = rest;
         rest = rest < LONGEST_REST ? 2 * rest : rest;
-    } else if (rest > 64) {
-        rest--;
+    } else if (rest > 16) {
+        rest -= (rest + 15) / 16;
     }
     int failed = atomic_load(&team.failed);
     pthread_mutex_unlock(&turn);

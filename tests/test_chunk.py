@@ -74,6 +74,22 @@ def test_regressing_chosen_values_is_minimising_their_squared_error():
     same_step(one, other, "q")
 
 
+def test_what_does_not_fit_a_regression_is_refused():
+    chunk = mixed("DQN").chunks[0]
+    observation, _, target, weight = drawn(chunk)
+    choice = torch.zeros(target.shape, dtype=torch.int64)
+    before = chunk.flat("q").clone()
+    for wrong in (3, -1):
+        with pytest.raises((IndexError, RuntimeError)):
+            chunk.regress("q", target, weight, observation, choice=torch.full_like(choice, wrong))
+    with pytest.raises((ValueError, RuntimeError)):
+        chunk.regress("q", target[:, :4], weight, observation, choice=choice)
+    assert torch.equal(chunk.flat("q"), before)
+    assert torch.isfinite(
+        chunk.regress("q", target.float(), weight.float(), observation, choice=choice)
+    ).all()
+
+
 def test_a_huber_error_is_twice_pytorch_s_own():
     one, other = mixed("DQN"), mixed("DQN")
     for ours, plain in zip(one.chunks, other.chunks, strict=True):

@@ -23,6 +23,9 @@ ACTIVATIONS = ("identity", "relu", "leaky_relu", "elu", "gelu", "tanh", "silu")
 GRAIN = 400_000
 """Multiply-adds that are worth another thread: some 10 us of work."""
 
+NO_SUCH_OUTPUT = 1 << 16
+"""What a kernel gives for a row whose choice is out of range; less counts rows without memory."""
+
 _INTEGER, _POINTER = ctypes.c_int64, ctypes.c_void_p
 
 
@@ -155,13 +158,22 @@ class Perceptrons:
 
         Returns:
             [A, M], the losses.
+
+        Raises:
+            ValueError: a target, weight or choice of another shape, or none of several outputs is chosen.
+            IndexError: a choice is no output; agents with other choices have taken their step.
         """
         agents, batch = x.shape[:2]
         rows = adam.parameters.flatten(0, 1)
         inputs, held = self._inputs(rows, x, extra, counts)
         losses = rows.new_empty(agents, members)
-        target, weight = target.contiguous(), weight.contiguous()
-        choice = None if choice is None else choice.contiguous()
+        for name, one in (("target", target), ("weight", weight), ("choice", choice)):
+            if one is not None and one.shape != (agents, batch):
+                raise ValueError(f"{name} has shape {tuple(one.shape)}; {(agents, batch)} is expected.")
+        if choice is None and self.outputs > 1:
+            raise ValueError(f"there are {self.outputs} outputs; pass `choice`, the one that is the value.")
+        target, weight = target.to(rows.dtype).contiguous(), weight.to(rows.dtype).contiguous()
+        choice = None if choice is None else choice.long().contiguous()
         rate, count = adam.rate.contiguous(), adam.count.add_(1).contiguous()
         failed = self.kernels.regress(
             self._at,
@@ -237,6 +249,8 @@ class Perceptrons:
         return most if most == 1 else min(most, len(self.work), 1 + int(self._total * batch / GRAIN))
 
     def _done(self, failed: int, batch: int) -> None:
+        if failed >= NO_SUCH_OUTPUT:
+            raise IndexError(f"a choice is no output; 0 to {self.outputs - 1} are there.")
         if failed:
             raise MemoryError(f"no memory to compute {failed} networks on a batch of {batch}.")
 

@@ -16,6 +16,8 @@ typedef struct {
     REAL *losses;
 } Regression;
 
+enum { NO_SUCH_OUTPUT = 1 << 16 }; /* beside 1, for a row that lacked memory */
+
 static int regress_row(const void *job, int64_t row) {
     const Regression *task = job;
     const Pass *pass = &task->pass;
@@ -29,6 +31,8 @@ static int regress_row(const void *job, int64_t row) {
     forward_lines(pass, row, 0, count, count, out, held, memory);
     const REAL *target = task->target + agent * batch, *weight = task->weight + agent * batch, huber = (REAL)task->huber;
     const int64_t *choice = task->choice ? task->choice + agent * batch : NULL;
+    for (int64_t b = 0; choice && b < count; b++)
+        if (choice[b] < 0 || choice[b] >= outputs) return NO_SUCH_OUTPUT;
     REAL loss = 0;
     memset(slope, 0, count * outputs * sizeof(REAL));
     for (int64_t b = 0; b < count; b++) {

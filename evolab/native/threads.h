@@ -22,7 +22,7 @@ static struct {
     int64_t rows;
     atomic_llong ticket;                  /* of the job: odd while it may be joined */
     atomic_llong next;                    /* row to take */
-    atomic_int busy, failed;              /* helpers inside of the job; rows that lacked memory */
+    atomic_int busy, failed;              /* helpers inside of the job; what failed rows gave */
 } team = {.lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
 
 static int64_t resting, rest = 16; /* passes to do alone now, and after the next long wait */
@@ -38,7 +38,7 @@ INLINE void pause_briefly(void) {
 static int64_t take_rows(void) {
     int64_t row, taken = 0;
     for (; (row = atomic_fetch_add(&team.next, 1)) < team.rows; taken++)
-        if (team.work(team.job, row)) atomic_fetch_add(&team.failed, 1);
+        atomic_fetch_add(&team.failed, team.work(team.job, row));
     return taken;
 }
 
@@ -70,6 +70,7 @@ static int64_t now(void) {
 static void forget(void) {
     team.helpers = 0;
     atomic_store(&team.busy, 0);
+    atomic_store(&team.ticket, 0); /* another thread of the parent may have been inside of a job */
     pthread_mutex_init(&team.lock, NULL);
     pthread_cond_init(&team.wake, NULL);
     pthread_mutex_init(&turn, NULL);
@@ -85,7 +86,7 @@ static void hire(int helpers) {
     }
 }
 
-/* Do `work` for every row, by so many threads at most; gives how many rows failed. */
+/* Do `work` for every row, by so many threads at most; gives the sum of what it gave, 0 for a row that went well. */
 static int spread(int64_t threads, int64_t rows, Work work, const void *job) {
     if (threads <= 1 || rows <= 1 || (resting > 0 && resting--) || pthread_mutex_trylock(&turn)) {
         int failed = 0;

@@ -131,7 +131,7 @@ class CompiledPlan:
             [C], the losses, summed over the members.
         """
         alone = self.role.members == 1
-        x = self._encoded(observation, target.dtype)
+        x = self._encoded(observation, adam.parameters.dtype)
         by = self.single if alone else self.every
         losses = by.regress(
             adam, self.role.members, x, extra, target, weight, choice, huber, self._counts(x, alone)

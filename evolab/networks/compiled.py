@@ -10,9 +10,10 @@ import torch
 from gymnasium.spaces import Box
 from torch import Tensor
 
-from evolab.native.perceptrons import Kept, Perceptrons
+from evolab.native.perceptrons import Perceptrons
 from evolab.networks.network import Layout, Role
 from evolab.networks.observation import encode, features
+from evolab.networks.tape import Tape
 
 if TYPE_CHECKING:
     from evolab.optimizer import Adam
@@ -95,9 +96,13 @@ class CompiledPlan:
         own = np.minimum(np.array(sizes, dtype=np.int64), length)
         self._own = length, {True: own, False: np.repeat(own, self.role.members)}
 
-    def tape(self, flat: Tensor) -> CompiledTape:
+    def tape(self, flat: Tensor) -> Tape:
         """Computes a loss's gradient by [C, M, N] at less cost than autograd would."""
-        return CompiledTape(self, flat)
+        return Tape(self, flat)
+
+    def record(self, flat: Tensor, observation: Any, extra: Tensor | None) -> tuple[Tensor, Any]:
+        """Outputs [R, B, O] of all members, outside of autograd, and what their gradient needs."""
+        return self.run(_rows(flat, None), observation, extra, self.role.members == 1)
 
     def slope(
         self, flat: Tensor, observation: Any, extra: Tensor, grad: Tensor, member: int = 0
@@ -140,56 +145,6 @@ class CompiledPlan:
 
     def give_back(self, gradient: Tensor) -> None:
         """There is nothing to reuse."""
-
-
-class CompiledTape:
-    """The passes of one loss over the same parameters, whose gradient is then written into one flat tensor."""
-
-    def __init__(self, plan: CompiledPlan, flat: Tensor) -> None:
-        self.plan, self.flat = plan, flat
-        self.rows, self.alone = _rows(flat, None), plan.role.members == 1
-        self.passes: list[tuple[Tensor, Kept]] = []
-        self.leaf: Tensor | None = None
-
-    def __call__(self, observation: Any, extra: Tensor | None = None, member: int | None = None) -> Tensor:
-        """As the plan's own pass."""
-        if (extra is not None and extra.requires_grad) or (member is not None and not self.alone):
-            self.leaf = self.flat.detach().requires_grad_() if self.leaf is None else self.leaf
-            return self.plan(self.leaf, observation, extra, member)
-        with torch.no_grad():
-            out = self.run(observation, extra)
-        out.requires_grad_()
-        return out if self.alone else out.unflatten(0, (len(self.flat), self.plan.role.members))
-
-    def run(self, observation: Any, extra: Tensor | None = None) -> Tensor:
-        """[R, B, O], outside of autograd; remembered."""
-        out, kept = self.plan.run(self.rows, observation, extra, self.alone)
-        self.passes.append((out, kept))
-        return out
-
-    def leaves(self) -> list[Tensor]:
-        """What the loss is to be differentiated by: the outputs of every pass.
-
-        Raises:
-            ValueError: the loss made no pass.
-        """
-        leaves = [out for out, _ in self.passes] + ([] if self.leaf is None else [self.leaf])
-        if not leaves:
-            raise ValueError(
-                "the loss does not use the network that it is to train; call the pass it is given."
-            )
-        return leaves
-
-    def gradient(self, reached: Sequence[Tensor]) -> Tensor:
-        """[C, M, N], from the gradients of the leaves."""
-        total: Tensor | None = None if self.leaf is None else reached[-1]
-        for (_, kept), grad in zip(self.passes, reached, strict=False):
-            gradient, _ = kept.backward(grad, True, False)
-            assert gradient is not None
-            own = gradient.view(self.flat.shape)
-            total = own if total is None else total.add_(own)
-        assert total is not None
-        return total
 
 
 class _Differentiable(torch.autograd.Function):

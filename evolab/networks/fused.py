@@ -82,6 +82,11 @@ class Kept:
     final: Tensor
     extra: int
 
+    def backward(self, grad: Tensor, to_rows: bool, to_extra: bool) -> tuple[Tensor | None, Tensor | None]:
+        """Gradients of the rows [R, N] and of the extra inputs [R, B, E] from that of the outputs [R, B, O]."""
+        store, flowing = backward(self, grad, to_rows, to_extra)
+        return (None if store is None else store.flat), flowing
+
 
 def forward(x: Tensor, extra: Tensor | None, store: Store, plan: Any) -> tuple[Tensor, Kept]:
     """Outputs [R, B, O] for observations [R, B, I] and extra inputs [R, B, E]; runs without autograd."""
@@ -163,8 +168,8 @@ class FusedMLP(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
         """Gradients of the rows and of `extra`."""
         to_rows, _, to_extra = ctx.needs_input_grad[:3]
-        gradient, flowing = backward(ctx.kept, grad, to_rows, to_extra)
-        return (gradient.flat if gradient else None), None, flowing, None, None
+        gradient, flowing = ctx.kept.backward(grad, to_rows, to_extra)
+        return gradient, None, flowing, None, None
 
 
 def _outer(grad: Tensor, inputs: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from evolab.networks.fused import FusedMLP, Kept, LayerPlan, Store, backward, fo
 from evolab.networks.layers import activate, layer_norm, runs
 from evolab.networks.network import Layout, Role
 from evolab.networks.observation import encode
+from evolab.networks.tape import Tape
 
 
 class _Pass:
@@ -113,6 +114,11 @@ class MLPPlan:
         """Computes a loss's gradient by [C, M, N] at less cost than autograd would; None where it can't."""
         return None if self.normalised else Tape(self, flat)
 
+    def record(self, flat: Tensor, observation: Any, extra: Tensor | None) -> tuple[Tensor, Kept]:
+        """Outputs [R, B, O] of all members, outside of autograd, and what their gradient needs."""
+        rows = flat.squeeze(1) if self.role.members == 1 else flat.flatten(0, 1)
+        return forward(self.joined(flat, observation, extra), None, self.store(rows, None), self.how)
+
     def slope(
         self, flat: Tensor, observation: Any, extra: Tensor, grad: Tensor, member: int = 0
     ) -> tuple[Tensor, Tensor]:
@@ -171,64 +177,6 @@ class MLPPlan:
         final = finals[0] if len(finals) == 1 else torch.cat(finals[::-1])
         weight, bias = state["output.weight"], state["output.bias"]
         return torch.baddbmm(bias.unsqueeze(1), final, weight.transpose(1, 2))
-
-
-class Tape:
-    """The passes of one loss over the same parameters, whose gradient is then written into one flat tensor.
-
-    Autograd differentiates what lies between the outputs and the loss; the perceptron's own part
-    is done without it, which spares a node, its views and their gradients for each pass.
-    """
-
-    def __init__(self, plan: MLPPlan, flat: Tensor) -> None:
-        self.plan, self.flat = plan, flat
-        self.how = plan.how
-        self.rows = flat.squeeze(1) if plan.role.members == 1 else flat.flatten(0, 1)
-        self.passes: list[tuple[Tensor, Kept]] = []
-        self.leaf: Tensor | None = None
-
-    def __call__(self, observation: Any, extra: Tensor | None = None, member: int | None = None) -> Tensor:
-        """As the plan's own pass."""
-        if (extra is not None and extra.requires_grad) or (member is not None and self.plan.role.members > 1):
-            self.leaf = self.flat.detach().requires_grad_() if self.leaf is None else self.leaf
-            return self.plan(self.leaf, observation, extra, member)
-        with torch.no_grad():
-            out = self.run(observation, extra)
-        out.requires_grad_()
-        if self.plan.role.members > 1:
-            return out.unflatten(0, (len(self.flat), self.plan.role.members))
-        return out
-
-    def run(self, observation: Any, extra: Tensor | None = None) -> Tensor:
-        """[R, B, O], outside of autograd; remembered."""
-        x = self.plan.joined(self.flat, observation, extra)
-        out, kept = forward(x, None, self.plan.store(self.rows, None), self.how)
-        self.passes.append((out, kept))
-        return out
-
-    def leaves(self) -> list[Tensor]:
-        """What the loss is to be differentiated by: the outputs of every pass.
-
-        Raises:
-            ValueError: the loss made no pass.
-        """
-        leaves = [out for out, _ in self.passes] + ([] if self.leaf is None else [self.leaf])
-        if not leaves:
-            raise ValueError(
-                "the loss does not use the network that it is to train; call the pass it is given."
-            )
-        return leaves
-
-    def gradient(self, reached: Sequence[Tensor]) -> Tensor:
-        """[C, M, N], from the gradients of the leaves."""
-        total: Tensor | None = None if self.leaf is None else reached[-1]
-        for (_, kept), grad in zip(self.passes, reached, strict=False):
-            store, _ = backward(kept, grad, True, False)
-            assert store is not None
-            own = store.flat.view(self.flat.shape)
-            total = own if total is None else total.add_(own)
-        assert total is not None
-        return total
 
 
 def _repeated(x: Tensor, members: int) -> Tensor:

@@ -18,7 +18,8 @@ def renew(run: Run, number: int, scores: np.ndarray) -> list[Birth]:
     if len(run.buffer) or run.population.algorithm.on_policy:
         stream = torch_stream(run.seed, number, "probes", device=run.buffer.device or "cpu")
         probes = run.buffer.observations(64, stream)
-    scores, revived = _revive(run, scores) if run.revive else (scores, None)
+    reviving = run.revive and number > getattr(run.selection, "warmup", 0)  # until then nobody is replaced
+    scores, revived = _revive(run, scores) if reviving else (scores, None)
     births = evolve(
         run.population,
         scores,

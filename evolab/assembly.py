@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from evolab import checks, config
-from evolab.population import Population
+from evolab.population import Population, device_named
 from evolab.run import Run
 from evolab.shelves import search_space_of
 
@@ -78,11 +78,24 @@ def populate(options: Mapping[str, Any], seed: int, observation_space: Any, acti
         options["population"],
         network=network,
         seed=seed,
-        **{name: options[name] for name in ("hyperparameters", "search_space", "device", "dtype", "draw")},
+        **{name: options[name] for name in ("hyperparameters", "search_space", "draw")},
+        **{name: options[name] for name in ("device", "dtype", "precision")},
     )
     if agent is not None:
         start_from(population, agent)
     return population
+
+
+def take_data(run: Run, options: Mapping[str, Any], seed: int, source: Any) -> None:
+    """Recorded transitions as the buffer of a run; without an environment they say what the population acts in."""
+    from evolab.sources.offline import buffer_from
+
+    given = options["buffer"]  # the user's own is a limit; without one the data set is kept whole
+    limit = given.capacity if given is not None else None
+    buffer, spaces = buffer_from(source, run.envs, limit, device_named(options["device"]))
+    if run.population is None:
+        run.population = populate(options, seed, *spaces)
+    run.buffer = buffer
 
 
 def _measure(options: Mapping[str, Any], seed: int) -> Any:
@@ -141,6 +154,7 @@ def describe(options: Mapping[str, Any], run: Run, own: Mapping[str, Any]) -> di
         "fitness": options["fitness"],
         "device": str(options["device"]),
         "dtype": str(options["dtype"]).removeprefix("torch."),
+        "precision": options["precision"],
         "vectorization": options["vectorization"],
         **own,
     }

@@ -13,9 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evolab.band import Band, Bound, Forward, joined, part, tracked_pass
+from evolab.band import Band, Bound, Forward, joined, tracked_pass
+from evolab.graphs import Recordings
 from evolab.networks.network import Layout, Network, Role
 from evolab.optimizer import clip_norm_
+from evolab.slopes import climb, push, regress
 
 
 class Chunk:
@@ -29,6 +31,7 @@ class Chunk:
         weight: [C, B], 1 / batch size where a sample is the agent's own, 0 beyond it.
         updates: updates since the last plan; decides when a delayed policy is due.
         credit: environment steps not yet answered by updates.
+        recordings: its updates as CUDA graphs.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class Chunk:
         self.batch = max(self.sizes)
         self.updates = 0
         self.credit = 0.0
+        self.recordings = Recordings()
         self._weights: dict[tuple[int, torch.dtype, torch.device], Tensor] = {}
         self._views: dict[str, Tensor] = {}
 
@@ -92,10 +96,35 @@ class Chunk:
         """[C, B]: the weight of each of `length` samples in its agent's mean."""
         key = (length, like.dtype, like.device)
         if key not in self._weights:
-            counts = torch.tensor([min(size, length) for size in self.sizes], dtype=like.dtype)[:, None]
-            weight = (torch.arange(length)[None] < counts) / counts
-            self._weights[key] = weight.to(device=like.device, dtype=like.dtype)
+            self._weights[key] = self._weighed(length, like.dtype).to(like.device)
         return self._weights[key]
+
+    def _weighed(self, length: int, dtype: torch.dtype) -> Tensor:
+        counts = torch.tensor([min(size, length) for size in self.sizes], dtype=dtype)[:, None]
+        return (torch.arange(length)[None] < counts) / counts
+
+    def like(self, other: Chunk) -> bool:
+        """True where the same operations on the same rows of the table compute either chunk."""
+        spans = [[band.rows for band in chunk.bands] for chunk in (self, other)]
+        forms = [
+            [_form(bound.plan, chunk.genes) for band in chunk.bands for bound in band.bound.values()]
+            for chunk in (self, other)
+        ]
+        return spans[0] == spans[1] and forms[0] == forms[1] and self.batch == other.batch
+
+    def become(self, other: Chunk) -> None:
+        """Take over what a chunk like this one says of its agents; what is recorded stays good."""
+        self.genes, self.settings, self.sizes = other.genes, other.settings, other.sizes
+        self.updates, self.credit = 0, 0.0
+        for (length, dtype, _), weight in self._weights.items():
+            weight.copy_(self._weighed(length, dtype))
+
+    def forget(self) -> None:
+        """Drop the scratch memory that one update leaves for the next."""
+        for band in self.bands:
+            for bound in band.bound.values():
+                if hasattr(bound.plan, "forget"):
+                    bound.plan.forget()
 
     def network(self, name: str, target: bool = False) -> Forward:
         """The pass of one network, `(observation, extra=None, member=None) -> [C, B, O]`, without gradient."""
@@ -164,33 +193,7 @@ class Chunk:
         Returns:
             [C], the losses, summed over the members.
         """
-        members = self.roles[name].members
-        if len(self.bands) == 1:
-            with torch.no_grad():
-                done = self.bands[0].regress(name, observation, extra, target, weight, choice, huber)
-            if done is not None:
-                return done
-        tapes = [band.tape(name) for band in self.bands]
-        if any(tape is None for tape in tapes):
-            return self.minimise(
-                name,
-                lambda net: squared_error(net(observation, extra), target, weight, choice, members, huber),
-            )
-        with torch.no_grad():
-            run = joined(self.bands, [_without_member(tape.run) for tape in tapes])
-            out = run(observation, extra).unflatten(0, (len(self), members))  # [C, M, B, O]
-            index = None if choice is None else choice[:, None, :, None].expand(-1, members, -1, -1)
-            value = (out if index is None else out.gather(-1, index)).squeeze(-1)  # [C, M, B]
-            error = value - target[:, None]
-            near = error if huber is None else error.clamp(-huber, huber)
-            slope = near * weight[:, None]
-            losses = (slope * (error if huber is None else 2 * error - near)).sum((1, 2))
-            slope = slope.mul_(2).unsqueeze(-1)
-            if index is not None:
-                slope = torch.zeros_like(out).scatter_(-1, index, slope)
-            for band, tape in zip(self.bands, tapes, strict=True):
-                band.descend(name, tape.gradient([slope[band.inside].flatten(0, 1)]))
-        return losses
+        return regress(self, name, target, weight, observation, extra, choice, huber)
 
     def push(
         self,
@@ -212,19 +215,7 @@ class Chunk:
         Returns:
             [C], the losses.
         """
-        tapes = [band.tape(name) for band in self.bands]
-        if any(tape is None for tape in tapes):
-            return self.minimise(name, lambda net: judge(net(observation))[0], clip)
-        with torch.no_grad():
-            losses, slope = judge(
-                joined(self.bands, [_without_member(tape.run) for tape in tapes])(observation)
-            )
-            for band, tape in zip(self.bands, tapes, strict=True):
-                gradient = tape.gradient([slope[band.inside]])
-                if clip is not None:
-                    clip_norm_([gradient], clip[band.inside] if isinstance(clip, Tensor) else clip)
-                band.descend(name, gradient)
-        return losses
+        return push(self, name, judge, observation, clip)
 
     def climb(self, name: str, critic: str, weight: Tensor, observation: Any) -> Tensor:
         """One Adam step of every agent's policy up the value of its squashed actions.
@@ -243,29 +234,7 @@ class Chunk:
 
         Source: Silver et al. 2014, Deterministic policy gradient algorithms, eq. 9.
         """
-        tapes = [band.tape(name) for band in self.bands]
-        if any(
-            tape is None or not hasattr(band.bound[critic].plan, "slope") or band.tape(critic) is None
-            for band, tape in zip(self.bands, tapes, strict=True)
-        ):
-
-            def loss(policy: Forward) -> Tensor:
-                value = self.network(critic)(observation, torch.tanh(policy(observation)), member=0)
-                return -(weight * value.squeeze(-1)).sum(-1)
-
-            return self.minimise(name, loss)
-        losses = []
-        with torch.no_grad():
-            action = torch.tanh(
-                joined(self.bands, [_without_member(tape.run) for tape in tapes])(observation)
-            )
-            grad = weight.neg().unsqueeze(-1)
-            for band, tape in zip(self.bands, tapes, strict=True):
-                seen, own, down = part(observation, band), action[band.inside], grad[band.inside]
-                value, slope = band.bound[critic].plan.slope(band.flat(critic), seen, own, down)
-                band.descend(name, tape.gradient([torch.ops.aten.tanh_backward(slope, own)]))
-                losses.append((down * value).sum((1, 2)))
-        return losses[0] if len(losses) == 1 else torch.cat(losses)
+        return climb(self, name, critic, weight, observation)
 
     def update(self, algorithm: Any, batch: Any, noise: Any) -> dict[str, Tensor]:
         """One update; as observations do not change during it, pictures are laid out once for all networks.
@@ -296,27 +265,10 @@ class Chunk:
             band.follow(name)
 
 
+def _form(plan: Any, genes: Sequence[Any]) -> Any:
+    """What decides a plan's operations: what it says itself, or all that its agents' genes say."""
+    return plan.form if hasattr(plan, "form") else list(genes)
+
+
 def _pass(plan: Any, flat: Tensor) -> Forward:
     return lambda observation=None, extra=None, member=None: plan(flat, observation, extra, member)
-
-
-def _without_member(run: Callable[..., Tensor]) -> Forward:
-    return lambda observation=None, extra=None, member=None: run(observation, extra)
-
-
-def squared_error(
-    values: Tensor,
-    target: Tensor,
-    weight: Tensor,
-    choice: Tensor | None = None,
-    members: int = 1,
-    huber: float | None = None,
-) -> Tensor:
-    """[C]: weighted squared error of values [C, (M,) B, O], linear beyond `huber`, summed over the members."""
-    if choice is not None:
-        index = choice.unsqueeze(-1) if members == 1 else choice[:, None, :, None].expand(-1, members, -1, -1)
-        values = values.gather(-1, index)
-    error = values.squeeze(-1) - (target if members == 1 else target[:, None])
-    near = error if huber is None else error.detach().clamp(-huber, huber)
-    square = error.square() if huber is None else near * (2 * error - near)
-    return ((weight if members == 1 else weight[:, None]) * square).flatten(1).sum(-1)

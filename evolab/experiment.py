@@ -10,13 +10,14 @@ import torch
 
 from evolab import checks, config
 from evolab.algorithms.algorithm import Algorithm
-from evolab.assembly import assemble, describe, populate
+from evolab.assembly import assemble, describe, take_data
 from evolab.driven import Driven
 from evolab.genes import Range
 from evolab.keeper import Keeper, load_experiment
 from evolab.mutations.mutation import Mutations
 from evolab.networks.network import Network
-from evolab.population import Population, device_named
+from evolab.population import Population
+from evolab.precision import precision_named
 from evolab.progress import bar
 from evolab.randomness import fresh_seed
 from evolab.selections.selection import Selection
@@ -61,7 +62,7 @@ class Experiment(Driven):
         update_ratio: updates per agent and environment step of its own, at a learn step of 1.
         evolving: False keeps the population as it is: no selection, no mutation.
         revive: the archived elite returns in place of the worst agent when nobody reaches its
-            confirmed fitness any more.
+            confirmed fitness any more, after the selection's warm-up.
         draw: draw the first hyperparameters at random from the search space.
         load: start from an agent (or its folder), or from a folder with a GPT-2 in Hugging Face's form.
         fitness: "return" (episodes in the environment), "fqe", or an object such as `ev.FQE(...)`.
@@ -69,6 +70,7 @@ class Experiment(Driven):
         seed: of everything; None for a fresh one.
         device: "auto", "cpu" or "cuda".
         dtype: of the parameters.
+        precision: of matrix products on CUDA, "float32" or the faster "tf32"; other devices ignore it.
         vectorization: "sync", or "async" for one process per environment.
         folder: write checkpoints there by itself; None for none but those of `save`.
         checkpoint_every: generations between two of them, or a time such as "10 min".
@@ -114,6 +116,7 @@ class Experiment(Driven):
         seed: int | None = None,
         device: str = "auto",
         dtype: torch.dtype = torch.float32,
+        precision: str = "float32",
         vectorization: str = "sync",
         folder: str | PathLike[str] | None = None,
         checkpoint_every: Any = 1,
@@ -146,6 +149,7 @@ class Experiment(Driven):
             "eval_episodes": eval_episodes,
             "device": device,
             "dtype": dtype,
+            "precision": precision_named(precision),
             "vectorization": vectorization,
             "fitness": fitness,
             "buffer": buffer,
@@ -197,14 +201,7 @@ class Experiment(Driven):
                     self._note(progress)
                     self._raise_interrupt()
             return
-        from evolab.sources.offline import buffer_from
-
-        given = self._options["buffer"]  # the user's own is a limit; without one the data set is kept whole
-        limit = given.capacity if given is not None else None
-        buffer, spaces = buffer_from(source, self._run.envs, limit, device_named(self._options["device"]))
-        if self._run.population is None:
-            self._run.population = populate(self._options, self._seed, *spaces)
-        self._run.buffer = buffer
+        take_data(self._run, self._options, self._seed, source)
         self.version += 1
 
     def replay(self, schedule: Any = None, *, fill: int | None = None, **options: Any) -> Experiment:

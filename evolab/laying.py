@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from evolab import graphs
 from evolab.chunk import Chunk
 from evolab.member import KINDS, Member
 
@@ -28,30 +29,40 @@ SHARING = 3e6
 WORKING_SET = 3e6
 """Activations of a band, in entries, that still stay in a core's second-level cache (measured)."""
 
+ON_CUDA = 1e9
+"""What one more band or chunk costs there: as many operations of 2 us each, while 2.5 multiply-adds a picosecond
+go by (by reasoning, for a recent data-centre device and products of this size; not measured)."""
+
 
 def lay_out(population: Population, members: Sequence[Member]) -> list[int]:
     """Lay the table out anew for these agents: sorted, cut into bands, padded to each band's largest.
 
-    Storage that still fits is written in place, so addresses survive.
+    Storage that still fits is written in place, so addresses survive, and with them what is recorded
+    of chunks that are computed as before.
 
     Returns:
         for each row of the new table, the index into `members` that it holds.
     """
+    places = graphs.addresses(population.table)
     order = sorted(range(len(members)), key=lambda index: (*_group(population, members[index]), index))
     chosen = [members[index] for index in order]
     main = list(population.roles.values())
     work = [sum(role.recipe(population.network).cost(role, m.genes) for role in main) * 3.0 for m in chosen]
     batches = [int(m.hyperparameters.get("batch_size", 128)) for m in chosen]
     keys = [_group(population, member)[:2] for member in chosen]
-    widest = max(1, *(sum(getattr(m.genes, "hidden", (64,))) for m in chosen))
-    largest = max(4, int(WORKING_SET / (widest * max(batches) * 6)))
+    overhead, sharing, largest = OVERHEAD, SHARING, len(chosen)
+    if population.device.type == "cuda":
+        overhead = sharing = ON_CUDA
+    else:
+        widest = max(1, *(sum(getattr(m.genes, "hidden", (64,))) for m in chosen))
+        largest = max(4, int(WORKING_SET / (widest * max(batches) * 6)))
     if population.network.ragged(torch.empty(0, dtype=population.dtype, device=population.device)):
         ends = [i for i in range(1, len(keys)) if keys[i] != keys[i - 1]]
         cuts = list(zip([0, *ends], [*ends, len(keys)], strict=True))
     else:
-        cuts = divide([[w * b] for w, b in zip(work, batches, strict=True)], keys, OVERHEAD, largest)
+        cuts = divide([[w * b] for w, b in zip(work, batches, strict=True)], keys, overhead, largest)
     groups = (
-        gather(cuts, keys, work, batches, SHARING, largest)
+        gather(cuts, keys, work, batches, sharing, largest)
         if population.network.banded
         else [[cut] for cut in cuts]
     )
@@ -96,8 +107,21 @@ def lay_out(population: Population, members: Sequence[Member]) -> list[int]:
             population.table[name] = value
     for member in chosen:
         member.tensors = {}
+    if graphs.possible(population.device) and graphs.addresses(population.table) == places:
+        chunks = [_kept(population, chunk) for chunk in chunks]
     population.members, population.chunks, population.memory = chosen, chunks, {}
     return order
+
+
+def _kept(population: Population, chunk: Chunk) -> Chunk:
+    """The chunk that these rows made up before, if it is computed as this one would be; else this one."""
+    for old in population.chunks:
+        names = population.algorithm.schedule
+        schedules = [[one.settings[0].get(name) for name in names] for one in (old, chunk)]
+        if old.start == chunk.start and schedules[0] == schedules[1] and old.like(chunk):
+            old.become(chunk)
+            return old
+    return chunk
 
 
 def divide(
@@ -197,10 +221,12 @@ def _pack(chunk: Chunk, members: Sequence[Member], name: str, store: Tensor) -> 
 
 
 def _store_hyperparameters(population: Population, members: Sequence[Member]) -> None:
-    names = list(members[0].hyperparameters)
     population.hyper = {}
-    for name in names:
-        values = torch.tensor([float(m.hyperparameters[name]) for m in members], dtype=population.dtype)
-        population.hyper[name] = population.table[name] = values.to(population.device)
-    steps = torch.tensor([float(m.steps) for m in members], dtype=population.dtype).to(population.device)
-    population.hyper["steps"] = population.table["steps"] = steps
+    for name in [*members[0].hyperparameters, "steps"]:
+        own = [float(m.steps if name == "steps" else m.hyperparameters[name]) for m in members]
+        values, old = torch.tensor(own, dtype=population.dtype), population.table.get(name)
+        if old is not None and old.shape == values.shape:
+            old.copy_(values)
+        else:
+            population.table[name] = values.to(population.device)
+        population.hyper[name] = population.table[name]

@@ -7,15 +7,20 @@ the algorithm's.
 from __future__ import annotations
 
 import contextlib
+import math
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from evolab import graphs
 from evolab.chunk import Chunk
 from evolab.native.sharing import cores_for_kernels
 from evolab.networks.observation import map_leaves
+from evolab.precision import products
+from evolab.randomness import torch_stream
 from evolab.sample import Episodes, Sample, given
 
 if TYPE_CHECKING:
@@ -31,7 +36,8 @@ def learn(
 ) -> dict[str, Tensor]:
     """Updates of every agent, and their mean losses; see `Population.learn`."""
     ragged = population.network.ragged(population.hyper["steps"])
-    with cores_for_kernels() if ragged else contextlib.nullcontext():
+    shared = cores_for_kernels() if ragged else contextlib.nullcontext()
+    with shared, products(population.device, population.precision):
         return _learn(population, source, noise, updates, ratio)
 
 
@@ -49,16 +55,66 @@ def _learn(
     _check_buffer(population, source)
     for chunk in population.chunks:
         due = _due(population, chunk, updates, ratio)
+        if due and _recordable(population, source):
+            _replay(population, chunk, source, due, totals)
+            continue
         for batch in _batches(population, source, chunk, due):
-            _update(
-                population,
-                chunk,
-                batch,
-                population.algorithm.draw(chunk, batch, population.generator),
-                totals,
-            )
+            _update(population, chunk, batch, _noise(population, chunk, batch), totals)
     population.learnt = True
     return _merged(population, totals)
+
+
+def _recordable(population: Population, source: Any) -> bool:
+    """True where updates from this source can be recorded: built-in rules, on data that lie on the device."""
+    if population.unrecordable or not graphs.possible(population.device):
+        return False
+    if not getattr(source, "recordable", False):
+        return False
+    rule = next(kind for kind in type(population.algorithm).__mro__ if "update" in vars(kind))
+    return bool(vars(rule).get("recordable")) and source.example.device == population.hyper["steps"].device
+
+
+def _replay(
+    population: Population, chunk: Chunk, source: Any, due: int, totals: dict[str, list[Tensor]]
+) -> None:
+    """The updates that a chunk owes, some at a time as one recording."""
+    source.tell()
+    where = graphs.addresses(source.fields)
+    delays = [name for name in population.algorithm.schedule if name != "learn_step"]
+    period = math.lcm(*(max(1, int(chunk.settings[0].get(name, 1))) for name in delays))
+    for done in range(0, due, AT_ONCE):
+        count, before = min(AT_ONCE, due - done), chunk.updates
+
+        def work(count: int = count, before: int = before) -> dict[str, Tensor]:
+            chunk.updates = before
+            made: dict[str, list[Tensor]] = {}
+            for batch in _batches(population, source, chunk, count):
+                chunk.updates += 1
+                losses = chunk.update(population.algorithm, batch, _noise(population, chunk, batch))
+                for name, loss in losses.items():
+                    made.setdefault(name, []).append(loss)
+            return {name: torch.stack(losses) for name, losses in made.items()}
+
+        key = count, before % period, where
+        try:
+            found = chunk.recordings.run(key, work, population.generator, chunk.forget)
+        except graphs.Unrecordable as problem:
+            warnings.warn(str(problem), stacklevel=4)
+            population.unrecordable = True
+            # The old generator still waits for a recording to end.
+            population.generator = torch_stream(
+                population.seed, population.next_id, chunk.start, "unrecorded", device=population.device
+            )
+            found = work()
+        chunk.updates = before + count
+        for name, losses in found.items():
+            totals.setdefault(name, []).extend((chunk, loss) for loss in losses)  # type: ignore[misc]
+        for member in population.members[chunk.rows]:
+            member.updates += count
+
+
+def _noise(population: Population, chunk: Chunk, batch: Any) -> Any:
+    return population.algorithm.draw(chunk, batch, population.generator)
 
 
 def learn_one(population: Population, row: int, source: Any, noise: Any = None) -> dict[str, float]:
@@ -77,7 +133,7 @@ def learn_one(population: Population, row: int, source: Any, noise: Any = None) 
     if noise is not None:
         noise = map_leaves(lambda x: x[None, : batch.reward.shape[1]], noise)
     else:
-        noise = population.algorithm.draw(chunk, batch, population.generator)
+        noise = _noise(population, chunk, batch)
     chunk.updates = population.members[row].updates + 1
     losses = chunk.update(population.algorithm, batch, noise)
     population.members[row].updates += 1
@@ -149,7 +205,7 @@ def _from_batch(population: Population, source: Any, noise: Any, totals: dict[st
             min(chunk.batch, leading[1]),
         )
         if noise is None:
-            drawn = population.algorithm.draw(chunk, batch, population.generator)
+            drawn = _noise(population, chunk, batch)
         else:
             drawn = map_leaves(lambda x, c=chunk, n=length: x[c.rows, :n], noise)
         _update(population, chunk, batch, drawn, totals)

@@ -27,7 +27,8 @@ from evolab.laying import lay_out
 from evolab.member import KINDS, Member
 from evolab.networks.network import Layout, Network, Role
 from evolab.networks.observation import first_leaf, map_leaves, to_tensor
-from evolab.randomness import fresh_seed, numpy_stream, torch_stream
+from evolab.precision import precision_named, products
+from evolab.randomness import fresh_seed, numpy_stream, seed_of, torch_stream
 from evolab.sample import Episodes
 from evolab.shelves import algorithm_named, network_for, search_space_of
 
@@ -51,6 +52,7 @@ class Population:
         seed: of every random draw; None for a fresh one.
         device: "cpu", "cuda", "meta" or "auto" (CUDA where there is one).
         dtype: of the parameters.
+        precision: of matrix products on CUDA, "float32" or the faster "tf32"; see `evolab.precision`.
         draw: draw the starting values of the search space at random, for each agent its own.
 
     Raises:
@@ -72,6 +74,7 @@ class Population:
         device: str | torch.device = "auto",
         dtype: torch.dtype = torch.float32,
         draw: bool = False,
+        precision: str = "float32",
     ) -> None:
         keep_freed_memory()
         self.algorithm = algorithm_named(algorithm)
@@ -79,6 +82,7 @@ class Population:
         self.observation_space, self.action_space = observation_space, action_space
         self.algorithm.check(observation_space, action_space)
         self.device, self.dtype = device_named(device), dtype
+        self.precision = precision_named(precision)
         self.actions = actions_of(action_space, self.device, dtype)
         network = self.algorithm.network() if network is None else network
         self.network = network_for(network, observation_space)
@@ -92,6 +96,7 @@ class Population:
         self.memory: dict[str, Tensor] = {}
         self.next_id = 0
         self.learnt = False
+        self.unrecordable = False  # once an update could not be recorded as a CUDA graph
         self.replaced: list[int] | None = None  # steps of each agent when evolution gave it its row
         self.reseed(0)
         self.rebuild([self._newborn(index, starting, draw) for index in range(size)])
@@ -175,7 +180,9 @@ class Population:
 
     def reseed(self, generation: int) -> None:
         """Start this generation's own random streams, and no step unanswered, so that a run can be resumed here."""
-        self.generator = torch_stream(self.seed, generation, "population", device=self.device)
+        if not hasattr(self, "generator"):  # one for good: recordings draw from it
+            self.generator = torch_stream(self.seed, device=self.device)
+        self.generator.manual_seed(seed_of(self.seed, generation, "population"))
         self.memory, self.learnt = {}, generation > 0
         for chunk in self.chunks:
             chunk.updates, chunk.credit = 0, 0.0
@@ -277,7 +284,7 @@ class Population:
             raise ValueError(
                 f"observation has shape {tuple(first_leaf(observed).shape)}; [P, E, ...] with P = {len(self)} is expected."
             )
-        with torch.no_grad():
+        with torch.no_grad(), products(self.device, self.precision):
             if explore:
                 self._remember(members, ended)
             parts = []

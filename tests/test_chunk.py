@@ -8,7 +8,8 @@ from gymnasium.spaces import Box, Discrete
 
 import evolab as ev
 from evolab.band import tracked_pass
-from evolab.chunk import Chunk, squared_error
+from evolab.chunk import Chunk
+from evolab.slopes import squared_error
 
 SPACE = Box(-1, 1, (5,))
 

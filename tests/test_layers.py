@@ -14,11 +14,22 @@ PACKAGE = Path(evolab.__file__).parent
 
 # From the bottom up. A name is a file or a folder of the package.
 LAYERS = [
-    ["allocator", "checks", "display", "effects", "events", "files", "folders", "jsonlines", "progress"],
-    ["lock", "native", "randomness", "spaces"],
+    [
+        "allocator",
+        "checks",
+        "display",
+        "effects",
+        "events",
+        "files",
+        "folders",
+        "graphs",
+        "jsonlines",
+        "progress",
+    ],
+    ["lock", "native", "precision", "randomness", "spaces"],
     ["actions", "genes", "member", "networks", "optimizer", "racing", "sample"],
     # What a population is made of stands below it: its rows are an algorithm's tensors.
-    ["algorithms", "band", "chunk", "config", "critics", "search", "shelves"],
+    ["algorithms", "band", "chunk", "config", "critics", "search", "shelves", "slopes"],
     ["agent", "archive", "decoding", "export", "laying", "learning", "population", "speaking"],
     ["recording", "envs", "mutations", "selections", "shorthands", "sources"],
     ["evaluation", "evidence", "fqe", "generation", "history", "ledger", "ring", "world_model"],

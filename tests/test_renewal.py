@@ -38,7 +38,7 @@ def test_an_elite_that_nobody_reaches_takes_the_place_of_the_worst(run):
 
 
 @pytest.mark.parametrize(
-    "number, scores", [(1, [3.0, 1.0, 2.0]), (2, [3.0, 1.0, 2.0]), (3, [3.0, 100.0, 2.0])]
+    ("number", "scores"), [(1, [3.0, 1.0, 2.0]), (2, [3.0, 1.0, 2.0]), (3, [3.0, 100.0, 2.0])]
 )
 def test_nobody_is_revived_in_the_warm_up_or_while_somebody_is_as_good(run, number, scores):
     assert all(birth.kind != "revived" for birth in renew(run, number, np.array(scores)))

@@ -36,6 +36,7 @@ class CQN(DQN):
     clip: float | None = None
 
     name: ClassVar[str] = "CQN"
+    recordable: ClassVar[bool] = True
     offline: ClassVar[bool] = True
     hyperparameters: ClassVar[dict[str, Hyperparameter]] = {
         **{name: value for name, value in DQN.hyperparameters.items() if not name.startswith("epsilon")},

@@ -52,6 +52,7 @@ class DQN(Algorithm):
     huber: float | None = None
 
     name: ClassVar[str] = "DQN"
+    recordable: ClassVar[bool] = True
     action_spaces: ClassVar[tuple[type, ...]] = (spaces.Discrete, spaces.MultiDiscrete)
     hyperparameters: ClassVar[dict[str, Hyperparameter]] = {
         "lr": Hyperparameter(5e-4, RATE, Float(1e-5, 1e-2, grow=2.0), "learning rate of Adam"),

@@ -48,6 +48,7 @@ class SAC(Algorithm):
     start_temperature: float = 1.0
 
     name: ClassVar[str] = "SAC"
+    recordable: ClassVar[bool] = True
     action_spaces: ClassVar[tuple[type, ...]] = (spaces.Box,)
     hyperparameters: ClassVar[dict[str, Hyperparameter]] = {
         "lr_actor": Hyperparameter(3e-4, RATE, Float(1e-5, 1e-2, grow=2.0), "learning rate of the policy"),

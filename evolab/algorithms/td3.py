@@ -25,6 +25,7 @@ class TD3(DDPG):
     """
 
     name: ClassVar[str] = "TD3"
+    recordable: ClassVar[bool] = True
     hyperparameters: ClassVar[dict[str, Hyperparameter]] = {
         **DDPG.hyperparameters,
         "policy_delay": Hyperparameter(2, Integer(1, 1000), None, "critic updates per policy update"),

@@ -48,6 +48,10 @@ class _Pass:
             self.spare = self.lent
         self.lent = None
 
+    def forget(self) -> None:
+        """Write into a fresh gradient next."""
+        self.spare = self.lent = None
+
 
 class MLPPlan:
     """The batched pass of one role for the agents of one chunk; see the module `mlp`."""
@@ -66,6 +70,7 @@ class MLPPlan:
         self.every = _Pass(layers, reading, layout)
         self.single = _Pass([layer.thinned(role.members) for layer in layers], reading, layout)
         self.how = self.single if role.members == 1 else self.every
+        self.form = layout, [(one.rows, one.stretches, one.widths if normalised else ()) for one in layers]
         self._stores: dict[Any, Store] = {}
 
     def __call__(
@@ -142,6 +147,11 @@ class MLPPlan:
         """Reuse a gradient [C, M, N] that the optimizer is done with."""
         if not self.normalised:
             (self.single if self.role.members == 1 else self.every).give_back(gradient)
+
+    def forget(self) -> None:
+        """Drop the gradients that were given back."""
+        self.single.forget()
+        self.every.forget()
 
     def _run(self, rows: Tensor, x: Tensor, extra: Tensor | None, how: _Pass, member: int | None) -> Tensor:
         if self.normalised:

@@ -93,7 +93,7 @@ class ScalarsPlan:
     """`(flat [C, M, O]) -> [C, O]`, or [C, M, O] for several members."""
 
     def __init__(self, members: int) -> None:
-        self.members = members
+        self.members = self.form = members
 
     def __call__(
         self, flat: Tensor, observation: Any = None, extra: Tensor | None = None, member: int | None = None

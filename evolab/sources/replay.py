@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from evolab import graphs
 from evolab.networks.observation import first_leaf, map_leaves
 from evolab.sample import Sample
 
@@ -44,6 +45,8 @@ class ReplayBuffer:
         self.length = np.zeros(1, dtype=np.int64)
         self.cursor = np.zeros(1, dtype=np.int64)
         self.added = 0
+        self.filled: Tensor | None = None  # [rings], the lengths as recorded draws read them
+        self._told = np.zeros(0, dtype=np.int64)
 
     def __len__(self) -> int:
         """Transitions that an agent can draw from; the least of all agents where they don't share."""
@@ -173,12 +176,13 @@ class ReplayBuffer:
             raise ValueError(
                 "the replay buffer is empty. Call exp.fill(1_000), or buffer.add(transition) first."
             )
+        if self.recordable:
+            self.tell()
         if self.rings == 1:
-            index = self._draw(self.length[0], updates * count * size, generator)
+            index = self._draw(0, updates * count * size, generator)
         else:
             parts = [
-                self._draw(self.length[ring], updates * size, generator).view(updates, 1, size)
-                + ring * self.capacity
+                self._draw(ring, updates * size, generator).view(updates, 1, size) + ring * self.capacity
                 for ring in range(agents.start, agents.stop)
             ]
             index = torch.cat(parts, 1).flatten()
@@ -188,9 +192,28 @@ class ReplayBuffer:
 
         return Sample(**{name: map_leaves(take, self.fields[name]) for name in FIELDS})
 
-    def _draw(self, length: Any, count: int, generator: torch.Generator) -> Tensor:
-        """[count] places among `length`; drawn where the generator lives, which may be another device."""
-        drawn = torch.randint(int(length), (count,), generator=generator, device=generator.device)
+    @property
+    def recordable(self) -> bool:
+        """True where `samples` may be recorded and replayed: transitions lie on a device that can."""
+        usual = type(self).samples is ReplayBuffer.samples and type(self)._draw is ReplayBuffer._draw
+        return usual and bool(self.fields) and graphs.possible(self.example.device)
+
+    def tell(self) -> None:
+        """Let the device know how much is stored: a recorded draw can't be told by a number."""
+        if not np.array_equal(self._told, self.length):
+            if self.filled is None or len(self.filled) != self.rings:
+                self.filled = torch.zeros(self.rings, dtype=torch.int64, device=self.example.device)
+            self.filled.copy_(torch.from_numpy(self.length))
+            self._told = self.length.copy()
+
+    def _draw(self, ring: int, count: int, generator: torch.Generator) -> Tensor:
+        """[count] places within a ring; drawn where the generator lives, which may be another device."""
+        device = generator.device
+        if self.filled is not None and device == self.filled.device:
+            return torch.randint(2**62, (count,), generator=generator, device=device).remainder_(
+                self.filled[ring]
+            )
+        drawn = torch.randint(int(self.length[ring]), (count,), generator=generator, device=device)
         return drawn.to(self.device)
 
     def rows(self, index: Tensor) -> dict[str, Any]:
@@ -228,7 +251,7 @@ class ReplayBuffer:
     def observations(self, count: int, generator: torch.Generator) -> Any:
         """Up to `count` stored observations, [B, ...] leaves: what function changes are measured on."""
         size = min(count, int(self.length[0]))
-        index = self._draw(self.length[0], size, generator)
+        index = self._draw(0, size, generator)
         return map_leaves(lambda store: store[index], self.fields["observation"])
 
     @property

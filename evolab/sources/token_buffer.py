@@ -74,7 +74,7 @@ class TokenBuffer(ReplayBuffer):
         if len(self) == 0:
             raise ValueError("the buffer of episodes is empty. Call exp.fill(data) first.")
         count = agents.stop - agents.start
-        index = self._draw(self.length[0], count * size, generator)
+        index = self._draw(0, count * size, generator)
         length = self.fields["length"].index_select(0, index)
         longest = int(length.max()) if length.device.type != "meta" else self.fields["tokens"].shape[1]
 
@@ -98,5 +98,5 @@ class TokenBuffer(ReplayBuffer):
 
     def observations(self, count: int, generator: torch.Generator) -> Any:
         """Up to `count` stored episodes' tokens, [B, T]."""
-        index = self._draw(self.length[0], min(count, len(self)), generator)
+        index = self._draw(0, min(count, len(self)), generator)
         return self.fields["tokens"].index_select(0, index)

@@ -68,7 +68,13 @@ class Timed:
 
 
 def population_of(
-    algorithm: str, agents: int, hidden: int, batch: int, network: type[ev.MLP] = ev.MLP
+    algorithm: str,
+    agents: int,
+    hidden: int,
+    batch: int,
+    network: type[ev.MLP] = ev.MLP,
+    device: str = "cpu",
+    precision: str = "float32",
 ) -> ev.Population:
     """A population on Lunar Lander's spaces."""
     return ev.Population(
@@ -79,7 +85,8 @@ def population_of(
         network=network([hidden, hidden]),
         hyperparameters={"batch_size": batch},
         seed=1,
-        device="cpu",
+        device=device,
+        precision=precision,
     )
 
 
@@ -88,7 +95,7 @@ def case(population: ev.Population) -> Callable[[int], int]:
     algorithm = population.algorithm.name
     if algorithm == "PPO":
         return rollouts(population)
-    buffer = ev.ReplayBuffer(STORED)
+    buffer = ev.ReplayBuffer(STORED, device=population.device)
     buffer.add(experience((STORED,), algorithm in DISCRETE))
 
     def learn(updates: int) -> int:

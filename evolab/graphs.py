@@ -1,0 +1,119 @@
+"""CUDA graphs: a chunk's updates recorded once and replayed as one launch.
+
+An update of small networks is some two hundred kernels of a few microseconds each, and launching
+them from Python takes longer than running them. A recording holds sampling, noise, passes, Adam and
+targets of several updates. It is bound to addresses, so everything that an update reads or writes
+stays where it is: the table, the hyperparameters, the weights of the samples and the buffer.
+`EVOLAB_GRAPHS=0` in the environment leaves recordings out.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Losses = dict[str, Tensor]
+Work = Callable[[], Losses]
+
+MOST = 16
+"""Recordings that a chunk keeps, the newest: each holds the activations of its updates."""
+
+
+def possible(device: torch.device) -> bool:
+    """True where work on this device may be recorded."""
+    return device.type == "cuda" and os.environ.get("EVOLAB_GRAPHS", "1") != "0"
+
+
+@dataclass
+class Recording:
+    """Work whose kernels are known.
+
+    Attributes:
+        results: where it leaves what it gives, the same tensors every time.
+        replay: does it again.
+    """
+
+    results: Losses
+    replay: Callable[[], None]
+
+
+def record(work: Work, generator: torch.Generator) -> Recording:
+    """Record `work` on the current CUDA device, without doing it.
+
+    Args:
+        work: launches kernels on fixed addresses and never waits for the device.
+        generator: what it draws from; every replay draws anew.
+    """
+    graph = torch.cuda.CUDAGraph()
+    graph.register_generator_state(generator)
+    # Another thread may be rendering or evaluating: what it does on the device is its own affair.
+    with torch.cuda.device(generator.device), torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        results = work()
+    return Recording(results, graph.replay)
+
+
+class Unrecordable(RuntimeError):
+    """Some work can't be recorded."""
+
+
+class Recordings:
+    """What one chunk has recorded.
+
+    The first time that a piece of work comes it is done as it stands, which makes what it keeps for
+    later (the weights of samples, the library's handles); the second time it is recorded.
+    """
+
+    def __init__(self) -> None:
+        self.made: dict[Hashable, Recording | None] = {}
+
+    def run(
+        self, key: Hashable, work: Work, generator: torch.Generator, forget: Callable[[], None]
+    ) -> Losses:
+        """Do `work`, by its recording where there is one.
+
+        Args:
+            key: what the recording is bound to: equal keys, equal kernels on equal addresses.
+            work: as in `record`; what it changes on the host it has to set itself, not to count up.
+            generator: as in `record`.
+            forget: drops scratch memory that the next recording must not share.
+
+        Returns:
+            what `work` gives, in tensors of the caller's own.
+
+        Raises:
+            Unrecordable: `work` waits for the device, or does something else that a graph can't hold;
+                nothing was done.
+        """
+        if key not in self.made:
+            self.made[key] = None
+            return work()
+        recording = self.made[key]
+        if recording is None:
+            forget()
+            try:
+                recording = record(work, generator)
+            except RuntimeError as problem:
+                raise Unrecordable(
+                    f"these updates can't be recorded as a CUDA graph and go on without one, more slowly: "
+                    f"{str(problem).splitlines()[0]}"
+                ) from problem
+            finally:
+                forget()
+            self.made[key] = recording
+            for old in list(self.made)[:-MOST]:
+                del self.made[old]
+        recording.replay()
+        return {name: value.clone() for name, value in recording.results.items()}
+
+
+def addresses(value: Any) -> tuple[int, ...]:
+    """Where the tensors of a nested value lie, in their order."""
+    if isinstance(value, Tensor):
+        return (value.data_ptr(),)
+    parts = value.values() if isinstance(value, dict) else value
+    return tuple(address for part in parts for address in addresses(part))

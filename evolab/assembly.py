@@ -52,7 +52,7 @@ def assemble(
             vectorization=options["vectorization"],
         )
     run = Run(None, buffer, envs, selection, mutations, seed=seed)  # type: ignore[arg-type]
-    run.fitness = _measure(options, seed)
+    run.fitness, run.overlap = _measure(options, seed), _overlapped(options)
     if envs is not None:
         run.population = populate(options, seed, envs.single_observation_space, envs.single_action_space)
     elif not algorithm.offline:
@@ -61,6 +61,20 @@ def assemble(
             f"Pass one, or use an offline algorithm such as 'CQN' with data."
         )
     return run
+
+
+def _overlapped(options: Mapping[str, Any]) -> bool:
+    """Whether environments step while agents learn, where that can be."""
+    overlap, algorithm = bool(options["overlap"]), options["algorithm"]
+    if overlap and (algorithm.on_policy or options["environment"] is None):
+        raise ValueError(
+            f"overlap=True: {algorithm.name} here does not learn while it acts. Leave overlap out."
+        )
+    if overlap and options["vectorization"] != "async":
+        raise ValueError(
+            "overlap=True needs vectorization='async': environments of this process would hold up the updates."
+        )
+    return overlap
 
 
 def populate(options: Mapping[str, Any], seed: int, observation_space: Any, action_space: Any) -> Population:
@@ -156,6 +170,7 @@ def describe(options: Mapping[str, Any], run: Run, own: Mapping[str, Any]) -> di
         "dtype": str(options["dtype"]).removeprefix("torch."),
         "precision": options["precision"],
         "vectorization": options["vectorization"],
+        "overlap": run.overlap,
         **own,
     }
     return {name: config.to_plain(value) for name, value in today.items()}

@@ -72,6 +72,8 @@ class Experiment(Driven):
         dtype: of the parameters.
         precision: of matrix products on CUDA, "float32" or the faster "tf32"; other devices ignore it.
         vectorization: "sync", or "async" for one process per environment.
+        overlap: let "async" environments step while the agents learn: they then act by the policies
+            before the newest updates. It pays for slow environments.
         folder: write checkpoints there by itself; None for none but those of `save`.
         checkpoint_every: generations between two of them, or a time such as "10 min".
         keep: newest checkpoints to keep; the best one is kept as well.
@@ -118,6 +120,7 @@ class Experiment(Driven):
         dtype: torch.dtype = torch.float32,
         precision: str = "float32",
         vectorization: str = "sync",
+        overlap: bool = False,
         folder: str | PathLike[str] | None = None,
         checkpoint_every: Any = 1,
         keep: int = 3,
@@ -151,6 +154,7 @@ class Experiment(Driven):
             "dtype": dtype,
             "precision": precision_named(precision),
             "vectorization": vectorization,
+            "overlap": overlap,
             "fitness": fitness,
             "buffer": buffer,
         }

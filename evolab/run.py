@@ -35,6 +35,7 @@ class Run:
         racing: spends evaluation episodes where the ranking is uncertain; None for an even split.
         eval_steps: longest evaluation episode; None for the environment's own limit.
         update_ratio: updates per agent and environment step of its own, at a learn step of 1.
+        overlap: environments step while the agents learn.
         evolving: False leaves the population as it is.
         revive: the archived elite returns in place of the worst agent when nobody reaches it.
         seed: of the run.
@@ -60,6 +61,7 @@ class Run:
     racing: Racing | None = None
     eval_steps: int | None = None
     update_ratio: float = 1.0
+    overlap: bool = False
     evolving: bool = True
     revive: bool = False
     seed: int = 0

@@ -122,7 +122,7 @@ def replay(experiment: Any, schedule: Any, fill: int | None, options: Mapping[st
         "update_ratio": run.update_ratio,
         "fitness": own["fitness"],
         "seed": experiment.config["seed"],
-        **{name: own[name] for name in ("device", "dtype", "precision", "vectorization")},
+        **{name: own[name] for name in ("device", "dtype", "precision", "vectorization", "overlap")},
         **({"buffer": run.buffer.options} if own["algorithm"].on_policy else {}),
         **options,
         "evolving": False,

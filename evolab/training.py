@@ -7,8 +7,10 @@ generation, purpose). To pause is to stop pulling; nothing is half done between 
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +25,7 @@ from evolab.randomness import numpy_stream, seed_of
 from evolab.renewal import renew
 from evolab.run import Run
 from evolab.sources.rollout import RolloutBuffer
+from evolab.sources.source import Transition
 
 
 def train(
@@ -188,13 +191,19 @@ def _online(run: Run, number: int, losses: dict[str, list[float]], faults: list[
     newest: Mapping[str, float] = {}
     while done < run.steps_per_generation:
         action = population.act(observation, explore=True, ended=ended)
-        transition = envs.step(action)
+        if run.overlap:
+            with _stepping(envs, action) as stepped:
+                if len(buffer) >= largest:
+                    latest = population.learn(buffer, ratio=run.update_ratio) or latest
+            transition = stepped.result()
+        else:
+            transition = envs.step(action)
         buffer.add(transition)
         done += envs.num_envs
         if isinstance(buffer, RolloutBuffer) and done >= run.steps_per_generation:
             buffer.finish(largest)
         # A batch size that mutated beyond the buffer waits for it to fill.
-        if on_policy or len(buffer) >= largest:
+        if not run.overlap and (on_policy or len(buffer) >= largest):
             latest = population.learn(buffer, ratio=run.update_ratio) or latest
         observation = transition.reset_observation
         ended = transition.terminated | transition.truncated
@@ -216,6 +225,13 @@ def _online(run: Run, number: int, losses: dict[str, list[float]], faults: list[
                 run.total_steps,
                 newest,
             )
+
+
+@contextlib.contextmanager
+def _stepping(envs: Any, action: Any) -> Iterator[Future[Transition]]:
+    """The environments' step goes on in a thread of its own; it has ended when the block has, come what may."""
+    with ThreadPoolExecutor(1, "environments") as thread:
+        yield thread.submit(envs.step, action)
 
 
 def _offline_steps(run: Run, number: int, losses: dict[str, list[float]]) -> Iterator[Progress]:

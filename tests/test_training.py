@@ -6,6 +6,7 @@ import torch
 
 import evolab as ev
 from evolab.envs import probe
+from evolab.envs.env import EnvironmentFault
 from tests.toys import Toy
 
 
@@ -135,3 +136,60 @@ def test_policies_find_the_rewarded_action(algorithm):
         assert max(value(0.0)) - min(value(0.0)) > 0.5
     else:
         assert float(action[0]) == pytest.approx(probe.BEST, abs=0.2)
+
+
+OVERLAPPED = {"vectorization": "async", "overlap": True}
+
+
+def overlapped(environment=Toy, **options):
+    """A run whose environments step while it learns."""
+    settings = {"population": 2, "num_envs": 2, "steps_per_generation": 40, "network": [8], "seed": 3,
+                "hyperparameters": {"batch_size": 8}, "device": "cpu"}  # fmt: skip
+    return ev.Experiment(environment, "TD3", **settings | OVERLAPPED | options)
+
+
+def test_environments_that_step_while_agents_learn_give_the_same_run_every_time():
+    records = []
+    for _ in range(2):
+        exp = overlapped()
+        exp.fill(40)
+        exp.run(generations=2)
+        records.append(exp.history.fitness.drop(columns=["seconds"], errors="ignore"))
+        assert exp.total_steps == 40 + 2 * 2 * 40
+        assert len(exp._run.buffer) == exp.total_steps
+        assert exp.population.members[0].updates > 0
+        exp.close()
+    assert records[0].equals(records[1])
+
+
+class Breaking(Toy):
+    """Fails for ever from its ninth step on."""
+
+    count = 0
+
+    def step(self, action):
+        Breaking.count += 1
+        if Breaking.count > 8:
+            raise RuntimeError("the belt has come off")
+        return super().step(action)
+
+
+def test_what_breaks_while_agents_learn_is_told_and_the_run_can_be_closed():
+    exp = overlapped(Breaking)
+    exp.fill(20)
+    with pytest.raises(EnvironmentFault, match="the belt has come off"):
+        exp.run(generations=1)
+    assert exp.population.act(np.zeros((2, 1, 2), np.float32)).shape == (2, 1, 1)
+    exp.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"vectorization": "sync"}, "overlap=True needs vectorization='async'"),
+        ({"algorithm": "PPO"}, "overlap=True: PPO here does not learn while it acts"),
+    ],
+)
+def test_overlapping_where_it_cannot_help_is_refused(options, told):
+    with pytest.raises(ValueError, match=told):
+        ev.Experiment(Toy, **{"algorithm": "TD3", "population": 2} | OVERLAPPED | options)

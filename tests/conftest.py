@@ -1,7 +1,7 @@
 """What the whole test suite shares: which tests run where, and that a skip cannot hide in CI.
 
-Under EVOLAB_REQUIRE_ALL=1 (set by .ci/run) a browser, notebook or data test that would skip
-on a laptop fails instead.
+Under EVOLAB_REQUIRE_ALL=1 (set by .ci/run) a browser, notebook, kernel or data test that would
+skip on a laptop fails instead.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from hypothesis import settings
 collect_ignore_glob = ["benchmarks/*"]  # scripts that measure for minutes; they hold no tests
 
 REQUIRE_ALL = os.environ.get("EVOLAB_REQUIRE_ALL") == "1"
-NEVER_SKIPPED = ("browser", "notebook", "data")
+NEVER_SKIPPED = ("browser", "notebook", "data", "kernels")
 BROWSERS = ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")
 
 # The same examples on every run, and no deadline: a busy machine is not a defect.
@@ -31,10 +31,10 @@ def pytest_addoption(parser):
 def pytest_collection_modifyitems(config, items):
     obstacles = {"slow": None if config.getoption("--slow") else "takes minutes; run with --slow"}
     for item in items:
-        for marker in ("slow", "cuda", "browser"):
+        for marker in ("slow", *CHECKED):
             if item.get_closest_marker(marker):
                 if marker not in obstacles:
-                    obstacles[marker] = _no_cuda() if marker == "cuda" else _no_browser()
+                    obstacles[marker] = CHECKED[marker]()
                 if obstacles[marker]:
                     item.add_marker(pytest.mark.skip(reason=obstacles[marker]))
 
@@ -51,6 +51,18 @@ def _no_browser() -> str | None:
     if not any(Path(browser).exists() for browser in BROWSERS):
         return "there is no Chromium"
     return None
+
+
+def _no_kernels() -> str | None:
+    import torch
+
+    from evolab.native.build import library
+
+    return "there is no C compiler" if library(torch.float32) is None else None
+
+
+CHECKED = {"cuda": _no_cuda, "browser": _no_browser, "kernels": _no_kernels}
+"""What may stand in a marked test's way."""
 
 
 @pytest.hookimpl(wrapper=True)

@@ -13,7 +13,6 @@ import torch
 from evolab.native import build
 
 ROOT = Path(__file__).parents[2]
-NEEDED = pytest.mark.skipif(build.library(torch.float32) is None, reason="there is no C compiler")
 
 
 @pytest.fixture
@@ -25,7 +24,7 @@ def fresh(tmp_path, monkeypatch):
     build.library.cache_clear()
 
 
-@NEEDED
+@pytest.mark.kernels
 def test_the_kernels_are_compiled_once_and_kept(fresh, monkeypatch):
     assert build.library(torch.float32) is not None
     (made,) = fresh.iterdir()
@@ -35,7 +34,7 @@ def test_the_kernels_are_compiled_once_and_kept(fresh, monkeypatch):
     assert build.library(torch.float32) is not None
 
 
-@NEEDED
+@pytest.mark.kernels
 def test_another_folder_is_taken_where_the_cache_cannot_be_written(fresh, monkeypatch, tmp_path):
     (tmp_path / "cache").write_text("a file where a folder should be")
     monkeypatch.setattr(Path, "home", lambda: tmp_path / "home")
@@ -43,7 +42,7 @@ def test_another_folder_is_taken_where_the_cache_cannot_be_written(fresh, monkey
     assert list((tmp_path / "home" / ".cache" / "evolab").glob("*.so"))
 
 
-@NEEDED
+@pytest.mark.kernels
 def test_a_folder_that_others_may_write_is_not_trusted(fresh, monkeypatch, tmp_path):
     fresh.mkdir(parents=True)
     fresh.chmod(0o777)

@@ -18,7 +18,7 @@ from evolab.native.perceptrons import ACTIVATIONS, Perceptrons
 from evolab.networks.network import Layout, Role
 
 KERNELS = library(torch.float64)
-pytestmark = pytest.mark.skipif(KERNELS is None, reason="there is no C compiler")
+pytestmark = pytest.mark.kernels
 FEATURES, EXTRA, BATCH = 5, 2, 11
 ODD = [(7, 19), (33,), (16, 16, 3), (64, 64), (1, 2)]
 

@@ -203,8 +203,8 @@ class ReplayBuffer:
         if not np.array_equal(self._told, self.length):
             if self.filled is None or len(self.filled) != self.rings:
                 self.filled = torch.zeros(self.rings, dtype=torch.int64, device=self.example.device)
-            self.filled.copy_(torch.from_numpy(self.length))
             self._told = self.length.copy()
+            self.filled.copy_(torch.from_numpy(self._told), non_blocking=True)
 
     def _draw(self, ring: int, count: int, generator: torch.Generator) -> Tensor:
         """[count] places within a ring; drawn where the generator lives, which may be another device."""

@@ -9,7 +9,9 @@ stays where it is: the table, the hyperparameters, the weights of the samples an
 
 from __future__ import annotations
 
+import functools
 import os
+import threading
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
@@ -49,12 +51,22 @@ def record(work: Work, generator: torch.Generator) -> Recording:
         work: launches kernels on fixed addresses and never waits for the device.
         generator: what it draws from; every replay draws anew.
     """
-    graph = torch.cuda.CUDAGraph()
+    device, graph = generator.device, torch.cuda.CUDAGraph()
     graph.register_generator_state(generator)
     # Another thread may be rendering or evaluating: what it does on the device is its own affair.
-    with torch.cuda.device(generator.device), torch.cuda.graph(graph, capture_error_mode="thread_local"):
+    capturing = functools.partial(torch.cuda.graph, graph, capture_error_mode="thread_local")
+    with _recording, torch.cuda.device(device), capturing(stream=_stream(device)):
         results = work()
     return Recording(results, graph.replay)
+
+
+_recording = threading.Lock()  # torch records one graph at a time
+
+
+@functools.cache
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    """One stream for all recordings of a device: each stream's matrix products have scratch memory of their own."""
+    return torch.cuda.Stream(device)
 
 
 class Unrecordable(RuntimeError):

@@ -5,6 +5,8 @@ acting and learning, are rounded to 10 bits of mantissa as tensor cores do it, a
 Each seed runs both ways through torch's operations (the kernels have no such mode):
 
     python tests/benchmarks/precision.py [--seeds 1 2 3 4 5] [--table]
+
+It does not: five seeds each are solved both ways, in the same number of steps in the median.
 """
 
 from __future__ import annotations

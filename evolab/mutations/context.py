@@ -21,6 +21,7 @@ class Context:
         sd: scale of noise on weights, relative to each weight.
         generator: for draws of tensors.
         resample: share of the changes of a hyperparameter that draw it anew from its range.
+        together: hyperparameters change all at once, not one of them.
     """
 
     network: Network
@@ -29,3 +30,4 @@ class Context:
     sd: float
     generator: torch.Generator
     resample: float = 0.0
+    together: bool = False

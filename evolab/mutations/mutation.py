@@ -42,6 +42,7 @@ class Mutations:
         sd: scale of the noise on weights, relative to each weight.
         resample: share of hyperparameter mutations that draw the value anew from its range: steps
             alone cross a range of decades too slowly where the first draws were bad.
+        together: a hyperparameter mutation changes every one that evolves, each by itself, not one of them.
         extra: further mutations of your own by name: (weight, function).
 
     Raises:
@@ -60,6 +61,7 @@ class Mutations:
     new_layer: float = 0.2
     sd: float = 0.1
     resample: float = 0.0
+    together: bool = False
     extra: Mapping[str, tuple[float, Mutation]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -115,7 +117,9 @@ class Mutations:
         weights = self.weights
         kind = str(generator.choice(list(weights), p=list(weights.values())))
         torch_generator = torch.Generator().manual_seed(int(generator.integers(2**62)))
-        context = Context(network, dict(roles), dict(search_space), self.sd, torch_generator, self.resample)
+        context = Context(
+            network, dict(roles), dict(search_space), self.sd, torch_generator, self.resample, self.together
+        )
         detail = self._function(kind, generator)(member, context, generator)
         return (kind, detail) if detail is not None else ("none", "")
 

@@ -19,7 +19,7 @@ from evolab.panels.store import Store, short
 
 LARGEST = 95_000  # bytes of one message
 LARGEST_ROWS = 60_000
-PROBABILITIES = ("new_layer", "sd")
+PROBABILITIES = ("new_layer", "sd", "resample")
 
 
 class Feed:

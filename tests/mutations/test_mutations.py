@@ -247,3 +247,15 @@ def test_mutations_are_the_same_in_every_process():
 def test_a_kind_of_ones_own_that_is_none_is_named(extra, error, message):
     with pytest.raises(error, match=message):
         Mutations(extra=extra)
+
+
+def test_hyperparameters_mutate_together_where_asked():
+    whole = Mutations(none=0, architecture=0, parameters=0, activation=0, hyperparameters=1, together=True)
+    population = population_of(DQN(), 1)
+    before, rng = population.members[0].hyperparameters, np.random.default_rng(0)
+    for _ in range(10):
+        child = population.member(0).child(1)
+        _, detail = whole.mutate(child, population.network, population.roles, population.search_space, rng)
+        for name in population.search_space:
+            assert child.hyperparameters[name] != before[name]
+            assert f"{name} {before[name]:.4g} -> {child.hyperparameters[name]:.4g}" in detail

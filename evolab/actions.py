@@ -88,10 +88,10 @@ class MultiDiscreteActions:
         ValueError: more than 4 096 combinations.
     """
 
-    def __init__(self, space: spaces.MultiDiscrete) -> None:
+    def __init__(self, space: spaces.MultiDiscrete, device: torch.device) -> None:
         self.space = space
         self.counts = [int(n) for n in np.asarray(space.nvec).ravel()]
-        self.start = torch.as_tensor(np.asarray(space.start).ravel(), dtype=torch.int64)
+        self.start = torch.as_tensor(np.asarray(space.start).ravel(), dtype=torch.int64).to(device)
         self.width = int(np.prod(self.counts))
         if self.width > 4096:
             raise ValueError(
@@ -101,9 +101,7 @@ class MultiDiscreteActions:
 
     def to_unit(self, action: Tensor, leading: int) -> Tensor:
         """[...] int64, the number of the combination."""
-        values = action.reshape(*action.shape[:leading], len(self.counts)).long() - self.start.to(
-            action.device
-        )
+        values = action.reshape(*action.shape[:leading], len(self.counts)).long() - self.start
         code = torch.zeros_like(values[..., 0])
         for index, count in enumerate(self.counts):
             code = code * count + values[..., index]
@@ -115,7 +113,7 @@ class MultiDiscreteActions:
         for count in reversed(self.counts):
             parts.append(unit % count)
             unit = unit // count
-        return torch.stack(parts[::-1], -1) + self.start.to(unit.device)
+        return torch.stack(parts[::-1], -1) + self.start
 
     def to_numpy(self, action: Tensor) -> np.ndarray:
         """The space's dtype and shape."""
@@ -134,5 +132,5 @@ def actions_of(space: spaces.Space, device: torch.device, dtype: torch.dtype) ->
     if isinstance(space, spaces.Discrete):
         return DiscreteActions(space)
     if isinstance(space, spaces.MultiDiscrete):
-        return MultiDiscreteActions(space)
+        return MultiDiscreteActions(space, device)
     raise TypeError(f"action space {space} is not supported; Box, Discrete and MultiDiscrete are.")

@@ -66,7 +66,7 @@ def assemble(
 def _overlapped(options: Mapping[str, Any]) -> bool:
     """Whether environments step while agents learn, where that can be."""
     overlap, algorithm = bool(options["overlap"]), options["algorithm"]
-    if overlap and (algorithm.on_policy or options["environment"] is None):
+    if overlap and (algorithm.on_policy or algorithm.offline or options["environment"] is None):
         raise ValueError(
             f"overlap=True: {algorithm.name} here does not learn while it acts. Leave overlap out."
         )

@@ -50,7 +50,7 @@ class Chunk:
         self.genes, self.roles = list(genes), roles
         self._table = table
         self.hyper = {name: values[self.start : self.stop] for name, values in hyper.items()}
-        self.settings = list(settings)
+        self.settings = [dict(setting) for setting in settings]
         self.bands = [
             Band(table, hyper, network, roles, genes[a:b], start + a, a) for a, b in cuts or [(0, len(genes))]
         ]

@@ -9,10 +9,12 @@ stays where it is: the table, the hyperparameters, the weights of the samples an
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import gc
 import os
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +24,8 @@ from torch import Tensor
 Losses = dict[str, Tensor]
 Work = Callable[[], Losses]
 
-MOST = 16
-"""Recordings that a chunk keeps, the newest: each holds the activations of its updates."""
+MOST = 32
+"""Recordings that a chunk keeps, those used last: each holds the activations of its updates."""
 
 
 def possible(device: torch.device) -> bool:
@@ -51,13 +53,33 @@ def record(work: Work, generator: torch.Generator) -> Recording:
         work: launches kernels on fixed addresses and never waits for the device.
         generator: what it draws from; every replay draws anew.
     """
-    device, graph = generator.device, torch.cuda.CUDAGraph()
-    graph.register_generator_state(generator)
+    device = generator.device
     # Another thread may be rendering or evaluating: what it does on the device is its own affair.
-    capturing = functools.partial(torch.cuda.graph, graph, capture_error_mode="thread_local")
-    with _recording, torch.cuda.device(device), capturing(stream=_stream(device)):
-        results = work()
+    capturing = functools.partial(torch.cuda.graph, stream=_stream(device), capture_error_mode="thread_local")
+    with _recording, torch.cuda.device(device), _uncollected():
+        graph, before = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+        graph.register_generator_state(generator)
+        try:
+            with capturing(graph):
+                results = work()
+        except BaseException:  # torch then leaves its stream current, and its generator waiting for the end
+            torch.cuda.set_stream(before)
+            default = torch.cuda.default_generators[device.index]
+            default.graphsafe_set_state(default.clone_state())
+            raise
     return Recording(results, graph.replay)
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Inside, no garbage is collected: a graph that nobody needs must not go while another one is recorded."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 _recording = threading.Lock()  # torch records one graph at a time
@@ -104,7 +126,7 @@ class Recordings:
         if key not in self.made:
             self.made[key] = None
             return work()
-        recording = self.made[key]
+        recording = self.made[key] = self.made.pop(key)  # the newest
         if recording is None:
             forget()
             try:
@@ -112,7 +134,7 @@ class Recordings:
             except RuntimeError as problem:
                 raise Unrecordable(
                     f"these updates can't be recorded as a CUDA graph and go on without one, more slowly: "
-                    f"{str(problem).splitlines()[0]}"
+                    f"{str(problem.__context__ or problem).splitlines()[0]}"
                 ) from problem
             finally:
                 forget()

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from evolab.algorithms.algorithm import Batch
     from evolab.population import Population
 
+LONGEST = 8
+"""Longest period of a schedule whose updates are recorded, each phase of it apart."""
+
 AT_ONCE = 8
 """Updates whose samples are drawn together: what an agent with eight environments owes for one vector step."""
 
@@ -65,13 +68,13 @@ def _learn(
 
 
 def _recordable(population: Population, source: Any) -> bool:
-    """True where updates from this source can be recorded: built-in rules, on data that lie on the device."""
+    """True where updates from this source can be recorded: by rules that say so, on data that lie on the device."""
     if population.unrecordable or not graphs.possible(population.device):
         return False
     if not getattr(source, "recordable", False):
         return False
-    rule = next(kind for kind in type(population.algorithm).__mro__ if "update" in vars(kind))
-    return bool(vars(rule).get("recordable")) and source.example.device == population.hyper["steps"].device
+    said = bool(vars(type(population.algorithm)).get("recordable"))  # not of a class that it derives from
+    return said and source.example.device == population.hyper["steps"].device
 
 
 def _replay(
@@ -79,7 +82,6 @@ def _replay(
 ) -> None:
     """The updates that a chunk owes, some at a time as one recording."""
     source.tell()
-    where = graphs.addresses(source.fields)
     delays = [name for name in population.algorithm.schedule if name != "learn_step"]
     period = math.lcm(*(max(1, int(chunk.settings[0].get(name, 1))) for name in delays))
     for done in range(0, due, AT_ONCE):
@@ -95,9 +97,12 @@ def _replay(
                     made.setdefault(name, []).append(loss)
             return {name: torch.stack(losses) for name, losses in made.items()}
 
-        key = count, before % period, where
         try:
-            found = chunk.recordings.run(key, work, population.generator, chunk.forget)
+            if period > LONGEST:
+                found = work()
+            else:
+                key = count, before % period, source.place
+                found = chunk.recordings.run(key, work, population.generator, chunk.forget)
         except graphs.Unrecordable as problem:
             warnings.warn(str(problem), stacklevel=4)
             population.unrecordable = True

@@ -405,11 +405,13 @@ def device_named(device: str | torch.device) -> torch.device:
         ValueError: the device is unknown, or CUDA is asked for and not there.
     """
     if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         named = torch.device(device)
     except RuntimeError:
         raise ValueError(f"device is {device!r}; 'auto', 'cpu', 'cuda' or 'meta' is expected.") from None
     if named.type == "cuda" and not torch.cuda.is_available():
         raise ValueError("device is 'cuda', but torch sees no CUDA device. Use device='auto'.")
+    if named.type == "cuda" and named.index is None:  # tensors and generators name theirs
+        named = torch.device("cuda", torch.cuda.current_device())
     return named

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 
 import torch
@@ -28,14 +29,30 @@ def products(device: torch.device, precision: str) -> Iterator[None]:
     """Inside, matrix products on `device` have this precision.
 
     With "tf32" a CUDA device rounds factors to 10 bits of mantissa and adds in float32; parameters,
-    moments and losses stay float32. Other devices have no such mode and compute in float32.
+    moments and losses stay float32. Other devices have no such mode and compute in float32. The mode
+    is the whole process's while somebody is inside.
     """
     if precision != "tf32" or device.type != "cuda":
         yield
         return
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high")
+    with _lock:
+        if not _inside:
+            try:
+                _inside.append(torch.get_float32_matmul_precision())
+            except RuntimeError:  # torch's finer settings have been used; they stand
+                _inside.append("")
+            else:
+                torch.set_float32_matmul_precision("high")
+        _inside.append("high")
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        with _lock:
+            _inside.pop()
+            before = _inside.pop() if len(_inside) == 1 else ""
+            if before:
+                torch.set_float32_matmul_precision(before)
+
+
+_lock = threading.Lock()
+_inside: list[str] = []  # the setting before, and one entry for each thread that is inside

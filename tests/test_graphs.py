@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
@@ -13,6 +13,8 @@ from gymnasium import spaces
 import evolab as ev
 from evolab import graphs
 from evolab.algorithms.algorithm import Batch
+from evolab.mutations.context import Context
+from evolab.mutations.reshape import reshape
 from evolab.native import build
 from evolab.networks.mlp import MLPGenes
 from evolab.sources.source import Transition
@@ -20,6 +22,7 @@ from tests import recorder
 from tests.mixed import BOX, DISCRETE, FEATURES, OBSERVATIONS, mixed
 
 ALGORITHMS = ["TD3", "DDPG", "DQN", "SAC"]
+OFFLINE = {"CQN": True, "TD3BC": False}
 
 
 @dataclass
@@ -77,12 +80,12 @@ def transitions(count, discrete, seed=0, agents=1):
     )  # fmt: skip
 
 
-def learn(population, buffer, discrete, rounds=12):
-    """Updates by 1, 2, 3 ... at a time, while the buffer grows and runs over."""
+def learn(population, buffer, discrete, rounds=18):
+    """Updates by one or two at a time, in every phase of a delayed policy, while the buffer grows and runs over."""
     losses = []
     for number in range(rounds):
         buffer.add(transitions(17, discrete, seed=number))
-        losses.append(population.learn(buffer, updates=1 + number % 3))
+        losses.append(population.learn(buffer, updates=(1, 2, 2)[number % 3]))
     return losses
 
 
@@ -104,6 +107,34 @@ def test_replayed_updates_are_the_updates(device, monkeypatch, algorithm):
     assert same(replayed, plain)
     for one, other in zip(found, expected, strict=True):
         assert all(torch.allclose(one[name], other[name], equal_nan=True) for name in other)
+
+
+@pytest.mark.parametrize("algorithm", OFFLINE)
+def test_replayed_updates_from_recorded_data_are_the_updates(device, monkeypatch, algorithm):
+    discrete = OFFLINE[algorithm]
+    space = DISCRETE if discrete else BOX
+    settings = {"network": [8], "seed": 0, "device": device.name, "dtype": torch.float64,
+                "hyperparameters": {"batch_size": 16}}  # fmt: skip
+    replayed, plain = (ev.Population(algorithm, OBSERVATIONS, space, 3, **settings) for _ in range(2))
+    learn(replayed, device.buffer(discrete), discrete)
+    assert device.made
+    by_hand(monkeypatch)
+    learn(plain, device.buffer(discrete), discrete)
+    assert same(replayed, plain)
+
+
+def test_several_choices_at_once_are_recorded_as_well(device):
+    space = spaces.MultiDiscrete([2, 3], start=[1, -1])
+    population = ev.Population("DQN", OBSERVATIONS, space, 2, network=[8], seed=0, device=device.name,
+                               hyperparameters={"batch_size": 16})  # fmt: skip
+    one = transitions(60, True)
+    g = np.random.default_rng(0)
+    action = np.stack([g.integers(1, 3, (1, 60)), g.integers(-1, 2, (1, 60))], -1)
+    buffer = ev.ReplayBuffer(100, device=device.name)
+    buffer.add(replace(one, action=action))
+    for _ in range(4):
+        assert torch.isfinite(population.learn(buffer, updates=2)["q"]).all()
+    assert len(device.made) == 1
 
 
 def test_every_draw_of_a_replay_is_new(device):
@@ -186,6 +217,106 @@ def test_a_generation_that_keeps_recordings_learns_as_one_that_does_not(device, 
     assert same(replayed, plain)
 
 
+def test_another_buffer_at_the_same_addresses_is_recorded_anew(device):
+    population, buffer = device.population("DQN"), device.buffer(capacity=50)
+    for _ in range(3):
+        population.learn(buffer, updates=1)
+    other = ev.ReplayBuffer(50, device=device.name)
+    other.fields, other.device, other.length[:] = buffer.fields, buffer.device, 17
+    for _ in range(3):
+        population.learn(other, updates=1)
+    assert len(device.made) == 2
+    assert other.place != buffer.place
+
+
+def test_the_results_of_a_replay_are_the_callers_own(device):
+    population, buffer = device.population("DQN"), device.buffer()
+    losses = [population.learn(buffer, updates=1)["q"] for _ in range(4)]
+    kept = losses[2].clone()
+    population.learn(buffer, updates=1)
+    assert torch.equal(losses[2], kept)
+    made = population.chunks[0].recordings
+    first, second = (made.run("key", lambda: {"x": torch.zeros(1, device=device.name) + 1},
+                              population.generator, lambda: None)["x"] for _ in range(2))  # fmt: skip
+    assert first.data_ptr() != second.data_ptr()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"policy_delay": 3},
+        {"learn_step": 2},
+        {"batch_size": 12},
+    ],
+    ids=str,
+)
+def test_a_chunk_of_another_schedule_or_batch_is_computed_anew(device, changed):
+    population, buffer = device.population("TD3", 3), device.buffer(False)
+    before = population.chunks
+    for _ in range(4):
+        population.learn(buffer, updates=2)
+    members = [population.member(row) for row in range(3)]
+    for member in members:
+        member.hyperparameters.update(changed)
+    population.rebuild(members)
+    assert len(before) == len(population.chunks) == 1
+    assert before[0] is not population.chunks[0]
+    assert population.chunks[0].settings[0] | changed == population.chunks[0].settings[0]
+
+
+def test_normalised_agents_of_other_widths_are_computed_anew(device):
+    network = ev.MLP([16], layer_norm=True, min_units=4)
+    population = device.population("DQN", network=network)
+    before = population.chunks[0]
+    members = [population.member(row) for row in range(2)]
+    context = Context(network, population.roles, {}, 0.1, torch.Generator().manual_seed(0))
+    reshape(members[1], context, MLPGenes((8,), ("relu",)))
+    population.rebuild(members)
+    assert population.chunks[0].batch == before.batch
+    assert population.chunks[0] is not before, "the mask of the units awake is another one"
+
+
+def test_a_long_schedule_is_not_recorded_phase_by_phase(device):
+    population = device.population("TD3", hyperparameters={"batch_size": 16, "policy_delay": 9})
+    buffer = device.buffer(False)
+    for _ in range(40):
+        population.learn(buffer, updates=1)
+    assert not device.made
+
+
+def test_the_recordings_used_last_are_kept(device):
+    population = device.population("DQN")
+    recordings, generator = population.chunks[0].recordings, population.generator
+
+    def work():
+        return {"x": torch.zeros(1, device=device.name) + 1}
+
+    for key in range(graphs.MOST):
+        for _ in range(2):
+            recordings.run(key, work, generator, lambda: None)
+    recordings.run(0, work, generator, lambda: None)
+    for _ in range(2):
+        recordings.run("new", work, generator, lambda: None)
+    assert len(recordings.made) == graphs.MOST
+    assert 0 in recordings.made
+    assert 1 not in recordings.made
+
+
+class Picky(ev.ReplayBuffer):
+    """A buffer that draws in a way of its own."""
+
+    def samples(self, agents, size, updates, generator):
+        return super().samples(agents, size, updates, generator)
+
+
+def test_draws_of_a_users_own_are_not_recorded(device):
+    population, buffer = device.population("DQN"), Picky(100, device=device.name)
+    buffer.add(transitions(60, True))
+    for _ in range(4):
+        population.learn(buffer, updates=1)
+    assert not device.made
+
+
 @dataclass(frozen=True)
 class Curious(ev.DQN):
     """Waits for the device in every update."""
@@ -199,10 +330,10 @@ class Curious(ev.DQN):
 
 @dataclass(frozen=True)
 class Unmarked(ev.DQN):
-    """An update of its own that promises nothing."""
+    """A target of its own, and no promise."""
 
-    def update(self, agents, batch: Batch, noise):
-        return super().update(agents, batch, noise)
+    def target(self, agents, batch: Batch):
+        return super().target(agents, batch) * (agents.updates < 10)
 
 
 def test_what_cannot_be_recorded_goes_on_without(device):
@@ -213,6 +344,7 @@ def test_what_cannot_be_recorded_goes_on_without(device):
     assert torch.isfinite(population.learn(buffer, updates=3)["q"]).all()
     assert population.members[0].updates == population.chunks[0].updates == 5
     assert not device.made
+    assert torch.rand(1, device=device.name) >= 0, "the device's own generator is not left waiting"
 
 
 def test_an_update_of_a_users_own_is_recorded_only_where_it_says_so(device):

@@ -83,9 +83,9 @@ class Algorithm(ABC):
         on_policy: True if it learns from rollouts of its own policy; it then has `judge`, and the
             hyperparameters discount, gae_lambda, epochs and batch_size.
         reads_tokens: True if it learns from episodes of tokens, in language environments.
-        recordable: True, beside an `update` of the same class, if it reads nothing on the host that
-            changes from update to update but `agents.updates` modulo the values of `schedule`, and
-            never waits for the device: on CUDA it is then recorded as a graph.
+        recordable: True, said by the class itself, if what an update computes changes with nothing on
+            the host but `agents.updates` modulo the values of `schedule`, and never waits for the
+            device: on CUDA updates are then recorded as a graph.
         schedule: whole-number hyperparameters that decide when an agent updates: agents that
             differ in one are never computed together.
         action_spaces: kinds of action space it can take.

@@ -25,6 +25,7 @@ class TD3BC(TD3):
     """
 
     name: ClassVar[str] = "TD3BC"
+    recordable: ClassVar[bool] = True
     offline: ClassVar[bool] = True
     hyperparameters: ClassVar[dict[str, Hyperparameter]] = {
         **{name: value for name, value in TD3.hyperparameters.items() if name != "exploration_noise"},

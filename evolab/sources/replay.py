@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,7 @@ class ReplayBuffer:
         self.added = 0
         self.filled: Tensor | None = None  # [rings], the lengths as recorded draws read them
         self._told = np.zeros(0, dtype=np.int64)
+        self._self = object()  # told from every other buffer, also from one that lay at the same addresses
 
     def __len__(self) -> int:
         """Transitions that an agent can draw from; the least of all agents where they don't share."""
@@ -113,6 +114,7 @@ class ReplayBuffer:
             )
 
         self.fields = {name: map_leaves(room, getattr(transition, name)) for name in FIELDS}
+        self.device = self.example.device
 
     def _write(self, ring: int, rows: dict[str, Any], leading: int, keep: np.ndarray | None) -> int:
         mask = None if keep is None else torch.as_tensor(keep.reshape(-1))
@@ -197,6 +199,12 @@ class ReplayBuffer:
         """True where `samples` may be recorded and replayed: transitions lie on a device that can."""
         usual = type(self).samples is ReplayBuffer.samples and type(self)._draw is ReplayBuffer._draw
         return usual and bool(self.fields) and graphs.possible(self.example.device)
+
+    @property
+    def place(self) -> Hashable:
+        """What a recorded draw is bound to: this buffer, where its fields lie, and their sizes."""
+        where = graphs.addresses(self.fields), graphs.addresses([] if self.filled is None else [self.filled])
+        return self._self, where, self.capacity, self.rings
 
     def tell(self) -> None:
         """Let the device know how much is stored: a recorded draw can't be told by a number."""

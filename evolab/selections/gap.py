@@ -28,6 +28,8 @@ class Gap(Selection):
         most: largest share of the population that is replaced at once, the worst first, in (0, 1).
             Agents that diverged are replaced beyond it.
         inherit: as in `Truncation`: chance that a child takes its parent's hyperparameters as well.
+        restless: chance that the worst is replaced although no gap tells it from the others: where all
+            are equally stuck, somebody has to try something else.
         window, by, warmup: see `Selection`.
 
     Source: the split of single-linkage clustering into two clusters, in one dimension.
@@ -37,12 +39,14 @@ class Gap(Selection):
     least: float = 0.0
     most: float = 0.5
     inherit: float = 1.0
+    restless: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if checks.finite("width", self.width, low=0.0, high=1.0) == 0.0:
             raise ValueError("width is 0.0; expected a share in (0, 1]. With 0 somebody is always replaced.")
         checks.probability("inherit", self.inherit)
+        checks.probability("restless", self.restless)
         checks.finite("least", self.least, low=0.0)
         if checks.finite("most", self.most, low=0.0, high=1.0) in (0.0, 1.0):
             raise ValueError(f"most is {self.most}; expected a share in (0, 1): somebody must stay.")
@@ -58,6 +62,9 @@ class Gap(Selection):
             above = int(gaps.argmax()) + 1
         share = max(1, int(self.most * population))
         bottom = set(ranked[max(above, finite - share) : finite].tolist()) | set(ranked[finite:].tolist())
+        if self.restless and not bottom and finite > 1 and generator.random() < self.restless:
+            above = finite - 1
+            bottom = {int(ranked[above])}
         top = ranked[:above].tolist()
         parents = [int(generator.choice(top)) if row in bottom else row for row in range(population)]
         return Selected(

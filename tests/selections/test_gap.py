@@ -42,7 +42,9 @@ def test_a_population_of_one_stays_and_of_two_the_better_replaces_the_worse():
     assert select([1.0, 2.0]).parents == (1, 1)
 
 
-@pytest.mark.parametrize("options", [{"width": 0.0}, {"width": 1.5}, {"most": 0.0}, {"most": 1.0}])
+@pytest.mark.parametrize(
+    "options", [{"width": 0.0}, {"width": 1.5}, {"most": 0.0}, {"most": 1.0}, {"restless": 2.0}]
+)
 def test_shares_have_a_range(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         Gap(**options)
@@ -62,3 +64,16 @@ def test_hyperparameters_can_outlive_the_weights_they_lost_with():
     assert kept.hyperparameters[:3] == (0, 1, 2)
     assert kept.hyperparameters[3] == kept.parents[3], "not those of who diverged"
     assert select([190.0, 9.0, 210.0, 12.0]).hyperparameters[1] in {0, 2}
+
+
+def test_a_restless_selection_replaces_the_worst_of_equals_now_and_then():
+    fitness = [250.0, 240.0, 260.0, 255.0]
+    chosen = [select(fitness, seed, restless=0.5) for seed in range(200)]
+    replaced = [one for one in chosen if len(one.survivors) == 3]
+    assert all(one.survivors == {0, 1, 2, 3} for one in chosen if one not in replaced)
+    assert 0.4 < len(replaced) / 200 < 0.6
+    assert all(one.mutated == {1} and one.parents[1] in {0, 2, 3} for one in replaced)
+    assert {one.parents[1] for one in replaced} == {0, 2, 3}
+    assert select([1.0], restless=1.0).survivors == {0}
+    gapped = select([190.0, 9.0, 210.0, 12.0], restless=1.0)
+    assert gapped.survivors == {0, 2}, "where a gap tells, it decides"

@@ -67,7 +67,7 @@ def test_hyperparameters_can_outlive_the_weights_they_lost_with():
 
 
 def test_a_restless_selection_replaces_the_worst_of_equals_now_and_then():
-    fitness = [250.0, 240.0, 260.0, 255.0]
+    fitness = [252.0, 240.0, 260.0, 246.0]
     chosen = [select(fitness, seed, restless=0.5) for seed in range(200)]
     replaced = [one for one in chosen if len(one.survivors) == 3]
     assert all(one.survivors == {0, 1, 2, 3} for one in chosen if one not in replaced)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -119,20 +119,33 @@ def ranking(fitness: np.ndarray) -> np.ndarray:
     return np.argsort(-fitness, kind="stable")
 
 
-def origins(
-    parents: Sequence[int], fitness: np.ndarray, inherit: float, generator: np.random.Generator
-) -> tuple[int, ...]:
-    """[P]: the row whose hyperparameters each slot takes, its parent's or those that the slot had.
+def replaced(
+    bottom: Collection[int],
+    top: Sequence[int],
+    fitness: np.ndarray,
+    inherit: float,
+    generator: np.random.Generator,
+) -> Selected:
+    """Everyone in its own slot, but those of the bottom, which become children of the top.
 
     Args:
-        parents: [P], the row that each slot is copied from.
+        bottom: rows that are replaced.
+        top: rows that they are copied from, each drawn with equal chance.
         fitness: [P]; hyperparameters of who diverged, minus infinity, are never kept.
-        inherit: chance of the parent's.
+        inherit: chance that a child takes its parent's hyperparameters, not those that its slot had.
         generator: the source of the draws.
     """
-    if inherit >= 1:
-        return tuple(parents)
-    return tuple(
-        slot if np.isfinite(fitness[slot]) and generator.random() >= inherit else row
-        for slot, row in enumerate(parents)
+    slots = range(len(fitness))
+    parents = [int(generator.choice(top)) if row in bottom else row for row in slots]
+    origins = parents
+    if inherit < 1:
+        origins = [
+            slot if np.isfinite(fitness[slot]) and generator.random() >= inherit else row
+            for slot, row in enumerate(parents)
+        ]
+    return Selected(
+        parents=tuple(parents),
+        elite=int(ranking(fitness)[0]),
+        survivors=frozenset(slots) - set(bottom),
+        hyperparameters=tuple(origins),
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from evolab import checks
-from evolab.selections.selection import Selected, Selection, origins, ranking
+from evolab.selections.selection import Selected, Selection, ranking, replaced
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,4 @@ class Truncation(Selection):
             np.flatnonzero(np.isneginf(fitness)).tolist()
         )
         top = [row for row in ranked[: max(1, share)].tolist() if np.isfinite(fitness[row])]
-        parents = [int(generator.choice(top)) if row in bottom else row for row in range(population)]
-        return Selected(
-            parents=tuple(parents),
-            elite=int(ranked[0]),
-            survivors=frozenset(range(population)) - bottom,
-            hyperparameters=origins(parents, fitness, self.inherit, generator),
-        )
+        return replaced(bottom, top, fitness, self.inherit, generator)

@@ -4,7 +4,7 @@ TD3 on Lunar Lander's spaces, batches of 128, everything on the device: recorded
 operation, and recorded with tf32 products; beside them AgileRL's update of one agent on the same device, P of which
 follow one another. Medians of several runs, taken in turns:
 
-    python tests/benchmarks/cuda.py [--peers FOLDER] [--agents 1 4 16 64 256]
+    python tests/benchmarks/gpu.py [--peers FOLDER] [--agents 1 4 16 64 256]
 
 `--peers` as in `peers.py`; without it AgileRL is left out. `--device cpu` tries the script where there is no CUDA
 device; what it prints then is no result, and is not written.
@@ -27,7 +27,7 @@ from machine import described
 from peer_environments import python_of
 from updates import case, population_of
 
-RESULT = Path(__file__).parent / "results" / "cuda.json"
+RESULT = Path(__file__).parent / "results" / "gpu.json"
 BATCH, ENOUGH = 128, 0.3
 WAYS = {
     "graph": {"EVOLAB_GRAPHS": "1", "precision": "float32"},

@@ -178,8 +178,6 @@ class ReplayBuffer:
             raise ValueError(
                 "the replay buffer is empty. Call exp.fill(1_000), or buffer.add(transition) first."
             )
-        if self.recordable:
-            self.tell()
         if self.rings == 1:
             index = self._draw(0, updates * count * size, generator)
         else:
@@ -217,6 +215,8 @@ class ReplayBuffer:
     def _draw(self, ring: int, count: int, generator: torch.Generator) -> Tensor:
         """[count] places within a ring; drawn where the generator lives, which may be another device."""
         device = generator.device
+        if self.recordable:
+            self.tell()
         if self.filled is not None and device == self.filled.device:
             return torch.randint(2**62, (count,), generator=generator, device=device).remainder_(
                 self.filled[ring]

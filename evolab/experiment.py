@@ -20,6 +20,7 @@ from evolab.population import Population
 from evolab.precision import precision_named
 from evolab.progress import bar
 from evolab.randomness import fresh_seed
+from evolab.renewal import revival
 from evolab.selections.selection import Selection
 from evolab.selections.tournament import Tournament
 from evolab.shelves import algorithm_named
@@ -61,8 +62,10 @@ class Experiment(Driven):
         eval_steps: longest evaluation episode; None for the environment's own limit.
         update_ratio: updates per agent and environment step of its own, at a learn step of 1.
         evolving: False keeps the population as it is: no selection, no mutation.
-        revive: the archived elite returns in place of the worst agent when nobody reaches its
-            confirmed fitness any more, after the selection's warm-up.
+        revive: True to have the archived elite return in place of the worst agent when nobody reaches
+            its confirmed fitness any more; "resting" to give it one place for as long as nobody is
+            confirmed to be better, where it acts and its policy doesn't change. Both after the
+            selection's warm-up.
         draw: draw the first hyperparameters at random from the search space.
         load: start from an agent (or its folder), or from a folder with a GPT-2 in Hugging Face's form.
         fitness: "return" (episodes in the environment), "fqe", or an object such as `ev.FQE(...)`.
@@ -110,7 +113,7 @@ class Experiment(Driven):
         eval_steps: int | None = None,
         update_ratio: float = 1.0,
         evolving: bool = True,
-        revive: bool = False,
+        revive: bool | str = False,
         draw: bool = False,
         load: Any = None,
         fitness: Any = "return",
@@ -162,7 +165,7 @@ class Experiment(Driven):
         buffer = default if buffer is None else buffer
         super().__init__(assemble(self._options, self._seed, selection, mutations, buffer), target)
         self._run.eval_episodes = eval_episodes or len(getattr(self._run.fitness, "starts", "1"))
-        self._run.steps_per_generation, self._run.revive = steps_per_generation, revive
+        self._run.steps_per_generation, self._run.revive = steps_per_generation, revival(revive)
         self._run.eval_steps, self._run.racing = eval_steps, racing_of(racing)
         self._run.update_ratio, self._run.evolving = float(update_ratio), evolving
         self._keeper = Keeper(self, folder, checkpoint_every, keep, trackers)

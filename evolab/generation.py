@@ -66,7 +66,8 @@ def evolve(
             parent.place = slot
             kind = "elite" if slot == selected.elite else "none"
             offspring.append(parent)
-            births.append(Birth(generation, parent.id, parent.id, kind, "survives unchanged"))
+            how = "survives unchanged" if parent.resting is None else "rests unchanged"
+            births.append(Birth(generation, parent.id, parent.id, kind, how))
             continue
         child = parent.child(population.new_id())
         child.place = slot

@@ -222,8 +222,12 @@ def _pack(chunk: Chunk, members: Sequence[Member], name: str, store: Tensor) -> 
 
 def _store_hyperparameters(population: Population, members: Sequence[Member]) -> None:
     population.hyper = {}
+    acting = population.algorithm.acting or tuple(population.roles)
+    still = {population.roles[name].rate for name in acting}  # learning rates of 0 in an agent at rest
     for name in [*members[0].hyperparameters, "steps"]:
         own = [float(m.steps if name == "steps" else m.hyperparameters[name]) for m in members]
+        if name in still:
+            own = [0.0 if m.resting is not None else rate for m, rate in zip(members, own, strict=True)]
         values, old = torch.tensor(own, dtype=population.dtype), population.table.get(name)
         if old is not None and old.shape == values.shape:
             old.copy_(values)

@@ -27,6 +27,8 @@ class Member:
         fitness: past evaluations of this individual, newest last.
         steps: environment steps of its line.
         updates: gradient updates of its line.
+        resting: id of the archived elite that it is a copy of, for as long as it acts and doesn't change;
+            None for an agent that learns.
         place: which slot of the selection it fills. Rows move when the table is laid out anew;
             a subpopulation of the selection's must not.
         tensors: `role + kind` -> parameter -> [M, *shape], unpadded; kinds are `KINDS`.
@@ -42,17 +44,19 @@ class Member:
     steps: int = 0
     updates: int = 0
     place: int = 0
+    resting: int | None = None
     tensors: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     counts: dict[str, float] = field(default_factory=dict)
 
     def child(self, id: int) -> Member:
-        """A copy under a new id, without the parent's record of fitness. Tensors are shared until replaced."""
+        """A copy under a new id that learns, without the parent's record. Tensors are shared until replaced."""
         return dataclasses.replace(
             self,
             id=id,
             parent=self.id,
             hyperparameters=dict(self.hyperparameters),
             fitness=[],
+            resting=None,
             tensors={name: dict(state) for name, state in self.tensors.items()},
             counts=dict(self.counts),
         )

@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
+from evolab import checks
 from evolab.events import Birth
 from evolab.generation import evolve
 from evolab.randomness import numpy_stream, torch_stream
 from evolab.run import Run
+
+RESTING = "resting"
+
+
+def revival(asked: Any) -> bool | str:
+    """What an experiment's `revive` asks for: False, True or "resting".
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if isinstance(asked, str) and asked != RESTING:
+        raise checks.unknown("revive", asked, [RESTING])
+    if asked not in (False, True, RESTING):
+        raise ValueError(f"revive is {asked!r}; False, True or {RESTING!r} is expected.")
+    return asked
 
 
 def renew(run: Run, number: int, scores: np.ndarray) -> list[Birth]:
@@ -35,35 +52,48 @@ def renew(run: Run, number: int, scores: np.ndarray) -> list[Birth]:
     assert run.elite is not None
     for member in run.population.members:  # lineage leads to the archived agent, which was evaluated
         member.parent = run.elite.id if member.parent == revived else member.parent
-    return [_from_archive(birth, revived, run.elite.id) for birth in births]
+    return [_from_archive(birth, revived, run.elite.id, run.revive == RESTING) for birth in births]
 
 
 def _revive(run: Run, scores: np.ndarray) -> tuple[np.ndarray, int | None]:
     """Let the archived elite take the place of the worst agent where nobody reaches its confirmed fitness.
 
-    Deep Q-learning forgets: the best agent goes on learning and may never be that good again.
+    Deep reinforcement learning forgets: the best agent goes on learning and may never be that good
+    again, and neither may one that is revived and goes on learning. At rest it keeps one place for
+    as long as it is the elite: it acts, so that the others learn from what it does.
     Returns the scores, in the order of the rows, and the id of the revived agent.
     """
     population = run.population
-    today = scores[np.isfinite(scores)]
-    if run.elite is None or len(population) == 1 or (len(today) and today.max() >= run.elite_fitness):
+    finite = np.isfinite(scores)
+    if run.elite is None or len(population) == 1:
         return scores, None
-    worst = int(np.argmin(np.where(np.isfinite(scores), scores, -np.inf)))
+    seats = [row for row, member in enumerate(population.members) if member.resting is not None]
+    scores = scores.copy()
+    if seats and population.members[seats[0]].resting == run.elite.id and finite[seats[0]]:
+        scores[seats[0]] = run.elite_fitness  # known from more episodes than today's
+        return scores, None
+    if run.revive != RESTING and finite.any() and scores[finite].max() >= run.elite_fitness:
+        return scores, None
+    worst = seats[0] if seats else int(np.argmin(np.where(finite, scores, -np.inf)))
     members = [population.member(row) for row in range(len(population))]
     archived = run.elite._population.member(0)
     revived = archived.child(population.new_id())
     revived.fitness = [run.elite_fitness]
+    revived.resting = run.elite.id if run.revive == RESTING else None
     revived.place = members[worst].place
     members[worst] = revived
-    scores = scores.copy()
     scores[worst] = run.elite_fitness
-    return scores[population.rebuild(members)], revived.id
+    order = population.rebuild(members)
+    if hasattr(run.buffer, "gather"):
+        run.buffer.gather(order)  # rows have moved, and experience of their own with them
+    return scores[order], revived.id
 
 
-def _from_archive(birth: Birth, revived: int, elite: int) -> Birth:
+def _from_archive(birth: Birth, revived: int, elite: int, resting: bool) -> Birth:
     """A record of birth in which the revived agent is a child of the archived one, as are its children."""
     if birth.agent == revived:
-        return replace(birth, parent=elite, kind="revived", detail=f"the archived elite {elite}, unchanged")
+        how = "at rest" if resting else "unchanged"
+        return replace(birth, parent=elite, kind="revived", detail=f"the archived elite {elite}, {how}")
     if birth.parent == revived:
         return replace(
             birth, parent=elite, detail=birth.detail.replace(f"copy of {revived}", f"copy of {elite}")

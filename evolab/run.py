@@ -37,7 +37,8 @@ class Run:
         update_ratio: updates per agent and environment step of its own, at a learn step of 1.
         overlap: environments step while the agents learn.
         evolving: False leaves the population as it is.
-        revive: the archived elite returns in place of the worst agent when nobody reaches it.
+        revive: True has the archived elite return in place of the worst agent when nobody reaches it;
+            "resting" keeps it in one place, unchanged.
         seed: of the run.
         generation: finished generations.
         total_steps: training steps of all agents, warm-up included.
@@ -63,7 +64,7 @@ class Run:
     update_ratio: float = 1.0
     overlap: bool = False
     evolving: bool = True
-    revive: bool = False
+    revive: bool | str = False
     seed: int = 0
     generation: int = 0
     total_steps: int = 0

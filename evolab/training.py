@@ -114,9 +114,10 @@ def one_generation(run: Run) -> Iterator[Progress | Generation]:
     scores = np.array(
         [over_window(m.fitness, run.selection.window, run.selection.by) for m in population.members]
     )
-    # Of equals the one in the lower place is first, as for the selections: the best is then also the elite.
+    # Of equals the archived elite is first, of others the one in the lower place, as for the selections.
     places = np.array([member.place for member in population.members])
-    order = np.lexsort((places, np.where(np.isfinite(scores), -scores, np.inf)))
+    learning = np.array([member.resting is None for member in population.members])
+    order = np.lexsort((places, learning, np.where(np.isfinite(scores), -scores, np.inf)))
     run.best = Agent(population.copy([int(order[0])]), population.members[int(order[0])].id)
     confirmed = yield from confirm(run, number, float(fitness[order[0]]), run.target, faults)
     measured = time.perf_counter()

@@ -102,6 +102,7 @@ VARIANTS = {
     "truncation": ("DDPG", {"population": 5, "selection": ev.Truncation()}),
     "a window of fitness": ("DQN", {"selection": ev.Tournament(window=3)}),
     "a revived elite": ("DQN", {"revive": True}),
+    "an elite at rest": ("TD3", {"revive": "resting"}),
     "drawn at birth": ("TD3", {"draw": True}),
     "only architecture": (
         "DQN",

@@ -86,6 +86,7 @@ class Algorithm(ABC):
         recordable: True, said by the class itself, if what an update computes changes with nothing on
             the host but `agents.updates` modulo the values of `schedule`, and never waits for the
             device: on CUDA updates are then recorded as a graph.
+        acting: names of the networks that actions depend on; None for all. They lie still in an agent at rest.
         schedule: whole-number hyperparameters that decide when an agent updates: agents that
             differ in one are never computed together.
         action_spaces: kinds of action space it can take.
@@ -97,6 +98,7 @@ class Algorithm(ABC):
     on_policy: ClassVar[bool] = False
     reads_tokens: ClassVar[bool] = False
     recordable: ClassVar[bool] = False
+    acting: ClassVar[tuple[str, ...] | None] = None
     schedule: ClassVar[tuple[str, ...]] = ("learn_step", "policy_delay")
     action_spaces: ClassVar[tuple[type, ...]]
 

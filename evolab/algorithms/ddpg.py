@@ -50,6 +50,7 @@ class DDPG(Algorithm):
 
     name: ClassVar[str] = "DDPG"
     recordable: ClassVar[bool] = True
+    acting: ClassVar[tuple[str, ...]] = ("actor",)
     action_spaces: ClassVar[tuple[type, ...]] = (spaces.Box,)
     hyperparameters: ClassVar[dict[str, Hyperparameter]] = {
         "lr_actor": Hyperparameter(3e-4, RATE, Float(1e-5, 1e-2, grow=2.0), "learning rate of the policy"),

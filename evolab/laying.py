@@ -222,7 +222,8 @@ def _pack(chunk: Chunk, members: Sequence[Member], name: str, store: Tensor) -> 
 
 def _store_hyperparameters(population: Population, members: Sequence[Member]) -> None:
     population.hyper = {}
-    acting = population.algorithm.acting or tuple(population.roles)
+    roles = set(population.roles)
+    acting = set(population.algorithm.acting or roles) & roles or roles  # a subclass may have named them anew
     still = {population.roles[name].rate for name in acting}  # learning rates of 0 in an agent at rest
     for name in [*members[0].hyperparameters, "steps"]:
         own = [float(m.steps if name == "steps" else m.hyperparameters[name]) for m in members]

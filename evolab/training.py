@@ -116,8 +116,8 @@ def one_generation(run: Run) -> Iterator[Progress | Generation]:
     )
     # Of equals the archived elite is first, of others the one in the lower place, as for the selections.
     places = np.array([member.place for member in population.members])
-    learning = np.array([member.resting is None for member in population.members])
-    order = np.lexsort((places, learning, np.where(np.isfinite(scores), -scores, np.inf)))
+    awake = np.array([member.resting is None for member in population.members])
+    order = np.lexsort((places, awake, np.where(np.isfinite(scores), -scores, np.inf)))
     run.best = Agent(population.copy([int(order[0])]), population.members[int(order[0])].id)
     confirmed = yield from confirm(run, number, float(fitness[order[0]]), run.target, faults)
     measured = time.perf_counter()

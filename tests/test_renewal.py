@@ -149,6 +149,19 @@ def test_where_values_are_the_policy_they_rest():
     exp.close()
 
 
+class Renamed(ev.DQN):
+    acting = ("actor",)  # of a class whose networks had other names
+
+
+def test_a_rule_that_names_networks_it_has_not_rests_whole():
+    exp = started("resting", Renamed(), environment=Choosing)
+    renew(exp._run, 3, np.array([3.0, 1.0, 2.0]))
+    (seat,) = resting(exp._run)
+    row = exp.population.row(seat.id)
+    assert [float(rate) == 0.0 for rate in exp.population.hyper["lr"]] == [i == row for i in range(3)]
+    exp.close()
+
+
 def test_experience_of_its_own_follows_each_agent_when_an_elite_returns():
     """An elite of another size is laid out among others, so that rows move."""
     exp = started(True, buffer=ev.ReplayBuffer(100, shared=False))

@@ -20,7 +20,7 @@ def revival(asked: Any) -> bool | str:
     """What an experiment's `revive` asks for: False, True or "resting".
 
     Raises:
-        ValueError: it is neither.
+        ValueError: it is none of these.
     """
     if isinstance(asked, str) and asked != RESTING:
         raise checks.unknown("revive", asked, [RESTING])

@@ -11,10 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from evolab import envs as envs
-    from evolab import panels as panels
-    from evolab import presets as presets
     from evolab import testing as testing
-    from evolab.agent import Agent as Agent
     from evolab.algorithms.bc import BC as BC
     from evolab.algorithms.cqn import CQN as CQN
     from evolab.algorithms.ddpg import DDPG as DDPG
@@ -22,90 +19,98 @@ if TYPE_CHECKING:
     from evolab.algorithms.ilql import ILQL as ILQL
     from evolab.algorithms.ppo import PPO as PPO
     from evolab.algorithms.sac import SAC as SAC
+    from evolab.algorithms.search_space import search_space as search_space
     from evolab.algorithms.td3 import TD3 as TD3
     from evolab.algorithms.td3_bc import TD3BC as TD3BC
-    from evolab.comparison import compare as compare
-    from evolab.comparison import runs as runs
-    from evolab.evaluation import evaluate as evaluate
-    from evolab.experiment import Experiment as Experiment
-    from evolab.fqe import FQE as FQE
-    from evolab.generation import evolve as evolve
-    from evolab.genes import Choice as Choice
-    from evolab.genes import Float as Float
-    from evolab.genes import Integer as Integer
-    from evolab.history import History as History
-    from evolab.mutations.mutation import Mutations as Mutations
-    from evolab.mutations.reset import reset_dormant as reset_dormant
-    from evolab.networks.cnn import CNN as CNN
-    from evolab.networks.gpt import GPT as GPT
-    from evolab.networks.mlp import MLP as MLP
+    from evolab.core.ranges import Choice as Choice
+    from evolab.core.ranges import Float as Float
+    from evolab.core.ranges import Integer as Integer
+    from evolab.data.buffers.replay import ReplayBuffer as ReplayBuffer
+    from evolab.data.buffers.rollout import RolloutBuffer as RolloutBuffer
+    from evolab.data.datasets.columns import DatasetError as DatasetError
+    from evolab.data.datasets.dataset import Dataset as Dataset
+    from evolab.envs.recording import collect as collect
+    from evolab.evaluation.episodes import evaluate as evaluate
+    from evolab.evaluation.fqe.fqe import FQE as FQE
+    from evolab.evaluation.racing import Racing as Racing
+    from evolab.evolution.evolve import evolve as evolve
+    from evolab.evolution.mutation.mutations import Mutations as Mutations
+    from evolab.evolution.mutation.reset import reset_dormant as reset_dormant
+    from evolab.evolution.selection.gap import Gap as Gap
+    from evolab.evolution.selection.mfpbt import MFPBT as MFPBT
+    from evolab.evolution.selection.tournament import Tournament as Tournament
+    from evolab.evolution.selection.truncation import Truncation as Truncation
+    from evolab.experiment import presets as presets
+    from evolab.experiment.experiment import Experiment as Experiment
+    from evolab.history.history import History as History
+    from evolab.networks.cnn.cnn import CNN as CNN
+    from evolab.networks.custom import Stack as Stack
+    from evolab.networks.gpt.gpt import GPT as GPT
+    from evolab.networks.mlp.mlp import MLP as MLP
     from evolab.networks.multi_input import MultiInput as MultiInput
-    from evolab.networks.stack import Stack as Stack
-    from evolab.population import Population as Population
-    from evolab.racing import Racing as Racing
-    from evolab.recording import collect as collect
-    from evolab.search import search_space as search_space
-    from evolab.selections.gap import Gap as Gap
-    from evolab.selections.mfpbt import MFPBT as MFPBT
-    from evolab.selections.tournament import Tournament as Tournament
-    from evolab.selections.truncation import Truncation as Truncation
-    from evolab.sources.columns import DatasetError as DatasetError
-    from evolab.sources.dataset import Dataset as Dataset
-    from evolab.sources.replay import ReplayBuffer as ReplayBuffer
-    from evolab.sources.rollout import RolloutBuffer as RolloutBuffer
+    from evolab.population.agent import Agent as Agent
+    from evolab.population.population import Population as Population
+    from evolab.reporting import panels as panels
+    from evolab.reporting.comparison import compare as compare
+    from evolab.reporting.comparison import runs as runs
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Agent": "agent",
+    "Agent": "population.agent",
     "BC": "algorithms.bc",
-    "CNN": "networks.cnn",
+    "CNN": "networks.cnn.cnn",
     "CQN": "algorithms.cqn",
-    "Choice": "genes",
+    "Choice": "core.ranges",
     "DDPG": "algorithms.ddpg",
     "DQN": "algorithms.dqn",
-    "Dataset": "sources.dataset",
-    "DatasetError": "sources.columns",
-    "Experiment": "experiment",
-    "FQE": "fqe",
-    "Float": "genes",
-    "GPT": "networks.gpt",
-    "History": "history",
+    "Dataset": "data.datasets.dataset",
+    "DatasetError": "data.datasets.columns",
+    "Experiment": "experiment.experiment",
+    "FQE": "evaluation.fqe.fqe",
+    "Float": "core.ranges",
+    "GPT": "networks.gpt.gpt",
+    "History": "history.history",
     "ILQL": "algorithms.ilql",
-    "Integer": "genes",
-    "MFPBT": "selections.mfpbt",
-    "MLP": "networks.mlp",
+    "Integer": "core.ranges",
+    "MFPBT": "evolution.selection.mfpbt",
+    "MLP": "networks.mlp.mlp",
     "MultiInput": "networks.multi_input",
-    "Mutations": "mutations.mutation",
+    "Mutations": "evolution.mutation.mutations",
     "PPO": "algorithms.ppo",
-    "Population": "population",
-    "Racing": "racing",
-    "ReplayBuffer": "sources.replay",
-    "RolloutBuffer": "sources.rollout",
+    "Population": "population.population",
+    "Racing": "evaluation.racing",
+    "ReplayBuffer": "data.buffers.replay",
+    "RolloutBuffer": "data.buffers.rollout",
     "SAC": "algorithms.sac",
-    "Stack": "networks.stack",
+    "Stack": "networks.custom",
     "TD3": "algorithms.td3",
     "TD3BC": "algorithms.td3_bc",
-    "Tournament": "selections.tournament",
-    "Truncation": "selections.truncation",
-    "Gap": "selections.gap",
-    "collect": "recording",
-    "compare": "comparison",
-    "evaluate": "evaluation",
-    "evolve": "generation",
-    "reset_dormant": "mutations.reset",
-    "runs": "comparison",
-    "search_space": "search",
+    "Tournament": "evolution.selection.tournament",
+    "Truncation": "evolution.selection.truncation",
+    "Gap": "evolution.selection.gap",
+    "collect": "envs.recording",
+    "compare": "reporting.comparison",
+    "evaluate": "evaluation.episodes",
+    "evolve": "evolution.evolve",
+    "reset_dormant": "evolution.mutation.reset",
+    "runs": "reporting.comparison",
+    "search_space": "algorithms.search_space",
 }
 
-_MODULES = ("envs", "panels", "presets", "testing")
+_MODULES = {
+    "envs": "envs",
+    "panels": "reporting.panels",
+    "presets": "experiment.presets",
+    "testing": "testing",
+}
 
 __all__ = [*sorted(_HOMES), *_MODULES]
 
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
-        return import_module(f"evolab.{name}")
+        return import_module(f"evolab.{_MODULES[name]}")
     if name not in _HOMES:
         raise AttributeError(f"module 'evolab' has no attribute {name!r}")
     value = getattr(import_module(f"evolab.{_HOMES[name]}"), name)

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from evolab.events import Generation
-    from evolab.experiment import Experiment
+    from evolab.experiment.experiment import Experiment
+    from evolab.history.events import Generation
 
 ENVIRONMENTS = {
     "TD3": "LunarLanderContinuous-v3",
@@ -97,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _runs(options: argparse.Namespace) -> int:
     """Print the table of saved runs."""
-    from evolab.comparison import runs
+    from evolab.reporting.comparison import runs
 
     table = runs(options.folder)
     if not len(table):
@@ -135,9 +135,9 @@ def _add_goals(parser: argparse.ArgumentParser) -> None:
 
 def _demo(options: argparse.Namespace) -> tuple[Path, Experiment, dict[str, Any]]:
     """The experiment of `evolab demo`, filled and ready."""
-    from evolab import presets
-    from evolab.experiment import Experiment
-    from evolab.shelves import algorithm_named
+    from evolab.core.registry import algorithm_named
+    from evolab.experiment import presets
+    from evolab.experiment.experiment import Experiment
 
     algorithm = algorithm_named(options.algorithm)
     environment = options.env or ENVIRONMENTS.get(algorithm.name)
@@ -162,8 +162,9 @@ def _demo(options: argparse.Namespace) -> tuple[Path, Experiment, dict[str, Any]
 
 def _run(options: argparse.Namespace) -> tuple[Path, Experiment, dict[str, Any]]:
     """The experiment of `evolab run`, filled and ready."""
-    from evolab import checks, config
-    from evolab.experiment import Experiment
+    from evolab.core import checks
+    from evolab.experiment import config
+    from evolab.experiment.experiment import Experiment
 
     place = Path(options.config)
     settings = {} if place.is_dir() else config.read(place)
@@ -206,7 +207,7 @@ def _run(options: argparse.Namespace) -> tuple[Path, Experiment, dict[str, Any]]
 
 
 def _check_goals(generations: object, max_steps: object) -> None:
-    from evolab import checks
+    from evolab.core import checks
 
     for name, value in (("generations", generations), ("max_steps", max_steps)):
         if value is not None:

@@ -15,15 +15,15 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.algorithms.algorithm import Algorithm
-from evolab.member import Member
-from evolab.mutations.context import Context
-from evolab.mutations.resize import resize
-from evolab.networks.mlp import MLP
-from evolab.networks.network import Layout, Network, Role
-from evolab.networks.observation import encode
-from evolab.population import Population
-from evolab.sample import Episodes
+from evolab.algorithms.base import Algorithm
+from evolab.core.sample import Episodes
+from evolab.evolution.mutation.context import Context
+from evolab.evolution.mutation.resize import resize
+from evolab.networks.base import Layout, Network, Role
+from evolab.networks.mlp.mlp import MLP
+from evolab.networks.observations import encode
+from evolab.population.individual import Member
+from evolab.population.population import Population
 
 OBSERVATIONS = spaces.Box(-1.0, 1.0, (4,), np.float32)
 BATCH = 12

@@ -56,7 +56,7 @@ def _no_browser() -> str | None:
 def _no_kernels() -> str | None:
     import torch
 
-    from evolab.native.build import library
+    from evolab.networks.kernels.build import library
 
     return "there is no C compiler" if library(torch.float32) is None else None
 

@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.mutations.context import Context
-from evolab.mutations.layers import change_layers
-from evolab.mutations.resize import resize
-from evolab.networks.gpt import GPT
-from evolab.population import Population
-from evolab.sample import Episodes
+from evolab.core.sample import Episodes
+from evolab.evolution.mutation.context import Context
+from evolab.evolution.mutation.layers import change_layers
+from evolab.evolution.mutation.resize import resize
+from evolab.networks.gpt.gpt import GPT
+from evolab.population.population import Population
 
 V, T = 7, 9
 SPACE, ACTIONS = spaces.MultiDiscrete([V] * T), spaces.Discrete(V - 1)

@@ -11,8 +11,8 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from evolab.networks.mlp import MLP
-from evolab.population import Population
+from evolab.networks.mlp.mlp import MLP
+from evolab.population.population import Population
 from tests.plain import Experience, Number, Single, perceptron
 
 FEATURES = 5

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from evolab.graphs import Recording
+from evolab.networks.batching.cuda_graphs import Recording
 
 HOST = {
     "aten._local_scalar_dense.default",
@@ -52,7 +52,7 @@ class Notes(TorchDispatchMode):
 
 
 def record(work: Callable[[], dict[str, Tensor]], generator: torch.Generator) -> Recording:
-    """As `evolab.graphs.record`."""
+    """As `evolab.networks.batching.cuda_graphs.record`."""
     state = generator.get_state()
     with Notes() as notes:
         results = work()

@@ -11,8 +11,8 @@ import torch
 from gymnasium import spaces
 
 import evolab as ev
-from evolab.networks.gpt import GPT
-from evolab.shelves import algorithm_named
+from evolab.core.registry import algorithm_named
+from evolab.networks.gpt.gpt import GPT
 
 QUICK = {
     "population": 3,

@@ -10,8 +10,8 @@ import torch
 
 import evolab as ev
 from evolab.__main__ import main
-from evolab.games import Games, play
-from evolab.networks.gpt import GPT
+from evolab.evaluation.games import Games, play
+from evolab.networks.gpt.gpt import GPT
 
 SMALL = {
     "population": 2, "steps_per_generation": 3, "seed": 1, "network": GPT(layers=1, width=8, heads=1, min_units=8),

@@ -13,18 +13,18 @@ from evolab.algorithms.ddpg import DDPG
 from evolab.algorithms.dqn import DQN
 from evolab.algorithms.ppo import PPO
 from evolab.algorithms.td3 import TD3
-from evolab.mutations.activation import change_activation
-from evolab.mutations.hyperparameters import change_hyperparameter
-from evolab.mutations.layers import change_layers
-from evolab.mutations.parameters import change_parameters
-from evolab.mutations.reset import reset_dormant
-from evolab.mutations.units import change_units
-from evolab.networks.cnn import CNN
-from evolab.networks.mlp import MLP
-from evolab.networks.mlp_plan import MLPPlan
+from evolab.core.registry import ALGORITHMS, algorithm_named
+from evolab.evolution.mutation.activation import change_activation
+from evolab.evolution.mutation.hyperparameters import change_hyperparameter
+from evolab.evolution.mutation.layers import change_layers
+from evolab.evolution.mutation.parameters import change_parameters
+from evolab.evolution.mutation.reset import reset_dormant
+from evolab.evolution.mutation.units import change_units
+from evolab.networks.cnn.cnn import CNN
+from evolab.networks.custom import Stack
+from evolab.networks.mlp.mlp import MLP
+from evolab.networks.mlp.plan import MLPPlan
 from evolab.networks.multi_input import MultiInput
-from evolab.networks.stack import Stack
-from evolab.shelves import ALGORITHMS, algorithm_named
 from evolab.testing import check_algorithm, check_mutation, check_network
 
 

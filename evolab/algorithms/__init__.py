@@ -1,1 +1,1 @@
-"""The shelf of algorithms, one file each; `algorithm.py` is the contract."""
+"""Learning rules, one a file; base.py is the contract."""

@@ -10,11 +10,11 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.algorithms.algorithm import RATE, SHARED, Algorithm, Chunk, Float, Hyperparameter, Role
-from evolab.checks import positive_integer
-from evolab.networks.gpt import GPT
-from evolab.networks.network import Network
-from evolab.sample import Episodes
+from evolab.algorithms.base import RATE, SHARED, Algorithm, Chunk, Float, Hyperparameter, Role
+from evolab.core.checks import positive_integer
+from evolab.core.sample import Episodes
+from evolab.networks.base import Network
+from evolab.networks.gpt.gpt import GPT
 
 Forward = Callable[..., Tensor]
 
@@ -30,7 +30,7 @@ class BC(Algorithm):
     Args:
         clip: largest norm of an agent's gradient; None for no clipping.
         beams: whole utterances that are compared in games whose environment fixes how long one is, see
-            `evolab.speaking`; 1 for agents that choose token by token, as `agent.act` always does.
+            `evolab.population.language`; 1 for agents that choose token by token, as `agent.act` always does.
 
     Source: Pomerleau 1989, ALVINN; Radford et al. 2019 for the likelihood of sequences.
     """

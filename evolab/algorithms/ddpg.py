@@ -9,8 +9,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab import checks
-from evolab.algorithms.algorithm import (
+from evolab.algorithms.base import (
     RATE,
     SHARED,
     Algorithm,
@@ -22,6 +21,7 @@ from evolab.algorithms.algorithm import (
     Role,
 )
 from evolab.algorithms.exploration import gaussian, ornstein_uhlenbeck
+from evolab.core import checks
 
 
 @dataclass(frozen=True)

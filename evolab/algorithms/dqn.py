@@ -9,8 +9,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab import checks
-from evolab.algorithms.algorithm import (
+from evolab.algorithms.base import (
     RATE,
     SHARED,
     Algorithm,
@@ -21,6 +20,7 @@ from evolab.algorithms.algorithm import (
     Integer,
     Role,
 )
+from evolab.core import checks
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.algorithms.algorithm import RATE, SHARED, Chunk, Float, Hyperparameter, Role
+from evolab.algorithms.base import RATE, SHARED, Chunk, Float, Hyperparameter, Role
 from evolab.algorithms.bc import BC, Forward, chosen_mean, surprise
-from evolab.sample import Episodes
+from evolab.core.sample import Episodes
 
 LARGEST_WEIGHT = 20.0
 """Cap of the exponential weight of the policy's loss, as in implicit Q-learning's own code (100 there)."""

@@ -10,7 +10,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.algorithms.algorithm import (
+from evolab.algorithms.base import (
     RATE,
     Algorithm,
     Batch,

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.algorithms.algorithm import (
+from evolab.algorithms.base import (
     RATE,
     SHARED,
     Algorithm,

@@ -9,7 +9,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.algorithms.algorithm import Batch, Chunk, Float, Hyperparameter, Integer, Role
+from evolab.algorithms.base import Batch, Chunk, Float, Hyperparameter, Integer, Role
 from evolab.algorithms.ddpg import DDPG
 
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from evolab.algorithms.algorithm import Batch, Chunk, Float, Hyperparameter
+from evolab.algorithms.base import Batch, Chunk, Float, Hyperparameter
 from evolab.algorithms.td3 import TD3
 
 

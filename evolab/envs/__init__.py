@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from evolab.envs.env import EnvironmentFault, Environments, MemberFault
+from evolab.data.datasets.tokens import TokenDataset, Tokenizer
+from evolab.envs.base import EnvironmentFault, Environments, MemberFault
 from evolab.envs.factory import make
-from evolab.envs.language import LanguageEnvironment, Reply
-from evolab.envs.probe import PROBES
-from evolab.envs.random_walks import RandomWalks
-from evolab.envs.turns import Turn
+from evolab.envs.language.environment import LanguageEnvironment, Reply
+from evolab.envs.language.random_walks import RandomWalks
+from evolab.envs.language.turns import Turn
+from evolab.envs.language.word_game import WordGame
+from evolab.envs.probes import PROBES
 from evolab.envs.vector import VectorEnvironments
-from evolab.envs.word_game import WordGame
-from evolab.sources.tokens import TokenDataset, Tokenizer
 
 __all__ = [
     "PROBES",

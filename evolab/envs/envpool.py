@@ -14,7 +14,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 
-from evolab.checks import missing, unknown
+from evolab.core.checks import missing, unknown
 from evolab.envs.adapter import Adapter, Faults
 
 

@@ -14,7 +14,7 @@ import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
-from evolab.checks import positive_integer, unknown
+from evolab.core.checks import positive_integer, unknown
 from evolab.envs.adapter import Adapter, shut
 from evolab.envs.examine import examine_observation, examine_spaces, examine_step
 from evolab.envs.guard import Guard

@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from evolab.envs.env import EnvironmentFault
+from evolab.envs.base import EnvironmentFault
 
 FAULT = "evolab_fault"  # key in `info` under which a survived fault is told
 REBUILD = "evolab_rebuild"  # key in reset's `options` that asks for a new environment

@@ -11,7 +11,7 @@ from typing import Any
 import gymnasium
 from gymnasium import error
 
-from evolab.checks import unknown
+from evolab.core.checks import unknown
 
 EXTRAS = {"box2d": "Box2D", "mujoco": "MuJoCo", "toy_text": "pygame", "classic_control": "pygame"}
 ARCADE = "ALE"  # the namespace of Atari games, registered by a package of its own

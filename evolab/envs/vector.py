@@ -10,12 +10,12 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 
-from evolab.checks import positive_integer
+from evolab.core.checks import positive_integer
+from evolab.core.transition import Transition
 from evolab.envs.actions import as_batch
+from evolab.envs.base import EnvironmentFault, Environments, MemberFault
 from evolab.envs.batches import each, merged, not_finite
-from evolab.envs.env import EnvironmentFault, Environments, MemberFault
 from evolab.envs.loop import Rows
-from evolab.sources.source import Transition
 
 KEPT = 1_000  # faults that nobody took
 

@@ -18,8 +18,8 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import CloudpickleWrapper, clear_mpi_env_vars
 
+from evolab.envs.base import EnvironmentFault
 from evolab.envs.batches import empty, put
-from evolab.envs.env import EnvironmentFault
 from evolab.envs.guard import FAULT, REBUILD, Guard, describe
 from evolab.envs.loop import Rows
 

@@ -1,1 +1,1 @@
-"""The shelf of networks; `network.py` is the contract."""
+"""Networks that map [P, B, ...] to [P, B, ...]; base.py is the contract."""

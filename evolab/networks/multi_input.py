@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from gymnasium import spaces
 
-from evolab.networks.cnn import CNN
-from evolab.networks.parts import Parts
+from evolab.networks.cnn.cnn import CNN
+from evolab.networks.cnn.parts import Parts
 
 
 class MultiInput(CNN):

@@ -14,7 +14,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from evolab.networks.network import Axes, Axis, Layout, Network, Role, State
+from evolab.networks.base import Axes, Axis, Layout, Network, Role, State
 
 
 @dataclass(frozen=True)

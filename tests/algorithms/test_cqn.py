@@ -10,7 +10,7 @@ from gymnasium import spaces
 
 import evolab as ev
 from evolab.algorithms.cqn import CQN, conservative_gap
-from evolab.population import Population
+from evolab.population.population import Population
 from tests.mixed import DISCRETE, OBSERVATIONS, experience
 
 LINE = spaces.Box(-1, 1, (1,), np.float64)
@@ -122,7 +122,7 @@ def test_a_narrow_expert_is_imitated():
     def controller(observation):
         return (np.asarray(observation) @ np.array([0.1, 0.25, 1.0, 0.5]) > 0).astype(np.int64)
 
-    from evolab.sources.offline import buffer_from
+    from evolab.data.buffers.offline import buffer_from
 
     buffer, (observations, actions) = buffer_from(ev.collect("CartPole-v1", controller, steps=2_000, seed=0))
     population = Population("CQN", observations, actions, 1, hyperparameters={"lr": 2e-3}, seed=0)

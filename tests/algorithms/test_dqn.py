@@ -8,7 +8,7 @@ import torch
 from gymnasium import spaces
 
 from evolab.algorithms.dqn import DQN
-from evolab.population import Population
+from evolab.population.population import Population
 from tests.mixed import DISCRETE, OBSERVATIONS, experience, mixed
 
 LINE = spaces.Box(-1, 1, (1,), np.float64)

@@ -8,13 +8,13 @@ import torch
 
 import evolab as ev
 from evolab.algorithms.ilql import expectile_error, heads, next_value, returns_to_go
-from evolab.generation import evolve
-from evolab.mutations.mutation import Mutations
-from evolab.networks.gpt import GPT
-from evolab.networks.network import Layout
-from evolab.population import Population
-from evolab.sample import Episodes
-from evolab.selections.tournament import Tournament
+from evolab.core.sample import Episodes
+from evolab.evolution.evolve import evolve
+from evolab.evolution.mutation.mutations import Mutations
+from evolab.evolution.selection.tournament import Tournament
+from evolab.networks.base import Layout
+from evolab.networks.gpt.gpt import GPT
+from evolab.population.population import Population
 from tests import languages
 from tests.languages import ACTIONS, SPACE, T, V
 

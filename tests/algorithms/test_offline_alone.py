@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from evolab.population import Population
+from evolab.population.population import Population
 from tests.mixed import BOX, DISCRETE, OBSERVATIONS, experience
 
 FIELDS = ("observation", "action", "reward", "next_observation", "terminated")

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 import evolab as ev
-from evolab.algorithms.algorithm import Batch
+from evolab.algorithms.base import Batch
 from evolab.algorithms.ppo import clipped_gaussian
-from evolab.envs.probe import BEST, PROBES, show
+from evolab.envs.probes import BEST, PROBES, show
 from tests import plain
+from tests.data.buffers.test_rollout import slow
 from tests.mixed import BOX, DISCRETE, FEATURES, compare, experience, mixed, padding, singles
-from tests.sources.test_rollout import slow
 from tests.toys import Choosing, Toy
 
 SPACES = pytest.mark.parametrize("space", [DISCRETE, BOX], ids=["Discrete", "Box"])

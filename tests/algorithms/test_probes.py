@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import evolab as ev
-from evolab.envs.probe import BEST, PROBES, show
+from evolab.envs.probes import BEST, PROBES, show
 
 ALGORITHMS = {
     "DQN": (ev.DQN(), {"lr": 5e-3}),

@@ -9,7 +9,7 @@ from gymnasium import spaces
 
 import evolab as ev
 from evolab.algorithms.sac import SAC, squashed
-from evolab.population import Population
+from evolab.population.population import Population
 from tests.mixed import BOX, OBSERVATIONS, experience, mixed
 
 

@@ -8,7 +8,7 @@ from gymnasium import spaces
 from evolab.algorithms.ddpg import DDPG
 from evolab.algorithms.exploration import gaussian, ornstein_uhlenbeck
 from evolab.algorithms.td3 import TD3
-from evolab.population import Population
+from evolab.population.population import Population
 from tests.mixed import BOX, OBSERVATIONS, experience, mixed
 
 

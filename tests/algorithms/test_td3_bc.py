@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from evolab.algorithms.td3_bc import TD3BC
-from evolab.population import Population
-from evolab.shelves import algorithm_named
+from evolab.core.registry import algorithm_named
+from evolab.population.population import Population
 from tests.mixed import BOX, OBSERVATIONS, experience
 
 

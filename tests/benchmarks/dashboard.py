@@ -38,8 +38,8 @@ exp.run(generations=1)
 """
 FAKE = """
 import json
-from tests.panels.fake import FakeExperiment
-from evolab.panels import Dashboard
+from tests.reporting.panels.fake import FakeExperiment
+from evolab.reporting.panels import Dashboard
 exp = FakeExperiment(agents={agents}, cost=0, seed=2)
 exp.run({generations})
 

@@ -42,7 +42,7 @@ import numpy as np
 os.environ.setdefault("TQDM_DISABLE", "1")
 
 import evolab as ev
-from evolab import presets
+from evolab.experiment import presets
 
 RESULTS = Path(__file__).parent / "results" / "evolution_pays"
 NOTHING = ev.Mutations(none=1, architecture=0, parameters=0, activation=0, hyperparameters=0)

@@ -40,10 +40,10 @@ import torch.nn.functional as F
 import evolab as ev
 from evolab.algorithms.bc import BC
 from evolab.algorithms.ilql import ILQL
-from evolab.games import play
-from evolab.networks.gpt import GPT
-from evolab.sources.token_buffer import TokenBuffer
-from evolab.warm_start import start_from
+from evolab.data.buffers.token_buffer import TokenBuffer
+from evolab.evaluation.games import play
+from evolab.networks.gpt.gpt import GPT
+from evolab.population.warm_start import start_from
 
 HERE = Path(__file__).resolve().parent
 RUNS = HERE.parents[1] / "runs" / "language"

@@ -20,7 +20,7 @@ import numpy as np
 os.environ.setdefault("TQDM_DISABLE", "1")
 
 import evolab as ev
-from evolab import presets
+from evolab.experiment import presets
 
 RESULTS = Path(__file__).parent / "results" / "learning"
 UNSEEN = 100

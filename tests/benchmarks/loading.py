@@ -33,9 +33,9 @@ PROBE = """
 import json, sys, time
 import numpy as np
 import h5py, torch  # both are imported before anything is measured
-from evolab.population import Population
-from evolab.sources.dataset import Dataset
-from evolab.sources.offline import buffer_from
+from evolab.population.population import Population
+from evolab.data.datasets.dataset import Dataset
+from evolab.data.buffers.offline import buffer_from
 def peak():
     # Not ru_maxrss, which a new process takes over from the one that started it.
     return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) / 2**10
@@ -70,7 +70,7 @@ def by_rows(path: Path, rows: int) -> float:
 
 def in_bulk(path: Path, repeats: int = 30) -> list[tuple[float, float]]:
     """Wall and CPU seconds of `Dataset(path)`, labels, NaN and ranges included; the first also imports."""
-    from evolab.sources.dataset import Dataset
+    from evolab.data.datasets.dataset import Dataset
 
     seconds = []
     for _ in range(repeats):

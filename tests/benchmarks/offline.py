@@ -24,8 +24,8 @@ import numpy as np
 import torch
 
 import evolab as ev
-from evolab.evaluation import Evaluated, evaluating
-from evolab.sources.offline import buffer_from
+from evolab.data.buffers.offline import buffer_from
+from evolab.evaluation.episodes import Evaluated, evaluating
 
 HERE = Path(__file__).resolve().parent
 SHARED = Path(os.environ.get("EVOLAB_DATA") or HERE.parents[2] / "shared" / "data")

@@ -22,7 +22,7 @@ import torch
 from offline import HERE, RANDOM, SETTINGS, controller, joined, noisy, returns, save, trained_pendulum
 
 import evolab as ev
-from evolab.sources.offline import buffer_from
+from evolab.data.buffers.offline import buffer_from
 
 UNSEEN = 100
 """Episodes that say what a policy is worth."""

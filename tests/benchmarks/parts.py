@@ -30,7 +30,7 @@ from gymnasium.spaces import Box
 from machine import described, gemm_rate, memory_rate
 
 import evolab as ev
-from evolab.evaluation import evaluating
+from evolab.evaluation.episodes import evaluating
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

@@ -68,7 +68,7 @@ class Evolab:
         import torch
 
         import evolab
-        from evolab.training import train
+        from evolab.training.loop import train
 
         torch.set_num_threads(THREADS)
         self.ev, self.train, self.made = evolab, train, {}

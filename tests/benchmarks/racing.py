@@ -27,7 +27,7 @@ import numpy as np
 
 os.environ.setdefault("TQDM_DISABLE", "1")
 
-from evolab.racing import Racing
+from evolab.evaluation.racing import Racing
 
 RESULTS = Path(__file__).parent / "results"
 RETURNS = RESULTS / "racing_returns.json"
@@ -44,8 +44,8 @@ MEASURES = ("wrong_best", "return_of_best", "pairs_misplaced", "return_of_parent
 def record(seed: int) -> None:
     """Train, and write down what every agent returns; what was recorded of this seed before goes."""
     import evolab as ev
-    from evolab import presets
-    from evolab.evaluation import Evaluated, evaluating
+    from evolab.evaluation.episodes import Evaluated, evaluating
+    from evolab.experiment import presets
 
     known = json.loads(RETURNS.read_text())["moments"] if RETURNS.exists() else []
     moments = [moment for moment in known if moment["seed"] != seed]

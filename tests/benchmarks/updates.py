@@ -31,7 +31,7 @@ from machine import described, gemm_rate
 from torch.utils.flop_counter import FlopCounterMode
 
 import evolab as ev
-from evolab.native import build, rows
+from evolab.networks.kernels import build, rows
 
 RESULT = Path(__file__).parent / "results" / "updates.json"
 ALGORITHMS = ("DQN", "CQN", "DDPG", "TD3", "TD3BC", "SAC", "PPO")

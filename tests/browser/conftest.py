@@ -20,8 +20,8 @@ exp = ev.Experiment("CartPole-v1", algorithm="DQN", population=4, num_envs=2, ne
 exp.fill(300)
 """
 FAKE = """
-from tests.panels.fake import FakeExperiment
-from evolab.panels import Dashboard
+from tests.reporting.panels.fake import FakeExperiment
+from evolab.reporting.panels import Dashboard
 exp = FakeExperiment(agents={agents}, cost=0.25, seed=2)
 exp.run({generations})
 """

@@ -237,5 +237,5 @@ def test_envpools_transitions_are_those_of_gymnasium() -> None:
 
 
 def test_importing_evolab_does_not_import_gymnasium() -> None:
-    code = "import sys, evolab.sources.source; sys.exit('gymnasium' in sys.modules)"
+    code = "import sys, evolab.core.transition; sys.exit('gymnasium' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -10,8 +10,8 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.networks.observation import encode, map_leaves
-from evolab.population import Population
+from evolab.networks.observations import encode, map_leaves
+from evolab.population.population import Population
 from tests.mixed import BOX, DISCRETE
 from tests.plain import Experience, Single
 

@@ -13,12 +13,12 @@ from torch import nn
 import evolab as ev
 from evolab.algorithms.dqn import DQN
 from evolab.algorithms.td3 import TD3
-from evolab.mutations.context import Context
-from evolab.mutations.layers import change_layers
-from evolab.mutations.resize import resize
-from evolab.networks import cnn_plan
-from evolab.networks.cnn import CNN
-from evolab.networks.network import Role
+from evolab.evolution.mutation.context import Context
+from evolab.evolution.mutation.layers import change_layers
+from evolab.evolution.mutation.resize import resize
+from evolab.networks.base import Role
+from evolab.networks.cnn import plan as cnn_plan
+from evolab.networks.cnn.cnn import CNN
 from tests import plain
 from tests.catch import Catch
 from tests.mixed import padding, settings_of

@@ -10,14 +10,14 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from evolab.member import Member
-from evolab.mutations.context import Context
-from evolab.mutations.layers import change_layers
-from evolab.mutations.resize import resize
-from evolab.networks.gpt import GPT, GPTGenes
-from evolab.networks.gpt_files import for_transformers
-from evolab.networks.gpt_plan import TOGETHER, Cache
-from evolab.networks.network import Layout, Role
+from evolab.evolution.mutation.context import Context
+from evolab.evolution.mutation.layers import change_layers
+from evolab.evolution.mutation.resize import resize
+from evolab.networks.base import Layout, Role
+from evolab.networks.gpt.files import for_transformers
+from evolab.networks.gpt.gpt import GPT, GPTGenes
+from evolab.networks.gpt.plan import TOGETHER, Cache
+from evolab.population.individual import Member
 
 V, T = 11, 9
 SPACE = spaces.MultiDiscrete([V] * T)

@@ -7,8 +7,8 @@ import torch
 
 from evolab.algorithms.dqn import DQN
 from evolab.algorithms.td3 import TD3
-from evolab.networks.mlp import MLP, MLPGenes
-from evolab.networks.network import Layout, Role
+from evolab.networks.base import Layout, Role
+from evolab.networks.mlp.mlp import MLP, MLPGenes
 from tests.mixed import FEATURES, OBSERVATIONS, SHAPES, mixed, modules_of
 
 

@@ -1,0 +1,203 @@
+"""The contract of an algorithm: one file that reads top to bottom.
+
+An algorithm owns no tensors. It says which networks an agent has (`roles`), how they act
+(`act`, `explore`) and how one update moves them (`update`). Everything is computed for a
+chunk of agents at once, so its one new habit is: reduce over the last axis, never the first.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from evolab.core.ranges import Choice, Float, Integer, Range
+from evolab.networks.base import Network, Role
+from evolab.networks.batching.group import Chunk
+from evolab.networks.observations import map_leaves
+
+
+@dataclass(frozen=True)
+class Hyperparameter:
+    """A number that an agent learns by.
+
+    Attributes:
+        default: starting value.
+        limits: every value that makes sense; what a search space may not leave.
+        search: range of the default search space; None where it is not evolved by default.
+        text: what it does, with its unit.
+    """
+
+    default: float
+    limits: Range
+    search: Range | None
+    text: str
+
+
+@dataclass
+class Batch:
+    """Experience of C agents, as an algorithm sees it.
+
+    Attributes:
+        observation: [C, B, ...] leaves.
+        action: [C, B, A] in [-1, 1] for Box actions, [C, B] from 0 for Discrete ones.
+        reward: [C, B].
+        next_observation: [C, B, ...] leaves, the true successor.
+        terminated: [C, B], 1 where nothing follows. A truncated episode has 0: it bootstraps.
+        weight: [C, B], what a sample counts in its agent's mean; sums to 1 per agent.
+        log_prob: [C, B], log-probability of the action under the policy that took it; on-policy only.
+        advantage: [C, B], how much better the action was than the policy's mean; on-policy only.
+        goal: [C, B], what the value of the observation is to be; on-policy only.
+    """
+
+    observation: Any
+    action: Tensor
+    reward: Tensor
+    next_observation: Any
+    terminated: Tensor
+    weight: Tensor
+    log_prob: Tensor | None = None
+    advantage: Tensor | None = None
+    goal: Tensor | None = None
+
+    def apart(self) -> Iterator[Batch]:
+        """The batches of several updates, whose fields lead with one axis more; the weights are common to all."""
+        names = ("observation", "action", "reward", "next_observation", "terminated")
+        pieces = {name: map_leaves(lambda leaf: leaf.unbind(0), getattr(self, name)) for name in names}
+        for update in range(len(self.reward)):
+            yield Batch(**{name: _nth(piece, update) for name, piece in pieces.items()}, weight=self.weight)
+
+
+class Algorithm(ABC):
+    """A learning rule. A subclass is a frozen dataclass of its options.
+
+    Class attributes:
+        name: as the user writes it.
+        hyperparameters: by name; each is a tensor [P] in the population.
+        offline: True if it learns from a fixed dataset.
+        on_policy: True if it learns from rollouts of its own policy; it then has `judge`, and the
+            hyperparameters discount, gae_lambda, epochs and batch_size.
+        reads_tokens: True if it learns from episodes of tokens, in language environments.
+        recordable: True, said by the class itself, if what an update computes changes with nothing on
+            the host but `agents.updates` modulo the values of `schedule`, and never waits for the
+            device: on CUDA updates are then recorded as a graph.
+        acting: names of the networks that actions depend on; None for all. They lie still in an agent at rest.
+        schedule: whole-number hyperparameters that decide when an agent updates: agents that
+            differ in one are never computed together.
+        action_spaces: kinds of action space it can take.
+    """
+
+    name: ClassVar[str]
+    hyperparameters: ClassVar[Mapping[str, Hyperparameter]]
+    offline: ClassVar[bool] = False
+    on_policy: ClassVar[bool] = False
+    reads_tokens: ClassVar[bool] = False
+    recordable: ClassVar[bool] = False
+    acting: ClassVar[tuple[str, ...] | None] = None
+    schedule: ClassVar[tuple[str, ...]] = ("learn_step", "policy_delay")
+    action_spaces: ClassVar[tuple[type, ...]]
+
+    def check(self, observation_space: spaces.Space, action_space: spaces.Space) -> None:
+        """Raise where the algorithm cannot act in these spaces.
+
+        Raises:
+            TypeError: names the spaces that fit.
+        """
+        if not isinstance(action_space, self.action_spaces):
+            fit = " or ".join(kind.__name__ for kind in self.action_spaces)
+            raise TypeError(
+                f"{self.name} needs {fit} actions; this environment's are {action_space}. {_instead(action_space)}"
+            )
+
+    def network(self) -> Network | None:
+        """What a population has where no network was asked for; None for one that suits the observations."""
+        return None
+
+    @abstractmethod
+    def roles(self, observation_space: spaces.Space, actions: Any) -> dict[str, Role]:
+        """The networks of an agent by name, the policy first."""
+
+    @abstractmethod
+    def act(self, agents: Chunk, observation: Any) -> Tensor:
+        """Greedy actions [C, B, A] or [C, B], in the algorithm's own range."""
+
+    def explore(
+        self, agents: Chunk, action: Tensor, memory: dict[str, Tensor], generator: torch.Generator
+    ) -> Tensor:
+        """Exploring actions from greedy ones; `memory` holds what `memory()` declared, cut to the chunk."""
+        return action
+
+    def sample(
+        self, agents: Chunk, observation: Any, memory: dict[str, Tensor], generator: torch.Generator
+    ) -> Tensor:
+        """Actions to learn from, in the shape of `act`: what `explore` makes of the greedy ones.
+
+        A stochastic policy, whose spread depends on the observation, draws its own here.
+        """
+        return self.explore(agents, self.act(agents, observation), memory, generator)
+
+    def mode(self, out: Tensor, width: int) -> Tensor:
+        """Greedy Box actions [..., A] in [-1, 1] from the policy's outputs [..., O], for exported policies."""
+        return torch.tanh(out[..., :width])
+
+    def memory(self, agents: int, members: int, actions: Any) -> dict[str, tuple[int, ...]]:
+        """Shapes of what exploration remembers per agent and environment, [P, E, ...]; zeroed at an episode's end."""
+        return {}
+
+    def draw(self, agents: Chunk, batch: Batch, generator: torch.Generator) -> Tensor | None:
+        """The noise of one update, so that an update is a function of its arguments."""
+        return None
+
+    def judge(self, agents: Chunk, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-probabilities of the actions, values, values of the successors, [C, B] each; on-policy only."""
+        raise NotImplementedError(f"{self.name} learns from replayed experience, so it judges no rollout.")
+
+    @abstractmethod
+    def update(self, agents: Chunk, batch: Batch, noise: Tensor | None) -> dict[str, Tensor]:
+        """One update of every agent in the chunk; gives losses by name, [C] each."""
+
+
+def _nth(pieces: Any, k: int) -> Any:
+    """The k-th piece of every leaf; the leaves are tuples of tensors here."""
+    if isinstance(pieces, dict):
+        return {key: _nth(part, k) for key, part in pieces.items()}
+    if isinstance(pieces[0], Tensor):
+        return pieces[k]
+    return tuple(_nth(part, k) for part in pieces)
+
+
+def _instead(space: spaces.Space) -> str:
+    if isinstance(space, spaces.Box):
+        return "Use TD3 or DDPG for it."
+    if isinstance(space, spaces.Discrete):
+        return "Use DQN for it."
+    return "Wrap the environment so that its actions are Box or Discrete."
+
+
+RATE = Float(1e-7, 1.0)
+SHARED: dict[str, Hyperparameter] = {
+    "discount": Hyperparameter(0.99, Float(0.0, 1.0, log=False), None, "weight of the next step's value"),
+    "tau": Hyperparameter(
+        0.005, Float(0.0, 1.0, log=False), None, "share of the network that its target takes over"
+    ),
+    "batch_size": Hyperparameter(128, Integer(1, 65536), Integer(32, 512), "samples per update"),
+    "learn_step": Hyperparameter(1, Integer(1, 100_000), None, "environment steps of the agent per update"),
+}
+
+__all__ = [
+    "RATE",
+    "SHARED",
+    "Algorithm",
+    "Batch",
+    "Choice",
+    "Chunk",
+    "Float",
+    "Hyperparameter",
+    "Integer",
+    "Role",
+]

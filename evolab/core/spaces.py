@@ -1,0 +1,122 @@
+"""Observation and action spaces as JSON, and back: what an agent on disk remembers of its world."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from math import prod
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from evolab.history.jsonlines import plain
+
+LARGEST = 50_000_000
+"""Entries of the largest space believed; a file that states a larger one is damaged or hostile."""
+
+DEEPEST = 16
+"""Levels of Dict and Tuple."""
+
+
+def to_json(space: spaces.Space[Any]) -> dict[str, Any]:
+    """A space as plain values; bounds that are equal everywhere become one number.
+
+    Raises:
+        TypeError: the space is of a kind that no agent can observe or act in.
+
+    >>> to_json(spaces.Discrete(4))
+    {'type': 'Discrete', 'n': 4, 'start': 0}
+    """
+    if isinstance(space, spaces.Box):
+        return {
+            "type": "Box",
+            "shape": list(space.shape),
+            "dtype": str(space.dtype),
+            "low": _bound(space.low),
+            "high": _bound(space.high),
+        }
+    if isinstance(space, spaces.Discrete):
+        return {"type": "Discrete", "n": int(space.n), "start": int(space.start)}
+    if isinstance(space, spaces.MultiDiscrete):
+        counts, start = np.asarray(space.nvec).tolist(), np.asarray(space.start).tolist()
+        return {"type": "MultiDiscrete", "nvec": counts, "start": start, "dtype": str(space.dtype)}
+    if isinstance(space, spaces.MultiBinary):
+        return {"type": "MultiBinary", "shape": list(space.shape)}
+    if isinstance(space, spaces.Dict):
+        return {"type": "Dict", "spaces": [[key, to_json(part)] for key, part in space.items()]}
+    if isinstance(space, spaces.Tuple):
+        return {"type": "Tuple", "spaces": [to_json(part) for part in space]}
+    raise TypeError(
+        f"{space} cannot be saved; Box, Discrete, MultiDiscrete, MultiBinary, Dict and Tuple can."
+    )
+
+
+def from_json(value: Any) -> spaces.Space[Any]:
+    """The inverse of `to_json`.
+
+    Raises:
+        ValueError: it describes no space, or an absurdly large one.
+    """
+    try:
+        return _space(value, 0)
+    except (TypeError, KeyError, AttributeError, AssertionError, OverflowError, IndexError) as error:
+        raise ValueError(f"not a space: {type(error).__name__}: {error}") from error
+
+
+def _space(value: dict[str, Any], depth: int) -> spaces.Space[Any]:
+    if depth > DEEPEST:
+        raise ValueError(f"a space of more than {DEEPEST} levels")
+    kind = value["type"]
+    if kind == "Box":
+        shape, dtype = _shape(value["shape"]), np.dtype(value["dtype"])
+        if dtype.kind not in "biuf":
+            raise ValueError(f"a Box space of {dtype}")
+        low, high = (_filled(value[side], shape, dtype) for side in ("low", "high"))
+        return spaces.Box(low, high, shape, dtype.type)
+    if kind == "Discrete":
+        return spaces.Discrete(_count(value["n"]), start=int(value["start"]))
+    if kind == "MultiDiscrete":
+        counts = np.asarray(value["nvec"], dtype=np.int64)
+        if counts.size == 0 or counts.min() < 1 or int(counts.sum()) > LARGEST:
+            raise ValueError(f"a MultiDiscrete of {int(counts.sum())} values")
+        dtype = np.dtype(value["dtype"])
+        return spaces.MultiDiscrete(
+            counts, dtype=dtype.type, start=np.asarray(value["start"], dtype=np.int64)
+        )
+    if kind == "MultiBinary":
+        shape = _shape(value["shape"])
+        return spaces.MultiBinary(shape[0] if len(shape) == 1 else list(shape))
+    if kind == "Dict":
+        # An OrderedDict keeps the order in which features are concatenated; a dict would be sorted.
+        return spaces.Dict(OrderedDict((str(key), _space(part, depth + 1)) for key, part in value["spaces"]))
+    if kind == "Tuple":
+        return spaces.Tuple([_space(part, depth + 1) for part in value["spaces"]])
+    raise ValueError(f"a space of type {kind!r}")
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    shape = tuple(int(size) for size in value)
+    if len(shape) > 32 or any(size < 0 for size in shape) or prod(shape) > LARGEST:
+        raise ValueError(f"a space of shape {shape}")
+    return shape
+
+
+def _count(value: Any) -> int:
+    if not 1 <= int(value) <= LARGEST:
+        raise ValueError(f"a Discrete space of {value} values")
+    return int(value)
+
+
+def _bound(bound: np.ndarray) -> Any:
+    """One number where all entries agree (an image's bounds), else the nested list."""
+    flat = bound.ravel()
+    return plain(flat[0] if flat.size and bool((flat == flat[0]).all()) else bound.tolist())
+
+
+def _filled(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+    numbers = np.asarray(value)
+    if numbers.dtype.kind == "U":  # "Infinity" and its like, which JSON has no numbers for
+        numbers = numbers.astype(np.float64)
+    if numbers.ndim and numbers.shape != shape:
+        raise ValueError(f"bounds of shape {numbers.shape} for a space of shape {shape}")
+    return np.full(shape, numbers, dtype=dtype)

@@ -1,0 +1,1 @@
+"""Experience: buffers that grow while agents act, and data sets that were recorded."""

@@ -1,0 +1,1 @@
+"""Where experience is kept until it is learned from."""

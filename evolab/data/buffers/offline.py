@@ -1,0 +1,127 @@
+"""Recorded data as the experience that a population learns from."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from evolab.core.sample import Sample
+from evolab.data.buffers.replay import FIELDS, ReplayBuffer
+from evolab.data.datasets.columns import DatasetError
+from evolab.data.datasets.dataset import Dataset
+from evolab.networks.observations import map_leaves
+
+if TYPE_CHECKING:
+    from gymnasium import spaces
+
+    from evolab.envs.base import Environments
+
+BLOCK = 65_536
+"""Transitions copied at a time."""
+
+
+def buffer_from(
+    source: Any,
+    envs: Environments | None = None,
+    capacity: int | None = None,
+    device: str | torch.device = "cpu",
+) -> tuple[ReplayBuffer, tuple[spaces.Space, spaces.Space]]:
+    """A buffer that holds a whole data set, and the spaces that its agents live in.
+
+    Beside the fields of any buffer it has `episode`, the number of the episode that each row
+    belongs to. Data that stay on disk (see `Dataset.max_memory`) are drawn from there.
+
+    Args:
+        source: a path, a Minari id, a `Dataset`, a dict of arrays or a DataFrame.
+        envs: environments that the data must fit; None to take the spaces from the data.
+        capacity: most transitions to keep; None for all. A warning says how many are dropped,
+            which are the last ones.
+        device: where the transitions are kept; those on disk stay there.
+
+    Returns:
+        the buffer and (observation space, action space) of a single environment.
+
+    Raises:
+        DatasetError: bad input, or data that do not fit the environment.
+    """
+    dataset = source if isinstance(source, Dataset) else None
+    if envs is None:
+        dataset = dataset or Dataset(source)
+    elif dataset is None:
+        dataset = Dataset(
+            source, observation_space=envs.single_observation_space, action_space=envs.single_action_space
+        )
+    else:
+        dataset.check(envs.single_observation_space, envs.single_action_space)
+    found = (dataset.observation_space, dataset.action_space)
+    size = len(dataset)
+    if capacity is not None and capacity < size:
+        warnings.warn(
+            f"{dataset.name}: the buffer holds {capacity:,} transitions; the last {size - capacity:,} of "
+            f"{size:,} are dropped. Pass buffer=ev.ReplayBuffer({size}), or none, to keep them all.",
+            stacklevel=3,
+        )
+        size = capacity
+    if dataset.on_disk:
+        return StoredBuffer(dataset, size), found
+    buffer = ReplayBuffer(size, device)
+    for start in range(0, size, BLOCK):
+        buffer.add(dataset.transitions(np.arange(start, min(start + BLOCK, size))))
+    buffer.fields["episode"] = torch.from_numpy(dataset.episode_of(np.arange(size))).to(buffer.device)
+    return buffer, found
+
+
+class StoredBuffer(ReplayBuffer):
+    """Transitions drawn from a data set that stays on disk.
+
+    Args:
+        dataset: where they are.
+        size: how many of its transitions to draw from, the first ones.
+    """
+
+    def __init__(self, dataset: Dataset, size: int) -> None:
+        super().__init__(size, device="cpu")
+        self.dataset = dataset
+        self.length[:] = size
+        self.fields = {"episode": torch.from_numpy(dataset.episode_of(np.arange(size)))}
+
+    def add(self, transition: Any) -> int:
+        """Refused: the data are somebody's file.
+
+        Raises:
+            DatasetError: always.
+        """
+        raise DatasetError(
+            f"{self.dataset.name}: data on disk can't be added to. Raise max_memory to hold them."
+        )
+
+    def rows(self, index: torch.Tensor) -> dict[str, Any]:
+        """The fields of given rows, [B, ...] each."""
+        taken = self.dataset.transitions(index.numpy())
+        return {name: map_leaves(torch.from_numpy, getattr(taken, name)) for name in FIELDS}
+
+    def sample(self, agents: slice, size: int, generator: torch.Generator) -> Sample:
+        """`size` transitions for each agent, read from disk."""
+        count = agents.stop - agents.start
+        index = torch.randint(len(self), (count * size,), generator=generator, device=generator.device)
+        fields = self.rows(index.cpu())
+        return Sample(
+            **{name: map_leaves(lambda x: x.unflatten(0, (count, size)), fields[name]) for name in FIELDS}
+        )
+
+    def samples(  # type: ignore[override]
+        self, agents: slice, size: int, updates: int, generator: torch.Generator
+    ) -> Iterator[Sample]:
+        """As `sample`, for several updates, one after the other."""
+        return (self.sample(agents, size, generator) for _ in range(updates))
+
+    def observations(self, count: int, generator: torch.Generator) -> Any:
+        """Up to `count` stored observations, [B, ...] leaves."""
+        index = torch.randint(
+            len(self), (min(count, len(self)),), generator=generator, device=generator.device
+        )
+        return self.rows(index.cpu())["observation"]

@@ -1,0 +1,257 @@
+"""A replay buffer on disk, in segments that never change: a later checkpoint writes only what is new.
+
+A segment holds consecutive transitions, oldest first. The newest segments together hold at
+least the buffer; what is older than the buffer is skipped on reading. Segments that an earlier
+checkpoint has written are shared with it as hard links. A small buffer is written anew each
+time, so that its checkpoints do not depend on one another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from evolab.data.buffers.replay import ReplayBuffer
+from evolab.data.buffers.rollout import RolloutBuffer
+from evolab.storage.files import Damaged
+from evolab.storage.folders import Draft, Saved
+
+SMALL = 32 * 2**20
+"""Bytes up to which a buffer is written whole each time."""
+
+MOST = 64
+"""Segments before they are written as one again."""
+
+LARGEST = 2**40
+"""Bytes of the largest buffer that is believed."""
+
+
+@dataclass
+class Segment:
+    """A file of consecutive transitions.
+
+    Attributes:
+        path: where it lies in the newest checkpoint.
+        rows: how many transitions it has.
+        entry: its size and SHA-256.
+    """
+
+    path: Path
+    rows: int
+    entry: Mapping[str, Any]
+
+
+@dataclass
+class Written:
+    """What the newest checkpoint in a folder holds of which buffer."""
+
+    buffer: ReplayBuffer | None = None
+    added: int = 0
+    length: int = 0
+    segments: list[Segment] = field(default_factory=list)
+
+
+def write_ring(
+    draft: Draft, folder: Path, buffer: ReplayBuffer | RolloutBuffer, before: Written
+) -> tuple[dict[str, Any], Written]:
+    """Write a buffer into a draft.
+
+    Args:
+        draft: of the checkpoint.
+        folder: where the draft will lie.
+        buffer: what to write.
+        before: what the checkpoint before holds; `Written()` for nothing.
+
+    Returns:
+        the description that `read_ring` wants, and what is on disk then.
+    """
+    if isinstance(buffer, RolloutBuffer):  # empty between two generations
+        return {"horizon": buffer.horizon}, Written()
+    about: dict[str, Any] = {
+        "capacity": buffer.capacity,
+        "shared": buffer.shared,
+        "rings": buffer.rings,
+        "length": buffer.length.tolist(),
+        "cursor": buffer.cursor.tolist(),
+        "added": int(buffer.added),
+    }
+    if hasattr(buffer, "dataset"):  # recorded data that stay in the user's own file
+        return {**about, "data": str(buffer.dataset.name)}, Written()
+    about["fields"] = {name: _tree(value, name) for name, value in buffer.fields.items()}
+    total = int(buffer.length.sum())
+    fresh = _fresh_rows(buffer, before)
+    kept = [] if fresh is None else before.segments
+    if fresh is None:
+        fresh = total
+    while kept and sum(segment.rows for segment in kept[1:]) + fresh >= total:
+        kept = kept[1:]
+    segments = []
+    for segment in kept:
+        name = segment.path.name
+        draft.share(name, segment.path, segment.entry)
+        segments.append(Segment(folder / name, segment.rows, segment.entry))
+    if fresh:
+        taken = {segment.path.name for segment in segments}
+        name = next(n for n in (f"buffer-{i:03d}.safetensors" for i in range(MOST + 2)) if n not in taken)
+        draft.tensors(name, _newest(buffer, fresh))
+        segments.append(Segment(folder / name, fresh, draft.entry(name)))
+    about["segments"] = [[segment.path.name, segment.rows] for segment in segments]
+    return about, Written(buffer, buffer.added, total, segments)
+
+
+def read_ring(saved: Saved, about: Mapping[str, Any], buffer: ReplayBuffer | RolloutBuffer) -> Written:
+    """Fill an empty buffer with what `write_ring` wrote.
+
+    Raises:
+        Damaged: a segment is missing or does not fit the description.
+        ValueError: an absurd size.
+    """
+    where = str(saved.path / "state.json")
+    if isinstance(buffer, RolloutBuffer):
+        return Written()
+    capacity, rings = int(about["capacity"]), int(about["rings"])
+    length = np.asarray(about["length"], dtype=np.int64)
+    cursor = np.asarray(about["cursor"], dtype=np.int64)
+    sound = length.shape == cursor.shape == (rings,) and capacity > 0 and bool((cursor >= 0).all())
+    if not sound or (length > capacity).any() or (length < 0).any() or (cursor >= capacity).any():
+        raise Damaged(f"{where} describes no buffer: capacity {capacity}, lengths {about['length']}.")
+    buffer.capacity, buffer.shared, buffer.rings = capacity, bool(about["shared"]), rings
+    buffer.length, buffer.cursor, buffer.added = length, cursor, int(about["added"])
+    if "data" in about:
+        buffer.length, buffer.cursor = np.zeros_like(length), np.zeros_like(cursor)
+        return Written()
+    leaves: list[tuple[str, str, tuple[int, ...]]] = []
+    for tree in about["fields"].values():
+        _leaves(tree, leaves)
+    size = sum(_dtype(dtype).itemsize * int(np.prod(shape, dtype=object)) for _, dtype, shape in leaves)
+    if size * capacity * rings > LARGEST:
+        raise ValueError(
+            f"{where} describes a buffer of {size * capacity * rings >> 30} GiB, which is refused."
+        )
+    device = buffer.device = buffer.device or torch.device("cpu")
+    stores = {
+        name: torch.zeros(rings * capacity, *shape, dtype=_dtype(dtype), device=device)
+        for name, dtype, shape in leaves
+    }
+    total = int(length.sum())
+    segments = [Segment(saved.path / name, int(rows), saved.files[name]) for name, rows in about["segments"]]
+    offset = total - sum(segment.rows for segment in segments)  # below 0: rows older than the buffer
+    positions = _positions(length, cursor, capacity)
+    for segment in segments:
+        tensors = saved.tensors(segment.path.name)
+        skip = max(0, -offset)
+        for name, store in stores.items():
+            part = tensors.get(name)
+            expected = (segment.rows, *store.shape[1:])
+            if part is None or tuple(part.shape) != expected or part.dtype != store.dtype:
+                raise Damaged(f"{segment.path} does not hold {name} of shape {expected}.")
+            if skip < segment.rows:
+                first = max(0, offset)
+                rows = positions[first : first + segment.rows - skip]
+                _put(store, rows, part[skip:].to(device))
+        offset += segment.rows
+    if total and offset != total:
+        raise Damaged(f"{where}: the segments hold {offset} of {total} transitions.")
+    buffer.fields = {name: _planted(tree, stores) for name, tree in about["fields"].items()}
+    return Written(buffer, buffer.added, total, segments)
+
+
+def _fresh_rows(buffer: ReplayBuffer, before: Written) -> int | None:
+    """Transitions that `before` lacks; None where all have to be written."""
+    if (
+        before.buffer is not buffer
+        or buffer.rings > 1
+        or buffer.nbytes * len(buffer) <= SMALL * buffer.capacity
+    ):
+        return None
+    fresh = buffer.added - before.added
+    if fresh < 0 or len(buffer) != min(before.length + fresh, buffer.capacity) or fresh >= len(buffer):
+        return None
+    if len(before.segments) >= MOST:
+        return None
+    for segment in before.segments:
+        if not segment.path.is_file() or segment.path.stat().st_size != segment.entry["bytes"]:
+            return None
+    return fresh
+
+
+def _newest(buffer: ReplayBuffer, count: int) -> dict[str, list[Tensor]]:
+    """The newest rows of every leaf as slices of the buffer, oldest first; all rows where rings are apart."""
+    stretches: list[tuple[int, int]] = []
+    for ring in range(buffer.rings):
+        rows = count if buffer.rings == 1 else int(buffer.length[ring])
+        stop = int(buffer.cursor[ring])
+        base = ring * buffer.capacity
+        if rows > stop:
+            stretches.append((base + buffer.capacity - (rows - stop), base + buffer.capacity))
+        stretches.append((base + max(0, stop - rows), base + stop))
+    return {
+        name: [store[a:b] for a, b in stretches if b > a] or [store[:0]]
+        for field_name, value in buffer.fields.items()
+        for name, store in _named(value, field_name)
+    }
+
+
+def _positions(length: np.ndarray, cursor: np.ndarray, capacity: int) -> Tensor:
+    """Where the rows lie in the store, oldest first, ring by ring."""
+    parts = [
+        ring * capacity + (cursor[ring] - length[ring] + np.arange(length[ring])) % capacity
+        for ring in range(len(length))
+    ]
+    return torch.from_numpy(np.concatenate(parts).astype(np.int64))
+
+
+def _put(store: Tensor, rows: Tensor, part: Tensor) -> None:
+    if len(rows) and int(rows[-1]) - int(rows[0]) == len(rows) - 1:  # one stretch: a plain copy
+        store[int(rows[0]) : int(rows[-1]) + 1] = part
+    else:
+        store[rows.to(store.device)] = part
+
+
+# The form of nested fields --------------------------------------------------------------------
+
+
+def _named(value: Any, name: str) -> list[tuple[str, Tensor]]:
+    """The tensors of a field with the names that `_tree` gives them."""
+    if isinstance(value, Tensor):
+        return [(name, value)]
+    parts = value.values() if isinstance(value, dict) else value
+    return [leaf for index, part in enumerate(parts) for leaf in _named(part, f"{name}.{index}")]
+
+
+def _tree(value: Any, name: str) -> Any:
+    """The form of a field as JSON: a leaf is its tensor's name, dtype and shape of a row."""
+    if isinstance(value, dict):
+        return {"dict": [[key, _tree(part, f"{name}.{i}")] for i, (key, part) in enumerate(value.items())]}
+    if isinstance(value, tuple):
+        return {"tuple": [_tree(part, f"{name}.{i}") for i, part in enumerate(value)]}
+    return {"leaf": name, "dtype": str(value.dtype).removeprefix("torch."), "shape": list(value.shape[1:])}
+
+
+def _leaves(tree: Mapping[str, Any], found: list[tuple[str, str, tuple[int, ...]]]) -> None:
+    if "leaf" in tree:
+        found.append((tree["leaf"], tree["dtype"], tuple(int(size) for size in tree["shape"])))
+    else:
+        for part in [part for _, part in tree["dict"]] if "dict" in tree else tree["tuple"]:
+            _leaves(part, found)
+
+
+def _planted(tree: Mapping[str, Any], stores: Mapping[str, Tensor]) -> Any:
+    if "leaf" in tree:
+        return stores[tree["leaf"]]
+    if "dict" in tree:
+        return {key: _planted(part, stores) for key, part in tree["dict"]}
+    return tuple(_planted(part, stores) for part in tree["tuple"])
+
+
+def _dtype(name: str) -> torch.dtype:
+    dtype = getattr(torch, name, None)
+    if not isinstance(dtype, torch.dtype):
+        raise ValueError(f"{name!r} is no dtype.")
+    return dtype

@@ -1,0 +1,1 @@
+"""Recorded data, one file a format."""

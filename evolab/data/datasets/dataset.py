@@ -1,0 +1,269 @@
+"""Dataset: recorded experience of any common format, with labels one can learn from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evolab.core.transition import Transition
+from evolab.data.datasets import spaces
+from evolab.data.datasets.columns import DatasetError, Tree, leaves, map_tree
+from evolab.data.datasets.episodes import Episodes
+from evolab.data.datasets.mapped import Rows
+from evolab.data.datasets.readers import read
+from evolab.data.datasets.report import DatasetReport, describe
+from evolab.data.datasets.scan import Scan, scan, target
+
+__all__ = ["Dataset", "DatasetError", "as_dataset"]
+
+MAX_MEMORY = 2 * 2**30
+
+
+class Dataset:
+    """Recorded transitions, flat, with the episodes they came from.
+
+    Row i of N usable transitions has `observation`, `action`, `reward`,
+    `next_observation`, `terminated` and `truncated`. The successor is always of the
+    same episode. Rows whose successor was not stored are left out, save terminated ones:
+    nothing follows them, so their `next_observation` repeats the observation.
+
+    Beyond `max_memory` bytes observations and actions stay on disk: plainly stored HDF5
+    is mapped where it lies (keep the file as it is), anything else is unpacked once into
+    temporary files, which are deleted with the data set.
+
+    Args:
+        source: a path to HDF5 as D4RL or d3rlpy (v1 and v2) write it; a Minari folder or
+            id; a dict of arrays; or a DataFrame. Columns: observations, actions, rewards,
+            and terminals, timeouts or episode_terminals; next_observations and episode are
+            optional. The singular is understood too, and `observation_0`, `observation_1`,
+            ... in a DataFrame.
+        name: what messages call it; the file's name by default.
+        observation_space: the environment's space, where it is known; data that do not fit are refused.
+        action_space: likewise.
+        nan: "error" to refuse data with NaN or infinity, "drop" to leave out the transitions that have one.
+        clip: True to clip continuous actions to the action space.
+        max_memory: bytes of arrays that may be held in memory.
+
+    Raises:
+        DatasetError: bad input; the message names the file, the key and the cure.
+
+    >>> data = {"observations": [[0.0], [1.0], [2.0]], "actions": [0, 1, 0], "rewards": [1.0, 1.0, 1.0],
+    ...         "terminals": [0, 1, 0]}
+    >>> Dataset(data)
+    Dataset('arrays': 2 transitions of 3 rows, 2 episodes, mean return 1.5)
+    """
+
+    def __init__(
+        self,
+        source: str | os.PathLike[str] | Mapping[str, Any] | Any,
+        name: str | None = None,
+        *,
+        observation_space: Any = None,
+        action_space: Any = None,
+        nan: str = "error",
+        clip: bool = False,
+        max_memory: int = MAX_MEMORY,
+    ) -> None:
+        if nan not in ("error", "drop"):
+            raise ValueError(f"nan is {nan!r}; expected 'error' or 'drop'.")
+        columns = read(source, name, max_memory)
+        self.name, self.format, self.environment = columns.name, columns.format, columns.environment
+        self.episodes: Episodes = columns.episodes
+        self.max_memory, self.clip = max_memory, bool(clip)
+        self._columns = columns
+        self._scan: Scan = scan(columns, nan)
+        self._skipped = self._scan.skipped  # rows left out, ascending
+        large = (columns.observations, columns.actions, columns.next_observations)
+        self._from_disk = Rows(large, columns.name)
+        if len(self) == 0:
+            raise DatasetError(
+                f"{self.name}: none of {self.rows} rows has a stored successor; every episode is one step "
+                "long. "
+                "Store 'next_observations'."
+            )
+        for key, tree, space in (
+            ("observations", columns.observations, columns.observation_space),
+            ("actions", columns.actions, columns.action_space),
+        ):
+            if space is not None:
+                whose = f"{key} in metadata.json are"
+                spaces.compare(tree, space, self._scan.ranges, self.name, key, whose, False)
+        self._observation_space, self._action_space = columns.observation_space, columns.action_space
+        self.check(observation_space, action_space)
+
+    def __len__(self) -> int:
+        """Number of usable transitions, N."""
+        return self.rows - len(self._skipped)
+
+    def __repr__(self) -> str:
+        return (
+            f"Dataset({self.name!r}: {len(self)} transitions of {self.rows} rows, {len(self.episodes)} "
+            "episodes, "
+            f"mean return {self.mean_return:.4g})"
+        )
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return {"text/plain": repr(self), "text/html": self.report()._repr_html_()}
+
+    @property
+    def rows(self) -> int:
+        """Rows stored, usable or not."""
+        return self.episodes.rows
+
+    @property
+    def on_disk(self) -> bool:
+        """True where observations or actions are too large for memory and are read as they are needed."""
+        columns = self._columns
+        return any(
+            isinstance(leaf, np.memmap) for _, leaf in leaves((columns.observations, columns.actions), "")
+        )
+
+    def episode_of(self, index: np.ndarray) -> np.ndarray:
+        """The number of the episode of each transition, [B] int64 from [B]."""
+        return self.episodes.of(self._stored(np.asarray(index)))
+
+    @property
+    def observation_space(self) -> Any:
+        """The space that was given, else the one the source states, else the smallest that holds the data."""
+        if self._observation_space is None:  # asked for late: it imports gymnasium
+            tree, ranges = self._columns.observations, self._scan.ranges
+            self._observation_space = spaces.infer(tree, ranges, "observations", False)
+        return self._observation_space
+
+    @property
+    def action_space(self) -> Any:
+        """Likewise; an action that never occurs is missing from a space that was inferred."""
+        if self._action_space is None:
+            self._action_space = spaces.infer(self._columns.actions, self._scan.ranges, "actions", True)
+        return self._action_space
+
+    @cached_property
+    def returns(self) -> np.ndarray:
+        """[E], undiscounted return of each episode over all its rows, float64."""
+        return np.add.reduceat(self._columns.rewards, self.episodes.starts, dtype=np.float64)
+
+    @property
+    def mean_return(self) -> float:
+        """Mean of the returns that are finite."""
+        finite = self.returns[np.isfinite(self.returns)]
+        return float(finite.mean()) if len(finite) else float("nan")
+
+    def transitions(self, rows: Any) -> Transition:
+        """The transitions of given numbers, [B] each below `len(self)`; fields are fresh arrays.
+
+        Raises:
+            IndexError: a number is out of range.
+        """
+        index = np.asarray(rows)
+        if index.dtype == bool and index.shape == (len(self),):
+            index = np.flatnonzero(index)
+        index = index.astype(np.int64, copy=False).reshape(-1)
+        if len(index) and not (-len(self) <= index.min() and index.max() < len(self)):
+            raise IndexError(f"transition {int(index.max())} of {len(self)}; count from 0.")
+        return self._take(self._stored(np.where(index < 0, index + len(self), index)))
+
+    def arrays(self) -> dict[str, Any]:
+        """All usable transitions as arrays [N, ...], and `episode` [N], the episode of each.
+
+        Raises:
+            DatasetError: they would need more than `max_memory` bytes.
+        """
+        columns = self._columns
+        size = sum(leaf.nbytes for _, leaf in leaves((columns.observations, columns.actions), ""))
+        size += sum(leaf.nbytes for _, leaf in leaves(columns.observations, ""))
+        if size > 2 * self.max_memory:
+            raise DatasetError(
+                f"{self.name}: all transitions need {size / 2**30:.1f} GiB, max_memory is "
+                f"{self.max_memory / 2**30:.1f} GiB. Take some with transitions(rows), or raise max_memory."
+            )
+        stored = self._stored(np.arange(len(self)))
+        part = self._take(stored)
+        fields = ("observation", "action", "reward", "next_observation", "terminated", "truncated")
+        return {**{field: getattr(part, field) for field in fields}, "episode": self.episodes.of(stored)}
+
+    def first_observations(self, episodes: Any = None) -> Tree:
+        """The first observation of each episode, [E, ...], or of those given by number."""
+        chosen = np.arange(len(self.episodes)) if episodes is None else np.asarray(episodes)
+        return self._gather(self._columns.observations, self._position(self.episodes.starts[chosen]))
+
+    def report(self) -> DatasetReport:
+        """What was found in the data."""
+        return describe(self, self._columns, self._scan)
+
+    def check(self, observation_space: Any = None, action_space: Any = None) -> None:
+        """Pass an environment whose spaces the data fit; they become the data set's own.
+
+        Raises:
+            DatasetError: the data don't fit.
+        """
+        columns, ranges = self._columns, self._scan.ranges
+        if observation_space is not None:
+            whose = "the environment's observations are"
+            spaces.compare(
+                columns.observations, observation_space, ranges, self.name, "observations", whose, False
+            )
+        if action_space is not None:
+            whose = "the environment's actions are"
+            bounded = not (self.clip and type(action_space).__name__ == "Box")
+            spaces.compare(columns.actions, action_space, ranges, self.name, "actions", whose, bounded)
+        self._observation_space = self._observation_space if observation_space is None else observation_space
+        self._action_space = self._action_space if action_space is None else action_space
+
+    def _stored(self, index: np.ndarray) -> np.ndarray:
+        """The stored row of each transition."""
+        if not len(self._skipped):
+            return index
+        usable_before = self._skipped - np.arange(len(self._skipped))
+        return index + np.searchsorted(usable_before, index, side="right")
+
+    def _position(self, rows: np.ndarray) -> np.ndarray:
+        """Where each row's observation lies among the stored ones."""
+        return rows + self.episodes.before[self.episodes.of(rows)] if self._columns.chained else rows
+
+    def _take(self, rows: np.ndarray) -> Transition:
+        """The transitions of stored rows, [B]."""
+        columns, episodes = self._columns, self.episodes
+        episode = episodes.of(rows)
+        last = rows == episodes.ends[episode]
+        at = rows + episodes.before[episode] if columns.chained else rows
+        observation = self._gather(columns.observations, at)
+        if columns.next_observations is not None:
+            successor = self._gather(columns.next_observations, rows)
+        else:
+            successor = self._gather(columns.observations, at + (~last | episodes.followed[episode]))
+        action = self._gather(columns.actions, rows)
+        if self.clip and type(self.action_space).__name__ == "Box":
+            action = np.clip(action, self.action_space.low, self.action_space.high)
+        return Transition(
+            observation=observation,
+            action=action,
+            reward=np.asarray(columns.rewards[rows], np.float32),
+            next_observation=successor,
+            terminated=last & episodes.terminated[episode],
+            truncated=last & episodes.truncated[episode],
+            reset_observation=successor,
+            valid=np.ones(len(rows), bool),
+        )
+
+    def _gather(self, tree: Tree, rows: np.ndarray) -> Tree:
+        def one(leaf: np.ndarray) -> np.ndarray:
+            dtype = target(leaf.dtype)
+            if not isinstance(leaf, np.memmap):
+                return leaf[rows].astype(dtype, copy=False)
+            return self._from_disk.take(leaf, rows).astype(dtype, copy=False)
+
+        return map_tree(one, tree)
+
+
+def as_dataset(source: Any) -> Dataset:
+    """`source` if it is a `Dataset`, else the data set read from it."""
+    return (
+        source
+        if isinstance(source, Dataset)
+        else Dataset(Path(source) if isinstance(source, Path) else source)
+    )

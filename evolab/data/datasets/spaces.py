@@ -1,0 +1,211 @@
+"""Spaces of stored data: parsed from Minari's JSON, inferred from arrays, compared with an environment's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from evolab.data.datasets.columns import DEPTH, DatasetError, Tree
+
+LARGEST = 10_000_000  # entries of a stated space; a larger one is damage
+
+
+def parse(text: Any, name: str, key: str) -> Any:
+    """The gymnasium space that Minari's JSON describes; None where there is no description.
+
+    Raises:
+        DatasetError: the description is damaged, or of a kind that evolab can't learn from.
+    """
+    if text is None:
+        return None
+    try:
+        return _build(json.loads(text) if isinstance(text, str) else text, 0)
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        AssertionError,
+        AttributeError,
+        RecursionError,
+        OverflowError,
+    ) as error:
+        raise DatasetError(
+            f"{name}: {key!r} in metadata.json describes no space that evolab reads "
+            f"({error or type(error).__name__}). "
+            "Expected Box, Discrete, MultiDiscrete, MultiBinary, or a Dict or Tuple of these."
+        ) from error
+
+
+def _build(about: dict[str, Any], depth: int) -> Any:
+    from gymnasium import spaces
+
+    if depth > DEPTH:
+        raise ValueError("nested too deeply")
+    kind = about["type"]
+    if kind == "Box":
+        dtype, shape = np.dtype(about["dtype"]), tuple(int(n) for n in about["shape"])
+        if dtype.kind not in "biuf" or any(n < 0 for n in shape) or np.prod(shape, dtype=object) > LARGEST:
+            raise ValueError(f"Box of {dtype} with shape {shape}")
+        low, high = (np.asarray(about[side], dtype).reshape(shape) for side in ("low", "high"))
+        return spaces.Box(low, high, shape, dtype.type)
+    if kind == "Discrete":
+        return spaces.Discrete(int(about["n"]), start=int(about.get("start", 0)))
+    if kind == "MultiDiscrete":
+        start = about.get("start")
+        dtype = np.dtype(about.get("dtype", "int64"))
+        return spaces.MultiDiscrete(
+            np.array(about["nvec"]), dtype=dtype.type, start=start and np.array(start)
+        )
+    if kind == "MultiBinary":
+        n = about["n"]
+        return spaces.MultiBinary(n if isinstance(n, int) else [int(k) for k in n])
+    if kind == "Dict":
+        return spaces.Dict({str(k): _build(v, depth + 1) for k, v in about["subspaces"].items()})
+    if kind == "Tuple":
+        return spaces.Tuple([_build(v, depth + 1) for v in about["subspaces"]])
+    raise ValueError(f"a {kind} space")
+
+
+def is_image(space: Any) -> bool:
+    """True where Minari stores the space's samples as JPEG: bytes of 0 to 255, at least 32 x 32."""
+    shape: tuple[int, ...] = getattr(space, "shape", None) or ()
+    return (
+        type(space).__name__ == "Box"
+        and len(shape) in (2, 3)
+        and min(shape[:2]) >= 32
+        and space.dtype == np.uint8
+        and bool((space.low == 0).all() and (space.high == 255).all())
+    )
+
+
+def leaves(space: Any) -> Iterator[Any]:
+    """Every space that is not a Dict or a Tuple."""
+    inner = getattr(space, "spaces", None)
+    if inner is None:
+        yield space
+    else:
+        for part in inner.values() if hasattr(inner, "values") else inner:
+            yield from leaves(part)
+
+
+def infer(tree: Tree, ranges: dict[str, tuple[float, float]], path: str, actions: bool) -> Any:
+    """The smallest plain space that holds the data.
+
+    Whole numbers [N] are Discrete up to the largest seen; uint8 of at least two axes is
+    an image; floats are a Box without bounds, or for actions the unit box if they fit
+    in it and else a symmetric box around them. A space seen through data is a lower
+    bound: an action that never occurs is missing from it.
+
+    Args:
+        tree: the arrays.
+        ranges: smallest and largest value by leaf path.
+        path: the path of `tree`.
+        actions: True for actions.
+    """
+    from gymnasium import spaces
+
+    if isinstance(tree, dict):
+        return spaces.Dict({k: infer(v, ranges, f"{path}/{k}", actions) for k, v in tree.items()})
+    if isinstance(tree, tuple):
+        return spaces.Tuple([infer(v, ranges, f"{path}/{i}", actions) for i, v in enumerate(tree)])
+    low, high = ranges[path]
+    shape = tree.shape[1:]
+    if tree.dtype.kind == "f":
+        bound = max(1.0, abs(low), abs(high)) if actions else np.inf
+        return spaces.Box(-bound, bound, shape, np.float32)
+    if tree.dtype == np.uint8 and len(shape) >= 2:
+        return spaces.Box(0, 255, shape, np.uint8)
+    if not shape:
+        start = min(0, int(low))
+        return spaces.Discrete(int(high) - start + 1, start=start)
+    if low >= 0 and actions:
+        return spaces.MultiDiscrete(np.full(shape, int(high) + 1))
+    kind = np.int64 if tree.dtype.kind == "b" else tree.dtype.type
+    return spaces.Box(int(low), int(high), shape, kind)
+
+
+def compare(
+    tree: Tree,
+    space: Any,
+    ranges: dict[str, tuple[float, float]],
+    name: str,
+    path: str,
+    whose: str,
+    bounded: bool,
+) -> None:
+    """Pass data that fit the space.
+
+    Args:
+        tree: the arrays, [N, ...].
+        space: the environment's space.
+        ranges: smallest and largest value by leaf path.
+        name: what messages call the source.
+        path: the key.
+        whose: "the environment's actions are", for the message.
+        bounded: True where every value must lie within the space (actions).
+
+    Raises:
+        DatasetError: structure, shape or dtype differ, or values lie outside.
+    """
+    inner: Any = getattr(space, "spaces", None)
+    if inner is not None or isinstance(tree, (dict, tuple)):
+        wanted = dict(inner.items() if hasattr(inner, "items") else enumerate(inner or ()))
+        have = dict(
+            tree.items() if isinstance(tree, dict) else enumerate(tree if isinstance(tree, tuple) else ())
+        )
+        if wanted.keys() != have.keys():
+            parts = ", ".join(map(str, have)) or "one array"
+            raise DatasetError(
+                f"{name}: {path!r} has the parts {parts}, but {whose} {text(space)}. Choose other data."
+            )
+        for key, part in have.items():
+            compare(part, wanted[key], ranges, name, f"{path}/{key}", whose, bounded)
+        return
+    low, high = ranges[path]
+    have_text = f"{path!r} is {tree.dtype} of shape {tree.shape[1:]} in [{low:g}, {high:g}]"
+    discrete = type(space).__name__ == "Discrete"
+    shape = () if discrete else tuple(space.shape)
+    whole = discrete or space.dtype.kind in "iub"
+    scalar = discrete and tree.shape[1:] == (1,)  # floats of one number a row: the dtype is what is wrong
+    if tree.shape[1:] != shape and not (scalar and tree.dtype.kind == "f"):
+        raise DatasetError(
+            f"{name}: {have_text}, but {whose} {text(space)}. Choose the environment that the data come from."
+        )
+    if whole and tree.dtype.kind == "f":
+        cure = f"Convert {path!r} to integers if it holds whole numbers, or choose other data."
+        raise DatasetError(
+            f"{name}: {path!r} is {tree.dtype} in [{low:g}, {high:g}], but {whose} {text(space)}. {cure}"
+        )
+    if bounded or discrete:
+        least, most = limits(space)
+        slack = (
+            0.0
+            if whole
+            else 1e-4 * float(np.max(np.where(np.isfinite(most - least), most - least, 1.0), initial=1.0))
+        )
+        if low < np.min(least) - slack or high > np.max(most) + slack:
+            cure = "Pass clip=True to clip them, or choose other data." if not whole else "Choose other data."
+            raise DatasetError(
+                f"{name}: {have_text}, outside what {whose.removesuffix(' are')} allow, {text(space)}. {cure}"
+            )
+
+
+def text(space: Any) -> str:
+    """The space on one line; numpy breaks long bounds."""
+    return " ".join(str(space).split())
+
+
+def limits(space: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Smallest and largest value of a Discrete, MultiDiscrete, MultiBinary or Box space."""
+    if hasattr(space, "low"):
+        return np.asarray(space.low, np.float64), np.asarray(space.high, np.float64)
+    start = np.asarray(getattr(space, "start", 0), np.float64)
+    count = np.asarray(
+        getattr(space, "nvec", None) if hasattr(space, "nvec") else getattr(space, "n", 2), np.float64
+    )
+    if type(space).__name__ == "MultiBinary":
+        return np.zeros(1), np.ones(1)
+    return start, start + count - 1

@@ -1,0 +1,110 @@
+"""Writers of recorded columns: D4RL's HDF5, and Minari through the `minari` package."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evolab.data.datasets.columns import Tree, leaves, map_tree
+
+
+def rows(tree: Tree, index: Any) -> Tree:
+    """The rows of every leaf that an index or a slice picks."""
+    return map_tree(lambda leaf: leaf[index], tree)
+
+
+def write_hdf5(path: Path, columns: dict[str, Any]) -> None:
+    """D4RL's layout; written beside the target, then renamed over it."""
+    import h5py
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=path.name, suffix=".part", dir=path.parent)
+    os.close(handle)
+    try:
+        with h5py.File(temporary, "w") as file:
+            for key, tree in columns.items():
+                for name, leaf in leaves(_named(tree), key):
+                    image = leaf.dtype == np.uint8 and leaf.ndim > 2
+                    packing = {"compression": "gzip", "compression_opts": 1} if image else {}
+                    file.create_dataset(name, data=leaf, **packing)
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)  # mkstemp's own mode shuts everyone else out
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _named(tree: Tree) -> Tree:
+    """Tuples as dicts with Minari's names, `_index_0`, ..., which HDF5 groups can have."""
+    if isinstance(tree, tuple):
+        return {f"_index_{i}": _named(part) for i, part in enumerate(tree)}
+    return {key: _named(part) for key, part in tree.items()} if isinstance(tree, dict) else tree
+
+
+def write_minari(
+    where: tuple[Path, str], columns: dict[str, Any], env: str | None, policy: Any, spaces: dict[str, Any]
+) -> Path:
+    """Write with Minari itself, images without loss; gives the folder."""
+    import minari
+    from minari.data_collector import EpisodeBuffer
+
+    place, name = where
+    ends = np.flatnonzero(columns["terminals"] | columns["timeouts"])
+    starts = np.append(0, ends[:-1] + 1)
+    buffers = []
+    for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+        own = slice(start, end + 1)
+        last = rows(columns["next_observations"], slice(end, end + 1))
+        buffers.append(
+            EpisodeBuffer(
+                observations=_append(rows(columns["observations"], own), last),
+                actions=rows(columns["actions"], own),
+                rewards=columns["rewards"][own],
+                terminations=columns["terminals"][own],
+                truncations=columns["timeouts"][own],
+            )
+        )
+    place.mkdir(parents=True, exist_ok=True)
+    with _datasets_path(place), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it asks for an author, a link to code, ...
+        minari.create_dataset_from_buffers(
+            name,
+            buffers,
+            env=env,
+            algorithm_name=policy if isinstance(policy, str) else type(policy).__name__,
+            jpeg_encoding=False,
+            data_format="hdf5",
+            **spaces,
+        )
+    return place / name
+
+
+def _append(tree: Tree, last: Tree) -> Tree:
+    if isinstance(tree, dict):
+        return {key: _append(part, last[key]) for key, part in tree.items()}
+    if isinstance(tree, tuple):
+        return tuple(_append(a, b) for a, b in zip(tree, last, strict=True))
+    return np.concatenate([tree, last])
+
+
+@contextmanager
+def _datasets_path(place: Path) -> Iterator[None]:
+    """Minari writes to where its environment variable points."""
+    before = os.environ.get("MINARI_DATASETS_PATH")
+    os.environ["MINARI_DATASETS_PATH"] = str(place)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["MINARI_DATASETS_PATH"]
+        else:
+            os.environ["MINARI_DATASETS_PATH"] = before

@@ -1,0 +1,122 @@
+"""The contract of every environment that agents learn in: [P, E] members behind one `step`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from evolab.core.transition import Transition
+
+if TYPE_CHECKING:
+    import gymnasium
+
+
+class EnvironmentFault(RuntimeError):
+    """An environment failed so often in a row that going on is pointless."""
+
+
+@dataclass(frozen=True)
+class MemberFault:
+    """One failure of one member that was survived: its episode was dropped and it was reset.
+
+    Attributes:
+        member: (p, e), the agent's place in the population and the environment's under it;
+            None where it cannot be told.
+        kind: "raise" (an exception), "nan" (a NaN or infinite observation or reward),
+            "shape" (an observation of another shape), "action" (the agent sent a NaN; nothing
+            was reset), "hang" (no answer in time) or "crash" (a dead process).
+        message: the original message.
+    """
+
+    member: tuple[int, int] | None
+    kind: str
+    message: str
+
+
+class Environments(ABC):
+    """P agents with E environments each, stepped together.
+
+    Attributes:
+        population: P, the number of agents.
+        num_envs: E, environments of each agent.
+        name: the environment's id, or the name of the callable that makes it.
+        single_observation_space: the space of one member's observation.
+        single_action_space: the space of one member's action.
+        max_episode_steps: the environment's own time limit; None where it has none.
+        faults: what went wrong and was survived, oldest first.
+    """
+
+    population: int
+    num_envs: int
+    name: str
+    single_observation_space: gymnasium.Space[Any]
+    single_action_space: gymnasium.Space[Any]
+    max_episode_steps: int | None
+    faults: list[MemberFault]
+
+    @abstractmethod
+    def reset(self, seed: int | np.ndarray | None = None) -> Any:
+        """Start a new episode in every member.
+
+        Args:
+            seed: an int is spread over the members; an int array [P, E] gives each its own,
+                so that equal seeds give equal episodes; None goes on with the generators
+                the members have (the first time, with the seed of `make`).
+
+        Returns:
+            [P, E, ...], the first observations.
+        """
+
+    @abstractmethod
+    def step(self, action: Any, autoreset: bool = True) -> Transition:
+        """Act once in every member.
+
+        Args:
+            action: [P, E, ...], numpy or tensor, in the environment's own range.
+            autoreset: start a new episode where one ended. Where False, a member that ended
+                rests until `reset`: its rows are invalid, its last observation is repeated,
+                its reward is 0, and its environment is not stepped.
+
+        Returns:
+            The transition, [P, E] in front.
+
+        Raises:
+            ValueError: if the action has the wrong shape or lies outside the action space.
+            EnvironmentFault: if a member failed too often in a row.
+        """
+
+    @abstractmethod
+    def evaluator(self, episodes: int) -> Environments:
+        """Another set of the same environments with `episodes` members per agent."""
+
+    @abstractmethod
+    def render_env(self) -> gymnasium.Env[Any, Any]:
+        """One single environment of the same kind with `render_mode="rgb_array"`."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free what the members hold; never hangs, and may be called twice."""
+
+    def take_faults(self) -> list[MemberFault]:
+        """The faults since the last call, which are then forgotten."""
+        taken, self.faults = self.faults, []
+        return taken
+
+    def __enter__(self) -> Environments:
+        """Use as a context manager: closed at the end."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close."""
+        self.close()
+
+    def __repr__(self) -> str:
+        """The name, the sizes and the spaces."""
+        return (
+            f"{type(self).__name__}({self.name!r}, population={self.population}, num_envs={self.num_envs}, "
+            f"observation={self.single_observation_space}, action={self.single_action_space}, "
+            f"max_episode_steps={self.max_episode_steps})"
+        )

@@ -1,0 +1,1 @@
+"""Environments whose observations and actions are tokens."""

@@ -1,0 +1,217 @@
+"""collect: a data set of one's own, recorded from an environment and written in a common format."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evolab.core.checks import missing, positive_integer
+from evolab.data.datasets.columns import Tree, leaves, map_tree
+from evolab.data.datasets.dataset import Dataset
+from evolab.data.datasets.minari import ID, root
+from evolab.data.datasets.writers import rows, write_hdf5, write_minari
+
+SUFFIXES = (".h5", ".hdf5")
+FORMATS = ("hdf5", "minari")
+
+
+def collect(
+    env: Any,
+    policy: Any = "random",
+    steps: int = 10_000,
+    path: str | os.PathLike[str] | None = None,
+    seed: int = 0,
+    num_envs: int = 8,
+    format: str | None = None,
+) -> Dataset:
+    """Act in an environment and keep what happened, true final observations included.
+
+    Args:
+        env: an environment id, or a callable that makes one environment.
+        policy: "random"; an agent, asked for `act(observation)`; or a callable from a batch
+            of observations [E, ...] to actions [E, ...], or from one observation to one action.
+        steps: rows to record, over all environments; episodes still going on at the end are
+            truncated there.
+        path: a file ending in .h5 or .hdf5 is written as D4RL has it (an existing one is
+            replaced); any other path, or a Minari id such as "cartpole/random-v0", becomes a
+            Minari data set, which needs the extra `minari`; None keeps the data in memory.
+        seed: decides the environments' first states and the random actions.
+        num_envs: E, environments that run beside each other.
+        format: "hdf5" or "minari", where the path should not decide.
+
+    Raises:
+        ValueError: `format` is unknown, the suffix is, or the policy's actions have a wrong shape.
+        FileExistsError: there is such a Minari data set.
+        ImportError: Minari is asked for and not installed.
+    """
+    from evolab.envs import make
+
+    steps, num_envs = positive_integer("steps", steps, 2), positive_integer("num_envs", num_envs)
+    kind = _format(path, format)
+    target = None if path is None else Path(path).expanduser()
+    minari_place = _minari_place(path) if kind == "minari" else None
+    envs = make(env, population=1, num_envs=min(num_envs, steps), seed=seed)
+    try:
+        act = _policy(policy, envs.single_action_space, seed)
+        columns = _record(envs, act, steps)
+    finally:
+        envs.close()
+    spaces: dict[str, Any] = {
+        "observation_space": envs.single_observation_space,
+        "action_space": envs.single_action_space,
+    }
+    if target is None:
+        return Dataset(columns, envs.name, clip=True, **spaces)
+    if minari_place is not None:
+        data = write_minari(
+            minari_place, columns, envs.name if isinstance(env, str) else None, policy, spaces
+        )
+        return Dataset(data, clip=True, **spaces)
+    write_hdf5(target, columns)
+    return Dataset(target, clip=True, **spaces)
+
+
+def _format(path: Any, format: str | None) -> str | None:
+    if format is not None and format not in FORMATS:
+        raise ValueError(f"format is {format!r}; expected 'hdf5' or 'minari'.")
+    if path is None:
+        return None
+    suffix = Path(path).suffix.lower()
+    if format is None and suffix and suffix not in SUFFIXES:
+        raise ValueError(f"path ends in {suffix!r}; expected .h5 or .hdf5, or none for a Minari data set.")
+    return format or ("hdf5" if suffix else "minari")
+
+
+def _policy(policy: Any, space: Any, seed: int) -> Callable[[Tree], Any]:
+    """A function from a batch of observations, [E, ...], to actions, [E, ...]."""
+    if isinstance(policy, str):
+        if policy != "random":
+            raise ValueError(f"policy is {policy!r}; expected 'random', an agent, or a callable.")
+        return _random(space, seed)
+    function = policy.act if hasattr(policy, "act") else policy
+    if not callable(function):
+        raise TypeError(f"policy is {type(policy).__name__}; expected 'random', an agent, or a callable.")
+    batched: list[bool] = []  # found out at the first step
+
+    def act(observation: Tree) -> np.ndarray:
+        count = _length(observation)
+        if not batched:
+            batched.append(_takes_batches(function, observation, space, count))
+        if batched[0]:
+            action = np.asarray(function(observation))
+        else:
+            action = np.stack([np.asarray(function(rows(observation, i))) for i in range(count)])
+        if action.shape != (count, *space.shape):
+            raise ValueError(
+                f"policy gave actions of shape {action.shape}; expected {(count, *space.shape)} for {count} "
+                f"observations, or {space.shape} for one."
+            )
+        return action
+
+    return act
+
+
+def _takes_batches(function: Callable[[Tree], Any], observation: Tree, space: Any, count: int) -> bool:
+    """True if batches of 1 and of E observations both give as many actions."""
+    for size in {1, count}:
+        batch = rows(observation, slice(size))
+        try:
+            fits = np.shape(function(batch)) == (size, *space.shape)
+        except (IndexError, ValueError, TypeError, KeyError):  # written for one observation
+            fits = False
+        if not fits:
+            return False
+    return True
+
+
+def _random(space: Any, seed: int) -> Callable[[Tree], np.ndarray]:
+    """Uniform actions; spaces without bounds are sampled as Gymnasium does."""
+    rng = np.random.default_rng(seed)
+    kind = type(space).__name__
+    if kind == "Discrete":
+        return lambda observation: rng.integers(space.n, size=_length(observation)) + int(space.start)
+    if kind == "Box" and space.is_bounded() and space.dtype.kind == "f":
+        return lambda o: rng.uniform(space.low, space.high, (_length(o), *space.shape)).astype(space.dtype)
+    own = deepcopy(space)
+    own.seed(seed)
+    return lambda observation: np.stack([np.asarray(own.sample()) for _ in range(_length(observation))])
+
+
+def _length(tree: Tree) -> int:
+    return len(next(leaves(tree, ""))[1])
+
+
+def _record(envs: Any, act: Callable[[Tree], Any], steps: int) -> dict[str, Any]:
+    """Columns of `steps` rows, member by member, so that each episode's rows are neighbours."""
+    kept: list[Any] = []
+    valid: list[np.ndarray] = []
+    observation, count = envs.reset(), 0
+    while count < steps:
+        # Dropping the population's axis of 1.
+        action = act(map_tree(lambda leaf: np.asarray(leaf)[0], observation))
+        transition = envs.step(np.asarray(action)[None])
+        good = np.array(transition.valid[0])
+        surplus = count + int(good.sum()) - steps
+        if surplus > 0:
+            good[np.flatnonzero(good)[-surplus:]] = False
+        kept.append(transition)
+        valid.append(good)
+        count += int(good.sum())
+        observation = transition.reset_observation
+    mask = np.stack(valid, 1)  # [E, T]
+
+    def column(field: str) -> Tree:
+        parts = [getattr(transition, field) for transition in kept]
+        return _merge(parts, mask)
+
+    terminated, truncated = column("terminated"), column("truncated")
+    # A row whose successor row is not kept ends its episode here.
+    onward = np.concatenate([mask[:, 1:], np.zeros((len(mask), 1), bool)], 1)
+    cut = ~onward[mask] & ~terminated
+    return {
+        "observations": column("observation"),
+        "actions": column("action"),
+        "rewards": column("reward"),
+        "terminals": terminated,
+        "timeouts": truncated | cut,
+        "next_observations": column("next_observation"),
+    }
+
+
+def _merge(parts: list[Any], mask: np.ndarray) -> Tree:
+    """[N, ...] from T parts of [1, E, ...], the rows of a member together."""
+    first = parts[0]
+    if isinstance(first, dict):
+        return {key: _merge([part[key] for part in parts], mask) for key in first}
+    if isinstance(first, tuple):
+        return tuple(_merge([part[i] for part in parts], mask) for i in range(len(first)))
+    return np.stack([np.asarray(part)[0] for part in parts], 1)[mask]
+
+
+def _minari_place(path: Any) -> tuple[Path, str]:
+    """Minari's root and the id under it, for an id or a folder's path."""
+    if isinstance(path, str) and ID.fullmatch(path):
+        place, name = root(), path
+    else:
+        folder = Path(path).expanduser().absolute()
+        place, name = folder.parent, folder.name
+    name = name if re.search(r"-v\d+$", name) else f"{name}-v0"
+    if not ID.fullmatch(name):
+        raise ValueError(
+            f"{name!r} is no Minari id; expected letters, digits, - and _, such as 'cartpole/random-v0'."
+        )
+    if (place / name).exists():
+        raise FileExistsError(
+            f"{place / name} exists. Delete it, or raise the version at the end of the name."
+        )
+    try:
+        import minari  # noqa: F401  (asked for before time is spent on recording)
+    except ImportError as error:
+        raise missing("writing Minari data sets", "minari", "minari") from error
+    return place, name

@@ -1,0 +1,1 @@
+"""What an agent is worth: returns of episodes, or estimates from data."""

@@ -1,0 +1,1 @@
+"""Fitted Q evaluation: returns estimated from recorded data."""

@@ -1,0 +1,174 @@
+"""What fitted Q evaluation takes from recorded data: rows to learn from, episodes held out, the behaviour."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from evolab.evaluation.fqe.critics import Critics, Scale
+from evolab.networks.observations import encode, features, map_leaves
+from evolab.population.population import Population
+
+SEEN = 100_000
+"""Rows at most from which means and ranges are taken."""
+
+ENTRIES = 2**24
+"""Entries of their observations at most: pictures of the data would fill the memory otherwise."""
+
+STARTS = 512
+"""First observations at most at which policies are valued."""
+
+BLOCK = 100
+"""Rows that are held out together where nothing says which episode they belong to."""
+
+
+class Evidence:
+    """A buffer as fitted Q evaluation sees it.
+
+    Args:
+        population: whose spaces and whose action converter are used.
+        buffer: the data; `fields["episode"]` tells its episodes where it came from a data set.
+        discount: of the values.
+        held_out: share of the episodes that no critic learns from.
+        generator: of the division.
+    """
+
+    def __init__(
+        self,
+        population: Population,
+        buffer: Any,
+        discount: float,
+        held_out: float,
+        generator: torch.Generator,
+    ) -> None:
+        self.buffer, self.space, self.actions = buffer, population.observation_space, population.actions
+        self.device, self.dtype = population.device, population.dtype
+        self.discrete = not hasattr(population.actions, "half")
+        self.features, self.size = features(self.space), len(buffer)
+        episode = buffer.fields.get("episode")
+        self.known = episode is not None
+        if episode is None:
+            episode = torch.arange(self.size) // BLOCK
+        self.episode = episode[: self.size].cpu()
+        _, self.episode = torch.unique_consecutive(self.episode, return_inverse=True)
+        count = int(self.episode[-1]) + 1
+        first = torch.ones(self.size, dtype=torch.bool)
+        first[1:] = self.episode[1:] != self.episode[:-1]
+        out = torch.zeros(count, dtype=torch.bool)
+        out[torch.randperm(count, generator=generator)[: int(count * held_out)]] = True
+        held = out[self.episode]
+        self.training = torch.nonzero(~held).squeeze(-1)
+        starts = torch.nonzero(first & held if self.known else held).squeeze(-1)
+        if len(starts) < 32:  # too few to mean anything: the other episodes' first observations too
+            starts = torch.nonzero(first).squeeze(-1)
+        if len(starts) > STARTS:
+            starts = starts[torch.randperm(len(starts), generator=generator)[:STARTS].sort().values]
+        pool = torch.nonzero(held).squeeze(-1) if bool(held.any()) else self.training
+        probes = pool[torch.randint(len(pool), (STARTS,), generator=generator)]
+        seen = torch.arange(self.size)
+        most = min(SEEN, max(1_000, ENTRIES // self.features))
+        if self.size > most:
+            seen = torch.randperm(self.size, generator=generator)[:most].sort().values
+        rows = self.rows(seen)
+        plain = self.encoded(rows["observation"])
+        self.mean = plain.mean(0)
+        self.std = plain.std(0).clamp(min=1e-3)
+        self.scale = Scale.of(rows["reward"], rows["terminated"], discount)
+        self.starts = self.rows(starts)["observation"]
+        self.probe_rows, self.probes = probes, self.rows(probes)["observation"]
+
+    def rows(self, index: Tensor) -> dict[str, Any]:
+        """Fields [B, ...] of given rows, on the population's device, actions as an algorithm sees them."""
+        rows = self.buffer.rows(index)
+        rows = {name: moved(value, self.device) for name, value in rows.items()}
+        rows["action"] = self.actions.to_unit(rows["action"], 1)
+        rows["reward"] = rows["reward"].to(self.dtype)
+        rows["terminated"] = rows["terminated"].to(self.dtype)
+        return rows
+
+    def encoded(self, observation: Any) -> Tensor:
+        """[B, F]: feature vectors."""
+        return encode(self.space, observation, 1, self.dtype)
+
+    def standard(self, observation: Any) -> Tensor:
+        """[B, F]: feature vectors of mean 0 and standard deviation 1 over the data."""
+        return (self.encoded(observation) - self.mean) / self.std
+
+    def draw(self, size: int, generator: torch.Generator) -> Tensor:
+        """`size` rows that are not held out."""
+        return self.training[torch.randint(len(self.training), (size,), generator=generator)]
+
+
+def moved(value: Any, device: torch.device) -> Any:
+    """Tensors of a tree on another device."""
+    return map_leaves(lambda leaf: leaf.to(device), value)
+
+
+class Behaviour:
+    """What the data do: which actions they show where, for discrete actions.
+
+    Args:
+        evidence: the data; only rows that are not held out are learnt from.
+        width: number of actions.
+        generator: of the first weights and the batches.
+        updates: of 256 rows each.
+    """
+
+    def __init__(
+        self, evidence: Evidence, width: int, generator: torch.Generator, updates: int = 400
+    ) -> None:
+        self.model = model = Critics(evidence.features, width, True, 1, (64, 64), rate=2e-3, tau=0.0)
+        model.assign([0], [None], generator, evidence.mean)
+        for _ in range(updates):
+            rows = evidence.rows(evidence.draw(256, generator))
+            x = evidence.standard(rows["observation"]).unsqueeze(0)
+            model.chunk.minimise("value", partial(_surprise, x, rows["action"]))
+
+    def support(self, features: Tensor, action: Tensor) -> Tensor:
+        """[P]: share of the observations [B, F] at which an agent's action [P, B] is one that the data show.
+
+        It counts as shown where its probability is at least a tenth of the likeliest one's.
+        """
+        out = self.model.chunk.network("value")(features.unsqueeze(0))[0]  # [B, A]
+        odds = (out - out.amax(-1, keepdim=True)).exp().expand(len(action), -1, -1)
+        return (odds.gather(-1, action.unsqueeze(-1)).squeeze(-1) >= 0.1).to(features.dtype).mean(-1)
+
+
+class Neighbours:
+    """What the data do with continuous actions, which a policy may spread over several places.
+
+    Args:
+        evidence: the data; only rows that are not held out are compared with.
+        generator: of the choice of rows.
+        count: rows that are kept to compare with.
+    """
+
+    def __init__(self, evidence: Evidence, generator: torch.Generator, count: int = 4096) -> None:
+        rows = evidence.rows(evidence.draw(count, generator))
+        self.unit = rows["action"].std(0).clamp(min=1e-3)
+        self.pairs = self._pair(evidence.standard(rows["observation"]), rows["action"])
+        others = evidence.rows(evidence.probe_rows)
+        nearest = self._nearest(self._pair(evidence.standard(others["observation"]), others["action"]))
+        self.reach = nearest.quantile(0.95)
+
+    def support(self, features: Tensor, action: Tensor) -> Tensor:
+        """[P]: share of the observations [B, F] at which an agent's action [P, B, A] is near one in the data.
+
+        Near means no further from a recorded (observation, action) than 95% of the held-out ones are.
+        """
+        near = [self._nearest(self._pair(features, one)) <= self.reach for one in action]
+        return torch.stack(near).to(features.dtype).mean(-1)
+
+    def _pair(self, features: Tensor, action: Tensor) -> Tensor:
+        return torch.cat([features, action / self.unit], -1)
+
+    def _nearest(self, pairs: Tensor) -> Tensor:
+        return torch.cdist(pairs, self.pairs).amin(-1)
+
+
+def _surprise(x: Tensor, action: Tensor, forward: Any) -> Tensor:
+    """[1]: minus the log-likelihood of the data's actions, meaned."""
+    return -forward(x).log_softmax(-1).gather(-1, action[None, :, None]).mean((1, 2))

@@ -1,0 +1,1 @@
+"""Who survives, what changes in the newborn, and which agent is kept."""

@@ -1,0 +1,127 @@
+"""One step of evolution: select, copy, mutate, lay out anew, record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from evolab.core.rng import numpy_stream
+from evolab.history.events import Birth
+from evolab.networks.observations import map_leaves
+from evolab.population.individual import Member
+
+if TYPE_CHECKING:
+    from evolab.evolution.mutation.mutations import Mutations
+    from evolab.evolution.selection.base import Selection
+    from evolab.population.population import Population
+
+
+def evolve(
+    population: Population,
+    fitness: Any,
+    selection: Selection,
+    mutations: Mutations,
+    *,
+    generation: int = 0,
+    buffer: Any = None,
+    probes: Any = None,
+    generator: np.random.Generator | None = None,
+) -> list[Birth]:
+    """Replace the population, in place, by its selected and mutated offspring.
+
+    Args:
+        population: of P agents.
+        fitness: [P], in units of return; NaN never wins.
+        selection: who survives.
+        mutations: what changes in the newborn.
+        generation: number of the generation that ends; part of the random stream's key.
+        buffer: experience that follows its agents, where they don't share it.
+        probes: observations [B, ...] on which the change of each newborn's policy is measured.
+        generator: of every draw; None for the population's own stream of this generation.
+
+    Returns:
+        one record per agent of the new population, in the order of its rows.
+
+    Raises:
+        ValueError: fitness has another length than the population.
+    """
+    fitness = np.asarray(fitness, dtype=np.float64)
+    if fitness.shape != (len(population),):
+        raise ValueError(f"fitness has shape {fitness.shape}; (P,) = ({len(population)},) is expected.")
+    stream = generator or numpy_stream(population.seed, generation, population.next_id, "evolution")
+    before = _outputs(population, probes)
+    # Selections count slots; the rows of the table are in an order of their own.
+    seats = sorted(range(len(population)), key=lambda row: (population.members[row].place, row))
+    selected = selection.select(fitness[seats], stream, generation)
+    parents = [population.member(row) for row in seats]
+    offspring: list[Member] = []
+    births: list[Birth] = []
+    for slot, row in enumerate(selected.parents):
+        parent = parents[row]
+        if slot in selected.survivors:
+            parent.place = slot
+            kind = "elite" if slot == selected.elite else "none"
+            offspring.append(parent)
+            how = "survives unchanged" if parent.resting is None else "rests unchanged"
+            births.append(Birth(generation, parent.id, parent.id, kind, how))
+            continue
+        child = parent.child(population.new_id())
+        child.place = slot
+        origin = parents[selected.hyperparameters[slot]]
+        child.hyperparameters = dict(origin.hyperparameters)
+        kind, detail = "none", ""
+        if slot in selected.mutated:
+            kind, detail = mutations.mutate(
+                child, population.network, population.roles, population.search_space, stream
+            )
+        offspring.append(child)
+        detail = detail or f"copy of {parent.id}"
+        if origin.id != parent.id:
+            detail += f", hyperparameters of {origin.id}"
+        births.append(Birth(generation, child.id, parent.id, kind, detail))
+    order = population.rebuild(offspring)
+    population.replaced = [member.steps for member in population.members]
+    if buffer is not None and hasattr(buffer, "gather"):
+        buffer.gather([seats[selected.parents[slot]] for slot in order])
+    births = [births[slot] for slot in order]
+    return _with_change(population, births, before, probes, [seats[selected.parents[slot]] for slot in order])
+
+
+def _outputs(population: Population, probes: Any) -> torch.Tensor | None:
+    """[P, B, O]: raw outputs of every policy on common observations [B, ...]."""
+    if probes is None:
+        return None
+    name = next(iter(population.roles))
+    parts = []
+    with torch.no_grad():
+        for chunk in population.chunks:
+            shared = map_leaves(
+                lambda leaf, n=len(chunk): leaf.to(population.device).unsqueeze(0).expand(n, *leaf.shape),
+                probes,
+            )
+            parts.append(chunk.network(name)(shared))
+    return torch.cat(parts)
+
+
+def _with_change(
+    population: Population,
+    births: Sequence[Birth],
+    before: torch.Tensor | None,
+    probes: Any,
+    rows: Sequence[int],
+) -> list[Birth]:
+    after = _outputs(population, probes)
+    if before is None or after is None or before.dim() != after.dim():
+        return list(births)
+    moved = (
+        (after - before[torch.as_tensor(rows, device=before.device)]).abs().flatten(1).amax(1).cpu().tolist()
+    )
+    untouched = ("elite", "none", "hyperparameters")
+    return [
+        birth if birth.kind in untouched else replace(birth, change=change)
+        for birth, change in zip(births, moved, strict=True)
+    ]

@@ -1,0 +1,28 @@
+"""More or fewer units in one layer, in all networks of an agent."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from evolab.evolution.mutation.context import Context
+from evolab.evolution.mutation.resize import resize
+from evolab.population.individual import Member
+
+
+def change_units(member: Member, context: Context, generator: np.random.Generator) -> str | None:
+    """Grow or shrink one layer by one of its steps, with equal chance, within its limits."""
+    sizes = context.network.sizes(member.genes)
+    if not sizes:
+        return None
+    gene = list(sizes)[int(generator.integers(len(sizes)))]
+    old, low, high, steps = sizes[gene]
+    step = steps[int(generator.integers(len(steps)))]
+    grows = bool(generator.random() < 0.5)
+    if (grows and old >= high) or (not grows and old <= low):
+        grows = not grows
+    new = min(max(old + step if grows else old - step, low), high)
+    if new == old:
+        return None
+    before = context.network.describe(member.genes)
+    resize(member, context, gene, new)
+    return f"{gene} {before} -> {context.network.describe(member.genes)}"

@@ -1,0 +1,1 @@
+"""What a user calls: one object that fills, steps, runs, shows and saves."""

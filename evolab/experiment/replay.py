@@ -1,0 +1,151 @@
+"""A schedule, replayed: agents trained from scratch by the settings that a winner's line had, without evolution.
+
+Evolution finds hyperparameters and architectures as they change over a run. Written down by
+`History.schedule`, they are a recipe like any other: whoever has it can train again and need not search.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from evolab.algorithms.base import Algorithm
+from evolab.core import checks
+from evolab.core.ranges import Integer
+from evolab.evolution.mutation.context import Context
+from evolab.evolution.mutation.reshape import reshape
+from evolab.experiment.build import populate
+from evolab.population.population import Population
+
+MARKS = ("generation", "agent", "start", "steps", "hidden", "activation", "genes")
+"""Columns of a schedule that are no hyperparameters."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One row of a schedule.
+
+    Attributes:
+        steps: of the agent, since its birth, until which this is in force; updates where it learns from data.
+        hyperparameters: by name, all of them.
+        genes: the architecture, as plain values.
+    """
+
+    steps: int
+    hyperparameters: dict[str, Any]
+    genes: dict[str, Any]
+
+
+def stages_of(schedule: Any, algorithm: Algorithm) -> list[Stage]:
+    """The rows of a schedule, checked.
+
+    Args:
+        schedule: a DataFrame as from `History.schedule()`, or a list of dicts with its columns.
+            Hyperparameters that it lacks take the algorithm's defaults.
+        algorithm: that trains by it.
+
+    Raises:
+        ValueError: it is empty, lacks "steps", names something unknown, or its steps do not grow.
+        TypeError: it is no table.
+    """
+    rows = schedule.to_dict("records") if hasattr(schedule, "to_dict") else schedule
+    if not isinstance(rows, Sequence) or not all(isinstance(row, Mapping) for row in rows):
+        raise TypeError(
+            f"schedule is {type(schedule).__name__}; history.schedule() or a list of dicts is expected."
+        )
+    if not rows:
+        raise ValueError("schedule is empty. Take it from history.schedule() after a generation has ended.")
+    known, stages = algorithm.hyperparameters, list[Stage]()
+    for number, row in enumerate(rows):
+        if "steps" not in row:
+            raise ValueError(f"schedule row {number} has no 'steps', the step until which it is in force.")
+        for name in row:
+            if name not in known and name not in MARKS:
+                raise checks.unknown(f"hyperparameter of {algorithm.name} in the schedule", name, known)
+        steps = checks.positive_integer(f"schedule row {number}: steps", int(row["steps"]))
+        if stages and steps < stages[-1].steps:
+            raise ValueError(f"schedule row {number} ends at step {steps}, before the row above it.")
+        values = {}
+        for name, hyperparameter in known.items():
+            value = row.get(name, hyperparameter.default)
+            if isinstance(value, float) and isinstance(hyperparameter.limits, Integer) and value.is_integer():
+                value = int(value)  # a table may have turned whole numbers into floats
+            values[name] = hyperparameter.limits.check(name, value)
+        stages.append(Stage(steps, values, _genes(row)))
+    return stages
+
+
+def _genes(row: Mapping[str, Any]) -> dict[str, Any]:
+    genes = row.get("genes")
+    if isinstance(genes, str) and genes:
+        return dict(json.loads(genes))
+    if isinstance(genes, Mapping):
+        return dict(genes)
+    if not row.get("hidden"):
+        return {}  # as the network starts
+    hidden = [int(width) for width in str(row["hidden"]).split("x")]
+    kinds = str(row.get("activation") or "relu").split(",")
+    return {"hidden": hidden, "activation": kinds * len(hidden) if len(kinds) == 1 else kinds}
+
+
+def adopt(population: Population, stage: Stage) -> None:
+    """Give every agent the hyperparameters and the architecture of a stage; what they learned stays."""
+    members = [population.member(row) for row in range(len(population))]
+    network = population.network
+    for member in members:
+        member.hyperparameters = dict(stage.hyperparameters)
+        if stage.genes:
+            generator = torch.Generator().manual_seed(population.seed + member.id)
+            context = Context(network, population.roles, {}, 0.0, generator)
+            reshape(member, context, network.from_json(stage.genes))
+    population.rebuild(members)
+
+
+def replay(experiment: Any, schedule: Any, fill: int | None, options: Mapping[str, Any]) -> Any:
+    """Train by a schedule in a new experiment; see `Experiment.replay`."""
+    run, own = experiment._run, experiment._options
+    stages = stages_of(experiment.history.schedule() if schedule is None else schedule, own["algorithm"])
+    asked = {
+        "population": 1,
+        "num_envs": own["num_envs"],
+        "network": run.population.network,
+        "hyperparameters": stages[0].hyperparameters,
+        "search_space": {},
+        "steps_per_generation": run.steps_per_generation,
+        "eval_episodes": run.eval_episodes,
+        "eval_steps": run.eval_steps,
+        "racing": run.racing,
+        "update_ratio": run.update_ratio,
+        "fitness": own["fitness"],
+        "seed": experiment.config["seed"],
+        **{name: own[name] for name in ("device", "dtype", "precision", "vectorization", "overlap")},
+        **({"buffer": run.buffer.options} if own["algorithm"].on_policy else {}),
+        **options,
+        "evolving": False,
+    }
+    algorithm = own["algorithm"]
+    twin = type(experiment)(own["environment"], algorithm, **asked)
+    again = twin._run
+    if algorithm.offline:
+        again.buffer = run.buffer
+        if again.population is None:
+            spaces = run.population.observation_space, run.population.action_space
+            again.population = populate(twin._options, twin._seed, *spaces)
+    trial = again.population.copy([0])
+    for stage in stages:  # what cannot be reached is said before training starts
+        adopt(trial, stage)
+    if not (algorithm.offline or algorithm.on_policy):
+        warm = max(0, stages[0].steps - run.steps_per_generation) * len(again.population)
+        twin.fill(max(warm, int(stages[0].hyperparameters.get("batch_size", 1)), 1) if fill is None else fill)
+    for stage in stages:
+        adopt(again.population, stage)
+        agent = again.population.members[0]
+        left = stage.steps - (agent.updates if algorithm.offline else agent.steps)
+        if left > 0:
+            again.steps_per_generation = left
+            twin.step()
+    return twin

@@ -1,0 +1,1 @@
+"""What happened in a run: events, tables of them, and their files."""

@@ -1,0 +1,166 @@
+"""What a run tells about itself: frozen records that training yields and everything else reads.
+
+`training.train` is a generator of `Progress`, `Generation` and `Finished`. History,
+trackers, panels and checkpoints are built from these records alone, so none of
+them ever touches a tensor that is being trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the current generation is; sent several times a second at most.
+
+    Attributes:
+        phase: "fill", "train" or "evaluate".
+        generation: the generation under way, counted from 1 (0 while filling).
+        done: finished part of this phase, in the unit of `total`.
+        total: environment steps of each agent, updates of each agent (offline) or episodes.
+        total_steps: training steps of all agents so far.
+        losses: the newest mean loss over the agents, by name.
+    """
+
+    phase: str
+    generation: int
+    done: int
+    total: int
+    total_steps: int
+    losses: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One agent at the end of one generation: its fitness and what it was when it earned it.
+
+    Attributes:
+        generation: counted from 1.
+        agent: id, unique within the run and never used again.
+        parent: id of the parent; None for the first population.
+        fitness: mean undiscounted return; NaN where the agent diverged.
+        episodes: whole episodes behind the figure.
+        length: mean length of those episodes, in environment steps.
+        steps: environment steps that this agent's line has trained on.
+        total_steps: training steps of the whole population.
+        updates: gradient updates of this agent's line.
+        hyperparameters: value by name.
+        hidden: widths of the hidden layers (or the network's own summary of its architecture).
+        activation: name of the activation of each hidden layer.
+        parameters: number of trainable parameters of all its networks.
+        is_elite: True if it survives unchanged.
+        extra: other measures of the same agent, such as an FQE estimate beside the return.
+        genes: the whole architecture as plain values, where `hidden` and `activation` do not say it all.
+    """
+
+    generation: int
+    agent: int
+    parent: int | None
+    fitness: float
+    episodes: int
+    length: float
+    steps: int
+    total_steps: int
+    updates: int
+    hyperparameters: Mapping[str, float]
+    hidden: tuple[int, ...]
+    activation: tuple[str, ...]
+    parameters: int
+    is_elite: bool = False
+    extra: Mapping[str, float] = field(default_factory=dict)
+    genes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Birth:
+    """One member of the next population: whose child it is and what was changed in it.
+
+    Attributes:
+        generation: the generation at whose end it was born.
+        agent: id of the newborn (an elite keeps its own id and has kind "elite").
+        parent: id of the parent.
+        kind: "elite", "none", "architecture", "parameters", "activation" or
+            "hyperparameters" (or the name of a mutation of the user's own).
+        detail: what changed, in words: "hidden 64x64 -> 64x96", "lr_actor 1e-3 -> 1.2e-3".
+        change: largest absolute change of the policy's output on probe observations; None
+            where nothing about the function was touched.
+    """
+
+    generation: int
+    agent: int
+    parent: int
+    kind: str
+    detail: str
+    change: float | None = None
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that went wrong in one environment or agent and was survived."""
+
+    generation: int
+    agent: int | None
+    kind: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One finished generation: who earned what, who survived, who was born.
+
+    Attributes:
+        number: counted from 1.
+        total_steps: training steps of all agents so far, warm-up included.
+        evaluation_steps: environment steps spent on evaluation so far, counted apart.
+        seconds: wall time of this generation, by phase ("train", "evaluate", "evolve").
+        evaluations: one record per agent, best first.
+        births: the next population, one record per agent.
+        faults: what went wrong and was survived.
+        losses: mean losses over this generation, by name.
+        mutation_weights: the weights by kind that were in force.
+        confirmed: mean return of the best agent over fresh episodes, where it was confirmed.
+    """
+
+    number: int
+    total_steps: int
+    evaluation_steps: int
+    seconds: Mapping[str, float]
+    evaluations: tuple[Evaluation, ...]
+    births: tuple[Birth, ...]
+    faults: tuple[Fault, ...] = ()
+    losses: Mapping[str, float] = field(default_factory=dict)
+    mutation_weights: Mapping[str, float] = field(default_factory=dict)
+    confirmed: float | None = None
+
+    @property
+    def best(self) -> Evaluation:
+        """The evaluation of the fittest agent."""
+        return self.evaluations[0]
+
+    @property
+    def fitness(self) -> float:
+        """Fitness of the best agent."""
+        return self.best.fitness
+
+    def __repr__(self) -> str:
+        from evolab.history.display import show_generation
+
+        return show_generation(self)[0]
+
+    def _repr_html_(self) -> str:
+        from evolab.history.display import show_generation
+
+        return show_generation(self)[1]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The run reached what it was asked for: `reason` is "target", "generations" or "max_steps"."""
+
+    reason: str
+    generation: int
+    total_steps: int
+    fitness: float

@@ -1,0 +1,260 @@
+"""Everything a run has told so far, as records and as tables that pandas users know how to ask.
+
+A `History` is a list of `events.Generation`; every table is built from it on
+access, so there is one truth. On disk it is four append-only files of JSON
+lines, safe against a crash in the middle of a line.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from evolab.history import effects, jsonlines
+from evolab.history.display import show_history
+from evolab.history.events import Birth, Evaluation, Generation
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from pandas import DataFrame
+
+
+class History:
+    """The generations of one run, in order, and the tables that answer questions about them.
+
+    A history shows itself as a short summary in a terminal and as a table in a notebook.
+    """
+
+    def __init__(self, generations: Iterable[Generation] = ()) -> None:
+        self.generations: list[Generation] = []
+        for generation in generations:
+            self.append(generation)
+
+    def append(self, generation: Generation) -> None:
+        """Add the newest generation.
+
+        Raises:
+            ValueError: if its number does not follow the last one.
+        """
+        if self.generations and generation.number != self.generations[-1].number + 1:
+            raise ValueError(
+                f"generation {generation.number} was appended after generation "
+                f"{self.generations[-1].number}; a history takes every generation once, in order."
+            )
+        self.generations.append(generation)
+
+    def __repr__(self) -> str:
+        return show_history(self)[0]
+
+    def _repr_html_(self) -> str:
+        return show_history(self)[1]
+
+    def __len__(self) -> int:
+        return len(self.generations)
+
+    def __iter__(self) -> Iterator[Generation]:
+        return iter(list(self.generations))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, History):
+            return NotImplemented
+        return [jsonlines.encode(g) for g in self] == [jsonlines.encode(g) for g in other]
+
+    __hash__ = None  # type: ignore[assignment]  # it grows, so it is no key
+
+    # Tables -----------------------------------------------------------------------------
+
+    @property
+    def fitness(self) -> DataFrame:
+        """One row per agent and generation: fitness and what it cost; other measures as further columns."""
+        names = (
+            "generation", "agent", "parent", "fitness", "episodes", "length",
+            "steps", "total_steps", "updates", "parameters", "is_elite",
+        )  # fmt: skip
+        rows = [
+            {name: getattr(e, name) for name in names} | {k: v for k, v in e.extra.items() if k not in names}
+            for e in self._evaluations()
+        ]
+        return _whole_numbers(_frame(rows, names), "parent")
+
+    @property
+    def mutations(self) -> DataFrame:
+        """One row per birth, with the parent's fitness before and the child's one generation later.
+
+        `fitness_after` is NaN until the child was evaluated. An elite is a row of kind
+        "elite" whose parent is itself. `parent_after` is the parent's own fitness in the child's
+        generation, where it lived on: both have trained as long since and play the same seeds,
+        so `fitness_after - parent_after` is what the mutation brought and nothing else.
+        """
+        names = (
+            "generation", "agent", "parent", "kind", "detail", "change", "fitness_before", "fitness_after",
+            "parent_after",
+        )  # fmt: skip
+        rows: list[dict[str, Any]] = []
+        later = _fitness_by_agent(self.generations[0]) if self.generations else {}
+        for index, generation in enumerate(self.generations):
+            before = later
+            following = self.generations[index + 1] if index + 1 < len(self.generations) else None
+            later = _fitness_by_agent(following) if following else {}
+            for birth in generation.births:
+                values = (
+                    birth.generation, birth.agent, birth.parent, birth.kind, birth.detail,
+                    float("nan") if birth.change is None else birth.change,
+                    before.get(birth.parent, float("nan")), later.get(birth.agent, float("nan")),
+                    later.get(birth.parent, float("nan")),
+                )  # fmt: skip
+                rows.append(dict(zip(names, values, strict=True)))
+        return _frame(rows, names)
+
+    @property
+    def hyperparameters(self) -> DataFrame:
+        """One row per agent and generation: every hyperparameter, `hidden` ("64x64") and `activation`."""
+        rows = [_settings(e) for e in self._evaluations()]
+        return _frame(rows, ("generation", "agent", "hidden", "activation"))
+
+    def lineage(self, agent: int | None = None) -> DataFrame:
+        """The ancestry of one agent, oldest first: one row per generation.
+
+        Args:
+            agent: id; by default the best agent of the newest generation.
+
+        Returns:
+            Columns generation, agent, parent, kind, detail, fitness. `kind` and `detail`
+            say what was changed when this member was born; the first has kind "first".
+
+        Raises:
+            ValueError: if no agent of that id was ever evaluated.
+        """
+        rows = [
+            {
+                "generation": e.generation,
+                "agent": e.agent,
+                "parent": birth.parent if birth else e.parent,
+                "kind": birth.kind if birth else "first",
+                "detail": birth.detail if birth else "",
+                "fitness": e.fitness,
+            }
+            for e, birth in self.ancestry(agent)
+        ]
+        frame = _frame(rows, ("generation", "agent", "parent", "kind", "detail", "fitness"))
+        return _whole_numbers(frame, "parent")
+
+    def schedule(self, agent: int | None = None) -> DataFrame:
+        """The hyperparameters that the winner's line trained with, in order, so that they can be replayed.
+
+        Each row was in force from `start` to `steps` (environment steps of the line; updates
+        where it learns from recorded data). `genes` is the whole architecture as JSON, where
+        `hidden` and `activation` do not say it all. `Experiment.replay` trains by it.
+
+        Raises:
+            ValueError: if no agent of that id was ever evaluated.
+        """
+        rows, start = [], 0
+        for evaluation, _ in self.ancestry(agent):
+            settings = _settings(evaluation)
+            head = {name: settings.pop(name) for name in ("generation", "agent")}
+            end = evaluation.steps or evaluation.updates
+            genes = {"genes": json.dumps(evaluation.genes)} if evaluation.genes else {}
+            rows.append({**head, "start": start, "steps": end, **settings, **genes})
+            start = end
+        return _frame(rows, ("generation", "agent", "start", "steps", "hidden", "activation"))
+
+    def mutation_effects(self) -> DataFrame:
+        """What each kind of mutation brought; see `evolab.history.effects.mutation_effects`."""
+        known = {name for e in self._evaluations() for name in e.hyperparameters}
+        return effects.mutation_effects(self.mutations, self.lineage(), known)
+
+    def importance(self) -> DataFrame:
+        """How strongly each hyperparameter goes with fitness; see `evolab.history.effects.importance`."""
+        return effects.importance(self.fitness, self.hyperparameters)
+
+    def ancestry(self, agent: int | None = None) -> list[tuple[Evaluation, Birth | None]]:
+        """The records behind `lineage`: each member of the line with the birth that made it, oldest first."""
+        newest = self._newest(agent)
+        if newest is None:
+            return []
+        index, wanted = newest
+        line: list[tuple[Evaluation, Birth | None]] = []
+        while index >= 0:
+            evaluation = next((e for e in self.generations[index].evaluations if e.agent == wanted), None)
+            if evaluation is None:  # a revived elite was last evaluated further back
+                index -= 1
+                continue
+            births = self.generations[index - 1].births if index else ()
+            birth = next((b for b in births if b.agent == wanted), None)
+            line.append((evaluation, birth))
+            if birth is None and births:
+                break
+            wanted = birth.parent if birth else wanted  # without evolution it went on itself
+            index -= 1
+        return line[::-1]
+
+    # On disk ----------------------------------------------------------------------------
+
+    def to_json_lines(self, folder: str | PathLike[str]) -> None:
+        """Append to `folder` whatever is not there yet; see `evolab.history.jsonlines` for the files.
+
+        What another run, or a later part of this run that was rolled back, left there is replaced.
+        """
+        jsonlines.write(self.generations, folder)
+
+    @classmethod
+    def from_json_lines(cls, folder: str | PathLike[str], until: int | None = None) -> History:
+        """Read a history back, exactly, NaN included.
+
+        Args:
+            folder: where `to_json_lines` wrote.
+            until: the last generation to take; by default all.
+
+        Raises:
+            FileNotFoundError: if there is no history in `folder`.
+            ValueError: if a line is damaged anywhere but at the end of a file.
+        """
+        return cls(g for g in jsonlines.read(folder) if until is None or g.number <= until)
+
+    # ------------------------------------------------------------------------------------
+
+    def _evaluations(self) -> Iterator[Evaluation]:
+        for generation in list(self.generations):  # a copy: training may append meanwhile
+            yield from sorted(generation.evaluations, key=lambda e: e.agent)
+
+    def _newest(self, agent: int | None) -> tuple[int, int] | None:
+        """Index of the newest generation that evaluated `agent`, and its id."""
+        if agent is None:
+            if not self.generations:
+                return None
+            return len(self.generations) - 1, self.generations[-1].best.agent
+        for index in range(len(self.generations) - 1, -1, -1):
+            if any(e.agent == agent for e in self.generations[index].evaluations):
+                return index, agent
+        today = sorted(e.agent for e in self.generations[-1].evaluations) if self.generations else []
+        raise ValueError(f"agent {agent} was never evaluated; the newest generation has agents {today}.")
+
+
+def _settings(evaluation: Evaluation) -> dict[str, Any]:
+    return {
+        "generation": evaluation.generation,
+        "agent": evaluation.agent,
+        **evaluation.hyperparameters,
+        "hidden": "x".join(str(width) for width in evaluation.hidden),
+        "activation": ",".join(evaluation.activation),
+    }
+
+
+def _fitness_by_agent(generation: Generation) -> dict[int, float]:
+    return {e.agent: e.fitness for e in generation.evaluations}
+
+
+def _frame(rows: list[dict[str, Any]], names: tuple[str, ...]) -> DataFrame:
+    """Build a table whose columns exist even when there is no row yet."""
+    import pandas
+
+    return pandas.DataFrame(rows) if rows else pandas.DataFrame(columns=list(names))
+
+
+def _whole_numbers(frame: DataFrame, column: str) -> DataFrame:
+    # Int64 with <NA>: a plain column would turn ids into floats because the first agents have no parent.
+    frame[column] = frame[column].astype("Int64")
+    return frame

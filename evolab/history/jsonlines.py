@@ -1,0 +1,181 @@
+"""A history on disk: four append-only files of JSON lines that survive a crash and need no pickle.
+
+`fitness.jsonl`, `hyperparameters.jsonl` and `mutations.jsonl` hold one row per agent
+and generation, for anybody with a JSON reader. `generations.jsonl` is written last, one
+line per generation, and names the agents that belong to it: rows that no such line
+claims (a crash, a rolled-back generation) are never read. NaN and the infinities are
+written as strings, since JSON has no such numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from evolab.history.events import Birth, Evaluation, Fault, Generation
+
+ROWS = ("fitness", "hyperparameters", "mutations")
+SETTINGS = ("hyperparameters", "hidden", "activation", "genes")
+_SPECIAL = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+def encode(generation: Generation) -> dict[str, list[str]]:
+    """The lines of one generation, by file; equal lines mean equal generations, NaN included."""
+    evaluations = [_record(e) for e in generation.evaluations]
+    settings = [
+        {"generation": e["generation"], "agent": e["agent"]} | {name: e.pop(name) for name in SETTINGS}
+        for e in evaluations
+    ]
+    births = [_record(b) for b in generation.births]
+    rows = {"fitness": evaluations, "hyperparameters": settings, "mutations": births}
+    return {name: [_line(row) for row in table] for name, table in rows.items()} | {
+        "generations": [_head(generation)]
+    }
+
+
+def write(generations: Sequence[Generation], folder: str | os.PathLike[str]) -> None:
+    """Append the generations that `folder` lacks; rewrite the files if they tell another story."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    heads = [_head(g) for g in generations]
+    path = folder / "generations.jsonl"
+    known = path.read_text("utf-8").splitlines() if path.exists() else []
+    intact = all(_ends_whole(folder / f"{name}.jsonl") for name in (*ROWS, "generations"))
+    if not intact or known != heads[: len(known)]:
+        known = []
+    mode = "a" if known else "w"
+    encoded = [encode(g) for g in generations[len(known) :]]
+    for name in (*ROWS, "generations"):  # the claim comes last
+        with (folder / f"{name}.jsonl").open(mode, encoding="utf-8") as file:
+            file.writelines(line + "\n" for lines in encoded for line in lines[name])
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def read(folder: str | os.PathLike[str]) -> list[Generation]:
+    """The generations that `write` wrote.
+
+    Raises:
+        FileNotFoundError: if `folder` holds no history.
+        ValueError: if a line is damaged anywhere but at the end of a file, or a row is missing.
+    """
+    folder = Path(folder)
+    if not (folder / "generations.jsonl").exists():
+        raise FileNotFoundError(f"{folder} holds no history: generations.jsonl is not there.")
+    texts = {}
+    for name in (*ROWS, "generations"):
+        path = folder / f"{name}.jsonl"
+        texts[name] = path.read_text("utf-8") if path.exists() else ""
+    return decode(texts, folder)
+
+
+def decode(texts: Mapping[str, str], folder: str | os.PathLike[str] = "history") -> list[Generation]:
+    """The generations in the content of the four files.
+
+    Args:
+        texts: content by name, without suffix.
+        folder: where it is from, for the errors.
+
+    Raises:
+        ValueError: as `read`.
+    """
+    folder = Path(folder)
+    # Later rows win: a generation that was trained again after a crash replaces the first attempt.
+    tables = {
+        name: {
+            (row["generation"], row["agent"]): row for row in _lines(texts[name], folder / f"{name}.jsonl")
+        }
+        for name in ROWS
+    }
+    found = []
+    for head in _lines(texts["generations"], folder / "generations.jsonl"):
+        number = head["number"]
+        try:
+            evaluations = tuple(
+                _evaluation(tables["fitness"][number, agent] | tables["hyperparameters"][number, agent])
+                for agent in head.pop("evaluations")
+            )
+            births = tuple(_birth(tables["mutations"][number, agent]) for agent in head.pop("births"))
+        except KeyError as missing:
+            raise ValueError(f"{folder}: generation {number} lacks the row {missing}.") from None
+        faults = tuple(Fault(**f) for f in head.pop("faults"))
+        for name in ("seconds", "losses", "mutation_weights"):
+            head[name] = _numbers(head[name])
+        head["confirmed"] = _number(head["confirmed"])
+        found.append(Generation(evaluations=evaluations, births=births, faults=faults, **head))
+    return found
+
+
+def _evaluation(row: dict[str, Any]) -> Evaluation:
+    numbers = {name: _number(row[name]) for name in ("fitness", "length")}
+    mappings = {name: _numbers(row[name]) for name in ("hyperparameters", "extra")}
+    tuples = {name: tuple(row[name]) for name in ("hidden", "activation")}
+    return Evaluation(**(row | numbers | mappings | tuples))
+
+
+def _birth(row: dict[str, Any]) -> Birth:
+    return Birth(**(row | {"change": _number(row["change"])}))
+
+
+def _head(generation: Generation) -> str:
+    """The line that claims a generation: everything but the agents' own rows."""
+    head = _record(generation)
+    head["evaluations"] = [e.agent for e in generation.evaluations]
+    head["births"] = [b.agent for b in generation.births]
+    head["faults"] = [_record(f) for f in generation.faults]
+    return _line(head)
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    return json.dumps(plain(row), allow_nan=False, ensure_ascii=False)
+
+
+def _record(record: Any) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in record.__dataclass_fields__}
+
+
+def plain(value: Any) -> Any:
+    """JSON's own types: NumPy scalars become numbers, NaN becomes a string."""
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    value = value.item() if hasattr(value, "item") else value
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
+    return value
+
+
+def _number(value: Any) -> Any:
+    return _SPECIAL.get(value, value) if isinstance(value, str) else value
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _number(value) for name, value in values.items()}
+
+
+def _ends_whole(path: Path) -> bool:
+    if not path.exists() or path.stat().st_size == 0:
+        return True
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read() == b"\n"
+
+
+def _lines(text: str, path: Path) -> Iterable[dict[str, Any]]:
+    lines = text.split("\n")
+    for index, line in enumerate(lines):
+        if not line:
+            continue
+        try:
+            yield json.loads(line)
+        except json.JSONDecodeError as error:
+            if index == len(lines) - 1:
+                return  # a crash cut this line short; its generation was never claimed
+            raise ValueError(f"{path}, line {index + 1} is damaged: {error}.") from None

@@ -1,0 +1,1 @@
+"""Agents that update together: groups, buckets padded alike, gradients, Adam, CUDA graphs."""

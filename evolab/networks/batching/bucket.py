@@ -1,0 +1,172 @@
+"""A band: neighbouring agents of a chunk whose rows share a layout, computed in one batched pass.
+
+Bands keep the padding that is stored from being multiplied: each one is as wide and deep as its
+own largest agent, and where kernels compute every agent at its own width there is no padding, and a
+single band. What does not depend on the shape of a network, such as a loss, is computed
+for the whole chunk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from evolab.networks.base import Layout, Network, Role
+from evolab.networks.batching.adam import Adam, follow_
+from evolab.networks.kernels.rows import follow
+from evolab.networks.observations import map_leaves
+
+Forward = Callable[..., Tensor]
+
+
+@dataclass(frozen=True)
+class Bound:
+    """One role of a band: the layout of each of its rows, and its batched pass."""
+
+    role: Role
+    layouts: list[Layout]
+    plan: Any
+
+    @property
+    def size(self) -> int:
+        """Entries of its largest row."""
+        return max(layout.size for layout in self.layouts)
+
+
+class Band:
+    """Agents `start` to `stop` of a population, and of a chunk the rows `inside`."""
+
+    def __init__(
+        self,
+        table: Mapping[str, Tensor],
+        hyper: Mapping[str, Tensor],
+        network: Network,
+        roles: Mapping[str, Role],
+        genes: Sequence[Any],
+        start: int,
+        inside: int,
+    ) -> None:
+        self.rows, self.inside = slice(start, start + len(genes)), slice(inside, inside + len(genes))
+        self._table, self._hyper = table, hyper
+        capacity = network.capacity(genes)
+        like = next(iter(hyper.values()))
+        self.bound: dict[str, Bound] = {}
+        for name, role in roles.items():
+            recipe = role.recipe(network)
+            layouts = [Layout.of(recipe.axes(role, one)) for one in genes] if recipe.ragged(like) else []
+            plan = recipe.compiled(role, genes, layouts, like) if layouts else None
+            if plan is None:
+                layouts = [Layout.of(recipe.axes(role, capacity))] * len(genes)
+                plan = recipe.plan(role, genes, layouts[0])
+            self.bound[name] = Bound(role, layouts, plan)
+        self._views: dict[str, Tensor] = {}
+        self._optimizers: dict[str, Adam] = {}
+        self._sizes: dict[str, np.ndarray] = {}
+
+    def __len__(self) -> int:
+        return self.rows.stop - self.rows.start  # type: ignore[no-any-return]
+
+    def flat(self, name: str) -> Tensor:
+        """[C, M, N]: rows of the table, cut to this band's layout; shares the table's memory."""
+        view = self._views.get(name)
+        if view is None:
+            size = self.bound[name.split(".", 1)[0]].size
+            view = self._views[name] = self._table[name][self.rows, :, :size]
+        return view
+
+    def optimizer(self, name: str) -> Adam:
+        """Adam of one network, with the moments of the table."""
+        if name not in self._optimizers:
+            count = self._table[f"{name}.count"][self.rows]
+            rate = self._hyper[self.bound[name].role.rate][self.rows]
+            moments = self.flat(f"{name}.mean"), self.flat(f"{name}.square")
+            self._optimizers[name] = Adam(self.flat(name), *moments, count, rate, self.sizes(name))
+        return self._optimizers[name]
+
+    def sizes(self, name: str) -> np.ndarray:
+        """[C] int64: entries in use of each agent's rows."""
+        return np.array([layout.size for layout in self.bound[name].layouts], dtype=np.int64)
+
+    def follow(self, name: str) -> None:
+        """Move the target of `name` towards it by the hyperparameter tau."""
+        if name not in self._sizes:
+            self._sizes[name] = self.sizes(name)
+        target, source, tau = self.flat(f"{name}.target"), self.flat(name), self._hyper["tau"][self.rows]
+        if not follow(target, source, tau, self._sizes[name]):
+            follow_(target, source, tau)
+
+    def descend(self, name: str, gradient: Tensor) -> None:
+        """One step of Adam along `gradient` [C, M, N], which is given back to the pass that made it."""
+        self.optimizer(name).step(gradient)
+        self.bound[name].plan.give_back(gradient)
+
+    def limit(self, length: int, sizes: Sequence[int] | None) -> None:
+        """Of batches of this length, only so many samples are each agent's own; None for all."""
+        for one in self.bound.values():
+            if hasattr(one.plan, "limit"):
+                one.plan.limit(length, sizes)
+
+    def regress(self, name: str, *about: Any) -> Tensor | None:
+        """`Chunk.regress` in one call, [C]; None where the plan has none, or its rows don't lie evenly."""
+        plan, adam = self.bound[name].plan, self.optimizer(name)
+        if not hasattr(plan, "regress") or not adam.even:
+            return None
+        return plan.regress(adam, *about)  # type: ignore[no-any-return]
+
+    def tape(self, name: str) -> Any:
+        """The plan's own record of its passes; None where it keeps none."""
+        plan = self.bound[name].plan
+        return plan.tape(self.flat(name)) if hasattr(plan, "tape") else None
+
+
+def joined(bands: Sequence[Band], passes: Sequence[Forward]) -> Forward:
+    """The pass of a whole chunk from those of its bands."""
+    if len(passes) == 1:
+        return passes[0]
+
+    def run(observation: Any = None, extra: Tensor | None = None, member: int | None = None) -> Tensor:
+        return torch.cat(
+            [
+                one(part(observation, band), None if extra is None else extra[band.inside], member)
+                for one, band in zip(passes, bands, strict=True)
+            ]
+        )
+
+    return run
+
+
+def part(observation: Any, band: Band) -> Any:
+    """A band's own rows of observations [C, B, ...]."""
+    return None if observation is None else map_leaves(lambda leaf: leaf[band.inside], observation)
+
+
+class Leaf:
+    """A network's pass whose parameters autograd differentiates by itself."""
+
+    def __init__(self, plan: Any, flat: Tensor) -> None:
+        self.plan, self.leaf = plan, flat.detach().requires_grad_()
+
+    def __call__(
+        self, observation: Any = None, extra: Tensor | None = None, member: int | None = None
+    ) -> Any:
+        """As the plan's own pass."""
+        return self.plan(self.leaf, observation, extra, member)
+
+    def leaves(self) -> list[Tensor]:
+        """What the loss is to be differentiated by."""
+        return [self.leaf]
+
+    def gradient(self, reached: Sequence[Tensor]) -> Tensor:
+        """[C, M, N], from the gradients of the leaves."""
+        return reached[0]
+
+
+def tracked_pass(plan: Any, flat: Tensor) -> Any:
+    """The plan's own record of its passes where it keeps one, which costs less than autograd's."""
+    tape = plan.tape(flat) if hasattr(plan, "tape") else None
+    return Leaf(plan, flat) if tape is None else tape

@@ -1,0 +1,1 @@
+"""Convolutional networks, and what reads images beside other observations."""

@@ -1,0 +1,298 @@
+"""Convolutional networks of different channels, kernels and depth, computed side by side.
+
+Each image goes through its own encoder (convolutions, then a latent layer); the latent vectors,
+the other parts of the observation and the extra input feed a perceptron, the head. Agents whose
+kernels, strides or depths differ never share a chunk; narrower ones are padded with channels
+that sleep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from torch import nn
+
+from evolab.networks.base import Axes, Axis, Layout, Network, Role, State
+from evolab.networks.cnn import encoder
+from evolab.networks.cnn.encoder import EncoderGenes
+from evolab.networks.cnn.export import exported
+from evolab.networks.cnn.genes import CNNGenes, largest
+from evolab.networks.cnn.options import each, whole
+from evolab.networks.cnn.parts import Parts
+from evolab.networks.cnn.plan import CNNPlan
+from evolab.networks.layers import ACTIVATIONS, linear_state
+
+
+@dataclass(frozen=True, init=False)
+class CNN(Network):
+    """A convolutional network over one image: (H, W, C) or (C, H, W), bytes scaled to 0..1.
+
+    The shorter of the image's outer axes holds the channels. Kernels are padded by half their size.
+
+    Args:
+        channels: of the convolutions to start with, at least one.
+        kernels: side of each kernel; one number for all.
+        strides: of each convolution; one number for all. Strides do not mutate; a new layer has 1.
+        latent: length of the vector that the last feature map becomes.
+        hidden: widths of the head's hidden layers, at least one.
+        activation: "relu", "elu", "gelu", "tanh", "silu" or "leaky_relu"; one for all layers.
+        max_layers: most convolutions that mutations may build.
+        min_channels: fewest channels that mutations may leave.
+        max_channels: most channels that mutations may build.
+        max_kernel: largest kernel that mutations may build.
+        min_latent: shortest latent vector that mutations may leave.
+        max_latent: longest latent vector that mutations may build.
+        max_hidden: most hidden layers of the head that mutations may build.
+        min_units: narrowest hidden layer that mutations may leave.
+        max_units: widest hidden layer that mutations may build.
+
+    Raises:
+        ValueError: no layer, a size below 1, lists of different lengths, or an unknown activation.
+
+    Removing a convolution loses its activation alone: the latent layer takes over the linear part.
+    """
+
+    channels: tuple[int, ...]
+    kernels: tuple[int, ...]
+    strides: tuple[int, ...]
+    latent: int
+    hidden: tuple[int, ...]
+    activation: str
+    max_layers: int
+    min_channels: int
+    max_channels: int
+    max_kernel: int
+    min_latent: int
+    max_latent: int
+    max_hidden: int
+    min_units: int
+    max_units: int
+
+    def __init__(
+        self,
+        channels: Sequence[int] = (32, 32),
+        kernels: int | Sequence[int] = 3,
+        strides: int | Sequence[int] = 2,
+        latent: int = 64,
+        hidden: Sequence[int] = (64,),
+        activation: str = "relu",
+        *,
+        max_layers: int = 6,
+        min_channels: int = 16,
+        max_channels: int = 256,
+        max_kernel: int = 7,
+        min_latent: int = 8,
+        max_latent: int = 128,
+        max_hidden: int = 3,
+        min_units: int = 16,
+        max_units: int = 500,
+    ) -> None:
+        name = type(self).__name__
+        channels = whole(name, "channels", channels)
+        kernels, strides = (
+            each(name, "kernels", kernels, channels),
+            each(name, "strides", strides, channels),
+        )
+        (latent,), hidden = whole(name, "latent", latent), whole(name, "hidden", hidden)
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"{name}: activation is {activation!r}; known are {', '.join(ACTIVATIONS)}.")
+        options = {
+            "channels": channels,
+            "kernels": kernels,
+            "strides": strides,
+            "latent": latent,
+            "hidden": hidden,
+            "activation": activation,
+            "max_layers": max(max_layers, len(channels)),
+            "min_channels": min(min_channels, *channels),
+            "max_channels": max(max_channels, *channels),
+            "max_kernel": max(max_kernel, *kernels),
+            "min_latent": min(min_latent, latent),
+            "max_latent": max(max_latent, latent),
+            "max_hidden": max(max_hidden, len(hidden)),
+            "min_units": min(min_units, *hidden),
+            "max_units": max(max_units, *hidden),
+        }
+        for option, value in options.items():
+            object.__setattr__(self, option, value)
+
+    def genes(self, observation_space: spaces.Space) -> CNNGenes:
+        """The starting architecture.
+
+        Raises:
+            TypeError: the observation is no image.
+        """
+        images = self.parts(observation_space).images
+        layers = (self.activation,) * (len(self.channels) + 1)
+        one = EncoderGenes(self.channels, self.kernels, self.strides, self.latent, layers)
+        return CNNGenes((one,) * len(images), self.hidden, (self.activation,) * len(self.hidden))
+
+    def parts(self, space: spaces.Space) -> Parts:
+        """What the network reads of an observation.
+
+        Raises:
+            TypeError: the observation is no image.
+        """
+        if not isinstance(space, spaces.Box) or len(space.shape) != 3:
+            raise TypeError(
+                f"CNN needs images, a Box of shape (H, W, C) or (C, H, W); observations are {space}. Use "
+                f"ev.MLP for vectors and ev.MultiInput for a Dict or Tuple."
+            )
+        return Parts.of(space)
+
+    def axes(self, role: Role, genes: CNNGenes) -> Axes:
+        """Of each encoder (see `encoder.axes`), then `reading.weight` [H, L], `side.weight` [H, F], the head.
+
+        `reading` and `side` are the columns of the first hidden layer that read a latent vector and all else.
+        """
+        axes: Axes = {}
+        parts = self.parts(role.observation_space)
+        unit = Axis(genes.head[0], "hidden.0")
+        for image, one, prefix in zip(parts.images, genes.encoders, genes.prefixes, strict=True):
+            axes |= encoder.axes(image, one, prefix)
+            axes[f"{prefix}reading.weight"] = (unit, Axis(one.latent, f"{prefix}latent", incoming=True))
+        if parts.width + role.extra:
+            axes["side.weight"] = (unit, Axis(parts.width + role.extra))
+        axes["hidden.0.bias"] = (unit,)
+        source = Axis(genes.head[0], "hidden.0", incoming=True)
+        for index, width in enumerate(genes.head[1:], 1):
+            unit = Axis(width, f"hidden.{index}")
+            axes[f"hidden.{index}.weight"] = (unit, source)
+            axes[f"hidden.{index}.bias"] = (unit,)
+            source = Axis(width, f"hidden.{index}", incoming=True)
+        return axes | {"output.weight": (Axis(role.outputs), source), "output.bias": (Axis(role.outputs),)}
+
+    def initialise(self, role: Role, genes: CNNGenes, generator: torch.Generator) -> State:
+        """As torch.nn.Conv2d and torch.nn.Linear draw theirs."""
+        parts = self.parts(role.observation_space)
+        state: State = {}
+        for image, one, prefix in zip(parts.images, genes.encoders, genes.prefixes, strict=True):
+            state |= encoder.initialise(image, one, prefix, generator)
+        names = [f"{prefix}reading.weight" for prefix in genes.prefixes]
+        widths = [one.latent for one in genes.encoders] + [parts.width + role.extra]
+        weight, state["hidden.0.bias"] = linear_state(sum(widths), genes.head[0], generator)
+        state |= dict(zip([*names, "side.weight"], weight.split(widths, 1), strict=True))
+        sizes = [*genes.head, role.outputs]
+        for index in range(1, len(sizes)):
+            name = "output" if index == len(genes.head) else f"hidden.{index}"
+            drawn = linear_state(sizes[index - 1], sizes[index], generator)
+            state[f"{name}.weight"], state[f"{name}.bias"] = drawn
+        return {name: state[name] for name in self.axes(role, genes)}
+
+    def capacity(self, genes: Sequence[CNNGenes]) -> CNNGenes:
+        """The largest of every size; kernels, strides and depths are equal."""
+        return largest(genes)
+
+    def plan(self, role: Role, genes: Sequence[CNNGenes], layout: Layout) -> CNNPlan:
+        """The batched pass for these agents."""
+        return CNNPlan(role, self.parts(role.observation_space), genes, genes[0].prefixes, layout)
+
+    def key(self, genes: CNNGenes) -> Any:
+        """Kernels, strides and the depth of the head."""
+        return (tuple(one.geometry for one in genes.encoders), len(genes.head))
+
+    def order(self, genes: CNNGenes) -> Any:
+        """By activation, then widest first."""
+        return (genes.activation, tuple(-width for width in genes.hidden))
+
+    def cost(self, role: Role, genes: CNNGenes) -> float:
+        """Of all members: the head's multiply-adds, and half the parameters for what the optimizer does to them.
+
+        Large encoders are computed at their own size and small ones take no time, so padding costs nothing there.
+        """
+        axes = self.axes(role, genes)
+        size = {name: prod(axis.size for axis in parameter) for name, parameter in axes.items()}
+        products = ("hidden", "side", "output")
+        head = sum(n for name, n in size.items() if name.startswith(products) or "reading." in name)
+        return role.members * (head + sum(size.values()) / 2)
+
+    def module(self, role: Role, genes: CNNGenes, state: State) -> nn.Module:
+        """`nn.Sequential` of plain layers, `Branches` first where an image is not all there is."""
+        return exported(role, self.parts(role.observation_space), genes, state)
+
+    def describe(self, genes: CNNGenes) -> str:
+        """Channels and kernels, latent size, head and activations: "32k3-32k3 64 64 relu"."""
+        kinds = "/".join(dict.fromkeys(genes.activation))
+        return " ".join([*map(str, genes.encoders), "x".join(map(str, genes.head)), kinds])
+
+    def sizes(self, genes: CNNGenes) -> dict[str, tuple[int, int, int, tuple[int, ...]]]:
+        """Channels and latent sizes step by 8, 16 or 32, kernels by 2, widths by 16, 32 or 64."""
+        found: dict[str, tuple[int, int, int, tuple[int, ...]]] = {}
+        for one, prefix in zip(genes.encoders, genes.prefixes, strict=True):
+            for index, (channels, kernel) in enumerate(zip(one.channels, one.kernels, strict=True)):
+                found[f"{prefix}conv.{index}"] = (channels, self.min_channels, self.max_channels, (8, 16, 32))
+                # A kernel keeps its parity: a border has two sides.
+                low, high = 2 - kernel % 2, self.max_kernel - (self.max_kernel - kernel) % 2
+                found[f"{prefix}kernel.{index}"] = (kernel, low, high, (2,))
+            found[f"{prefix}latent"] = (one.latent, self.min_latent, self.max_latent, (8, 16, 32))
+        for index, width in enumerate(genes.head):
+            found[f"hidden.{index}"] = (width, self.min_units, self.max_units, (16, 32, 64))
+        return found
+
+    def resized(self, genes: CNNGenes, gene: str, size: int) -> CNNGenes:
+        """`genes` with one size changed."""
+        return genes.resized(gene, size)
+
+    def activated(self, genes: CNNGenes, kind: str) -> CNNGenes | None:
+        """`genes` with `kind` in every layer but the output."""
+        return genes.activated(kind)
+
+    def stacks(self, genes: CNNGenes) -> tuple[str, ...]:
+        """The convolutions of each image, and the head."""
+        return (*(f"{prefix}conv" for prefix in genes.prefixes), "hidden")
+
+    def deeper(self, genes: CNNGenes, stack: str = "hidden") -> CNNGenes | None:
+        """One more layer at the end of a stack; a convolution of 3x3."""
+        if self._depth(genes, stack) >= (self.max_hidden if stack == "hidden" else self.max_layers):
+            return None
+        return genes.deeper(stack)
+
+    def shallower(self, genes: CNNGenes, stack: str = "hidden") -> CNNGenes | None:
+        """Without the last layer of a stack; one is always left."""
+        return None if self._depth(genes, stack) <= 1 else genes.shallower(stack)
+
+    def deepened(
+        self, role: Role, genes: CNNGenes, state: State, moment: bool, stack: str = "hidden"
+    ) -> State:
+        """The new layer hands on what it gets."""
+        if stack == "hidden":
+            bias = torch.zeros_like(state["output.weight"][:, 0, :])  # [M, H]
+            identity = torch.diag_embed(torch.zeros_like(bias) if moment else torch.ones_like(bias))
+            name = f"hidden.{len(genes.head)}"
+            state = state | {f"{name}.weight": identity, f"{name}.bias": bias}
+        else:
+            index = genes.encoder_of(stack)
+            state = encoder.deepened(genes.encoders[index], genes.prefixes[index], state, moment)
+        return {name: state[name] for name in self.axes(role, genes.deeper(stack))}
+
+    def shallowed(
+        self, role: Role, genes: CNNGenes, state: State, moment: bool, stack: str = "hidden"
+    ) -> State:
+        """The layer that read the removed one takes over its linear part, with moments of zero."""
+        if stack == "hidden":
+            name, head = f"hidden.{len(genes.head) - 1}", state["output.weight"]
+            merged = head @ state[f"{name}.weight"]
+            shift = state["output.bias"] + (head @ state[f"{name}.bias"].unsqueeze(-1)).squeeze(-1)
+            new = {"output.weight": merged, "output.bias": shift}
+            state = state | {key: torch.zeros_like(value) if moment else value for key, value in new.items()}
+        else:
+            index = genes.encoder_of(stack)
+            image = self.parts(role.observation_space).images[index]
+            state = encoder.shallowed(image, genes.encoders[index], genes.prefixes[index], state, moment)
+        return {name: state[name] for name in self.axes(role, genes.shallower(stack))}
+
+    def _depth(self, genes: CNNGenes, stack: str) -> int:
+        return len(genes.head) if stack == "hidden" else len(genes.encoders[genes.encoder_of(stack)].channels)
+
+    def to_json(self, genes: CNNGenes) -> dict[str, Any]:
+        """`genes` as plain values."""
+        return genes.to_json()
+
+    def from_json(self, value: dict[str, Any]) -> CNNGenes:
+        """The inverse of `to_json`."""
+        return CNNGenes.from_json(value)

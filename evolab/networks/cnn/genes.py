@@ -1,0 +1,137 @@
+"""The genes of convolutional networks, and every way to change one of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from evolab.networks.cnn import encoder
+from evolab.networks.cnn.encoder import EncoderGenes
+from evolab.networks.layers import ACTIVATIONS
+
+
+@dataclass(frozen=True)
+class CNNGenes:
+    """The architecture of one agent.
+
+    Attributes:
+        encoders: of each image.
+        head: widths of the head's hidden layers.
+        head_activation: of each of them, by name.
+    """
+
+    encoders: tuple[EncoderGenes, ...]
+    head: tuple[int, ...]
+    head_activation: tuple[str, ...]
+
+    @property
+    def hidden(self) -> tuple[int, ...]:
+        """Channels, latent sizes and widths, in the order of the computation."""
+        return (*(n for one in self.encoders for n in (*one.channels, one.latent)), *self.head)
+
+    @property
+    def activation(self) -> tuple[str, ...]:
+        """Of every layer, in the order of the computation."""
+        return (*(kind for one in self.encoders for kind in one.activation), *self.head_activation)
+
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        """What the names of each encoder's parameters begin with; nothing where there is one encoder."""
+        count = len(self.encoders)
+        return ("",) if count == 1 else tuple(f"image{index}." for index in range(count))
+
+    def encoder_of(self, name: str) -> int:
+        """The index of the encoder that a gene, a stack or a parameter belongs to."""
+        return 0 if len(self.encoders) == 1 else int(name.split(".", 1)[0].removeprefix("image"))
+
+    def with_encoder(self, index: int, one: EncoderGenes) -> CNNGenes:
+        """Another encoder in one place."""
+        return dataclasses.replace(self, encoders=replaced(self.encoders, index, one))
+
+    def resized(self, gene: str, size: int) -> CNNGenes:
+        """One size changed, by its label such as "conv.0", "image1.kernel.2", "latent" or "hidden.0"."""
+        *_, kind, place = ("", *gene.split("."))
+        if kind == "hidden":
+            return dataclasses.replace(self, head=replaced(self.head, int(place), size))
+        index = self.encoder_of(gene)
+        one = self.encoders[index]
+        if kind == "conv":
+            changed = dataclasses.replace(one, channels=replaced(one.channels, int(place), size))
+        elif kind == "kernel":
+            changed = dataclasses.replace(one, kernels=replaced(one.kernels, int(place), size))
+        else:
+            changed = dataclasses.replace(one, latent=size)
+        return self.with_encoder(index, changed)
+
+    def activated(self, kind: str) -> CNNGenes:
+        """`kind` in every layer."""
+        encoders = [
+            dataclasses.replace(one, activation=(kind,) * len(one.activation)) for one in self.encoders
+        ]
+        return CNNGenes(tuple(encoders), self.head, (kind,) * len(self.head))
+
+    def deeper(self, stack: str) -> CNNGenes:
+        """One more layer at the end of a stack; linear where the last activation is not idempotent."""
+        if stack != "hidden":
+            index = self.encoder_of(stack)
+            return self.with_encoder(index, encoder.deeper(self.encoders[index]))
+        last = self.head_activation[-1]
+        kind = last if ACTIVATIONS[last].idempotent else "identity"
+        return CNNGenes(self.encoders, (*self.head, self.head[-1]), (*self.head_activation, kind))
+
+    def shallower(self, stack: str) -> CNNGenes:
+        """Without the last layer of a stack."""
+        if stack != "hidden":
+            index = self.encoder_of(stack)
+            return self.with_encoder(index, encoder.shallower(self.encoders[index]))
+        return CNNGenes(self.encoders, self.head[:-1], self.head_activation[:-1])
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return {
+            "encoders": [
+                {key: list(part) if isinstance(part, tuple) else part for key, part in vars(one).items()}
+                for one in self.encoders
+            ],
+            "head": list(self.head),
+            "head_activation": list(self.head_activation),
+        }
+
+    @staticmethod
+    def from_json(value: dict[str, Any]) -> CNNGenes:
+        """The inverse of `to_json`."""
+        encoders = [
+            EncoderGenes(
+                tuple(one["channels"]),
+                tuple(one["kernels"]),
+                tuple(one["strides"]),
+                int(one["latent"]),
+                tuple(one["activation"]),
+            )
+            for one in value["encoders"]
+        ]
+        return CNNGenes(tuple(encoders), tuple(value["head"]), tuple(value["head_activation"]))
+
+
+def replaced(values: tuple[Any, ...], index: int, value: Any) -> tuple[Any, ...]:
+    """`values` with another one in one place."""
+    return (*values[:index], value, *values[index + 1 :])
+
+
+def largest(genes: Sequence[CNNGenes]) -> CNNGenes:
+    """The largest of every size; kernels, strides and depths must be equal."""
+
+    def widest(shapes: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
+        return tuple(max(sizes) for sizes in zip(*shapes, strict=True))
+
+    encoders = [
+        dataclasses.replace(
+            one,
+            channels=widest(other.encoders[index].channels for other in genes),
+            latent=max(other.encoders[index].latent for other in genes),
+        )
+        for index, one in enumerate(genes[0].encoders)
+    ]
+    return dataclasses.replace(genes[0], encoders=tuple(encoders), head=widest(one.head for one in genes))

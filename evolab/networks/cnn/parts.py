@@ -1,0 +1,90 @@
+"""The parts of an observation: which of them are images, which are vectors, and where each one lies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from evolab.networks.cnn.encoder import Image
+from evolab.networks.observations import encode, features
+
+
+@dataclass(frozen=True)
+class Vector:
+    """A part of an observation that is no image.
+
+    Attributes:
+        path: keys that lead to it through Dict and Tuple spaces.
+        space: of this part.
+        start: place of its first entry among the features of the whole observation.
+        stop: behind its last entry.
+    """
+
+    path: tuple[str | int, ...]
+    space: spaces.Space
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Parts:
+    """All parts of an observation space.
+
+    Attributes:
+        images: every Box of rank 3, in the order of the space.
+        vectors: everything else, in the order of the space.
+    """
+
+    images: tuple[Image, ...]
+    vectors: tuple[Vector, ...]
+
+    @staticmethod
+    def of(space: spaces.Space) -> Parts:
+        """The parts of `space`, through Dict and Tuple spaces of any depth.
+
+        Raises:
+            TypeError: a part has no fixed size.
+        """
+        images: list[Image] = []
+        vectors: list[Vector] = []
+        start = 0
+        for path, part in _leaves(space, ()):
+            stop = start + features(part)
+            if isinstance(part, spaces.Box) and len(part.shape) == 3:
+                images.append(Image.of(part, path, start))
+            else:
+                vectors.append(Vector(path, part, start, stop))
+            start = stop
+        return Parts(tuple(images), tuple(vectors))
+
+    @property
+    def width(self) -> int:
+        """Length of all vectors together."""
+        return sum(vector.stop - vector.start for vector in self.vectors)
+
+    def side(self, observation: Any, dtype: torch.dtype) -> list[Tensor]:
+        """The vectors of a batch of observations with [C, B, ...] leaves: [C, B, F] each."""
+        return [encode(part.space, picked(observation, part.path), 2, dtype) for part in self.vectors]
+
+
+def picked(observation: Any, path: tuple[str | int, ...]) -> Any:
+    """The part of an observation that `path` leads to."""
+    for key in path:
+        observation = observation[key]
+    return observation
+
+
+def _leaves(
+    space: spaces.Space, path: tuple[str | int, ...]
+) -> list[tuple[tuple[str | int, ...], spaces.Space]]:
+    if isinstance(space, spaces.Dict):
+        inner: list[tuple[Any, spaces.Space]] = list(space.items())
+    elif isinstance(space, spaces.Tuple):
+        inner = list(enumerate(space))
+    else:
+        return [(path, space)]
+    return [leaf for key, part in inner for leaf in _leaves(part, (*path, key))]

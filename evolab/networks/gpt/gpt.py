@@ -1,0 +1,353 @@
+"""GPT: the GPT-2 architecture for a population, in which every agent has its own depth and widths.
+
+Blocks with layer normalisation in front, learned positions, GELU in its tanh form, and outputs
+that are products with the token embeddings (Radford et al. 2019, Language models are
+unsupervised multitask learners, section 2.3). Weights are [out, in], as in torch.nn.Linear.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from evolab.core import checks
+from evolab.networks.base import Axes, Axis, Layout, Network, Role, State
+from evolab.networks.gpt.plan import GPTPlan, Shape
+
+if TYPE_CHECKING:
+    from evolab.networks.gpt.module import GPTModule
+
+SPREAD = 0.02
+"""Standard deviation of GPT-2's first weights, at its width of 768."""
+
+
+@dataclass(frozen=True)
+class GPTGenes:
+    """The architecture of one agent's transformers.
+
+    Attributes:
+        hidden: width of the feed-forward layer of each block; as many as there are blocks.
+        heads: of every attention layer; they divide the width of the residual stream.
+    """
+
+    hidden: tuple[int, ...]
+    heads: int
+    activation: ClassVar[tuple[str, ...]] = ()  # GELU in its tanh form, which is not a gene
+
+
+@dataclass(frozen=True)
+class GPT(Network):
+    """A decoder-only transformer, GPT-2's, over sequences of tokens.
+
+    Args:
+        layers: blocks.
+        width: D, of the residual stream; the same for all agents.
+        heads: of every attention layer; they must divide the width.
+        feed_forward: width of the layer within each block; None for four times the width.
+        block: longest sequence; None for the environment's.
+        vocabulary: V, number of tokens; None for the environment's.
+        tied: the outputs are products with the token embeddings.
+        eps: of the layer norms.
+        scaled: divide attention by the root of a head's width.
+        by_layer: divide attention by the number of the block as well.
+        min_layers: fewest blocks that mutations may leave.
+        max_layers: most blocks that mutations may build.
+        min_units: narrowest feed-forward layer that mutations may leave.
+        max_units: widest feed-forward layer that mutations may build.
+
+    Raises:
+        ValueError: a number that is not positive, or heads that don't divide the width.
+
+    A new block adds zero to the residual stream and a new unit of the feed-forward layer has no
+    weight out of it, so that growth changes no answer. Another number of heads does.
+
+    >>> GPT(layers=2, width=64, heads=2).describe(GPTGenes((256, 256), 2))
+    '2 x 64 (256, 256), 2 heads'
+    """
+
+    layers: int = 2
+    width: int = 64
+    heads: int = 2
+    feed_forward: int | None = None
+    block: int | None = None
+    vocabulary: int | None = None
+    tied: bool = True
+    eps: float = 1e-5
+    scaled: bool = True
+    by_layer: bool = False
+    min_layers: int = 1
+    max_layers: int = 12
+    min_units: int = 32
+    max_units: int = 4096
+
+    reads_tokens: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        for name in ("layers", "width", "heads", "min_layers", "max_layers", "min_units", "max_units"):
+            checks.positive_integer(f"GPT: {name}", getattr(self, name))
+        for name in ("feed_forward", "block", "vocabulary"):
+            if getattr(self, name) is not None:
+                checks.positive_integer(f"GPT: {name}", getattr(self, name))
+        if self.width % self.heads:
+            raise ValueError(
+                f"GPT: {self.heads} heads don't divide a width of {self.width}. "
+                f"Choose one of {_divisors(self.width)}."
+            )
+
+    # Weights of somebody else's --------------------------------------------------------------
+
+    @classmethod
+    def from_pretrained(cls, folder: str | PathLike[str], **limits: int) -> GPT:
+        """A network whose agents start from the weights in a local folder of Hugging Face's form.
+
+        It is callable on tokens [B, T] and gives logits [B, T, V].
+
+        Args:
+            folder: with `config.json` of a GPT-2 and `model.safetensors`; nothing is downloaded.
+            limits: `min_layers`, `max_layers`, `min_units`, `max_units`, as in `GPT`.
+
+        Raises:
+            FileNotFoundError: a file is missing.
+            ValueError: the weights are pickled, a key is missing, unknown or of another shape, or the
+                configuration asks for what this GPT does not compute.
+        """
+        from evolab.networks.gpt.files import read_folder
+
+        options, genes, state = read_folder(folder)
+        network = cls(**{**options, **limits})  # type: ignore[arg-type]
+        object.__setattr__(network, "_weights", (genes, state))
+        return network
+
+    @property
+    def weights(self) -> tuple[GPTGenes, State] | None:
+        """Genes and parameters that agents start from; None for weights drawn at random."""
+        return getattr(self, "_weights", None)
+
+    def __call__(self, tokens: Any) -> Tensor:
+        """Logits [B, T, V] of the pretrained weights for tokens [B, T].
+
+        Raises:
+            ValueError: this network was not read from a folder, so it has no weights of its own.
+        """
+        if self.weights is None:
+            raise ValueError(
+                "a GPT holds no weights; its agents do. Use GPT.from_pretrained(folder), or agent.module()."
+            )
+        assert self.vocabulary is not None
+        assert self.block is not None
+        genes, state = self.weights
+        space = spaces.MultiDiscrete(np.full(self.block, self.vocabulary))
+        with torch.no_grad():
+            return self.module(Role(space, self.vocabulary), genes, state)(torch.as_tensor(tokens))  # type: ignore[no-any-return]
+
+    # What an agent has -----------------------------------------------------------------------
+
+    def genes(self, observation_space: spaces.Space) -> GPTGenes:
+        """As many equal blocks as were asked for, or those of the pretrained weights."""
+        if self.weights is not None:
+            return self.weights[0]
+        return GPTGenes((self.feed_forward or 4 * self.width,) * self.layers, self.heads)
+
+    def sizes_of(self, role: Role) -> tuple[int, int]:
+        """V and T: tokens known and longest sequence.
+
+        Raises:
+            TypeError: observations are no sequences of tokens.
+            ValueError: the environment has another vocabulary, or longer sequences.
+        """
+        space = role.observation_space
+        if not isinstance(space, spaces.MultiDiscrete) or len(set(np.ravel(space.nvec).tolist())) != 1:
+            raise TypeError(
+                f"GPT needs sequences of tokens, MultiDiscrete([V] * T); this environment's observations are "
+                f"{space}. Use ev.MLP for it."
+            )
+        vocabulary, length = int(np.ravel(space.nvec)[0]), int(np.size(space.nvec))
+        if self.vocabulary is not None and self.vocabulary != vocabulary:
+            raise ValueError(
+                f"this GPT knows {self.vocabulary} tokens, the environment has {vocabulary}: the vocabularies "
+                f"don't match. Pass vocabulary={vocabulary}, or weights that were trained with these tokens."
+            )
+        if self.block is not None and self.block < length:
+            raise ValueError(
+                f"this GPT's block holds {self.block} tokens, the environment's sequences have up to {length}. "
+                f"Pass block={length}."
+            )
+        return vocabulary, self.block or length
+
+    def axes(self, role: Role, genes: GPTGenes) -> Axes:
+        """`token` [V, D], `position` [T, D], the blocks, `norm`, and `output` where it is not tied."""
+        vocabulary, block = self.sizes_of(role)
+        stream = Axis(self.width)
+        axes: Axes = {"token": (Axis(vocabulary), stream), "position": (Axis(block), stream)}
+        for index, units in enumerate(genes.hidden):
+            prefix, gene = f"block.{index}.", f"hidden.{index}"
+            axes[f"{prefix}norm1.scale"] = axes[f"{prefix}norm1.shift"] = (stream,)
+            axes[f"{prefix}attend.weight"] = (Axis(3 * self.width), stream)
+            axes[f"{prefix}attend.bias"] = (Axis(3 * self.width),)
+            axes[f"{prefix}merge.weight"] = (stream, stream)
+            axes[f"{prefix}merge.bias"] = (stream,)
+            axes[f"{prefix}norm2.scale"] = axes[f"{prefix}norm2.shift"] = (stream,)
+            axes[f"{prefix}expand.weight"] = (Axis(units, gene), stream)
+            axes[f"{prefix}expand.bias"] = (Axis(units, gene),)
+            axes[f"{prefix}reduce.weight"] = (stream, Axis(units, gene, incoming=True))
+            axes[f"{prefix}reduce.bias"] = (stream,)
+        axes["norm.scale"] = axes["norm.shift"] = (stream,)
+        if role.outputs != vocabulary:
+            axes["output.weight"], axes["output.bias"] = (Axis(role.outputs), stream), (Axis(role.outputs),)
+        elif not self.tied:
+            axes["output.weight"] = (Axis(vocabulary), stream)
+        return axes
+
+    def initialise(self, role: Role, genes: GPTGenes, generator: torch.Generator) -> State:
+        """As GPT-2 draws them: normal, smaller where a product is added to the residual stream.
+
+        The spread is GPT-2's at its own width and grows as the width shrinks, so that products keep their size.
+        """
+        spread = SPREAD * (768 / self.width) ** 0.5
+        state: State = {}
+        pretrained = self.weights[1] if self.weights is not None else {}
+        for name, axes in self.axes(role, genes).items():
+            shape = [axis.size for axis in axes]
+            known = pretrained.get(name)
+            if known is not None and list(known.shape) == shape:
+                state[name] = known.clone()
+            elif name.endswith((".bias", ".shift")):
+                state[name] = torch.zeros(shape)
+            elif name.endswith(".scale"):
+                state[name] = torch.ones(shape)
+            else:
+                added = name.endswith(("merge.weight", "reduce.weight"))
+                size = spread / (2 * len(genes.hidden)) ** 0.5 if added else spread
+                state[name] = torch.empty(shape).normal_(0, size, generator=generator)
+        return state
+
+    def capacity(self, genes: Sequence[GPTGenes]) -> GPTGenes:
+        """Per block the widest agent that has it."""
+        depth = max(len(gene.hidden) for gene in genes)
+        widest = (max(gene.hidden[i] for gene in genes if len(gene.hidden) > i) for i in range(depth))
+        return GPTGenes(tuple(widest), genes[0].heads)
+
+    def plan(self, role: Role, genes: Sequence[GPTGenes], layout: Layout) -> GPTPlan:
+        """The batched pass for these agents."""
+        return GPTPlan(self._shape(role, genes[0]), role, genes, layout)
+
+    def _shape(self, role: Role, genes: GPTGenes) -> Shape:
+        tied = self.tied and role.outputs == self.sizes_of(role)[0]
+        return Shape(genes.heads, self.eps, self.scaled, self.by_layer, tied)
+
+    def key(self, genes: GPTGenes) -> Any:
+        """Attention is one batched product over agents with equally many heads."""
+        return genes.heads
+
+    def order(self, genes: GPTGenes) -> Any:
+        """Deepest first, then widest first."""
+        return (-len(genes.hidden), tuple(-units for units in genes.hidden))
+
+    def cost(self, role: Role, genes: GPTGenes) -> float:
+        """Multiply-adds of one forward pass over one whole sequence."""
+        _, block = self.sizes_of(role)
+        inner = sum(4 * self.width**2 + 2 * self.width * units for units in genes.hidden)
+        attention = len(genes.hidden) * block * self.width
+        return float(role.members * block * (inner + attention + self.width * role.outputs))
+
+    def module(self, role: Role, genes: GPTGenes, state: State) -> GPTModule:
+        """A plain torch module: tokens [B, T] to outputs [B, T, O]."""
+        from evolab.networks.gpt.module import GPTModule
+
+        module = GPTModule(
+            role.outputs, self.sizes_of(role), self.width, genes.hidden, self._shape(role, genes)
+        )
+        return module.filled(state)
+
+    def describe(self, genes: GPTGenes) -> str:
+        """Blocks, width, widths of the feed-forward layers and heads."""
+        units = ", ".join(map(str, genes.hidden))
+        return f"{len(genes.hidden)} x {self.width} ({units}), {genes.heads} head{'s' * (genes.heads > 1)}"
+
+    # What mutates ----------------------------------------------------------------------------
+
+    def sizes(self, genes: GPTGenes) -> dict[str, tuple[int, int, int, tuple[int, ...]]]:
+        """Every feed-forward width in steps of 32, 64 or 128, and the number of heads by divisors of the width."""
+        sizes: dict[str, tuple[int, int, int, tuple[int, ...]]] = {
+            f"hidden.{index}": (units, self.min_units, self.max_units, (32, 64, 128))
+            for index, units in enumerate(genes.hidden)
+        }
+        if self.width > 1:
+            sizes["heads"] = (genes.heads, 1, max(1, self.width // 8), (1,))
+        return sizes
+
+    def resized(self, genes: GPTGenes, gene: str, size: int) -> GPTGenes:
+        """`genes` with one width changed; heads go to the next number that divides the width."""
+        if gene == "heads":
+            fitting = _divisors(self.width)
+            if size > genes.heads:
+                size = next((n for n in fitting if n >= size), genes.heads)
+            else:
+                size = next((n for n in reversed(fitting) if n <= size), 1)
+            return dataclasses.replace(genes, heads=size)
+        index = int(gene.rsplit(".", 1)[1])
+        return dataclasses.replace(genes, hidden=(*genes.hidden[:index], size, *genes.hidden[index + 1 :]))
+
+    def deeper(self, genes: GPTGenes, stack: str = "hidden") -> GPTGenes | None:
+        """One more block at the end, as wide as the last."""
+        if len(genes.hidden) >= self.max_layers:
+            return None
+        return dataclasses.replace(genes, hidden=(*genes.hidden, genes.hidden[-1]))
+
+    def shallower(self, genes: GPTGenes, stack: str = "hidden") -> GPTGenes | None:
+        """Without the last block."""
+        if len(genes.hidden) <= self.min_layers:
+            return None
+        return dataclasses.replace(genes, hidden=genes.hidden[:-1])
+
+    def deepened(
+        self, role: Role, genes: GPTGenes, state: State, moment: bool, stack: str = "hidden"
+    ) -> State:
+        """The new block looks where the last one looks, and adds zero to the residual stream."""
+        last, new = f"block.{len(genes.hidden) - 1}.", f"block.{len(genes.hidden)}."
+        silent = ("merge.weight", "merge.bias", "reduce.weight", "reduce.bias")
+        grown: State = {}
+        for name in self.axes(role, self.deeper(genes) or genes):
+            if not name.startswith(new):
+                grown[name] = state[name]
+                continue
+            model = state[last + name.removeprefix(new)]
+            grown[name] = torch.zeros_like(model) if moment or name.endswith(silent) else model.clone()
+        return grown
+
+    def shallowed(
+        self, role: Role, genes: GPTGenes, state: State, moment: bool, stack: str = "hidden"
+    ) -> State:
+        """Without what the last block added."""
+        gone = f"block.{len(genes.hidden) - 1}."
+        return {name: value for name, value in state.items() if not name.startswith(gone)}
+
+    def files(self, genes: dict[str, Any], state: State) -> dict[str, Any]:
+        """The policy in Hugging Face's form: `GPT2LMHeadModel.from_pretrained(folder)` reads it."""
+        from evolab.networks.gpt.files import CONFIG, TENSORS, for_transformers
+
+        config, tensors = for_transformers(self, self.from_json(genes), state)
+        return {CONFIG: config, TENSORS: tensors}
+
+    def to_json(self, genes: GPTGenes) -> dict[str, Any]:
+        """`genes` as plain values."""
+        return {"hidden": list(genes.hidden), "heads": genes.heads}
+
+    def from_json(self, value: dict[str, Any]) -> GPTGenes:
+        """The inverse of `to_json`."""
+        heads = int(value["heads"])
+        if heads < 1 or self.width % heads:
+            raise ValueError(f"{heads} heads don't divide a width of {self.width}.")
+        return GPTGenes(tuple(int(units) for units in value["hidden"]), heads)
+
+
+def _divisors(width: int) -> list[int]:
+    return [n for n in range(1, width + 1) if width % n == 0]

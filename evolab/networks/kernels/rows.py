@@ -1,0 +1,88 @@
+"""What is done to rows of parameters entry by entry, for a whole band in one call."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from evolab.networks.kernels.build import library
+
+
+def adam(
+    parameters: Tensor,
+    gradient: Tensor,
+    mean: Tensor,
+    square: Tensor,
+    count: Tensor,
+    rate: Tensor,
+    sizes: np.ndarray,
+) -> bool:
+    """One step of Adam in place, with the kernels.
+
+    Args:
+        parameters: [C, M, N].
+        gradient: [C, M, N].
+        mean: [C, M, N], first moment.
+        square: [C, M, N], second moment.
+        count: [C], steps taken with this one.
+        rate: [C], learning rates.
+        sizes: [C] int64, how many entries of each agent's rows are in use.
+
+    Returns:
+        False where there are no kernels for these tensors, and nothing has been done.
+
+    Source: Kingma and Ba 2015, Adam, algorithm 1.
+    """
+    found = kernels(parameters, mean, square)
+    if found is None:
+        return False
+    agents, members, length = parameters.shape
+    gradient, rate, count = gradient.contiguous(), rate.contiguous(), count.contiguous()
+    found.adam(
+        *(agents * members, members, sizes.ctypes.data, parameters.data_ptr(), parameters.stride(1)),
+        *(gradient.data_ptr(), length, mean.data_ptr(), square.data_ptr()),
+        *(rate.data_ptr(), count.data_ptr()),
+    )
+    return True
+
+
+def follow(target: Tensor, source: Tensor, tau: Tensor, sizes: np.ndarray) -> bool:
+    """Polyak averaging in place, `target += tau * (source - target)`, with the kernels.
+
+    Args:
+        target: [C, M, N].
+        source: [C, M, N].
+        tau: [C].
+        sizes: [C] int64, how many entries of each agent's rows are in use.
+
+    Returns:
+        False where there are no kernels for these tensors, and nothing has been done.
+    """
+    found = kernels(target, source)
+    if found is None:
+        return False
+    agents, members, _ = target.shape
+    tau = tau.contiguous()
+    found.follow(
+        *(agents * members, members, sizes.ctypes.data, target.data_ptr(), source.data_ptr()),
+        *(target.stride(1), tau.data_ptr()),
+    )
+    return True
+
+
+def kernels(first: Tensor, *others: Tensor) -> ctypes.CDLL | None:
+    """The kernels for rows that lie alike and evenly apart; None where there are none."""
+    found = library(first.dtype) if first.device.type == "cpu" else None
+    stride = first.stride()
+    even = first.shape[0] == 1 or stride[0] == first.shape[1] * stride[1]
+    if found is None or not even or stride[2] != 1 or any(other.stride() != stride for other in others):
+        return None
+    if not found.adam.argtypes:
+        integer, pointer = ctypes.c_int64, ctypes.c_void_p
+        rows: list[Any] = [integer, integer, pointer, pointer]
+        found.adam.argtypes = [*rows, integer, pointer, integer, *(pointer,) * 4]
+        found.follow.argtypes = [*rows, pointer, integer, pointer]
+    return found

@@ -1,0 +1,194 @@
+"""How a chunk of perceptrons is computed: worked out once per layout, then only run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from evolab.networks.base import Layout, Role
+from evolab.networks.layers import activate, layer_norm, runs
+from evolab.networks.mlp.fused import FusedMLP, Kept, LayerPlan, Store, backward, forward
+from evolab.networks.mlp.tape import Tape
+from evolab.networks.observations import encode
+
+
+class _Pass:
+    """What the fused pass needs besides its tensors: the layers, and a gradient to write into."""
+
+    def __init__(self, layers: list[LayerPlan], reading: int, layout: Layout) -> None:
+        self.layers, self.reading, self.layout = layers, reading, layout
+        deepest = (
+            f"hidden.{len(layers)}.weight" not in layout.names
+        )  # False for a shallow agent of a deep chunk
+        self.whole = deepest and len({layer.rows for layer in layers}) == 1
+        self.spare: Store | None = None
+        self.lent: Store | None = None
+
+    def take_gradient(self, like: Tensor) -> Store:
+        """A store shaped as `like`, the one given back if there is one; zero where no agent has a layer."""
+        store, self.spare = self.spare, None
+        if store is None or store.flat.shape != like.shape or store.flat.device != like.device:
+            store = Store(
+                like.new_empty(like.shape) if self.whole else like.new_zeros(like.shape), self.layout
+            )
+        self.lent = store if self.lent is None else self.lent
+        return store
+
+    def give_back(self, gradient: Tensor) -> None:
+        """Let the next backward pass write into this gradient [C, M, N], which is this pass's own [R, N]."""
+        if self.lent is None or self.lent.flat.data_ptr() != gradient.data_ptr():
+            return
+        if (
+            self.whole
+        ):  # otherwise it must stay zero where layers are missing, and the optimizer wrote everywhere
+            self.spare = self.lent
+        self.lent = None
+
+    def forget(self) -> None:
+        """Write into a fresh gradient next."""
+        self.spare = self.lent = None
+
+
+class MLPPlan:
+    """The batched pass of one role for the agents of one chunk; see the module `mlp`."""
+
+    def __init__(self, normalised: bool, role: Role, genes: Sequence[Any], layout: Layout) -> None:
+        self.role, self.layout, self.normalised = role, layout, normalised
+        if any(len(a.hidden) < len(b.hidden) for a, b in zip(genes, genes[1:], strict=False)):
+            raise AssertionError("rows of a chunk must come deepest first")
+        layers: list[LayerPlan] = []
+        for index in range(max(len(gene.hidden) for gene in genes)):
+            alive = [gene for gene in genes if len(gene.hidden) > index]
+            kinds = [gene.activation[index] for gene in alive for _ in range(role.members)]
+            widths = [gene.hidden[index] for gene in alive for _ in range(role.members)]
+            layers.append(LayerPlan(len(kinds), runs(kinds), tuple(widths)))
+        reading = layout.shapes[layout.names.index("output.weight")][-1]
+        self.every = _Pass(layers, reading, layout)
+        self.single = _Pass([layer.thinned(role.members) for layer in layers], reading, layout)
+        self.how = self.single if role.members == 1 else self.every
+        self.form = layout, [(one.rows, one.stretches, one.widths if normalised else ()) for one in layers]
+        self._stores: dict[Any, Store] = {}
+
+    def __call__(
+        self, flat: Tensor, observation: Any, extra: Tensor | None = None, member: int | None = None
+    ) -> Tensor:
+        """Outputs of all agents and members.
+
+        Args:
+            flat: [C, M, N], the chunk's parameters.
+            observation: batch of observations, [C, B, ...] leaves.
+            extra: [C, B, E], concatenated to the features.
+            member: compute this member alone.
+
+        Returns:
+            [C, M, B, O], or [C, B, O] where there is one member or `member` is given.
+        """
+        agents, members = flat.shape[0], self.role.members
+        if not (torch.is_grad_enabled() or self.normalised or member is not None):
+            x = self.joined(flat, observation, extra)
+            rows = flat.squeeze(1) if members == 1 else flat.flatten(0, 1)
+            out, _ = forward(x, None, self.store(rows, 0 if members == 1 else None), self.how)
+            return out if members == 1 else out.unflatten(0, (agents, members))
+        x, extra = self.inputs(flat, observation, extra, member)
+        if members == 1 or member is not None:
+            rows = flat.squeeze(1) if members == 1 else flat[:, member or 0]
+            return self._run(rows, x, extra, self.single, member or 0)
+        out = self._run(flat.flatten(0, 1), x, extra, self.every, None)
+        return out.unflatten(0, (agents, members))
+
+    def inputs(
+        self, flat: Tensor, observation: Any, extra: Tensor | None, member: int | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Features [R, B, I] and extra inputs [R, B, E], the same for every member of an agent."""
+        x, members = encode(self.role.observation_space, observation, 2, flat.dtype), self.role.members
+        if members == 1 or member is not None:
+            return x, extra
+        return _repeated(x, members), None if extra is None else _repeated(extra, members)
+
+    def joined(self, flat: Tensor, observation: Any, extra: Tensor | None) -> Tensor:
+        """[R, B, I + E]: as `inputs`, in one piece."""
+        x = encode(self.role.observation_space, observation, 2, flat.dtype)
+        x = x if extra is None else torch.cat([x, extra], -1)
+        return x if self.role.members == 1 else _repeated(x, self.role.members)
+
+    def tape(self, flat: Tensor) -> Tape | None:
+        """Computes a loss's gradient by [C, M, N] at less cost than autograd would; None where it can't."""
+        return None if self.normalised else Tape(self, flat)
+
+    def record(self, flat: Tensor, observation: Any, extra: Tensor | None) -> tuple[Tensor, Kept]:
+        """Outputs [R, B, O] of all members, outside of autograd, and what their gradient needs."""
+        rows = flat.squeeze(1) if self.role.members == 1 else flat.flatten(0, 1)
+        return forward(self.joined(flat, observation, extra), None, self.store(rows, None), self.how)
+
+    def slope(
+        self, flat: Tensor, observation: Any, extra: Tensor, grad: Tensor, member: int = 0
+    ) -> tuple[Tensor, Tensor]:
+        """Outputs [C, B, O] of one member, and how a loss changes with `extra`, [C, B, E].
+
+        Args:
+            flat: [C, M, N], the chunk's parameters.
+            observation: batch of observations, [C, B, ...] leaves.
+            extra: [C, B, E].
+            grad: [C, B, O], how the loss changes with the outputs.
+            member: the one that computes.
+        """
+        x, extra = self.inputs(flat, observation, extra, member)  # type: ignore[assignment]
+        rows = flat.squeeze(1) if self.role.members == 1 else flat[:, member]
+        out, kept = forward(x, extra, self.store(rows, member), self.single)
+        _, flowing = backward(kept, grad, False, True)
+        assert flowing is not None
+        return out, flowing
+
+    def give_back(self, gradient: Tensor) -> None:
+        """Reuse a gradient [C, M, N] that the optimizer is done with."""
+        if not self.normalised:
+            (self.single if self.role.members == 1 else self.every).give_back(gradient)
+
+    def forget(self) -> None:
+        """Drop the gradients that were given back."""
+        self.single.forget()
+        self.every.forget()
+
+    def _run(self, rows: Tensor, x: Tensor, extra: Tensor | None, how: _Pass, member: int | None) -> Tensor:
+        if self.normalised:
+            return self._composed(rows, x if extra is None else torch.cat([x, extra], -1), how)
+        return FusedMLP.apply(rows, x, extra, self.store(rows, member), how)  # type: ignore[no-any-return]
+
+    def store(self, rows: Tensor, member: int | None) -> Store:
+        """Views into `rows`, remembered: making them anew costs as much as a small matrix product."""
+        if rows.device.type == "meta":
+            return Store(rows.detach(), self.layout)
+        key = (rows.data_ptr(), rows.dtype, member)
+        store = self._stores.get(key)
+        if store is None or store.flat.stride() != rows.stride():
+            store = self._stores[key] = Store(rows.detach(), self.layout)
+        return store
+
+    def _composed(self, rows: Tensor, x: Tensor, how: _Pass) -> Tensor:
+        """The same pass from torch's own operations, differentiated by autograd."""
+        state = self.layout.views(rows)
+        finals: list[Tensor] = []
+        h = x
+        for index, layer in enumerate(how.layers):
+            n = layer.rows
+            weight, bias = state[f"hidden.{index}.weight"][:n], state[f"hidden.{index}.bias"][:n]
+            z = torch.baddbmm(bias.unsqueeze(1), h[:n], weight.transpose(1, 2))
+            if self.normalised:
+                scale, shift = state[f"hidden.{index}.scale"][:n], state[f"hidden.{index}.shift"][:n]
+                z = layer_norm(z, scale, shift, *layer.mask(z.shape[-1], z.device, z.dtype))
+            h = activate(z, layer.stretches)
+            after = how.layers[index + 1].rows if index + 1 < len(how.layers) else 0
+            if after < n:
+                finals.append(F.pad(h[after:], (0, how.reading - h.shape[-1])))
+        final = finals[0] if len(finals) == 1 else torch.cat(finals[::-1])
+        weight, bias = state["output.weight"], state["output.bias"]
+        return torch.baddbmm(bias.unsqueeze(1), final, weight.transpose(1, 2))
+
+
+def _repeated(x: Tensor, members: int) -> Tensor:
+    """[C, B, F] to [C * M, B, F], the same for every member."""
+    return x.unsqueeze(1).expand(x.shape[0], members, *x.shape[1:]).reshape(-1, *x.shape[1:])

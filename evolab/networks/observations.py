@@ -1,0 +1,117 @@
+"""Observations become feature vectors here, and nowhere else.
+
+Box is flattened, Discrete and MultiDiscrete are one-hot, MultiBinary is 0 or 1, Dict and
+Tuple are the concatenation of their parts in the order of the space.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from gymnasium import spaces
+from torch import Tensor
+
+
+def features(space: spaces.Space) -> int:
+    """Length of the feature vector of one observation.
+
+    Raises:
+        TypeError: the space has no fixed size (Text, Graph, Sequence).
+    """
+    if isinstance(space, spaces.Box):
+        return prod(space.shape)
+    if isinstance(space, spaces.Discrete):
+        return int(space.n)
+    if isinstance(space, spaces.MultiDiscrete):
+        return int(np.sum(space.nvec))
+    if isinstance(space, spaces.MultiBinary):
+        return prod(space.shape)
+    if isinstance(space, spaces.Dict):
+        return sum(features(part) for part in space.values())
+    if isinstance(space, spaces.Tuple):
+        return sum(features(part) for part in space)
+    raise TypeError(
+        f"observation space {space} has no fixed size; Box, Discrete, MultiDiscrete, MultiBinary, Dict and "
+        f"Tuple are understood. Wrap the environment with gymnasium.wrappers.TransformObservation."
+    )
+
+
+def is_image(space: spaces.Space) -> bool:
+    """True for a Box of rank 3 that holds bytes: (H, W, C) or (C, H, W)."""
+    return isinstance(space, spaces.Box) and len(space.shape) == 3 and space.dtype == np.uint8
+
+
+def to_tensor(observation: Any, device: torch.device) -> Any:
+    """Arrays to tensors on `device`; dicts and tuples keep their form."""
+    if isinstance(observation, dict):
+        return {key: to_tensor(part, device) for key, part in observation.items()}
+    if isinstance(observation, tuple):
+        return tuple(to_tensor(part, device) for part in observation)
+    if isinstance(observation, Tensor):
+        return observation.to(device)
+    return torch.from_numpy(np.ascontiguousarray(observation)).to(device)
+
+
+def map_leaves(function: Any, observation: Any) -> Any:
+    """`function` applied to every array or tensor of an observation."""
+    if isinstance(observation, dict):
+        return {key: map_leaves(function, part) for key, part in observation.items()}
+    if isinstance(observation, tuple):
+        return tuple(map_leaves(function, part) for part in observation)
+    return function(observation)
+
+
+def first_leaf(observation: Any) -> Any:
+    """The first array or tensor of an observation: what its leading axes are read from."""
+    if isinstance(observation, dict):
+        return first_leaf(next(iter(observation.values())))
+    if isinstance(observation, tuple):
+        return first_leaf(observation[0])
+    return observation
+
+
+def encode(space: spaces.Space, observation: Any, leading: int, dtype: torch.dtype) -> Tensor:
+    """Feature vectors of a batch of observations.
+
+    Args:
+        space: of a single observation.
+        observation: tensors with `leading` batch axes before the space's own.
+        leading: how many axes are batch axes.
+        dtype: of the result.
+
+    Returns:
+        [..., F], with F = `features(space)`.
+    """
+    if isinstance(space, spaces.Box):
+        if len(space.shape) == 0:
+            observation = observation.unsqueeze(-1)
+        flat = observation if observation.dim() == leading + 1 else observation.flatten(leading)
+        flat = flat.to(dtype)
+        return flat / 255 if space.dtype == np.uint8 else flat
+    if isinstance(space, spaces.Discrete):
+        return F.one_hot((observation.long() - int(space.start)).clamp(0, int(space.n) - 1), int(space.n)).to(
+            dtype
+        )
+    if isinstance(space, spaces.MultiDiscrete):
+        values = observation.long().flatten(leading)
+        start = np.asarray(space.start).ravel()
+        parts = [
+            F.one_hot((values[..., i] - int(start[i])).clamp(0, int(n) - 1), int(n)).to(dtype)
+            for i, n in enumerate(space.nvec.ravel())
+        ]
+        return torch.cat(parts, -1)
+    if isinstance(space, spaces.MultiBinary):
+        return observation.flatten(leading).to(dtype)
+    if isinstance(space, spaces.Dict):
+        parts = [encode(part, observation[key], leading, dtype) for key, part in space.items()]
+        return torch.cat(parts, -1)
+    if isinstance(space, spaces.Tuple):
+        parts = [encode(part, value, leading, dtype) for part, value in zip(space, observation, strict=True)]
+        return torch.cat(parts, -1)
+    raise TypeError(
+        f"observation space {space} is not understood; see evolab.networks.observations.features."
+    )

@@ -1,0 +1,1 @@
+"""The population as a table, its agents, and their files."""

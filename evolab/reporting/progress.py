@@ -1,0 +1,104 @@
+"""A progress bar over one generation after the other, in a terminal or in a notebook.
+
+In a notebook it is a piece of HTML that is emptied at the end, so that a saved notebook
+keeps nothing of it; a widget or written lines would stand in it half done for ever.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from evolab.history.display import count
+
+if TYPE_CHECKING:
+    from evolab.history.events import Progress
+
+PATIENCE = 0.5  # seconds before a notebook's bar appears: what is over at once needs none
+PERIOD = 0.25  # seconds between two updates, which a page cannot refuse
+
+
+@contextlib.contextmanager
+def bar(title: str, total: int) -> Iterator[Callable[[Progress], None]]:
+    """A function that shows how far a run is, for as long as the context lasts.
+
+    Args:
+        title: until the first progress is told.
+        total: steps until then, at least 1.
+    """
+    # In a notebook tqdm does not look at its own variable.
+    if os.environ.get("TQDM_DISABLE", "0") not in ("", "0"):
+        yield lambda progress: None
+        return
+    made = _Notebook() if _in_notebook() else _Terminal(title, total)
+    try:
+        yield made.show
+    finally:
+        made.close()
+
+
+def _in_notebook() -> bool:
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return getattr(shell, "kernel", None) is not None
+
+
+def _label(progress: Progress) -> str:
+    doing = {"fill": "filling the buffer", "train": "training", "evaluate": "evaluating"}
+    words = doing.get(progress.phase, progress.phase)
+    return words if progress.phase == "fill" else f"generation {progress.generation} · {words}"
+
+
+class _Terminal:
+    def __init__(self, title: str, total: int) -> None:
+        from tqdm.std import tqdm
+
+        self.line = tqdm(total=total, desc=title, leave=False, mininterval=PERIOD)
+        self.shown = ("", 0)
+
+    def show(self, progress: Progress) -> None:
+        now = (_label(progress), progress.total)
+        if self.shown != now:
+            self.shown = now
+            self.line.reset(total=progress.total)
+            self.line.set_description(now[0], refresh=False)
+        self.line.update(progress.done - self.line.n)
+
+    def close(self) -> None:
+        self.line.close()
+
+
+class _Notebook:
+    def __init__(self) -> None:
+        self.handle: Any = None
+        self.due = time.monotonic() + PATIENCE
+
+    def show(self, progress: Progress) -> None:
+        now = time.monotonic()
+        if now < self.due:
+            return
+        self.due = now + PERIOD
+        words = f"{_label(progress)} {count(progress.done)} / {count(progress.total)}"
+        self._put(
+            '<div style="display:flex;align-items:center;gap:12px;font-size:13px">'
+            f'<progress value="{progress.done}" max="{max(1, progress.total)}" style="width:240px"></progress>'
+            f'<span style="font-variant-numeric:tabular-nums">{words}</span></div>',
+            words,
+        )
+
+    def _put(self, html: str, text: str) -> None:
+        from IPython.display import DisplayHandle
+
+        bundle = {"text/html": html, "text/plain": text}
+        if self.handle is None:
+            self.handle = DisplayHandle()
+            self.handle.display(bundle, raw=True)
+        else:
+            self.handle.update(bundle, raw=True)
+
+    def close(self) -> None:
+        if self.handle is not None:
+            self._put("", "")

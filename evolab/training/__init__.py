@@ -1,0 +1,1 @@
+"""The only training loop, its state, and checkpoints of it."""

@@ -1,0 +1,330 @@
+"""Whole runs on disk, one folder per generation, so that a run goes on as if it had never stopped.
+
+`RunFolder` knows the layout; a generation is complete or not there. What is the user's own (a
+callable environment, an algorithm, a network) is passed in on load, never imported by a name
+in a file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from evolab.data.buffers.saving import Written, read_ring, write_ring
+from evolab.experiment import config
+from evolab.history.history import History
+from evolab.history.jsonlines import plain
+from evolab.history.writer import Ledger
+from evolab.population import serialisation as archive
+from evolab.storage import lock
+from evolab.storage.files import Damaged, read_json, replace_bytes
+from evolab.storage.folders import FORMAT, Saved, drafting
+
+if TYPE_CHECKING:
+    from evolab.population.population import Population
+    from evolab.training.state import Run
+
+ABOUT = "experiment.json"
+_GENERATION = re.compile(r"\.?generation-(\d{6,})(\.before)?")
+
+
+class RunFolder:
+    """A run's folder, and what this process knows of its content.
+
+    Args:
+        path: where it is.
+
+    Attributes:
+        newest: the generation that was written or read last; None before that.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.newest: int | None = None
+        self._ledger = Ledger(path / "history")
+        self._ring = Written()
+        self._elite: tuple[int, float] | None = None
+
+    # Writing ----------------------------------------------------------------------------------
+
+    def write(self, run: Run, about: Mapping[str, Any], keep: int) -> None:
+        """Write the run as it stands between two generations, and clear away what is not kept.
+
+        Args:
+            run: between two generations.
+            about: what else to remember: "run" (its id), "config" and "own".
+            keep: newest generations to keep; the best one is kept as well.
+
+        Raises:
+            RuntimeError: another process writes here.
+            OSError: the disk is full, the folder is read-only; what was there is still whole.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock.acquire(self.path)
+        self._sweep()
+        number = run.generation
+        mark = self._ledger.append(run.history.generations)
+        folder = self.generation(number)
+        population = run.population
+        state: dict[str, Any] = {
+            **about,
+            "versions": versions(),
+            "population": archive.describe_population(population),
+            "agents": [],
+            "next_id": population.next_id,
+            "generation": number,
+            "total_steps": run.total_steps,
+            "evaluation_steps": run.evaluation_steps,
+            "elite_fitness": run.elite_fitness,
+            "history": mark,
+        }
+        tensors: dict[str, torch.Tensor] = {}
+        for row in range(len(population)):
+            state["agents"].append(_taken(population, row, f"{row}/", tensors))
+        for name, agent in (("best", run.best), ("elite", run.elite)):
+            state[name] = None if agent is None else _taken(agent._population, 0, f"{name}/", tensors)
+        with drafting(folder, "generation", owned=True) as draft:
+            draft.tensors("population.safetensors", tensors)
+            state["buffer"], ring = write_ring(draft, folder, run.buffer, self._ring)
+            if hasattr(run.fitness, "take_state"):
+                state["fitness"], critics = run.fitness.take_state()
+                draft.tensors("fitness.safetensors", critics)
+            draft.json("state.json", plain(state))
+        self._ring, self.newest = ring, number
+        self._tell(run, about)
+        if run.elite is not None and self._elite != (run.elite.id, run.elite_fitness):
+            archive.save_agent(run.elite, self.path / "elite")
+            self._elite = (run.elite.id, run.elite_fitness)
+        self._clear(run.history, keep)
+
+    def _tell(self, run: Run, about: Mapping[str, Any]) -> None:
+        """The few facts that a listing of runs shows."""
+        history = run.history.generations
+        facts = {
+            "format": FORMAT,
+            "run": about["run"],
+            "environment": about["name"],
+            "algorithm": run.population.algorithm.name,
+            "population": len(run.population),
+            "seed": run.seed,
+            "generation": run.generation,
+            "total_steps": run.total_steps,
+            "evaluation_steps": run.evaluation_steps,
+            "best_fitness": max((g.fitness for g in history if np.isfinite(g.fitness)), default=None),
+            "elite_fitness": run.elite_fitness if np.isfinite(run.elite_fitness) else None,
+            "seconds": sum(sum(g.seconds.values()) for g in history),
+            "saved": time.time(),
+            "versions": versions(),
+            "config": about["config"],
+        }
+        text = json.dumps(plain(facts), allow_nan=False, ensure_ascii=False, indent=1) + "\n"
+        replace_bytes(self.path / ABOUT, text.encode())
+
+    def _sweep(self) -> None:
+        """Remove what a killed process of this run left half written."""
+        for entry in self.path.iterdir():
+            if entry.name.startswith(".") and entry.name.endswith(".tmp"):
+                shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink(missing_ok=True)
+
+    def _clear(self, history: History, keep: int) -> None:
+        assert self.newest is not None
+        numbers = self.numbers()
+        for number in [n for n in numbers if n > self.newest]:
+            # Damaged, or the future of a run that was taken up again at an earlier point.
+            aside = self.path / "abandoned"
+            aside.mkdir(exist_ok=True)
+            shutil.rmtree(aside / self.generation(number).name, ignore_errors=True)
+            os.rename(self.generation(number), aside / self.generation(number).name)
+        numbers = [n for n in numbers if n <= self.newest]
+        kept = {*numbers[: max(1, keep)], _best(history)}
+        for number in numbers:
+            if number not in kept:
+                doomed = self.path / f".{self.generation(number).name}.old.tmp"
+                shutil.rmtree(doomed, ignore_errors=True)
+                os.rename(self.generation(number), doomed)  # a half-deleted generation is never seen
+                shutil.rmtree(doomed, ignore_errors=True)
+
+    def generation(self, number: int) -> Path:
+        """The folder of a generation."""
+        return self.path / f"generation-{number:06d}"
+
+    def numbers(self) -> list[int]:
+        """The generations that are there, newest first, damaged or not."""
+        found = (
+            (_GENERATION.fullmatch(entry.name) for entry in self.path.iterdir()) if self.path.is_dir() else ()
+        )
+        return sorted({int(match[1]) for match in found if match}, reverse=True)
+
+    def owner(self) -> str | None:
+        """The id of the run that the folder holds; None where it holds none that can be read."""
+        places = [(self.path, ABOUT), *((self.generation(n), "state.json") for n in self.numbers())]
+        for folder, name in places:
+            try:
+                found = read_json(folder / name).get("run")
+            except (Damaged, AttributeError):
+                continue
+            if isinstance(found, str):
+                return found
+        return None
+
+    # Reading ----------------------------------------------------------------------------------
+
+    def open(self, number: int | None = None) -> tuple[Saved, dict[str, Any], list[str]]:
+        """The newest generation that is whole, or the one asked for.
+
+        Returns:
+            its folder, its state and what is wrong with newer ones.
+
+        Raises:
+            FileNotFoundError: there is no run, or not that generation.
+            Damaged: no generation is whole; names every damaged file.
+            ValueError: it was written by a newer evolab.
+        """
+        numbers = self.numbers()
+        if not numbers:
+            advice = " It holds an agent: use Agent.load." if (self.path / "agent.json").exists() else ""
+            raise FileNotFoundError(f"there is no saved run at {self.path}.{advice}")
+        if number is not None and number not in numbers:
+            there = ", ".join(map(str, reversed(numbers)))
+            raise FileNotFoundError(f"{self.path} holds no generation {number}; there are {there}.")
+        problems: list[str] = []
+        for candidate in numbers if number is None else [number]:
+            try:
+                saved = Saved(self.generation(candidate), "generation")
+                saved.check()
+                state = saved.json("state.json")
+                with archive.naming(str(saved.path / "state.json")):
+                    self._generations = self._ledger.read(state["history"])
+                return saved, state, problems
+            except (Damaged, FileNotFoundError) as error:
+                problems.append(str(error))
+        others = [n for n in numbers if number is not None and n != number]
+        offer = f" Other generations are {others}: pass generation={others[0]}." if others else ""
+        raise Damaged(f"{self.path} cannot be loaded: " + " ".join(problems) + offer)
+
+    def restore(self, run: Run, saved: Saved, state: Mapping[str, Any], device: str) -> None:
+        """Put what `open` gave into a run that was built from the same configuration.
+
+        Raises:
+            Damaged: the state does not fit its tensors.
+            ValueError: the environment has other spaces than the saved agents.
+        """
+        where = str(saved.path / "state.json")
+        tensors = saved.tensors("population.safetensors")
+        with archive.naming(where):
+            population, about = run.population, state["population"]
+            _same_spaces(population, about)
+            members = [
+                archive.make_member(population, values, f"{row}/", tensors, where)
+                for row, values in enumerate(state["agents"])
+            ]
+            population.rebuild(members)
+            population.next_id = int(state["next_id"])
+            for name in ("best", "elite"):
+                if state[name] is not None:
+                    agents = archive.make_agents(
+                        about,
+                        [state[name]],
+                        [f"{name}/"],
+                        tensors,
+                        where,
+                        population.algorithm,
+                        population.network,
+                        device,
+                    )
+                    setattr(run, name, agents[0])
+            run.generation = int(state["generation"])
+            run.total_steps = int(state["total_steps"])
+            run.evaluation_steps = int(state["evaluation_steps"])
+            run.elite_fitness = float(state["elite_fitness"])
+            run.history = History(self._generations)
+            if run.buffer.device is None:
+                run.buffer.device = population.device
+            self._ring = read_ring(saved, state["buffer"], run.buffer)
+            if hasattr(run.fitness, "put_state") and "fitness" in state:
+                run.fitness.put_state(state["fitness"], saved.tensors("fitness.safetensors"))
+        population.reseed(run.generation)
+        self.newest = run.generation
+
+
+def _taken(population: Population, row: int, prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
+    member = population.member(row)
+    values = archive.describe_member(population, member)
+    archive.take_tensors(member, prefix, tensors)
+    member.tensors = {}
+    return values
+
+
+def _same_spaces(population: Population, about: Mapping[str, Any]) -> None:
+    from evolab.core import spaces
+
+    for name in ("observation_space", "action_space"):
+        saved, given = spaces.from_json(about[name]), getattr(population, name)
+        if saved != given:
+            raise ValueError(f"the saved agents live in {name} {saved}; this environment's is {given}.")
+
+
+def _best(history: History) -> int | None:
+    """The generation of the best confirmed agent, or of the highest fitness where none was confirmed."""
+    if not history.generations:
+        return None
+    confirmed = [g for g in history.generations if g.confirmed is not None]
+    if confirmed:
+        return max(confirmed, key=lambda g: g.confirmed or float("-inf")).number
+    finite = [g for g in history.generations if np.isfinite(g.fitness)]
+    return max(finite, key=lambda g: g.fitness).number if finite else None
+
+
+def versions() -> dict[str, str]:
+    """What the run was computed with: exact resume is promised for the same versions."""
+    import gymnasium
+
+    import evolab
+
+    return {
+        "evolab": evolab.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "gymnasium": gymnasium.__version__,
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def own_parts(options: Mapping[str, Any], run: Run) -> dict[str, str]:
+    """The parts of a run that are the user's own, which a file cannot bring back: name and type of each."""
+    own: dict[str, str] = {}
+    environment = options["environment"]
+    if environment is not None and not isinstance(environment, str) and not _is_ours_by_name(environment):
+        own["environment"] = getattr(environment, "__name__", type(environment).__name__)
+    parts = {
+        "algorithm": run.population.algorithm,
+        "network": run.population.network,
+        "selection": run.selection,
+        "mutations": run.mutations,
+        "fitness": options["fitness"],
+    }
+    for name, part in parts.items():
+        kind = type(part).__name__
+        evolabs = part is None or isinstance(part, str) or (kind in config.OPTIONS and _is_ours(part))
+        if not evolabs or getattr(part, "extra", None):
+            own[name] = kind
+    return own
+
+
+def _is_ours_by_name(environment: Any) -> bool:
+    return type(environment).__name__ in config.OPTIONS and _is_ours(environment)
+
+
+def _is_ours(part: Any) -> bool:
+    return type(part).__module__ == config.OPTIONS[type(part).__name__]

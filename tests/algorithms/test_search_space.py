@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import evolab as ev
+from evolab.algorithms.search_space import REASONS
+from evolab.core.ranges import Choice
+from evolab.core.registry import ALGORITHMS, algorithm_named, search_space_of
+
+
+@pytest.mark.parametrize("name", sorted(ALGORITHMS))
+def test_every_hyperparameter_says_why_it_evolves_or_does_not(name):
+    table = ev.search_space(name)
+    known = algorithm_named(name).hyperparameters
+    assert set(table["name"]) == set(known)
+    assert all(table["reason"].str.len() > 10), f"REASONS lacks {set(known) - set(REASONS)}"
+    assert (table["range"] != "").sum() == sum(one.search is not None for one in known.values()) > 0
+
+
+@pytest.mark.parametrize("name", sorted(ALGORITHMS))
+def test_random_draws_and_the_default_point_lie_in_the_default_space(name):
+    values, ranges = search_space_of(algorithm_named(name), None, None)
+    generator = np.random.default_rng(0)
+    for key, space in ranges.items():
+        space.check(key, values[key])
+        for _ in range(50):
+            drawn = space.sample(generator)
+            space.check(key, drawn)
+            for up in (True, False):
+                stepped = space.step(drawn, up)
+                space.check(key, stepped)
+                assert stepped != drawn or isinstance(space, Choice)
+
+
+def test_a_population_starts_from_one_point_or_from_random_draws():
+    options = {"search_space": {"lr": ev.Float(1e-4, 1e-2), "batch_size": ev.Choice(16, 32, 64)}, "seed": 0}
+    one = ev.Experiment(
+        "CartPole-v1", "DQN", population=4, hyperparameters={"lr": 1e-3, "batch_size": 32}, **options
+    )
+    assert {agent.hyperparameters["lr"] for agent in one.population} == {1e-3}
+    drawn = ev.Experiment("CartPole-v1", "DQN", population=4, draw=True, **options)
+    assert len({agent.hyperparameters["lr"] for agent in drawn.population}) == 4
+    assert {agent.hyperparameters["batch_size"] for agent in drawn.population} <= {16, 32, 64}

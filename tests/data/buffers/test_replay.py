@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from evolab.data.buffers.replay import ReplayBuffer
+
+
+def rows(start, *shape, valid=None, dict_space=False):
+    """Transitions whose every field tells which one it is: number, number + 0.5, and so on."""
+    number = np.arange(start, start + int(np.prod(shape)), dtype=np.float32).reshape(shape)
+    observation = number[..., None]
+    following = observation + 1
+    if dict_space:
+        observation = {"a": observation, "b": (number.astype(np.int64), number[..., None, None] * 2)}
+        following = {"a": following, "b": (number.astype(np.int64) + 1, (number[..., None, None] + 1) * 2)}
+    return SimpleNamespace(
+        observation=observation, action=number[..., None] * 10, reward=number + 0.5,
+        next_observation=following,
+        terminated=number % 2 == 0, truncated=np.zeros(shape, bool), valid=valid,
+    )  # fmt: skip
+
+
+def contents(buffer, ring=0):
+    length = int(buffer.length[ring])
+    start = ring * buffer.capacity
+    return sorted(int(value) for value in buffer.fields["observation"][start : start + length, 0])
+
+
+def sampled(buffer, agents=slice(0, 2), size=400):
+    return buffer.sample(agents, size, torch.Generator().manual_seed(0))
+
+
+def consistent(sample):
+    number = sample.observation[..., 0]
+    assert torch.equal(sample.action[..., 0], number * 10)
+    assert torch.equal(sample.reward, number + 0.5)
+    assert torch.equal(sample.next_observation[..., 0], number + 1)
+    assert torch.equal(sample.terminated, number % 2 == 0)
+
+
+def test_the_oldest_are_overwritten_first():
+    buffer = ReplayBuffer(5)
+    for start in range(0, 8, 2):
+        assert buffer.add(rows(start, 2)) == 2
+    assert len(buffer) == 5
+    assert contents(buffer) == [3, 4, 5, 6, 7]
+    consistent(sampled(buffer))
+
+
+@pytest.mark.parametrize("count", [5, 6, 11, 23])
+@pytest.mark.parametrize("before", [0, 3])
+def test_more_than_fits_leaves_the_newest(count, before):
+    buffer = ReplayBuffer(5)
+    buffer.add(rows(0, before or 1))
+    first = before or 1
+    buffer.add(rows(first, count))
+    newest = list(range(first + count - 5, first + count))
+    assert contents(buffer) == newest
+    buffer.add(rows(first + count, 2))
+    assert contents(buffer) == [*newest[2:], first + count, first + count + 1]
+    consistent(sampled(buffer))
+
+
+def test_a_vector_step_stores_every_valid_row_and_no_other():
+    buffer = ReplayBuffer(100)
+    valid = np.array([[True, False, True], [False, True, True]])
+    assert buffer.add(rows(0, 2, 3, valid=valid)) == 4
+    assert contents(buffer) == [0, 2, 4, 5]
+    assert buffer.add(rows(6, 2, 3, valid=np.zeros((2, 3), bool))) == 0
+    consistent(sampled(buffer))
+
+
+def test_one_call_samples_for_everyone_from_all_that_is_there():
+    buffer = ReplayBuffer(64)
+    buffer.add(rows(0, 4, 4))
+    sample = sampled(buffer, slice(1, 4), 500)
+    assert sample.observation.shape == (3, 500, 1)
+    assert sample.reward.shape == (3, 500)
+    assert set(sample.observation.flatten().int().tolist()) == set(range(16))
+    assert not torch.equal(sample.observation[0], sample.observation[1])
+    consistent(sample)
+
+
+def test_agents_that_do_not_share_see_their_own_experience_alone():
+    buffer = ReplayBuffer(4, shared=False)
+    for start in (0, 6, 12):
+        buffer.add(rows(start, 3, 2))
+    assert contents(buffer, 0) == [6, 7, 12, 13]
+    assert contents(buffer, 2) == [10, 11, 16, 17]
+    sample = sampled(buffer, slice(1, 3), 100)
+    assert set(sample.observation[0].flatten().int().tolist()) == {8, 9, 14, 15}
+    assert set(sample.observation[1].flatten().int().tolist()) == {10, 11, 16, 17}
+    consistent(sample)
+    buffer.gather([2, 2, 0])
+    assert [contents(buffer, ring)[0] for ring in range(3)] == [10, 10, 6]
+    buffer.add(rows(100, 3, 1))
+    assert contents(buffer, 1) == [11, 16, 17, 101]
+    assert contents(buffer, 0) == [11, 16, 17, 100]
+
+
+def test_apart_an_invalid_row_costs_its_own_agent_alone():
+    buffer = ReplayBuffer(4, shared=False)
+    buffer.add(rows(0, 2, 2, valid=np.array([[True, True], [False, True]])))
+    assert buffer.length.tolist() == [2, 1]
+    assert len(buffer) == 1
+
+
+def test_a_shared_pool_has_nothing_to_gather():
+    buffer = ReplayBuffer(8)
+    buffer.add(rows(0, 2, 2))
+    before = buffer.fields["observation"].clone()
+    buffer.gather([1, 1])
+    assert torch.equal(buffer.fields["observation"], before)
+
+
+def test_observations_of_many_parts_keep_their_form_and_their_types():
+    buffer = ReplayBuffer(5)
+    buffer.add(rows(0, 2, 2, dict_space=True))
+    buffer.add(rows(4, 2, 2, dict_space=True))
+    sample = sampled(buffer)
+    number = sample.observation["a"][..., 0]
+    assert set(number.flatten().int().tolist()) == {3, 4, 5, 6, 7}
+    assert sample.observation["b"][0].dtype == torch.int64
+    assert torch.equal(sample.observation["b"][0], number.long())
+    assert torch.equal(sample.observation["b"][1][..., 0, 0], number * 2)
+    assert torch.equal(sample.next_observation["b"][0], number.long() + 1)
+    assert buffer.observations(3, torch.Generator())["a"].shape == (3, 1)
+
+
+def test_bytes_stay_bytes_and_doubles_become_floats():
+    buffer = ReplayBuffer(4)
+    transition = rows(0, 2)
+    transition.observation = transition.next_observation = np.zeros((2, 4, 4, 3), np.uint8)
+    transition.reward = transition.reward.astype(np.float64)
+    buffer.add(transition)
+    assert buffer.fields["observation"].dtype == torch.uint8
+    assert buffer.fields["reward"].dtype == torch.float32
+
+
+def test_what_was_stored_is_a_copy():
+    buffer, transition = ReplayBuffer(4), rows(0, 2)
+    buffer.add(transition)
+    transition.observation[:] = -1
+    assert contents(buffer) == [0, 1]
+
+
+def test_an_empty_buffer_says_how_to_fill_it():
+    with pytest.raises(
+        ValueError, match=r"the replay buffer is empty. Call exp.fill\(1_000\), or buffer.add"
+    ):
+        ReplayBuffer(4).sample(slice(0, 1), 2, torch.Generator())
+
+
+@pytest.mark.parametrize("capacity", [0, -1, 2.5, True])
+def test_a_capacity_below_one_is_refused(capacity):
+    with pytest.raises(ValueError, match="a whole number of at least 1 is expected"):
+        ReplayBuffer(capacity)
+
+
+def test_another_environments_rows_are_refused_and_nothing_is_lost():
+    buffer = ReplayBuffer(4)
+    buffer.add(rows(0, 4))
+    other = rows(10, 2)
+    other.action = np.zeros((2, 3), np.float32)
+    with pytest.raises(
+        ValueError, match=r"holds rows of shape \(1,\). Use a fresh ReplayBuffer for another env"
+    ):
+        buffer.add(other)
+    assert contents(buffer) == [0, 1, 2, 3]
+    consistent(sampled(buffer))
+
+
+def test_clearing_forgets_everything():
+    buffer = ReplayBuffer(4)
+    buffer.add(rows(0, 3))
+    buffer.clear()
+    assert len(buffer) == 0
+    buffer.add(rows(7, 1))
+    assert contents(buffer) == [7]

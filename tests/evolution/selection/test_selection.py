@@ -1,0 +1,129 @@
+"""What holds for every selection on the shelf; a new one joins by a line in `EVERY`."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evolab.evolution.selection import MFPBT, Gap, Selected, Selection, Tournament, Truncation
+from evolab.training.judging import over_window
+
+EVERY = [
+    Tournament(),
+    Tournament(size=3, elitism=False),
+    Truncation(),
+    Truncation(fraction=0.5),
+    Gap(),
+    MFPBT(),
+]
+FITNESS = st.lists(st.one_of(st.floats(-500, 500), st.just(float("nan"))), min_size=8, max_size=8)
+
+
+def generator():
+    return np.random.default_rng(7)
+
+
+@pytest.mark.parametrize("selection", EVERY, ids=repr)
+@given(fitness=FITNESS, generation=st.integers(1, 8))
+def test_every_slot_is_filled_and_survivors_stay_who_they_are(selection, fitness, generation):
+    chosen = selection.select(np.array(fitness), generator(), generation)
+    assert len(chosen.parents) == len(chosen.hyperparameters) == 8
+    assert set(chosen.parents) | set(chosen.hyperparameters) <= set(range(8))
+    assert not chosen.survivors & chosen.mutated
+    living = [chosen.parents[slot] for slot in chosen.survivors]
+    assert len(living) == len(set(living)), "one individual cannot survive twice"
+
+
+@pytest.mark.parametrize("selection", EVERY, ids=repr)
+@given(fitness=FITNESS)
+def test_diverged_agents_win_nothing(selection, fitness):
+    fitness = np.array(fitness)
+    chosen = selection.select(fitness, generator(), generation=4)
+    if np.isfinite(fitness).any():
+        newborn = set(range(8)) - chosen.survivors
+        assert all(np.isfinite(fitness[chosen.parents[slot]]) for slot in newborn)
+
+
+@pytest.mark.parametrize("selection", [one for one in EVERY if getattr(one, "elitism", True)], ids=repr)
+def test_the_fittest_survives_unchanged(selection):
+    fitness = np.array([3.0, np.nan, 9.0, 1.0, 2.0, np.inf, 4.0, 5.0])
+    chosen = selection.select(fitness, generator(), generation=4)
+    assert chosen.parents[chosen.elite] == 2
+    assert chosen.elite in chosen.survivors
+
+
+@pytest.mark.parametrize("selection", EVERY, ids=repr)
+def test_where_all_diverged_everyone_is_kept(selection):
+    chosen = selection.select(np.full(8, np.nan), generator())
+    assert chosen == Selected(tuple(range(8)), elite=None, survivors=frozenset(range(8)))
+    assert chosen.mutated == frozenset()
+
+
+@pytest.mark.parametrize("selection", EVERY, ids=repr)
+def test_the_same_generator_gives_the_same_parents_and_the_global_one_is_untouched(selection):
+    fitness = np.arange(8.0)
+    before = np.random.get_state()[1].copy()  # noqa: NPY002  # the global stream itself is under test
+    first = selection.select(fitness, np.random.default_rng(3), 4)
+    assert first == selection.select(fitness, np.random.default_rng(3), 4)
+    assert (np.random.get_state()[1] == before).all()  # noqa: NPY002
+
+
+@pytest.mark.parametrize("selection", EVERY, ids=repr)
+def test_fitness_of_the_wrong_shape_is_refused(selection):
+    with pytest.raises(ValueError, match=r"fitness has shape \(8, 2\); a selection expects \(P,\)"):
+        selection.select(np.zeros((8, 2)), generator())
+
+
+@pytest.mark.parametrize("kind", [Tournament, Truncation, Gap, MFPBT])
+def test_window_must_be_a_positive_number(kind):
+    with pytest.raises(ValueError, match="window is 0"):
+        kind(window=0)
+
+
+@pytest.mark.parametrize("kind", [Tournament, Truncation, Gap, MFPBT])
+def test_the_window_counts_by_its_mean_or_its_best(kind):
+    assert kind().by == "mean"
+    with pytest.raises(ValueError, match="by is 'median'; 'mean' or 'best'"):
+        kind(by="median")
+
+
+def test_who_diverged_does_not_live_on_its_past():
+    values = [9.0, 100.0, 180.0, 97.0]
+    assert over_window(values, 1, "best") == 97.0
+    assert over_window(values, 3, "best") == 180.0
+    assert over_window(values, 3) == pytest.approx(377 / 3)
+    assert np.isnan(over_window([*values, float("nan")], 3, "best"))
+    assert over_window([5.0, float("nan"), 3.0], 3, "best") == 5.0
+
+
+def test_options_cannot_be_changed_in_passing():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Tournament().size = 3
+
+
+def test_a_selection_without_a_rule_says_what_is_missing():
+    with pytest.raises(NotImplementedError, match=r"Selection must define choose"):
+        Selection().select(np.zeros(2), generator())
+
+
+def test_defaults_follow_the_parents():
+    chosen = Selected(parents=(1, 1), elite=0, survivors=frozenset({0}))
+    assert chosen.mutated == frozenset({1})
+    assert chosen.hyperparameters == (1, 1)
+
+
+@pytest.mark.parametrize("kind", [Tournament, Truncation, Gap, MFPBT])
+def test_nobody_is_replaced_while_the_warm_up_lasts(kind):
+    selection, fitness = kind(warmup=4), np.array([0.0, 1, 2, 3, 20, 21, 22, 23])
+    waiting = selection.select(fitness, generator(), generation=4)
+    assert waiting == Selected(tuple(range(8)), elite=7, survivors=frozenset(range(8)))
+    assert selection.select(fitness, generator(), generation=8).mutated
+
+
+def test_the_warm_up_is_a_number_of_generations():
+    with pytest.raises(ValueError, match="warmup is -1"):
+        Tournament(warmup=-1)

@@ -1,0 +1,187 @@
+"""The archived elite as a last resort, and at rest."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import evolab as ev
+from evolab.evolution.hall_of_fame import renew
+from tests.toys import Choosing, Toy
+
+KEPT = ev.Mutations(none=1, architecture=0, parameters=0, activation=0, hyperparameters=0)
+
+
+def started(revive, algorithm="TD3", environment=Toy, **options):
+    """An experiment of three agents after a generation whose best one was archived."""
+    exp = ev.Experiment(environment, algorithm, population=3, num_envs=2, steps_per_generation=20, network=[8], seed=0,
+                        hyperparameters={"batch_size": 8}, device="cpu", revive=revive, mutations=KEPT,
+                        selection=ev.Truncation(0.34, warmup=2), **options)  # fmt: skip
+    exp.fill(40)
+    exp.step()
+    exp._run.elite = exp._run.best
+    exp._run.elite_fitness = 100.0
+    return exp
+
+
+def resting(run):
+    """The agents at rest."""
+    return [member for member in run.population.members if member.resting is not None]
+
+
+def weights(run, id, role):
+    """Parameters of one network of one agent, as they are now."""
+    return copied(run.population, run.population.row(id), role)
+
+
+def copied(population, row, role):
+    return {name: value.clone() for name, value in population.member(row).tensors[role].items()}
+
+
+def same(ours, theirs):
+    return all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.fixture
+def run():
+    exp = started(True)
+    yield exp._run
+    exp.close()
+
+
+@pytest.fixture
+def still():
+    """Where the elite rests."""
+    exp = started("resting")
+    renew(exp._run, 3, np.array([3.0, 1.0, 2.0]))
+    yield exp
+    exp.close()
+
+
+def test_an_elite_that_nobody_reaches_takes_the_place_of_the_worst(run):
+    archived, before = run.elite, run.population.ids
+    births = renew(run, 3, np.array([3.0, 1.0, 2.0]))
+    (revived,) = [birth for birth in births if birth.kind == "revived"]
+    assert revived.parent == archived.id
+    assert revived.agent in run.population.ids
+    assert before[1] not in run.population.ids
+    assert same(weights(run, revived.agent, "actor"), archived._population.member(0).tensors["actor"])
+    assert not resting(run)
+
+
+@pytest.mark.parametrize(
+    ("number", "scores"), [(1, [3.0, 1.0, 2.0]), (2, [3.0, 1.0, 2.0]), (3, [3.0, 100.0, 2.0])]
+)
+def test_nobody_is_revived_in_the_warm_up_or_while_somebody_is_as_good(run, number, scores):
+    assert all(birth.kind != "revived" for birth in renew(run, number, np.array(scores)))
+
+
+def test_an_elite_at_rest_acts_and_keeps_its_policy_while_its_critics_and_the_others_learn(still):
+    run, elite = still._run, still._run.elite
+    (seat,) = resting(run)
+    assert seat.resting == elite.id
+    policy, critics = weights(run, seat.id, "actor"), weights(run, seat.id, "critic")
+    others = {m.id: weights(run, m.id, "actor") for m in run.population.members if m is not seat}
+    steps = seat.steps
+    still._run.evolving = False
+    still.step()
+    assert same(weights(run, seat.id, "actor"), policy)
+    assert same(policy, elite._population.member(0).tensors["actor"])
+    assert not same(weights(run, seat.id, "critic"), critics)
+    assert not any(same(weights(run, id, "actor"), before) for id, before in others.items())
+    assert resting(run)[0].steps == steps + 20
+
+
+def test_it_keeps_its_place_and_its_children_learn(still):
+    run = still._run
+    (seat,) = resting(run)
+    births = renew(run, 4, np.array([0.0 if m is seat else -1.0 for m in run.population.members]))
+    assert [m.id for m in resting(run)] == [seat.id]
+    assert not [birth for birth in births if birth.kind == "revived"]
+    assert [birth.detail for birth in births if birth.agent == seat.id] == ["rests unchanged"]
+    (child,) = [birth for birth in births if birth.parent == seat.id != birth.agent]
+    assert run.population.members[run.population.row(child.agent)].resting is None
+
+
+def test_a_better_elite_takes_the_place_of_the_one_at_rest(still):
+    run = still._run
+    (seat,) = resting(run)
+    better = next(m.id for m in run.population.members if m.id != seat.id)
+    run.elite, run.elite_fitness = run.population[run.population.row(better)].copy(), 200.0
+    births = renew(run, 4, np.array([200.0 if m.id == better else 0.0 for m in run.population.members]))
+    (now,) = resting(run)
+    assert (now.resting, now.place) == (better, seat.place)
+    assert seat.id not in run.population.ids
+    assert better in run.population.ids  # goes on learning
+    assert any(b.detail == f"the archived elite {better}, at rest" for b in births)
+
+
+def test_one_that_was_damaged_comes_back_from_the_archive(still):
+    run = still._run
+    (seat,) = resting(run)
+    row = run.population.row(seat.id)
+    run.population.table["actor"][row] = float("nan")
+    renew(run, 4, np.array([np.nan if m is seat else 1.0 for m in run.population.members]))
+    (now,) = resting(run)
+    assert now.id != seat.id
+    assert same(weights(run, now.id, "actor"), run.elite._population.member(0).tensors["actor"])
+
+
+def test_a_copy_of_an_agent_at_rest_learns(still):
+    (seat,) = resting(still._run)
+    copy = still.population[still.population.row(seat.id)].copy()
+    before = copied(copy._population, 0, "actor")
+    for _ in range(2):  # the policy moves at every second update
+        copy.learn(still.buffer)
+    assert not same(copied(copy._population, 0, "actor"), before)
+
+
+def test_where_values_are_the_policy_they_rest():
+    exp = started("resting", "DQN", environment=Choosing)
+    run = exp._run
+    renew(run, 3, np.array([3.0, 1.0, 2.0]))
+    run.evolving = False
+    (seat,) = resting(run)
+    before = weights(run, seat.id, "q")
+    exp.step()
+    assert same(weights(run, seat.id, "q"), before)
+    exp.close()
+
+
+class Renamed(ev.DQN):
+    acting = ("actor",)  # of a class whose networks had other names
+
+
+def test_a_rule_that_names_networks_it_has_not_rests_whole():
+    exp = started("resting", Renamed(), environment=Choosing)
+    renew(exp._run, 3, np.array([3.0, 1.0, 2.0]))
+    (seat,) = resting(exp._run)
+    row = exp.population.row(seat.id)
+    assert [float(rate) == 0.0 for rate in exp.population.hyper["lr"]] == [i == row for i in range(3)]
+    exp.close()
+
+
+def test_experience_of_its_own_follows_each_agent_when_an_elite_returns():
+    """An elite of another size is laid out among others, so that rows move."""
+    exp = started(True, buffer=ev.ReplayBuffer(100, shared=False))
+    run = exp._run
+    small = ev.Experiment(Toy, "TD3", population=1, num_envs=2, network=[4], seed=1, device="cpu",
+                          hyperparameters={"batch_size": 8})  # fmt: skip
+    run.elite = small.population[0].copy()
+    rows = {m.id: run.buffer.fields["reward"].unflatten(0, (3, 100))[i].clone()
+            for i, m in enumerate(run.population.members)}  # fmt: skip
+    renew(run, 3, np.array([1.0, 2.0, 3.0]))
+    kept = [m for m in run.population.members if m.id in rows]
+    assert kept
+    now = run.buffer.fields["reward"].unflatten(0, (3, 100))
+    for member in kept:
+        assert torch.equal(now[run.population.row(member.id)], rows[member.id])
+    small.close()
+    exp.close()
+
+
+@pytest.mark.parametrize("asked", ["rest", 2, None])
+def test_anything_else_is_refused(asked):
+    with pytest.raises(ValueError, match="resting"):
+        started(asked)

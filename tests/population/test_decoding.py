@@ -1,0 +1,140 @@
+"""Decoding: drawing from scores, beams, and a cache that changes no answer."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from evolab.envs import RandomWalks, WordGame
+from evolab.evaluation.games import play, random_games
+from evolab.networks.gpt.gpt import GPT
+from evolab.population.decoding import Choice, Player, filtered, generate
+from evolab.population.population import Population
+from tests import languages
+from tests.languages import V
+
+
+def test_temperature_top_k_and_top_p_leave_what_they_should():
+    scores = torch.tensor([[0.5, 0.25, 0.15, 0.1]]).log()
+    assert torch.allclose(filtered(scores, 0.5).exp(), scores.exp().square() / scores.exp().square().sum())
+    assert filtered(scores, top_k=2).exp()[0].tolist() == pytest.approx([2 / 3, 1 / 3, 0, 0])
+    assert filtered(scores, top_p=0.6).exp()[0].tolist() == pytest.approx([2 / 3, 1 / 3, 0, 0])
+    assert filtered(scores, top_p=0.1).exp()[0].tolist() == pytest.approx([1, 0, 0, 0])
+    assert filtered(scores, top_k=9, top_p=1.0).exp()[0].tolist() == pytest.approx([0.5, 0.25, 0.15, 0.1])
+    forbidden = scores.masked_fill(torch.tensor([True, False, False, False]), float("-inf"))
+    assert filtered(forbidden, top_k=1).exp()[0].tolist() == pytest.approx([0, 1, 0, 0])
+
+
+def test_draws_follow_the_odds_and_their_seed():
+    odds = torch.tensor([0.6, 0.3, 0.1])
+    many = odds.log().expand(20_000, 3)
+    drawn = Choice(temperature=1.0, seed=1)(many)
+    assert torch.allclose(drawn.bincount(minlength=3) / 20_000, odds, atol=0.02)
+    assert torch.equal(drawn, Choice(temperature=1.0, seed=1)(many))
+    assert not torch.equal(drawn, Choice(temperature=1.0, seed=2)(many))
+    assert set(Choice(temperature=1.0, top_k=1)(many).tolist()) == {0}
+    assert set(Choice()(many).tolist()) == {0}
+    for bad in ({"temperature": -1.0}, {"top_k": 0}, {"top_p": 1.5}):
+        with pytest.raises(ValueError, match=next(iter(bad))):
+            Choice(**bad)
+
+
+@pytest.mark.parametrize("algorithm", ["BC", "ILQL"])
+def test_beams_find_the_best_continuation(algorithm):
+    agent = languages.population(algorithm)[1]
+    prompts = torch.tensor([[0, 3], [5, 1], [2, 2]])
+    many = V**3  # so many beams lose nothing
+    wide = generate(agent, prompts, 3, beams=many)
+    greedy, one = generate(agent, prompts, 3), generate(agent, prompts, 3, beams=1)
+    assert torch.equal(greedy, one)
+    assert wide.shape == (3, 5)
+    assert torch.equal(wide[:, :2], prompts)
+    for row, prompt in enumerate(prompts.tolist()):
+        every = torch.tensor([[*prompt, *rest] for rest in itertools.product(range(V), repeat=3)])
+        total = _total(agent, every, 2)
+        assert torch.equal(wide[row], every[int(total.argmax())])
+        assert (
+            float(_total(agent, generate(agent, prompts, 3, beams=4)[row : row + 1], 2))
+            >= (float(_total(agent, greedy[row : row + 1], 2)) - 1e-9)
+            or algorithm == "ILQL"
+        )
+    with pytest.raises(ValueError, match="a beam search draws nothing"):
+        generate(agent, prompts, 3, beams=2, temperature=1.0)
+    with pytest.raises(ValueError, match="10 tokens; this GPT's block holds 9"):
+        generate(agent, prompts, 10)
+
+
+def _total(agent, sequences, prompt):
+    """Score of whole sequences [B, T], without a cache."""
+    many = agent._population
+    chunk = many.solo(many.row(agent.id))
+    total = torch.zeros(len(sequences), dtype=many.dtype)
+    with torch.no_grad():
+        for place in range(prompt, sequences.shape[1]):
+
+            def forward(name, target=False, end=place):
+                return chunk.network(name, target)(sequences[None, :, :end])[:, :, -1]
+
+            scores = many.algorithm.scores(chunk, forward)[0]
+            total += scores.gather(-1, sequences[:, place, None])[:, 0]
+    return total
+
+
+def test_a_drawn_continuation_is_repeatable():
+    agent = languages.population("BC")[0]
+    prompts = torch.zeros(6, 1, dtype=torch.int64)
+    first = generate(agent, prompts, 6, temperature=1.0, top_k=5, seed=4)
+    assert torch.equal(first, generate(agent, prompts, 6, temperature=1.0, top_k=5, seed=4))
+    assert not torch.equal(first, generate(agent, prompts, 6, temperature=1.0, top_k=5, seed=5))
+
+
+class Plain:
+    """A player without a cache, game by game."""
+
+    def __init__(self, population):
+        self.population = population
+
+    def __call__(self, turn):
+        chosen = torch.zeros_like(turn.length)
+        for agent, column in itertools.product(*map(range, turn.length.shape)):
+            said = turn.tokens[agent, column, : int(turn.length[agent, column])]
+            chunk = self.population.solo(agent)
+
+            def forward(name, target=False, chunk=chunk, said=said):
+                return chunk.network(name, target)(said[None, None])[:, :, -1]
+
+            with torch.no_grad():
+                scores = self.population.algorithm.scores(chunk, forward)[0, 0]
+            chosen[agent, column] = scores.masked_fill(~turn.legal[agent, column], float("-inf")).argmax()
+        return chosen
+
+
+@pytest.mark.parametrize("algorithm", ["BC", "ILQL"])
+@pytest.mark.parametrize(
+    "world", [WordGame(["abc", "cab", "bca"], 3, 3, "abc"), RandomWalks(6, 0.4, 5, 1)], ids=repr
+)
+def test_a_population_plays_with_a_cache_as_without(algorithm, world):
+    many = Population(
+        algorithm, world.observation_space, world.action_space, 3, network=GPT(width=8, layers=1), seed=0,
+        device="cpu", dtype=torch.float64,
+    )  # fmt: skip
+    deep = many.member(0).child(0)
+    deep.counts = {name: float(count) for name, count in deep.counts.items()}
+    genes = many.network.deeper(deep.genes)
+    for kind, state in list(deep.tensors.items()):
+        role = many.roles[kind.split(".")[0]]
+        deep.tensors[kind] = many.network.deepened(role, deep.genes, state, moment=False)
+    deep.genes = genes
+    others = [many.member(row) for row in (1, 2)]
+    many.rebuild([*others, deep])
+    for name in many.roles:  # loud enough to end games at different times
+        many.table[name].mul_(8)
+    starts = list(world.starts)
+    quick = world.play_many(Player(many), starts, agents=3)
+    plain = world.play_many(Plain(many), starts, agents=3)
+    assert torch.equal(quick.tokens, plain.tokens)
+    one = play(many[1], world, starts)
+    assert torch.equal(one.returns, plain.returns.view(3, -1)[1])
+    assert random_games(world, 7, 1).returns.tolist() == random_games(world, 7, 1).returns.tolist()

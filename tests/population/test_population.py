@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+import evolab as ev
+from evolab.population.grouping import divide
+from tests.mixed import BOX, DISCRETE, OBSERVATIONS, SHAPES, experience, mixed
+
+
+def population_of(size=4, algorithm="TD3", **options):
+    space = DISCRETE if algorithm == "DQN" else BOX
+    return ev.Population(algorithm, OBSERVATIONS, space, size, **{"network": [8], "seed": 0} | options)
+
+
+def test_the_table_never_requires_a_gradient():
+    population = mixed("TD3")
+    population.learn(experience(8, 16, 0, discrete=False))
+    assert not any(value.requires_grad for value in population.table.values())
+
+
+def test_a_view_follows_its_agent_and_raises_once_it_has_died():
+    population = population_of()
+    agents = list(population)
+    fitness = [9.0 if id == 2 else float("nan") for id in population.ids]
+    ev.evolve(population, fitness, ev.Tournament(), ev.Mutations())
+    for agent in agents:
+        if agent.id == 2:
+            assert agent.act(np.zeros(5)).shape == (2,)
+        else:
+            assert repr(agent) == f"Agent {agent.id} (dead)"
+            with pytest.raises(LookupError, match=f"agent {agent.id} has died; alive are .* agent.copy"):
+                agent.act(np.zeros(5))
+    with pytest.raises(IndexError, match="agent 4 of a population of 4; 0 to 3 are there"):
+        population[4]
+    assert population[-1].id == population.ids[-1]
+
+
+def test_agents_draw_hyperparameters_of_their_own_where_asked():
+    population = population_of(8, draw=True)
+    rates = {member.hyperparameters["lr_actor"] for member in population.members}
+    assert len(rates) == 8
+    twin = population_of(8, draw=True)
+    assert repr(twin) == repr(population)
+    assert len({member.hyperparameters["lr_actor"] for member in population_of(8).members}) == 1
+
+
+def test_agents_begin_with_weights_of_their_own():
+    population = population_of()
+    assert not torch.equal(population.table["actor"][0], population.table["actor"][1])
+    critic = population.table["critic"]
+    assert not torch.equal(critic[:, 0], critic[:, 1]), "twin critics differ"
+    assert torch.equal(critic, population.table["critic.target"])
+
+
+def test_only_the_largest_agents_of_a_chunk_are_paid_for():
+    cuts = divide([[10.0], [10.0], [1.0], [1.0], [1.0]], ["a"] * 5, overhead=2.0, largest=8)
+    assert cuts == [(0, 2), (2, 5)]
+    assert divide([[1.0]] * 4, ["a"] * 4, overhead=2.0, largest=8) == [(0, 4)]
+    assert divide([[1.0]] * 4, ["a"] * 4, overhead=0.0, largest=2) != [(0, 4)]
+    assert divide([[1.0]] * 4, ["a", "a", "b", "b"], overhead=9.0, largest=8) == [(0, 2), (2, 4)]
+
+
+def test_a_large_batch_does_not_change_what_its_neighbours_learn():
+    values = [{"batch_size": size, "lr": 1e-3} for size in (4, 64, 16)]
+    population = mixed("DQN", SHAPES[:3], values)
+    batch = experience(3, 64, 0, discrete=True)
+    row = next(r for r, m in enumerate(population.members) if m.hyperparameters["batch_size"] == 4)
+    twin = population.copy([row])
+    population.learn(batch)
+    twin.learn(type(batch)(**{name: value[row : row + 1, :4] for name, value in vars(batch).items()}))
+    mine, other = population.member(row).tensors["q"], twin.member(0).tensors["q"]
+    assert all(torch.allclose(mine[name], other[name], atol=1e-12) for name in mine)
+
+
+def test_float32_is_the_default_and_float64_is_computed_as_such():
+    assert population_of().table["actor"].dtype == torch.float32
+    population = population_of(dtype=torch.float64)
+    assert {value.dtype for value in population.table.values()} == {torch.float64}
+
+
+@pytest.mark.parametrize("algorithm", ["TD3", "DQN"])
+def test_observations_of_many_parts(algorithm):
+    space = spaces.Dict(
+        {"a": spaces.Box(-1, 1, (2,)), "b": spaces.Tuple([spaces.Discrete(3), spaces.Box(0, 1, ())])}
+    )
+    actions = DISCRETE if algorithm == "DQN" else BOX
+    population = ev.Population(algorithm, space, actions, 2, network=[8], seed=0)
+    lead = (2, 3)
+    observation = {
+        "a": np.zeros((*lead, 2), np.float32),
+        "b": (np.ones(lead, int), np.zeros(lead, np.float32)),
+    }
+    assert population.act(observation).shape[:2] == lead
+    one = {"a": np.zeros(2, np.float32), "b": (np.int64(1), np.float32(0))}
+    greedy = population.act(observation, explore=False)[1, 0]
+    assert np.allclose(population[1].act(one), greedy, atol=1e-6)
+    assert (
+        population[1].copy().module()({"a": torch.zeros(4, 2), "b": (torch.ones(4), torch.zeros(4))}).shape[0]
+        == 4
+    )
+
+
+def test_wrong_shapes_are_told():
+    population = population_of()
+    with pytest.raises(
+        ValueError, match=r"observation has shape \(3, 2, 5\); \[P, E, ...\] with P = 4 is expected"
+    ):
+        population.act(np.zeros((3, 2, 5)))
+    with pytest.raises(ValueError, match=r"reward has shape \(3, 8\); \[P, B\] with P = 4 is expected"):
+        population.learn(experience(3, 8, 0, discrete=False))
+
+
+def test_learning_from_too_small_a_buffer_says_how_to_fill_it():
+    population, buffer = population_of(), ev.ReplayBuffer(100)
+    with pytest.raises(
+        ValueError, match=r"the buffer holds 0 transitions, fewer than the largest batch size 128"
+    ):
+        population.learn(buffer)
+
+
+def test_an_update_follows_the_populations_own_stream():
+    batch = experience(4, 128, 0, discrete=False)
+    results = []
+    for _ in range(2):
+        population = population_of()
+        torch.rand(3)
+        population.learn(batch)
+        population.learn(batch)
+        results.append(population.table["critic"].clone())
+    assert torch.equal(*results)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("algorithm", ["TD3", "DDPG", "DQN"])
+def test_cuda_computes_what_the_cpu_computes(algorithm):
+    cpu, cuda = mixed(algorithm), mixed(algorithm, device="cuda")
+    for update in range(10):
+        batch = experience(8, 16, update, discrete=algorithm == "DQN")
+        noise = torch.randn(8, 16, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(update))
+        given = noise if algorithm == "TD3" else None
+        cpu.learn(batch, noise=given)
+        moved = type(batch)(**{name: value.cuda() for name, value in vars(batch).items()})
+        cuda.learn(moved, noise=None if given is None else given.cuda())
+    for name, value in cpu.table.items():
+        assert torch.allclose(cuda.table[name].cpu(), value, atol=1e-9), name
+
+
+@pytest.mark.cuda
+def test_a_buffer_in_main_memory_feeds_a_population_on_cuda():
+    from tests.toys import Toy
+
+    envs = ev.envs.make(Toy, population=2, num_envs=4, seed=0)
+    population = ev.Population("TD3", envs.single_observation_space, envs.single_action_space, 2, network=[8],
+                               hyperparameters={"batch_size": 32}, seed=0, device="cuda")  # fmt: skip
+    buffer, observation = ev.ReplayBuffer(1000), envs.reset()
+    for _ in range(10):
+        transition = envs.step(population.act(observation))
+        buffer.add(transition)
+        if len(buffer) >= 32:
+            assert torch.isfinite(population.learn(buffer)["critic"]).all()
+        observation = transition.reset_observation
+    ev.evolve(population, ev.evaluate(population, envs), ev.Tournament(), ev.Mutations(none=0))
+    population.learn(buffer)
+    envs.close()

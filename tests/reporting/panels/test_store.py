@@ -1,0 +1,149 @@
+"""Rows for pages: small, thinned, and true to the history they were made from."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import time
+
+import pytest
+
+from evolab.history.events import Birth
+from evolab.reporting.panels.feed import LARGEST, Feed
+from evolab.reporting.panels.store import Store
+from tests.reporting.panels.fake import FakeExperiment, make_history
+
+
+def size(value: object) -> int:
+    return len(json.dumps(value, allow_nan=False))
+
+
+def absorbed(generations: int, agents: int) -> Store:
+    store = Store()
+    store.absorb(make_history(generations, agents).generations)
+    return store
+
+
+def test_a_row_holds_a_generation_best_first():
+    history = make_history(3, agents=4)
+    store = Store()
+    store.absorb(history.generations)
+    row, generation = store.row(2), history.generations[2]
+    assert row["id"] == [e.agent for e in generation.evaluations]
+    assert row["f"][0] == pytest.approx(generation.fitness, rel=1e-4)
+    births = {b.agent: b for b in history.generations[1].births}
+    assert [store.kinds[k] for k in row["k"]] == [births[e.agent].kind for e in generation.evaluations]
+
+
+def test_only_new_generations_are_taken_in():
+    history = make_history(5)
+    store = Store()
+    assert store.absorb(history.generations[:3])
+    assert store.absorb(history.generations)
+    assert not store.absorb(history.generations)
+    assert [row["n"] for row in store.rows(after=3)] == [4, 5]
+
+
+def test_the_line_is_the_historys_lineage():
+    history = make_history(20)
+    store = Store()
+    store.absorb(history.generations)
+    assert store.line()["id"] == list(history.lineage()["agent"])
+
+
+def test_the_line_of_a_revived_elite_leaps_as_the_historys_does():
+    history = make_history(6, agents=4)
+    absent = history.generations[2].best  # archived then, revived at the end of generation 5
+    born = Birth(5, 999, absent.agent, "revived", f"the archived elite {absent.agent}, unchanged")
+    fifth, sixth = history.generations[4:]
+    history.generations[4] = dataclasses.replace(fifth, births=(born, *fifth.births[1:]))
+    winner = dataclasses.replace(sixth.best, agent=999, parent=absent.agent)
+    history.generations[5] = dataclasses.replace(sixth, evaluations=(winner, *sixth.evaluations[1:]))
+    for i in (3, 4):
+        gone = tuple(e for e in history.generations[i].evaluations if e.agent != absent.agent)
+        history.generations[i] = dataclasses.replace(history.generations[i], evaluations=gone)
+    store = Store()
+    store.absorb(history.generations)
+    assert store.line()["id"] == list(history.lineage()["agent"])
+    assert store.line()["n"][-2:] == [3, 6]
+
+
+def test_effects_agree_with_the_historys():
+    history = make_history(40, agents=8)
+    store = Store()
+    store.absorb(history.generations)
+    table = history.mutation_effects().set_index(["kind", "name"])
+    for key, count, measured, _, middle, _, positive in store.effects():
+        kind, _, name = key.partition("/")
+        row = table.loc[(kind, name)]
+        assert (count, measured) == (row["count"], row["measured"])
+        assert middle == pytest.approx(row["gain"], rel=1e-3)
+        assert positive / measured == pytest.approx(row["improved"])
+
+
+@pytest.mark.parametrize(("agents", "generations"), [(4, 30), (12, 300), (64, 400)])
+def test_the_compact_state_fits_a_message_and_keeps_the_ends(agents, generations):
+    feed = Feed(FakeExperiment(agents=agents))
+    feed.experiment.history = make_history(generations, agents)
+    state = feed.state()
+    assert size(state) < LARGEST
+    assert state["rows"][-1]["n"] == generations
+    assert state["rows"][0]["n"] <= max(1, generations // 20)
+    assert len(state["rows"]) <= 300
+    assert len(state["line"]["n"]) <= 300
+
+
+def test_no_message_after_the_first_is_large_even_for_64_agents():
+    experiment = FakeExperiment(agents=64)
+    feed = Feed(experiment)
+    experiment.history = make_history(120, 64)
+    whole = experiment.history.generations
+    seen = 0
+    for number in (1, 2, 3, 8, 9, 60, 120):
+        experiment.history.generations = whole[:number]
+        frame = feed.frame(seen)
+        seen = number
+        assert size(frame) < 100_000
+        assert frame["rows"][-1]["n"] == number
+
+
+def test_a_frame_without_a_new_generation_is_small():
+    experiment = FakeExperiment(agents=64)
+    experiment.history = make_history(5, 64)
+    feed = Feed(experiment)
+    feed.frame(0)
+    frame = feed.frame(5)
+    assert set(frame) == {"head"}
+    assert size(frame) < 2_000
+
+
+def test_an_update_at_64_agents_and_400_generations_costs_little():
+    history = make_history(401, 64)
+    experiment = FakeExperiment(agents=64)
+    feed = Feed(experiment)
+    experiment.history.generations = history.generations[:400]
+    feed.frame(0)
+    experiment.history.generations = history.generations
+    start = time.process_time()
+    feed.frame(400)
+    assert time.process_time() - start < 0.25  # a few milliseconds; the bound is for slow machines
+
+
+def test_nan_fitness_becomes_null():
+    history = make_history(2)
+    first = history.generations[0]
+    evaluations = (*first.evaluations[:-1], dataclasses.replace(first.evaluations[-1], fitness=math.nan))
+    store = Store()
+    store.absorb([dataclasses.replace(first, evaluations=evaluations), history.generations[1]])
+    assert store.row(0)["f"][-1] is None
+    assert size(store.compact())
+
+
+@pytest.mark.parametrize("agents", [4, 10, 64])
+def test_the_still_picture_fits_a_message_too(agents):
+    from evolab.reporting.panels.bundle import still_html
+
+    experiment = FakeExperiment(agents=agents)
+    experiment.history = make_history(60, agents)
+    assert len(still_html(Store(), experiment, b"", "still")) < 95_000

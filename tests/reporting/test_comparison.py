@@ -1,0 +1,123 @@
+"""Many runs side by side."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import evolab as ev
+from evolab.history.events import Evaluation, Generation
+from evolab.reporting.comparison import _labelled, compare, runs
+
+QUICK = {
+    "population": 2,
+    "num_envs": 2,
+    "steps_per_generation": 12,
+    "eval_steps": 8,
+    "network": [16],
+    "hyperparameters": {"batch_size": 8},
+    "search_space": {"batch_size": ev.Integer(4, 16)},
+    "device": "cpu",
+}
+
+
+def trained(folder, seed, **options):
+    exp = ev.Experiment("CartPole-v1", "DQN", seed=seed, folder=folder, **{**QUICK, **options})
+    exp.fill(40)
+    exp.run(generations=2)
+    exp.close()
+    return exp
+
+
+def told(fitness, every=100):
+    """A history whose best agents had these fitnesses."""
+    history = ev.History()
+    for number, value in enumerate(fitness, 1):
+        one = Evaluation(number, 0, None, value, 1, 1.0, 1, number * every, 1, {}, (16,), ("relu",), 1)
+        history.append(Generation(number, number * every, 0, {"train": 2.0}, (one,), ()))
+    return history
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    trained(folder / "a", 1)
+    trained(folder / "deep" / "b", 2)
+    trained(folder / "c", 1, population=3)
+    return folder
+
+
+def test_a_folder_of_runs_is_a_table(place):
+    table = runs(place)
+    assert set(table["run"]) == {"a", "deep/b", "c"}
+    assert table["run"].iloc[0] == "c"  # the newest first
+    assert list(table["environment"].unique()) == ["CartPole-v1"]
+    assert list(table["algorithm"].unique()) == ["DQN"]
+    assert list(table["generation"].unique()) == [2]
+    row = table.set_index("run").loc["a"]
+    loaded = ev.Experiment.load(place / "a")
+    assert row["best_fitness"] == max(g.fitness for g in loaded.history)
+    assert row["total_steps"] == loaded.total_steps
+    assert row["seconds"] > 0
+
+
+def test_a_damaged_run_is_named_and_left_out(place, tmp_path):
+    import shutil
+
+    shutil.copytree(place, tmp_path / "runs")
+    (tmp_path / "runs" / "a" / "experiment.json").write_text("{")
+    with pytest.warns(UserWarning, match=r"a is left out: .*experiment\.json is damaged"):
+        assert set(runs(tmp_path / "runs")["run"]) == {"deep/b", "c"}
+
+
+def test_an_empty_folder_is_an_empty_table(tmp_path):
+    assert list(runs(tmp_path).columns)[:3] == ["run", "environment", "algorithm"]
+    assert len(runs(tmp_path)) == 0
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        runs(tmp_path / "nowhere")
+
+
+def test_anytime_curves_are_the_median_of_the_best_so_far():
+    chart = compare(
+        {"mine": [told([1, 5, 3]), told([2, 2, 9]), told([0, 7, 8])], "other": told([4, float("nan"), 6])}
+    )
+    band, mine, other = chart.data
+    assert mine.name == "mine (3 runs)"
+    np.testing.assert_array_equal(mine.x, [100, 200, 300])
+    np.testing.assert_array_equal(mine.y, [1, 5, 8])
+    np.testing.assert_array_equal(band.y[:3], [1.5, 6, 8.5])
+    np.testing.assert_array_equal(other.x, [100, 300])
+    np.testing.assert_array_equal(other.y, [4, 6])
+
+
+def test_runs_that_differ_in_their_seed_alone_are_one_curve(place):
+    names = [
+        trace.name for trace in compare([place / "a", place / "deep" / "b", place / "c"]).data if trace.name
+    ]
+    assert names == ["population 2 (2 runs)", "population 3"]
+    assert [trace.name for trace in compare(place).data if trace.name] != []
+    loaded = ev.Experiment.load(place / "a")
+    assert compare([loaded], axis="seconds").data[0].name == "DQN, CartPole-v1"
+
+
+def test_labels_that_would_be_equal_are_kept_apart():
+    assert (
+        len(
+            _labelled(
+                [
+                    ({"network": {"type": "Mine", "x": 1}}, told([1])),
+                    ({"network": {"type": "Mine"}}, told([1])),
+                ]
+            )
+        )
+        == 2
+    )
+
+
+def test_nothing_to_compare_is_said_so(tmp_path):
+    with pytest.raises(ValueError, match="nothing to compare"):
+        compare([])
+    with pytest.raises(FileNotFoundError, match="no saved run"):
+        compare([tmp_path])
+    with pytest.raises(ValueError, match="axis is 'hours'"):
+        compare([told([1])], axis="hours")

@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import evolab as ev
+from evolab.envs import probes as probe
+from evolab.envs.base import EnvironmentFault
+from tests.toys import Toy
+
+
+class Ending(Toy):
+    """Terminates at its end instead of being truncated."""
+
+    ends = True
+
+
+class Drifting(Toy):
+    """Shows the number of its episode and of its step, so that every row tells where it belongs."""
+
+    def __init__(self):
+        super().__init__()
+        self.episode = 0
+
+    def reset(self, *, seed=None, options=None):
+        self.episode = 0 if seed is not None else self.episode + 1
+        return super().reset(seed=seed)
+
+    def show(self):
+        return np.array([self.episode, self.time], np.float32)
+
+
+@pytest.mark.parametrize("environment", [Drifting, type("DriftingEnd", (Drifting,), {"ends": True})])
+def test_no_transition_crosses_an_episode_and_only_termination_ends_the_return(environment):
+    exp = ev.Experiment(environment, "DDPG", population=2, num_envs=3, network=[8], steps_per_generation=90, seed=0,
+                        hyperparameters={"batch_size": 16})  # fmt: skip
+    exp.fill(150)
+    exp.step()
+    rows = {name: exp.buffer.fields[name][: len(exp.buffer)] for name in ("observation", "next_observation")}
+    now, following = rows["observation"], rows["next_observation"]
+    assert len(now) == 150 + 180
+    assert torch.equal(now[:, 0], following[:, 0]), "both ends of a transition lie in one episode"
+    assert torch.equal(now[:, 1] + 1, following[:, 1]), "the successor is the true one, the last included"
+    last = following[:, 1] == 10
+    assert last.sum() > 20
+    terminated = exp.buffer.fields["terminated"][: len(exp.buffer)].bool()
+    assert torch.equal(terminated, last if environment.ends else torch.zeros_like(last))
+    exp.close()
+
+
+def test_a_truncated_episode_bootstraps_from_its_true_last_observation():
+    """One step, reward 1, discount 1/2: truncated it is worth 2, terminated it is worth 1."""
+
+    class Cut(Toy):
+        length = 1
+
+        def earn(self, action):
+            return 1.0
+
+        def show(self):
+            return np.zeros(2, np.float32)
+
+    values = {}
+    for environment in (Cut, type("Stopped", (Cut,), {"ends": True})):
+        hyper = {"discount": 0.5, "batch_size": 32, "lr_critic": 1e-2, "tau": 0.2}
+        envs = ev.envs.make(environment, population=1, num_envs=8, seed=0)
+        population = ev.Population("DDPG", envs.single_observation_space, envs.single_action_space, 1, network=[16],
+                                   hyperparameters=hyper, search_space={}, seed=0)  # fmt: skip
+        buffer, observation = ev.ReplayBuffer(1000), envs.reset()
+        for _ in range(10):
+            transition = envs.step(population.act(observation))
+            buffer.add(transition)
+            observation = transition.reset_observation
+        for _ in range(300):
+            population.learn(buffer, updates=1)
+        zeros, action = torch.zeros(1, 1, 2), torch.zeros(1, 1, 1)
+        values[environment.ends] = float(population.chunks[0].network("critic")(zeros, action))
+        envs.close()
+    assert values[False] == pytest.approx(2.0, abs=0.1)
+    assert values[True] == pytest.approx(1.0, abs=0.1)
+
+
+HYPER = {"batch_size": 64, "tau": 0.1}
+RATES = {"DQN": {"lr": 1e-2, "epsilon_steps": 400}, "DDPG": {"lr_actor": 5e-3, "lr_critic": 1e-2}}
+RATES["TD3"] = RATES["DDPG"]
+
+
+def probed(environment, algorithm, updates=350):
+    """One agent after a few hundred updates on a probe, and what it answers to a state."""
+    actions = "discrete" if algorithm == "DQN" else "continuous"
+    envs = ev.envs.make(lambda: environment(actions), population=1, num_envs=16, seed=0)
+    noise = {} if algorithm == "DQN" else {"exploration_noise": 0.6}
+    population = ev.Population(algorithm, envs.single_observation_space, envs.single_action_space, 1, network=[32, 32],
+                               hyperparameters=HYPER | RATES[algorithm] | noise, search_space={}, seed=0)  # fmt: skip
+    buffer, observation = ev.ReplayBuffer(10_000), envs.reset()
+    for step in range(updates):
+        action = (
+            population.random_actions(16, np.random.default_rng(step))
+            if step < 60
+            else population.act(observation)
+        )
+        transition = envs.step(action)
+        buffer.add(transition)
+        if len(buffer) >= 256:
+            population.learn(buffer, updates=1)
+        observation = transition.reset_observation
+    envs.close()
+
+    def value(state):
+        x = torch.full((1, 1, 1), state)
+        if algorithm == "DQN":
+            return population.chunks[0].network("q")(x)[0, 0].tolist()
+        action = torch.tanh(population.chunks[0].network("actor")(x))
+        return population.chunks[0].network("critic")(x, action).flatten().tolist()
+
+    return population[0], value
+
+
+@pytest.mark.parametrize("algorithm", ["DQN", "DDPG", "TD3"])
+def test_probes_are_learned_to_their_exact_values(algorithm):
+    _, value = probed(probe.ConstantReward, algorithm, 200)
+    assert value(0.0) == pytest.approx([1.0] * len(value(0.0)), abs=0.1)
+
+    _, value = probed(probe.ObservationReward, algorithm, 250)
+    for state in (-1.0, 1.0):
+        assert value(state) == pytest.approx([state] * len(value(state)), abs=0.15)
+
+
+@pytest.mark.parametrize("algorithm", ["DQN", "DDPG", "TD3"])
+def test_policies_find_the_rewarded_action(algorithm):
+    agent, value = probed(probe.ActionReward, algorithm)
+    action = agent.act(np.zeros(1, np.float32))
+    if algorithm == "DQN":
+        assert action == int(np.argmax(value(0.0)))
+        assert max(value(0.0)) - min(value(0.0)) > 0.5
+    else:
+        assert float(action[0]) == pytest.approx(probe.BEST, abs=0.2)
+
+
+OVERLAPPED = {"vectorization": "async", "overlap": True}
+
+
+def overlapped(environment=Toy, **options):
+    """A run whose environments step while it learns."""
+    settings = {"population": 2, "num_envs": 2, "steps_per_generation": 40, "network": [8], "seed": 3,
+                "hyperparameters": {"batch_size": 8}, "device": "cpu"}  # fmt: skip
+    return ev.Experiment(environment, "TD3", **settings | OVERLAPPED | options)
+
+
+def test_environments_that_step_while_agents_learn_give_the_same_run_every_time():
+    records = []
+    for _ in range(2):
+        exp = overlapped()
+        exp.fill(40)
+        exp.run(generations=2)
+        records.append(exp.history.fitness.drop(columns=["seconds"], errors="ignore"))
+        assert exp.total_steps == 40 + 2 * 2 * 40
+        assert len(exp._run.buffer) == exp.total_steps
+        assert exp.population.members[0].updates > 0
+        exp.close()
+    assert records[0].equals(records[1])
+
+
+class Breaking(Toy):
+    """Fails for ever from its ninth step on."""
+
+    count = 0
+
+    def step(self, action):
+        Breaking.count += 1
+        if Breaking.count > 8:
+            raise RuntimeError("the belt has come off")
+        return super().step(action)
+
+
+def test_what_breaks_while_agents_learn_is_told_and_the_run_can_be_closed():
+    exp = overlapped(Breaking)
+    exp.fill(20)
+    with pytest.raises(EnvironmentFault, match="the belt has come off"):
+        exp.run(generations=1)
+    assert exp.population.act(np.zeros((2, 1, 2), np.float32)).shape == (2, 1, 1)
+    exp.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"vectorization": "sync"}, "overlap=True needs vectorization='async'"),
+        ({"algorithm": "PPO"}, "overlap=True: PPO here does not learn while it acts"),
+    ],
+)
+def test_overlapping_where_it_cannot_help_is_refused(options, told):
+    with pytest.raises(ValueError, match=told):
+        ev.Experiment(Toy, **{"algorithm": "TD3", "population": 2} | OVERLAPPED | options)

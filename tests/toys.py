@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -64,3 +64,36 @@ class Still(Choosing):
 
     def earn(self, action: Any) -> float:
         return 1.0
+
+
+class Lottery(Toy):
+    """The first step of an episode earns its lot, a whole number drawn at reset; nothing else earns anything.
+
+    `lots` notes those of the finished episodes, in order, so that whoever replays one is found out.
+    """
+
+    lots: ClassVar[list[int]] = []
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        shown = super().reset(seed=seed)
+        self.lot = int(self.np_random.integers(1_000_000))
+        return shown
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        moved = super().step(action)
+        if moved[2] or moved[3]:
+            self.lots.append(self.lot)
+        return moved
+
+    def earn(self, action: Any) -> float:
+        return float(self.lot) if self.time == 1 else 0.0
+
+
+class Paying(Toy):
+    """Earns `wage`, and `share` of the action, as a test sets them between two generations."""
+
+    wage = 0.0
+    share = 0.0
+
+    def earn(self, action: Any) -> float:
+        return self.wage + self.share * float(np.asarray(action).reshape(-1)[0])

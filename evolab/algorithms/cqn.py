@@ -73,21 +73,3 @@ class CQN(DQN):
         total = agents.push("q", judge, batch.observation, clip=self.clip)
         agents.follow("q")
         return {"q": total, "gap": gap[0].detach()}
-
-
-def conservative_gap(values: Tensor, action: Tensor, weight: Tensor) -> Tensor:
-    """How much the values of all actions, softly maximised, exceed the value of the data's action.
-
-    Args:
-        values: [C, B, A], in units of return.
-        action: [C, B], int64.
-        weight: [C, B], sums to 1 per agent.
-
-    Returns:
-        [C], never negative; log A where all values are equal.
-
-    >>> conservative_gap(torch.zeros(1, 1, 4), torch.zeros(1, 1, dtype=torch.int64), torch.ones(1, 1))
-    tensor([1.3863])
-    """
-    chosen = values.gather(-1, action.unsqueeze(-1)).squeeze(-1)
-    return (weight * (values.logsumexp(-1) - chosen)).sum(-1)

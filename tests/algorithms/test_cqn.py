@@ -9,7 +9,7 @@ import torch
 from gymnasium import spaces
 
 import evolab as ev
-from evolab.algorithms.cqn import CQN, conservative_gap
+from evolab.algorithms.cqn import CQN
 from evolab.population.population import Population
 from tests.mixed import DISCRETE, OBSERVATIONS, experience
 
@@ -50,17 +50,53 @@ def test_loss_by_hand():
 
 def test_gap_weighs_the_data_s_own_action():
     """A penalty that ignores the data's action (a defect of the peer) would be the same for both."""
-    values = torch.tensor([[[3.0, 0.0]]])
-    likely = conservative_gap(values, torch.tensor([[0]]), torch.ones(1, 1))
-    unlikely = conservative_gap(values, torch.tensor([[1]]), torch.ones(1, 1))
-    assert float(unlikely - likely) == pytest.approx(3.0)
-    assert float(likely) == pytest.approx(log(1 + exp(-3.0)))
+    found = []
+    for action in (0, 1):  # of the values 0.8 and 1.6
+        batch = one_batch()
+        batch.action.fill_(action)
+        found.append(float(known(alpha=1.0).learn(batch)["gap"][0]))
+    assert found[0] - found[1] == pytest.approx(0.8, abs=1e-12)
+    assert found[1] == pytest.approx(log(1 + exp(-0.8)), abs=1e-12)
 
 
 def test_samples_beyond_an_agent_s_batch_do_not_count():
-    values = torch.tensor([[[0.0, 0.0], [50.0, 0.0]]])
-    gap = conservative_gap(values, torch.tensor([[0, 1]]), torch.tensor([[1.0, 0.0]]))
-    assert float(gap) == pytest.approx(log(2.0))
+    space = {"batch_size": ev.Integer(2, 8)}
+    population = Population("CQN", OBSERVATIONS, DISCRETE, 3, seed=0, search_space=space, draw=True,
+                            dtype=torch.float64)  # fmt: skip
+    sizes = [agent.hyperparameters["batch_size"] for agent in population]
+    assert len(set(sizes)) > 1
+    batch = experience(3, max(sizes), seed=3, discrete=True)
+    expected = [
+        penalty(agent.module(), batch, row, size).item()
+        for row, (agent, size) in enumerate(zip(population, sizes))
+    ]
+    assert population.learn(batch)["gap"].tolist() == pytest.approx(expected, abs=1e-12)
+
+
+def penalty(module, batch, row, size):
+    """logsumexp of all values less the value of the data's action, meaned over an agent's own batch."""
+    values = module(batch.observation[row, :size])  # [B, A]
+    chosen = values[torch.arange(size), batch.action[row, :size].long()]
+    return (torch.logsumexp(values, -1) - chosen).mean()
+
+
+def test_the_penalty_s_gradient_is_that_of_logsumexp_less_the_data_s_value():
+    """What an alpha of 0.7 adds to the gradient, by autograd; Adam's first mean is a tenth of the gradient."""
+    batch, means = experience(1, 8, seed=3, discrete=True), []
+    for alpha in (0.7, 0.0):
+        values = {"batch_size": 8, "cql_alpha": alpha}
+        population = Population("CQN", OBSERVATIONS, DISCRETE, 1, seed=5, hyperparameters=values,
+                                search_space={}, dtype=torch.float64)  # fmt: skip
+        module = population[0].module()
+        population.learn(batch)
+        means.append(population.member(0).tensors["q.mean"])
+    gradients = torch.autograd.grad(0.7 * penalty(module, batch, 0, 8), list(module.parameters()))
+    added = [
+        10 * (mean - without)[0] for mean, without in zip(means[0].values(), means[1].values(), strict=True)
+    ]
+    for mine, expected in zip(added, gradients, strict=True):
+        assert float(expected.abs().max()) > 0
+        torch.testing.assert_close(mine, expected, atol=1e-12, rtol=0)
 
 
 def test_without_alpha_it_moves_as_double_dqn_on_half_the_error():

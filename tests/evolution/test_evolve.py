@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -67,6 +68,34 @@ def test_every_id_leads_back_to_the_first_population(selection):
         while agent in parents:
             agent = parents[agent]
         assert agent in range(8)
+
+
+def test_experience_of_its_own_follows_each_agent_to_its_row_and_to_its_children():
+    """Rows are ordered by architecture, slots are not: what is gathered by slots ends up with strangers."""
+    population, stream = population_of(), np.random.default_rng(0)
+    buffer = ev.ReplayBuffer(4, shared=False)
+    apart = False
+    for generation in range(6):
+        buffer.clear()
+        buffer.add(belonging(population.ids))
+        births = evolve(population, stream.normal(size=6), ev.Tournament(), ALWAYS,
+                        generation=generation, buffer=buffer)  # fmt: skip
+        assert [birth.agent for birth in births] == population.ids
+        for row, birth in enumerate(births):
+            drawn = buffer.sample(slice(row, row + 1), 16, torch.Generator().manual_seed(0))
+            assert set(drawn.reward.flatten().tolist()) == {birth.parent}
+        apart |= births[0].kind != "elite"  # the tournament's first slot
+    assert apart
+
+
+def belonging(ids):
+    """Four transitions of each agent, which earn its id."""
+    reward = np.repeat(np.array(ids, np.float32)[:, None], 4, 1)  # [P, E]
+    observation = np.zeros((len(ids), 4, 5), np.float32)
+    return SimpleNamespace(
+        observation=observation, action=np.zeros((len(ids), 4, 2), np.float32), reward=reward,
+        next_observation=observation, terminated=reward < 0, valid=None,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

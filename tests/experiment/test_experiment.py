@@ -17,7 +17,8 @@ from gymnasium import spaces
 import evolab as ev
 from evolab.evolution.mutation.mutations import KINDS
 from evolab.history.events import Generation
-from tests.toys import Choosing, Toy
+from tests.small import recorded
+from tests.toys import Choosing, Lottery, Paying, Toy
 
 SMALL = {"population": 3, "num_envs": 2, "network": [8], "steps_per_generation": 24, "seed": 7}
 
@@ -143,15 +144,102 @@ def test_run_stops_at_each_goal(exp):
 
 
 def test_a_target_is_confirmed_on_fresh_episodes():
-    exp = toy(target=-1e6)
+    """Those of the evaluation again would confirm the luck that it was chosen for."""
+    exp = toy(environment=Lottery, eval_episodes=2, target=0.0)
     exp.fill(60)
-    exp.run()
-    confirmed = exp.history.generations[-1].confirmed
-    fitness = exp.history.generations[-1].fitness
-    assert exp.generation == 1
-    assert confirmed != fitness
-    episodes = exp.evaluation_steps // 10 - 3
-    assert episodes >= 20
+    Lottery.lots.clear()
+    (generation,) = exp.run()
+    lots, played = Lottery.lots, exp.evaluation_steps // 10
+    trained, evaluated, confirmed = lots[:-played], lots[-played : 6 - played], lots[6 - played :]
+    assert trained
+    assert len(evaluated) == 3 * 2
+    assert generation.fitness == np.mean(sorted(set(evaluated))), "two episodes, the same for all three"
+    assert 20 + 80 <= len(confirmed) <= 20 + 80 + 2 * 2, "three agents take equal parts"
+    assert len(set(confirmed)) == len(confirmed), "each of them once"
+    assert not set(confirmed) & {*trained, *evaluated}
+    assert generation.confirmed == pytest.approx(np.mean(confirmed))
+    assert exp.elite.fitness == generation.confirmed
+    exp.close()
+
+
+def test_the_archived_elite_gives_way_to_a_better_one_alone(monkeypatch):
+    exp = toy(environment=Paying)
+    exp.fill(60)
+    fitness, actions = [], []
+    for wage in (5.0, 3.0, 5.0, 7.0):
+        monkeypatch.setattr(Paying, "wage", wage)
+        exp.run(generations=1, target=0.0)  # which everybody reaches, so that the best is always confirmed
+        fitness.append((exp.history.generations[-1].confirmed, exp.elite.fitness))
+        actions.append(exp.elite.act(np.array([0.3, 0.1], np.float32)).tolist())
+    assert fitness == [(50.0, 50.0), (30.0, 50.0), (50.0, 50.0), (70.0, 70.0)]
+    assert actions[0] == actions[1] == actions[2] != actions[3]
+    exp.close()
+
+
+class Given:
+    """Fitness without a simulator, known beforehand: one value per generation for everybody."""
+
+    beside_returns = False
+
+    def __init__(self, *values):
+        self.values = list(values)
+
+    def estimate(self, population, buffer, seed):
+        yield np.full(len(population), self.values.pop(0))
+
+
+def test_without_a_simulator_too_the_elite_gives_way_to_a_better_one_alone():
+    data = recorded()
+    exp = ev.Experiment(None, "CQN", population=2, network=[8], steps_per_generation=5, seed=1,
+                        hyperparameters={"batch_size": 8}, fitness=Given(5.0, 3.0, 5.0, 7.0))  # fmt: skip
+    exp.fill(data)
+    values = []
+    for _ in range(4):
+        exp.step()
+        learned = exp.elite.module()(torch.as_tensor(data["observations"][:1]))
+        values.append(learned.tolist())
+    assert values[0] == values[1] == values[2] != values[3]
+    exp.close()
+
+
+def test_the_best_is_the_fittest_agent_of_the_last_generation():
+    exp = toy(evolving=False)
+    exp.fill(60)
+    observation = np.array([0.3, 0.1], np.float32)
+    for _ in range(2):
+        exp.step()
+        frame = exp.history.fitness
+        fitness = frame[frame["generation"] == exp.generation].set_index("agent")["fitness"]
+        assert fitness.nunique() == 3
+        assert exp.best.id == fitness.idxmax()
+        assert exp.best.fitness == fitness.max()
+        answers = {agent.id: agent.act(observation).tolist() for agent in exp.population}
+        assert len(set(map(str, answers.values()))) == 3
+        assert exp.best.act(observation).tolist() == answers[exp.best.id], "its weights are its own"
+    exp.close()
+
+
+@pytest.mark.parametrize("elitism", [True, False])
+def test_an_evaluation_says_whether_its_agent_survives_as_the_elite(elitism):
+    exp = toy(selection=ev.Tournament(elitism=elitism))
+    exp.fill(60)
+    exp.run(generations=3)
+    evaluations, births = exp.history.fitness, exp.history.mutations
+    columns = ["generation", "agent"]
+    marked = evaluations[evaluations["is_elite"]][columns].to_numpy().tolist()
+    assert marked == births[births["kind"] == "elite"][columns].to_numpy().tolist()
+    fittest = evaluations.loc[evaluations.groupby("generation")["fitness"].idxmax()][columns]
+    assert marked == (fittest.to_numpy().tolist() if elitism else [])
+    exp.close()
+
+
+@pytest.mark.parametrize(("ratio", "updates"), [(0.25, 6), (0.5, 12), (1.0, 24), (2.0, 48)])
+def test_the_update_ratio_is_updates_per_step_of_an_agent(ratio, updates):
+    exp = toy(update_ratio=ratio, search_space={})
+    exp.fill(60)
+    exp.run(generations=2)
+    frame = exp.history.fitness
+    assert frame.groupby("generation")["updates"].unique().map(list).tolist() == [[updates], [2 * updates]]
     exp.close()
 
 

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 
 import evolab as ev
 from evolab.envs import probes as probe
 from evolab.envs.base import EnvironmentFault
-from tests.toys import Toy
+from tests.toys import Lottery, Toy
 
 
 class Ending(Toy):
@@ -79,6 +82,61 @@ def test_a_truncated_episode_bootstraps_from_its_true_last_observation():
         envs.close()
     assert values[False] == pytest.approx(2.0, abs=0.1)
     assert values[True] == pytest.approx(1.0, abs=0.1)
+
+
+def test_no_generation_plays_an_episode_of_another():
+    """Started from one seed in every generation, agents would learn the same few episodes again and again."""
+    exp = ev.Experiment(Lottery, "TD3", population=3, num_envs=2, network=[8], steps_per_generation=40, seed=7,
+                        hyperparameters={"batch_size": 16}, device="cpu")  # fmt: skip
+    played = []
+    for work in (lambda: exp.fill(60), exp.step, exp.step, exp.step):
+        Lottery.lots.clear()
+        work()
+        played.append(set(Lottery.lots))
+    assert len(played[0]) == 6, "nor does a member play another's"
+    assert all(len(lots) >= 12 + 1 for lots in played[1:]), "two of each member, and the evaluation's"
+    assert not any(one & other for one, other in combinations(played, 2))
+    exp.close()
+
+
+class Crossing(Toy):
+    """Notes pairs of successive actions: those within an episode, and those across the end of one."""
+
+    actions = spaces.Discrete(500)
+
+    def __init__(self, noted):
+        super().__init__()
+        self.noted = noted
+        self.before = ("start", None)
+
+    def reset(self, *, seed=None, options=None):
+        where = "across" if seed is None else "start"  # an episode with a seed of its own follows no other
+        self.before = (where, self.before[1])
+        return super().reset(seed=seed)
+
+    def step(self, action):
+        where, before = self.before
+        self.noted[where].append(before == int(action))
+        self.before = ("within", int(action))
+        return super().step(action)
+
+
+@pytest.mark.parametrize("ends", [False, True], ids=["truncated", "terminated"])
+def test_exploration_starts_anew_with_every_episode(ends):
+    """A random action lasts for a run of steps, at times for hundreds, but not into the next episode."""
+    noted = {"start": [], "within": [], "across": []}
+    kind = type("Crossing", (Crossing,), {"ends": ends})
+    exp = ev.Experiment(lambda: kind(noted), ev.DQN(persistence=1000), population=2, num_envs=4, network=[8],
+                        steps_per_generation=200, eval_steps=1, seed=0, device="cpu", search_space={},
+                        hyperparameters={"batch_size": 8, "epsilon_end": 1.0})  # fmt: skip
+    exp.fill(16)
+    for pairs in noted.values():
+        pairs.clear()
+    exp.step()
+    assert np.mean(noted["within"]) > 0.5, "runs there are"
+    assert len(noted["across"]) >= 2 * 4 * 4
+    assert not any(noted["across"])
+    exp.close()
 
 
 HYPER = {"batch_size": 64, "tau": 0.1}
@@ -160,6 +218,14 @@ def test_environments_that_step_while_agents_learn_give_the_same_run_every_time(
         assert exp.population.members[0].updates > 0
         exp.close()
     assert records[0].equals(records[1])
+
+
+def test_the_update_ratio_holds_while_environments_step():
+    exp = overlapped(update_ratio=0.5, search_space={})
+    exp.fill(40)
+    exp.step()
+    assert set(exp.history.fitness["updates"]) == {20}
+    exp.close()
 
 
 class Breaking(Toy):

@@ -62,6 +62,33 @@ def test_values_stay_within_what_rewards_allow():
     assert values.min() >= 0 and values.max() <= 10 + 1e-5  # noqa: PT018
 
 
+def test_a_terminated_row_is_worth_its_reward_alone():
+    """Episodes of one step: action 1 earns 1 and no more, where for ever it would be 10."""
+    data = flips(length=2)
+    data["terminals"], data["timeouts"] = np.ones(120, bool), np.zeros(120, bool)
+    fqe = FQE(discount=0.9, imagined=0, first=500, hidden=(32,), lr=3e-3)
+    values = estimated(fqe, deciders(2), buffer_from(data)[0])
+    np.testing.assert_allclose(values, [1.0, 0.0], atol=0.2)
+
+
+def test_fitness_is_the_mean_of_the_ensemble_less_its_standard_deviation():
+    """Critics that say 0, 0 and 3 above the mean reward for ever: 1 on average, with a spread of sqrt(2)."""
+    population, buffer = deciders(), buffer_from(flips())[0]
+    options = {"discount": 0.9, "imagined": 0, "first": 1, "updates": 1, "lr": 1e-7, "tau": 1e-4}
+    first = FQE(**options)
+    estimated(first, population, buffer)
+    state, tensors = first.take_state()
+    for name in ("value", "value.target"):
+        tensors[name].zero_()
+        tensors[name][:, 2, -2:] = 3.0  # the last member's last biases, one of each action
+    fqe = FQE(**options)
+    fqe.put_state(state, tensors)
+    values = estimated(fqe, population, buffer)
+    forever = float(buffer.fields["reward"].mean()) * 10
+    np.testing.assert_allclose(values, forever + 1 - np.sqrt(2), atol=0.01)
+    np.testing.assert_allclose(fqe.measures["fqe_spread"], np.sqrt(2), atol=0.01)
+
+
 def test_range_holds_zero_where_episodes_end():
     """Rewards of 1 alone: worth exactly 100 for ever, but anything from 0 where an episode can end."""
     reward = torch.ones(4)

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import evolab as ev
 from evolab.evolution.selection import MFPBT, Gap, Selected, Selection, Tournament, Truncation
 from evolab.training.judging import over_window
+from tests.toys import Paying
 
 EVERY = [
     Tournament(),
@@ -98,6 +100,28 @@ def test_who_diverged_does_not_live_on_its_past():
     assert over_window(values, 3) == pytest.approx(377 / 3)
     assert np.isnan(over_window([*values, float("nan")], 3, "best"))
     assert over_window([5.0, float("nan"), 3.0], 3, "best") == 5.0
+
+
+@pytest.mark.parametrize(("by", "shares"), [("mean", (-1.0, 0.1)), ("best", (-1.0, 2.0))])
+def test_who_was_good_within_the_window_wins_over_who_is_good_today(monkeypatch, by, shares):
+    """What paid best in the first generation costs most in the second: a little, or more than it brought."""
+    selection = Tournament(window=2, by=by, warmup=1)  # so that all have two values when they are chosen from
+    exp = ev.Experiment(Paying, "TD3", population=4, num_envs=2, network=[8], steps_per_generation=20, seed=2,
+                        hyperparameters={"batch_size": 8}, device="cpu", selection=selection)  # fmt: skip
+    exp.fill(40)
+    for share in shares:
+        monkeypatch.setattr(Paying, "share", share)
+        exp.step()
+    table = exp.history.fitness.pivot(index="agent", columns="generation", values="fitness")
+    assert not table.isna().to_numpy().any()
+    by_mean, by_best = table.mean(axis=1).idxmax(), table.max(axis=1).idxmax()
+    expected = by_mean if by == "mean" else by_best
+    assert by == "mean" or by_mean != by_best
+    assert expected != table[2].idxmax(), "or the window would change nothing"
+    births = exp.history.mutations.query("generation == 2")
+    assert births[births["kind"] == "elite"]["agent"].tolist() == [expected]
+    assert exp.best.id == expected
+    exp.close()
 
 
 def test_options_cannot_be_changed_in_passing():

@@ -22,7 +22,7 @@ from evolab.evolution.mutation.resize import resize
 from evolab.networks.base import Layout, Network, Role
 from evolab.networks.mlp.mlp import MLP
 from evolab.networks.observations import encode
-from evolab.population.individual import Member
+from evolab.population.individual import Individual
 from evolab.population.population import Population
 
 OBSERVATIONS = spaces.Box(-1.0, 1.0, (4,), np.float32)
@@ -100,7 +100,7 @@ def check_algorithm(
 
 
 def check_mutation(
-    mutation: Callable[[Member, Context, np.random.Generator], str | None], tries: int = 20
+    mutation: Callable[[Individual, Context, np.random.Generator], str | None], tries: int = 20
 ) -> None:
     """Hold a mutation to its contract.
 
@@ -109,7 +109,7 @@ def check_mutation(
     tensors fit the genes and are finite, hyperparameters stay in their ranges.
 
     Args:
-        mutation: `(member, context, generator) -> what changed, or None where it cannot apply`.
+        mutation: `(individual, context, generator) -> what changed, or None where it cannot apply`.
         tries: how often it is applied.
 
     Raises:
@@ -120,7 +120,7 @@ def check_mutation(
         population = Population(
             algorithm, OBSERVATIONS, actions, 1, network=MLP([24, 20]), seed=0, device="cpu"
         )
-        parent = population.member(0)
+        parent = population.individual(0)
         before = {name: value.clone() for name, value in population.table.items()}
         values, genes = dict(parent.hyperparameters), parent.genes
         for seed in range(tries):
@@ -156,7 +156,7 @@ def check_mutation(
 def check_network(network: Network, observation_space: spaces.Space | None = None) -> None:
     """Hold a network to its contract.
 
-    Rows of a chunk answer as their exported modules, padding included; its gradients leave
+    Rows of a group answer as their exported modules, padding included; its gradients leave
     sleeping entries at zero; genes survive JSON; growth and shrinkage give tensors that fit.
 
     Args:
@@ -167,7 +167,7 @@ def check_network(network: Network, observation_space: spaces.Space | None = Non
         AssertionError: says what is broken.
     """
     space = OBSERVATIONS if observation_space is None else observation_space
-    role = Role(space, 3, members=2)
+    role = Role(space, 3, ensemble_size=2)
     first = network.genes(space)
     assert network.from_json(network.to_json(first)) == first, "genes do not survive to_json and from_json"
     assert network.describe(first), "describe() is empty"
@@ -186,39 +186,39 @@ def check_network(network: Network, observation_space: spaces.Space | None = Non
 
 def _check_chunk(network: Network, role: Role, space: spaces.Space, genes: Sequence[Any]) -> None:
     layout = Layout.of(network.axes(role, network.capacity(genes)))
-    flat = torch.zeros(len(genes), role.members, layout.size, dtype=torch.float64)
+    flat = torch.zeros(len(genes), role.ensemble_size, layout.size, dtype=torch.float64)
     awake = torch.zeros_like(flat, dtype=torch.bool)
     generator = torch.Generator().manual_seed(0)
     modules = []
     for row, gene in enumerate(genes):
-        for member in range(role.members):
+        for individual in range(role.ensemble_size):
             state = {k: v.double() for k, v in network.initialise(role, gene, generator).items()}
             axes = network.axes(role, gene)
             assert list(state) == list(axes), f"initialise() gives {list(state)}; axes() has {list(axes)}"
             for name, value in state.items():
                 corner = tuple(slice(0, size) for size in value.shape)
-                layout.views(flat[row, member])[name][corner] = value
-                layout.views(awake[row, member])[name][corner] = True
+                layout.views(flat[row, individual])[name][corner] = value
+                layout.views(awake[row, individual])[name][corner] = True
             modules.append(network.module(role, gene, state))
     observation = _observations(space, len(genes), 6)
     leaf = flat.requires_grad_()
     out = network.plan(role, genes, layout)(leaf, _tensors(observation), None, None)
-    assert out.shape == (len(genes), role.members, 6, role.outputs), (
+    assert out.shape == (len(genes), role.ensemble_size, 6, role.outputs), (
         f"the pass gives {tuple(out.shape)}, not [C, M, B, O]"
     )
     (gradient,) = torch.autograd.grad(out.square().sum(), leaf)
     assert not gradient[~awake].any(), "sleeping entries get a gradient, so they would move"
     for row in range(len(genes)):
         features = encode(space, _rows_of(_tensors(observation), row), 1, torch.float64)
-        for member in range(role.members):
-            answer = modules[row * role.members + member](features)
-            gap = float((answer - out[row, member]).detach().abs().max())
+        for individual in range(role.ensemble_size):
+            answer = modules[row * role.ensemble_size + individual](features)
+            gap = float((answer - out[row, individual]).detach().abs().max())
             assert gap < 1e-9, f"{network.describe(genes[row])}: a row and its module differ by {gap:.1e}"
 
 
 def _check_growth(network: Network, space: spaces.Space) -> None:
     population = Population("DQN", space, spaces.Discrete(3), 1, network=network, seed=0, device="cpu")
-    parent = population.member(0)
+    parent = population.individual(0)
     context = Context(network, population.roles, {}, 0.1, torch.Generator().manual_seed(0))
     for gene, (size, low, high, steps) in network.sizes(parent.genes).items():
         for target in {min(size + steps[0], high), max(size - steps[0], low)} - {size}:
@@ -228,19 +228,19 @@ def _check_growth(network: Network, space: spaces.Space) -> None:
             _check_member(population, child)
 
 
-def _check_member(population: Population, member: Member) -> None:
-    for kind, state in member.tensors.items():
+def _check_member(population: Population, individual: Individual) -> None:
+    for kind, state in individual.tensors.items():
         role = population.roles[kind.split(".")[0]]
-        axes = role.recipe(population.network).axes(role, member.genes)
+        axes = role.recipe(population.network).axes(role, individual.genes)
         assert set(state) == set(axes), f"{kind} has {sorted(state)}; its genes say {sorted(axes)}"
         for name, value in state.items():
-            shape = (role.members, *(axis.size for axis in axes[name]))
+            shape = (role.ensemble_size, *(axis.size for axis in axes[name]))
             assert tuple(value.shape) == shape, (
                 f"{kind} {name} has shape {tuple(value.shape)}; its genes say {shape}"
             )
             assert bool(torch.isfinite(value).all()), f"{kind} {name} is not finite"
     for name, space in population.search_space.items():
-        space.check(name, member.hyperparameters[name])
+        space.check(name, individual.hyperparameters[name])
 
 
 def _population(
@@ -339,9 +339,9 @@ def _rows(batch: Any, rows: Any, device: str = "cpu") -> Any:
 
 def _noise(population: Any, batch: SimpleNamespace, agents: int) -> Tensor | None:
     """[P, B, ...] standard normal in the shape that the algorithm draws, or None where it draws nothing."""
-    chunk = population.chunks[0]
-    seen = population.batch_of(chunk, _rows(batch, slice(0, len(chunk))))
-    drawn = population.algorithm.draw(chunk, seen, torch.Generator().manual_seed(0))
+    group = population.groups[0]
+    seen = population.batch_of(group, _rows(batch, slice(0, len(group))))
+    drawn = population.algorithm.draw(group, seen, torch.Generator().manual_seed(0))
     if drawn is None:
         return None
     shape = (agents, *drawn.shape[1:])

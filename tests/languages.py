@@ -42,14 +42,14 @@ def population(
         return made
     members = []
     for row, settings in enumerate(SETTINGS[algorithm][:size]):
-        member = made.member(row).child(made.members[row].id)
-        member.counts = {name: float(count) for name, count in member.counts.items()}
-        member.hyperparameters.update(settings)
+        individual = made.individual(row).child(made.individuals[row].id)
+        individual.counts = {name: float(count) for name, count in individual.counts.items()}
+        individual.hyperparameters.update(settings)
         context = Context(made.network, made.roles, {}, 0.1, torch.Generator().manual_seed(row))
-        resize(member, context, "hidden.0", (64, 24, 40, 64)[row])
+        resize(individual, context, "hidden.0", (64, 24, 40, 64)[row])
         if row in (1, 3):
-            change_layers(member, context, np.random.default_rng(1))
-        members.append(member)
+            change_layers(individual, context, np.random.default_rng(1))
+        members.append(individual)
     made.rebuild(members)
     return made
 
@@ -74,14 +74,14 @@ class Single:
     """One agent in plain PyTorch: modules, targets, and an Adam for each."""
 
     def __init__(self, many: Population, row: int) -> None:
-        member = many.member(row)
-        self.settings = dict(member.hyperparameters)
+        individual = many.individual(row)
+        self.settings = dict(individual.hyperparameters)
         self.modules, self.targets, self.optimizers = {}, {}, {}
         for name, role in many.roles.items():
             for kind, into in (("", self.modules), (".target", self.targets)):
-                if name + kind in member.tensors:
-                    state = {k: v[0].clone() for k, v in member.tensors[name + kind].items()}
-                    into[name] = many.network.module(role, member.genes, state)
+                if name + kind in individual.tensors:
+                    state = {k: v[0].clone() for k, v in individual.tensors[name + kind].items()}
+                    into[name] = many.network.module(role, individual.genes, state)
             rate = self.settings[role.rate]
             self.optimizers[name] = torch.optim.Adam(self.modules[name].parameters(), lr=rate)
 
@@ -167,11 +167,11 @@ def ilql(agent: Single, parts: list[dict[str, Any]]) -> dict[str, float]:
 def compare(many: Population, agents: list[Single], limit: float = 1e-10) -> None:
     """Every parameter and target of every row against the plain agent's."""
     for row, agent in enumerate(agents):
-        member = many.member(row)
+        individual = many.individual(row)
         for kind, modules in (("", agent.modules), (".target", agent.targets)):
             for name, module in modules.items():
-                state = {k: v[0] for k, v in member.tensors[name + kind].items()}
-                twin = many.network.module(many.roles[name], member.genes, state)
+                state = {k: v[0] for k, v in individual.tensors[name + kind].items()}
+                twin = many.network.module(many.roles[name], individual.genes, state)
                 for key, value in module.named_parameters():
                     gap = float((dict(twin.named_parameters())[key] - value).detach().abs().max())
                     assert gap < limit, f"row {row}, {name}{kind}, {key}: {gap:.1e}"

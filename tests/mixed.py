@@ -109,9 +109,9 @@ def mixed(
             dtype=dtype,
             device=device,
         )
-        member = one.member(0)
-        member.id = index
-        members.append(member)
+        individual = one.individual(0)
+        individual.id = index
+        members.append(individual)
         whole = whole or one
     assert whole is not None
     whole.next_id = len(members)
@@ -121,21 +121,23 @@ def mixed(
 
 def modules_of(population: Population, row: int) -> dict[str, nn.Module]:
     """The networks of one agent as plain modules: "q"; or "actor", "critic0", "critic1", "temperature"."""
-    member = population.member(row)
+    individual = population.individual(row)
     modules: dict[str, nn.Module] = {}
     layer_norm = population.network.layer_norm  # type: ignore[attr-defined]
     for name, role in population.roles.items():
-        for index in range(role.members):
+        for index in range(role.ensemble_size):
             inputs = FEATURES + role.extra
-            hidden, activation = member.genes.hidden, member.genes.activation
+            hidden, activation = individual.genes.hidden, individual.genes.activation
             module: nn.Module = Number(role.outputs)
             if role.network is None:
                 module = perceptron(inputs, hidden, activation, role.outputs, layer_norm)
             with torch.no_grad():
-                for parameter, value in zip(module.parameters(), states(member, name, index), strict=True):
+                for parameter, value in zip(
+                    module.parameters(), states(individual, name, index), strict=True
+                ):
                     parameter.copy_(value)
             modules[key_of(name, index)] = module
-    member.tensors = {}
+    individual.tensors = {}
     return modules
 
 
@@ -144,16 +146,16 @@ def key_of(name: str, index: int) -> str:
     return f"{name}{index}" if name == "critic" else name
 
 
-def states(member: Any, kind: str, index: int) -> list[Tensor]:
+def states(individual: Any, kind: str, index: int) -> list[Tensor]:
     """The tensors of one network of one agent, in the order of an nn.Sequential's parameters."""
-    return [value[index] for value in member.tensors[kind].values()]
+    return [value[index] for value in individual.tensors[kind].values()]
 
 
 def singles(population: Population) -> list[Single]:
     """The whole population as agents of plain PyTorch, by row."""
     return [
-        Single(dict(member.hyperparameters), modules_of(population, row))
-        for row, member in enumerate(population.members)
+        Single(dict(individual.hyperparameters), modules_of(population, row))
+        for row, individual in enumerate(population.individuals)
     ]
 
 
@@ -196,9 +198,9 @@ def own(batch: Any, row: int, size: int) -> Experience:
 def compare(population: Population, agents: Sequence[Single], tolerance: float = 1e-10) -> None:
     """Every parameter, target, moment and step count of every agent equals the plain one's."""
     for row, agent in enumerate(agents):
-        member = population.member(row)
+        individual = population.individual(row)
         for name, role in population.roles.items():
-            for index in range(role.members):
+            for index in range(role.ensemble_size):
                 key = key_of(name, index)
                 state = agent.optimizers[key].state
                 parameters = list(agent.modules[key].parameters())
@@ -210,12 +212,12 @@ def compare(population: Population, agents: Sequence[Single], tolerance: float =
                 if role.has_target:
                     pairs[".target"] = list(agent.targets[key].parameters())
                 for kind, expected in pairs.items():
-                    for ours, theirs in zip(states(member, name + kind, index), expected, strict=True):
+                    for ours, theirs in zip(states(individual, name + kind, index), expected, strict=True):
                         gap = float((ours - theirs.detach()).abs().max())
                         assert gap <= tolerance, f"row {row}, {key}{kind}: {gap:.2e}"
                 steps = float(state[parameters[0]]["step"]) if state else 0.0
                 assert float(population.table[f"{name}.count"][row]) == steps
-        member.tensors = {}
+        individual.tensors = {}
 
 
 def padding(population: Population) -> dict[str, Tensor]:
@@ -226,10 +228,10 @@ def padding(population: Population) -> dict[str, Tensor]:
         if value.dim() == 3:
             value.fill_(1.0)
     for row in range(len(population)):
-        for state in population.member(row).tensors.values():
+        for state in population.individual(row).tensors.values():
             for tensor in state.values():
                 tensor.zero_()
-        population.members[row].tensors = {}
+        population.individuals[row].tensors = {}
     for name, value in population.table.items():
         if value.dim() == 3:
             masks[name] = value != 0

@@ -99,7 +99,7 @@ def assert_same(one, other):
     assert one.population.table.keys() == other.population.table.keys()
     for name, value in one.population.table.items():
         assert torch.equal(value, other.population.table[name]), name
-    for mine, theirs in zip(one.population.members, other.population.members, strict=True):
+    for mine, theirs in zip(one.population.individuals, other.population.individuals, strict=True):
         for name in ("parent", "genes", "hyperparameters", "fitness", "steps", "updates"):
             assert repr(getattr(mine, name)) == repr(getattr(theirs, name)), name
     assert told(one) == told(other)

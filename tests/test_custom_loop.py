@@ -39,7 +39,7 @@ def test_the_loop_over_a_population(environment, algorithm):
     assert len(record) == 4
     assert record[next(i for i, birth in enumerate(record) if birth.kind == "elite")].agent in population.ids
     # The first call answers one step, not the warm-up's: 10 more vector steps of 8 environments each.
-    assert {member.updates for member in population.members} == {1 + 9 * 8}
+    assert {individual.updates for individual in population.individuals} == {1 + 9 * 8}
     envs.close()
 
 
@@ -58,7 +58,7 @@ def test_the_loop_over_single_agents():
                 losses = agent.learn(buffer)
                 assert np.isfinite(losses["q"])
         observation = transition.reset_observation
-    assert [member.steps for member in population.members] == [60, 60]
-    assert [member.updates for member in population.members] == [15, 15]
+    assert [individual.steps for individual in population.individuals] == [60, 60]
+    assert [individual.updates for individual in population.individuals] == [15, 15]
     assert float(population.hyper["steps"][0]) == 60, "epsilon has fallen"
     envs.close()

@@ -116,22 +116,22 @@ def test_an_algorithm_that_waits_for_the_device_is_found_out():
         check_algorithm(Waiting())
 
 
-def in_place(member, context, generator):
-    member.tensors[next(iter(context.roles))]["output.bias"].add_(1)
+def in_place(individual, context, generator):
+    individual.tensors[next(iter(context.roles))]["output.bias"].add_(1)
     return "wrote"
 
 
-def globally(member, context, generator):
+def globally(individual, context, generator):
     np.random.random()  # noqa: NPY002
     return "drew"
 
 
-def nameless(member, context, generator):
+def nameless(individual, context, generator):
     return 3
 
 
-def too_wide(member, context, generator):
-    member.genes = context.network.resized(member.genes, "hidden.0", 99)
+def too_wide(individual, context, generator):
+    individual.genes = context.network.resized(individual.genes, "hidden.0", 99)
     return "wider"
 
 

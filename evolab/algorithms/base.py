@@ -2,7 +2,7 @@
 
 An algorithm owns no tensors. It says which networks an agent has (`roles`), how they act
 (`act`, `explore`) and how one update moves them (`update`). Everything is computed for a
-chunk of agents at once, so its one new habit is: reduce over the last axis, never the first.
+group of agents at once, so its one new habit is: reduce over the last axis, never the first.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from evolab.core.ranges import Choice, Float, Integer, Range
 from evolab.networks.base import Network, Role
-from evolab.networks.batching.group import Chunk
+from evolab.networks.batching.group import AgentGroup
 from evolab.networks.observations import map_leaves
 
 
@@ -123,17 +123,17 @@ class Algorithm(ABC):
         """The networks of an agent by name, the policy first."""
 
     @abstractmethod
-    def act(self, agents: Chunk, observation: Any) -> Tensor:
+    def act(self, agents: AgentGroup, observation: Any) -> Tensor:
         """Greedy actions [C, B, A] or [C, B], in the algorithm's own range."""
 
     def explore(
-        self, agents: Chunk, action: Tensor, memory: dict[str, Tensor], generator: torch.Generator
+        self, agents: AgentGroup, action: Tensor, memory: dict[str, Tensor], generator: torch.Generator
     ) -> Tensor:
-        """Exploring actions from greedy ones; `memory` holds what `memory()` declared, cut to the chunk."""
+        """Exploring actions from greedy ones; `memory` holds what `memory()` declared, cut to the group."""
         return action
 
     def sample(
-        self, agents: Chunk, observation: Any, memory: dict[str, Tensor], generator: torch.Generator
+        self, agents: AgentGroup, observation: Any, memory: dict[str, Tensor], generator: torch.Generator
     ) -> Tensor:
         """Actions to learn from, in the shape of `act`: what `explore` makes of the greedy ones.
 
@@ -149,17 +149,17 @@ class Algorithm(ABC):
         """Shapes of what exploration remembers per agent and environment, [P, E, ...]; zeroed at an episode's end."""
         return {}
 
-    def draw(self, agents: Chunk, batch: Batch, generator: torch.Generator) -> Tensor | None:
+    def draw(self, agents: AgentGroup, batch: Batch, generator: torch.Generator) -> Tensor | None:
         """The noise of one update, so that an update is a function of its arguments."""
         return None
 
-    def judge(self, agents: Chunk, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    def judge(self, agents: AgentGroup, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Log-probabilities of the actions, values, values of the successors, [C, B] each; on-policy only."""
         raise NotImplementedError(f"{self.name} learns from replayed experience, so it judges no rollout.")
 
     @abstractmethod
-    def update(self, agents: Chunk, batch: Batch, noise: Tensor | None) -> dict[str, Tensor]:
-        """One update of every agent in the chunk; gives losses by name, [C] each."""
+    def update(self, agents: AgentGroup, batch: Batch, noise: Tensor | None) -> dict[str, Tensor]:
+        """One update of every agent in the group; gives losses by name, [C] each."""
 
 
 def _nth(pieces: Any, k: int) -> Any:
@@ -192,10 +192,10 @@ SHARED: dict[str, Hyperparameter] = {
 __all__ = [
     "RATE",
     "SHARED",
+    "AgentGroup",
     "Algorithm",
     "Batch",
     "Choice",
-    "Chunk",
     "Float",
     "Hyperparameter",
     "Integer",

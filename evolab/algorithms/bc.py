@@ -10,7 +10,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.algorithms.base import RATE, SHARED, Algorithm, Chunk, Float, Hyperparameter, Role
+from evolab.algorithms.base import RATE, SHARED, AgentGroup, Algorithm, Float, Hyperparameter, Role
 from evolab.core.checks import positive_integer
 from evolab.core.sample import Episodes
 from evolab.networks.base import Network
@@ -74,11 +74,11 @@ class BC(Algorithm):
         said = (actions.start, actions.start + actions.width)
         return {"policy": Role(observation_space, vocabulary, has_target=False, rate="lr", choices=said)}
 
-    def scores(self, agents: Chunk, forward: Forward) -> Tensor:
+    def scores(self, agents: AgentGroup, forward: Forward) -> Tensor:
         """How good each token would be as the next one.
 
         Args:
-            agents: of a chunk.
+            agents: of a group.
             forward: `(name, target=False)` to that network's outputs [C, B, O] at the last position.
 
         Returns:
@@ -86,11 +86,11 @@ class BC(Algorithm):
         """
         return forward("policy").log_softmax(-1)
 
-    def judged(self, agents: Chunk, likely: Tensor, token: Tensor, forward: Forward) -> Tensor:
+    def judged(self, agents: AgentGroup, likely: Tensor, token: Tensor, forward: Forward) -> Tensor:
         """How good whole utterances are.
 
         Args:
-            agents: of a chunk.
+            agents: of a group.
             likely: [C, B, K], the policy's log-probability of each.
             token: [C, B, K], the last token of each.
             forward: `(name, target=False)` to that network's outputs [C, B, K, O] in front of it.
@@ -100,7 +100,7 @@ class BC(Algorithm):
         """
         return likely
 
-    def act(self, agents: Chunk, observation: Any) -> Tensor:
+    def act(self, agents: AgentGroup, observation: Any) -> Tensor:
         """The next token of the highest score among those that are actions, [C, B], counted as those are.
 
         Pad stands behind an episode wherever it has room for another token, so the last place of an
@@ -118,11 +118,11 @@ class BC(Algorithm):
         low, high = agents.roles["policy"].choices  # type: ignore[misc]
         return self.scores(agents, forward)[..., low:high].argmax(-1)
 
-    def update(self, agents: Chunk, batch: Episodes, noise: Tensor | None) -> dict[str, Tensor]:  # type: ignore[override]
+    def update(self, agents: AgentGroup, batch: Episodes, noise: Tensor | None) -> dict[str, Tensor]:  # type: ignore[override]
         """One step on the likelihood of the chosen tokens."""
         return {"policy": self.clone(agents, batch, batch.action_mask[..., 1:])}
 
-    def clone(self, agents: Chunk, batch: Episodes, weight: Tensor) -> Tensor:
+    def clone(self, agents: AgentGroup, batch: Episodes, weight: Tensor) -> Tensor:
         """One step of the policy on the likelihood of tokens that count `weight` [C, B, T - 1] each."""
         action, chosen = batch.tokens[..., 1:], batch.action_mask[..., 1:]
 

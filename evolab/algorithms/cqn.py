@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from evolab.algorithms.base import Batch, Chunk, Float, Hyperparameter
+from evolab.algorithms.base import AgentGroup, Batch, Float, Hyperparameter
 from evolab.algorithms.dqn import DQN
 
 
@@ -49,12 +49,12 @@ class CQN(DQN):
     }
 
     def explore(
-        self, agents: Chunk, action: Tensor, memory: dict[str, Tensor], generator: torch.Generator
+        self, agents: AgentGroup, action: Tensor, memory: dict[str, Tensor], generator: torch.Generator
     ) -> Tensor:
         """The greedy action itself."""
         return action
 
-    def update(self, agents: Chunk, batch: Batch, noise: Tensor | None) -> dict[str, Tensor]:
+    def update(self, agents: AgentGroup, batch: Batch, noise: Tensor | None) -> dict[str, Tensor]:
         """One step on both terms, then the target follows; "gap" is how far the data's actions are from certain."""
         target, weight, choice = self.target(agents, batch), batch.weight, batch.action.unsqueeze(-1)
         alpha = agents.hyper["cql_alpha"][:, None]

@@ -12,9 +12,9 @@ from torch import Tensor
 from evolab.algorithms.base import (
     RATE,
     SHARED,
+    AgentGroup,
     Algorithm,
     Batch,
-    Chunk,
     Float,
     Hyperparameter,
     Integer,
@@ -72,7 +72,7 @@ class DDPG(Algorithm):
             "critic": Role(observation_space, 1, extra=actions.width, rate="lr_critic"),
         }
 
-    def act(self, agents: Chunk, observation: Any) -> Tensor:
+    def act(self, agents: AgentGroup, observation: Any) -> Tensor:
         """[C, B, A] in [-1, 1]."""
         return torch.tanh(agents.network("actor")(observation))
 
@@ -81,7 +81,7 @@ class DDPG(Algorithm):
         return {"ou": (agents, members, actions.width)} if self.ou_noise else {}
 
     def explore(
-        self, agents: Chunk, action: Tensor, memory: dict[str, Tensor], generator: torch.Generator
+        self, agents: AgentGroup, action: Tensor, memory: dict[str, Tensor], generator: torch.Generator
     ) -> Tensor:
         """Noise on the policy's action, clipped to [-1, 1]."""
         scale = agents.hyper["exploration_noise"][:, None, None]  # [C, 1, 1]
@@ -94,7 +94,7 @@ class DDPG(Algorithm):
             noise = gaussian(action, scale, generator)
         return (action + noise).clamp(-1, 1)
 
-    def update(self, agents: Chunk, batch: Batch, noise: Tensor | None) -> dict[str, Tensor]:
+    def update(self, agents: AgentGroup, batch: Batch, noise: Tensor | None) -> dict[str, Tensor]:
         """The critic learns the temporal-difference target, then the policy climbs the critic."""
         h, weight = agents.hyper, batch.weight
         with torch.no_grad():

@@ -12,9 +12,9 @@ from torch import Tensor
 from evolab.algorithms.base import (
     RATE,
     SHARED,
+    AgentGroup,
     Algorithm,
     Batch,
-    Chunk,
     Float,
     Hyperparameter,
     Integer,
@@ -76,7 +76,7 @@ class DQN(Algorithm):
         """One network, "q", with an output per action, and its target."""
         return {"q": Role(observation_space, actions.width, rate="lr")}
 
-    def act(self, agents: Chunk, observation: Any) -> Tensor:
+    def act(self, agents: AgentGroup, observation: Any) -> Tensor:
         """The action of the highest value, [C, B]."""
         return agents.network("q")(observation).argmax(-1)
 
@@ -85,7 +85,7 @@ class DQN(Algorithm):
         return {"random": (agents, members), "left": (agents, members)} if self.persistence > 1 else {}
 
     def explore(
-        self, agents: Chunk, action: Tensor, memory: dict[str, Tensor], generator: torch.Generator
+        self, agents: AgentGroup, action: Tensor, memory: dict[str, Tensor], generator: torch.Generator
     ) -> Tensor:
         """Epsilon-greedy, one coin per agent and environment."""
         h = agents.hyper
@@ -110,7 +110,7 @@ class DQN(Algorithm):
         left.sub_(running.to(left.dtype))
         return torch.where(running, random.to(action.dtype), action)
 
-    def update(self, agents: Chunk, batch: Batch, noise: Tensor | None) -> dict[str, Tensor]:
+    def update(self, agents: AgentGroup, batch: Batch, noise: Tensor | None) -> dict[str, Tensor]:
         """One step on the mean squared (or Huber) temporal-difference error, then the target follows."""
         target = self.target(agents, batch)
         loss = agents.regress(
@@ -119,7 +119,7 @@ class DQN(Algorithm):
         agents.follow("q")
         return {"q": loss}
 
-    def target(self, agents: Chunk, batch: Batch) -> Tensor:
+    def target(self, agents: AgentGroup, batch: Batch) -> Tensor:
         """[C, B]: reward plus the discounted value of the next state."""
         with torch.no_grad():
             next_values = agents.network("q", target=True)(batch.next_observation)  # [C, B, A]

@@ -9,7 +9,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.algorithms.base import RATE, SHARED, Chunk, Float, Hyperparameter, Role
+from evolab.algorithms.base import RATE, SHARED, AgentGroup, Float, Hyperparameter, Role
 from evolab.algorithms.bc import BC, Forward, chosen_mean, surprise
 from evolab.core.sample import Episodes
 
@@ -91,14 +91,14 @@ class ILQL(BC):
         outputs = 2 * roles["policy"].outputs + 1
         return {**roles, "value": Role(observation_space, outputs, rate="lr_value")}
 
-    def scores(self, agents: Chunk, forward: Forward) -> Tensor:
+    def scores(self, agents: AgentGroup, forward: Forward) -> Tensor:
         """[C, B, V]: log-probabilities, moved by beta times the advantage that the target network sees."""
         first, second, state = heads(forward("value", target=True))
         advantage = torch.minimum(first, second) - state.unsqueeze(-1)
         advantage = advantage.clamp(-LARGEST_ADVANTAGE, LARGEST_ADVANTAGE)
         return forward("policy").log_softmax(-1) + agents.hyper["beta"][:, None, None] * advantage
 
-    def judged(self, agents: Chunk, likely: Tensor, token: Tensor, forward: Forward) -> Tensor:
+    def judged(self, agents: AgentGroup, likely: Tensor, token: Tensor, forward: Forward) -> Tensor:
         """[C, B, K]: log-probabilities, moved by beta times the Q of the last token.
 
         Nothing is earned within an utterance, so that the Q of its last token is its own, and V the same
@@ -111,7 +111,7 @@ class ILQL(BC):
         score = likely + beta * q
         return score.masked_fill(likely < best + support.log(), float("-inf"))
 
-    def update(self, agents: Chunk, batch: Episodes, noise: Tensor | None) -> dict[str, Tensor]:  # type: ignore[override]
+    def update(self, agents: AgentGroup, batch: Episodes, noise: Tensor | None) -> dict[str, Tensor]:  # type: ignore[override]
         """One step of Q and V, their targets follow, then one of the policy."""
         h = agents.hyper
         action, chosen = batch.tokens[..., 1:], batch.action_mask[..., 1:]  # [C, B, T - 1]

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from evolab.algorithms.base import (
     RATE,
+    AgentGroup,
     Algorithm,
     Batch,
-    Chunk,
     Float,
     Hyperparameter,
     Integer,
@@ -95,13 +95,13 @@ class PPO(Algorithm):
             roles["spread"] = Role(observation_space, actions.width, has_target=False, network=start)
         return roles | {"critic": Role(observation_space, 1, has_target=False)}
 
-    def act(self, agents: Chunk, observation: Any) -> Tensor:
+    def act(self, agents: AgentGroup, observation: Any) -> Tensor:
         """The likeliest action [C, B], or the mean [C, B, A] in [-1, 1]."""
         out = agents.network("actor")(observation)
         return torch.tanh(out) if "spread" in agents.roles else out.argmax(-1)
 
     def sample(
-        self, agents: Chunk, observation: Any, memory: dict[str, Tensor], generator: torch.Generator
+        self, agents: AgentGroup, observation: Any, memory: dict[str, Tensor], generator: torch.Generator
     ) -> Tensor:
         """Actions [C, B] or [C, B, A], drawn from the policy."""
         out = agents.network("actor")(observation)
@@ -113,7 +113,7 @@ class PPO(Algorithm):
         clocks = drawn.exponential_(generator=generator).to(out.device)
         return (out.softmax(-1) / clocks).argmax(-1)
 
-    def judge(self, agents: Chunk, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    def judge(self, agents: AgentGroup, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Log-probabilities of the actions, values and successors' values, [C, B] each, as the agents are now."""
         with torch.no_grad():
             spread = agents.network("spread") if "spread" in agents.roles else None
@@ -122,7 +122,7 @@ class PPO(Algorithm):
             next_value = agents.network("critic")(batch.next_observation).squeeze(-1)
         return log_prob, value, next_value
 
-    def update(self, agents: Chunk, batch: Batch, noise: Tensor | None) -> dict[str, Tensor]:
+    def update(self, agents: AgentGroup, batch: Batch, noise: Tensor | None) -> dict[str, Tensor]:
         """One step on a minibatch; a batch without advantages is taken as rollouts of one step each."""
         h, weight = agents.hyper, batch.weight
         if batch.advantage is None:
@@ -159,7 +159,7 @@ class PPO(Algorithm):
         agents.minimise(names, loss, clip=h["max_grad_norm"])
         return {name: value.detach() for name, value in seen.items()}
 
-    def likelihood(self, agents: Chunk, actor: Any, spread: Any, batch: Batch) -> tuple[Tensor, Tensor]:
+    def likelihood(self, agents: AgentGroup, actor: Any, spread: Any, batch: Batch) -> tuple[Tensor, Tensor]:
         """Log-probability (or density) of the batch's actions and the policy's entropy before clipping, [C, B]."""
         out = actor(batch.observation)
         if "spread" in agents.roles:

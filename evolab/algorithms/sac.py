@@ -14,9 +14,9 @@ from torch import Tensor
 from evolab.algorithms.base import (
     RATE,
     SHARED,
+    AgentGroup,
     Algorithm,
     Batch,
-    Chunk,
     Float,
     Hyperparameter,
     Integer,
@@ -78,26 +78,26 @@ class SAC(Algorithm):
         width, start = actions.width, math.log(self.start_temperature)
         return {
             "actor": Role(observation_space, 2 * width, has_target=False, rate="lr_actor"),
-            "critic": Role(observation_space, 1, extra=width, members=2, rate="lr_critic"),
+            "critic": Role(observation_space, 1, extra=width, ensemble_size=2, rate="lr_critic"),
             "temperature": Role(
                 observation_space, 1, has_target=False, rate="lr_temperature", network=Scalars(start)
             ),
         }
 
-    def act(self, agents: Chunk, observation: Any) -> Tensor:
+    def act(self, agents: AgentGroup, observation: Any) -> Tensor:
         """[C, B, A] in [-1, 1]: the squashed means."""
         mean, _ = agents.network("actor")(observation).chunk(2, -1)
         return torch.tanh(mean)
 
     def sample(
-        self, agents: Chunk, observation: Any, memory: dict[str, Tensor], generator: torch.Generator
+        self, agents: AgentGroup, observation: Any, memory: dict[str, Tensor], generator: torch.Generator
     ) -> Tensor:
         """[C, B, A] in [-1, 1], drawn from the policy."""
         mean, spread = agents.network("actor")(observation).chunk(2, -1)
         noise = torch.randn(mean.shape, generator=generator, device=generator.device, dtype=mean.dtype)
         return torch.tanh(mean + spread.clamp(LEAST, MOST).exp() * noise.to(mean.device))
 
-    def draw(self, agents: Chunk, batch: Batch, generator: torch.Generator) -> Tensor:
+    def draw(self, agents: AgentGroup, batch: Batch, generator: torch.Generator) -> Tensor:
         """Standard normal noise [C, B, 2, A]: of the next action, and of the policy's own."""
         count, size, width = batch.action.shape
         drawn = torch.randn(
@@ -105,7 +105,7 @@ class SAC(Algorithm):
         )
         return drawn.to(batch.action.device)
 
-    def update(self, agents: Chunk, batch: Batch, noise: Tensor | None) -> dict[str, Tensor]:
+    def update(self, agents: AgentGroup, batch: Batch, noise: Tensor | None) -> dict[str, Tensor]:
         """Critics learn the soft target; then the policy climbs them, and the temperature follows the entropy."""
         assert noise is not None
         h, weight = agents.hyper, batch.weight

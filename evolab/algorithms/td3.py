@@ -9,7 +9,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.algorithms.base import Batch, Chunk, Float, Hyperparameter, Integer, Role
+from evolab.algorithms.base import AgentGroup, Batch, Float, Hyperparameter, Integer, Role
 from evolab.algorithms.ddpg import DDPG
 
 
@@ -39,16 +39,16 @@ class TD3(DDPG):
         """The policy "actor" and twin critics as the two members of "critic", with targets."""
         return {
             "actor": Role(observation_space, actions.width, rate="lr_actor"),
-            "critic": Role(observation_space, 1, extra=actions.width, members=2, rate="lr_critic"),
+            "critic": Role(observation_space, 1, extra=actions.width, ensemble_size=2, rate="lr_critic"),
         }
 
-    def draw(self, agents: Chunk, batch: Batch, generator: torch.Generator) -> Tensor:
+    def draw(self, agents: AgentGroup, batch: Batch, generator: torch.Generator) -> Tensor:
         """Standard normal noise in the shape of the actions, [C, B, A]."""
         action = batch.action
         drawn = torch.randn(action.shape, generator=generator, device=generator.device, dtype=action.dtype)
         return drawn.to(action.device)
 
-    def update(self, agents: Chunk, batch: Batch, noise: Tensor | None) -> dict[str, Tensor]:
+    def update(self, agents: AgentGroup, batch: Batch, noise: Tensor | None) -> dict[str, Tensor]:
         """Both critics learn the smoothed minimum target; every `policy_delay` updates the policy moves."""
         assert noise is not None
         h, weight = agents.hyper, batch.weight
@@ -70,6 +70,6 @@ class TD3(DDPG):
             agents.follow("critic")
         return losses
 
-    def improve(self, agents: Chunk, batch: Batch) -> Tensor:
+    def improve(self, agents: AgentGroup, batch: Batch) -> Tensor:
         """The policy climbs the first critic; gives its losses [C]."""
         return agents.climb("actor", "critic", batch.weight, batch.observation)

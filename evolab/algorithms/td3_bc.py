@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from evolab.algorithms.base import Batch, Chunk, Float, Hyperparameter
+from evolab.algorithms.base import AgentGroup, Batch, Float, Hyperparameter
 from evolab.algorithms.td3 import TD3
 
 
@@ -35,16 +35,16 @@ class TD3BC(TD3):
     }
 
     def explore(
-        self, agents: Chunk, action: Tensor, memory: dict[str, Tensor], generator: torch.Generator
+        self, agents: AgentGroup, action: Tensor, memory: dict[str, Tensor], generator: torch.Generator
     ) -> Tensor:
         """The policy's action itself."""
         return action
 
-    def improve(self, agents: Chunk, batch: Batch) -> Tensor:
+    def improve(self, agents: AgentGroup, batch: Batch) -> Tensor:
         """One step on both terms."""
         return agents.minimise("actor", lambda actor: self.policy_loss(agents, actor, batch))
 
-    def policy_loss(self, agents: Chunk, actor: Any, batch: Batch) -> Tensor:
+    def policy_loss(self, agents: AgentGroup, actor: Any, batch: Batch) -> Tensor:
         """[C]: minus the scaled value of the policy's actions, plus their distance from the data's."""
         action = torch.tanh(actor(batch.observation))  # [C, B, A]
         value = agents.network("critic")(batch.observation, action, member=0).squeeze(-1)  # [C, B]

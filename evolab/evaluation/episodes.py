@@ -189,12 +189,12 @@ def racing_through(
     seats = len(population)
     returns = [np.empty(0) for _ in range(seats)]
     lengths = [np.empty(0, dtype=np.int64) for _ in range(seats)]
-    rows = {member.id: row for row, member in enumerate(population.members)}
+    rows = {member.id: row for row, member in enumerate(population.individuals)}
     endless, wasted = False, 0
     for size in racing.rounds(episodes):
         chosen = racing.line_up(returns, seats)
         players = population if chosen == list(range(seats)) else population.copy(chosen)
-        owners = [rows[member.id] for member in players.members]
+        owners = [rows[member.id] for member in players.individuals]
         starts, following = [], [len(one) for one in returns]
         for owner in owners:
             starts.append(following[owner])

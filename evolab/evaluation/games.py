@@ -20,7 +20,7 @@ from evolab.envs.language.environment import LanguageEnvironment
 from evolab.evaluation.episodes import healthy
 from evolab.population.language import player
 from evolab.population.population import Population
-from evolab.training.state import Run
+from evolab.training.state import TrainingState
 
 MANY = 256
 """Games at most behind a fitness for which nobody asked for a number."""
@@ -123,7 +123,7 @@ def random_games(environment: LanguageEnvironment, count: int, seed: int) -> Tok
     return environment.play_many(policy, environment.fixed_starts(count, seed))
 
 
-def filled(run: Run, environment: LanguageEnvironment, source: Any) -> TokenBuffer:
+def filled(run: TrainingState, environment: LanguageEnvironment, source: Any) -> TokenBuffer:
     """A buffer with recorded games.
 
     Args:

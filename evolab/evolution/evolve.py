@@ -12,7 +12,7 @@ import torch
 from evolab.core.rng import numpy_stream
 from evolab.history.events import Birth
 from evolab.networks.observations import map_leaves
-from evolab.population.individual import Member
+from evolab.population.individual import Individual
 
 if TYPE_CHECKING:
     from evolab.evolution.mutation.mutations import Mutations
@@ -55,10 +55,10 @@ def evolve(
     stream = generator or numpy_stream(population.seed, generation, population.next_id, "evolution")
     before = _outputs(population, probes)
     # Selections count slots; the rows of the table are in an order of their own.
-    seats = sorted(range(len(population)), key=lambda row: (population.members[row].place, row))
+    seats = sorted(range(len(population)), key=lambda row: (population.individuals[row].place, row))
     selected = selection.select(fitness[seats], stream, generation)
-    parents = [population.member(row) for row in seats]
-    offspring: list[Member] = []
+    parents = [population.individual(row) for row in seats]
+    offspring: list[Individual] = []
     births: list[Birth] = []
     for slot, row in enumerate(selected.parents):
         parent = parents[row]
@@ -84,7 +84,7 @@ def evolve(
             detail += f", hyperparameters of {origin.id}"
         births.append(Birth(generation, child.id, parent.id, kind, detail))
     order = population.rebuild(offspring)
-    population.replaced = [member.steps for member in population.members]
+    population.replaced = [individual.steps for individual in population.individuals]
     if buffer is not None and hasattr(buffer, "gather"):
         buffer.gather([seats[selected.parents[slot]] for slot in order])
     births = [births[slot] for slot in order]
@@ -98,12 +98,12 @@ def _outputs(population: Population, probes: Any) -> torch.Tensor | None:
     name = next(iter(population.roles))
     parts = []
     with torch.no_grad():
-        for chunk in population.chunks:
+        for group in population.groups:
             shared = map_leaves(
-                lambda leaf, n=len(chunk): leaf.to(population.device).unsqueeze(0).expand(n, *leaf.shape),
+                lambda leaf, n=len(group): leaf.to(population.device).unsqueeze(0).expand(n, *leaf.shape),
                 probes,
             )
-            parts.append(chunk.network(name)(shared))
+            parts.append(group.network(name)(shared))
     return torch.cat(parts)
 
 

@@ -11,7 +11,7 @@ from evolab.core import checks
 from evolab.core.rng import numpy_stream, torch_stream
 from evolab.evolution.evolve import evolve
 from evolab.history.events import Birth
-from evolab.training.state import Run
+from evolab.training.state import TrainingState
 
 RESTING = "resting"
 
@@ -29,7 +29,7 @@ def revival(asked: Any) -> bool | str:
     return asked
 
 
-def renew(run: Run, number: int, scores: np.ndarray) -> list[Birth]:
+def renew(run: TrainingState, number: int, scores: np.ndarray) -> list[Birth]:
     """Evolve the population of a run; the records of birth of the next one, in the order of its rows."""
     probes = None
     if len(run.buffer) or run.population.algorithm.on_policy:
@@ -50,12 +50,12 @@ def renew(run: Run, number: int, scores: np.ndarray) -> list[Birth]:
     if revived is None:
         return births
     assert run.elite is not None
-    for member in run.population.members:  # lineage leads to the archived agent, which was evaluated
-        member.parent = run.elite.id if member.parent == revived else member.parent
+    for individual in run.population.individuals:  # lineage leads to the archived agent, which was evaluated
+        individual.parent = run.elite.id if individual.parent == revived else individual.parent
     return [_from_archive(birth, revived, run.elite.id, run.revive == RESTING) for birth in births]
 
 
-def _revive(run: Run, scores: np.ndarray) -> tuple[np.ndarray, int | None]:
+def _revive(run: TrainingState, scores: np.ndarray) -> tuple[np.ndarray, int | None]:
     """Let the archived elite take the place of the worst agent where nobody reaches its confirmed fitness.
 
     Deep reinforcement learning forgets: the best agent goes on learning and may never be that good
@@ -67,16 +67,16 @@ def _revive(run: Run, scores: np.ndarray) -> tuple[np.ndarray, int | None]:
     finite = np.isfinite(scores)
     if run.elite is None or len(population) == 1:
         return scores, None
-    seats = [row for row, member in enumerate(population.members) if member.resting is not None]
+    seats = [row for row, individual in enumerate(population.individuals) if individual.resting is not None]
     scores = scores.copy()
-    if seats and population.members[seats[0]].resting == run.elite.id and finite[seats[0]]:
+    if seats and population.individuals[seats[0]].resting == run.elite.id and finite[seats[0]]:
         scores[seats[0]] = run.elite_fitness  # known from more episodes than today's
         return scores, None
     if run.revive != RESTING and finite.any() and scores[finite].max() >= run.elite_fitness:
         return scores, None
     worst = seats[0] if seats else int(np.argmin(np.where(finite, scores, -np.inf)))
-    members = [population.member(row) for row in range(len(population))]
-    archived = run.elite._population.member(0)
+    members = [population.individual(row) for row in range(len(population))]
+    archived = run.elite._population.individual(0)
     revived = archived.child(population.new_id())
     revived.fitness = [run.elite_fitness]
     revived.resting = run.elite.id if run.revive == RESTING else None

@@ -9,7 +9,7 @@ from evolab.core import checks
 from evolab.core.registry import search_space_of
 from evolab.experiment import config
 from evolab.population.population import Population, device_named
-from evolab.training.state import Run
+from evolab.training.state import TrainingState
 
 if TYPE_CHECKING:
     from evolab.data.buffers.replay import ReplayBuffer
@@ -24,7 +24,7 @@ def assemble(
     selection: Selection,
     mutations: Mutations,
     buffer: ReplayBuffer | RolloutBuffer,
-) -> Run:
+) -> TrainingState:
     """The parts of a run. Offline without an environment the population waits for the data's spaces.
 
     Args:
@@ -52,7 +52,7 @@ def assemble(
             seed=seed,
             vectorization=options["vectorization"],
         )
-    run = Run(None, buffer, envs, selection, mutations, seed=seed)  # type: ignore[arg-type]
+    run = TrainingState(None, buffer, envs, selection, mutations, seed=seed)  # type: ignore[arg-type]
     run.fitness, run.overlap = _measure(options, seed), _overlapped(options)
     if envs is not None:
         run.population = populate(options, seed, envs.single_observation_space, envs.single_action_space)
@@ -101,7 +101,7 @@ def populate(options: Mapping[str, Any], seed: int, observation_space: Any, acti
     return population
 
 
-def take_data(run: Run, options: Mapping[str, Any], seed: int, source: Any) -> None:
+def take_data(run: TrainingState, options: Mapping[str, Any], seed: int, source: Any) -> None:
     """Recorded transitions as the buffer of a run; without an environment they say what the population acts in."""
     from evolab.data.buffers.offline import buffer_from
 
@@ -143,7 +143,7 @@ def _measure(options: Mapping[str, Any], seed: int) -> Any:
     return fitness
 
 
-def describe(options: Mapping[str, Any], run: Run, own: Mapping[str, Any]) -> dict[str, Any]:
+def describe(options: Mapping[str, Any], run: TrainingState, own: Mapping[str, Any]) -> dict[str, Any]:
     """Every option of an experiment as plain values, as the run has it today.
 
     Args:

@@ -40,7 +40,7 @@ _UNITS = {
 }
 
 
-class Keeper:
+class Checkpointer:
     """Keeps an experiment: writes checkpoints when they are due, and feeds its trackers.
 
     Args:

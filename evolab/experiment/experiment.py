@@ -22,8 +22,8 @@ from evolab.evolution.selection.base import Selection
 from evolab.evolution.selection.tournament import Tournament
 from evolab.experiment import config
 from evolab.experiment.build import assemble, describe, take_data
-from evolab.experiment.checkpointer import Keeper, load_experiment
-from evolab.experiment.runner import Driven
+from evolab.experiment.checkpointer import Checkpointer, load_experiment
+from evolab.experiment.runner import Runner
 from evolab.experiment.shorthands import buffer_of, mutations_of, racing_of, selection_named
 from evolab.networks.base import Network
 from evolab.population.population import Population
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from evolab.population.agent import Agent
 
 
-class Experiment(Driven):
+class Experiment(Runner):
     """Evolve a population of agents: fill, step, look, change something, step on.
 
     Args:
@@ -169,7 +169,7 @@ class Experiment(Driven):
         self._run.steps_per_generation, self._run.revive = steps_per_generation, revival(revive)
         self._run.eval_steps, self._run.racing = eval_steps, racing_of(racing)
         self._run.update_ratio, self._run.evolving = float(update_ratio), evolving
-        self._keeper = Keeper(self, folder, checkpoint_every, keep, trackers)
+        self._keeper = Checkpointer(self, folder, checkpoint_every, keep, trackers)
 
     # Data -------------------------------------------------------------------------------------
 

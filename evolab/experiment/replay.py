@@ -94,14 +94,14 @@ def _genes(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def adopt(population: Population, stage: Stage) -> None:
     """Give every agent the hyperparameters and the architecture of a stage; what they learned stays."""
-    members = [population.member(row) for row in range(len(population))]
+    members = [population.individual(row) for row in range(len(population))]
     network = population.network
-    for member in members:
-        member.hyperparameters = dict(stage.hyperparameters)
+    for individual in members:
+        individual.hyperparameters = dict(stage.hyperparameters)
         if stage.genes:
-            generator = torch.Generator().manual_seed(population.seed + member.id)
+            generator = torch.Generator().manual_seed(population.seed + individual.id)
             context = Context(network, population.roles, {}, 0.0, generator)
-            reshape(member, context, network.from_json(stage.genes))
+            reshape(individual, context, network.from_json(stage.genes))
     population.rebuild(members)
 
 
@@ -143,7 +143,7 @@ def replay(experiment: Any, schedule: Any, fill: int | None, options: Mapping[st
         twin.fill(max(warm, int(stages[0].hyperparameters.get("batch_size", 1)), 1) if fill is None else fill)
     for stage in stages:
         adopt(again.population, stage)
-        agent = again.population.members[0]
+        agent = again.population.individuals[0]
         left = stage.steps - (agent.updates if algorithm.offline else agent.steps)
         if left > 0:
             again.steps_per_generation = left

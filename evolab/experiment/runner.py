@@ -1,4 +1,4 @@
-"""Driven: what pulls the events of a run, in the foreground or on a thread, and can be stopped at any moment."""
+"""Runner: what pulls the events of a run, in the foreground or on a thread, and can be stopped at any moment."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from evolab.core import checks
 from evolab.history.events import Finished, Generation, Progress
 from evolab.reporting.progress import bar
 from evolab.training.loop import train
-from evolab.training.state import Run
+from evolab.training.state import TrainingState
 
 if TYPE_CHECKING:
-    from evolab.experiment.checkpointer import Keeper
+    from evolab.experiment.checkpointer import Checkpointer
     from evolab.history.history import History
 
 PATIENCE = 3.0
 """Seconds after which a second Ctrl-C no longer waits for the environments."""
 
 
-class Driven:
+class Runner:
     """The part of an experiment that moves: step, run, start, pause, stop, wait.
 
     Attributes:
@@ -36,7 +36,7 @@ class Driven:
         error: what ended the background thread, until the next call raises it.
     """
 
-    def __init__(self, run: Run, target: float | None) -> None:
+    def __init__(self, run: TrainingState, target: float | None) -> None:
         self._run = run
         self.target = target
         self.status, self.version = "idle", 0
@@ -45,7 +45,7 @@ class Driven:
         self._lock = threading.RLock()
         self._thread: threading.Thread | None = None
         self._wish = "run"
-        self._keeper: Keeper
+        self._keeper: Checkpointer
 
     # Stepping ---------------------------------------------------------------------------------
 
@@ -137,7 +137,7 @@ class Driven:
         algorithm = self._run.population.algorithm
         if algorithm.on_policy:
             return
-        largest = 1 if algorithm.offline else max(c.batch for c in self._run.population.chunks)
+        largest = 1 if algorithm.offline else max(c.batch for c in self._run.population.groups)
         if len(self._run.buffer) < largest:
             recorded = algorithm.offline or self._run.envs is None
             advice = "exp.fill('data.h5')" if recorded else f"exp.fill({max(1000, largest)})"

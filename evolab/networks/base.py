@@ -1,7 +1,7 @@
 """The contract of a network: a stateless recipe that computes for many agents at once.
 
 A network never holds weights. It says which parameters an agent with given genes has
-(`axes`), draws their first values, and maps `[C, B, ...]` to `[C, B, ...]` for a chunk of C
+(`axes`), draws their first values, and maps `[C, B, ...]` to `[C, B, ...]` for a group of C
 agents whose parameters lie in one flat row each. Every axis of every parameter carries the
 label of the gene that sets its size; growth, shrinkage, padding and export follow from
 these labels, so a mutation is written once for all networks.
@@ -50,7 +50,7 @@ class Role:
         observation_space: of a single observation.
         outputs: O, the width of the output.
         extra: width of a further input vector, such as the action that a critic judges.
-        members: M independent networks of the same shape (twin critics have 2).
+        ensemble_size: M, how many independent networks of the same shape (twin critics have 2).
         has_target: True if a slowly following copy is kept.
         rate: name of the hyperparameter that is its learning rate.
         choices: first and behind the last of the outputs that are actions; None for all of them.
@@ -60,7 +60,7 @@ class Role:
     observation_space: spaces.Space
     outputs: int
     extra: int = 0
-    members: int = 1
+    ensemble_size: int = 1
     has_target: bool = True
     rate: str = "lr"
     choices: tuple[int, int] | None = None
@@ -121,8 +121,8 @@ class Network(ABC):
     (a tuple of sizes, for display) and `activation` (a tuple of names).
     """
 
-    banded: ClassVar[bool] = False
-    """True where agents of different shape may share a chunk, each band of them computed apart."""
+    bucketed: ClassVar[bool] = False
+    """True where agents of different shape may share a group, each bucket of them computed apart."""
 
     reads_tokens: ClassVar[bool] = False
     """True where an observation is a sequence of tokens, of which every position gets an answer."""
@@ -151,7 +151,7 @@ class Network(ABC):
     def cost(self, role: Role, genes: Any) -> float:
         """Multiply-adds of one forward pass for one row of the batch, as far as padding adds to them.
 
-        Agents of very different cost are cut into chunks of their own.
+        Agents of very different cost are cut into groups of their own.
         """
 
     @abstractmethod
@@ -172,15 +172,15 @@ class Network(ABC):
         return None
 
     def ragged(self, like: Tensor) -> bool:
-        """True where `compiled` gives a plan, so that agents of any shape make up one band."""
+        """True where `compiled` gives a plan, so that agents of any shape make up one bucket."""
         return False
 
     def key(self, genes: Any) -> Any:
-        """Agents of different key never share a chunk."""
+        """Agents of different key never share a group."""
         return ()
 
     def order(self, genes: Any) -> Any:
-        """Sort key of the agents within a chunk."""
+        """Sort key of the agents within a group."""
         return 0
 
     @abstractmethod

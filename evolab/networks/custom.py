@@ -148,7 +148,7 @@ class Stack(Network):
 
     def cost(self, role: Role, genes: StackGenes) -> float:
         """The number of parameters, as if each were used once per row of the batch."""
-        return float(role.members * Layout.of(self.axes(role, genes)).size)
+        return float(role.ensemble_size * Layout.of(self.axes(role, genes)).size)
 
     def module(self, role: Role, genes: StackGenes, state: State) -> nn.Module:
         """A module as the factory makes it, with these parameters."""
@@ -203,7 +203,7 @@ class StackPlan:
         """Outputs of all agents and members.
 
         Args:
-            flat: [C, M, N], the chunk's parameters.
+            flat: [C, M, N], the group's parameters.
             observation: batch of observations, [C, B, ...] leaves.
             extra: [C, B, E], behind the features.
             member: compute this member alone.
@@ -219,7 +219,7 @@ class StackPlan:
             name: piece.reshape(*piece.shape[:2], *self._shapes[name])
             for name, piece in zip(self.layout.names, pieces, strict=True)
         }
-        members = range(self.role.members) if member is None else [member]
+        members = range(self.role.ensemble_size) if member is None else [member]
         agents = [
             torch.stack([self._one(state, agent, index, x[agent]) for index in members])
             for agent in range(flat.shape[0])

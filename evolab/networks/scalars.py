@@ -43,7 +43,7 @@ class Scalars(Network):
 
     def plan(self, role: Role, genes: Sequence[Any], layout: Layout) -> ScalarsPlan:
         """The numbers themselves."""
-        return ScalarsPlan(role.members)
+        return ScalarsPlan(role.ensemble_size)
 
     def cost(self, role: Role, genes: Any) -> float:
         """Nothing is multiplied."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from evolab.networks.observations import encode, first_leaf, map_leaves, to_tensor
-from evolab.population.individual import Member
+from evolab.population.individual import Individual
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -34,8 +34,8 @@ class Agent:
         return self._population.row(self.id)
 
     @property
-    def _member(self) -> Member:
-        return self._population.members[self._row]
+    def _individual(self) -> Individual:
+        return self._population.individuals[self._row]
 
     @property
     def algorithm(self) -> Any:
@@ -45,27 +45,27 @@ class Agent:
     @property
     def hyperparameters(self) -> dict[str, Any]:
         """Values by name; a copy."""
-        return dict(self._member.hyperparameters)
+        return dict(self._individual.hyperparameters)
 
     @property
     def genes(self) -> Any:
         """Its architecture."""
-        return self._member.genes
+        return self._individual.genes
 
     @property
     def parent(self) -> int | None:
         """Id of its parent; None in the first population."""
-        return self._member.parent
+        return self._individual.parent
 
     @property
     def fitness(self) -> float:
         """Its newest evaluation; NaN before the first."""
-        return self._member.fitness[-1] if self._member.fitness else float("nan")
+        return self._individual.fitness[-1] if self._individual.fitness else float("nan")
 
     @property
     def parameters(self) -> int:
         """Number of trainable parameters, targets not counted."""
-        return self._population.parameter_count(self._member)
+        return self._population.parameter_count(self._individual)
 
     def act(self, observation: Any, explore: bool = False) -> Any:
         """Action for one observation, or for a batch of them.
@@ -87,17 +87,17 @@ class Agent:
         batch = map_leaves(lambda x: x[None], batch) if single else batch
         observed = to_tensor(batch, population.device)  # [1, B, ...]
         row = self._row
-        chunk = population.solo(row)
+        group = population.solo(row)
         with torch.no_grad():
             if explore:
                 count = first_leaf(observed).shape[1]
                 population._remember(count, None)
                 memory = {n: v[row : row + 1, :count] for n, v in population.memory.items()}
-                unit = population.algorithm.sample(chunk, observed, memory, population.generator)
+                unit = population.algorithm.sample(group, observed, memory, population.generator)
                 population.hyper["steps"][row] += count  # what schedules such as epsilon's go by
-                population.members[row].steps += count
+                population.individuals[row].steps += count
             else:
-                unit = population.algorithm.act(chunk, observed)
+                unit = population.algorithm.act(group, observed)
             if unit.is_floating_point():
                 unit = torch.nan_to_num(unit)
             action = population.actions.to_environment(unit)
@@ -132,24 +132,24 @@ class Agent:
         """
         population = self._population
         name, role = next(iter(population.roles.items()))
-        member = population.member(self._row)
-        state = {key: value[0].detach().cpu().clone() for key, value in member.tensors[name].items()}
-        core = population.network.module(role, member.genes, state)
+        individual = population.individual(self._row)
+        state = {key: value[0].detach().cpu().clone() for key, value in individual.tensors[name].items()}
+        core = population.network.module(role, individual.genes, state)
         return core if population.network.reads_tokens else Policy(core, population)
 
     def describe(self) -> dict[str, Any]:
         """Everything about it that fits into a line of a table."""
-        member = self._member
+        individual = self._individual
         return {
-            "agent": member.id,
-            "parent": member.parent,
+            "agent": individual.id,
+            "parent": individual.parent,
             "algorithm": self.algorithm.name,
             "fitness": self.fitness,
-            "architecture": self._population.network.describe(member.genes),
+            "architecture": self._population.network.describe(individual.genes),
             "parameters": self.parameters,
-            "steps": member.steps,
-            "updates": member.updates,
-            **member.hyperparameters,
+            "steps": individual.steps,
+            "updates": individual.updates,
+            **individual.hyperparameters,
         }
 
     def save(self, folder: str | PathLike[str]) -> None:
@@ -209,7 +209,7 @@ class Agent:
         )
 
     def _earned(self) -> str:
-        if not self._member.fitness:
+        if not self._individual.fitness:
             return "fitness not yet known"
         return (
             f"fitness {self.fitness:.1f}"

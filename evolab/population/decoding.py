@@ -15,7 +15,7 @@ from evolab.core import checks
 from evolab.networks.gpt.plan import Cache
 
 if TYPE_CHECKING:
-    from evolab.networks.batching.group import Chunk
+    from evolab.networks.batching.group import AgentGroup
     from evolab.population.agent import Agent
     from evolab.population.population import Population
 
@@ -104,27 +104,27 @@ class Player:
         )
         chosen = []
         with torch.no_grad():
-            for chunk in self.population.chunks:
-                own = chunk.rows
-                scores = self._scores(chunk, tokens[own], length[own], rows[own])
+            for group in self.population.groups:
+                own = group.rows
+                scores = self._scores(group, tokens[own], length[own], rows[own])
                 scores = torch.nan_to_num(scores, nan=0.0)  # a diverged agent loses its games, not the run
                 chosen.append(self.choice(scores.masked_fill(~legal[own].to(scores.device), float("-inf"))))
         answer = torch.cat(chosen).cpu()
         return answer[0] if single else answer
 
-    def _scores(self, chunk: Chunk, tokens: Tensor, length: Tensor, rows: Tensor) -> Tensor:
+    def _scores(self, group: AgentGroup, tokens: Tensor, length: Tensor, rows: Tensor) -> Tensor:
         """[C, B, V]: scores of the next token of games that are `length` [C, B] tokens long."""
         device = self.population.device
         tokens = tokens.to(device)
         level = bool((length == length[0, 0]).all())
-        before = self._rows.get(chunk.start)
+        before = self._rows.get(group.start)
         kept = None if before is None or not level else _places(before, rows)
-        self._rows[chunk.start] = rows
+        self._rows[group.start] = rows
         last = (length - 1).to(device)[..., None, None]
 
         def forward(name: str, target: bool = False) -> Tensor:
-            flat = chunk.flat(f"{name}.target" if target else name)
-            plan, key = chunk.bound[name].plan, (chunk.start, name, target)
+            flat = group.flat(f"{name}.target" if target else name)
+            plan, key = group.bound[name].plan, (group.start, name, target)
             if not level:
                 out = plan(flat, tokens[..., : int(length.max())])
                 return out.gather(2, last.expand(-1, -1, -1, out.shape[-1])).squeeze(2)  # type: ignore[no-any-return]
@@ -136,7 +136,7 @@ class Player:
             out = plan(flat, tokens[..., cache.length : int(length[0, 0])], cache=cache)
             return out[:, :, -1]  # type: ignore[no-any-return]
 
-        scores: Tensor = self.population.algorithm.scores(chunk, forward)  # type: ignore[attr-defined]
+        scores: Tensor = self.population.algorithm.scores(group, forward)  # type: ignore[attr-defined]
         if not level:
             self._caches.clear()
         return scores
@@ -184,7 +184,7 @@ def generate(
             f"beams is {beams} and temperature {temperature}: a beam search draws nothing. Drop one."
         )
     population = agent._population
-    chunk = population.solo(population.row(agent.id))
+    group = population.solo(population.row(agent.id))
     said = torch.as_tensor(tokens, device=population.device).long().unsqueeze(0)  # [1, B, T]
     choice = Choice(temperature, top_k, top_p, seed)
     caches: dict[Any, Cache] = {}
@@ -192,12 +192,12 @@ def generate(
 
     def forward(name: str, target: bool = False) -> Tensor:
         cache = caches.setdefault((name, target), Cache())
-        flat = chunk.flat(f"{name}.target" if target else name)
-        return chunk.bound[name].plan(flat, said[..., cache.length :], cache=cache)[:, :, -1]  # type: ignore[no-any-return]
+        flat = group.flat(f"{name}.target" if target else name)
+        return group.bound[name].plan(flat, said[..., cache.length :], cache=cache)[:, :, -1]  # type: ignore[no-any-return]
 
     with torch.no_grad():
         for step in range(checks.positive_integer("count", count)):
-            scores = population.algorithm.scores(chunk, forward)  # type: ignore[attr-defined]
+            scores = population.algorithm.scores(group, forward)  # type: ignore[attr-defined]
             if beams == 1:
                 said = torch.cat([said, choice(scores).unsqueeze(-1)], -1)
                 continue

@@ -16,7 +16,7 @@ KINDS = ("", ".target", ".mean", ".square")
 
 
 @dataclass
-class Member:
+class Individual:
     """An agent as a value.
 
     Attributes:
@@ -48,7 +48,7 @@ class Member:
     tensors: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     counts: dict[str, float] = field(default_factory=dict)
 
-    def child(self, id: int) -> Member:
+    def child(self, id: int) -> Individual:
         """A copy under a new id that learns, without the parent's record. Tensors are shared until replaced."""
         return dataclasses.replace(
             self,

@@ -77,7 +77,7 @@ class Speaker:
         # Games that went the same way so far, as all have at the first move, are thought about once.
         both, back = torch.cat([tokens, legal.long()], 1).unique(dim=0, return_inverse=True)
         tokens, legal = both[:, : tokens.shape[1]], both[:, tokens.shape[1] :].bool()
-        chunk, algorithm = self.population.solo(agent), self.population.algorithm
+        group, algorithm = self.population.solo(agent), self.population.algorithm
         device, prefix = self.population.device, tokens.shape[1]
         said, allowed = tokens.to(device), legal.to(device)
         caches = {("policy", False): Cache()}
@@ -87,7 +87,7 @@ class Speaker:
         def forward(name: str, target: bool = False) -> Tensor:
             """[1, B * K, O] behind the tokens that were said."""
             cache = caches.get((name, target))
-            flat, plan = chunk.flat(f"{name}.target" if target else name), chunk.bound[name].plan
+            flat, plan = group.flat(f"{name}.target" if target else name), group.bound[name].plan
             if cache is None:  # the prompts once, then what follows them in every beam
                 cache = caches[name, target] = Cache()
                 if said.shape[1] == prefix:
@@ -113,7 +113,7 @@ class Speaker:
                 def ahead(name: str, target: bool = False, origin: Tensor = origin) -> Tensor:
                     return forward(name, target)[:, origin.flatten()].unflatten(1, origin.shape)
 
-                score = algorithm.judged(chunk, total[None], token[None], ahead)[0]  # type: ignore[attr-defined]  # [B, K]
+                score = algorithm.judged(group, total[None], token[None], ahead)[0]  # type: ignore[attr-defined]  # [B, K]
                 score = torch.nan_to_num(score, nan=float("-inf"))
                 best = score.argmax(-1, keepdim=True)
                 chosen = said[origin.gather(1, best)[:, 0]]

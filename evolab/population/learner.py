@@ -1,6 +1,6 @@
 """Learning: how a population's updates come out of a buffer, a rollout or a batch.
 
-Every chunk makes the updates that its agents owe for the steps they took; an update itself is
+Every group makes the updates that its agents owe for the steps they took; an update itself is
 the algorithm's.
 """
 
@@ -19,7 +19,7 @@ from evolab.core.precision import products
 from evolab.core.rng import torch_stream
 from evolab.core.sample import Episodes, Sample, given
 from evolab.networks.batching import cuda_graphs as graphs
-from evolab.networks.batching.group import Chunk
+from evolab.networks.batching.group import AgentGroup
 from evolab.networks.kernels.sharing import cores_for_kernels
 from evolab.networks.observations import map_leaves
 
@@ -49,20 +49,20 @@ def _learn(
 ) -> dict[str, Tensor]:
     totals: dict[str, list[Tensor]] = {}
     if hasattr(source, "batches"):
-        _from_rollout(population, population.chunks, source, totals)
+        _from_rollout(population, population.groups, source, totals)
         source.consumed()
         return _merged(population, totals)
     if not hasattr(source, "sample"):
         _from_batch(population, source, noise, totals)
         return _merged(population, totals)
     _check_buffer(population, source)
-    for chunk in population.chunks:
-        due = _due(population, chunk, updates, ratio)
+    for group in population.groups:
+        due = _due(population, group, updates, ratio)
         if due and _recordable(population, source):
-            _replay(population, chunk, source, due, totals)
+            _replay(population, group, source, due, totals)
             continue
-        for batch in _batches(population, source, chunk, due):
-            _update(population, chunk, batch, _noise(population, chunk, batch), totals)
+        for batch in _batches(population, source, group, due):
+            _update(population, group, batch, _noise(population, group, batch), totals)
     population.learnt = True
     return _merged(population, totals)
 
@@ -78,21 +78,21 @@ def _recordable(population: Population, source: Any) -> bool:
 
 
 def _replay(
-    population: Population, chunk: Chunk, source: Any, due: int, totals: dict[str, list[Tensor]]
+    population: Population, group: AgentGroup, source: Any, due: int, totals: dict[str, list[Tensor]]
 ) -> None:
-    """The updates that a chunk owes, some at a time as one recording."""
+    """The updates that a group owes, some at a time as one recording."""
     source.tell()
     delays = [name for name in population.algorithm.schedule if name != "learn_step"]
-    period = math.lcm(*(max(1, int(chunk.settings[0].get(name, 1))) for name in delays))
+    period = math.lcm(*(max(1, int(group.settings[0].get(name, 1))) for name in delays))
     for done in range(0, due, AT_ONCE):
-        count, before = min(AT_ONCE, due - done), chunk.updates
+        count, before = min(AT_ONCE, due - done), group.updates
 
         def work(count: int = count, before: int = before) -> dict[str, Tensor]:
-            chunk.updates = before
+            group.updates = before
             made: dict[str, list[Tensor]] = {}
-            for batch in _batches(population, source, chunk, count):
-                chunk.updates += 1
-                losses = chunk.update(population.algorithm, batch, _noise(population, chunk, batch))
+            for batch in _batches(population, source, group, count):
+                group.updates += 1
+                losses = group.update(population.algorithm, batch, _noise(population, group, batch))
                 for name, loss in losses.items():
                     made.setdefault(name, []).append(loss)
             return {name: torch.stack(losses) for name, losses in made.items()}
@@ -102,86 +102,86 @@ def _replay(
                 found = work()
             else:
                 key = count, before % period, source.place
-                found = chunk.recordings.run(key, work, population.generator, chunk.forget)
+                found = group.recordings.run(key, work, population.generator, group.forget)
         except graphs.Unrecordable as problem:
             warnings.warn(str(problem), stacklevel=4)
             population.unrecordable = True
             # The old generator still waits for a recording to end.
             population.generator = torch_stream(
-                population.seed, population.next_id, chunk.start, "unrecorded", device=population.device
+                population.seed, population.next_id, group.start, "unrecorded", device=population.device
             )
             found = work()
-        chunk.updates = before + count
+        group.updates = before + count
         for name, losses in found.items():
-            totals.setdefault(name, []).extend((chunk, loss) for loss in losses)  # type: ignore[misc]
-        for member in population.members[chunk.rows]:
-            member.updates += count
+            totals.setdefault(name, []).extend((group, loss) for loss in losses)  # type: ignore[misc]
+        for individual in population.individuals[group.rows]:
+            individual.updates += count
 
 
-def _noise(population: Population, chunk: Chunk, batch: Any) -> Any:
-    return population.algorithm.draw(chunk, batch, population.generator)
+def _noise(population: Population, group: AgentGroup, batch: Any) -> Any:
+    return population.algorithm.draw(group, batch, population.generator)
 
 
 def learn_one(population: Population, row: int, source: Any, noise: Any = None) -> dict[str, float]:
     """One update of one agent; see `Agent.learn`."""
-    chunk = population.solo(row)
+    group = population.solo(row)
     if hasattr(source, "batches"):
         totals: dict[str, list[Any]] = {}
-        _from_rollout(population, [chunk], source, totals)
+        _from_rollout(population, [group], source, totals)
         return {name: float(loss[row]) for name, loss in _merged(population, totals).items()}
     if hasattr(source, "sample"):
         _check_buffer(population, source)
-        sample = source.sample(chunk.rows, chunk.batch, population.generator)
+        sample = source.sample(group.rows, group.batch, population.generator)
     else:
-        sample = given(source, population.device).cut(None, chunk.batch)
-    batch = population.batch_of(chunk, sample)
+        sample = given(source, population.device).cut(None, group.batch)
+    batch = population.batch_of(group, sample)
     if noise is not None:
         noise = map_leaves(lambda x: x[None, : batch.reward.shape[1]], noise)
     else:
-        noise = _noise(population, chunk, batch)
-    chunk.updates = population.members[row].updates + 1
-    losses = chunk.update(population.algorithm, batch, noise)
-    population.members[row].updates += 1
+        noise = _noise(population, group, batch)
+    group.updates = population.individuals[row].updates + 1
+    losses = group.update(population.algorithm, batch, noise)
+    population.individuals[row].updates += 1
     return {name: float(loss[0]) for name, loss in losses.items()}
 
 
-def _batches(population: Population, source: Any, chunk: Chunk, updates: int) -> Iterator[Any]:
+def _batches(population: Population, source: Any, group: AgentGroup, updates: int) -> Iterator[Any]:
     """One batch per update; drawn some at a time where the source can."""
     if not hasattr(source, "samples"):
         for _ in range(updates):
-            yield population.batch_of(chunk, source.sample(chunk.rows, chunk.batch, population.generator))
+            yield population.batch_of(group, source.sample(group.rows, group.batch, population.generator))
         return
     for start in range(0, updates, AT_ONCE):
         count = min(AT_ONCE, updates - start)
-        drawn = source.samples(chunk.rows, chunk.batch, count, population.generator)
+        drawn = source.samples(group.rows, group.batch, count, population.generator)
         if isinstance(drawn, Sample):
-            yield from population.batch_of(chunk, drawn, leading=3).apart()
+            yield from population.batch_of(group, drawn, leading=3).apart()
         else:
             for sample in drawn:
-                yield population.batch_of(chunk, sample)
+                yield population.batch_of(group, sample)
 
 
-def _due(population: Population, chunk: Chunk, updates: int | None, ratio: float) -> int:
+def _due(population: Population, group: AgentGroup, updates: int | None, ratio: float) -> int:
     if updates is not None:
-        chunk.credit = 0.0
+        group.credit = 0.0
         return updates
     if not population.learnt:  # the warm-up's steps are not answered by a burst of updates
-        chunk.credit = min(chunk.credit, max(float(chunk.learn_step), 1.0))
-    if chunk.credit == 0 and not any(other.credit for other in population.chunks):
+        group.credit = min(group.credit, max(float(group.learn_step), 1.0))
+    if group.credit == 0 and not any(other.credit for other in population.groups):
         return 1
-    due = int(chunk.credit * ratio // chunk.learn_step)
-    chunk.credit -= due * chunk.learn_step / ratio
+    due = int(group.credit * ratio // group.learn_step)
+    group.credit -= due * group.learn_step / ratio
     return due
 
 
 def _from_rollout(
-    population: Population, chunks: Sequence[Chunk], source: Any, totals: dict[str, list[Tensor]]
+    population: Population, groups: Sequence[AgentGroup], source: Any, totals: dict[str, list[Tensor]]
 ) -> None:
     source.check(population)
-    for chunk in chunks if source.full else ():
-        whole = population.batch_of(chunk, source.taken(chunk.rows))
-        for batch in source.batches(population.algorithm, chunk, whole, population.generator):
-            _update(population, chunk, batch, None, totals)
+    for group in groups if source.full else ():
+        whole = population.batch_of(group, source.taken(group.rows))
+        for batch in source.batches(population.algorithm, group, whole, population.generator):
+            _update(population, group, batch, None, totals)
 
 
 def _check_buffer(population: Population, source: Any) -> None:
@@ -191,7 +191,7 @@ def _check_buffer(population: Population, source: Any) -> None:
             f"{type(source).__name__}."
         )
     # Recorded data stay as few as they are: a batch beyond them draws some twice. Experience will grow.
-    largest = 1 if population.algorithm.offline else max(chunk.batch for chunk in population.chunks)
+    largest = 1 if population.algorithm.offline else max(group.batch for group in population.groups)
     if len(source) < largest:
         raise ValueError(
             f"the buffer holds {len(source)} transitions, fewer than the largest batch size {largest}. "
@@ -204,36 +204,36 @@ def _from_batch(population: Population, source: Any, noise: Any, totals: dict[st
     leading = whole.reward.shape
     if leading[0] != len(population) or len(leading) != 2 + isinstance(whole, Episodes):
         raise ValueError(f"reward has shape {tuple(leading)}; [P, B] with P = {len(population)} is expected.")
-    for chunk in population.chunks:
+    for group in population.groups:
         batch, length = (
-            population.batch_of(chunk, whole.cut(chunk.rows, chunk.batch)),
-            min(chunk.batch, leading[1]),
+            population.batch_of(group, whole.cut(group.rows, group.batch)),
+            min(group.batch, leading[1]),
         )
         if noise is None:
-            drawn = _noise(population, chunk, batch)
+            drawn = _noise(population, group, batch)
         else:
-            drawn = map_leaves(lambda x, c=chunk, n=length: x[c.rows, :n], noise)
-        _update(population, chunk, batch, drawn, totals)
+            drawn = map_leaves(lambda x, c=group, n=length: x[c.rows, :n], noise)
+        _update(population, group, batch, drawn, totals)
 
 
 def _update(
-    population: Population, chunk: Chunk, batch: Batch, noise: Any, totals: dict[str, list[Tensor]]
+    population: Population, group: AgentGroup, batch: Batch, noise: Any, totals: dict[str, list[Tensor]]
 ) -> None:
-    chunk.updates += 1
-    for name, loss in chunk.update(population.algorithm, batch, noise).items():
-        totals.setdefault(name, []).append((chunk, loss))  # type: ignore[arg-type]
-    for member in population.members[chunk.rows]:
-        member.updates += 1
+    group.updates += 1
+    for name, loss in group.update(population.algorithm, batch, noise).items():
+        totals.setdefault(name, []).append((group, loss))  # type: ignore[arg-type]
+    for individual in population.individuals[group.rows]:
+        individual.updates += 1
 
 
 def _merged(population: Population, totals: Mapping[str, list[Any]]) -> dict[str, Tensor]:
     merged: dict[str, Tensor] = {}
     for name, parts in totals.items():
-        by_chunk: dict[int, list[Tensor]] = {}
-        for chunk, loss in parts:
-            by_chunk.setdefault(chunk.start, []).append(loss)
+        by_group: dict[int, list[Tensor]] = {}
+        for group, loss in parts:
+            by_group.setdefault(group.start, []).append(loss)
         means = torch.full((len(population),), float("nan"), dtype=population.dtype, device=population.device)
-        for start, losses in by_chunk.items():
+        for start, losses in by_group.items():
             means[start : start + len(losses[0])] = torch.stack(losses).mean(0)
         merged[name] = means
     return merged

@@ -2,7 +2,7 @@
 
 `table` maps names to tensors [P, ...]: for each network its parameters, its target and Adam's
 moments as flat rows [P, M, N], Adam's step count [P]; and every hyperparameter [P]. Genes are
-the truth: how a row is laid out, which units of a chunk sleep and which rows share a chunk all
+the truth: how a row is laid out, which units of a group sleep and which rows share a group all
 follow from them, and are worked out anew whenever the population changes (`rebuild`).
 """
 
@@ -27,11 +27,11 @@ from evolab.core.rng import fresh_seed, numpy_stream, seed_of, torch_stream
 from evolab.core.sample import Episodes
 from evolab.networks.base import Layout, Network, Role
 from evolab.networks.batching.bucket import Bound
-from evolab.networks.batching.group import Chunk
+from evolab.networks.batching.group import AgentGroup
 from evolab.networks.observations import first_leaf, map_leaves, to_tensor
 from evolab.population import learner as learning
 from evolab.population.grouping import lay_out
-from evolab.population.individual import KINDS, Member
+from evolab.population.individual import KINDS, Individual
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,8 +92,8 @@ class Population:
         self.seed = fresh_seed() if seed is None else checks.positive_integer("seed", seed, minimum=0)
         self.table: dict[str, Tensor] = {}
         self.hyper: dict[str, Tensor] = {}
-        self.members: list[Member] = []
-        self.chunks: list[Chunk] = []
+        self.individuals: list[Individual] = []
+        self.groups: list[AgentGroup] = []
         self.memory: dict[str, Tensor] = {}
         self.next_id = 0
         self.learnt = False
@@ -105,7 +105,7 @@ class Population:
     # Identity ---------------------------------------------------------------------------------
 
     def __len__(self) -> int:
-        return len(self.members)
+        return len(self.individuals)
 
     def __getitem__(self, index: int) -> Agent:
         """A live view of one agent; it raises once the agent has died."""
@@ -113,7 +113,7 @@ class Population:
 
         if not -len(self) <= index < len(self):
             raise IndexError(f"agent {index} of a population of {len(self)}; 0 to {len(self) - 1} are there.")
-        return Agent(self, self.members[index].id)
+        return Agent(self, self.individuals[index].id)
 
     def __iter__(self) -> Iterator[Agent]:
         return (self[index] for index in range(len(self)))
@@ -121,7 +121,7 @@ class Population:
     @property
     def ids(self) -> list[int]:
         """Ids of the agents in the order of their rows."""
-        return [member.id for member in self.members]
+        return [individual.id for individual in self.individuals]
 
     def row(self, id: int) -> int:
         """The row where an agent lives now.
@@ -129,8 +129,8 @@ class Population:
         Raises:
             LookupError: it has died.
         """
-        for row, member in enumerate(self.members):
-            if member.id == id:
+        for row, individual in enumerate(self.individuals):
+            if individual.id == id:
                 return row
         raise LookupError(
             f"agent {id} has died; alive are {self.ids}. Keep a copy with agent.copy() next time."
@@ -138,10 +138,12 @@ class Population:
 
     def __repr__(self) -> str:
         lines = [f"Population of {len(self)} {self.algorithm.name} agents on {self.device}"]
-        for member in self.members[:12]:
-            fitness = f"{member.fitness[-1]:9.1f}" if member.fitness else "        -"
-            evolved = " ".join(f"{name}={member.hyperparameters[name]:.3g}" for name in self.search_space)
-            lines.append(f"  {member.id:5d} {fitness}  {self.network.describe(member.genes):18s} {evolved}")
+        for individual in self.individuals[:12]:
+            fitness = f"{individual.fitness[-1]:9.1f}" if individual.fitness else "        -"
+            evolved = " ".join(f"{name}={individual.hyperparameters[name]:.3g}" for name in self.search_space)
+            lines.append(
+                f"  {individual.id:5d} {fitness}  {self.network.describe(individual.genes):18s} {evolved}"
+            )
         if len(self) > 12:
             lines.append(f"  ... and {len(self) - 12} more")
         return "\n".join(lines)
@@ -154,27 +156,29 @@ class Population:
         import pandas as pd
 
         rows = []
-        for member in self.members:
+        for individual in self.individuals:
             rows.append(
                 {
-                    "agent": member.id,
-                    "parent": member.parent,
-                    "fitness": member.fitness[-1] if member.fitness else float("nan"),
-                    "hidden": "x".join(map(str, member.genes.hidden)),
-                    "activation": ",".join(member.genes.activation),
-                    "parameters": self.parameter_count(member),
-                    **member.hyperparameters,
+                    "agent": individual.id,
+                    "parent": individual.parent,
+                    "fitness": individual.fitness[-1] if individual.fitness else float("nan"),
+                    "hidden": "x".join(map(str, individual.genes.hidden)),
+                    "activation": ",".join(individual.genes.activation),
+                    "parameters": self.parameter_count(individual),
+                    **individual.hyperparameters,
                 }
             )
         frame = pd.DataFrame(rows)
         frame["parent"] = frame["parent"].astype("Int64")
         return frame
 
-    def parameter_count(self, member: Member) -> int:
+    def parameter_count(self, individual: Individual) -> int:
         """Trainable parameters of all networks of an agent, targets not counted."""
         total = 0
         for role in self.roles.values():
-            total += role.members * Layout.of(role.recipe(self.network).axes(role, member.genes)).size
+            total += (
+                role.ensemble_size * Layout.of(role.recipe(self.network).axes(role, individual.genes)).size
+            )
         return total
 
     # Randomness -------------------------------------------------------------------------------
@@ -185,62 +189,64 @@ class Population:
             self.generator = torch_stream(self.seed, device=self.device)
         self.generator.manual_seed(seed_of(self.seed, generation, "population"))
         self.memory, self.learnt = {}, generation > 0
-        for chunk in self.chunks:
-            chunk.updates, chunk.credit = 0, 0.0
+        for group in self.groups:
+            group.updates, group.credit = 0, 0.0
 
     # Building ---------------------------------------------------------------------------------
 
-    def _newborn(self, index: int, starting: Mapping[str, Any], draw: bool) -> Member:
+    def _newborn(self, index: int, starting: Mapping[str, Any], draw: bool) -> Individual:
         values = dict(starting)
         if draw:
             stream = numpy_stream(self.seed, "draw", index)
             values.update({name: space.sample(stream) for name, space in self.search_space.items()})
         genes = self.network.genes(self.observation_space)
-        member = Member(self.new_id(), None, genes, values, place=index)
+        individual = Individual(self.new_id(), None, genes, values, place=index)
         generator = torch_stream(self.seed, "initialise", index)
         for name, role in self.roles.items():
             recipe = role.recipe(self.network)
-            drawn = [recipe.initialise(role, genes, generator) for _ in range(role.members)]
+            drawn = [recipe.initialise(role, genes, generator) for _ in range(role.ensemble_size)]
             state = {key: torch.stack([one[key] for one in drawn]) for key in drawn[0]}
-            member.tensors[name] = state
+            individual.tensors[name] = state
             if role.has_target:
-                member.tensors[f"{name}.target"] = state
+                individual.tensors[f"{name}.target"] = state
             for kind in (".mean", ".square"):
-                member.tensors[name + kind] = {key: torch.zeros_like(value) for key, value in state.items()}
-            member.counts[name] = 0.0
-        return member
+                individual.tensors[name + kind] = {
+                    key: torch.zeros_like(value) for key, value in state.items()
+                }
+            individual.counts[name] = 0.0
+        return individual
 
     def new_id(self) -> int:
         """The next id; ids are never used again."""
         self.next_id += 1
         return self.next_id - 1
 
-    def member(self, row: int) -> Member:
+    def individual(self, row: int) -> Individual:
         """The agent of a row as a value: its tensors are unpadded views into the table."""
-        return self._unpacked(self.members[row], row)
+        return self._unpacked(self.individuals[row], row)
 
-    def _unpacked(self, member: Member, row: int) -> Member:
-        chunk = self.chunk_of(row)
-        inside = row - chunk.start
-        member.tensors = {}
+    def _unpacked(self, individual: Individual, row: int) -> Individual:
+        group = self.group_of(row)
+        inside = row - group.start
+        individual.tensors = {}
         for name, role in self.roles.items():
             shapes = {
                 key: tuple(axis.size for axis in axes)
-                for key, axes in role.recipe(self.network).axes(role, member.genes).items()
+                for key, axes in role.recipe(self.network).axes(role, individual.genes).items()
             }
             for kind in KINDS:
                 if name + kind in self.table:
-                    flat = chunk.flat(name + kind)[inside]
-                    member.tensors[name + kind] = chunk.layout(name, inside).parts(flat, shapes)
-            member.counts[name] = self.table[f"{name}.count"][row]  # type: ignore[assignment]
-        return member
+                    flat = group.flat(name + kind)[inside]
+                    individual.tensors[name + kind] = group.layout(name, inside).parts(flat, shapes)
+            individual.counts[name] = self.table[f"{name}.count"][row]  # type: ignore[assignment]
+        return individual
 
-    def chunk_of(self, row: int) -> Chunk:
-        """The chunk that holds a row."""
-        return next(chunk for chunk in self.chunks if chunk.start <= row < chunk.stop)
+    def group_of(self, row: int) -> AgentGroup:
+        """The group that holds a row."""
+        return next(group for group in self.groups if group.start <= row < group.stop)
 
-    def rebuild(self, members: Sequence[Member]) -> list[int]:
-        """Lay the table out anew for these agents: sorted, cut into chunks, padded to each chunk's largest.
+    def rebuild(self, members: Sequence[Individual]) -> list[int]:
+        """Lay the table out anew for these agents: sorted, cut into groups, padded to each group's largest.
 
         Storage that still fits is written in place, so addresses survive.
 
@@ -253,14 +259,14 @@ class Population:
         """An independent population of these rows, with the same ids."""
         twin = object.__new__(Population)
         twin.__dict__.update(self.__dict__)
-        twin.table, twin.chunks, twin.memory, twin.replaced = {}, [], {}, None
+        twin.table, twin.groups, twin.memory, twin.replaced = {}, [], {}, None
         # A stream of its own: who plays with a copy must not change what the population draws next.
         twin.generator = torch_stream(self.seed, self.next_id, "copy", device=self.device)
         taken = []
         for row in rows:
-            member = self.members[row]  # not written to: several threads may copy the same agent
-            clone = member.child(member.id)
-            clone.parent, clone.fitness = member.parent, list(member.fitness)
+            individual = self.individuals[row]  # not written to: several threads may copy the same agent
+            clone = individual.child(individual.id)
+            clone.parent, clone.fitness = individual.parent, list(individual.fitness)
             taken.append(self._unpacked(clone, row))
         twin.rebuild(taken)
         return twin
@@ -289,24 +295,24 @@ class Population:
             if explore:
                 self._remember(members, ended)
             parts = []
-            for chunk in self.chunks:
+            for group in self.groups:
                 part = observed
-                if len(self.chunks) > 1:
-                    part = map_leaves(lambda leaf, rows=chunk.rows: leaf[rows], observed)
+                if len(self.groups) > 1:
+                    part = map_leaves(lambda leaf, rows=group.rows: leaf[rows], observed)
                 if explore:
-                    memory = {name: value[chunk.rows] for name, value in self.memory.items()}
-                    action = self.algorithm.sample(chunk, part, memory, self.generator)
-                    chunk.credit += members
+                    memory = {name: value[group.rows] for name, value in self.memory.items()}
+                    action = self.algorithm.sample(group, part, memory, self.generator)
+                    group.credit += members
                 else:
-                    action = self.algorithm.act(chunk, part)
+                    action = self.algorithm.act(group, part)
                 parts.append(action)
             unit = parts[0] if len(parts) == 1 else torch.cat(parts)
             if unit.is_floating_point():
                 unit = torch.nan_to_num(unit)  # a diverged agent loses its tournament, not the run
             if explore:
                 self.hyper["steps"].add_(members)
-                for member in self.members:
-                    member.steps += members
+                for individual in self.individuals:
+                    individual.steps += members
             action = self.actions.to_environment(unit)
         return self.actions.to_numpy(action) if as_array else action
 
@@ -317,21 +323,27 @@ class Population:
             elif ended is not None:
                 self.memory[name][torch.as_tensor(ended, device=self.device, dtype=torch.bool)] = 0
 
-    def solo(self, row: int) -> Chunk:
-        """A chunk of one agent, in the layout of the chunk that it lives in."""
-        chunk = self.chunk_of(row)
-        if len(chunk) == 1:
-            return chunk
-        member = self.members[row]
-        alone = Chunk(
-            self.table, self.hyper, self.network, self.roles, row, [member.genes], [member.hyperparameters]
+    def solo(self, row: int) -> AgentGroup:
+        """A group of one agent, in the layout of the group that it lives in."""
+        group = self.group_of(row)
+        if len(group) == 1:
+            return group
+        individual = self.individuals[row]
+        alone = AgentGroup(
+            self.table,
+            self.hyper,
+            self.network,
+            self.roles,
+            row,
+            [individual.genes],
+            [individual.hyperparameters],
         )
         for name, role in self.roles.items():
-            layout = chunk.layout(name, row - chunk.start)
+            layout = group.layout(name, row - group.start)
             if layout != alone.layout(name, 0):
-                plan = role.recipe(self.network).plan(role, [member.genes], layout)
+                plan = role.recipe(self.network).plan(role, [individual.genes], layout)
                 alone.bound[name] = Bound(role, [layout], plan)
-        alone.updates = chunk.updates
+        alone.updates = group.updates
         return alone
 
     def learn_one(self, row: int, source: Any, noise: Any = None) -> dict[str, float]:
@@ -378,16 +390,16 @@ class Population:
         """
         return learning.learn(self, source, noise, updates, ratio)
 
-    def batch_of(self, chunk: Chunk, sample: Any, leading: int = 2) -> Any:
-        """What was drawn for a chunk, on the population's device and in the algorithm's ranges.
+    def batch_of(self, group: AgentGroup, sample: Any, leading: int = 2) -> Any:
+        """What was drawn for a group, on the population's device and in the algorithm's ranges.
 
         Args:
-            chunk: whose samples they are.
+            group: whose samples they are.
             sample: fields [C, B, ...], or [U, C, B, ...] for several updates.
             leading: axes before an observation's own, 2 or 3.
         """
         if isinstance(sample, Episodes):
-            return sample.placed(self.hyper["steps"], chunk.weight)
+            return sample.placed(self.hyper["steps"], group.weight)
         reward = sample.reward.to(self.device, self.dtype)
         return Batch(
             observation=map_leaves(lambda leaf: leaf.to(self.device), sample.observation),
@@ -395,7 +407,7 @@ class Population:
             reward=reward,
             next_observation=map_leaves(lambda leaf: leaf.to(self.device), sample.next_observation),
             terminated=sample.terminated.to(self.device, self.dtype),
-            weight=chunk.weight(reward.shape[-1], reward),
+            weight=group.weight(reward.shape[-1], reward),
         )
 
 

@@ -23,7 +23,7 @@ from evolab.experiment import config
 from evolab.history.jsonlines import plain
 from evolab.networks.base import Layout, Network
 from evolab.population.agent import Agent
-from evolab.population.individual import Member
+from evolab.population.individual import Individual
 from evolab.population.population import Population, device_named
 from evolab.storage.files import Damaged
 from evolab.storage.folders import Saved, aside, drafting
@@ -56,7 +56,7 @@ print(returns)
 """
 """How a model card says that the agent is used."""
 
-_APART = ("genes", "tensors")  # what a member holds that is not plain
+_APART = ("genes", "tensors")  # what a individual holds that is not plain
 
 
 def save_agent(agent: Agent, folder: str | PathLike[str]) -> None:
@@ -64,11 +64,11 @@ def save_agent(agent: Agent, folder: str | PathLike[str]) -> None:
     population = agent._population
     row = population.row(agent.id)
     tensors: dict[str, Tensor] = {}
-    member = population.member(row)
-    about = {**describe_population(population), "agent": describe_member(population, member)}
-    take_tensors(member, "", tensors)
-    policy = {key: value[0] for key, value in member.tensors[next(iter(population.roles))].items()}
-    member.tensors = {}
+    individual = population.individual(row)
+    about = {**describe_population(population), "agent": describe_individual(population, individual)}
+    take_tensors(individual, "", tensors)
+    policy = {key: value[0] for key, value in individual.tensors[next(iter(population.roles))].items()}
+    individual.tensors = {}
     with drafting(Path(folder), "agent") as draft:
         draft.tensors("agent.safetensors", tensors)
         draft.json("agent.json", {**about, "sha256": draft.entry("agent.safetensors")["sha256"]})
@@ -124,16 +124,20 @@ def describe_population(population: Population) -> dict[str, Any]:
     }
 
 
-def describe_member(population: Population, member: Member) -> dict[str, Any]:
+def describe_individual(population: Population, individual: Individual) -> dict[str, Any]:
     """One agent as plain values, its tensors apart."""
-    values = {field.name: getattr(member, field.name) for field in fields(member) if field.name not in _APART}
-    values["counts"] = {name: float(count) for name, count in member.counts.items()}
-    return plain({**values, "genes": population.network.to_json(member.genes)})  # type: ignore[no-any-return]
+    values = {
+        field.name: getattr(individual, field.name)
+        for field in fields(individual)
+        if field.name not in _APART
+    }
+    values["counts"] = {name: float(count) for name, count in individual.counts.items()}
+    return plain({**values, "genes": population.network.to_json(individual.genes)})  # type: ignore[no-any-return]
 
 
-def take_tensors(member: Member, prefix: str, into: dict[str, Tensor]) -> None:
-    """Put the tensors of a member into `into` as `prefix + role and kind + "/" + parameter`."""
-    for name, state in member.tensors.items():
+def take_tensors(individual: Individual, prefix: str, into: dict[str, Tensor]) -> None:
+    """Put the tensors of a individual into `into` as `prefix + role and kind + "/" + parameter`."""
+    for name, state in individual.tensors.items():
         for key, value in state.items():
             into[f"{prefix}{name}/{key}"] = value
 
@@ -196,7 +200,7 @@ def make_agents(
     network: Any = None,
     device: str = "cpu",
 ) -> list[Agent]:
-    """Agents, each in a table of its own, from what `describe_population` and `describe_member` gave.
+    """Agents, each in a table of its own, from what `describe_population` and `describe_individual` gave.
 
     Args:
         about: what they have in common.
@@ -211,10 +215,10 @@ def make_agents(
     agents = []
     for values, prefix in zip(described, prefixes, strict=True):
         population = empty_population(about, 1, values, algorithm, network, device)
-        member = make_member(population, values, prefix, tensors, where)
-        population.rebuild([member])
-        population.next_id = member.id + 1
-        agents.append(Agent(population, member.id))
+        individual = make_individual(population, values, prefix, tensors, where)
+        population.rebuild([individual])
+        population.next_id = individual.id + 1
+        agents.append(Agent(population, individual.id))
     return agents
 
 
@@ -243,41 +247,41 @@ def empty_population(
     )
 
 
-def make_member(
+def make_individual(
     population: Population, values: Mapping[str, Any], prefix: str, tensors: Mapping[str, Tensor], where: str
-) -> Member:
-    """A member whose tensors have exactly the shapes that its genes ask for.
+) -> Individual:
+    """A individual whose tensors have exactly the shapes that its genes ask for.
 
     Raises:
         Damaged: a tensor is missing or of another shape.
         ValueError: a hyperparameter is unknown or outside its limits.
     """
     genes = population.network.from_json(values["genes"])
-    own = {field.name for field in fields(Member)} - set(_APART)
-    member = Member(**{name: value for name, value in values.items() if name in own}, genes=genes)
+    own = {field.name for field in fields(Individual)} - set(_APART)
+    individual = Individual(**{name: value for name, value in values.items() if name in own}, genes=genes)
     known = population.algorithm.hyperparameters
-    if set(member.hyperparameters) != set(known):
-        raise Damaged(f"{where} is damaged: its hyperparameters are {sorted(member.hyperparameters)}.")
-    for name, value in member.hyperparameters.items():
+    if set(individual.hyperparameters) != set(known):
+        raise Damaged(f"{where} is damaged: its hyperparameters are {sorted(individual.hyperparameters)}.")
+    for name, value in individual.hyperparameters.items():
         known[name].limits.check(name, value)
-    member.fitness = [float(value) for value in member.fitness]
-    member.counts = {name: float(member.counts[name]) for name in population.roles}
+    individual.fitness = [float(value) for value in individual.fitness]
+    individual.counts = {name: float(individual.counts[name]) for name in population.roles}
     for name, role in population.roles.items():
         shapes = role.recipe(population.network).axes(role, genes)
         for kind in ("", ".target", ".mean", ".square"):
             if kind == ".target" and not role.has_target:
                 continue
-            state = member.tensors[name + kind] = {}
+            state = individual.tensors[name + kind] = {}
             for key, axes in shapes.items():
                 tensor = tensors.get(f"{prefix}{name}{kind}/{key}")
-                expected = (role.members, *(axis.size for axis in axes))
+                expected = (role.ensemble_size, *(axis.size for axis in axes))
                 if tensor is None or tuple(tensor.shape) != expected or tensor.dtype != population.dtype:
                     came = "is missing" if tensor is None else f"is {tensor.dtype} {tuple(tensor.shape)}"
                     raise Damaged(
                         f"{where} does not fit its tensors: {name}{kind}/{key} {came}, {expected} is expected."
                     )
                 state[key] = tensor.to(population.device)
-    return member
+    return individual
 
 
 def algorithm_of(described: Any, given: Any) -> Algorithm:
@@ -329,7 +333,9 @@ def _refuse_giants(algorithm: Algorithm, network: Network, observation: Any, act
     algorithm.check(observation, action)
     roles = algorithm.roles(observation, actions_of(action, device_named("cpu"), torch.float32))
     genes = network.genes(observation)
-    sizes = [role.members * Layout.of(role.recipe(network).axes(role, genes)).size for role in roles.values()]
+    sizes = [
+        role.ensemble_size * Layout.of(role.recipe(network).axes(role, genes)).size for role in roles.values()
+    ]
     total = sum(sizes)
     if total > LARGEST:
         raise ValueError(f"it describes an agent of {total:,} parameters; more than {LARGEST:,} are refused.")

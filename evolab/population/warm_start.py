@@ -11,7 +11,7 @@ from evolab.core.rng import torch_stream
 from evolab.networks.base import Network, State
 from evolab.networks.gpt.gpt import GPT
 from evolab.population.agent import Agent
-from evolab.population.individual import KINDS, Member
+from evolab.population.individual import KINDS, Individual
 from evolab.population.population import Population
 from evolab.population.serialisation import load_agent
 
@@ -63,24 +63,28 @@ def start_from(population: Population, agent: Agent) -> None:
             f"load: the agent is a {type(donor.network).__name__}, the population's network a "
             f"{type(population.network).__name__}. Leave network= out."
         )
-    given = donor.member(donor.row(agent.id))
+    given = donor.individual(donor.row(agent.id))
     members = []
-    for row, known in enumerate(population.members):
-        member = population.member(row)
+    for row, known in enumerate(population.individuals):
+        individual = population.individual(row)
         stream = torch_stream(population.seed, "warm start", row)
-        members.append(_started(population, known, member, given, stream))
+        members.append(_started(population, known, individual, given, stream))
     population.rebuild(members)
 
 
 def _started(
-    population: Population, known: Member, member: Member, given: Member, stream: torch.Generator
-) -> Member:
+    population: Population,
+    known: Individual,
+    individual: Individual,
+    given: Individual,
+    stream: torch.Generator,
+) -> Individual:
     first = next(iter(population.roles))
-    fresh = Member(known.id, known.parent, given.genes, dict(known.hyperparameters), place=known.place)
+    fresh = Individual(known.id, known.parent, given.genes, dict(known.hyperparameters), place=known.place)
     for name, role in population.roles.items():
         recipe = role.recipe(population.network)
         source: State = given.tensors.get(name) or given.tensors.get(first) or {}
-        drawn = [recipe.initialise(role, given.genes, stream) for _ in range(role.members)]
+        drawn = [recipe.initialise(role, given.genes, stream) for _ in range(role.ensemble_size)]
         state: State = {}
         for key in drawn[0]:
             own = torch.stack([one[key] for one in drawn])
@@ -89,7 +93,7 @@ def _started(
                 own = theirs[:1].expand_as(own) if len(theirs) != len(own) else theirs
             state[key] = own.to(population.device, population.dtype).clone()
         for kind in KINDS:
-            if name + kind in member.tensors:
+            if name + kind in individual.tensors:
                 moment = kind in (".mean", ".square")
                 member_state = {
                     key: torch.zeros_like(value) if moment else value for key, value in state.items()

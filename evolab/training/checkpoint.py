@@ -32,7 +32,7 @@ from evolab.storage.folders import FORMAT, Saved, drafting
 
 if TYPE_CHECKING:
     from evolab.population.population import Population
-    from evolab.training.state import Run
+    from evolab.training.state import TrainingState
 
 ABOUT = "experiment.json"
 _GENERATION = re.compile(r"\.?generation-(\d{6,})(\.before)?")
@@ -57,7 +57,7 @@ class RunFolder:
 
     # Writing ----------------------------------------------------------------------------------
 
-    def write(self, run: Run, about: Mapping[str, Any], keep: int) -> None:
+    def write(self, run: TrainingState, about: Mapping[str, Any], keep: int) -> None:
         """Write the run as it stands between two generations, and clear away what is not kept.
 
         Args:
@@ -107,7 +107,7 @@ class RunFolder:
             self._elite = (run.elite.id, run.elite_fitness)
         self._clear(run.history, keep)
 
-    def _tell(self, run: Run, about: Mapping[str, Any]) -> None:
+    def _tell(self, run: TrainingState, about: Mapping[str, Any]) -> None:
         """The few facts that a listing of runs shows."""
         history = run.history.generations
         facts = {
@@ -212,7 +212,7 @@ class RunFolder:
         offer = f" Other generations are {others}: pass generation={others[0]}." if others else ""
         raise Damaged(f"{self.path} cannot be loaded: " + " ".join(problems) + offer)
 
-    def restore(self, run: Run, saved: Saved, state: Mapping[str, Any], device: str) -> None:
+    def restore(self, run: TrainingState, saved: Saved, state: Mapping[str, Any], device: str) -> None:
         """Put what `open` gave into a run that was built from the same configuration.
 
         Raises:
@@ -225,7 +225,7 @@ class RunFolder:
             population, about = run.population, state["population"]
             _same_spaces(population, about)
             members = [
-                archive.make_member(population, values, f"{row}/", tensors, where)
+                archive.make_individual(population, values, f"{row}/", tensors, where)
                 for row, values in enumerate(state["agents"])
             ]
             population.rebuild(members)
@@ -258,10 +258,10 @@ class RunFolder:
 
 
 def _taken(population: Population, row: int, prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
-    member = population.member(row)
-    values = archive.describe_member(population, member)
-    archive.take_tensors(member, prefix, tensors)
-    member.tensors = {}
+    individual = population.individual(row)
+    values = archive.describe_individual(population, individual)
+    archive.take_tensors(individual, prefix, tensors)
+    individual.tensors = {}
     return values
 
 
@@ -301,7 +301,7 @@ def versions() -> dict[str, str]:
     }
 
 
-def own_parts(options: Mapping[str, Any], run: Run) -> dict[str, str]:
+def own_parts(options: Mapping[str, Any], run: TrainingState) -> dict[str, str]:
     """The parts of a run that are the user's own, which a file cannot bring back: name and type of each."""
     own: dict[str, str] = {}
     environment = options["environment"]

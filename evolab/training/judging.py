@@ -13,7 +13,7 @@ from evolab.envs.base import Environments
 from evolab.evaluation.episodes import Evaluated, evaluating, racing_through, warn_of_endless
 from evolab.history.events import Evaluation, Fault, Progress
 from evolab.population.population import Population
-from evolab.training.state import Run
+from evolab.training.state import TrainingState
 
 SHOWN_EVERY = 0.1
 """Seconds between two `Progress` events."""
@@ -26,12 +26,12 @@ SECOND_CONFIRMATION = 80
 often: an agent of 152 over a hundred episodes passed them (measured)."""
 
 
-def _by_returns(run: Run) -> bool:
+def _by_returns(run: TrainingState) -> bool:
     """True where episodes in the environment decide, whatever else is measured beside them."""
     return run.envs is not None and (run.fitness is None or run.fitness.beside_returns)
 
 
-def measure(run: Run, number: int, faults: list[Fault]) -> Any:
+def measure(run: TrainingState, number: int, faults: list[Fault]) -> Any:
     """Fitness [P], other measures by name, mean lengths [P] and episodes [P], with progress on the way."""
     population = run.population
     extra: dict[str, np.ndarray] = {}
@@ -58,7 +58,7 @@ def measure(run: Run, number: int, faults: list[Fault]) -> Any:
         evaluator = run.evaluator(size)
         result = yield from _played(run, players, evaluator, seed, number, total, starts=starts)
         for fault in evaluator.take_faults():
-            owner = None if fault.member is None else players.members[fault.member[0]].id
+            owner = None if fault.member is None else players.individuals[fault.member[0]].id
             faults.append(Fault(number, owner, fault.kind, fault.message))
         return result
 
@@ -71,7 +71,7 @@ def measure(run: Run, number: int, faults: list[Fault]) -> Any:
 
 
 def _played(
-    run: Run,
+    run: TrainingState,
     population: Population,
     evaluator: Environments,
     seed: int,
@@ -95,7 +95,9 @@ def _played(
     raise AssertionError("an evaluation ends with its result")
 
 
-def confirm(run: Run, number: int, fitness: float, target: float | None, faults: list[Fault]) -> Any:
+def confirm(
+    run: TrainingState, number: int, fitness: float, target: float | None, faults: list[Fault]
+) -> Any:
     """Mean return of the best agent over fresh episodes, where it promises a record; keeps the elite."""
     if run.best is None or not np.isfinite(fitness):
         return None
@@ -121,12 +123,12 @@ def confirm(run: Run, number: int, fitness: float, target: float | None, faults:
             break
     if mean > run.elite_fitness:
         run.elite, run.elite_fitness = run.best.copy(), mean
-        run.elite._member.fitness.append(mean)
+        run.elite._individual.fitness.append(mean)
     return mean
 
 
 def record(
-    run: Run,
+    run: TrainingState,
     number: int,
     row: int,
     fitness: float,
@@ -136,23 +138,23 @@ def record(
     extra: Mapping[str, np.ndarray],
 ) -> Evaluation:
     """What one agent was when it earned its fitness."""
-    member = run.population.members[row]
-    genes = run.population.network.to_json(member.genes)
+    individual = run.population.individuals[row]
+    genes = run.population.network.to_json(individual.genes)
     return Evaluation(
         generation=number,
-        agent=member.id,
-        parent=member.parent,
+        agent=individual.id,
+        parent=individual.parent,
         fitness=fitness,
         episodes=episodes,
         length=length,
-        steps=member.steps,
+        steps=individual.steps,
         total_steps=run.total_steps,
-        updates=member.updates,
-        hyperparameters=dict(member.hyperparameters),
-        hidden=tuple(member.genes.hidden),
-        activation=tuple(member.genes.activation),
-        parameters=run.population.parameter_count(member),
-        is_elite=member.id == elite_id,
+        updates=individual.updates,
+        hyperparameters=dict(individual.hyperparameters),
+        hidden=tuple(individual.genes.hidden),
+        activation=tuple(individual.genes.activation),
+        parameters=run.population.parameter_count(individual),
+        is_elite=individual.id == elite_id,
         extra={name: float(values[row]) for name, values in extra.items()},
         genes={} if set(genes) <= {"hidden", "activation"} else genes,
     )

@@ -25,11 +25,14 @@ from evolab.evolution.hall_of_fame import renew
 from evolab.history.events import Birth, Fault, Finished, Generation, Progress
 from evolab.population.agent import Agent
 from evolab.training.judging import SHOWN_EVERY, confirm, measure, over_window, record
-from evolab.training.state import Run
+from evolab.training.state import TrainingState
 
 
 def train(
-    run: Run, generations: int | None = None, max_steps: int | None = None, target: float | None = None
+    run: TrainingState,
+    generations: int | None = None,
+    max_steps: int | None = None,
+    target: float | None = None,
 ) -> Iterator[Progress | Generation | Finished]:
     """Train until one of the goals is met; without a goal, for ever.
 
@@ -76,7 +79,7 @@ def train(
 
 
 def _reason(
-    run: Run,
+    run: TrainingState,
     event: Generation,
     finished: int,
     generations: int | None,
@@ -92,7 +95,7 @@ def _reason(
     return None
 
 
-def one_generation(run: Run) -> Iterator[Progress | Generation]:
+def one_generation(run: TrainingState) -> Iterator[Progress | Generation]:
     """Learn, evaluate, confirm, evolve: one generation, recorded in the run's history."""
     number = run.generation + 1
     population = run.population
@@ -109,19 +112,19 @@ def one_generation(run: Run) -> Iterator[Progress | Generation]:
     trained = time.perf_counter()
     evaluated = yield from measure(run, number, faults)
     fitness, extra, lengths, episodes = evaluated
-    for member, value in zip(population.members, fitness, strict=True):
-        member.fitness.append(float(value))
+    for individual, value in zip(population.individuals, fitness, strict=True):
+        individual.fitness.append(float(value))
     scores = np.array(
-        [over_window(m.fitness, run.selection.window, run.selection.by) for m in population.members]
+        [over_window(m.fitness, run.selection.window, run.selection.by) for m in population.individuals]
     )
     # Of equals the archived elite is first, of others the one in the lower place, as for the selections.
-    places = np.array([member.place for member in population.members])
-    awake = np.array([member.resting is None for member in population.members])
+    places = np.array([individual.place for individual in population.individuals])
+    awake = np.array([individual.resting is None for individual in population.individuals])
     order = np.lexsort((places, awake, np.where(np.isfinite(scores), -scores, np.inf)))
-    run.best = Agent(population.copy([int(order[0])]), population.members[int(order[0])].id)
+    run.best = Agent(population.copy([int(order[0])]), population.individuals[int(order[0])].id)
     confirmed = yield from confirm(run, number, float(fitness[order[0]]), run.target, faults)
     measured = time.perf_counter()
-    elite_id = population.members[int(order[0])].id
+    elite_id = population.individuals[int(order[0])].id
     evaluations = tuple(
         record(
             run,
@@ -166,11 +169,13 @@ def one_generation(run: Run) -> Iterator[Progress | Generation]:
     yield event
 
 
-def _offline(run: Run) -> bool:
+def _offline(run: TrainingState) -> bool:
     return run.population.algorithm.offline
 
 
-def _online(run: Run, number: int, losses: dict[str, list[float]], faults: list[Fault]) -> Iterator[Progress]:
+def _online(
+    run: TrainingState, number: int, losses: dict[str, list[float]], faults: list[Fault]
+) -> Iterator[Progress]:
     """Act, store, learn, until every agent has taken its steps.
 
     An on-policy buffer decides itself when to learn. The steps that a generation's end leaves in it
@@ -183,7 +188,7 @@ def _online(run: Run, number: int, losses: dict[str, list[float]], faults: list[
         buffer.clear()  # of what a generation that failed has left
     observation = envs.reset(seed=seed_of(run.seed, number, "environments") % 2**31)
     ended: Any = None
-    largest = max(chunk.batch for chunk in population.chunks)
+    largest = max(group.batch for group in population.groups)
     latest: Mapping[str, Tensor] = {}
     done, step, shown = 0, 0, time.perf_counter()
     # By count, not by the clock: the record of a run does not depend on how fast it was. Odd, so
@@ -210,7 +215,7 @@ def _online(run: Run, number: int, losses: dict[str, list[float]], faults: list[
         ended = transition.terminated | transition.truncated
         run.total_steps += envs.num_envs * len(population)
         for fault in envs.take_faults() if envs.faults else ():
-            owner = None if fault.member is None else population.members[fault.member[0]].id
+            owner = None if fault.member is None else population.individuals[fault.member[0]].id
             faults.append(Fault(number, owner, fault.kind, fault.message))
         step += 1
         if step % spacing == 0 or done >= run.steps_per_generation:
@@ -235,7 +240,7 @@ def _stepping(envs: Any, action: Any) -> Iterator[Future[Transition]]:
         yield thread.submit(envs.step, action)
 
 
-def _offline_steps(run: Run, number: int, losses: dict[str, list[float]]) -> Iterator[Progress]:
+def _offline_steps(run: TrainingState, number: int, losses: dict[str, list[float]]) -> Iterator[Progress]:
     """Learn from the stored data, in pieces short enough to pause between."""
     population, piece = run.population, 25
     done, shown = 0, time.perf_counter()
@@ -260,7 +265,7 @@ def _recorded(latest: Mapping[str, Tensor], losses: dict[str, list[float]]) -> d
     return finite
 
 
-def fill(run: Run, steps: int) -> Iterator[Progress]:
+def fill(run: TrainingState, steps: int) -> Iterator[Progress]:
     """Random actions into the buffer: at least `steps` environment steps over the whole population."""
     envs, population = run.envs, run.population
     assert envs is not None
@@ -274,8 +279,8 @@ def fill(run: Run, steps: int) -> Iterator[Progress]:
         done += width
         run.total_steps += width
         population.hyper["steps"].add_(envs.num_envs)
-        for member in population.members:
-            member.steps += envs.num_envs
+        for individual in population.individuals:
+            individual.steps += envs.num_envs
         now = time.perf_counter()
         if run.interrupted or now - shown > SHOWN_EVERY or done >= steps:
             shown = now

@@ -1,4 +1,4 @@
-"""Run: everything that an experiment is made of, and how far it is."""
+"""The state of a run: everything that an experiment is made of, and how far it is."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from evolab.population.population import Population
 
 
 @dataclass
-class Run:
+class TrainingState:
     """Everything that a run is made of, and how far it is.
 
     Attributes:

@@ -22,7 +22,7 @@ def known(alpha: float, clip: float | None = None) -> Population:
         CQN(clip=clip), LINE, spaces.Discrete(2), 1, network=[1], seed=0, dtype=torch.float64, search_space={},
         hyperparameters={"discount": 0.5, "batch_size": 2, "lr": 0.1, "tau": 0.5, "cql_alpha": alpha},
     )  # fmt: skip
-    state = population.member(0).tensors
+    state = population.individual(0).tensors
     for kind, weights in (("q", [1.0, 2.0]), ("q.target", [10.0, 5.0])):
         state[kind]["hidden.0.weight"].fill_(1.0)
         state[kind]["hidden.0.bias"].zero_()
@@ -147,7 +147,7 @@ def test_clip_bounds_the_gradient_s_norm():
 def test_alpha_evolves_and_is_refused_below_zero():
     population = Population("CQN", OBSERVATIONS, DISCRETE, 2, seed=0)
     assert population.search_space["cql_alpha"] == ev.Float(0.1, 10.0)
-    assert not any(name.startswith("epsilon") for name in population.members[0].hyperparameters)
+    assert not any(name.startswith("epsilon") for name in population.individuals[0].hyperparameters)
     with pytest.raises(ValueError, match="cql_alpha is -1"):
         Population("CQN", OBSERVATIONS, DISCRETE, 2, hyperparameters={"cql_alpha": -1.0})
 

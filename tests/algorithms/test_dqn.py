@@ -20,7 +20,7 @@ def known(double):
         DQN(double=double), LINE, spaces.Discrete(2), 1, network=[1], seed=0, dtype=torch.float64,
         hyperparameters={"discount": 0.5, "batch_size": 2, "lr": 0.1, "tau": 0.5}, search_space={},
     )  # fmt: skip
-    state = population.member(0).tensors
+    state = population.individual(0).tensors
     for kind, weights in (("q", [1.0, 2.0]), ("q.target", [10.0, 5.0])):
         state[kind]["hidden.0.weight"].fill_(1.0)
         state[kind]["hidden.0.bias"].zero_()
@@ -41,10 +41,10 @@ def test_target_by_hand(double, target):
     loss = population.learn(batch)["q"]
     error = ((0.8 - target) ** 2 + (0.8 - 1.0) ** 2) / 2  # a terminated step does not bootstrap
     assert float(loss[0]) == pytest.approx(error, abs=1e-12)
-    moved = population.member(0).tensors["q"]["output.weight"][0, :, 0]
+    moved = population.individual(0).tensors["q"]["output.weight"][0, :, 0]
     assert float(moved[0]) == pytest.approx(1.1, abs=1e-6), "Adam's first step is its learning rate"
     assert float(moved[1]) == 2.0
-    follower = population.member(0).tensors["q.target"]["output.weight"][0, :, 0]
+    follower = population.individual(0).tensors["q.target"]["output.weight"][0, :, 0]
     assert float(follower[0]) == pytest.approx((10 + float(moved[0])) / 2, abs=1e-12)
 
 
@@ -54,7 +54,7 @@ def test_epsilon_falls_with_the_steps_of_each_agent():
     observation = torch.zeros(2, 1000, 5)
     greedy = population.act(observation, explore=False)
     population.hyper["steps"][0] = 50
-    for member, steps in zip(population.members, (50, 0), strict=True):
+    for member, steps in zip(population.individuals, (50, 0), strict=True):
         member.steps = steps
     acted = population.act(observation)
     share = (acted != greedy).double().mean(1)

@@ -24,7 +24,7 @@ BATCH = 8
 @pytest.mark.parametrize("algorithm", ["BC", "ILQL"])
 def test_one_of_many_learns_as_if_alone(algorithm):
     many = languages.population(algorithm)
-    assert len({member.genes for member in many.members}) > 2
+    assert len({member.genes for member in many.individuals}) > 2
     agents = [languages.Single(many, row) for row in range(4)]
     for update in range(8):
         batch = languages.episodes(4, BATCH, seed=update)
@@ -51,12 +51,12 @@ def test_sleeping_units_never_move_and_an_agent_can_learn_alone(algorithm):
     for name, value in many.table.items():
         assert float((value - twin.table[name]).abs().max()) < 1e-10, name
     asleep = 0
-    for chunk in many.chunks:
-        for row in range(chunk.start, chunk.stop):
-            genes = many.members[row].genes
+    for group in many.groups:
+        for row in range(group.start, group.stop):
+            genes = many.individuals[row].genes
             for name, role in many.roles.items():
-                awake = torch.zeros(chunk.bound[name].layouts[0].size, dtype=torch.bool)
-                views = chunk.bound[name].layouts[0].views(awake)
+                awake = torch.zeros(group.bound[name].layouts[0].size, dtype=torch.bool)
+                views = group.bound[name].layouts[0].views(awake)
                 for key, axes in many.network.axes(role, genes).items():
                     views[key][tuple(slice(0, axis.size) for axis in axes)] = True
                 moved = many.table[name][row, :, : len(awake)][:, ~awake]
@@ -95,17 +95,17 @@ def test_hand_computed_targets():
 
 def test_decoding_adds_beta_times_the_advantage():
     many = languages.population("ILQL")
-    chunk = many.chunks[0]
-    policy = torch.randn(len(chunk), 3, V, dtype=torch.float64)
-    value = torch.randn(len(chunk), 3, 2 * V + 1, dtype=torch.float64)
+    group = many.groups[0]
+    policy = torch.randn(len(group), 3, V, dtype=torch.float64)
+    value = torch.randn(len(group), 3, 2 * V + 1, dtype=torch.float64)
 
     def forward(name, target=False):
         assert target == (name == "value")
         return value if target else policy
 
-    scores = many.algorithm.scores(chunk, forward)
+    scores = many.algorithm.scores(group, forward)
     advantage = torch.minimum(value[..., :V], value[..., V : 2 * V]) - value[..., -1:]
-    beta = torch.tensor([many.members[r].hyperparameters["beta"] for r in range(chunk.start, chunk.stop)])
+    beta = torch.tensor([many.individuals[r].hyperparameters["beta"] for r in range(group.start, group.stop)])
     assert torch.allclose(scores, policy.log_softmax(-1) + beta.double()[:, None, None] * advantage)
 
 
@@ -116,13 +116,13 @@ def test_every_head_survives_a_clone_a_mutation_and_the_disk(tmp_path):
         if value.dim() == 3:
             ids = torch.tensor(many.ids, dtype=value.dtype)[:, None, None] + 1
             value.copy_(torch.where(value != 0, ids * 1e-3, value))
-    before = {agent.id: many.member(many.row(agent.id)).tensors for agent in many}
+    before = {agent.id: many.individual(many.row(agent.id)).tensors for agent in many}
     before = {i: {k: {n: v.clone() for n, v in s.items()} for k, s in t.items()} for i, t in before.items()}
     kinds = {"policy", "policy.mean", "policy.square", "value", "value.target", "value.mean", "value.square"}
     assert all(set(tensors) == kinds for tensors in before.values())
     many[2].save(tmp_path / "agent")
     again = ev.Agent.load(tmp_path / "agent")
-    loaded = again._population.member(0).tensors
+    loaded = again._population.individual(0).tensors
     for kind, state in before[many.ids[2]].items():
         for name, value in state.items():
             assert torch.equal(loaded[kind][name], value), f"{kind} {name}"
@@ -134,7 +134,7 @@ def test_every_head_survives_a_clone_a_mutation_and_the_disk(tmp_path):
         generation=1,
     )
     for birth in births:
-        member = many.member(many.row(birth.agent))
+        member = many.individual(many.row(birth.agent))
         assert set(member.tensors) == kinds
         if birth.kind in ("elite", "none"):
             for kind, state in before[birth.parent].items():
@@ -152,12 +152,12 @@ def test_growth_keeps_what_every_network_says():
     )
     grown = 0
     for generation in range(6):
-        parents = {id: many.members[many.row(id)].genes for id in many.ids}
+        parents = {id: many.individuals[many.row(id)].genes for id in many.ids}
         sizes = {id: sum(genes.hidden) for id, genes in parents.items()}
         births = evolve(many, np.arange(4.0), Tournament(), mutations, generation=generation)
         after = {id: _answers(many, many.row(id), given) for id in many.ids}
         for birth in births:
-            genes = many.members[many.row(birth.agent)].genes
+            genes = many.individuals[many.row(birth.agent)].genes
             if sum(genes.hidden) > sizes[birth.parent]:
                 grown += 1
                 for old, new in zip(before[birth.parent], after[birth.agent], strict=True):
@@ -167,10 +167,10 @@ def test_growth_keeps_what_every_network_says():
 
 
 def _answers(many, row, given):
-    chunk = many.solo(row)
+    group = many.solo(row)
     with torch.no_grad():
         return [
-            chunk.network(name, target)(given[:1])
+            group.network(name, target)(given[:1])
             for name, target in (("policy", False), ("value", False), ("value", True))
         ]
 

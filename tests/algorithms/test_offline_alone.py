@@ -18,9 +18,9 @@ FIELDS = ("observation", "action", "reward", "next_observation", "terminated")
 )
 def test_one_of_many_learns_as_if_alone(algorithm, alpha, space):
     population = Population(algorithm, OBSERVATIONS, space, 3, seed=0, network=[12], dtype=torch.float64)
-    for row, member in enumerate(population.members):
+    for row, member in enumerate(population.individuals):
         member.hyperparameters |= {alpha: [0.0, 0.7, 4.0][row], "batch_size": [6, 16, 11][row]}
-    population.rebuild([population.member(row) for row in range(3)])
+    population.rebuild([population.individual(row) for row in range(3)])
     alone = [population.copy([row]) for row in range(3)]
     for update in range(10):
         batch = experience(3, 16, seed=update, discrete=algorithm == "CQN")
@@ -34,6 +34,6 @@ def test_one_of_many_learns_as_if_alone(algorithm, alpha, space):
             for name, value in loss.items():
                 assert float(losses[name][row]) == pytest.approx(float(value[0]), abs=1e-10)
     for row, single in enumerate(alone):
-        for name, state in population.member(row).tensors.items():
-            for key, value in single.member(0).tensors[name].items():
+        for name, state in population.individual(row).tensors.items():
+            for key, value in single.individual(0).tensors[name].items():
                 torch.testing.assert_close(state[key], value, atol=1e-10, rtol=0)

@@ -70,7 +70,7 @@ def learn_alone(agent, buffer, row, space):
 def test_one_of_many_learns_from_its_rollouts_as_if_alone(space, layer_norm):
     population = mixed(ev.PPO(), action_space=space, layer_norm=layer_norm)
     agents = singles(population)
-    assert len(population.chunks) > 2
+    assert len(population.groups) > 2
     for seed in range(6):
         buffer = rollout(space, seed)
         losses = population.learn(buffer)
@@ -81,7 +81,7 @@ def test_one_of_many_learns_from_its_rollouts_as_if_alone(space, layer_norm):
     compare(population, agents)
     for name, mask in padding(population).items():
         assert not population.table[name][mask].any(), f"padding of {name} moved"
-    assert {m.id: m.updates for m in population.members} == {i: 6 * (2 + i % 3) for i in range(8)}
+    assert {m.id: m.updates for m in population.individuals} == {i: 6 * (2 + i % 3) for i in range(8)}
 
 
 @SPACES
@@ -92,12 +92,12 @@ def test_minibatches_are_learned_from_as_if_alone(space):
         one = experience(8, 11, seed=seed, discrete=space is DISCRETE)
         old, advantage, goal = torch.as_tensor(rng.normal(size=(3, 8, 11)))
         action = unit(space, one.action)
-        for chunk in population.chunks:
-            c = chunk.rows
-            weight = torch.full((len(chunk), 11), 1 / 11, dtype=torch.float64)
+        for group in population.groups:
+            c = group.rows
+            weight = torch.full((len(group), 11), 1 / 11, dtype=torch.float64)
             batch = Batch(one.observation[c], action[c], one.reward[c], None, one.terminated[c], weight,
                           old[c] - 1, advantage[c], goal[c])  # fmt: skip
-            population.algorithm.update(chunk, batch, None)
+            population.algorithm.update(group, batch, None)
         for row, agent in enumerate(agents):
             plain.ppo(agent, one.observation[row], action[row], old[row] - 1, advantage[row], goal[row])
     compare(population, agents)
@@ -175,7 +175,7 @@ def test_discrete_actions_are_drawn_as_often_as_their_probability_says():
     observation = torch.ones(2, 20_000, 2)
     drawn = population.act(observation)
     with torch.no_grad():
-        probability = population.chunks[0].network("actor")(observation[:, :1]).softmax(-1)[:, 0]
+        probability = population.groups[0].network("actor")(observation[:, :1]).softmax(-1)[:, 0]
     for row in range(2):
         share = torch.bincount(drawn[row] - 5, minlength=4) / 20_000
         assert torch.allclose(share, probability[row], atol=0.015)
@@ -229,11 +229,11 @@ def check_probe(probe, actions, observations, rounds=40):
     for state in states.get(probe, (-1.0, 1.0)):
         seen = ev.testing._stacked([ev.testing._stacked([show(state, observations)]) for _ in DISCOUNTS])
         with torch.no_grad():
-            found = population.chunks[0].network("critic")(ev.testing._tensors(seen)).flatten().tolist()
+            found = population.groups[0].network("critic")(ev.testing._tensors(seen)).flatten().tolist()
         for row, discount in enumerate(DISCOUNTS):
             right = exact(state, None, discount, continuous)
             if deciding and continuous:  # what the draws around the best action cost
-                right -= float(population.chunks[0].network("spread")()[row].exp().square())
+                right -= float(population.groups[0].network("spread")()[row].exp().square())
             assert found[row] == pytest.approx(right, abs=0.1), (state, row)
         if deciding:
             sign = 1.0 if probe == "ActionReward" else state
@@ -285,7 +285,7 @@ def test_the_custom_loop(environment):
         observation = transition.reset_observation
     assert len(learned) == 2
     assert all(value.shape == (4,) and torch.isfinite(value).all() for value in learned[1].values())
-    assert {member.updates for member in population.members} == {2 * 4 * 2}, (
+    assert {member.updates for member in population.individuals} == {2 * 4 * 2}, (
         "two minibatches of 64, four passes"
     )
     fitness = ev.evaluate(population, envs, episodes=1)
@@ -315,7 +315,7 @@ def test_the_loop_over_single_agents():
                 assert np.isfinite(agent.learn(buffer)["actor"])
             buffer.clear()
         observation = transition.reset_observation
-    assert [member.updates for member in population.members] == [8, 8]
+    assert [member.updates for member in population.individuals] == [8, 8]
     envs.close()
 
 
@@ -328,7 +328,7 @@ def test_what_a_generation_leaves_is_learned_from_if_it_fills_a_minibatch():
         # ten steps: two of four, then two (8 < 16: dropped); six, then four (16: one minibatch); twice five
         exp = ev.Experiment(Choosing, "PPO", buffer=horizon, evolving=False, **QUICK)
         exp.step()
-        assert {member.updates for member in exp.population.members} == {updates}, horizon
+        assert {member.updates for member in exp.population.individuals} == {updates}, horizon
         assert len(exp.buffer) == 0
         exp.close()
 

@@ -85,7 +85,7 @@ def observed(state: float, observations: str) -> object:
 def check(probe: str, algorithm: str, observations: str, updates: int) -> None:
     """Values of every action, and the policy's choice, in every state of a probe."""
     population, exact = learned(probe, algorithm, observations, updates), PROBES[probe][1]
-    (chunk,) = population.chunks
+    (group,) = population.groups
     continuous = algorithm not in ("DQN", "CQN")
     states = {"TwoStepDiscount": (0.0, 1.0), "ActionReward": (0.0,), "ConstantReward": (0.0,)}
     for state in states.get(probe, (-1.0, 1.0)):
@@ -96,11 +96,11 @@ def check(probe: str, algorithm: str, observations: str, updates: int) -> None:
             with torch.no_grad():
                 if continuous:
                     extra = torch.full((2, 1, 1), float(action))
-                    q = chunk.network("critic")(tensors, extra).reshape(
+                    q = group.network("critic")(tensors, extra).reshape(
                         2, -1
                     )  # both critics, if there are two
                 else:
-                    q = chunk.network("q")(tensors)[:, :, int(action)]
+                    q = group.network("q")(tensors)[:, :, int(action)]
             for row, discount in enumerate(DISCOUNTS):
                 right = exact(state, action, discount, continuous)
                 assert q[row].tolist() == pytest.approx([right] * q.shape[1], abs=0.12), (state, action, row)

@@ -46,7 +46,7 @@ def test_densities_and_gradients_stay_finite_at_the_ends_of_the_range():
 def test_greedy_actions_are_the_means_and_exploring_ones_follow_the_policy():
     population = Population("SAC", OBSERVATIONS, BOX, 2, network=[8], seed=0, dtype=torch.float64)
     observation = torch.randn(2, 1, 5, dtype=torch.float64).expand(2, 20_000, 5)
-    out = torch.stack([population.chunks[0].network("actor")(observation)[row, 0] for row in range(2)])
+    out = torch.stack([population.groups[0].network("actor")(observation)[row, 0] for row in range(2)])
     unit = population.actions.to_unit(population.act(observation), 2)
     raw = torch.atanh(unit.clamp(-1 + 1e-12, 1 - 1e-12))
     assert torch.allclose(raw.mean(1), out[:, :2], atol=0.05)

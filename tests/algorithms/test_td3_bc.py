@@ -41,13 +41,13 @@ def test_policy_loss_by_hand():
     population = alone(bc_alpha=2.5)
     for name in ("actor", "critic"):
         population.table[name].zero_()
-    critic = population.member(0).tensors["critic"]
+    critic = population.individual(0).tensors["critic"]
     critic["output.bias"].fill_(-7.0)
     batch = experience(1, 64, seed=1, discrete=False)
-    inner = population.batch_of(population.chunks[0], SimpleNamespace(**{k: getattr(batch, k) for k in (
+    inner = population.batch_of(population.groups[0], SimpleNamespace(**{k: getattr(batch, k) for k in (
         "observation", "action", "reward", "next_observation", "terminated")}))  # fmt: skip
-    chunk = population.chunks[0]
-    loss = TD3BC().policy_loss(chunk, chunk.network("actor"), inner)
+    group = population.groups[0]
+    loss = TD3BC().policy_loss(group, group.network("actor"), inner)
     assert float(loss[0]) == pytest.approx(2.5 + float(inner.action.square().mean()), abs=1e-9)
 
 
@@ -57,7 +57,7 @@ def test_the_reward_s_unit_does_not_matter_to_the_policy():
     moved = []
     for unit in (1.0, 10.0):
         population = alone(lr_critic=1e-7, bc_alpha=2.5)
-        critic = population.member(0).tensors["critic"]
+        critic = population.individual(0).tensors["critic"]
         critic["output.weight"].mul_(unit)
         critic["output.bias"].mul_(unit)
         population.learn(batch, noise=torch.zeros(1, 64, 2, dtype=torch.float64))

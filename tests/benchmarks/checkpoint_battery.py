@@ -172,7 +172,7 @@ class Evolab:
     def load(self, folder: Path, name: str) -> tuple[set[float], str]:
         loaded = self.kind.load(folder / "run")
         population = loaded.population
-        members = [population.member(row) for row in range(len(population))]
+        members = [population.individual(row) for row in range(len(population))]
         marks = {
             float(v) for m in members for s in m.tensors.values() for t in s.values() for v in t.unique()
         }

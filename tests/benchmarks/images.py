@@ -51,9 +51,9 @@ def population_of(channels: list[tuple[int, ...]]) -> ev.Population:
         )
         for index, sizes in enumerate(channels)
     ]
-    members = [one.member(0) for one in ones]
-    for index, member in enumerate(members):
-        member.id = index
+    members = [one.individual(0) for one in ones]
+    for index, individual in enumerate(members):
+        individual.id = index
     ones[0].rebuild(members)
     return ones[0]
 
@@ -147,7 +147,7 @@ def main() -> None:
         share, operations = profiled(population, batch)
         rows[name] = {
             "channels": [list(sizes) for sizes in channels],
-            "chunks": len(population.chunks),
+            "groups": len(population.groups),
             "population_ms_per_agent": round(float(np.median(together)), 3),
             "separate_ms_per_agent": round(float(np.median(apart)), 3),
             "times_faster": round(float(np.median(np.array(apart) / np.array(together))), 2),

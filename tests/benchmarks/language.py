@@ -189,7 +189,7 @@ def switched(agent: ev.Agent, algorithm: Any, **settings: float) -> ev.Agent:
     """The same agent, choosing in another way."""
     population = agent._population.copy([agent._row])
     population.algorithm = algorithm
-    population.members[0].hyperparameters.update(settings)
+    population.individuals[0].hyperparameters.update(settings)
     return population.copy([0])[0]  # with the values that it holds
 
 

@@ -33,7 +33,7 @@ def gathered(populations: list[ev.Population]) -> ev.Population:
     members = []
     for population in populations:
         for row in range(len(population)):
-            child = population.member(row).child(len(members))
+            child = population.individual(row).child(len(members))
             child.tensors = {
                 k: {n: t.clone() for n, t in state.items()} for k, state in child.tensors.items()
             }
@@ -71,12 +71,12 @@ def own_value(population: ev.Population, starts: torch.Tensor) -> np.ndarray:
     """[P]: what every agent's own critic promises at the first observations."""
     values = []
     with torch.no_grad():
-        for chunk in population.chunks:
-            x = starts.unsqueeze(0).expand(len(chunk), *starts.shape)
+        for group in population.groups:
+            x = starts.unsqueeze(0).expand(len(group), *starts.shape)
             if "q" in population.roles:
-                value = chunk.network("q")(x).amax(-1)
+                value = group.network("q")(x).amax(-1)
             else:
-                value = chunk.network("critic")(x, population.algorithm.act(chunk, x), member=0).squeeze(-1)
+                value = group.network("critic")(x, population.algorithm.act(group, x), member=0).squeeze(-1)
             values.append(value.mean(-1))
     return torch.cat(values).numpy()
 
@@ -149,9 +149,9 @@ def students(buffer: Any, spaces: tuple[Any, Any], ages: range, **values: float)
     """CQN agents of six settings at several ages."""
     settings = [(1e-4, 0.0), (3e-4, 0.1), (5e-4, 0.3), (1e-3, 1.0), (2e-3, 0.1), (4e-3, 0.5)]
     population = ev.Population("CQN", *spaces, len(settings), hyperparameters=values, seed=0)
-    for member, (rate, alpha) in zip(population.members, settings, strict=True):
-        member.hyperparameters |= {"lr": rate, "cql_alpha": alpha}
-    population.rebuild([population.member(row) for row in range(len(population))])
+    for individual, (rate, alpha) in zip(population.individuals, settings, strict=True):
+        individual.hyperparameters |= {"lr": rate, "cql_alpha": alpha}
+    population.rebuild([population.individual(row) for row in range(len(population))])
     taken = []
     for _ in ages:
         population.learn(buffer, updates=ages.step)

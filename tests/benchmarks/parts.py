@@ -178,7 +178,7 @@ def evolved(seeds: int = 3) -> dict[str, Any]:
     buffer, rows = ev.ReplayBuffer(20_000), []
     buffer.add(made_up(20_000))
     for agents in (4, 16, 64):
-        ratios, shapes, chunks = [], [], []
+        ratios, shapes, groups = [], [], []
         for seed in range(seeds):
             mixed = landers(agents)
             mutated(mixed, seed)
@@ -187,13 +187,13 @@ def evolved(seeds: int = 3) -> dict[str, Any]:
             for population in (mixed, uniform):
                 pair.append(seconds(lambda p=population: p.learn(buffer, updates=4), max(3, 32 // agents)))
             ratios.append(pair[0] / pair[1])
-            shapes.append(len({member.genes for member in mixed.members}))
-            chunks.append(len(mixed.chunks))
+            shapes.append(len({individual.genes for individual in mixed.individuals}))
+            groups.append(len(mixed.groups))
         rows.append(
             {
                 "agents": agents,
                 "architectures": int(np.median(shapes)),
-                "chunks": int(np.median(chunks)),
+                "groups": int(np.median(groups)),
                 "times_slower_than_uniform": round(float(np.median(ratios)), 2),
                 "of_each_seed": [round(ratio, 2) for ratio in ratios],
             }
@@ -204,11 +204,11 @@ def evolved(seeds: int = 3) -> dict[str, Any]:
 def multiply_adds(population: ev.Population) -> float:
     """Of one forward pass of everybody's batch, as the agents are and not as they are padded."""
     total = 0.0
-    for member in population.members:
+    for individual in population.individuals:
         per_row = sum(
-            role.recipe(population.network).cost(role, member.genes) for role in population.roles.values()
+            role.recipe(population.network).cost(role, individual.genes) for role in population.roles.values()
         )
-        total += per_row * member.hyperparameters["batch_size"]
+        total += per_row * individual.hyperparameters["batch_size"]
     return total
 
 
@@ -216,7 +216,7 @@ def repacking(population: ev.Population) -> float:
     """Seconds of laying the whole table out anew."""
 
     def again() -> None:
-        population.rebuild([population.member(row) for row in range(len(population))])
+        population.rebuild([population.individual(row) for row in range(len(population))])
 
     return seconds(again)
 

@@ -112,7 +112,7 @@ def rollouts(population: ev.Population) -> Callable[[int], int]:
         buffer.add(experience((len(population), 8), discrete=False))
 
     def learn(updates: int) -> int:
-        made, first = 0, population.members[0]
+        made, first = 0, population.individuals[0]
         while made < updates:
             before, buffer.steps = first.updates, buffer.horizon
             population.learn(buffer)
@@ -169,8 +169,8 @@ def profiled(hidden: int, agents: int = 16, batch: int = 128, updates: int = 200
     learn(8)
     seconds: dict[str, float] = {}
     timed = Timed(build.library(torch.float32), seconds)
-    for chunk in population.chunks:
-        for bound in chunk.bound.values():
+    for group in population.groups:
+        for bound in group.bound.values():
             bound.plan.every.kernels = bound.plan.single.kernels = timed
     before = rows.library
     rows.library = lambda dtype: timed

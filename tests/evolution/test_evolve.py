@@ -25,17 +25,17 @@ def test_the_elite_survives_unchanged_under_its_own_id():
     population = population_of()
     fitness = np.array([1.0, 5.0, 2.0, 0.0, 3.0, 4.0])
     best = population.ids[1]
-    population.members[1].fitness = [5.0]
+    population.individuals[1].fitness = [5.0]
     before = population[1].copy()
     births = evolve(population, fitness, ev.Tournament(), ALWAYS)
     elite = [birth for birth in births if birth.kind == "elite"]
     assert [(birth.agent, birth.parent) for birth in elite] == [(best, best)]
     row = population.row(best)
-    assert population.members[row].fitness == [5.0]
+    assert population.individuals[row].fitness == [5.0]
     assert population[row].hyperparameters == before.hyperparameters
     observation = torch.randn(9, 5)
     assert torch.equal(population[row].act(observation), before.act(observation))
-    assert all(member.fitness == [] for member in population.members if member.id != best)
+    assert all(individual.fitness == [] for individual in population.individuals if individual.id != best)
     assert all(birth.agent not in range(6) for birth in births if birth.kind != "elite")
 
 
@@ -62,9 +62,9 @@ def test_every_id_leads_back_to_the_first_population(selection):
                 assert birth.agent not in parents, "nobody is born twice"
                 assert birth.agent > birth.parent
                 parents[birth.agent] = birth.parent
-    for member in population.members:
-        assert member.parent is None or parents[member.id] == member.parent
-        agent = member.id
+    for individual in population.individuals:
+        assert individual.parent is None or parents[individual.id] == individual.parent
+        agent = individual.id
         while agent in parents:
             agent = parents[agent]
         assert agent in range(8)
@@ -117,15 +117,15 @@ def test_where_nobody_can_be_judged_everybody_stays():
 def test_siblings_share_nothing():
     population = population_of(4)
     evolve(population, [np.nan, np.nan, 9.0, np.nan], ev.Tournament(), NEVER)
-    assert len({member.parent for member in population.members if member.id > 3}) == 1
-    first, second = [row for row in range(4) if population.members[row].id > 3][:2]
+    assert len({individual.parent for individual in population.individuals if individual.id > 3}) == 1
+    first, second = [row for row in range(4) if population.individuals[row].id > 3][:2]
     other = {name: value[second].clone() for name, value in population.table.items()}
-    population.members[first].hyperparameters["lr_actor"] = 123.0
-    population.members[first].fitness.append(1.0)
+    population.individuals[first].hyperparameters["lr_actor"] = 123.0
+    population.individuals[first].fitness.append(1.0)
     for value in population.table.values():
         value[first] += 1
-    assert population.members[second].hyperparameters["lr_actor"] != 123.0
-    assert population.members[second].fitness == []
+    assert population.individuals[second].hyperparameters["lr_actor"] != 123.0
+    assert population.individuals[second].fitness == []
     assert all(torch.equal(population.table[name][second], value) for name, value in other.items())
 
 
@@ -135,13 +135,13 @@ def test_hyperparameters_may_come_from_another_than_the_weights():
             return Selected((0, 0), None, frozenset({0}), mutated=frozenset(), hyperparameters=(0, 1))
 
     population = population_of(2)
-    values = {member.id: dict(member.hyperparameters) for member in population.members}
+    values = {individual.id: dict(individual.hyperparameters) for individual in population.individuals}
     zero, one = population.ids
     weights = population[0].module()
     births = evolve(population, [1.0, 2.0], Migrating(), ALWAYS)
     row = next(row for row, birth in enumerate(births) if birth.agent > 1)
     assert births[row].parent == zero
-    assert population.members[row].hyperparameters == values[one]
+    assert population.individuals[row].hyperparameters == values[one]
     observation = torch.randn(5, 5)
     assert torch.equal(population[row].module()(observation), weights(observation))
 

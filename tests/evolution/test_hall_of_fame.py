@@ -27,7 +27,7 @@ def started(revive, algorithm="TD3", environment=Toy, **options):
 
 def resting(run):
     """The agents at rest."""
-    return [member for member in run.population.members if member.resting is not None]
+    return [individual for individual in run.population.individuals if individual.resting is not None]
 
 
 def weights(run, id, role):
@@ -36,7 +36,7 @@ def weights(run, id, role):
 
 
 def copied(population, row, role):
-    return {name: value.clone() for name, value in population.member(row).tensors[role].items()}
+    return {name: value.clone() for name, value in population.individual(row).tensors[role].items()}
 
 
 def same(ours, theirs):
@@ -66,7 +66,7 @@ def test_an_elite_that_nobody_reaches_takes_the_place_of_the_worst(run):
     assert revived.parent == archived.id
     assert revived.agent in run.population.ids
     assert before[1] not in run.population.ids
-    assert same(weights(run, revived.agent, "actor"), archived._population.member(0).tensors["actor"])
+    assert same(weights(run, revived.agent, "actor"), archived._population.individual(0).tensors["actor"])
     assert not resting(run)
 
 
@@ -82,12 +82,12 @@ def test_an_elite_at_rest_acts_and_keeps_its_policy_while_its_critics_and_the_ot
     (seat,) = resting(run)
     assert seat.resting == elite.id
     policy, critics = weights(run, seat.id, "actor"), weights(run, seat.id, "critic")
-    others = {m.id: weights(run, m.id, "actor") for m in run.population.members if m is not seat}
+    others = {m.id: weights(run, m.id, "actor") for m in run.population.individuals if m is not seat}
     steps = seat.steps
     still._run.evolving = False
     still.step()
     assert same(weights(run, seat.id, "actor"), policy)
-    assert same(policy, elite._population.member(0).tensors["actor"])
+    assert same(policy, elite._population.individual(0).tensors["actor"])
     assert not same(weights(run, seat.id, "critic"), critics)
     assert not any(same(weights(run, id, "actor"), before) for id, before in others.items())
     assert resting(run)[0].steps == steps + 20
@@ -96,20 +96,20 @@ def test_an_elite_at_rest_acts_and_keeps_its_policy_while_its_critics_and_the_ot
 def test_it_keeps_its_place_and_its_children_learn(still):
     run = still._run
     (seat,) = resting(run)
-    births = renew(run, 4, np.array([0.0 if m is seat else -1.0 for m in run.population.members]))
+    births = renew(run, 4, np.array([0.0 if m is seat else -1.0 for m in run.population.individuals]))
     assert [m.id for m in resting(run)] == [seat.id]
     assert not [birth for birth in births if birth.kind == "revived"]
     assert [birth.detail for birth in births if birth.agent == seat.id] == ["rests unchanged"]
     (child,) = [birth for birth in births if birth.parent == seat.id != birth.agent]
-    assert run.population.members[run.population.row(child.agent)].resting is None
+    assert run.population.individuals[run.population.row(child.agent)].resting is None
 
 
 def test_a_better_elite_takes_the_place_of_the_one_at_rest(still):
     run = still._run
     (seat,) = resting(run)
-    better = next(m.id for m in run.population.members if m.id != seat.id)
+    better = next(m.id for m in run.population.individuals if m.id != seat.id)
     run.elite, run.elite_fitness = run.population[run.population.row(better)].copy(), 200.0
-    births = renew(run, 4, np.array([200.0 if m.id == better else 0.0 for m in run.population.members]))
+    births = renew(run, 4, np.array([200.0 if m.id == better else 0.0 for m in run.population.individuals]))
     (now,) = resting(run)
     assert (now.resting, now.place) == (better, seat.place)
     assert seat.id not in run.population.ids
@@ -122,10 +122,10 @@ def test_one_that_was_damaged_comes_back_from_the_archive(still):
     (seat,) = resting(run)
     row = run.population.row(seat.id)
     run.population.table["actor"][row] = float("nan")
-    renew(run, 4, np.array([np.nan if m is seat else 1.0 for m in run.population.members]))
+    renew(run, 4, np.array([np.nan if m is seat else 1.0 for m in run.population.individuals]))
     (now,) = resting(run)
     assert now.id != seat.id
-    assert same(weights(run, now.id, "actor"), run.elite._population.member(0).tensors["actor"])
+    assert same(weights(run, now.id, "actor"), run.elite._population.individual(0).tensors["actor"])
 
 
 def test_a_copy_of_an_agent_at_rest_learns(still):
@@ -170,13 +170,13 @@ def test_experience_of_its_own_follows_each_agent_when_an_elite_returns():
                           hyperparameters={"batch_size": 8})  # fmt: skip
     run.elite = small.population[0].copy()
     rows = {m.id: run.buffer.fields["reward"].unflatten(0, (3, 100))[i].clone()
-            for i, m in enumerate(run.population.members)}  # fmt: skip
+            for i, m in enumerate(run.population.individuals)}  # fmt: skip
     renew(run, 3, np.array([1.0, 2.0, 3.0]))
-    kept = [m for m in run.population.members if m.id in rows]
+    kept = [m for m in run.population.individuals if m.id in rows]
     assert kept
     now = run.buffer.fields["reward"].unflatten(0, (3, 100))
-    for member in kept:
-        assert torch.equal(now[run.population.row(member.id)], rows[member.id])
+    for individual in kept:
+        assert torch.equal(now[run.population.row(individual.id)], rows[individual.id])
     small.close()
     exp.close()
 

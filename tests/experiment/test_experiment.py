@@ -60,7 +60,7 @@ def consistent(exp):
     population = exp.population
     assert len(population) == len(set(population.ids)) == 3
     assert exp.generation == len(exp.history.generations)
-    assert population.table["steps"].tolist() == [member.steps for member in population.members]
+    assert population.table["steps"].tolist() == [individual.steps for individual in population.individuals]
     for value in population.table.values():
         assert torch.isfinite(value).all()
     assert len(exp.buffer) == exp.total_steps, "every transition of this environment is valid"
@@ -434,7 +434,7 @@ def test_an_interrupted_fill_counts_what_was_done():
     with pytest.raises(KeyboardInterrupt):
         exp.fill(10_000_000)
     assert 0 < exp.total_steps == len(exp.buffer) or len(exp.buffer) == exp.buffer.capacity
-    assert exp.population.table["steps"].tolist() == [m.steps for m in exp.population.members]
+    assert exp.population.table["steps"].tolist() == [m.steps for m in exp.population.individuals]
     exp.step()
     exp.close()
 

@@ -62,9 +62,9 @@ def test_hyperparameters_and_architecture_change_where_the_winners_did(environme
     again = exp.replay(seed=8)
     assert columns(again.history.schedule()) == columns(wanted)
     winner, genes = exp.history.ancestry()[-1][0], again.population.network.to_json
-    assert again.population.members[0].genes.hidden == winner.hidden
+    assert again.population.individuals[0].genes.hidden == winner.hidden
     if winner.genes:
-        assert genes(again.population.members[0].genes) == winner.genes
+        assert genes(again.population.individuals[0].genes) == winner.genes
     assert exp.generation == 4
     assert exp.total_steps == 96 + 4 * 90, "the run that is replayed is left alone"
 
@@ -77,7 +77,7 @@ def test_it_can_be_replayed_by_several_agents_and_from_a_file(tmp_path):
     again = exp.replay(pandas.read_csv(tmp_path / "schedule.csv"), population=2, fill=40)
     assert len(again.population) == 2
     assert columns(again.history.schedule())[-1]["hidden"] == columns(exp.history.schedule())[-1]["hidden"]
-    tables = [again.population.member(row).tensors["q"] for row in range(2)]
+    tables = [again.population.individual(row).tensors["q"] for row in range(2)]
     assert not any(torch.equal(tables[0][name], tables[1][name]) for name in tables[0] if "weight" in name)
 
 
@@ -96,7 +96,7 @@ def test_learning_from_data_is_replayed_by_updates():
     assert list(exp.history.schedule()["steps"]) == [30, 60]  # updates
     again = exp.replay()
     assert columns(again.history.schedule()) == columns(exp.history.schedule())
-    assert again.population.members[0].updates == 60
+    assert again.population.individuals[0].updates == 60
 
 
 def test_what_cannot_be_replayed_is_said_before_training():
@@ -121,18 +121,18 @@ def test_what_cannot_be_replayed_is_said_before_training():
 def test_reshaping_keeps_what_an_agent_computes_where_it_only_grows():
     exp = evolved(Catch, network=ev.CNN([16], hidden=[16], latent=16), generations=1)
     population = exp.population.copy([0])
-    network, member = population.network, population.member(0)
+    network, individual = population.network, population.individual(0)
     seen = torch.randint(0, 256, (1, 5, 8, 8, 1), dtype=torch.uint8)
-    before = population.chunks[0].network("q")(seen)
+    before = population.groups[0].network("q")(seen)
     genes = json.loads(json.dumps(network.to_json(network.genes(population.observation_space))))
     one = genes["encoders"][0]
     one |= {"channels": [24, 24], "kernels": [5, 3], "strides": [2, 1], "latent": 24}
-    one["activation"] = [member.genes.activation[0]] * 2 + [member.genes.activation[1]]
-    genes |= {"head": [32], "head_activation": [member.genes.activation[-1]]}
+    one["activation"] = [individual.genes.activation[0]] * 2 + [individual.genes.activation[1]]
+    genes |= {"head": [32], "head_activation": [individual.genes.activation[-1]]}
     context = Context(network, population.roles, {}, 0.0, torch.Generator().manual_seed(0))
-    reshape(member, context, network.from_json(genes))
-    population.rebuild([member])
-    after = population.chunks[0].network("q")(seen)
-    assert network.to_json(population.members[0].genes) == genes
+    reshape(individual, context, network.from_json(genes))
+    population.rebuild([individual])
+    after = population.groups[0].network("q")(seen)
+    assert network.to_json(population.individuals[0].genes) == genes
     if "relu" in genes["encoders"][0]["activation"][0]:
         assert torch.allclose(before, after, atol=1e-5)

@@ -103,7 +103,7 @@ def plain(population: Population) -> list[Single]:
         modules = {}
         tensors = population.member(row).tensors
         for name, role in population.roles.items():
-            for index in range(role.members):
+            for index in range(role.ensemble_size):
                 state = {key: value[index].clone() for key, value in tensors[name].items()}
                 key = name if name in ("q", "actor") else f"{name}{index}"
                 modules[key] = population.network.module(role, member.genes, state)
@@ -117,7 +117,7 @@ def compare(population: Population, agents: list[Single], tolerance: float = 1e-
     for row, agent in enumerate(agents):
         member = population.member(row)
         for name, role in population.roles.items():
-            for index in range(role.members):
+            for index in range(role.ensemble_size):
                 key = name if name in ("q", "actor") else f"{name}{index}"
                 state = agent.optimizers[key].state
                 parameters = list(agent.modules[key].parameters())

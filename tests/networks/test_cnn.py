@@ -74,12 +74,12 @@ def test_one_of_many_learns_as_if_alone_and_sleeping_channels_never_move(algorit
 
 def test_agents_of_unlike_geometry_share_no_chunk_and_of_like_geometry_may():
     population = mixed(DQN())
-    for chunk in population.chunks:
-        assert len({population.network.key(genes) for genes in chunk.genes}) == 1
-    shapes = [genes for chunk in population.chunks for genes in chunk.genes]
+    for group in population.groups:
+        assert len({population.network.key(genes) for genes in group.genes}) == 1
+    shapes = [genes for group in population.groups for genes in group.genes]
     assert len({population.network.key(genes) for genes in shapes}) == 3
     alike = images.grown(DQN(), [NETWORKS[0], NETWORKS[3]], images.IMAGE, [settings_of("DQN")[0]] * 2)
-    assert len(alike.chunks) == 1
+    assert len(alike.groups) == 1
 
 
 @pytest.mark.usefixtures("way")
@@ -88,12 +88,12 @@ def test_an_exported_module_answers_as_its_row(shape):
     space = spaces.Box(0, 255, shape, np.uint8)
     population = images.grown(DQN(), NETWORKS, space, settings_of("DQN")[:5])
     observation = images.observations(space, (5, 4), torch.Generator().manual_seed(0))
-    for chunk in population.chunks:
-        values = chunk.network("q")(observation[chunk.rows])
-        for row in range(chunk.start, chunk.stop):
+    for group in population.groups:
+        values = group.network("q")(observation[group.rows])
+        for row in range(group.start, group.stop):
             module = population[row].module()
-            assert torch.allclose(module(observation[row]), values[row - chunk.start], atol=1e-12)
-            assert torch.equal(population[row].act(observation[row]), values[row - chunk.start].argmax(-1))
+            assert torch.allclose(module(observation[row]), values[row - group.start], atol=1e-12)
+            assert torch.equal(population[row].act(observation[row]), values[row - group.start].argmax(-1))
 
 
 def test_images_reach_the_convolution_channels_first_and_scaled():
@@ -134,7 +134,7 @@ def outputs(population, member, observation, extra):
     found = {}
     for name, role in population.roles.items():
         for kind in ("", ".target"):
-            for index in range(role.members):
+            for index in range(role.ensemble_size):
                 state = {key: value[index] for key, value in member.tensors[name + kind].items()}
                 x = observation if not role.extra else torch.cat([observation, extra], 1)
                 found[f"{name}{kind}{index}"] = population.network.module(role, member.genes, state)(x)
@@ -252,8 +252,8 @@ def test_an_update_runs_on_the_meta_device():
     population = ev.Population("TD3", images.IMAGE, spaces.Box(-1, 1, (2,)), 3, seed=1, device="meta")
     batch = images.experience(images.IMAGE, 3, 8, 0, discrete=False)
     population.algorithm.update(
-        population.chunks[0],
-        population.batch_of(population.chunks[0], batch),
+        population.groups[0],
+        population.batch_of(population.groups[0], batch),
         torch.empty(3, 8, 2, device="meta"),
     )
 

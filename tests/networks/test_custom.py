@@ -60,7 +60,7 @@ def test_one_of_many_learns_as_if_alone(algorithm):
     for row, agent in enumerate(agents):
         member = population.member(row)
         for name, role in population.roles.items():
-            for index in range(role.members):
+            for index in range(role.ensemble_size):
                 key = name if name in ("q", "actor") else f"{name}{index}"
                 theirs = dict(agent.modules[key].named_parameters())
                 for parameter, value in member.tensors[name].items():
@@ -115,8 +115,8 @@ def test_an_update_runs_on_the_meta_device():
         "TD3", SPACE, spaces.Box(-1, 1, (2,)), 2, network=Stack(Gated), seed=1, device="meta"
     )
     batch = images.experience(SPACE, 2, 8, 0, discrete=False)
-    chunk = population.chunks[0]
-    population.algorithm.update(chunk, population.batch_of(chunk, batch), torch.empty(2, 8, 2, device="meta"))
+    group = population.groups[0]
+    population.algorithm.update(group, population.batch_of(group, batch), torch.empty(2, 8, 2, device="meta"))
 
 
 @pytest.mark.parametrize(

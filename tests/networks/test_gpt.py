@@ -21,7 +21,7 @@ from evolab.population.individual import Member
 
 V, T = 11, 9
 SPACE = spaces.MultiDiscrete([V] * T)
-ROLES = {"policy": Role(SPACE, V), "value": Role(SPACE, 2 * V + 1, members=2)}
+ROLES = {"policy": Role(SPACE, V), "value": Role(SPACE, 2 * V + 1, ensemble_size=2)}
 MIXED = [GPTGenes((40, 24, 56), 2), GPTGenes((40, 48), 2), GPTGenes((64,), 2), GPTGenes((8,), 2)]
 
 
@@ -29,15 +29,15 @@ def tokens(agents: int, batch: int = 5, length: int = T, seed: int = 0) -> torch
     return torch.randint(V, (agents, batch, length), generator=torch.Generator().manual_seed(seed))
 
 
-def chunk(network: GPT, role: Role, genes: list[GPTGenes], dtype: torch.dtype = torch.float64):
+def group(network: GPT, role: Role, genes: list[GPTGenes], dtype: torch.dtype = torch.float64):
     """The plan of these agents, their flat row, which entries are awake, and a plain module of each member."""
     layout = Layout.of(network.axes(role, network.capacity(genes)))
-    flat = torch.zeros(len(genes), role.members, layout.size, dtype=dtype)
+    flat = torch.zeros(len(genes), role.ensemble_size, layout.size, dtype=dtype)
     awake = torch.zeros_like(flat, dtype=torch.bool)
     generator = torch.Generator().manual_seed(1)
     modules = []
     for row, gene in enumerate(genes):
-        for member in range(role.members):
+        for member in range(role.ensemble_size):
             state = network.initialise(role, gene, generator)
             state = {
                 k: (v + 0.1 * torch.randn(v.shape, generator=generator)).to(dtype) for k, v in state.items()
@@ -54,21 +54,21 @@ def chunk(network: GPT, role: Role, genes: list[GPTGenes], dtype: torch.dtype = 
 @pytest.mark.parametrize("role", ROLES.values(), ids=ROLES)
 def test_agents_of_different_shape_answer_as_their_modules(role, by_layer):
     network = GPT(width=16, by_layer=by_layer)
-    plan, flat, awake, modules = chunk(network, role, MIXED)
+    plan, flat, awake, modules = group(network, role, MIXED)
     given = tokens(len(MIXED))
     leaf = flat.requires_grad_()
     out = plan(leaf, given)
-    out = out if role.members > 1 else out.unsqueeze(1)
+    out = out if role.ensemble_size > 1 else out.unsqueeze(1)
     for row in range(len(MIXED)):
-        for member in range(role.members):
-            expected = modules[row * role.members + member](given[row])
+        for member in range(role.ensemble_size):
+            expected = modules[row * role.ensemble_size + member](given[row])
             assert float((out[row, member] - expected).detach().abs().max()) < 1e-12
     (gradient,) = torch.autograd.grad(out.square().sum(), leaf)
     assert not gradient[~awake].any(), "sleeping entries would move"
 
 
 def test_large_batches_are_computed_agent_by_agent_with_the_same_result():
-    plan, flat, _, modules = chunk(GPT(width=16), ROLES["policy"], MIXED, torch.float32)
+    plan, flat, _, modules = group(GPT(width=16), ROLES["policy"], MIXED, torch.float32)
     given = tokens(len(MIXED), batch=TOGETHER // (16 * T) + 2)
     together, apart = plan(flat, given[:, :4]), plan(flat, given)[:, :4]
     assert float((together - apart).abs().max()) < 1e-5
@@ -87,7 +87,7 @@ def test_large_batches_are_computed_agent_by_agent_with_the_same_result():
 
 
 def test_the_cache_changes_no_answer():
-    plan, flat, _, modules = chunk(GPT(width=16), ROLES["policy"], MIXED)
+    plan, flat, _, modules = group(GPT(width=16), ROLES["policy"], MIXED)
     given = tokens(len(MIXED))
     whole, cache, own = plan(flat, given), Cache(), Cache()
     pieces = [plan(flat, given[..., a:b], cache=cache) for a, b in ((0, 1), (1, 4), (4, 5), (5, T))]
@@ -102,7 +102,7 @@ def member_of(network: GPT, genes: GPTGenes) -> Member:
     member = Member(0, None, genes, {})
     generator = torch.Generator().manual_seed(3)
     for name, role in ROLES.items():
-        drawn = [network.initialise(role, genes, generator) for _ in range(role.members)]
+        drawn = [network.initialise(role, genes, generator) for _ in range(role.ensemble_size)]
         state = {k: torch.stack([one[k] for one in drawn]).double() for k in drawn[0]}
         state = {k: v + 0.1 * torch.randn(v.shape, generator=generator) for k, v in state.items()}
         for kind in ("", ".target", ".mean", ".square"):
@@ -114,7 +114,7 @@ def answers(network: GPT, member: Member, given: torch.Tensor) -> list[torch.Ten
     return [
         network.module(role, member.genes, {k: v[i] for k, v in member.tensors[name].items()})(given)
         for name, role in ROLES.items()
-        for i in range(role.members)
+        for i in range(role.ensemble_size)
     ]
 
 
@@ -229,7 +229,7 @@ def test_agents_of_different_layers_load_in_transformers(transformers, tmp_path)
     from safetensors.torch import save_file
 
     network, role = GPT(width=16), ROLES["policy"]
-    _, _, _, modules = chunk(network, role, MIXED, torch.float32)
+    _, _, _, modules = group(network, role, MIXED, torch.float32)
     for row, genes in enumerate(MIXED):
         folder = tmp_path / str(row)
         folder.mkdir()

@@ -1,4 +1,4 @@
-"""Perceptrons of a mixed chunk against torch's own modules."""
+"""Perceptrons of a mixed group against torch's own modules."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from tests.mixed import FEATURES, OBSERVATIONS, SHAPES, mixed, modules_of
 
 
 def packed(genes, role, layer_norm=False, seed=0):
-    """A chunk's flat parameters [C, M, N], its plan, and every member's plain module."""
+    """A group's flat parameters [C, M, N], its plan, and every member's plain module."""
     network = MLP([8], layer_norm=layer_norm)
     genes = sorted(genes, key=network.order)
     layout = Layout.of(network.axes(role, network.capacity(genes)))
-    flat = torch.zeros(len(genes), role.members, layout.size, dtype=torch.float64)
+    flat = torch.zeros(len(genes), role.ensemble_size, layout.size, dtype=torch.float64)
     generator = torch.Generator().manual_seed(seed)
     modules = []
     for row, gene in enumerate(genes):
         modules.append([])
-        for member in range(role.members):
+        for member in range(role.ensemble_size):
             state = {k: v.double() for k, v in network.initialise(role, gene, generator).items()}
             views = layout.views(flat[row, member])
             for name, value in state.items():
@@ -42,7 +42,7 @@ GENES = [MLPGenes(hidden, (kind,) * len(hidden)) for hidden, kind in SHAPES] + [
 @pytest.mark.parametrize("layer_norm", [False, True], ids=["bare", "layer_norm"])
 @pytest.mark.parametrize(("members", "selected"), [(1, None), (2, None), (2, 0), (2, 1)])
 def test_forward_and_backward_equal_plain_modules(members, selected, layer_norm):
-    role = Role(OBSERVATIONS, 3, extra=2, members=members)
+    role = Role(OBSERVATIONS, 3, extra=2, ensemble_size=members)
     flat, plan, modules, layout, genes = packed(GENES, role, layer_norm)
     generator = torch.Generator().manual_seed(1)
     observation = torch.randn(len(genes), 7, FEATURES, generator=generator, dtype=torch.float64)
@@ -74,7 +74,7 @@ def test_forward_and_backward_equal_plain_modules(members, selected, layer_norm)
 
 
 def test_gradients_written_into_a_reused_store_are_the_same_again():
-    role = Role(OBSERVATIONS, 1, members=2)
+    role = Role(OBSERVATIONS, 1, ensemble_size=2)
     flat, plan, _, _, _genes = packed(GENES[:3], role)
     observation = torch.randn(3, 4, FEATURES, dtype=torch.float64)
     found = []
@@ -90,19 +90,19 @@ def test_gradients_written_into_a_reused_store_are_the_same_again():
 
 def test_a_loss_may_use_its_network_twice():
     population = mixed(DQN(), SHAPES[:3])
-    chunk = population.chunks[0]
-    modules = [modules_of(population, row) for row in range(len(chunk))]
-    observation = torch.randn(2, len(chunk), 6, FEATURES, dtype=torch.float64)
+    group = population.groups[0]
+    modules = [modules_of(population, row) for row in range(len(group))]
+    observation = torch.randn(2, len(group), 6, FEATURES, dtype=torch.float64)
     for _ in range(2):
-        leaf = chunk.flat("q").detach().clone().requires_grad_()
-        plan = chunk.bound["q"].plan
+        leaf = group.flat("q").detach().clone().requires_grad_()
+        plan = group.bound["q"].plan
         loss = plan(leaf, observation[0]).square().sum() + plan(leaf, observation[1]).sum()
         (gradient,) = torch.autograd.grad(loss, leaf)
         for row, module in enumerate(modules):
             q = module["q"]
             q.zero_grad()
             (q(observation[0, row]).square().sum() + q(observation[1, row]).sum()).backward()
-            views = chunk.layout("q", row).views(gradient[row, 0])
+            views = group.layout("q", row).views(gradient[row, 0])
             first = next(iter(q.parameters()))
             got = views["hidden.0.weight"][: first.shape[0], : first.shape[1]]
             assert torch.allclose(got, first.grad, atol=1e-11)
@@ -114,7 +114,7 @@ def test_a_solo_chunk_computes_as_its_row(algorithm):
     population = mixed(algorithm)
     observation = torch.randn(8, 4, FEATURES, dtype=torch.float64)
     name = "q" if algorithm.name == "DQN" else "actor"
-    together = torch.cat([c.network(name)(observation[c.rows]) for c in population.chunks])
+    together = torch.cat([c.network(name)(observation[c.rows]) for c in population.groups])
     for row in range(8):
         alone = population.solo(row).network(name)(observation[row : row + 1])
         assert torch.allclose(alone[0], together[row], atol=1e-12)

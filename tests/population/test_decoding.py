@@ -69,15 +69,15 @@ def test_beams_find_the_best_continuation(algorithm):
 def _total(agent, sequences, prompt):
     """Score of whole sequences [B, T], without a cache."""
     many = agent._population
-    chunk = many.solo(many.row(agent.id))
+    group = many.solo(many.row(agent.id))
     total = torch.zeros(len(sequences), dtype=many.dtype)
     with torch.no_grad():
         for place in range(prompt, sequences.shape[1]):
 
             def forward(name, target=False, end=place):
-                return chunk.network(name, target)(sequences[None, :, :end])[:, :, -1]
+                return group.network(name, target)(sequences[None, :, :end])[:, :, -1]
 
-            scores = many.algorithm.scores(chunk, forward)[0]
+            scores = many.algorithm.scores(group, forward)[0]
             total += scores.gather(-1, sequences[:, place, None])[:, 0]
     return total
 
@@ -100,13 +100,13 @@ class Plain:
         chosen = torch.zeros_like(turn.length)
         for agent, column in itertools.product(*map(range, turn.length.shape)):
             said = turn.tokens[agent, column, : int(turn.length[agent, column])]
-            chunk = self.population.solo(agent)
+            group = self.population.solo(agent)
 
-            def forward(name, target=False, chunk=chunk, said=said):
-                return chunk.network(name, target)(said[None, None])[:, :, -1]
+            def forward(name, target=False, group=group, said=said):
+                return group.network(name, target)(said[None, None])[:, :, -1]
 
             with torch.no_grad():
-                scores = self.population.algorithm.scores(chunk, forward)[0, 0]
+                scores = self.population.algorithm.scores(group, forward)[0, 0]
             chosen[agent, column] = scores.masked_fill(~turn.legal[agent, column], float("-inf")).argmax()
         return chosen
 
@@ -120,14 +120,14 @@ def test_a_population_plays_with_a_cache_as_without(algorithm, world):
         algorithm, world.observation_space, world.action_space, 3, network=GPT(width=8, layers=1), seed=0,
         device="cpu", dtype=torch.float64,
     )  # fmt: skip
-    deep = many.member(0).child(0)
+    deep = many.individual(0).child(0)
     deep.counts = {name: float(count) for name, count in deep.counts.items()}
     genes = many.network.deeper(deep.genes)
     for kind, state in list(deep.tensors.items()):
         role = many.roles[kind.split(".")[0]]
         deep.tensors[kind] = many.network.deepened(role, deep.genes, state, moment=False)
     deep.genes = genes
-    others = [many.member(row) for row in (1, 2)]
+    others = [many.individual(row) for row in (1, 2)]
     many.rebuild([*others, deep])
     for name in many.roles:  # loud enough to end games at different times
         many.table[name].mul_(8)

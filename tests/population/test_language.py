@@ -34,16 +34,16 @@ def agents(algorithm, world=WORLD, size=3, **settings):
 
 def best(many, row, said):
     """The utterance that should follow `said`, every one of them judged without a cache."""
-    chunk = many.solo(row)
+    group = many.solo(row)
     whole = torch.cat([torch.tensor(said).expand(len(EVERY), -1), EVERY], 1)[None]
     with torch.no_grad():
-        odds = chunk.network("policy")(whole)[0, :, len(said) - 1 : -1].log_softmax(-1)
+        odds = group.network("policy")(whole)[0, :, len(said) - 1 : -1].log_softmax(-1)
         likely = odds.gather(-1, EVERY.unsqueeze(-1)).sum((-1, -2))
         if many.algorithm.name == "BC":
             return EVERY[likely.argmax()].tolist()
-        first, second, _ = heads(chunk.network("value", target=True)(whole)[0, :, -2])
+        first, second, _ = heads(group.network("value", target=True)(whole)[0, :, -2])
         q = torch.minimum(first, second).gather(-1, EVERY[:, -1:])[:, 0]
-        known = many.members[row].hyperparameters
+        known = many.individuals[row].hyperparameters
         score = likely + known["beta"] * q
         score[likely.exp() < known["support"] * likely.exp().max()] = float("-inf")
     return EVERY[score.argmax()].tolist()

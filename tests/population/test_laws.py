@@ -57,7 +57,7 @@ def teach(algorithm, updates=UPDATES, layer_norm=False):
 @pytest.mark.parametrize("algorithm", [DQN(), DQN(double=False), DDPG(), TD3(), SAC()], ids=repr)
 def test_one_of_many_learns_as_if_alone(algorithm, layer_norm):
     population, agents = teach(algorithm, updates=10 if layer_norm else UPDATES, layer_norm=layer_norm)
-    assert len(population.chunks) > 1, "the population must be cut into chunks for this test to mean much"
+    assert len(population.groups) > 1, "the population must be cut into groups for this test to mean much"
     compare(population, agents)
 
 
@@ -122,7 +122,7 @@ def test_every_agent_updates_once_per_learn_step_of_its_own_steps(algorithm):
         population.learn(feed)
     for row, agent in enumerate(agents):
         expected = 18 // agent.settings["learn_step"]
-        assert feed.taken[row] == population.members[row].updates == expected
+        assert feed.taken[row] == population.individuals[row].updates == expected
         for turn in range(expected):
             size = agent.settings["batch_size"]
             one = feed.batch(row, turn, size)
@@ -151,17 +151,17 @@ def test_a_gather_moves_every_row(algorithm):
     population = mixed(algorithm)
     ids = population.ids
     for row, id in enumerate(ids):
-        member = population.member(row)
-        for kind, (_, state) in enumerate(sorted(member.tensors.items())):
+        individual = population.individual(row)
+        for kind, (_, state) in enumerate(sorted(individual.tensors.items())):
             for tensor in state.values():
                 tensor.fill_(100.0 * (kind + 1) + id)
-        member.tensors = {}
+        individual.tensors = {}
         for name in population.roles:
             population.table[f"{name}.count"][row] = 1000.0 + id
-        population.hyper["steps"][row] = member.steps = 2000 + id
-        member.updates, member.fitness = 3000 + id, [float(id)]
-    genes = {member.id: member.genes for member in population.members}
-    values = {member.id: dict(member.hyperparameters) for member in population.members}
+        population.hyper["steps"][row] = individual.steps = 2000 + id
+        individual.updates, individual.fitness = 3000 + id, [float(id)]
+    genes = {individual.id: individual.genes for individual in population.individuals}
+    values = {individual.id: dict(individual.hyperparameters) for individual in population.individuals}
     rows = [3, 3, 0, 7, 5, 5, 5, 1]
 
     births = evolve(
@@ -174,20 +174,20 @@ def test_a_gather_moves_every_row(algorithm):
     assert sorted(birth.parent for birth in births) == sorted(ids[row] for row in rows)
     assert len(set(population.ids)) == 8
     assert not set(population.ids) & set(ids)
-    for row, (birth, member) in enumerate(zip(births, population.members, strict=True)):
+    for row, (birth, individual) in enumerate(zip(births, population.individuals, strict=True)):
         source = birth.parent
-        assert (member.id, member.parent) == (birth.agent, source)
-        assert member.genes == genes[source]
-        assert member.hyperparameters == values[source]
-        assert member.fitness == [], "a clone must not inherit its parent's history"
-        assert (member.steps, member.updates) == (2000 + source, 3000 + source)
+        assert (individual.id, individual.parent) == (birth.agent, source)
+        assert individual.genes == genes[source]
+        assert individual.hyperparameters == values[source]
+        assert individual.fitness == [], "a clone must not inherit its parent's history"
+        assert (individual.steps, individual.updates) == (2000 + source, 3000 + source)
         assert float(population.table["steps"][row]) == 2000 + source
         for name, value in values[source].items():
             assert float(population.table[name][row]) == pytest.approx(value, abs=1e-12)
-            assert float(population.chunk_of(row).hyper[name][row - population.chunk_of(row).start]) == value
+            assert float(population.group_of(row).hyper[name][row - population.group_of(row).start]) == value
         for name in population.roles:
             assert float(population.table[f"{name}.count"][row]) == 1000 + source
-        moved = population.member(row)
+        moved = population.individual(row)
         for kind, (key, state) in enumerate(sorted(moved.tensors.items())):
             for name, tensor in state.items():
                 assert (tensor == 100.0 * (kind + 1) + source).all(), f"{key} {name} of row {row}"
@@ -217,7 +217,7 @@ def test_an_exported_agent_answers_as_its_row(algorithm, layer_norm):
 
 def test_an_exported_agent_is_a_plain_unpadded_module_that_nothing_else_changes():
     population = mixed(TD3())
-    row = next(r for r in range(8) if population.members[r].genes.hidden == (8,))
+    row = next(r for r in range(8) if population.individuals[r].genes.hidden == (8,))
     module, taken = population[row].module(), population[row].copy()
     shapes = [tuple(p.shape) for p in module.parameters()]
     assert shapes == [(8, 5), (8,), (2, 8), (2,)]

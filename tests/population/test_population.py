@@ -40,11 +40,11 @@ def test_a_view_follows_its_agent_and_raises_once_it_has_died():
 
 def test_agents_draw_hyperparameters_of_their_own_where_asked():
     population = population_of(8, draw=True)
-    rates = {member.hyperparameters["lr_actor"] for member in population.members}
+    rates = {individual.hyperparameters["lr_actor"] for individual in population.individuals}
     assert len(rates) == 8
     twin = population_of(8, draw=True)
     assert repr(twin) == repr(population)
-    assert len({member.hyperparameters["lr_actor"] for member in population_of(8).members}) == 1
+    assert len({individual.hyperparameters["lr_actor"] for individual in population_of(8).individuals}) == 1
 
 
 def test_agents_begin_with_weights_of_their_own():
@@ -67,11 +67,11 @@ def test_a_large_batch_does_not_change_what_its_neighbours_learn():
     values = [{"batch_size": size, "lr": 1e-3} for size in (4, 64, 16)]
     population = mixed("DQN", SHAPES[:3], values)
     batch = experience(3, 64, 0, discrete=True)
-    row = next(r for r, m in enumerate(population.members) if m.hyperparameters["batch_size"] == 4)
+    row = next(r for r, m in enumerate(population.individuals) if m.hyperparameters["batch_size"] == 4)
     twin = population.copy([row])
     population.learn(batch)
     twin.learn(type(batch)(**{name: value[row : row + 1, :4] for name, value in vars(batch).items()}))
-    mine, other = population.member(row).tensors["q"], twin.member(0).tensors["q"]
+    mine, other = population.individual(row).tensors["q"], twin.individual(0).tensors["q"]
     assert all(torch.allclose(mine[name], other[name], atol=1e-12) for name in mine)
 
 

@@ -129,12 +129,12 @@ def test_a_loaded_agent_is_the_same_bit_for_bit_and_learns_on(
 
 def test_everything_known_of_an_agent_comes_back(tmp_path):
     population = taught()
-    member = population.members[2]
-    member.fitness, member.steps, member.parent = [1.5, float("nan")], 77, 1
+    individual = population.individuals[2]
+    individual.fitness, individual.steps, individual.parent = [1.5, float("nan")], 77, 1
     population[2].save(tmp_path / "agent")
-    loaded = ev.Agent.load(tmp_path / "agent")._member
+    loaded = ev.Agent.load(tmp_path / "agent")._individual
     for name in ("id", "parent", "genes", "hyperparameters", "steps", "updates"):
-        assert getattr(loaded, name) == getattr(member, name), name
+        assert getattr(loaded, name) == getattr(individual, name), name
     assert loaded.fitness[0] == 1.5
     assert np.isnan(loaded.fitness[1])
 

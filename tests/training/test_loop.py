@@ -78,7 +78,7 @@ def test_a_truncated_episode_bootstraps_from_its_true_last_observation():
         for _ in range(300):
             population.learn(buffer, updates=1)
         zeros, action = torch.zeros(1, 1, 2), torch.zeros(1, 1, 1)
-        values[environment.ends] = float(population.chunks[0].network("critic")(zeros, action))
+        values[environment.ends] = float(population.groups[0].network("critic")(zeros, action))
         envs.close()
     assert values[False] == pytest.approx(2.0, abs=0.1)
     assert values[True] == pytest.approx(1.0, abs=0.1)
@@ -168,9 +168,9 @@ def probed(environment, algorithm, updates=350):
     def value(state):
         x = torch.full((1, 1, 1), state)
         if algorithm == "DQN":
-            return population.chunks[0].network("q")(x)[0, 0].tolist()
-        action = torch.tanh(population.chunks[0].network("actor")(x))
-        return population.chunks[0].network("critic")(x, action).flatten().tolist()
+            return population.groups[0].network("q")(x)[0, 0].tolist()
+        action = torch.tanh(population.groups[0].network("actor")(x))
+        return population.groups[0].network("critic")(x, action).flatten().tolist()
 
     return population[0], value
 
@@ -215,7 +215,7 @@ def test_environments_that_step_while_agents_learn_give_the_same_run_every_time(
         records.append(exp.history.fitness.drop(columns=["seconds"], errors="ignore"))
         assert exp.total_steps == 40 + 2 * 2 * 40
         assert len(exp._run.buffer) == exp.total_steps
-        assert exp.population.members[0].updates > 0
+        assert exp.population.individuals[0].updates > 0
         exp.close()
     assert records[0].equals(records[1])
 

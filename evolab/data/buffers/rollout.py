@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evolab.algorithms.base import Algorithm, Batch, Chunk
+from evolab.algorithms.base import AgentGroup, Algorithm, Batch
 from evolab.core.sample import Sample
 from evolab.networks.observations import map_leaves
 
@@ -162,7 +162,9 @@ class RolloutBuffer:
         before = population.replaced
         if not self.full or before is None:
             return
-        own = min(member.steps - start for member, start in zip(population.members, before, strict=True))
+        own = min(
+            individual.steps - start for individual, start in zip(population.individuals, before, strict=True)
+        )
         if own < len(self):
             raise ValueError(
                 f"the rollout holds steps of agents that have been replaced: {len(self)} of each, of which today's "
@@ -180,7 +182,7 @@ class RolloutBuffer:
         return store[: self.steps, agents].transpose(0, 1).flatten(1, 2)
 
     def batches(
-        self, algorithm: Algorithm, chunk: Chunk, whole: Batch, generator: torch.Generator
+        self, algorithm: Algorithm, group: AgentGroup, whole: Batch, generator: torch.Generator
     ) -> Iterator[Batch]:
         """Minibatches to learn from: each of `epochs` passes uses every step once, in an order of each agent's own.
 
@@ -188,13 +190,13 @@ class RolloutBuffer:
 
         Args:
             algorithm: judges the steps before the first minibatch.
-            chunk: the agents.
+            group: the agents.
             whole: all their steps, [C, T * E], as the algorithm sees them.
             generator: of the orders.
         """
-        log_prob, value, next_value = algorithm.judge(chunk, whole)
-        agents, hyper = chunk.rows, chunk.hyper
-        epochs, size = int(chunk.settings[0]["epochs"]), int(chunk.settings[0]["batch_size"])
+        log_prob, value, next_value = algorithm.judge(group, whole)
+        agents, hyper = group.rows, group.hyper
+        epochs, size = int(group.settings[0]["epochs"]), int(group.settings[0]["batch_size"])
         ended = self._of(self.fields["terminated"].bool() | self.fields["truncated"].bool(), agents).to(value)
         valid = self._of(self.fields["valid"], agents).to(value)
         count, total = value.shape

@@ -11,7 +11,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from evolab.networks.base import Layout, Role
-from evolab.networks.batching.group import Chunk
+from evolab.networks.batching.group import AgentGroup
 from evolab.networks.mlp.mlp import MLP
 
 
@@ -72,7 +72,7 @@ class Critics:
         space = spaces.Box(-float("inf"), float("inf"), (features,))
         outputs, extra = (actions, 0) if discrete else (1, actions)
         self.discrete = discrete
-        self.role = Role(space, outputs, extra=extra, members=members, rate="lr")
+        self.role = Role(space, outputs, extra=extra, ensemble_size=members, rate="lr")
         self.network = MLP(hidden)
         self.genes = self.network.genes(space)
         self.layout = Layout.of(self.network.axes(self.role, self.genes))
@@ -107,7 +107,7 @@ class Critics:
         count = len(owners)
         hyper = {"lr": like.new_full((count,), self.rate), "tau": like.new_full((count,), self.tau)}
         roles = {"value": self.role}
-        self.chunk = Chunk(self.table, hyper, self.network, roles, 0, [self.genes] * count, [{}] * count)
+        self.group = AgentGroup(self.table, hyper, self.network, roles, 0, [self.genes] * count, [{}] * count)
         return not rows
 
     def row(self, owner: int) -> dict[str, Tensor]:
@@ -120,7 +120,9 @@ class Critics:
         self.kept = (owner, {name: value.clone() for name, value in self.row(owner).items()})
 
     def _newborn(self, generator: torch.Generator, like: Tensor) -> dict[str, Tensor]:
-        drawn = [self.network.initialise(self.role, self.genes, generator) for _ in range(self.role.members)]
+        drawn = [
+            self.network.initialise(self.role, self.genes, generator) for _ in range(self.role.ensemble_size)
+        ]
         flat = torch.stack([torch.cat([one[name].flatten() for name in self.layout.names]) for one in drawn])
         flat = flat.to(device=like.device, dtype=like.dtype)  # [K, N]
         zero = torch.zeros_like(flat)

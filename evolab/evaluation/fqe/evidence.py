@@ -125,14 +125,14 @@ class Behaviour:
         for _ in range(updates):
             rows = evidence.rows(evidence.draw(256, generator))
             x = evidence.standard(rows["observation"]).unsqueeze(0)
-            model.chunk.minimise("value", partial(_surprise, x, rows["action"]))
+            model.group.minimise("value", partial(_surprise, x, rows["action"]))
 
     def support(self, features: Tensor, action: Tensor) -> Tensor:
         """[P]: share of the observations [B, F] at which an agent's action [P, B] is one that the data show.
 
         It counts as shown where its probability is at least a tenth of the likeliest one's.
         """
-        out = self.model.chunk.network("value")(features.unsqueeze(0))[0]  # [B, A]
+        out = self.model.group.network("value")(features.unsqueeze(0))[0]  # [B, A]
         odds = (out - out.amax(-1, keepdim=True)).exp().expand(len(action), -1, -1)
         return (odds.gather(-1, action.unsqueeze(-1)).squeeze(-1) >= 0.1).to(features.dtype).mean(-1)
 

@@ -130,13 +130,13 @@ class FQE:
         generator = torch_stream(seed, "fqe")
         yield from self._begin(population, buffer)
         evidence, critics, scale = self._evidence, self._critics, self._evidence.scale
-        parents = [member.parent for member in population.members]
-        made = [member.updates for member in population.members]
+        parents = [individual.parent for individual in population.individuals]
+        made = [individual.updates for individual in population.individuals]
         all_new = critics.assign(
             population.ids, parents, torch_stream(population.seed, "fqe critics"), evidence.mean
         )
         total = self._due(made, all_new)
-        chunk = critics.chunk
+        group = critics.group
         for done in range(total):
             index = evidence.draw(self.batch_size, generator)
             rows = evidence.rows(index)
@@ -145,14 +145,14 @@ class FQE:
             action = self._everyone(rows["action"], population)
             with torch.no_grad():
                 chosen = policy(population, rows["next_observation"])
-                value = critics.values(chunk.network("value", target=True), after, chosen)  # [P, K, B]
+                value = critics.values(group.network("value", target=True), after, chosen)  # [P, K, B]
                 value = (scale.centre + scale.unit * value).clamp(scale.low, scale.high)
                 target = rows["reward"] + self.discount * (1 - rows["terminated"]) * value
                 target = (target.clamp(scale.low, scale.high) - scale.centre) / scale.unit
                 keep = self._keep[:, evidence.episode[index]]  # [K, B]
 
-            chunk.minimise("value", partial(_error, critics, x, action, target, keep))
-            chunk.follow("value")
+            group.minimise("value", partial(_error, critics, x, action, target, keep))
+            group.follow("value")
             if done % 25 == 0:
                 yield done, total
         self._made = dict(zip(population.ids, made, strict=True))
@@ -244,7 +244,7 @@ class FQE:
         """[P, K, B]: the critics' values, in units of return, within what the rewards allow."""
         critics, scale = self._critics, self._evidence.scale
         with torch.no_grad():
-            plain = critics.values(critics.chunk.network("value", target=True), x, action)
+            plain = critics.values(critics.group.network("value", target=True), x, action)
             return (scale.centre + scale.unit * plain).clamp(scale.low, scale.high)
 
     def _lower_bound(self, population: Population) -> Generator[tuple[int, int], None, np.ndarray]:
@@ -275,7 +275,7 @@ def _repeated(leaf: Tensor, count: int) -> Tensor:
 def policy(population: Population, observation: Any) -> Tensor:
     """Greedy actions of all agents on common observations [B, ...]: [P, B], or [P, B, A] in [-1, 1]."""
     parts = []
-    for chunk in population.chunks:
-        shared = map_leaves(partial(_repeated, count=len(chunk)), observation)
-        parts.append(population.algorithm.act(chunk, shared))
+    for group in population.groups:
+        shared = map_leaves(partial(_repeated, count=len(group)), observation)
+        parts.append(population.algorithm.act(group, shared))
     return torch.nan_to_num(torch.cat(parts)) if parts[0].is_floating_point() else torch.cat(parts)

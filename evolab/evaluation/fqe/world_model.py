@@ -14,7 +14,7 @@ from torch import Tensor
 
 from evolab.evaluation.fqe.evidence import Evidence
 from evolab.networks.base import Layout, Role
-from evolab.networks.batching.group import Chunk
+from evolab.networks.batching.group import AgentGroup
 from evolab.networks.mlp.mlp import MLP
 
 if TYPE_CHECKING:
@@ -79,9 +79,9 @@ class WorldModel:
         inputs, rest, ended = self._rows
         updates = min(UPDATES, max(200, len(inputs) // 20))
         for done in range(updates):
-            self.chunk.hyper["lr"].fill_(RATE * (1 - 0.95 * done / updates))
+            self.group.hyper["lr"].fill_(RATE * (1 - 0.95 * done / updates))
             index = torch.randint(len(inputs), (self.members, BATCH), generator=self._generator)
-            self.chunk.minimise(
+            self.group.minimise(
                 ("world", "end"), partial(self._error, inputs[index], rest[index], ended[index])
             )
             if done % 25 == 0:
@@ -121,7 +121,7 @@ class WorldModel:
         state = starts.expand(count, members, *starts.shape)  # [P, K, B, F]
         total = state.new_zeros(state.shape[:-1])
         alive = torch.ones_like(total)
-        world, end = self.chunk.network("world"), self.chunk.network("end")
+        world, end = self.group.network("world"), self.group.network("end")
         flat = (count, members * len(starts))
         with torch.no_grad():
             for done in range(steps):
@@ -147,7 +147,7 @@ class WorldModel:
     def acted(self, population: Population, observation: Tensor) -> Tensor:
         """Greedy actions [P, B] or [P, B, A] for an observation [P, B, F] of each agent's own."""
         act = population.algorithm.act
-        found = torch.cat([act(chunk, observation[chunk.rows]) for chunk in population.chunks])
+        found = torch.cat([act(group, observation[group.rows]) for group in population.groups])
         return torch.nan_to_num(found) if found.is_floating_point() else found
 
     def _taken(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -218,12 +218,12 @@ class WorldModel:
             }
             table[f"{name}.count"] = like.new_zeros(members)
         hyper = {"lr": like.new_full((members,), RATE)}
-        self.chunk = Chunk(table, hyper, network, roles, 0, [genes] * members, [{}] * members)
+        self.group = AgentGroup(table, hyper, network, roles, 0, [genes] * members, [{}] * members)
 
     def _explained(self) -> float:
         inputs, change, reward, ended = self._taken(self.evidence.probe_rows)
         with torch.no_grad():
-            out = self.chunk.network("world")(inputs.expand(self.members, -1, -1)).mean(0)
+            out = self.group.network("world")(inputs.expand(self.members, -1, -1)).mean(0)
         wanted = torch.cat([self._unit(change, self.change), self._unit(reward, self.reward)[:, None]], -1)
         on = ended < 0.5
         if not bool(on.any()):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from evolab.evolution.mutation.context import Context
-from evolab.population.individual import Member
+from evolab.population.individual import Individual
 
 
-def change_hyperparameter(member: Member, context: Context, generator: np.random.Generator) -> str | None:
+def change_hyperparameter(
+    individual: Individual, context: Context, generator: np.random.Generator
+) -> str | None:
     """Step one evolvable hyperparameter, up or down with equal chance, or draw its value anew; or all of them.
 
     Source of the draw, and of changing all: Jaderberg et al. 2017, Population Based Training of Neural
@@ -19,14 +21,14 @@ def change_hyperparameter(member: Member, context: Context, generator: np.random
     names = list(context.search_space)
     if not context.together:
         names = [names[int(generator.integers(len(names)))]]
-    return ", ".join(_changed(member, context, name, generator) for name in names)
+    return ", ".join(_changed(individual, context, name, generator) for name in names)
 
 
-def _changed(member: Member, context: Context, name: str, generator: np.random.Generator) -> str:
-    old, values = member.hyperparameters[name], context.search_space[name]
+def _changed(individual: Individual, context: Context, name: str, generator: np.random.Generator) -> str:
+    old, values = individual.hyperparameters[name], context.search_space[name]
     if context.resample and generator.random() < context.resample:
         new = values.sample(generator)
     else:
         new = values.step(old, up=bool(generator.random() < 0.5))
-    member.hyperparameters[name] = new
+    individual.hyperparameters[name] = new
     return f"{name} {old:.4g} -> {new:.4g}"

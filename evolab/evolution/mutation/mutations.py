@@ -1,6 +1,6 @@
 """The contract of a mutation, and the draw of one kind per newborn.
 
-A mutation is a function of (member, context, generator). It changes the genes and the unpadded
+A mutation is a function of (individual, context, generator). It changes the genes and the unpadded
 tensors of one agent and says in words what it did, or gives None where it cannot apply.
 """
 
@@ -21,9 +21,9 @@ from evolab.evolution.mutation.layers import change_layers
 from evolab.evolution.mutation.parameters import change_parameters
 from evolab.evolution.mutation.units import change_units
 from evolab.networks.base import Network, Role
-from evolab.population.individual import Member
+from evolab.population.individual import Individual
 
-Mutation = Callable[[Member, Context, np.random.Generator], str | None]
+Mutation = Callable[[Individual, Context, np.random.Generator], str | None]
 
 KINDS = ("none", "architecture", "parameters", "activation", "hyperparameters")
 
@@ -96,7 +96,7 @@ class Mutations:
 
     def mutate(
         self,
-        member: Member,
+        individual: Individual,
         network: Network,
         roles: Mapping[str, Role],
         search_space: Mapping[str, Range],
@@ -105,7 +105,7 @@ class Mutations:
         """Change one newborn in place.
 
         Args:
-            member: unpadded; its tensors are replaced, never written to.
+            individual: unpadded; its tensors are replaced, never written to.
             network: that its genes belong to.
             roles: its networks by name, the policy first.
             search_space: ranges of the hyperparameters that evolve.
@@ -120,7 +120,7 @@ class Mutations:
         context = Context(
             network, dict(roles), dict(search_space), self.sd, torch_generator, self.resample, self.together
         )
-        detail = self._function(kind, generator)(member, context, generator)
+        detail = self._function(kind, generator)(individual, context, generator)
         return (kind, detail) if detail is not None else ("none", "")
 
     def _function(self, kind: str, generator: np.random.Generator) -> Mutation:
@@ -129,7 +129,7 @@ class Mutations:
         if kind == "architecture":
             return change_layers if generator.random() < self.new_layer else change_units
         return {
-            "none": lambda member, context, generator: None,
+            "none": lambda individual, context, generator: None,
             "parameters": change_parameters,
             "activation": change_activation,
             "hyperparameters": change_hyperparameter,

@@ -8,13 +8,13 @@ from torch import Tensor
 
 from evolab.evolution.mutation.context import Context
 from evolab.networks.base import Axes
-from evolab.population.individual import KINDS, Member
+from evolab.population.individual import KINDS, Individual
 
 DORMANT = 0.025
 """Share of its layer's mean below which a unit is dormant; the threshold of the paper."""
 
 
-def reset_dormant(member: Member, context: Context, generator: np.random.Generator) -> str | None:
+def reset_dormant(individual: Individual, context: Context, generator: np.random.Generator) -> str | None:
     """Give dormant units fresh weights into them and none out of them, with moments of zero.
 
     The paper calls a unit dormant where its mean activation on a batch is small against its
@@ -26,20 +26,22 @@ def reset_dormant(member: Member, context: Context, generator: np.random.Generat
     """
     reset = total = 0
     for name, role in context.roles.items():
-        if float(member.counts[name]) == 0:  # nothing is known of it yet
+        if float(individual.counts[name]) == 0:  # nothing is known of it yet
             continue
         network = role.recipe(context.network)
-        axes = network.axes(role, member.genes)
-        drawn = [network.initialise(role, member.genes, context.generator) for _ in range(role.members)]
+        axes = network.axes(role, individual.genes)
+        drawn = [
+            network.initialise(role, individual.genes, context.generator) for _ in range(role.ensemble_size)
+        ]
         fresh = {key: torch.stack([one[key] for one in drawn]) for key in drawn[0]}
         labels = (axis.gene for parameter in axes.values() for axis in parameter if not axis.centred)
         # All are judged before any is touched: resetting one layer must not make the next look dormant.
-        judged = {gene: _dormant(member.tensors[f"{name}.square"], axes, gene) for gene in labels if gene}
+        judged = {gene: _dormant(individual.tensors[f"{name}.square"], axes, gene) for gene in labels if gene}
         for gene, dormant in judged.items():
             total += dormant.numel()
             if dormant.any():
                 reset += int(dormant.sum())
-                _renew(member, name, axes, gene, dormant, fresh)
+                _renew(individual, name, axes, gene, dormant, fresh)
     return f"{reset} of {total} units reset" if reset else None
 
 
@@ -56,10 +58,10 @@ def _dormant(square: dict[str, Tensor], axes: Axes, gene: str) -> Tensor:
 
 
 def _renew(
-    member: Member, role: str, axes: Axes, gene: str, dormant: Tensor, fresh: dict[str, Tensor]
+    individual: Individual, role: str, axes: Axes, gene: str, dormant: Tensor, fresh: dict[str, Tensor]
 ) -> None:
     for kind in KINDS:
-        state = member.tensors.get(role + kind, {})
+        state = individual.tensors.get(role + kind, {})
         for name in state:
             for place, axis in enumerate(axes[name]):
                 if axis.gene == gene and not axis.centred:

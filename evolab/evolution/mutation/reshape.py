@@ -7,14 +7,14 @@ from typing import Any
 from evolab.evolution.mutation.context import Context
 from evolab.evolution.mutation.layers import restack
 from evolab.evolution.mutation.resize import resize
-from evolab.population.individual import Member
+from evolab.population.individual import Individual
 
 
-def reshape(member: Member, context: Context, genes: Any) -> None:
+def reshape(individual: Individual, context: Context, genes: Any) -> None:
     """Grow and shrink an agent until its genes are `genes`, keeping what it computes where growth can.
 
     Args:
-        member: unpadded; its tensors are replaced.
+        individual: unpadded; its tensors are replaced.
         context: whose network the genes belong to.
         genes: the architecture wanted.
 
@@ -23,31 +23,31 @@ def reshape(member: Member, context: Context, genes: Any) -> None:
     """
     network = context.network
     wanted = set(network.sizes(genes))
-    while set(network.sizes(member.genes)) != wanted:
-        here = set(network.sizes(member.genes))
+    while set(network.sizes(individual.genes)) != wanted:
+        here = set(network.sizes(individual.genes))
         steps = [
             (stack, adding)
-            for stack in network.stacks(member.genes)
+            for stack in network.stacks(individual.genes)
             for adding, change in ((True, network.deeper), (False, network.shallower))
-            if (after := change(member.genes, stack)) is not None
+            if (after := change(individual.genes, stack)) is not None
             and len(set(network.sizes(after)) ^ wanted) < len(here ^ wanted)
         ]
         if not steps:
-            raise _unreachable(member, context, genes)
-        restack(member, context, *steps[0])
+            raise _unreachable(individual, context, genes)
+        restack(individual, context, *steps[0])
     for gene, (size, *_) in network.sizes(genes).items():
-        if network.sizes(member.genes)[gene][0] != size:
-            resize(member, context, gene, size)
+        if network.sizes(individual.genes)[gene][0] != size:
+            resize(individual, context, gene, size)
     for role in context.roles.values():
         recipe = role.recipe(network)
-        if recipe.axes(role, member.genes) != recipe.axes(role, genes):
-            raise _unreachable(member, context, genes)
-    member.genes = genes
+        if recipe.axes(role, individual.genes) != recipe.axes(role, genes):
+            raise _unreachable(individual, context, genes)
+    individual.genes = genes
 
 
-def _unreachable(member: Member, context: Context, genes: Any) -> ValueError:
+def _unreachable(individual: Individual, context: Context, genes: Any) -> ValueError:
     describe = context.network.describe
     return ValueError(
-        f"no mutation leads from {describe(member.genes)} to {describe(genes)}; its depth must lie within the "
+        f"no mutation leads from {describe(individual.genes)} to {describe(genes)}; its depth must lie within the "
         f"network's limits, and strides cannot change."
     )

@@ -12,27 +12,27 @@ from torch import Tensor
 
 from evolab.evolution.mutation.context import Context
 from evolab.networks.base import Axes
-from evolab.population.individual import KINDS, Member
+from evolab.population.individual import KINDS, Individual
 
 
-def resize(member: Member, context: Context, gene: str, size: int) -> None:
+def resize(individual: Individual, context: Context, gene: str, size: int) -> None:
     """Give one gene another size, in every tensor that it shapes."""
-    genes = context.network.resized(member.genes, gene, size)
-    grows = size > context.network.sizes(member.genes)[gene][0]
+    genes = context.network.resized(individual.genes, gene, size)
+    grows = size > context.network.sizes(individual.genes)[gene][0]
     for role_name, role in context.roles.items():
         network = role.recipe(context.network)
-        old_axes, new_axes = network.axes(role, member.genes), network.axes(role, genes)
+        old_axes, new_axes = network.axes(role, individual.genes), network.axes(role, genes)
         if not any(axis.gene == gene for axes in old_axes.values() for axis in axes):
             continue
-        state = member.tensors[role_name]
+        state = individual.tensors[role_name]
         if any(axis.gene == gene and axis.centred for axes in old_axes.values() for axis in axes):
-            _reframe(member.tensors, role_name, old_axes, new_axes)
+            _reframe(individual.tensors, role_name, old_axes, new_axes)
         elif grows:
-            fresh = [network.initialise(role, genes, context.generator) for _ in range(role.members)]
+            fresh = [network.initialise(role, genes, context.generator) for _ in range(role.ensemble_size)]
             for kind in KINDS:
-                if role_name + kind not in member.tensors:
+                if role_name + kind not in individual.tensors:
                     continue
-                grown = member.tensors[role_name + kind]
+                grown = individual.tensors[role_name + kind]
                 for name, axes in old_axes.items():
                     if any(axis.gene == gene for axis in axes):
                         news = torch.stack([one[name] for one in fresh]).to(grown[name])
@@ -44,14 +44,14 @@ def resize(member: Member, context: Context, gene: str, size: int) -> None:
         else:
             keep = _important(state, old_axes, gene, size)  # [M, size]
             for kind in KINDS:
-                if role_name + kind not in member.tensors:
+                if role_name + kind not in individual.tensors:
                     continue
-                shrunk = member.tensors[role_name + kind]
+                shrunk = individual.tensors[role_name + kind]
                 for name, axes in old_axes.items():
                     for dimension, axis in enumerate(axes):
                         if axis.gene == gene:
                             shrunk[name] = _kept(shrunk[name], keep, dimension)
-    member.genes = genes
+    individual.genes = genes
 
 
 def _grown(old: Tensor, fresh: Tensor, shape: list[int], outgoing: list[int], moment: bool) -> Tensor:

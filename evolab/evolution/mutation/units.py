@@ -6,12 +6,12 @@ import numpy as np
 
 from evolab.evolution.mutation.context import Context
 from evolab.evolution.mutation.resize import resize
-from evolab.population.individual import Member
+from evolab.population.individual import Individual
 
 
-def change_units(member: Member, context: Context, generator: np.random.Generator) -> str | None:
+def change_units(individual: Individual, context: Context, generator: np.random.Generator) -> str | None:
     """Grow or shrink one layer by one of its steps, with equal chance, within its limits."""
-    sizes = context.network.sizes(member.genes)
+    sizes = context.network.sizes(individual.genes)
     if not sizes:
         return None
     gene = list(sizes)[int(generator.integers(len(sizes)))]
@@ -23,6 +23,6 @@ def change_units(member: Member, context: Context, generator: np.random.Generato
     new = min(max(old + step if grows else old - step, low), high)
     if new == old:
         return None
-    before = context.network.describe(member.genes)
-    resize(member, context, gene, new)
-    return f"{gene} {before} -> {context.network.describe(member.genes)}"
+    before = context.network.describe(individual.genes)
+    resize(individual, context, gene, new)
+    return f"{gene} {before} -> {context.network.describe(individual.genes)}"

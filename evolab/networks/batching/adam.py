@@ -1,6 +1,6 @@
-"""Adam for a chunk of agents, each with its own learning rate and step count.
+"""Adam for a group of agents, each with its own learning rate and step count.
 
-One flat row per agent and network means a handful of operations for the whole chunk,
+One flat row per agent and network means a handful of operations for the whole group,
 however many parameters a network has.
 """
 
@@ -16,7 +16,7 @@ from evolab.networks.kernels import rows as native
 
 
 class Adam:
-    """Adam of one network of a chunk.
+    """Adam of one network of a group.
 
     On a CPU a compiled kernel takes all agents in one call; without it each agent's row goes through
     torch's own fused kernel, which reads it once: 5 to 10 us an agent where the composed operations

@@ -1,9 +1,9 @@
-"""A band: neighbouring agents of a chunk whose rows share a layout, computed in one batched pass.
+"""A bucket: neighbouring agents of a group whose rows share a layout, computed in one batched pass.
 
-Bands keep the padding that is stored from being multiplied: each one is as wide and deep as its
+Buckets keep the padding that is stored from being multiplied: each one is as wide and deep as its
 own largest agent, and where kernels compute every agent at its own width there is no padding, and a
-single band. What does not depend on the shape of a network, such as a loss, is computed
-for the whole chunk.
+single bucket. What does not depend on the shape of a network, such as a loss, is computed
+for the whole group.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Forward = Callable[..., Tensor]
 
 @dataclass(frozen=True)
 class Bound:
-    """One role of a band: the layout of each of its rows, and its batched pass."""
+    """One role of a bucket: the layout of each of its rows, and its batched pass."""
 
     role: Role
     layouts: list[Layout]
@@ -38,8 +38,8 @@ class Bound:
         return max(layout.size for layout in self.layouts)
 
 
-class Band:
-    """Agents `start` to `stop` of a population, and of a chunk the rows `inside`."""
+class Bucket:
+    """Agents `start` to `stop` of a population, and of a group the rows `inside`."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class Band:
         return self.rows.stop - self.rows.start  # type: ignore[no-any-return]
 
     def flat(self, name: str) -> Tensor:
-        """[C, M, N]: rows of the table, cut to this band's layout; shares the table's memory."""
+        """[C, M, N]: rows of the table, cut to this bucket's layout; shares the table's memory."""
         view = self._views.get(name)
         if view is None:
             size = self.bound[name.split(".", 1)[0]].size
@@ -112,7 +112,7 @@ class Band:
                 one.plan.limit(length, sizes)
 
     def regress(self, name: str, *about: Any) -> Tensor | None:
-        """`Chunk.regress` in one call, [C]; None where the plan has none, or its rows don't lie evenly."""
+        """`AgentGroup.regress` in one call, [C]; None where the plan has none, or its rows don't lie evenly."""
         plan, adam = self.bound[name].plan, self.optimizer(name)
         if not hasattr(plan, "regress") or not adam.even:
             return None
@@ -124,25 +124,25 @@ class Band:
         return plan.tape(self.flat(name)) if hasattr(plan, "tape") else None
 
 
-def joined(bands: Sequence[Band], passes: Sequence[Forward]) -> Forward:
-    """The pass of a whole chunk from those of its bands."""
+def joined(buckets: Sequence[Bucket], passes: Sequence[Forward]) -> Forward:
+    """The pass of a whole group from those of its buckets."""
     if len(passes) == 1:
         return passes[0]
 
     def run(observation: Any = None, extra: Tensor | None = None, member: int | None = None) -> Tensor:
         return torch.cat(
             [
-                one(part(observation, band), None if extra is None else extra[band.inside], member)
-                for one, band in zip(passes, bands, strict=True)
+                one(part(observation, bucket), None if extra is None else extra[bucket.inside], member)
+                for one, bucket in zip(passes, buckets, strict=True)
             ]
         )
 
     return run
 
 
-def part(observation: Any, band: Band) -> Any:
-    """A band's own rows of observations [C, B, ...]."""
-    return None if observation is None else map_leaves(lambda leaf: leaf[band.inside], observation)
+def part(observation: Any, bucket: Bucket) -> Any:
+    """A bucket's own rows of observations [C, B, ...]."""
+    return None if observation is None else map_leaves(lambda leaf: leaf[bucket.inside], observation)
 
 
 class Leaf:

@@ -1,4 +1,4 @@
-"""CUDA graphs: a chunk's updates recorded once and replayed as one launch.
+"""CUDA graphs: a group's updates recorded once and replayed as one launch.
 
 An update of small networks is some two hundred kernels of a few microseconds each, and launching
 them from Python takes longer than running them. A recording holds sampling, noise, passes, Adam and
@@ -25,7 +25,7 @@ Losses = dict[str, Tensor]
 Work = Callable[[], Losses]
 
 MOST = 32
-"""Recordings that a chunk keeps, those used last: each holds the activations of its updates."""
+"""Recordings that a group keeps, those used last: each holds the activations of its updates."""
 
 
 def possible(device: torch.device) -> bool:
@@ -96,7 +96,7 @@ class Unrecordable(RuntimeError):
 
 
 class Recordings:
-    """What one chunk has recorded.
+    """What one group has recorded.
 
     The first time that a piece of work comes it is done as it stands, which makes what it keeps for
     later (the weights of samples, the library's handles); the second time it is recorded.

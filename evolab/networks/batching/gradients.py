@@ -1,6 +1,6 @@
 """Steps along gradients that are written out: what the standard losses cost without autograd.
 
-Each does what `Chunk.minimise` would do with its loss. Where a network keeps no record of its passes, or
+Each does what `AgentGroup.minimise` would do with its loss. Where a network keeps no record of its passes, or
 can't tell the slope of its extra inputs, `minimise` does it.
 """
 
@@ -16,11 +16,11 @@ from evolab.networks.batching.adam import clip_norm_
 from evolab.networks.batching.bucket import Forward, joined, part
 
 if TYPE_CHECKING:
-    from evolab.networks.batching.group import Chunk
+    from evolab.networks.batching.group import AgentGroup
 
 
 def regress(
-    chunk: Chunk,
+    group: AgentGroup,
     name: str,
     target: Tensor,
     weight: Tensor,
@@ -29,22 +29,22 @@ def regress(
     choice: Tensor | None,
     huber: float | None,
 ) -> Tensor:
-    """See `Chunk.regress`."""
-    members = chunk.roles[name].members
-    if len(chunk.bands) == 1:
+    """See `AgentGroup.regress`."""
+    members = group.roles[name].ensemble_size
+    if len(group.buckets) == 1:
         with torch.no_grad():
-            done = chunk.bands[0].regress(name, observation, extra, target, weight, choice, huber)
+            done = group.buckets[0].regress(name, observation, extra, target, weight, choice, huber)
         if done is not None:
             return done
-    tapes = [band.tape(name) for band in chunk.bands]
+    tapes = [bucket.tape(name) for bucket in group.buckets]
     if any(tape is None for tape in tapes):
-        return chunk.minimise(
+        return group.minimise(
             name,
             lambda net: squared_error(net(observation, extra), target, weight, choice, members, huber),
         )
     with torch.no_grad():
-        run = joined(chunk.bands, [_without_member(tape.run) for tape in tapes])
-        out = run(observation, extra).unflatten(0, (len(chunk), members))  # [C, M, B, O]
+        run = joined(group.buckets, [_without_member(tape.run) for tape in tapes])
+        out = run(observation, extra).unflatten(0, (len(group), members))  # [C, M, B, O]
         index = None if choice is None else choice[:, None, :, None].expand(-1, members, -1, -1)
         value = (out if index is None else out.gather(-1, index)).squeeze(-1)  # [C, M, B]
         error = value - target[:, None]
@@ -54,53 +54,55 @@ def regress(
         slope = slope.mul_(2).unsqueeze(-1)
         if index is not None:
             slope = torch.zeros_like(out).scatter_(-1, index, slope)
-        for band, tape in zip(chunk.bands, tapes, strict=True):
-            band.descend(name, tape.gradient([slope[band.inside].flatten(0, 1)]))
+        for bucket, tape in zip(group.buckets, tapes, strict=True):
+            bucket.descend(name, tape.gradient([slope[bucket.inside].flatten(0, 1)]))
     return losses
 
 
 def push(
-    chunk: Chunk,
+    group: AgentGroup,
     name: str,
     judge: Callable[[Tensor], tuple[Tensor, Tensor]],
     observation: Any,
     clip: float | Tensor | None,
 ) -> Tensor:
-    """See `Chunk.push`."""
-    tapes = [band.tape(name) for band in chunk.bands]
+    """See `AgentGroup.push`."""
+    tapes = [bucket.tape(name) for bucket in group.buckets]
     if any(tape is None for tape in tapes):
-        return chunk.minimise(name, lambda net: judge(net(observation))[0], clip)
+        return group.minimise(name, lambda net: judge(net(observation))[0], clip)
     with torch.no_grad():
-        losses, slope = judge(joined(chunk.bands, [_without_member(tape.run) for tape in tapes])(observation))
-        for band, tape in zip(chunk.bands, tapes, strict=True):
-            gradient = tape.gradient([slope[band.inside]])
+        losses, slope = judge(
+            joined(group.buckets, [_without_member(tape.run) for tape in tapes])(observation)
+        )
+        for bucket, tape in zip(group.buckets, tapes, strict=True):
+            gradient = tape.gradient([slope[bucket.inside]])
             if clip is not None:
-                clip_norm_([gradient], clip[band.inside] if isinstance(clip, Tensor) else clip)
-            band.descend(name, gradient)
+                clip_norm_([gradient], clip[bucket.inside] if isinstance(clip, Tensor) else clip)
+            bucket.descend(name, gradient)
     return losses
 
 
-def climb(chunk: Chunk, name: str, critic: str, weight: Tensor, observation: Any) -> Tensor:
-    """See `Chunk.climb`."""
-    tapes = [band.tape(name) for band in chunk.bands]
+def climb(group: AgentGroup, name: str, critic: str, weight: Tensor, observation: Any) -> Tensor:
+    """See `AgentGroup.climb`."""
+    tapes = [bucket.tape(name) for bucket in group.buckets]
     if any(
-        tape is None or not hasattr(band.bound[critic].plan, "slope") or band.tape(critic) is None
-        for band, tape in zip(chunk.bands, tapes, strict=True)
+        tape is None or not hasattr(bucket.bound[critic].plan, "slope") or bucket.tape(critic) is None
+        for bucket, tape in zip(group.buckets, tapes, strict=True)
     ):
 
         def loss(policy: Forward) -> Tensor:
-            value = chunk.network(critic)(observation, torch.tanh(policy(observation)), member=0)
+            value = group.network(critic)(observation, torch.tanh(policy(observation)), member=0)
             return -(weight * value.squeeze(-1)).sum(-1)
 
-        return chunk.minimise(name, loss)
+        return group.minimise(name, loss)
     losses = []
     with torch.no_grad():
-        action = torch.tanh(joined(chunk.bands, [_without_member(tape.run) for tape in tapes])(observation))
+        action = torch.tanh(joined(group.buckets, [_without_member(tape.run) for tape in tapes])(observation))
         grad = weight.neg().unsqueeze(-1)
-        for band, tape in zip(chunk.bands, tapes, strict=True):
-            seen, own, down = part(observation, band), action[band.inside], grad[band.inside]
-            value, slope = band.bound[critic].plan.slope(band.flat(critic), seen, own, down)
-            band.descend(name, tape.gradient([torch.ops.aten.tanh_backward(slope, own)]))
+        for bucket, tape in zip(group.buckets, tapes, strict=True):
+            seen, own, down = part(observation, bucket), action[bucket.inside], grad[bucket.inside]
+            value, slope = bucket.bound[critic].plan.slope(bucket.flat(critic), seen, own, down)
+            bucket.descend(name, tape.gradient([torch.ops.aten.tanh_backward(slope, own)]))
             losses.append((down * value).sum((1, 2)))
     return losses[0] if len(losses) == 1 else torch.cat(losses)
 

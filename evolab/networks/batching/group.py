@@ -1,8 +1,8 @@
-"""A chunk: a run of agents that make their updates together.
+"""A group: a run of agents that make their updates together.
 
-An algorithm sees a chunk, never the table: hyperparameters are [C], networks map [C, B, ...],
-and `minimise` is one optimizer step of every agent in it. Its networks are computed band by
-band, each band as wide and deep as its own largest agent.
+An algorithm sees a group, never the table: hyperparameters are [C], networks map [C, B, ...],
+and `minimise` is one optimizer step of every agent in it. Its networks are computed bucket by
+bucket, each bucket as wide and deep as its own largest agent.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from torch import Tensor
 
 from evolab.networks.base import Layout, Network, Role
 from evolab.networks.batching.adam import clip_norm_
-from evolab.networks.batching.bucket import Band, Bound, Forward, joined, tracked_pass
+from evolab.networks.batching.bucket import Bound, Bucket, Forward, joined, tracked_pass
 from evolab.networks.batching.cuda_graphs import Recordings
 from evolab.networks.batching.gradients import climb, push, regress
 
 
-class Chunk:
+class AgentGroup:
     """Agents `start` to `stop` of a population.
 
     Attributes:
-        bands: stretches of agents that share a layout.
+        buckets: stretches of agents that share a layout.
         hyper: hyperparameters by name, [C] each.
         learn_step: environment steps of an agent per update.
-        batch: B, the largest batch size in the chunk.
+        batch: B, the largest batch size in the group.
         weight: [C, B], 1 / batch size where a sample is the agent's own, 0 beyond it.
         updates: updates since the last plan; decides when a delayed policy is due.
         credit: environment steps not yet answered by updates.
@@ -45,14 +45,15 @@ class Chunk:
         settings: Sequence[Mapping[str, Any]],
         cuts: Sequence[tuple[int, int]] | None = None,
     ) -> None:
-        """`cuts` are (start, stop) of each band within the chunk; None for one band."""
+        """`cuts` are (start, stop) of each bucket within the group; None for one bucket."""
         self.start, self.stop = start, start + len(genes)
         self.genes, self.roles = list(genes), roles
         self._table = table
         self.hyper = {name: values[self.start : self.stop] for name, values in hyper.items()}
         self.settings = [dict(setting) for setting in settings]
-        self.bands = [
-            Band(table, hyper, network, roles, genes[a:b], start + a, a) for a, b in cuts or [(0, len(genes))]
+        self.buckets = [
+            Bucket(table, hyper, network, roles, genes[a:b], start + a, a)
+            for a, b in cuts or [(0, len(genes))]
         ]
         self.learn_step = int(settings[0].get("learn_step", 1))
         self.policy_delay = int(settings[0].get("policy_delay", 1))
@@ -69,26 +70,26 @@ class Chunk:
 
     @property
     def rows(self) -> slice:
-        """Where this chunk lies along P."""
+        """Where this group lies along P."""
         return slice(self.start, self.stop)
 
     @property
     def bound(self) -> dict[str, Bound]:
-        """The roles of the only band, as networks have them whose agents are never cut into several."""
-        (band,) = self.bands
-        return band.bound
+        """The roles of the only bucket, as networks have them whose agents are never cut into several."""
+        (bucket,) = self.buckets
+        return bucket.bound
 
     def layout(self, name: str, row: int) -> Layout:
-        """How the row of one agent, counted within the chunk, is laid out."""
-        band = next(band for band in self.bands if row < band.inside.stop)
-        return band.bound[name].layouts[row - band.inside.start]
+        """How the row of one agent, counted within the group, is laid out."""
+        bucket = next(bucket for bucket in self.buckets if row < bucket.inside.stop)
+        return bucket.bound[name].layouts[row - bucket.inside.start]
 
     def flat(self, name: str) -> Tensor:
-        """[C, M, N]: rows of the table, cut to this chunk's largest layout; shares the table's memory."""
+        """[C, M, N]: rows of the table, cut to this group's largest layout; shares the table's memory."""
         view = self._views.get(name)
         if view is None:
             role = name.split(".", 1)[0]
-            size = max(band.bound[role].size for band in self.bands)
+            size = max(bucket.bound[role].size for bucket in self.buckets)
             view = self._views[name] = self._table[name][self.start : self.stop, :, :size]
         return view
 
@@ -103,17 +104,17 @@ class Chunk:
         counts = torch.tensor([min(size, length) for size in self.sizes], dtype=dtype)[:, None]
         return (torch.arange(length)[None] < counts) / counts
 
-    def like(self, other: Chunk) -> bool:
-        """True where the same operations on the same rows of the table compute either chunk."""
-        spans = [[band.rows for band in chunk.bands] for chunk in (self, other)]
+    def like(self, other: AgentGroup) -> bool:
+        """True where the same operations on the same rows of the table compute either group."""
+        spans = [[bucket.rows for bucket in group.buckets] for group in (self, other)]
         forms = [
-            [_form(bound.plan, chunk.genes) for band in chunk.bands for bound in band.bound.values()]
-            for chunk in (self, other)
+            [_form(bound.plan, group.genes) for bucket in group.buckets for bound in bucket.bound.values()]
+            for group in (self, other)
         ]
         return spans[0] == spans[1] and forms[0] == forms[1] and self.batch == other.batch
 
-    def become(self, other: Chunk) -> None:
-        """Take over what a chunk like this one says of its agents; what is recorded stays good."""
+    def become(self, other: AgentGroup) -> None:
+        """Take over what a group like this one says of its agents; what is recorded stays good."""
         self.genes, self.settings, self.sizes = other.genes, other.settings, other.sizes
         self.updates, self.credit = 0, 0.0
         for (length, dtype, _), weight in self._weights.items():
@@ -121,15 +122,17 @@ class Chunk:
 
     def forget(self) -> None:
         """Drop the scratch memory that one update leaves for the next."""
-        for band in self.bands:
-            for bound in band.bound.values():
+        for bucket in self.buckets:
+            for bound in bucket.bound.values():
                 if hasattr(bound.plan, "forget"):
                     bound.plan.forget()
 
     def network(self, name: str, target: bool = False) -> Forward:
         """The pass of one network, `(observation, extra=None, member=None) -> [C, B, O]`, without gradient."""
         kind = f"{name}.target" if target else name
-        return joined(self.bands, [_pass(band.bound[name].plan, band.flat(kind)) for band in self.bands])
+        return joined(
+            self.buckets, [_pass(bucket.bound[name].plan, bucket.flat(kind)) for bucket in self.buckets]
+        )
 
     def minimise(
         self, name: str | Sequence[str], loss: Callable[..., Tensor], clip: float | Tensor | None = None
@@ -147,10 +150,11 @@ class Chunk:
         """
         names = (name,) if isinstance(name, str) else tuple(name)
         tracked = [
-            [tracked_pass(band.bound[each].plan, band.flat(each)) for band in self.bands] for each in names
+            [tracked_pass(bucket.bound[each].plan, bucket.flat(each)) for bucket in self.buckets]
+            for each in names
         ]
         with torch.enable_grad():
-            losses = loss(*(joined(self.bands, passes) for passes in tracked))
+            losses = loss(*(joined(self.buckets, passes) for passes in tracked))
             leaves = [[one.leaves() for one in passes] for passes in tracked]
             wanted = [leaf for passes in leaves for own in passes for leaf in own]
             reached = iter(torch.autograd.grad(losses.sum(), wanted))
@@ -159,12 +163,12 @@ class Chunk:
                 [one.gradient([next(reached) for _ in own]) for one, own in zip(passes, kept, strict=True)]
                 for passes, kept in zip(tracked, leaves, strict=True)
             ]
-            for index, band in enumerate(self.bands):
+            for index, bucket in enumerate(self.buckets):
                 own = [passes[index] for passes in gradients]
                 if clip is not None:
-                    clip_norm_(own, clip[band.inside] if isinstance(clip, Tensor) else clip)
+                    clip_norm_(own, clip[bucket.inside] if isinstance(clip, Tensor) else clip)
                 for each, gradient in zip(names, own, strict=True):
-                    band.descend(each, gradient)
+                    bucket.descend(each, gradient)
         return losses.detach()
 
     def regress(
@@ -241,28 +245,28 @@ class Chunk:
 
         Where batch sizes differ, samples that are not an agent's own, which weigh nothing, are not computed.
         """
-        bound = [one for band in self.bands for one in band.bound.values()]
+        bound = [one for bucket in self.buckets for one in bucket.bound.values()]
         plans = [one.plan for one in bound if hasattr(one.plan, "memo")]
         memo: dict[int, Any] = {}
         for plan in plans:
             plan.memo = memo
         length = batch.weight.shape[1]
         mixed = min(self.sizes) < min(length, self.batch) and not algorithm.on_policy
-        limited = [band for band in self.bands if mixed]
-        for band in limited:
-            band.limit(length, self.sizes[band.inside])
+        limited = [bucket for bucket in self.buckets if mixed]
+        for bucket in limited:
+            bucket.limit(length, self.sizes[bucket.inside])
         try:
             return algorithm.update(self, batch, noise)  # type: ignore[no-any-return]
         finally:
             for plan in plans:
                 plan.memo = None
-            for band in limited:
-                band.limit(length, None)
+            for bucket in limited:
+                bucket.limit(length, None)
 
     def follow(self, name: str) -> None:
         """Move the target of `name` towards it by the hyperparameter tau."""
-        for band in self.bands:
-            band.follow(name)
+        for bucket in self.buckets:
+            bucket.follow(name)
 
 
 def _form(plan: Any, genes: Sequence[Any]) -> Any:

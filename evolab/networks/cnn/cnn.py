@@ -2,7 +2,7 @@
 
 Each image goes through its own encoder (convolutions, then a latent layer); the latent vectors,
 the other parts of the observation and the extra input feed a perceptron, the head. Agents whose
-kernels, strides or depths differ never share a chunk; narrower ones are padded with channels
+kernels, strides or depths differ never share a group; narrower ones are padded with channels
 that sleep.
 """
 
@@ -209,7 +209,7 @@ class CNN(Network):
         size = {name: prod(axis.size for axis in parameter) for name, parameter in axes.items()}
         products = ("hidden", "side", "output")
         head = sum(n for name, n in size.items() if name.startswith(products) or "reading." in name)
-        return role.members * (head + sum(size.values()) / 2)
+        return role.ensemble_size * (head + sum(size.values()) / 2)
 
     def module(self, role: Role, genes: CNNGenes, state: State) -> nn.Module:
         """`nn.Sequential` of plain layers, `Branches` first where an image is not all there is."""

@@ -1,4 +1,4 @@
-"""How a chunk of convolutional networks is computed: one grouped convolution for all agents, or row by row.
+"""How a group of convolutional networks is computed: one grouped convolution for all agents, or row by row.
 
 Grouped, agents and members are folded into the channels, one group each, in channels-last memory:
 what a few small pictures and an accelerator want. Many or large ones go through their encoders row
@@ -28,7 +28,7 @@ Stretches = list[tuple[str, int, int]]
 
 
 class CNNPlan:
-    """The batched pass of one role for the agents of one chunk: equal kernels, strides and depths.
+    """The batched pass of one role for the agents of one group: equal kernels, strides and depths.
 
     Args:
         role: what the network is for.
@@ -50,7 +50,7 @@ class CNNPlan:
             for image, encoders in zip(parts.images, self.encoders, strict=True)
         ]
         self._kinds = [one.activation for one in genes]
-        self._stretches = {members: self._runs(members) for members in {1, role.members}}
+        self._stretches = {members: self._runs(members) for members in {1, role.ensemble_size}}
         self._sizes = [torch.Size(shape).numel() for shape in layout.shapes]
         self._views: dict[Any, State] = {}
         self.memo: dict[int, tuple[Tensor, Any]] | None = None
@@ -61,7 +61,7 @@ class CNNPlan:
         """Outputs of all agents and members.
 
         Args:
-            flat: [C, M, N], the chunk's parameters.
+            flat: [C, M, N], the group's parameters.
             observation: batch of observations, [C, B, ...] leaves.
             extra: [C, B, E], concatenated to what the encoders make of the images.
             member: compute this member alone.
@@ -69,7 +69,7 @@ class CNNPlan:
         Returns:
             [C, M, B, O], or [C, B, O] where there is one member or `member` is given.
         """
-        members = 1 if member is not None else self.role.members
+        members = 1 if member is not None else self.role.ensemble_size
         rows = flat[:, member] if member is not None else flat.flatten(0, 1)  # [R, N]
         state = self._state(rows) if rows.requires_grad else self._kept(rows, flat)
         stretches = iter(self._stretches[members])

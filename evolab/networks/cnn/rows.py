@@ -1,7 +1,7 @@
-"""The encoders of a chunk agent by agent, each at its own size: how a CPU computes them where they are large.
+"""The encoders of a group agent by agent, each at its own size: how a CPU computes them where they are large.
 
 A convolution of some millions of multiply-adds keeps a core busy by itself: alone it took three
-quarters of the time that it took as a group of a larger one, and the narrow agents of a mixed chunk
+quarters of the time that it took as a group of a larger one, and the narrow agents of a mixed group
 pay for no channel that sleeps (measured, `tests/benchmarks/images.py`). The backward pass is written
 out: gradients go straight into one tensor per parameter.
 """

@@ -256,7 +256,7 @@ class GPT(Network):
         _, block = self.sizes_of(role)
         inner = sum(4 * self.width**2 + 2 * self.width * units for units in genes.hidden)
         attention = len(genes.hidden) * block * self.width
-        return float(role.members * block * (inner + attention + self.width * role.outputs))
+        return float(role.ensemble_size * block * (inner + attention + self.width * role.outputs))
 
     def module(self, role: Role, genes: GPTGenes, state: State) -> GPTModule:
         """A plain torch module: tokens [B, T] to outputs [B, T, O]."""

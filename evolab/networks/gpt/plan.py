@@ -1,6 +1,6 @@
-"""How a chunk of GPTs is computed: one causal pass over [C, B, T] tokens, with or without a cache.
+"""How a group of GPTs is computed: one causal pass over [C, B, T] tokens, with or without a cache.
 
-Every agent of a chunk has the same width and the same number of heads; depth and the widths of
+Every agent of a group has the same width and the same number of heads; depth and the widths of
 the feed-forward layers differ. Rows come deepest first, so block `l` works on the first `n_l`
 rows, and narrower feed-forward layers are padded with sleeping units, which GELU keeps at zero.
 """
@@ -60,7 +60,7 @@ class Cache:
 
 @dataclass(frozen=True)
 class Shape:
-    """What all agents of a chunk have in common.
+    """What all agents of a group have in common.
 
     Attributes:
         heads: of every attention layer.
@@ -78,13 +78,13 @@ class Shape:
 
 
 class GPTPlan:
-    """The batched pass of one role for the agents of one chunk; see the module `gpt`."""
+    """The batched pass of one role for the agents of one group; see the module `gpt`."""
 
     def __init__(self, shape: Shape, role: Role, genes: Sequence[Any], layout: Layout) -> None:
         self.shape, self.role, self.layout = shape, role, layout
         depths = [len(gene.hidden) for gene in genes]
         if any(a < b for a, b in zip(depths, depths[1:])):
-            raise AssertionError("rows of a chunk must come deepest first")
+            raise AssertionError("rows of a group must come deepest first")
         self._depths = depths
         self._sizes = [*(_count(shape) for shape in layout.shapes)]
         self._sizes.append(layout.size - sum(self._sizes))
@@ -100,7 +100,7 @@ class GPTPlan:
         """Outputs at every position.
 
         Args:
-            flat: [C, M, N], the chunk's parameters.
+            flat: [C, M, N], the group's parameters.
             observation: [C, B, T] int64 tokens, of which each position sees itself and those before;
                 those that are not in the cache yet, where there is one.
             extra: [C, B], tokens of each sequence; what is said of the places behind them is no matter, and they

@@ -1,4 +1,4 @@
-"""What is done to rows of parameters entry by entry, for a whole band in one call."""
+"""What is done to rows of parameters entry by entry, for a whole bucket in one call."""
 
 from __future__ import annotations
 

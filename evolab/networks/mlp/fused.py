@@ -1,6 +1,6 @@
-"""The forward and backward pass of a chunk of perceptrons as one autograd node.
+"""The forward and backward pass of a group of perceptrons as one autograd node.
 
-Autograd over the single operations costs 10% to 45% more (the smaller the chunk, the more),
+Autograd over the single operations costs 10% to 45% more (the smaller the group, the more),
 and its gradients arrive in pieces that have to be concatenated. Here the gradient is written
 straight into one flat row per agent, the form in which Adam wants it. The tests compare it
 with autograd over the composed operations.
@@ -21,7 +21,7 @@ from evolab.networks.layers import activate_, activate_backward
 
 @dataclass(frozen=True)
 class LayerPlan:
-    """One hidden layer of a chunk.
+    """One hidden layer of a group.
 
     Attributes:
         rows: how many rows (agents x members) have this layer; they are the first ones.

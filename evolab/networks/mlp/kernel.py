@@ -1,4 +1,4 @@
-"""How the rows of a band of perceptrons are computed by the compiled kernels: each at its own width."""
+"""How the rows of a bucket of perceptrons are computed by the compiled kernels: each at its own width."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class CompiledPlan:
-    """The batched pass of one role for the agents of a band; the same function as `MLPPlan`.
+    """The batched pass of one role for the agents of a bucket; the same function as `MLPPlan`.
 
     Args:
         dtype: of the parameters.
@@ -36,11 +36,11 @@ class CompiledPlan:
         widths = features(role.observation_space), role.extra, role.outputs
         shapes = [(gene.hidden, gene.activation) for gene in genes]
         self.every = self.single = Perceptrons(dtype, layouts, shapes, *widths)
-        if role.members > 1:
+        if role.ensemble_size > 1:
             self.every = Perceptrons(
                 dtype,
-                [layout for layout in layouts for _ in range(role.members)],
-                [shape for shape in shapes for _ in range(role.members)],
+                [layout for layout in layouts for _ in range(role.ensemble_size)],
+                [shape for shape in shapes for _ in range(role.ensemble_size)],
                 *widths,
             )
         space = role.observation_space
@@ -53,7 +53,7 @@ class CompiledPlan:
         """Outputs of all agents and members.
 
         Args:
-            flat: [C, M, N], the band's parameters.
+            flat: [C, M, N], the bucket's parameters.
             observation: batch of observations, [C, B, ...] leaves.
             extra: [C, B, E], behind the features.
             member: compute this member alone.
@@ -61,13 +61,13 @@ class CompiledPlan:
         Returns:
             [C, M, B, O], or [C, B, O] where there is one member or `member` is given.
         """
-        rows, alone = _rows(flat, member), member is not None or self.role.members == 1
+        rows, alone = _rows(flat, member), member is not None or self.role.ensemble_size == 1
         if torch.is_grad_enabled() and (rows.requires_grad or (extra is not None and extra.requires_grad)):
             x = encode(self.role.observation_space, observation, 2, flat.dtype)
             out = _Differentiable.apply(rows, x, extra, self, alone)
         else:
             out, _ = self.run(rows, observation, extra, alone, keep=False)
-        return out if alone else out.unflatten(0, (len(flat), self.role.members))
+        return out if alone else out.unflatten(0, (len(flat), self.role.ensemble_size))
 
     def run(
         self, rows: Tensor, observation: Any, extra: Tensor | None, alone: bool, keep: bool = True
@@ -94,7 +94,7 @@ class CompiledPlan:
             self._own = None
             return
         own = np.minimum(np.array(sizes, dtype=np.int64), length)
-        self._own = length, {True: own, False: np.repeat(own, self.role.members)}
+        self._own = length, {True: own, False: np.repeat(own, self.role.ensemble_size)}
 
     def tape(self, flat: Tensor) -> Tape:
         """Computes a loss's gradient by [C, M, N] at less cost than autograd would."""
@@ -102,7 +102,7 @@ class CompiledPlan:
 
     def record(self, flat: Tensor, observation: Any, extra: Tensor | None) -> tuple[Tensor, Any]:
         """Outputs [R, B, O] of all members, outside of autograd, and what their gradient needs."""
-        return self.run(_rows(flat, None), observation, extra, self.role.members == 1)
+        return self.run(_rows(flat, None), observation, extra, self.role.ensemble_size == 1)
 
     def slope(
         self, flat: Tensor, observation: Any, extra: Tensor, grad: Tensor, member: int = 0
@@ -110,7 +110,7 @@ class CompiledPlan:
         """Outputs [C, B, O] of one member, and how a loss changes with `extra`, [C, B, E].
 
         Args:
-            flat: [C, M, N], the band's parameters.
+            flat: [C, M, N], the bucket's parameters.
             observation: batch of observations, [C, B, ...] leaves.
             extra: [C, B, E].
             grad: [C, B, O], how the loss changes with the outputs.
@@ -130,16 +130,16 @@ class CompiledPlan:
         choice: Tensor | None,
         huber: float | None,
     ) -> Tensor:
-        """One step of every row on its squared error while it lies in the cache; see `Chunk.regress`.
+        """One step of every row on its squared error while it lies in the cache; see `AgentGroup.regress`.
 
         Returns:
             [C], the losses, summed over the members.
         """
-        alone = self.role.members == 1
+        alone = self.role.ensemble_size == 1
         x = self._encoded(observation, adam.parameters.dtype)
         by = self.single if alone else self.every
         losses = by.regress(
-            adam, self.role.members, x, extra, target, weight, choice, huber, self._counts(x, alone)
+            adam, self.role.ensemble_size, x, extra, target, weight, choice, huber, self._counts(x, alone)
         )
         return losses.squeeze(1) if alone else losses.sum(1)
 

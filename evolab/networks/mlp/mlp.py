@@ -1,9 +1,9 @@
 """Multilayer perceptrons of different width, depth and activation in one batched pass.
 
-Rows of a chunk come sorted by depth, deepest first, then by activation. Layer `l` therefore
+Rows of a group come sorted by depth, deepest first, then by activation. Layer `l` therefore
 works on the first `n_l` rows only, an activation on a contiguous stretch of them, and the
 output layer reads each row's own last hidden layer. Nothing is computed for a layer that an
-agent does not have; narrower agents are padded with sleeping units to the chunk's width.
+agent does not have; narrower agents are padded with sleeping units to the group's width.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class MLPGenes:
         hidden: width of each hidden layer.
         activation: its activation, by name.
         reading: width that the output layer reads; 0 for the last hidden layer's. Differs only
-            in the capacity of a chunk that mixes depths.
+            in the capacity of a group that mixes depths.
     """
 
     hidden: tuple[int, ...]
@@ -66,7 +66,7 @@ class MLP(Network):
     '64x64 relu'
     """
 
-    banded: ClassVar[bool] = True
+    bucketed: ClassVar[bool] = True
 
     hidden: tuple[int, ...]
     activation: str
@@ -168,7 +168,7 @@ class MLP(Network):
         """Multiply-adds of one forward pass for one row of the batch, all members."""
         widths = (features(role.observation_space) + role.extra, *genes.hidden)
         inner = sum(a * b for a, b in zip(widths, widths[1:], strict=False))
-        return role.members * (inner + genes.last * role.outputs)
+        return role.ensemble_size * (inner + genes.last * role.outputs)
 
     def module(self, role: Role, genes: MLPGenes, state: State) -> nn.Module:
         """`nn.Sequential` of Linear, LayerNorm and activations."""

@@ -1,4 +1,4 @@
-"""How a chunk of perceptrons is computed: worked out once per layout, then only run."""
+"""How a group of perceptrons is computed: worked out once per layout, then only run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class _Pass:
         self.layers, self.reading, self.layout = layers, reading, layout
         deepest = (
             f"hidden.{len(layers)}.weight" not in layout.names
-        )  # False for a shallow agent of a deep chunk
+        )  # False for a shallow agent of a deep group
         self.whole = deepest and len({layer.rows for layer in layers}) == 1
         self.spare: Store | None = None
         self.lent: Store | None = None
@@ -54,22 +54,22 @@ class _Pass:
 
 
 class MLPPlan:
-    """The batched pass of one role for the agents of one chunk; see the module `mlp`."""
+    """The batched pass of one role for the agents of one group; see the module `mlp`."""
 
     def __init__(self, normalised: bool, role: Role, genes: Sequence[Any], layout: Layout) -> None:
         self.role, self.layout, self.normalised = role, layout, normalised
         if any(len(a.hidden) < len(b.hidden) for a, b in zip(genes, genes[1:], strict=False)):
-            raise AssertionError("rows of a chunk must come deepest first")
+            raise AssertionError("rows of a group must come deepest first")
         layers: list[LayerPlan] = []
         for index in range(max(len(gene.hidden) for gene in genes)):
             alive = [gene for gene in genes if len(gene.hidden) > index]
-            kinds = [gene.activation[index] for gene in alive for _ in range(role.members)]
-            widths = [gene.hidden[index] for gene in alive for _ in range(role.members)]
+            kinds = [gene.activation[index] for gene in alive for _ in range(role.ensemble_size)]
+            widths = [gene.hidden[index] for gene in alive for _ in range(role.ensemble_size)]
             layers.append(LayerPlan(len(kinds), runs(kinds), tuple(widths)))
         reading = layout.shapes[layout.names.index("output.weight")][-1]
         self.every = _Pass(layers, reading, layout)
-        self.single = _Pass([layer.thinned(role.members) for layer in layers], reading, layout)
-        self.how = self.single if role.members == 1 else self.every
+        self.single = _Pass([layer.thinned(role.ensemble_size) for layer in layers], reading, layout)
+        self.how = self.single if role.ensemble_size == 1 else self.every
         self.form = layout, [(one.rows, one.stretches, one.widths if normalised else ()) for one in layers]
         self._stores: dict[Any, Store] = {}
 
@@ -79,7 +79,7 @@ class MLPPlan:
         """Outputs of all agents and members.
 
         Args:
-            flat: [C, M, N], the chunk's parameters.
+            flat: [C, M, N], the group's parameters.
             observation: batch of observations, [C, B, ...] leaves.
             extra: [C, B, E], concatenated to the features.
             member: compute this member alone.
@@ -87,7 +87,7 @@ class MLPPlan:
         Returns:
             [C, M, B, O], or [C, B, O] where there is one member or `member` is given.
         """
-        agents, members = flat.shape[0], self.role.members
+        agents, members = flat.shape[0], self.role.ensemble_size
         if not (torch.is_grad_enabled() or self.normalised or member is not None):
             x = self.joined(flat, observation, extra)
             rows = flat.squeeze(1) if members == 1 else flat.flatten(0, 1)
@@ -104,7 +104,7 @@ class MLPPlan:
         self, flat: Tensor, observation: Any, extra: Tensor | None, member: int | None
     ) -> tuple[Tensor, Tensor | None]:
         """Features [R, B, I] and extra inputs [R, B, E], the same for every member of an agent."""
-        x, members = encode(self.role.observation_space, observation, 2, flat.dtype), self.role.members
+        x, members = encode(self.role.observation_space, observation, 2, flat.dtype), self.role.ensemble_size
         if members == 1 or member is not None:
             return x, extra
         return _repeated(x, members), None if extra is None else _repeated(extra, members)
@@ -113,7 +113,7 @@ class MLPPlan:
         """[R, B, I + E]: as `inputs`, in one piece."""
         x = encode(self.role.observation_space, observation, 2, flat.dtype)
         x = x if extra is None else torch.cat([x, extra], -1)
-        return x if self.role.members == 1 else _repeated(x, self.role.members)
+        return x if self.role.ensemble_size == 1 else _repeated(x, self.role.ensemble_size)
 
     def tape(self, flat: Tensor) -> Tape | None:
         """Computes a loss's gradient by [C, M, N] at less cost than autograd would; None where it can't."""
@@ -121,7 +121,7 @@ class MLPPlan:
 
     def record(self, flat: Tensor, observation: Any, extra: Tensor | None) -> tuple[Tensor, Kept]:
         """Outputs [R, B, O] of all members, outside of autograd, and what their gradient needs."""
-        rows = flat.squeeze(1) if self.role.members == 1 else flat.flatten(0, 1)
+        rows = flat.squeeze(1) if self.role.ensemble_size == 1 else flat.flatten(0, 1)
         return forward(self.joined(flat, observation, extra), None, self.store(rows, None), self.how)
 
     def slope(
@@ -130,14 +130,14 @@ class MLPPlan:
         """Outputs [C, B, O] of one member, and how a loss changes with `extra`, [C, B, E].
 
         Args:
-            flat: [C, M, N], the chunk's parameters.
+            flat: [C, M, N], the group's parameters.
             observation: batch of observations, [C, B, ...] leaves.
             extra: [C, B, E].
             grad: [C, B, O], how the loss changes with the outputs.
             member: the one that computes.
         """
         x, extra = self.inputs(flat, observation, extra, member)  # type: ignore[assignment]
-        rows = flat.squeeze(1) if self.role.members == 1 else flat[:, member]
+        rows = flat.squeeze(1) if self.role.ensemble_size == 1 else flat[:, member]
         out, kept = forward(x, extra, self.store(rows, member), self.single)
         _, flowing = backward(kept, grad, False, True)
         assert flowing is not None
@@ -146,7 +146,7 @@ class MLPPlan:
     def give_back(self, gradient: Tensor) -> None:
         """Reuse a gradient [C, M, N] that the optimizer is done with."""
         if not self.normalised:
-            (self.single if self.role.members == 1 else self.every).give_back(gradient)
+            (self.single if self.role.ensemble_size == 1 else self.every).give_back(gradient)
 
     def forget(self) -> None:
         """Drop the gradients that were given back."""

@@ -19,7 +19,7 @@ class Tape:
     def __init__(self, plan: Any, flat: Tensor) -> None:
         """`plan` records passes over `flat` [C, M, N]: its `record` gives outputs and what goes backward from them."""
         self.plan, self.flat = plan, flat
-        self.several = plan.role.members > 1
+        self.several = plan.role.ensemble_size > 1
         self.passes: list[tuple[Tensor, Any]] = []
         self.leaf: Tensor | None = None
 

@@ -145,10 +145,10 @@ def test_parts_of_an_observation_are_kept_apart():
 )
 def test_every_pass_uses_every_step_once_in_an_order_of_each_agents_own(size, lengths):
     population = small(hyperparameters={"batch_size": size, "epochs": 2})
-    (chunk,) = population.chunks
+    (group,) = population.groups
     buffer = filled()
-    whole = population.batch_of(chunk, buffer.taken(chunk.rows))
-    batches = list(buffer.batches(population.algorithm, chunk, whole, torch.Generator().manual_seed(1)))
+    whole = population.batch_of(group, buffer.taken(group.rows))
+    batches = list(buffer.batches(population.algorithm, group, whole, torch.Generator().manual_seed(1)))
     assert [batch.reward.shape[1] for batch in batches] == lengths * 2
     for batch in batches:
         assert torch.equal(batch.observation[..., 0], batch.reward), "rows belong together"
@@ -163,14 +163,14 @@ def test_every_pass_uses_every_step_once_in_an_order_of_each_agents_own(size, le
 
 def test_a_step_that_was_none_counts_for_nothing():
     population = small(hyperparameters={"batch_size": 100, "epochs": 1})
-    (chunk,) = population.chunks
+    (group,) = population.groups
     buffer = ev.RolloutBuffer(2)
     buffer.add(transition(0))
     lost = np.ones((2, 3), bool)
     lost[0, 1] = False
     buffer.add(transition(1, valid=lost))
-    whole = population.batch_of(chunk, buffer.taken(chunk.rows))
-    (batch,) = buffer.batches(population.algorithm, chunk, whole, torch.Generator())
+    whole = population.batch_of(group, buffer.taken(group.rows))
+    (batch,) = buffer.batches(population.algorithm, group, whole, torch.Generator())
     gone = batch.reward[0] == 101
     assert batch.weight[0][gone].tolist() == [0.0]
     assert batch.weight[0][~gone].tolist() == pytest.approx([1 / 5] * 5)

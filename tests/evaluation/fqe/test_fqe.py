@@ -32,7 +32,7 @@ def deciders(count: int = 3) -> ev.Population:
     """Agent 0 always takes 1, agent 1 always 0, agent 2 takes 1 in state 1 only."""
     population = ev.Population("CQN", FLIP, spaces.Discrete(2), count, network=[1], seed=0)
     for row, (weight, bias) in enumerate([(0.0, 1.0), (0.0, -1.0), (1.0, -0.5)][:count]):
-        state = population.member(row).tensors["q"]
+        state = population.individual(row).tensors["q"]
         for tensor in state.values():
             tensor.zero_()
         state["hidden.0.weight"].fill_(1.0)
@@ -127,7 +127,7 @@ def test_later_generations_only_catch_up():
     fqe = FQE(discount=0.9, imagined=0, share=0.1, first=50)
     assert next(fqe.estimate(population, buffer, 0)) == (0, 50)
     estimated(fqe, population, buffer)
-    for member in population.members:
+    for member in population.individuals:
         member.updates += 300
     assert next(fqe.estimate(population, buffer, 1)) == (0, 30)
 
@@ -164,9 +164,9 @@ def test_continuous_actions_are_judged():
     buffer, found = buffer_from(data)
     population = ev.Population("TD3BC", *found, 2, seed=0, network=[8])
     for row, bias in enumerate((0.0, 2.0)):  # tanh(2) = 0.96
-        for tensor in population.member(row).tensors["actor"].values():
+        for tensor in population.individual(row).tensors["actor"].values():
             tensor.zero_()
-        population.member(row).tensors["actor"]["output.bias"].fill_(bias)
+        population.individual(row).tensors["actor"]["output.bias"].fill_(bias)
     values = estimated(FQE(discount=0.0, first=400, lr=3e-3), population, buffer)
     np.testing.assert_allclose(values, [0.0, -0.96], atol=0.15)
 

@@ -38,7 +38,7 @@ def walkers() -> ev.Population:
     space = spaces.Box(-np.inf, np.inf, (1,), np.float32)
     population = ev.Population("CQN", space, spaces.Discrete(2), 2, network=[1], seed=0)
     for row, bias in enumerate((1.0, -1.0)):
-        state = population.member(row).tensors["q"]
+        state = population.individual(row).tensors["q"]
         for tensor in state.values():
             tensor.zero_()
         state["output.bias"][0, 1] = bias

@@ -13,7 +13,7 @@ from evolab.evolution.mutation.context import Context
 from evolab.evolution.mutation.layers import change_layers
 from evolab.evolution.mutation.resize import resize
 from evolab.networks.mlp.mlp import MLP
-from evolab.population.individual import Member
+from evolab.population.individual import Individual
 from evolab.population.population import Population
 from tests.mixed import BOX, DISCRETE, FEATURES, OBSERVATIONS, experience
 
@@ -43,8 +43,8 @@ def context_of(population, seed=0):
     )
 
 
-def taken(population) -> Member:
-    return population.member(0).child(1)
+def taken(population) -> Individual:
+    return population.individual(0).child(1)
 
 
 def outputs(population, targets=False):
@@ -55,7 +55,7 @@ def outputs(population, targets=False):
     for name, role in population.roles.items():
         shape = (1, 40, role.extra)
         extra = torch.rand(shape, generator=g, dtype=torch.float64) if role.extra else None
-        result[name] = population.chunks[0].network(name, target=targets)(observation, extra)
+        result[name] = population.groups[0].network(name, target=targets)(observation, extra)
     return result
 
 
@@ -79,15 +79,15 @@ class Coin:
 def test_new_units_keep_the_function_and_the_moments(algorithm, layer_norm, gene):
     population = learned(algorithm, layer_norm=layer_norm)
     before, slow = outputs(population), outputs(population, targets=True)
-    old = population.copy([0]).member(0)
+    old = population.copy([0]).individual(0)
     child = taken(population)
     resize(child, context_of(population), gene, 40)
     population.rebuild([child])
-    assert population.members[0].genes.hidden == ((40, 20) if gene == "hidden.0" else (24, 40))
+    assert population.individuals[0].genes.hidden == ((40, 20) if gene == "hidden.0" else (24, 40))
     if not layer_norm:  # a normalised layer sees its new units in the mean
         assert unchanged(before, outputs(population))
         assert unchanged(slow, outputs(population, targets=True))
-    new = population.member(0)
+    new = population.individual(0)
     for kind, state in old.tensors.items():
         for name, value in state.items():
             corner = tuple(slice(0, size) for size in value.shape)
@@ -108,12 +108,12 @@ def test_new_units_come_to_life(algorithm):
     resize(child, context_of(population), "hidden.0", 40)
     population.rebuild([child])
     name = next(iter(population.roles))
-    start = population.member(0).tensors[name]["hidden.1.weight"][0, :, 24:].clone()
+    start = population.individual(0).tensors[name]["hidden.1.weight"][0, :, 24:].clone()
     assert not start.any()
-    assert population.member(0).tensors[name]["hidden.0.weight"][0, 24:].abs().min(0).values.any()
+    assert population.individual(0).tensors[name]["hidden.0.weight"][0, 24:].abs().min(0).values.any()
     for update in range(3):
         population.learn(experience(1, 16, 50 + update, discrete=algorithm.name == "DQN"))
-    assert population.member(0).tensors[name]["hidden.1.weight"][0, :, 24:].any()
+    assert population.individual(0).tensors[name]["hidden.1.weight"][0, :, 24:].any()
 
 
 @pytest.mark.parametrize("activation", ["relu", "elu", "gelu", "tanh"])
@@ -121,16 +121,16 @@ def test_new_units_come_to_life(algorithm):
 def test_a_new_layer_keeps_the_function_and_the_moments(algorithm, activation):
     population = learned(algorithm, activation=activation)
     before, slow = outputs(population), outputs(population, targets=True)
-    old = population.copy([0]).member(0)
+    old = population.copy([0]).individual(0)
     child = taken(population)
     detail = change_layers(child, context_of(population), Coin(adding=True))
     population.rebuild([child])
-    assert population.members[0].genes.hidden == (24, 20, 20)
+    assert population.individuals[0].genes.hidden == (24, 20, 20)
     assert "24x20" in detail
     assert "24x20x20" in detail
     assert unchanged(before, outputs(population))
     assert unchanged(slow, outputs(population, targets=True))
-    new = population.member(0)
+    new = population.individual(0)
     for kind, state in old.tensors.items():
         for name, value in state.items():
             assert torch.equal(new.tensors[kind][name], value)
@@ -147,7 +147,7 @@ def test_a_layer_that_was_just_added_is_removed_without_a_trace(algorithm):
     change_layers(child, context_of(population), Coin(adding=True))
     change_layers(child, context_of(population), Coin(adding=False))
     population.rebuild([child])
-    assert population.members[0].genes.hidden == (24, 20)
+    assert population.individuals[0].genes.hidden == (24, 20)
     assert unchanged(before, outputs(population))
     assert unchanged(slow, outputs(population, targets=True))
 
@@ -165,16 +165,16 @@ def test_units_that_matter_least_go_first(algorithm):
     population.rebuild([child])
     before, slow = outputs(population), outputs(population, targets=True)
     square = {
-        n: population.member(0).tensors[f"{n}.square"]["hidden.0.bias"].clone() for n in population.roles
+        n: population.individual(0).tensors[f"{n}.square"]["hidden.0.bias"].clone() for n in population.roles
     }
-    shrunk = population.member(0).child(2)
+    shrunk = population.individual(0).child(2)
     resize(shrunk, context, "hidden.0", 24)
     population.rebuild([shrunk])
-    assert population.members[0].genes.hidden == (24, 20)
+    assert population.individuals[0].genes.hidden == (24, 20)
     assert unchanged(before, outputs(population))
     assert unchanged(slow, outputs(population, targets=True))
     for name in population.roles:  # the moments of the survivors are theirs still
-        kept = population.member(0).tensors[f"{name}.square"]["hidden.0.bias"]
+        kept = population.individual(0).tensors[f"{name}.square"]["hidden.0.bias"]
         for index in range(kept.shape[0]):
             assert torch.equal(kept[index], square[name][index][order < 24])
 
@@ -185,7 +185,7 @@ def test_a_mutation_does_not_touch_the_parent(algorithm):
 
     population = learned(algorithm)
     before = {name: value.clone() for name, value in population.table.items()}
-    parent = population.member(0)
+    parent = population.individual(0)
     values, genes = dict(parent.hyperparameters), parent.genes
     generator = np.random.default_rng(0)
     mutations = Mutations(none=0, new_layer=0.5)

@@ -61,27 +61,27 @@ def test_hundreds_of_mutations_keep_every_invariant(algorithm):
             generation=generation,
         )
         seen |= {birth.kind for birth in births}
-        for row, member in enumerate(population.members):
-            genes = member.genes
+        for row, individual in enumerate(population.individuals):
+            genes = individual.genes
             assert 1 <= len(genes.hidden) <= 3
             assert all(16 <= width <= 80 for width in genes.hidden)
             assert len(genes.activation) == len(genes.hidden)
             assert set(genes.activation) <= set(ACTIVATIONS)
-            for name, value in member.hyperparameters.items():
+            for name, value in individual.hyperparameters.items():
                 assert float(population.table[name][row]) == pytest.approx(value, rel=1e-6)
                 if name in rates:
                     assert rates[name].low <= value <= rates[name].high
                     assert isinstance(value, int) or not isinstance(rates[name], Integer)
-            for kind, state in population.member(row).tensors.items():
+            for kind, state in population.individual(row).tensors.items():
                 role = population.roles[kind.split(".")[0]]
                 axes = network.axes(role, genes)
                 assert list(state) == list(axes)
                 for name, value in state.items():
-                    assert tuple(value.shape) == (role.members, *(axis.size for axis in axes[name]))
+                    assert tuple(value.shape) == (role.ensemble_size, *(axis.size for axis in axes[name]))
                     assert torch.isfinite(value).all()
                     if kind.endswith(".square"):
                         assert (value >= 0).all()
-            member.tensors = {}
+            individual.tensors = {}
         for name, mask in padding(population).items():
             assert not population.table[name][mask].any(), f"padding of {name} after generation {generation}"
         assert len(set(population.ids)) == 8
@@ -95,7 +95,7 @@ def test_kinds_come_as_often_as_their_weights_say():
         None,
     )
     rng = np.random.default_rng(0)
-    parent = population.member(0)
+    parent = population.individual(0)
     kinds = []
     for index in range(1500):
         child = parent.child(index + 1)
@@ -111,7 +111,7 @@ def test_an_activation_is_never_the_current_one_and_the_same_in_all_networks():
     rng = np.random.default_rng(0)
     for start in ("relu", "elu", "gelu", "tanh"):
         for _ in range(10):
-            child = population.member(0).child(1)
+            child = population.individual(0).child(1)
             child.genes = population.network.activated(child.genes, start)
             change_activation(child, context_of(population), rng)
             assert child.genes.activation[0] != start
@@ -122,8 +122,8 @@ def test_a_parameter_mutation_touches_a_tenth_of_the_policy_and_its_target_alike
     population = population_of(TD3(), 1, network=MLP([200, 200]), dtype=torch.float64)
     population.learn(experience(1, 64, 0, discrete=False))
     population.learn(experience(1, 64, 1, discrete=False))
-    before = population.copy([0]).member(0)
-    child = population.member(0).child(1)
+    before = population.copy([0]).individual(0)
+    child = population.individual(0).child(1)
     detail = change_parameters(child, context_of(population), np.random.default_rng(3))
     touched = 0
     for name, value in child.tensors["actor"].items():
@@ -153,7 +153,7 @@ def test_one_hyperparameter_steps_and_nothing_else():
     rng = np.random.default_rng(0)
     names = set()
     for _ in range(50):
-        child = population.member(0).child(1)
+        child = population.individual(0).child(1)
         old = dict(child.hyperparameters)
         detail = change_hyperparameter(child, context_of(population), rng)
         changed = [name for name in old if child.hyperparameters[name] != old[name]]
@@ -168,7 +168,7 @@ def test_a_resampled_hyperparameter_is_drawn_anew_from_its_range():
     population = population_of(DQN(), 1, search_space={"lr": SEARCH["lr"]}, hyperparameters={"lr": 1e-4})
     rng, seen = np.random.default_rng(0), []
     for _ in range(50):
-        child = population.member(0).child(1)
+        child = population.individual(0).child(1)
         far.mutate(child, population.network, population.roles, population.search_space, rng)
         seen.append(child.hyperparameters["lr"])
     assert all(SEARCH["lr"].low <= value <= SEARCH["lr"].high for value in seen)
@@ -178,7 +178,7 @@ def test_a_resampled_hyperparameter_is_drawn_anew_from_its_range():
 def test_without_a_search_space_a_hyperparameter_mutation_is_none():
     population = population_of(DQN(), 1, search_space={})
     mutations = Mutations(none=0, architecture=0, parameters=0, activation=0, hyperparameters=1)
-    child = population.member(0).child(1)
+    child = population.individual(0).child(1)
     found = mutations.mutate(
         child, population.network, population.roles, population.search_space, np.random.default_rng(0)
     )
@@ -186,8 +186,8 @@ def test_without_a_search_space_a_hyperparameter_mutation_is_none():
 
 
 def test_a_mutation_of_ones_own_is_drawn_and_recorded():
-    def forget(member, context, generator):
-        member.steps = 0
+    def forget(individual, context, generator):
+        individual.steps = 0
         return "forgot its steps"
 
     mutations = Mutations(
@@ -252,9 +252,9 @@ def test_a_kind_of_ones_own_that_is_none_is_named(extra, error, message):
 def test_hyperparameters_mutate_together_where_asked():
     whole = Mutations(none=0, architecture=0, parameters=0, activation=0, hyperparameters=1, together=True)
     population = population_of(DQN(), 1)
-    before, rng = population.members[0].hyperparameters, np.random.default_rng(0)
+    before, rng = population.individuals[0].hyperparameters, np.random.default_rng(0)
     for _ in range(10):
-        child = population.member(0).child(1)
+        child = population.individual(0).child(1)
         _, detail = whole.mutate(child, population.network, population.roles, population.search_space, rng)
         for name in population.search_space:
             assert child.hyperparameters[name] != before[name]

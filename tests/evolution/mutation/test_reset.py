@@ -31,68 +31,70 @@ def dead(network, space, parameter, updates=30):
         dtype=torch.float64,
         hyperparameters={"batch_size": 16},
     )
-    member = population.member(0)
+    individual = population.individual(0)
     for kind in ("q", "q.target"):
-        member.tensors[kind][f"{parameter}.bias"][:, DEAD] = -50.0
+        individual.tensors[kind][f"{parameter}.bias"][:, DEAD] = -50.0
     for seed in range(updates):
         population.learn(images.experience(space, 1, 16, seed, discrete=True))
     return population
 
 
-def values(population, member, space):
+def values(population, individual, space):
     observation = images.observations(space, (16,), torch.Generator().manual_seed(5))
-    state = {key: value[0] for key, value in member.tensors["q"].items()}
+    state = {key: value[0] for key, value in individual.tensors["q"].items()}
     role = population.roles["q"]
     from evolab.networks.observations import encode
 
-    return population.network.module(role, member.genes, state)(encode(space, observation, 1, torch.float64))
+    return population.network.module(role, individual.genes, state)(
+        encode(space, observation, 1, torch.float64)
+    )
 
 
 def test_a_dead_unit_of_a_perceptron_is_renewed_and_the_function_stays():
     population = dead(ev.MLP([16, 8]), SPACE, "hidden.0")
-    member = population.member(0)
-    before, old = values(population, member, SPACE), member.tensors["q"]["hidden.0.weight"].clone()
-    detail = reset_dormant(member, context(population), np.random.default_rng(0))
-    after = values(population, member, SPACE)
+    individual = population.individual(0)
+    before, old = values(population, individual, SPACE), individual.tensors["q"]["hidden.0.weight"].clone()
+    detail = reset_dormant(individual, context(population), np.random.default_rng(0))
+    after = values(population, individual, SPACE)
     assert detail == "1 of 24 units reset"
     assert torch.allclose(before, after, atol=1e-12)
-    fresh, others = member.tensors["q"]["hidden.0.weight"], [i for i in range(16) if i != DEAD]
+    fresh, others = individual.tensors["q"]["hidden.0.weight"], [i for i in range(16) if i != DEAD]
     assert torch.equal(fresh[:, others], old[:, others])
     assert not torch.equal(fresh[:, DEAD], old[:, DEAD])
-    assert float(member.tensors["q"]["hidden.0.bias"][0, DEAD]) > -1
+    assert float(individual.tensors["q"]["hidden.0.bias"][0, DEAD]) > -1
     for kind in ("q", "q.target", "q.mean", "q.square"):
-        assert not member.tensors[kind]["hidden.1.weight"][:, :, DEAD].any()
-    assert not member.tensors["q.square"]["hidden.0.weight"][:, DEAD].any()
+        assert not individual.tensors[kind]["hidden.1.weight"][:, :, DEAD].any()
+    assert not individual.tensors["q.square"]["hidden.0.weight"][:, DEAD].any()
 
 
 def test_a_dead_channel_is_renewed_and_the_function_stays():
     space = spaces.Box(0, 255, (6, 6, 1), np.uint8)
     network = ev.CNN((6,), latent=8, hidden=(8,), activation="elu")
     population = dead(network, space, "conv.0")
-    member = population.member(0)
-    old = member.tensors["q"]["conv.0.weight"].clone()
-    detail = reset_dormant(member, context(population), np.random.default_rng(0))
+    individual = population.individual(0)
+    old = individual.tensors["q"]["conv.0.weight"].clone()
+    detail = reset_dormant(individual, context(population), np.random.default_rng(0))
     assert detail is not None
-    assert not torch.equal(member.tensors["q"]["conv.0.weight"][:, DEAD], old[:, DEAD])
-    read = member.tensors["q"]["latent.weight"]  # [M, L, h * w, O]
+    assert not torch.equal(individual.tensors["q"]["conv.0.weight"][:, DEAD], old[:, DEAD])
+    read = individual.tensors["q"]["latent.weight"]  # [M, L, h * w, O]
     assert not read[..., DEAD].any()
     assert read[..., 0].any()
 
 
 def test_a_renewed_unit_learns_again():
     population = dead(ev.MLP([16]), SPACE, "hidden.0")
-    member = population.member(0)
-    reset_dormant(member, context(population), np.random.default_rng(0))
-    population.rebuild([member])
+    individual = population.individual(0)
+    reset_dormant(individual, context(population), np.random.default_rng(0))
+    population.rebuild([individual])
     for seed in range(10):
         population.learn(images.experience(SPACE, 1, 16, seed, discrete=True))
-    assert population.member(0).tensors["q"]["output.weight"][:, :, DEAD].any()
+    assert population.individual(0).tensors["q"]["output.weight"][:, :, DEAD].any()
 
 
 def test_an_agent_that_never_learned_has_no_dormant_units():
     population = ev.Population("TD3", SPACE, spaces.Box(-1, 1, (2,)), 1, seed=0)
-    member = population.member(0)
-    assert reset_dormant(member, context(population), np.random.default_rng(0)) is None
+    individual = population.individual(0)
+    assert reset_dormant(individual, context(population), np.random.default_rng(0)) is None
 
 
 def test_it_is_one_more_kind_of_mutation():

@@ -179,7 +179,7 @@ def test_a_differently_activated_agent_is_recorded_anew_and_a_smaller_batch_is_n
     population, buffer = device.population("DQN"), device.buffer()
 
     def recorded_after(change):
-        members = [population.member(row) for row in range(2)]
+        members = [population.individual(row) for row in range(2)]
         change(members[0])
         population.rebuild(members)
         before = len(device.made)
@@ -187,13 +187,13 @@ def test_a_differently_activated_agent_is_recorded_anew_and_a_smaller_batch_is_n
             population.learn(buffer, updates=1)
         return len(device.made) - before
 
-    assert recorded_after(lambda member: None) == 1
-    assert recorded_after(lambda member: None) == 0
-    assert recorded_after(lambda member: member.hyperparameters.update(batch_size=5)) == 0
-    weight = population.chunks[0].weight(16, population.hyper["lr"])
+    assert recorded_after(lambda individual: None) == 1
+    assert recorded_after(lambda individual: None) == 0
+    assert recorded_after(lambda individual: individual.hyperparameters.update(batch_size=5)) == 0
+    weight = population.groups[0].weight(16, population.hyper["lr"])
     assert weight.sum(1).tolist() == pytest.approx([1, 1])
     assert sorted((weight > 0).sum(1).tolist()) == [5, 16]
-    assert recorded_after(lambda member: setattr(member, "genes", MLPGenes((8,), ("tanh",)))) == 1
+    assert recorded_after(lambda individual: setattr(individual, "genes", MLPGenes((8,), ("tanh",)))) == 1
 
 
 def test_a_generation_that_keeps_recordings_learns_as_one_that_does_not(device, monkeypatch):
@@ -235,7 +235,7 @@ def test_the_results_of_a_replay_are_the_callers_own(device):
     kept = losses[2].clone()
     population.learn(buffer, updates=1)
     assert torch.equal(losses[2], kept)
-    made = population.chunks[0].recordings
+    made = population.groups[0].recordings
     first, second = (made.run("key", lambda: {"x": torch.zeros(1, device=device.name) + 1},
                               population.generator, lambda: None)["x"] for _ in range(2))  # fmt: skip
     assert first.data_ptr() != second.data_ptr()
@@ -252,28 +252,28 @@ def test_the_results_of_a_replay_are_the_callers_own(device):
 )
 def test_a_chunk_of_another_schedule_or_batch_is_computed_anew(device, changed):
     population, buffer = device.population("TD3", 3), device.buffer(False)
-    before = population.chunks
+    before = population.groups
     for _ in range(4):
         population.learn(buffer, updates=2)
-    members = [population.member(row) for row in range(3)]
-    for member in members:
-        member.hyperparameters.update(changed)
+    members = [population.individual(row) for row in range(3)]
+    for individual in members:
+        individual.hyperparameters.update(changed)
     population.rebuild(members)
-    assert len(before) == len(population.chunks) == 1
-    assert before[0] is not population.chunks[0]
-    assert population.chunks[0].settings[0] | changed == population.chunks[0].settings[0]
+    assert len(before) == len(population.groups) == 1
+    assert before[0] is not population.groups[0]
+    assert population.groups[0].settings[0] | changed == population.groups[0].settings[0]
 
 
 def test_normalised_agents_of_other_widths_are_computed_anew(device):
     network = ev.MLP([16], layer_norm=True, min_units=4)
     population = device.population("DQN", network=network)
-    before = population.chunks[0]
-    members = [population.member(row) for row in range(2)]
+    before = population.groups[0]
+    members = [population.individual(row) for row in range(2)]
     context = Context(network, population.roles, {}, 0.1, torch.Generator().manual_seed(0))
     reshape(members[1], context, MLPGenes((8,), ("relu",)))
     population.rebuild(members)
-    assert population.chunks[0].batch == before.batch
-    assert population.chunks[0] is not before, "the mask of the units awake is another one"
+    assert population.groups[0].batch == before.batch
+    assert population.groups[0] is not before, "the mask of the units awake is another one"
 
 
 def test_a_long_schedule_is_not_recorded_phase_by_phase(device):
@@ -286,7 +286,7 @@ def test_a_long_schedule_is_not_recorded_phase_by_phase(device):
 
 def test_the_recordings_used_last_are_kept(device):
     population = device.population("DQN")
-    recordings, generator = population.chunks[0].recordings, population.generator
+    recordings, generator = population.groups[0].recordings, population.generator
 
     def work():
         return {"x": torch.zeros(1, device=device.name) + 1}
@@ -342,7 +342,7 @@ def test_what_cannot_be_recorded_goes_on_without(device):
     with pytest.warns(UserWarning, match="can't be recorded as a CUDA graph and go on without one"):
         population.learn(buffer, updates=1)
     assert torch.isfinite(population.learn(buffer, updates=3)["q"]).all()
-    assert population.members[0].updates == population.chunks[0].updates == 5
+    assert population.individuals[0].updates == population.groups[0].updates == 5
     assert not device.made
     assert torch.rand(1, device=device.name) >= 0, "the device's own generator is not left waiting"
 
@@ -378,7 +378,7 @@ def test_nothing_is_recorded_on_a_processor():
     for _ in range(4):
         population.learn(buffer, updates=1)
     assert buffer.filled is None
-    assert not population.chunks[0].recordings.made
+    assert not population.groups[0].recordings.made
 
 
 def test_the_environment_variable_leaves_graphs_out(monkeypatch):
@@ -408,6 +408,6 @@ def test_a_run_on_cuda_learns_by_recordings():
                         eval_episodes=2, seed=0, device="cuda", precision="tf32")  # fmt: skip
     exp.fill(1000)
     exp.run(generations=2)
-    assert any(chunk.recordings.made for chunk in exp.population.chunks)
+    assert any(group.recordings.made for group in exp.population.groups)
     assert np.isfinite(exp.history.fitness.fitness).all()
     exp.close()

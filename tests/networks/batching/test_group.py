@@ -1,4 +1,4 @@
-"""A chunk's shortcuts are the same steps as autograd's."""
+"""A group's shortcuts are the same steps as autograd's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gymnasium.spaces import Box, Discrete
 import evolab as ev
 from evolab.networks.batching.bucket import tracked_pass
 from evolab.networks.batching.gradients import squared_error
-from evolab.networks.batching.group import Chunk
+from evolab.networks.batching.group import AgentGroup
 
 SPACE = Box(-1, 1, (5,))
 
@@ -26,10 +26,10 @@ def mixed(algorithm: str, network: ev.Network | None = None) -> ev.Population:
     return population
 
 
-def drawn(chunk: Chunk, batch: int = 6) -> tuple[torch.Tensor, ...]:
-    """Observations, actions, targets and weights for a chunk."""
+def drawn(group: AgentGroup, batch: int = 6) -> tuple[torch.Tensor, ...]:
+    """Observations, actions, targets and weights for a group."""
     g = torch.Generator().manual_seed(2)
-    shape = (len(chunk), batch)
+    shape = (len(group), batch)
     return (
         torch.randn(*shape, 5, generator=g, dtype=torch.float64),
         torch.rand(*shape, 2, generator=g, dtype=torch.float64) * 2 - 1,
@@ -48,7 +48,7 @@ def same_step(one: ev.Population, other: ev.Population, name: str) -> None:
 def test_regressing_twin_critics_is_minimising_their_squared_error(layer_norm):
     network = ev.MLP([8, 8], layer_norm=layer_norm)
     one, other = mixed("TD3", network), mixed("TD3", network)
-    for ours, plain in zip(one.chunks, other.chunks, strict=True):
+    for ours, plain in zip(one.groups, other.groups, strict=True):
         observation, action, target, weight = drawn(ours)
         loss = ours.regress("critic", target, weight, observation, action)
 
@@ -63,7 +63,7 @@ def test_regressing_twin_critics_is_minimising_their_squared_error(layer_norm):
 
 def test_regressing_chosen_values_is_minimising_their_squared_error():
     one, other = mixed("DQN"), mixed("DQN")
-    for ours, plain in zip(one.chunks, other.chunks, strict=True):
+    for ours, plain in zip(one.groups, other.groups, strict=True):
         observation, _, target, weight = drawn(ours)
         choice = torch.randint(3, target.shape, generator=torch.Generator().manual_seed(3))
         loss = ours.regress("q", target, weight, observation, choice=choice)
@@ -76,24 +76,24 @@ def test_regressing_chosen_values_is_minimising_their_squared_error():
 
 
 def test_what_does_not_fit_a_regression_is_refused():
-    chunk = mixed("DQN").chunks[0]
-    observation, _, target, weight = drawn(chunk)
+    group = mixed("DQN").groups[0]
+    observation, _, target, weight = drawn(group)
     choice = torch.zeros(target.shape, dtype=torch.int64)
-    before = chunk.flat("q").clone()
+    before = group.flat("q").clone()
     for wrong in (3, -1):
         with pytest.raises((IndexError, RuntimeError)):
-            chunk.regress("q", target, weight, observation, choice=torch.full_like(choice, wrong))
+            group.regress("q", target, weight, observation, choice=torch.full_like(choice, wrong))
     with pytest.raises((ValueError, RuntimeError)):
-        chunk.regress("q", target[:, :4], weight, observation, choice=choice)
-    assert torch.equal(chunk.flat("q"), before)
+        group.regress("q", target[:, :4], weight, observation, choice=choice)
+    assert torch.equal(group.flat("q"), before)
     assert torch.isfinite(
-        chunk.regress("q", target.float(), weight.float(), observation, choice=choice)
+        group.regress("q", target.float(), weight.float(), observation, choice=choice)
     ).all()
 
 
 def test_a_huber_error_is_twice_pytorch_s_own():
     one, other = mixed("DQN"), mixed("DQN")
-    for ours, plain in zip(one.chunks, other.chunks, strict=True):
+    for ours, plain in zip(one.groups, other.groups, strict=True):
         observation, _, target, weight = drawn(ours)
         choice = torch.randint(3, target.shape, generator=torch.Generator().manual_seed(3))
         loss = ours.regress("q", 3 * target, weight, observation, choice=choice, huber=0.7)
@@ -112,7 +112,7 @@ def test_a_huber_error_is_twice_pytorch_s_own():
 def test_climbing_a_critic_is_minimising_minus_its_value(layer_norm):
     network = ev.MLP([8, 8], layer_norm=layer_norm)
     one, other = mixed("TD3", network), mixed("TD3", network)
-    for ours, plain in zip(one.chunks, other.chunks, strict=True):
+    for ours, plain in zip(one.groups, other.groups, strict=True):
         observation, _, _, weight = drawn(ours)
         loss = ours.climb("actor", "critic", weight, observation)
 
@@ -130,7 +130,7 @@ def test_climbing_a_critic_is_minimising_minus_its_value(layer_norm):
 def test_a_slope_that_is_written_out_is_that_of_its_losses(layer_norm):
     network = ev.MLP([8, 8], layer_norm=layer_norm)
     one, other = mixed("DQN", network), mixed("DQN", network)
-    for ours, plain in zip(one.chunks, other.chunks, strict=True):
+    for ours, plain in zip(one.groups, other.groups, strict=True):
         observation, _, _, weight = drawn(ours)
 
         def judge(values, weight=weight):
@@ -145,9 +145,9 @@ def test_a_slope_that_is_written_out_is_that_of_its_losses(layer_norm):
 
 def test_several_passes_of_one_loss_add_up():
     population = mixed("TD3")
-    chunk = population.chunks[0]
-    observation, action, target, _ = drawn(chunk)
-    flat, plan = chunk.flat("critic"), chunk.bound["critic"].plan
+    group = population.groups[0]
+    observation, action, target, _ = drawn(group)
+    flat, plan = group.flat("critic"), group.bound["critic"].plan
     tape = tracked_pass(plan, flat)
     leaf = flat.detach().requires_grad_()
 
@@ -167,6 +167,6 @@ def test_several_passes_of_one_loss_add_up():
 
 
 def test_a_loss_that_ignores_its_network_is_named():
-    chunk = mixed("TD3").chunks[0]
+    group = mixed("TD3").groups[0]
     with pytest.raises(ValueError, match="does not use the network"):
-        chunk.minimise("critic", lambda net: torch.zeros(len(chunk), dtype=torch.float64))
+        group.minimise("critic", lambda net: torch.zeros(len(group), dtype=torch.float64))

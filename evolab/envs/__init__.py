@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from evolab.data.datasets.tokens import TokenDataset, Tokenizer
+from evolab.data.datasets.tokenizer import Tokenizer
+from evolab.data.datasets.tokens import TokenDataset
 from evolab.envs.base import EnvironmentFault, Environments, MemberFault
 from evolab.envs.factory import make
-from evolab.envs.language.environment import LanguageEnvironment, Reply
+from evolab.envs.language.environment import LanguageEnvironment
 from evolab.envs.language.random_walks import RandomWalks
-from evolab.envs.language.turns import Turn
+from evolab.envs.language.turns import Reply, Turn
 from evolab.envs.language.word_game import WordGame
 from evolab.envs.probes import PROBES
 from evolab.envs.vector import VectorEnvironments

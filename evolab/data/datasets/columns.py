@@ -62,6 +62,11 @@ class Columns:
     casts: dict[str, str] = field(default_factory=dict)
     folder: Scratch | None = None
 
+    @property
+    def returns(self) -> np.ndarray:
+        """[E], undiscounted return of each episode over all its rows, float64."""
+        return np.add.reduceat(self.rewards, self.episodes.starts, dtype=np.float64)
+
 
 def map_tree(function: Callable[[Any], Any], tree: Tree) -> Tree:
     """The tree with `function` applied to every leaf."""

@@ -145,7 +145,7 @@ class Dataset:
     @cached_property
     def returns(self) -> np.ndarray:
         """[E], undiscounted return of each episode over all its rows, float64."""
-        return np.add.reduceat(self._columns.rewards, self.episodes.starts, dtype=np.float64)
+        return self._columns.returns
 
     @property
     def mean_return(self) -> float:
@@ -193,7 +193,7 @@ class Dataset:
 
     def report(self) -> DatasetReport:
         """What was found in the data."""
-        return describe(self, self._columns, self._scan)
+        return describe(self._columns, self._scan, self.observation_space, self.action_space)
 
     def check(self, observation_space: Any = None, action_space: Any = None) -> None:
         """Pass an environment whose spaces the data fit; they become the data set's own.

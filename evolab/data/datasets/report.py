@@ -7,17 +7,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from gymnasium import Space
 
 from evolab.data.datasets import spaces
 from evolab.data.datasets.columns import Columns, leaves
 from evolab.data.datasets.mapped import let_go
 from evolab.data.datasets.scan import Scan
-
-if TYPE_CHECKING:
-    from evolab.data.datasets.dataset import Dataset
 
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 SAMPLE = 1_000_000  # actions looked at for the entropy
@@ -145,18 +143,18 @@ class DatasetReport:
         )
 
 
-def describe(dataset: Dataset, columns: Columns, scan: Scan) -> DatasetReport:
-    """The report of a loaded data set."""
-    episodes = dataset.episodes
-    finite = dataset.returns[np.isfinite(dataset.returns)]
-    share, outside = _behaviour(columns.actions, dataset.action_space, scan.ranges)
+def describe(columns: Columns, scan: Scan, observation_space: Space, action_space: Space) -> DatasetReport:
+    """The report of loaded columns, seen in these spaces."""
+    episodes, returns = columns.episodes, columns.returns
+    finite = returns[np.isfinite(returns)]
+    share, outside = _behaviour(columns.actions, action_space, scan.ranges)
     return DatasetReport(
-        name=dataset.name,
-        format=dataset.format,
-        rows=dataset.rows,
-        transitions=len(dataset),
+        name=columns.name,
+        format=columns.format,
+        rows=episodes.rows,
+        transitions=episodes.rows - len(scan.skipped),
         episodes=len(episodes),
-        mean_return=dataset.mean_return,
+        mean_return=float(finite.mean()) if len(finite) else float("nan"),
         returns=_levels(finite),
         lengths=_levels(episodes.lengths),
         terminals=int(episodes.terminated.sum()),
@@ -165,8 +163,8 @@ def describe(dataset: Dataset, columns: Columns, scan: Scan) -> DatasetReport:
         dropped=scan.lost,
         nan=dict(scan.nan),
         casts=dict(scan.casts),
-        observations=spaces.text(dataset.observation_space),
-        actions=spaces.text(dataset.action_space),
+        observations=spaces.text(observation_space),
+        actions=spaces.text(action_space),
         action_range={key: value for key, value in scan.ranges.items() if key.partition("/")[0] == "actions"},
         outside=outside,
         entropy=share,

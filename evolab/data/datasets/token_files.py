@@ -17,9 +17,11 @@ import torch
 
 from evolab.data.datasets import hdf5
 from evolab.data.datasets.columns import Allocator, DatasetError
-from evolab.data.datasets.tokens import SUFFIXES, TokenDataset, TokenEpisode, Tokenizer
+from evolab.data.datasets.token_arrays import Arrays, TokenArrays, TokenEpisode
+from evolab.data.datasets.tokenizer import Tokenizer
 from evolab.storage.files import Damaged, plain_size, read_json, replace_bytes
 
+SUFFIXES = (".json", ".h5", ".hdf5")
 FORMAT, VERSION = "evolab tokens", 1
 LARGEST = 2**31  # bytes of the arrays once they are read
 ARRAYS = {"tokens": np.int32, "action_mask": np.uint8, "rewards": np.float32, "terminated": np.uint8,
@@ -27,15 +29,15 @@ ARRAYS = {"tokens": np.int32, "action_mask": np.uint8, "rewards": np.float32, "t
 TEXT = "json"
 
 
-def write(data: TokenDataset, path: Path) -> None:
+def write(data: TokenArrays, path: Path) -> None:
     """Write a checked data set; readers see the old file or the new one, never a part."""
     data.checked(path.name)
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_bytes(path, _json(data) if path.suffix.lower() == ".json" else _hdf5(data))
 
 
-def read(path: Path) -> TokenDataset:
-    """The data set in a file, checked.
+def read(kind: type[Arrays], path: Path) -> Arrays:
+    """The data set in a file, checked, as a `kind`.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -47,13 +49,13 @@ def read(path: Path) -> TokenDataset:
         raise FileNotFoundError(f"{path} does not exist.")
     try:
         plain_size(path)
-        data = _from_json(path) if path.suffix.lower() == ".json" else _from_hdf5(path)
+        data = _from_json(kind, path) if path.suffix.lower() == ".json" else _from_hdf5(kind, path)
     except Damaged as error:
         raise DatasetError(str(error)) from None
     return data.checked(path.name)
 
 
-def _head(data: TokenDataset) -> dict[str, Any]:
+def _head(data: TokenArrays) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -63,37 +65,37 @@ def _head(data: TokenDataset) -> dict[str, Any]:
     }
 
 
-def _json(data: TokenDataset) -> bytes:
+def _json(data: TokenArrays) -> bytes:
     head = json.dumps(_head(data), ensure_ascii=False)
-    episodes = ",\n".join(json.dumps(_turns(one), ensure_ascii=False) for one in data)
+    episodes = ",\n".join(json.dumps(_turns(data, row), ensure_ascii=False) for row in range(len(data)))
     return f'{head[:-1]}, "episodes": [\n{episodes}\n]}}\n'.encode()
 
 
-def _turns(one: TokenDataset) -> dict[str, Any]:
+def _turns(data: TokenArrays, row: int) -> dict[str, Any]:
     """An episode as turns: whoever speaks, until the other one does or a reward comes."""
     turns: list[dict[str, Any]] = []
-    size = int(one.length[0])
-    rows = (one.tokens[0, :size], one.action_mask[0, :size], one.rewards[0, :size])
+    size = int(data.length[row])
+    rows = (data.tokens[row, :size], data.action_mask[row, :size], data.rewards[row, :size])
     open_for = None
-    for token, chosen, reward in zip(*(row.tolist() for row in rows), strict=True):
+    for token, chosen, reward in zip(*(part.tolist() for part in rows), strict=True):
         speaker = "agent" if chosen else "environment"
         if speaker != open_for:
             turns.append({speaker: []})
-        turns[-1][speaker].append(one.vocabulary[token])
+        turns[-1][speaker].append(data.vocabulary[token])
         if reward:
             turns[-1]["reward"] = reward
         open_for = None if reward else speaker
-    return {"start": one.starts[0], "terminated": bool(one.terminated[0]), "turns": turns}
+    return {"start": data.starts[row], "terminated": bool(data.terminated[row]), "turns": turns}
 
 
-def _from_json(path: Path) -> TokenDataset:
+def _from_json(kind: type[Arrays], path: Path) -> Arrays:
     content = read_json(path)
     tokenizer, environment = _understood(content, path.name)
     episodes = content.get("episodes")
     if not isinstance(episodes, list):
         raise DatasetError(f"{path.name}: 'episodes' is missing; expected a list of episodes.")
     built = [_episode(episode, tokenizer, f"{path.name}: episode {i}") for i, episode in enumerate(episodes)]
-    return TokenDataset.of(built, tokenizer, environment)
+    return kind.of(built, tokenizer, environment)
 
 
 def _episode(record: Any, tokenizer: Tokenizer, where: str) -> TokenEpisode:
@@ -128,7 +130,7 @@ def _episode(record: Any, tokenizer: Tokenizer, where: str) -> TokenEpisode:
     return episode
 
 
-def _hdf5(data: TokenDataset) -> bytes:
+def _hdf5(data: TokenArrays) -> bytes:
     import h5py
 
     memory = io.BytesIO()
@@ -143,7 +145,7 @@ def _hdf5(data: TokenDataset) -> bytes:
     return memory.getvalue()
 
 
-def _from_hdf5(path: Path) -> TokenDataset:
+def _from_hdf5(kind: type[Arrays], path: Path) -> Arrays:
     name = path.name
     with hdf5.opened(path, name) as file:
         found = {key: hdf5.member(file, key, name) for key in (TEXT, *ARRAYS)}
@@ -168,7 +170,7 @@ def _from_hdf5(path: Path) -> TokenDataset:
     for key in ("action_mask", "terminated"):
         if not np.isin(arrays[key], (0, 1)).all():
             raise DatasetError(f"{name}: {key!r} holds something other than 0 and 1.")
-    return TokenDataset(
+    return kind(
         tokens=torch.from_numpy(arrays["tokens"].astype(np.int64)),
         action_mask=torch.from_numpy(arrays["action_mask"].astype(bool)),
         rewards=torch.from_numpy(arrays["rewards"].astype(np.float32)),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -18,22 +18,9 @@ from gymnasium import spaces
 from evolab.core.checks import positive_integer
 from evolab.core.rng import numpy_stream
 from evolab.data.datasets.columns import DatasetError
-from evolab.data.datasets.tokens import TokenDataset, Tokenizer
-from evolab.envs.language.turns import Game, Policy, Table
-
-
-class Reply(NamedTuple):
-    """What follows a token that the agent chose.
-
-    Attributes:
-        tokens: what the environment says next; nothing where the agent goes on speaking.
-        reward: for the token.
-        terminated: True where the episode is over; nobody reads `tokens` then.
-    """
-
-    tokens: Sequence[int] = ()
-    reward: float = 0.0
-    terminated: bool = False
+from evolab.data.datasets.tokenizer import Tokenizer
+from evolab.data.datasets.tokens import TokenDataset
+from evolab.envs.language.turns import Game, Policy, Reply, Table
 
 
 class LanguageEnvironment(gymnasium.Env[np.ndarray, Any], ABC):

@@ -17,8 +17,11 @@ from torch import Tensor
 
 from evolab.core.checks import finite, positive_integer
 from evolab.core.rng import numpy_stream
-from evolab.data.datasets.tokens import TokenDataset, TokenEpisode, Tokenizer
-from evolab.envs.language.environment import LanguageEnvironment, Reply
+from evolab.data.datasets.token_arrays import TokenEpisode
+from evolab.data.datasets.tokenizer import Tokenizer
+from evolab.data.datasets.tokens import TokenDataset
+from evolab.envs.language.environment import LanguageEnvironment
+from evolab.envs.language.turns import Reply
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 ATTEMPTS = 1_000  # graphs drawn before giving up

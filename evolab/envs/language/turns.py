@@ -4,16 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from evolab.data.datasets.tokens import TokenEpisode
+from evolab.data.datasets.token_arrays import TokenEpisode
+from evolab.data.datasets.tokenizer import Tokenizer
 
-if TYPE_CHECKING:
-    from evolab.envs.language.environment import LanguageEnvironment
+
+class Reply(NamedTuple):
+    """What follows a token that the agent chose.
+
+    Attributes:
+        tokens: what the environment says next; nothing where the agent goes on speaking.
+        reward: for the token.
+        terminated: True where the episode is over; nobody reads `tokens` then.
+    """
+
+    tokens: Sequence[int] = ()
+    reward: float = 0.0
+    terminated: bool = False
+
+
+class Answerer(Protocol):
+    """What an episode asks of its environment; `LanguageEnvironment` says it all."""
+
+    tokenizer: Tokenizer
+    block: int
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+
+    def begin(self, start: Any) -> tuple[Any, Sequence[int]]:
+        """The state of a new episode and the tokens heard first."""
+
+    def hear(self, state: Any, token: int) -> Reply:
+        """What follows a chosen token."""
+
+    def legal(self, state: Any) -> np.ndarray:
+        """Bool [V], the tokens that may be chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +83,7 @@ class Game:
 
     __slots__ = ("environment", "episode", "over", "state")
 
-    def __init__(self, environment: LanguageEnvironment, start: Any) -> None:
+    def __init__(self, environment: Answerer, start: Any) -> None:
         """Begin at a starting point."""
         self.environment = environment
         self.episode = TokenEpisode(start)
@@ -84,7 +116,7 @@ class Game:
 class Table:
     """The games of P agents from the same starts, and their tokens in one array."""
 
-    def __init__(self, environment: LanguageEnvironment, starts: Sequence[Any], agents: int) -> None:
+    def __init__(self, environment: Answerer, starts: Sequence[Any], agents: int) -> None:
         """Begin every game."""
         self.environment = environment
         self.games = [[Game(environment, start) for start in starts] for _ in range(agents)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -11,11 +11,9 @@ from evolab.core.rng import fresh_seed, numpy_stream
 from evolab.envs.language import word_policies
 from evolab.envs.language.turns import Game
 from evolab.envs.language.word_board import Board, Boards
+from evolab.envs.language.word_environment import WordEnvironment
 from evolab.envs.language.word_policies import Knowledge
 from evolab.population.language import voice
-
-if TYPE_CHECKING:
-    from evolab.envs.language.word_game import WordGame
 
 
 class WordPlay:
@@ -37,7 +35,7 @@ class WordPlay:
     """
 
     def __init__(
-        self, game: WordGame, agent: Any = None, secret: str | None = None, seed: int | None = None
+        self, game: WordEnvironment, agent: Any = None, secret: str | None = None, seed: int | None = None
     ) -> None:
         if agent is not None and not hasattr(agent, "act"):
             if not isinstance(agent, str) and not callable(agent):

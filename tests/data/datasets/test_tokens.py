@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from evolab.data.datasets.columns import DatasetError
-from evolab.data.datasets.tokens import TokenDataset, TokenEpisode, Tokenizer
+from evolab.data.datasets.token_arrays import TokenEpisode
+from evolab.data.datasets.tokenizer import Tokenizer
+from evolab.data.datasets.tokens import TokenDataset
 
 FIELDS = ("tokens", "action_mask", "rewards", "terminated", "length")
 TOKENIZER = Tokenizer(["a", "b", "aB", "<start>", "<pad>"])

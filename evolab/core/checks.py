@@ -10,6 +10,8 @@ from __future__ import annotations
 import difflib
 import math
 import numbers
+import sys
+import warnings
 from collections.abc import Iterable
 
 LISTED = 60  # names listed in full; beyond that a message is no longer read
@@ -54,6 +56,14 @@ def missing(part: str, package: str, extra: str) -> ImportError:
     ImportError('the W&B tracker needs wandb: pip install "evolab[wandb]".')
     """
     return ImportError(f'{part} needs {package}: pip install "evolab[{extra}]".')
+
+
+def notice(message: str) -> None:
+    """Warn without stopping: where warnings are errors, the message goes to the standard error output."""
+    try:
+        warnings.warn(message, stacklevel=3)
+    except Warning:
+        print(message, file=sys.stderr)
 
 
 def positive_integer(name: str, value: object, minimum: int = 1) -> int:

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from evolab.core import checks
 from evolab.experiment.build import populate
 from evolab.history.events import Finished, Generation, Progress
-from evolab.reporting.trackers.tracker import Trackers, say
+from evolab.reporting.trackers.tracker import RunFacts
+from evolab.reporting.trackers.trackers import Trackers
 from evolab.storage import lock
 from evolab.storage.files import sync_folder
 from evolab.training.checkpoint import RunFolder, own_parts
@@ -80,7 +81,17 @@ class Checkpointer:
         """Before training: make sure that the folder is ours."""
         if self.folder is not None and self.folder.exists():
             lock.acquire(self.folder)
-        self.trackers.start(self.experiment, self.run_id)
+        self.trackers.start(self._facts)
+
+    def _facts(self) -> RunFacts:
+        experiment = self.experiment
+        return RunFacts(
+            run_id=self.run_id,
+            run_name=f"{experiment.algorithm.name}-{experiment.name}-{experiment._seed}",
+            folder=self.folder,
+            resumed=experiment.generation,
+            config=experiment.config,
+        )
 
     def after(self, event: Progress | Generation | Finished) -> None:
         """Between two events of training."""
@@ -102,7 +113,7 @@ class Checkpointer:
             self._save_quietly()
         known = self._folders.get(self.folder)
         if known is not None and known.newest is not None:
-            say(
+            checks.notice(
                 f"training stopped in generation {self.experiment.generation + 1}; generation {known.newest} is "
                 f"saved: Experiment.load({str(self.folder)!r}) goes on from there."
             )
@@ -116,7 +127,9 @@ class Checkpointer:
 
     def close(self) -> None:
         """End the trackers and give the folders back."""
-        self.trackers.finish(self.experiment)
+        experiment = self.experiment
+        confirmed = experiment._run.best is not None
+        self.trackers.finish((lambda: experiment.rollout(agent="elite")) if confirmed else None)
         for path in {*self._folders, *([self.folder] if self.folder else [])}:
             lock.release(path)
 
@@ -129,7 +142,9 @@ class Checkpointer:
         except Exception as error:
             self.problem = str(error)
             self._saved_at = time.monotonic()  # not again at once: a slow disk must not slow training
-            say(f"no checkpoint of generation {self.experiment.generation}, training goes on: {error}")
+            checks.notice(
+                f"no checkpoint of generation {self.experiment.generation}, training goes on: {error}"
+            )
 
     def _serve(self) -> None:
         while self._wanted:

@@ -1,15 +1,10 @@
-"""How records show themselves: tables in plain text and in HTML, everything escaped.
-
-Pure functions of duck-typed records, so that `events` and `history` at the bottom of
-the house can use them without knowing the panels at the top.
-"""
+"""How numbers and tables are written, in plain text and in HTML, everything escaped."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from html import escape
-from typing import Any
 
 _CELL = "padding:2px 10px;border:none;font-variant-numeric:tabular-nums"
 # Words may break where a page is narrow, numbers never do.
@@ -84,106 +79,3 @@ def html_table(
     title = f'<div style="margin:4px 0 6px">{escape(caption)}</div>' if caption else ""
     style = "border-collapse:collapse;font-size:13px"
     return f'<div>{title}<table style="{style}">{head}<tbody>{body}</tbody></table></div>'
-
-
-def show_generation(generation: Any, most: int | None = None) -> tuple[str, str]:
-    """One generation in words: fitness best first, who survived, who mutated how.
-
-    Args:
-        generation: an `events.Generation`.
-        most: so many of the best agents; None for all.
-
-    Returns:
-        Plain text and HTML.
-    """
-    children: dict[int, list[Any]] = {}
-    for birth in generation.births:
-        children.setdefault(birth.parent, []).append(birth)
-    changes: dict[int, str] = {
-        e.agent: ", ".join(_heir(birth, e.agent) for birth in children.get(e.agent, []))
-        for e in generation.evaluations
-    }
-    names = ("agent", "parent", "fitness", "episodes", "parameters", "hidden", "survives as")
-    rows = [
-        (
-            str(e.agent),
-            "" if e.parent is None else str(e.parent),
-            _earned(e.fitness),
-            str(e.episodes),
-            count(e.parameters),
-            "x".join(str(width) for width in e.hidden),
-            changes[e.agent] or "not selected",
-        )
-        for e in generation.evaluations[:most]
-    ]
-    caption = (
-        f"Generation {generation.number}: best {_earned(generation.fitness)} (agent {generation.best.agent}), "
-        f"{count(generation.total_steps)} training steps"
-    )
-    if generation.confirmed is not None:
-        caption += f", confirmed {number(generation.confirmed)}"
-    faults = [
-        f"{fault.kind}{'' if fault.agent is None else f' in agent {fault.agent}'}: {fault.detail}"
-        for fault in generation.faults
-    ]
-    archived = [b for b in generation.births if b.parent not in changes]
-    if archived:
-        caption += "; out of the archive " + ", ".join(_heir(birth, birth.parent) for birth in archived)
-    left = ("hidden", "survives as")
-    text = "\n".join([caption, plain_table(names, rows, left), *(f"fault: {line}" for line in faults)])
-    html = html_table(names, rows, left, caption, strong=0)
-    return text, html + "".join(f"<div>&#9888; {escape(line)}</div>" for line in faults)
-
-
-def _earned(fitness: float) -> str:
-    return number(fitness) if math.isfinite(fitness) else "diverged"
-
-
-def _heir(birth: Any, parent: int) -> str:
-    if birth.agent == parent:
-        return f"{birth.agent} ({'elite' if birth.kind == 'elite' else 'survives'})"
-    detail = birth.detail or ("unchanged" if birth.kind == "none" else birth.kind)
-    return f"{birth.agent} ({detail})"
-
-
-def show_history(history: Any) -> tuple[str, str]:
-    """A history in one sentence, and its newest ten generations as a table.
-
-    Returns:
-        Plain text and HTML.
-    """
-    generations = list(history.generations)
-    if not generations:
-        return "History(no generation yet: call exp.step())", (
-            "<div>No generation yet: call <code>exp.step()</code>.</div>"
-        )
-    best = max((g.best for g in generations), key=lambda e: _or_low(e.fitness))
-    last = generations[-1]
-    summary = (
-        f"{len(generations)} generations of {len(last.evaluations)} agents, "
-        f"best {number(best.fitness)} by agent {best.agent} in generation {best.generation}, "
-        f"now {number(last.fitness)}, {count(last.total_steps)} training steps"
-    )
-    names = ("generation", "training steps", "best", "median", "worst", "best agent", "came from")
-    births = {b.agent: b for b in generations[-11].births} if len(generations) > 10 else {}
-    rows = []
-    for generation in generations[-10:]:
-        values = sorted(e.fitness for e in generation.evaluations if not math.isnan(e.fitness)) or [math.nan]
-        birth = births.get(generation.best.agent)
-        rows.append(
-            (
-                str(generation.number),
-                count(generation.total_steps),
-                number(generation.fitness),
-                number(values[len(values) // 2]),
-                number(values[0]),
-                str(generation.best.agent),
-                "" if birth is None else birth.detail or birth.kind,
-            )
-        )
-        births = {b.agent: b for b in generation.births}
-    return f"History({summary})", html_table(names, rows, ("came from",), summary, strong=len(rows) - 1)
-
-
-def _or_low(value: float) -> float:
-    return -math.inf if math.isnan(value) else value

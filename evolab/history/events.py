@@ -7,9 +7,13 @@ them ever touches a tensor that is being trained.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any
+
+from evolab.history.display import count, html_table, number, plain_table
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Birth:
-    """One member of the next population: whose child it is and what was changed in it.
+    """One agent of the next population: whose child it is and what was changed in it.
 
     Attributes:
         generation: the generation at whose end it was born.
@@ -145,15 +149,69 @@ class Generation:
         """Fitness of the best agent."""
         return self.best.fitness
 
-    def __repr__(self) -> str:
-        from evolab.history.display import show_generation
+    def show(self, most: int | None = None) -> tuple[str, str]:
+        """The generation in words: fitness best first, who survived, who mutated how.
 
-        return show_generation(self)[0]
+        Args:
+            most: so many of the best agents; None for all.
+
+        Returns:
+            Plain text and HTML.
+        """
+        children: dict[int, list[Birth]] = {}
+        for birth in self.births:
+            children.setdefault(birth.parent, []).append(birth)
+        heirs = {
+            e.agent: ", ".join(_heir(birth, e.agent) for birth in children.get(e.agent, []))
+            for e in self.evaluations
+        }
+        names = ("agent", "parent", "fitness", "episodes", "parameters", "hidden", "survives as")
+        rows = [
+            (
+                str(e.agent),
+                "" if e.parent is None else str(e.parent),
+                _earned(e.fitness),
+                str(e.episodes),
+                count(e.parameters),
+                "x".join(str(width) for width in e.hidden),
+                heirs[e.agent] or "not selected",
+            )
+            for e in self.evaluations[:most]
+        ]
+        caption = (
+            f"Generation {self.number}: best {_earned(self.fitness)} (agent {self.best.agent}), "
+            f"{count(self.total_steps)} training steps"
+        )
+        if self.confirmed is not None:
+            caption += f", confirmed {number(self.confirmed)}"
+        archived = [b for b in self.births if b.parent not in heirs]
+        if archived:
+            caption += "; out of the archive " + ", ".join(_heir(birth, birth.parent) for birth in archived)
+        faults = [
+            f"{fault.kind}{'' if fault.agent is None else f' in agent {fault.agent}'}: {fault.detail}"
+            for fault in self.faults
+        ]
+        left = ("hidden", "survives as")
+        text = "\n".join([caption, plain_table(names, rows, left), *(f"fault: {line}" for line in faults)])
+        html = html_table(names, rows, left, caption, strong=0)
+        return text, html + "".join(f"<div>&#9888; {escape(line)}</div>" for line in faults)
+
+    def __repr__(self) -> str:
+        return self.show()[0]
 
     def _repr_html_(self) -> str:
-        from evolab.history.display import show_generation
+        return self.show()[1]
 
-        return show_generation(self)[1]
+
+def _earned(fitness: float) -> str:
+    return number(fitness) if math.isfinite(fitness) else "diverged"
+
+
+def _heir(birth: Birth, parent: int) -> str:
+    if birth.agent == parent:
+        return f"{birth.agent} ({'elite' if birth.kind == 'elite' else 'survives'})"
+    detail = birth.detail or ("unchanged" if birth.kind == "none" else birth.kind)
+    return f"{birth.agent} ({detail})"
 
 
 @dataclass(frozen=True)

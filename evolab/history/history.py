@@ -8,12 +8,15 @@ lines, safe against a crash in the middle of a line.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evolab.history import effects, jsonlines
-from evolab.history.display import show_history
+from evolab.history.display import count, html_table, number
 from evolab.history.events import Birth, Evaluation, Generation
+from evolab.history.writer import HistoryWriter
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -45,11 +48,53 @@ class History:
             )
         self.generations.append(generation)
 
+    def show(self) -> tuple[str, str]:
+        """The history in one sentence, and its newest ten generations as a table.
+
+        Returns:
+            Plain text and HTML.
+        """
+        generations = list(self.generations)
+        if not generations:
+            return "no generation yet: call exp.step()", (
+                "<div>No generation yet: call <code>exp.step()</code>.</div>"
+            )
+        best = max(
+            (g.best for g in generations), key=lambda e: e.fitness if e.fitness == e.fitness else -math.inf
+        )
+        last = generations[-1]
+        summary = (
+            f"{len(generations)} generations of {len(last.evaluations)} agents, "
+            f"best {number(best.fitness)} by agent {best.agent} in generation {best.generation}, "
+            f"now {number(last.fitness)}, {count(last.total_steps)} training steps"
+        )
+        names = ("generation", "training steps", "best", "median", "worst", "best agent", "came from")
+        births = {b.agent: b for b in generations[-11].births} if len(generations) > 10 else {}
+        rows = []
+        for generation in generations[-10:]:
+            values = sorted(e.fitness for e in generation.evaluations if not math.isnan(e.fitness)) or [
+                math.nan
+            ]
+            birth = births.get(generation.best.agent)
+            rows.append(
+                (
+                    str(generation.number),
+                    count(generation.total_steps),
+                    number(generation.fitness),
+                    number(values[len(values) // 2]),
+                    number(values[0]),
+                    str(generation.best.agent),
+                    "" if birth is None else birth.detail or birth.kind,
+                )
+            )
+            births = {b.agent: b for b in generation.births}
+        return summary, html_table(names, rows, ("came from",), summary, strong=len(rows) - 1)
+
     def __repr__(self) -> str:
-        return show_history(self)[0]
+        return f"History({self.show()[0]})"
 
     def _repr_html_(self) -> str:
-        return show_history(self)[1]
+        return self.show()[1]
 
     def __len__(self) -> int:
         return len(self.generations)
@@ -122,7 +167,7 @@ class History:
 
         Returns:
             Columns generation, agent, parent, kind, detail, fitness. `kind` and `detail`
-            say what was changed when this member was born; the first has kind "first".
+            say what was changed when this agent was born; the first has kind "first".
 
         Raises:
             ValueError: if no agent of that id was ever evaluated.
@@ -171,7 +216,7 @@ class History:
         return effects.importance(self.fitness, self.hyperparameters)
 
     def ancestry(self, agent: int | None = None) -> list[tuple[Evaluation, Birth | None]]:
-        """The records behind `lineage`: each member of the line with the birth that made it, oldest first."""
+        """The records behind `lineage`: each agent of the line with the birth that made it, oldest first."""
         newest = self._newest(agent)
         if newest is None:
             return []
@@ -198,7 +243,7 @@ class History:
 
         What another run, or a later part of this run that was rolled back, left there is replaced.
         """
-        jsonlines.write(self.generations, folder)
+        HistoryWriter(Path(folder)).append(self.generations)
 
     @classmethod
     def from_json_lines(cls, folder: str | PathLike[str], until: int | None = None) -> History:
@@ -213,8 +258,6 @@ class History:
             ValueError: if a line is damaged anywhere but at the end of a file.
         """
         return cls(g for g in jsonlines.read(folder) if until is None or g.number <= until)
-
-    # ------------------------------------------------------------------------------------
 
     def _evaluations(self) -> Iterator[Evaluation]:
         for generation in list(self.generations):  # a copy: training may append meanwhile

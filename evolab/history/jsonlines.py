@@ -1,4 +1,4 @@
-"""A history on disk: four append-only files of JSON lines that survive a crash and need no pickle.
+"""Generations as lines of JSON and back: four files that survive a crash and need no pickle.
 
 `fitness.jsonl`, `hyperparameters.jsonl` and `mutations.jsonl` hold one row per agent
 and generation, for anybody with a JSON reader. `generations.jsonl` is written last, one
@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,27 +37,8 @@ def encode(generation: Generation) -> dict[str, list[str]]:
     }
 
 
-def write(generations: Sequence[Generation], folder: str | os.PathLike[str]) -> None:
-    """Append the generations that `folder` lacks; rewrite the files if they tell another story."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    heads = [_head(g) for g in generations]
-    path = folder / "generations.jsonl"
-    known = path.read_text("utf-8").splitlines() if path.exists() else []
-    intact = all(_ends_whole(folder / f"{name}.jsonl") for name in (*ROWS, "generations"))
-    if not intact or known != heads[: len(known)]:
-        known = []
-    mode = "a" if known else "w"
-    encoded = [encode(g) for g in generations[len(known) :]]
-    for name in (*ROWS, "generations"):  # the claim comes last
-        with (folder / f"{name}.jsonl").open(mode, encoding="utf-8") as file:
-            file.writelines(line + "\n" for lines in encoded for line in lines[name])
-            file.flush()
-            os.fsync(file.fileno())
-
-
 def read(folder: str | os.PathLike[str]) -> list[Generation]:
-    """The generations that `write` wrote.
+    """The generations that a `HistoryWriter` wrote.
 
     Raises:
         FileNotFoundError: if `folder` holds no history.
@@ -158,14 +139,6 @@ def _number(value: Any) -> Any:
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _number(value) for name, value in values.items()}
-
-
-def _ends_whole(path: Path) -> bool:
-    if not path.exists() or path.stat().st_size == 0:
-        return True
-    with path.open("rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read() == b"\n"
 
 
 def _lines(text: str, path: Path) -> Iterable[dict[str, Any]]:

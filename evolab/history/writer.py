@@ -1,4 +1,4 @@
-"""A run's history on disk beside its checkpoints: appended to, never rewritten.
+"""The one writer of a history's files: they are appended to, and never rewritten where they are right.
 
 A checkpoint remembers how long each file was and the SHA-256 of that much; what a crash or an
 abandoned future has left behind it is cut off before the next lines are written.
@@ -19,7 +19,7 @@ from evolab.storage.files import Damaged, plain_size, sync_folder
 FILES = (*jsonlines.ROWS, "generations")
 
 
-class Ledger:
+class HistoryWriter:
     """The four files of JSON lines in a run's folder `history`, and how far they are known.
 
     Args:

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
@@ -33,6 +33,23 @@ COLOURS = ("#0066aa", "#c44f00", "#00805d", "#a87400", "#b04a86", "#6b6f78", "#7
 DASHES = ("solid", "dash", "dot", "dashdot")
 APART = ("seed", "device", "checkpoint_every", "keep", "trackers", "target")
 """Options that do not make two runs different in kind."""
+
+
+@runtime_checkable
+class Run(Protocol):
+    """A run that is at hand, such as an `Experiment`."""
+
+    @property
+    def history(self) -> History:
+        """Every finished generation."""
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """Every option as plain values."""
+
+
+Source: TypeAlias = "str | PathLike[str] | History | Run"
+"""A folder of a run, its history, or the run itself."""
 
 
 def runs(folder: str | PathLike[str] = "runs") -> pd.DataFrame:
@@ -77,7 +94,7 @@ def runs(folder: str | PathLike[str] = "runs") -> pd.DataFrame:
 
 
 def compare(
-    what: Mapping[str, Any] | Iterable[Any] | str | PathLike[str],
+    what: Mapping[str, Source | Iterable[Source]] | Iterable[Source] | Source,
     *,
     interval: float = 0.5,
     axis: str = "total_steps",
@@ -147,14 +164,16 @@ def _anytime(history: History, axis: str) -> tuple[np.ndarray, np.ndarray]:
     ), y
 
 
-def _groups(what: Any) -> dict[str, list[History]]:
+def _groups(
+    what: Mapping[str, Source | Iterable[Source]] | Iterable[Source] | Source,
+) -> dict[str, list[History]]:
     """Histories with at least one fitness, by label."""
     if isinstance(what, Mapping):
         named = {str(label): [_history(one) for one in _listed(part)] for label, part in what.items()}
     else:
-        sources: list[Any] = _listed(what)
+        sources = _listed(what)
         if isinstance(what, (str, PathLike)) and not (Path(what) / ABOUT).exists():
-            sources = _places(Path(what).expanduser(), 0)
+            sources = list(_places(Path(what).expanduser(), 0))
         histories = [_history(one) for one in sources]
         named = _labelled(list(zip([_config(one) for one in sources], histories)))
     kept = {
@@ -164,17 +183,17 @@ def _groups(what: Any) -> dict[str, list[History]]:
     return {label: histories for label, histories in kept.items() if histories}
 
 
-def _listed(part: Any) -> list[Any]:
-    if isinstance(part, (str, PathLike, History)) or hasattr(part, "history"):
+def _listed(part: Source | Iterable[Source]) -> list[Source]:
+    if isinstance(part, (str, PathLike, History, Run)):
         return [part]
     return list(part)
 
 
-def _history(one: Any) -> History:
+def _history(one: Source) -> History:
     if isinstance(one, History):
         return one
-    if hasattr(one, "history"):
-        return one.history  # type: ignore[no-any-return]
+    if isinstance(one, Run):
+        return one.history
     path = Path(one).expanduser()
     if not (path / "history" / "generations.jsonl").exists():
         raise FileNotFoundError(f"there is no saved run at {path}.")
@@ -182,10 +201,10 @@ def _history(one: Any) -> History:
     return History.from_json_lines(path / "history", until=until)
 
 
-def _config(one: Any) -> dict[str, Any]:
+def _config(one: Source) -> dict[str, Any]:
     if isinstance(one, History):
         return {}
-    if hasattr(one, "history"):
+    if isinstance(one, Run):
         return dict(one.config)
     return dict(_about(Path(one).expanduser()).get("config") or {"run": Path(one).name})
 

@@ -24,7 +24,7 @@ from evolab.data.buffers.saving import Written, read_ring, write_ring
 from evolab.experiment import config
 from evolab.history.history import History
 from evolab.history.jsonlines import plain
-from evolab.history.writer import Ledger
+from evolab.history.writer import HistoryWriter
 from evolab.population import serialisation as archive
 from evolab.storage import lock
 from evolab.storage.files import Damaged, read_json, replace_bytes
@@ -51,7 +51,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.newest: int | None = None
-        self._ledger = Ledger(path / "history")
+        self._history = HistoryWriter(path / "history")
         self._ring = Written()
         self._elite: tuple[int, float] | None = None
 
@@ -73,7 +73,7 @@ class RunFolder:
         lock.acquire(self.path)
         self._sweep()
         number = run.generation
-        mark = self._ledger.append(run.history.generations)
+        mark = self._history.append(run.history.generations)
         folder = self.generation(number)
         population = run.population
         state: dict[str, Any] = {
@@ -204,7 +204,7 @@ class RunFolder:
                 saved.check()
                 state = saved.json("state.json")
                 with archive.naming(str(saved.path / "state.json")):
-                    self._generations = self._ledger.read(state["history"])
+                    self._generations = self._history.read(state["history"])
                 return saved, state, problems
             except (Damaged, FileNotFoundError) as error:
                 problems.append(str(error))

@@ -6,12 +6,12 @@ import base64
 from html import escape
 from typing import Any
 
-from evolab.history.display import show_generation, show_history
+from evolab.reporting.panels.live_run import LiveRun
 from evolab.reporting.panels.picture import png, run_picture
 from evolab.reporting.panels.store import Store
 
 
-def bundle(store: Store, experiment: Any, film: bytes, name: str) -> dict[str, Any]:
+def bundle(store: Store, experiment: LiveRun, film: bytes, name: str) -> dict[str, Any]:
     """The representations by mime type: HTML, PNG and text.
 
     Args:
@@ -24,32 +24,30 @@ def bundle(store: Store, experiment: Any, film: bytes, name: str) -> dict[str, A
     return {
         "text/html": _html(store, experiment, picture, film, name),
         "image/png": base64.b64encode(picture).decode(),
-        "text/plain": show_history(experiment.history)[0],
+        "text/plain": repr(experiment.history),
     }
 
 
-def still_html(store: Store, experiment: Any, film: bytes, name: str) -> str:
+def still_html(store: Store, experiment: LiveRun, film: bytes, name: str) -> str:
     """The HTML alone."""
     return _html(store, experiment, _picture(store, experiment), film, name)
 
 
-def _picture(store: Store, experiment: Any) -> bytes:
+def _picture(store: Store, experiment: LiveRun) -> bytes:
     store.absorb(list(experiment.history.generations))
     return png(run_picture(store, experiment.target, _title(experiment)))
 
 
-def _title(experiment: Any) -> str:
+def _title(experiment: LiveRun) -> str:
     return f"{experiment.algorithm.name} on {experiment.name}"
 
 
-def _html(store: Store, experiment: Any, picture: bytes, film: bytes, name: str) -> str:
+def _html(store: Store, experiment: LiveRun, picture: bytes, film: bytes, name: str) -> str:
     images = [_image(picture, f"Fitness and lineage of {_title(experiment)}", 760)]
     if film:
         images.append(_image(film, "The newest recorded episode", 300))
     history = experiment.history
-    table = (
-        show_generation(history.generations[-1], most=10)[1] if history.generations else history._repr_html_()
-    )
+    table = history.generations[-1].show(most=10)[1] if history.generations else history._repr_html_()
     return (
         f'<div id="{escape(name)}" class="evolab-still">{"".join(images)}{table}'
         f"<p><small>{escape(_title(experiment))}: a still picture; "

@@ -19,6 +19,7 @@ import traitlets
 from evolab.reporting.panels import page
 from evolab.reporting.panels.bundle import bundle, still_html
 from evolab.reporting.panels.feed import Feed
+from evolab.reporting.panels.live_run import LiveRun
 from evolab.reporting.panels.panel import Panel
 from evolab.reporting.panels.poller import Poller
 
@@ -42,7 +43,7 @@ class Dashboard(anywidget.AnyWidget):
     rollout = traitlets.Dict().tag(sync=True)
     twin = traitlets.Unicode().tag(sync=True)
 
-    def __init__(self, experiment: Any, panels: Sequence[Panel] = (), rollout_every: int = 10) -> None:
+    def __init__(self, experiment: LiveRun, panels: Sequence[Panel] = (), rollout_every: int = 10) -> None:
         self.experiment = experiment
         self._feed = Feed(experiment, panels, rollout_every)
         self._unanswered: set[int] = set()
@@ -189,11 +190,9 @@ class Dashboard(anywidget.AnyWidget):
         return _Html(still_html(self._feed.store, self.experiment, self._feed.film, self.twin))
 
     def __repr__(self) -> str:
-        from evolab.history.display import show_history
-
         if self._last_words:
             return self._last_words
-        name, history = self.experiment.name, show_history(self.experiment.history)[0][8:-1]
+        name, history = self.experiment.name, self.experiment.history.show()[0]
         return f"Dashboard({name}, {self.experiment.status}: {history})"
 
     def close(self) -> None:

@@ -11,9 +11,10 @@ import dataclasses
 import json
 import math
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from evolab.reporting.panels.live_run import LiveRun
 from evolab.reporting.panels.panel import Panel, Snapshot, checked
 from evolab.reporting.panels.store import Store, short
 
@@ -31,7 +32,7 @@ class Feed:
         rollout_every: generations between two episodes recorded by itself; 0 for never.
     """
 
-    def __init__(self, experiment: Any, panels: Sequence[Panel] = (), rollout_every: int = 10) -> None:
+    def __init__(self, experiment: LiveRun, panels: Sequence[Panel] = (), rollout_every: int = 10) -> None:
         self.experiment = experiment
         self.panels = list(panels)
         self.rollout_every = rollout_every
@@ -59,7 +60,7 @@ class Feed:
     def head(self, alive: bool = True) -> dict[str, Any]:
         """The small part that is sent each time."""
         e = self.experiment
-        p = getattr(e, "progress", None)
+        p = e.progress
         error = e.error
         shown = f"{type(error).__name__}: {error}" if error is not None else self.trouble
         return {
@@ -76,15 +77,13 @@ class Feed:
     def rates(self) -> list[list[Any]]:
         """Mutation rates in force: name, value, lowest and highest value."""
         mutations = self.experiment.mutations
-        if not dataclasses.is_dataclass(mutations):
-            return []
         found = []
         for field in dataclasses.fields(mutations):
             value = getattr(mutations, field.name)
             if isinstance(value, float | int) and not isinstance(value, bool):
                 high = 1.0 if field.name in PROBABILITIES else max(1.0, float(value))
                 found.append([field.name, short(value), 0.0, high])
-        for name, (weight, _) in getattr(mutations, "extra", {}).items():
+        for name, (weight, _) in mutations.extra.items():
             found.append([name, short(weight), 0.0, max(1.0, float(weight))])
         return found
 
@@ -99,7 +98,7 @@ class Feed:
             raise ValueError(f"there is no mutation rate {name!r}; known are {', '.join(limits)}.")
         value = min(max(value, limits[name][0]), limits[name][1])
         mutations = self.experiment.mutations
-        extra: Mapping[str, Any] = getattr(mutations, "extra", {})
+        extra = mutations.extra
         if name in extra:
             changes: dict[str, Any] = {"extra": {**extra, name: (value, extra[name][1])}}
         else:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from typing import Any
+from typing import Any, Protocol
+
+from evolab.reporting.panels.live_run import LiveRun
 
 PERIOD = 0.25  # seconds: at most four looks a second
 KEEN = (
@@ -15,6 +17,39 @@ SETTLED = 0.6  # seconds of rest before the saved state is written: stepping by 
 KEEP = 20.0  # seconds between updates of the saved state while training runs
 
 
+class Board(Protocol):
+    """What a poller follows; a `Dashboard` is one.
+
+    Attributes:
+        experiment: that it shows.
+        kept: the `rest` that was saved last.
+        trouble: what went wrong last.
+        comm: the connection to the page; None where it is gone.
+    """
+
+    experiment: LiveRun
+    kept: tuple[Any, ...]
+    trouble: str
+
+    @property
+    def comm(self) -> object | None:
+        """The connection to the page."""
+
+    @property
+    def mark(self) -> tuple[Any, ...]:
+        """Changes whenever there is something to tell."""
+
+    @property
+    def rest(self) -> tuple[Any, ...]:
+        """Changes whenever what a notebook saves is out of date."""
+
+    def tell(self) -> bool:
+        """Send what is new; False if the page is behind."""
+
+    def keep(self) -> None:
+        """Update what a notebook saves."""
+
+
 class Poller:
     """Calls `board.tell()` when the experiment's version changed, and `board.keep()` when it came to rest.
 
@@ -22,7 +57,7 @@ class Poller:
         board: a `Dashboard`, held weakly.
     """
 
-    def __init__(self, board: Any) -> None:
+    def __init__(self, board: Board) -> None:
         self._board = weakref.ref(board)
         self._wake = threading.Event()
         self._halt = threading.Event()
@@ -59,7 +94,7 @@ class Poller:
         return self._thread is not None and self._thread.is_alive()
 
 
-def _follow(ref: weakref.ref[Any], wake: threading.Event, halt: threading.Event) -> None:
+def _follow(ref: weakref.ref[Board], wake: threading.Event, halt: threading.Event) -> None:
     told: Any = None
     stated: Any = None  # the status that was told last
     changed: Any = None

@@ -17,6 +17,7 @@ from evolab.history.display import html_table, number
 from evolab.reporting.panels import page
 from evolab.reporting.panels.bundle import still_html
 from evolab.reporting.panels.feed import Feed
+from evolab.reporting.panels.live_run import LiveRun
 from evolab.reporting.panels.panel import Panel
 
 _STYLE = """
@@ -30,7 +31,7 @@ pre { font-size: 12px; line-height: 1.5; white-space: pre-wrap; overflow-wrap: a
 
 
 def write_report(
-    experiment: Any, path: str | PathLike[str] = "report.html", panels: Sequence[Panel] = ()
+    experiment: LiveRun, path: str | PathLike[str] = "report.html", panels: Sequence[Panel] = ()
 ) -> Path:
     """Write the page and return where it is.
 
@@ -49,7 +50,7 @@ def write_report(
     return path
 
 
-def report(experiment: Any, panels: Sequence[Panel] = ()) -> str:
+def report(experiment: LiveRun, panels: Sequence[Panel] = ()) -> str:
     """The page as a string."""
     feed = Feed(experiment, panels)
     state = feed.state() | {"rollout": _episode(experiment)}
@@ -90,7 +91,7 @@ def _embedded(state: dict[str, Any]) -> str:
     return json.dumps(state, ensure_ascii=False).replace("<", "\\u003c")
 
 
-def _episode(experiment: Any) -> dict[str, Any] | None:
+def _episode(experiment: LiveRun) -> dict[str, Any] | None:
     """An episode of the best agent, or None where the environment draws nothing or cannot be made."""
     if not len(experiment.history):
         return None

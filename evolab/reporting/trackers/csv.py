@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evolab.history.events import Generation
-from evolab.reporting.trackers.jsonl import place
-from evolab.reporting.trackers.tracker import Tracker, agent_rows
+from evolab.reporting.trackers.tracker import Tracker, agent_rows, file_of
 
 
 class CSV(Tracker):
@@ -28,7 +27,7 @@ class CSV(Tracker):
 
     def start(self, config: Mapping[str, Any]) -> None:
         """Begin the file, or cut off what a loaded run is about to do again."""
-        self.path = self.path or place(config, "csv")
+        self.path = self.path or file_of(config, "csv")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         rows: list[dict[str, Any]] = []
         if self.path.exists() and config["resumed"]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from evolab.history.events import Generation
 from evolab.history.jsonlines import plain
-from evolab.reporting.trackers.tracker import Tracker, agent_rows, birth_rows, scalars
+from evolab.reporting.trackers.tracker import Tracker, agent_rows, birth_rows, file_of, scalars
 
 
 class JSONLines(Tracker):
@@ -28,7 +28,7 @@ class JSONLines(Tracker):
 
     def start(self, config: Mapping[str, Any]) -> None:
         """Begin the file, or cut off what a loaded run is about to do again."""
-        self.path = self.path or place(config, "jsonl")
+        self.path = self.path or file_of(config, "jsonl")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         lines = self.path.read_text("utf-8").splitlines() if self.path.exists() and config["resumed"] else []
         kept = [line for line in lines if json.loads(line)["generation"] <= config["resumed"]]
@@ -41,11 +41,3 @@ class JSONLines(Tracker):
         row |= {"agents": agent_rows(generation), "births": birth_rows(generation)}  # type: ignore[dict-item]
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(plain(row), allow_nan=False) + "\n")
-
-
-def place(config: Mapping[str, Any], suffix: str) -> Path:
-    """Where a file of a run goes that was given no path."""
-    if config["folder"] is not None:
-        return Path(config["folder"]) / f"tracked.{suffix}"
-    safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in config["run_name"])
-    return Path(f"{safe.lstrip('.')}.{suffix}")

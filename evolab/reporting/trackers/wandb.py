@@ -9,6 +9,7 @@ from typing import Any
 
 from evolab.core import checks
 from evolab.history.events import Generation
+from evolab.reporting.panels.rollout import Rollout
 from evolab.reporting.trackers.tracker import Tracker, agent_rows, birth_rows, scalars
 
 
@@ -76,7 +77,7 @@ class WandB(Tracker):
         self._births += birth_rows(generation)
         self._run.log(scalars(generation), step=generation.number)
 
-    def rollout(self, rollout: Any) -> None:
+    def rollout(self, rollout: Rollout) -> None:
         """Show an episode of the elite."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "elite.gif"

@@ -31,6 +31,7 @@ class Mutations:
     hyperparameters: float = 0.2
     new_layer: float = 0.2
     sd: float = 0.1
+    extra: dict = dataclasses.field(default_factory=dict)
 
 
 class Evolution:

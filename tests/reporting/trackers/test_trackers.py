@@ -14,7 +14,8 @@ import pytest
 import evolab as ev
 from evolab.reporting.trackers.csv import CSV
 from evolab.reporting.trackers.jsonl import JSONLines
-from evolab.reporting.trackers.tracker import SHELF, Trackers, scalars, tracker_named
+from evolab.reporting.trackers.tracker import scalars
+from evolab.reporting.trackers.trackers import SHELF, Trackers, tracker_named
 
 QUICK = {
     "population": 3,

@@ -22,8 +22,8 @@ from evolab.evolution.mutation.reset import reset_dormant
 from evolab.evolution.mutation.units import change_units
 from evolab.networks.cnn.cnn import CNN
 from evolab.networks.custom import Stack
+from evolab.networks.mlp.kernel import MLPKernel
 from evolab.networks.mlp.mlp import MLP
-from evolab.networks.mlp.plan import MLPPlan
 from evolab.networks.multi_input import MultiInput
 from evolab.testing import check_algorithm, check_mutation, check_network
 
@@ -154,7 +154,7 @@ class Doubling(MLP):
     """Answers twice what its module answers."""
 
     def plan(self, role, genes, layout):
-        inner = MLPPlan(False, role, genes, layout)
+        inner = MLPKernel(False, role, genes, layout)
         return lambda *arguments: 2 * inner(*arguments)
 
 
@@ -163,7 +163,7 @@ class Dreaming(MLP):
     """Its sleeping units are awake."""
 
     def plan(self, role, genes, layout):
-        inner = MLPPlan(False, role, genes, layout)
+        inner = MLPKernel(False, role, genes, layout)
         return lambda flat, *rest: (
             inner(flat, *rest) + (flat - flat.detach()).sum((1, 2))[:, None, None, None]
         )

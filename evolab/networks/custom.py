@@ -142,9 +142,9 @@ class Stack(Network):
         """All are alike."""
         return genes[0]
 
-    def plan(self, role: Role, genes: Sequence[StackGenes], layout: Layout) -> StackPlan:
+    def plan(self, role: Role, genes: Sequence[StackGenes], layout: Layout) -> StackKernel:
         """One call of the module per agent and member."""
-        return StackPlan(role, self.template(role), layout)
+        return StackKernel(role, self.template(role), layout)
 
     def cost(self, role: Role, genes: StackGenes) -> float:
         """The number of parameters, as if each were used once per row of the batch."""
@@ -188,7 +188,7 @@ class Stack(Network):
         return StackGenes()
 
 
-class StackPlan:
+class StackKernel:
     """The pass of one role: the template called with each row's parameters in turn."""
 
     def __init__(self, role: Role, template: nn.Module, layout: Layout) -> None:

@@ -41,9 +41,9 @@ class Scalars(Network):
     def capacity(self, genes: Sequence[Any]) -> None:
         """All are alike."""
 
-    def plan(self, role: Role, genes: Sequence[Any], layout: Layout) -> ScalarsPlan:
+    def plan(self, role: Role, genes: Sequence[Any], layout: Layout) -> ScalarsKernel:
         """The numbers themselves."""
-        return ScalarsPlan(role.ensemble_size)
+        return ScalarsKernel(role.ensemble_size)
 
     def cost(self, role: Role, genes: Any) -> float:
         """Nothing is multiplied."""
@@ -89,7 +89,7 @@ class Scalars(Network):
         """The inverse of `to_json`."""
 
 
-class ScalarsPlan:
+class ScalarsKernel:
     """`(flat [C, M, O]) -> [C, O]`, or [C, M, O] for several members."""
 
     def __init__(self, members: int) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from evolab.core import checks
-from evolab.networks.gpt.plan import Cache
+from evolab.networks.gpt.kernel import Cache
 
 if TYPE_CHECKING:
     from evolab.networks.batching.group import AgentGroup

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from evolab.core.checks import positive_integer
-from evolab.networks.gpt.plan import Cache
+from evolab.networks.gpt.kernel import Cache
 from evolab.population.decoding import Choice, Player, forked
 
 if TYPE_CHECKING:

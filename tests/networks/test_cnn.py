@@ -17,7 +17,7 @@ from evolab.evolution.mutation.context import Context
 from evolab.evolution.mutation.layers import change_layers
 from evolab.evolution.mutation.resize import resize
 from evolab.networks.base import Role
-from evolab.networks.cnn import plan as cnn_plan
+from evolab.networks.cnn import kernel as cnn_kernel
 from evolab.networks.cnn.cnn import CNN
 from tests import plain
 from tests.catch import Catch
@@ -37,7 +37,7 @@ NETWORKS = [
 @pytest.fixture(params=[0.0, float("inf")], ids=["by_row", "grouped"])
 def way(request, monkeypatch):
     """Both ways to compute, whatever suits the size."""
-    monkeypatch.setattr(cnn_plan, "BY_ROW", request.param)
+    monkeypatch.setattr(cnn_kernel, "BY_ROW", request.param)
 
 
 def mixed(algorithm, **options):

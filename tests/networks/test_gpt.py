@@ -15,8 +15,9 @@ from evolab.evolution.mutation.layers import change_layers
 from evolab.evolution.mutation.resize import resize
 from evolab.networks.base import Layout, Role
 from evolab.networks.gpt.files import for_transformers
-from evolab.networks.gpt.gpt import GPT, GPTGenes
-from evolab.networks.gpt.plan import TOGETHER, Cache
+from evolab.networks.gpt.genes import GPTGenes
+from evolab.networks.gpt.gpt import GPT
+from evolab.networks.gpt.kernel import TOGETHER, Cache
 from evolab.population.individual import Member
 
 V, T = 11, 9
@@ -234,7 +235,7 @@ def test_agents_of_different_layers_load_in_transformers(transformers, tmp_path)
         folder = tmp_path / str(row)
         folder.mkdir()
         state = {name: value for name, value in states(modules[row])}
-        config, tensors = for_transformers(network, genes, state, {"pad_token_id": 3})
+        config, tensors = for_transformers(network.shape(role, genes), genes, state)
         (folder / "config.json").write_text(json.dumps(config))
         save_file(tensors, folder / "model.safetensors", {"format": "pt"})
         model = transformers.GPT2LMHeadModel.from_pretrained(folder)

@@ -13,7 +13,7 @@ from evolab.algorithms.td3 import TD3
 from evolab.evolution.mutation.context import Context
 from evolab.evolution.mutation.resize import resize
 from evolab.networks.base import Role
-from evolab.networks.cnn import plan as cnn_plan
+from evolab.networks.cnn import kernel as cnn_kernel
 from evolab.networks.multi_input import MultiInput
 from evolab.networks.observations import encode, map_leaves
 from tests import plain
@@ -38,7 +38,7 @@ NETWORKS = [
 @pytest.mark.parametrize("algorithm", [DQN(), TD3()], ids=repr)
 @pytest.mark.parametrize("by_row", [0.0, float("inf")], ids=["by_row", "grouped"])
 def test_one_of_many_learns_as_if_alone_and_sleeping_channels_never_move(algorithm, by_row, monkeypatch):
-    monkeypatch.setattr(cnn_plan, "BY_ROW", by_row)
+    monkeypatch.setattr(cnn_kernel, "BY_ROW", by_row)
     population = images.grown(algorithm, NETWORKS, SPACE, settings_of(algorithm.name)[:3])
     agents = images.plain(population)
     for update in range(6):

@@ -22,9 +22,9 @@ from evolab.networks.cnn import encoder
 from evolab.networks.cnn.encoder import EncoderGenes
 from evolab.networks.cnn.export import exported
 from evolab.networks.cnn.genes import CNNGenes, largest
+from evolab.networks.cnn.kernel import CNNKernel
 from evolab.networks.cnn.options import each, whole
 from evolab.networks.cnn.parts import Parts
-from evolab.networks.cnn.plan import CNNPlan
 from evolab.networks.layers import ACTIVATIONS, linear_state
 
 
@@ -188,9 +188,9 @@ class CNN(Network):
         """The largest of every size; kernels, strides and depths are equal."""
         return largest(genes)
 
-    def plan(self, role: Role, genes: Sequence[CNNGenes], layout: Layout) -> CNNPlan:
+    def plan(self, role: Role, genes: Sequence[CNNGenes], layout: Layout) -> CNNKernel:
         """The batched pass for these agents."""
-        return CNNPlan(role, self.parts(role.observation_space), genes, genes[0].prefixes, layout)
+        return CNNKernel(role, self.parts(role.observation_space), genes, genes[0].prefixes, layout)
 
     def key(self, genes: CNNGenes) -> Any:
         """Kernels, strides and the depth of the head."""

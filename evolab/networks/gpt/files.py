@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from evolab.networks.base import State
-from evolab.networks.gpt.gpt import GPT, GPTGenes
+from evolab.networks.gpt.genes import GPTGenes, Shape
 from evolab.storage.files import Damaged, plain_size, read_json
 
 CONFIG, TENSORS = "config.json", "model.safetensors"
@@ -195,17 +195,16 @@ def _listed(names: list[str]) -> str:
 
 
 def for_transformers(
-    network: GPT, genes: GPTGenes, state: Mapping[str, Tensor], specials: Mapping[str, int] | None = None
+    shape: Shape, genes: GPTGenes, state: Mapping[str, Tensor]
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Configuration and tensors of one agent in Hugging Face's form.
 
     There all feed-forward layers are equally wide: narrower ones are filled up with units that do nothing.
 
     Args:
-        network: of the agent.
+        shape: heads, eps and how attention is scaled.
         genes: its architecture.
         state: its parameters, without a leading axis.
-        specials: ids of special tokens, such as {"pad_token_id": 0}.
     """
     units = max(genes.hidden)
     vocabulary, width = state["token"].shape
@@ -228,9 +227,9 @@ def for_transformers(
         "n_head": genes.heads,
         "n_inner": units,
         "activation_function": "gelu_new",
-        "layer_norm_epsilon": network.eps,
-        "scale_attn_weights": network.scaled,
-        "scale_attn_by_inverse_layer_idx": network.by_layer,
+        "layer_norm_epsilon": shape.eps,
+        "scale_attn_weights": shape.scaled,
+        "scale_attn_by_inverse_layer_idx": shape.by_layer,
         "reorder_and_upcast_attn": False,
         "tie_word_embeddings": "output.weight" not in state,
         "resid_pdrop": 0.0,
@@ -238,6 +237,5 @@ def for_transformers(
         "attn_pdrop": 0.0,
         "bos_token_id": None,
         "eos_token_id": None,
-        **(specials or {}),
     }
     return config, tensors

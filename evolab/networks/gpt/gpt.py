@@ -7,11 +7,10 @@ unsupervised multitask learners, section 2.3). Weights are [out, in], as in torc
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -20,27 +19,13 @@ from torch import Tensor
 
 from evolab.core import checks
 from evolab.networks.base import Axes, Axis, Layout, Network, Role, State
-from evolab.networks.gpt.plan import GPTPlan, Shape
-
-if TYPE_CHECKING:
-    from evolab.networks.gpt.module import GPTModule
+from evolab.networks.gpt.files import CONFIG, TENSORS, for_transformers, read_folder
+from evolab.networks.gpt.genes import GPTGenes, Shape, divisors
+from evolab.networks.gpt.kernel import GPTKernel
+from evolab.networks.gpt.module import GPTModule
 
 SPREAD = 0.02
 """Standard deviation of GPT-2's first weights, at its width of 768."""
-
-
-@dataclass(frozen=True)
-class GPTGenes:
-    """The architecture of one agent's transformers.
-
-    Attributes:
-        hidden: width of the feed-forward layer of each block; as many as there are blocks.
-        heads: of every attention layer; they divide the width of the residual stream.
-    """
-
-    hidden: tuple[int, ...]
-    heads: int
-    activation: ClassVar[tuple[str, ...]] = ()  # GELU in its tanh form, which is not a gene
 
 
 @dataclass(frozen=True)
@@ -99,7 +84,7 @@ class GPT(Network):
         if self.width % self.heads:
             raise ValueError(
                 f"GPT: {self.heads} heads don't divide a width of {self.width}. "
-                f"Choose one of {_divisors(self.width)}."
+                f"Choose one of {divisors(self.width)}."
             )
 
     # Weights of somebody else's --------------------------------------------------------------
@@ -119,8 +104,6 @@ class GPT(Network):
             ValueError: the weights are pickled, a key is missing, unknown or of another shape, or the
                 configuration asks for what this GPT does not compute.
         """
-        from evolab.networks.gpt.files import read_folder
-
         options, genes, state = read_folder(folder)
         network = cls(**{**options, **limits})  # type: ignore[arg-type]
         object.__setattr__(network, "_weights", (genes, state))
@@ -235,11 +218,12 @@ class GPT(Network):
         widest = (max(gene.hidden[i] for gene in genes if len(gene.hidden) > i) for i in range(depth))
         return GPTGenes(tuple(widest), genes[0].heads)
 
-    def plan(self, role: Role, genes: Sequence[GPTGenes], layout: Layout) -> GPTPlan:
+    def plan(self, role: Role, genes: Sequence[GPTGenes], layout: Layout) -> GPTKernel:
         """The batched pass for these agents."""
-        return GPTPlan(self._shape(role, genes[0]), role, genes, layout)
+        return GPTKernel(self.shape(role, genes[0]), role, genes, layout)
 
-    def _shape(self, role: Role, genes: GPTGenes) -> Shape:
+    def shape(self, role: Role, genes: GPTGenes) -> Shape:
+        """What agents with as many heads have in common."""
         tied = self.tied and role.outputs == self.sizes_of(role)[0]
         return Shape(genes.heads, self.eps, self.scaled, self.by_layer, tied)
 
@@ -260,10 +244,8 @@ class GPT(Network):
 
     def module(self, role: Role, genes: GPTGenes, state: State) -> GPTModule:
         """A plain torch module: tokens [B, T] to outputs [B, T, O]."""
-        from evolab.networks.gpt.module import GPTModule
-
         module = GPTModule(
-            role.outputs, self.sizes_of(role), self.width, genes.hidden, self._shape(role, genes)
+            role.outputs, self.sizes_of(role), self.width, genes.hidden, self.shape(role, genes)
         )
         return module.filled(state)
 
@@ -287,26 +269,20 @@ class GPT(Network):
     def resized(self, genes: GPTGenes, gene: str, size: int) -> GPTGenes:
         """`genes` with one width changed; heads go to the next number that divides the width."""
         if gene == "heads":
-            fitting = _divisors(self.width)
-            if size > genes.heads:
-                size = next((n for n in fitting if n >= size), genes.heads)
-            else:
-                size = next((n for n in reversed(fitting) if n <= size), 1)
-            return dataclasses.replace(genes, heads=size)
-        index = int(gene.rsplit(".", 1)[1])
-        return dataclasses.replace(genes, hidden=(*genes.hidden[:index], size, *genes.hidden[index + 1 :]))
+            return genes.with_heads(size, self.width)
+        return genes.with_units(int(gene.rsplit(".", 1)[1]), size)
 
     def deeper(self, genes: GPTGenes, stack: str = "hidden") -> GPTGenes | None:
         """One more block at the end, as wide as the last."""
         if len(genes.hidden) >= self.max_layers:
             return None
-        return dataclasses.replace(genes, hidden=(*genes.hidden, genes.hidden[-1]))
+        return genes.deeper()
 
     def shallower(self, genes: GPTGenes, stack: str = "hidden") -> GPTGenes | None:
         """Without the last block."""
         if len(genes.hidden) <= self.min_layers:
             return None
-        return dataclasses.replace(genes, hidden=genes.hidden[:-1])
+        return genes.shallower()
 
     def deepened(
         self, role: Role, genes: GPTGenes, state: State, moment: bool, stack: str = "hidden"
@@ -315,7 +291,7 @@ class GPT(Network):
         last, new = f"block.{len(genes.hidden) - 1}.", f"block.{len(genes.hidden)}."
         silent = ("merge.weight", "merge.bias", "reduce.weight", "reduce.bias")
         grown: State = {}
-        for name in self.axes(role, self.deeper(genes) or genes):
+        for name in self.axes(role, genes.deeper()):
             if not name.startswith(new):
                 grown[name] = state[name]
                 continue
@@ -332,9 +308,9 @@ class GPT(Network):
 
     def files(self, genes: dict[str, Any], state: State) -> dict[str, Any]:
         """The policy in Hugging Face's form: `GPT2LMHeadModel.from_pretrained(folder)` reads it."""
-        from evolab.networks.gpt.files import CONFIG, TENSORS, for_transformers
-
-        config, tensors = for_transformers(self, self.from_json(genes), state)
+        own = self.from_json(genes)
+        shape = Shape(own.heads, self.eps, self.scaled, self.by_layer, self.tied)
+        config, tensors = for_transformers(shape, own, state)
         return {CONFIG: config, TENSORS: tensors}
 
     def to_json(self, genes: GPTGenes) -> dict[str, Any]:
@@ -347,7 +323,3 @@ class GPT(Network):
         if heads < 1 or self.width % heads:
             raise ValueError(f"{heads} heads don't divide a width of {self.width}.")
         return GPTGenes(tuple(int(units) for units in value["hidden"]), heads)
-
-
-def _divisors(width: int) -> list[int]:
-    return [n for n in range(1, width + 1) if width % n == 0]

@@ -1,51 +1,77 @@
-"""How the rows of a bucket of perceptrons are computed by the compiled kernels: each at its own width."""
+"""How a group of perceptrons is computed: worked out once per layout, then only run."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import torch
-from gymnasium.spaces import Box
+import torch.nn.functional as F
 from torch import Tensor
 
 from evolab.networks.base import Layout, Role
-from evolab.networks.kernels.perceptrons import Perceptrons
+from evolab.networks.layers import activate, layer_norm, runs
+from evolab.networks.mlp.fused import FusedMLP, Kept, LayerPlan, Store, backward, forward
 from evolab.networks.mlp.tape import Tape
-from evolab.networks.observations import encode, features
-
-if TYPE_CHECKING:
-    from evolab.networks.batching.adam import Adam
+from evolab.networks.observations import encode
 
 
-class CompiledPlan:
-    """The batched pass of one role for the agents of a bucket; the same function as `MLPPlan`.
+class _Pass:
+    """What the fused pass needs besides its tensors: the layers, and a gradient to write into."""
 
-    Args:
-        dtype: of the parameters.
-        role: of the networks.
-        genes: of each agent.
-        layouts: of each agent's rows.
-    """
+    def __init__(self, layers: list[LayerPlan], reading: int, layout: Layout) -> None:
+        self.layers, self.reading, self.layout = layers, reading, layout
+        deepest = (
+            f"hidden.{len(layers)}.weight" not in layout.names
+        )  # False for a shallow agent of a deep group
+        self.whole = deepest and len({layer.rows for layer in layers}) == 1
+        self.spare: Store | None = None
+        self.lent: Store | None = None
 
-    def __init__(
-        self, dtype: torch.dtype, role: Role, genes: Sequence[Any], layouts: Sequence[Layout]
-    ) -> None:
-        self.role = role
-        widths = features(role.observation_space), role.extra, role.outputs
-        shapes = [(gene.hidden, gene.activation) for gene in genes]
-        self.every = self.single = Perceptrons(dtype, layouts, shapes, *widths)
-        if role.ensemble_size > 1:
-            self.every = Perceptrons(
-                dtype,
-                [layout for layout in layouts for _ in range(role.ensemble_size)],
-                [shape for shape in shapes for _ in range(role.ensemble_size)],
-                *widths,
+    def take_gradient(self, like: Tensor) -> Store:
+        """A store shaped as `like`, the one given back if there is one; zero where no agent has a layer."""
+        store, self.spare = self.spare, None
+        if store is None or store.flat.shape != like.shape or store.flat.device != like.device:
+            store = Store(
+                like.new_empty(like.shape) if self.whole else like.new_zeros(like.shape), self.layout
             )
-        space = role.observation_space
-        self._plain = isinstance(space, Box) and len(space.shape) == 1 and space.dtype != np.uint8
-        self._own: tuple[int, dict[bool, np.ndarray]] | None = None
+        self.lent = store if self.lent is None else self.lent
+        return store
+
+    def give_back(self, gradient: Tensor) -> None:
+        """Let the next backward pass write into this gradient [C, M, N], which is this pass's own [R, N]."""
+        if self.lent is None or self.lent.flat.data_ptr() != gradient.data_ptr():
+            return
+        if (
+            self.whole
+        ):  # otherwise it must stay zero where layers are missing, and the optimizer wrote everywhere
+            self.spare = self.lent
+        self.lent = None
+
+    def forget(self) -> None:
+        """Write into a fresh gradient next."""
+        self.spare = self.lent = None
+
+
+class MLPKernel:
+    """The batched pass of one role for the agents of one group; see the module `mlp`."""
+
+    def __init__(self, normalised: bool, role: Role, genes: Sequence[Any], layout: Layout) -> None:
+        self.role, self.layout, self.normalised = role, layout, normalised
+        if any(len(a.hidden) < len(b.hidden) for a, b in zip(genes, genes[1:], strict=False)):
+            raise AssertionError("rows of a group must come deepest first")
+        layers: list[LayerPlan] = []
+        for index in range(max(len(gene.hidden) for gene in genes)):
+            alive = [gene for gene in genes if len(gene.hidden) > index]
+            kinds = [gene.activation[index] for gene in alive for _ in range(role.ensemble_size)]
+            widths = [gene.hidden[index] for gene in alive for _ in range(role.ensemble_size)]
+            layers.append(LayerPlan(len(kinds), runs(kinds), tuple(widths)))
+        reading = layout.shapes[layout.names.index("output.weight")][-1]
+        self.every = _Pass(layers, reading, layout)
+        self.single = _Pass([layer.thinned(role.ensemble_size) for layer in layers], reading, layout)
+        self.how = self.single if role.ensemble_size == 1 else self.every
+        self.form = layout, [(one.rows, one.stretches, one.widths if normalised else ()) for one in layers]
+        self._stores: dict[Any, Store] = {}
 
     def __call__(
         self, flat: Tensor, observation: Any, extra: Tensor | None = None, member: int | None = None
@@ -53,56 +79,50 @@ class CompiledPlan:
         """Outputs of all agents and members.
 
         Args:
-            flat: [C, M, N], the bucket's parameters.
+            flat: [C, M, N], the group's parameters.
             observation: batch of observations, [C, B, ...] leaves.
-            extra: [C, B, E], behind the features.
+            extra: [C, B, E], concatenated to the features.
             member: compute this member alone.
 
         Returns:
             [C, M, B, O], or [C, B, O] where there is one member or `member` is given.
         """
-        rows, alone = _rows(flat, member), member is not None or self.role.ensemble_size == 1
-        if torch.is_grad_enabled() and (rows.requires_grad or (extra is not None and extra.requires_grad)):
-            x = encode(self.role.observation_space, observation, 2, flat.dtype)
-            out = _Differentiable.apply(rows, x, extra, self, alone)
-        else:
-            out, _ = self.run(rows, observation, extra, alone, keep=False)
-        return out if alone else out.unflatten(0, (len(flat), self.role.ensemble_size))
+        agents, members = flat.shape[0], self.role.ensemble_size
+        if not (torch.is_grad_enabled() or self.normalised or member is not None):
+            x = self.joined(flat, observation, extra)
+            rows = flat.squeeze(1) if members == 1 else flat.flatten(0, 1)
+            out, _ = forward(x, None, self.store(rows, 0 if members == 1 else None), self.how)
+            return out if members == 1 else out.unflatten(0, (agents, members))
+        x, extra = self.inputs(flat, observation, extra, member)
+        if members == 1 or member is not None:
+            rows = flat.squeeze(1) if members == 1 else flat[:, member or 0]
+            return self._run(rows, x, extra, self.single, member or 0)
+        out = self._run(flat.flatten(0, 1), x, extra, self.every, None)
+        return out.unflatten(0, (agents, members))
 
-    def run(
-        self, rows: Tensor, observation: Any, extra: Tensor | None, alone: bool, keep: bool = True
-    ) -> tuple[Tensor, Any]:
-        """Outputs [R, B, O], and what their gradient needs."""
-        x = self._encoded(observation, rows.dtype)
-        own = self._counts(x, alone)
-        return (self.single if alone else self.every).forward(rows, x, extra, keep, own)
+    def inputs(
+        self, flat: Tensor, observation: Any, extra: Tensor | None, member: int | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Features [R, B, I] and extra inputs [R, B, E], the same for every member of an agent."""
+        x, members = encode(self.role.observation_space, observation, 2, flat.dtype), self.role.ensemble_size
+        if members == 1 or member is not None:
+            return x, extra
+        return _repeated(x, members), None if extra is None else _repeated(extra, members)
 
-    def _encoded(self, observation: Any, dtype: torch.dtype) -> Tensor:
-        if self._plain and observation.dtype == dtype:
-            return observation  # type: ignore[no-any-return]
-        return encode(self.role.observation_space, observation, 2, dtype)
+    def joined(self, flat: Tensor, observation: Any, extra: Tensor | None) -> Tensor:
+        """[R, B, I + E]: as `inputs`, in one piece."""
+        x = encode(self.role.observation_space, observation, 2, flat.dtype)
+        x = x if extra is None else torch.cat([x, extra], -1)
+        return x if self.role.ensemble_size == 1 else _repeated(x, self.role.ensemble_size)
 
-    def _counts(self, x: Tensor, alone: bool) -> np.ndarray | None:
-        return self._own[1][alone] if self._own is not None and self._own[0] == x.shape[1] else None
+    def tape(self, flat: Tensor) -> Tape | None:
+        """Computes a loss's gradient by [C, M, N] at less cost than autograd would; None where it can't."""
+        return None if self.normalised else Tape(self, flat)
 
-    def limit(self, length: int, sizes: Sequence[int] | None) -> None:
-        """From now on, of batches of this length, only the first of `sizes` samples are each agent's own.
-
-        The others are not computed: their outputs are zero. None ends it.
-        """
-        if sizes is None:
-            self._own = None
-            return
-        own = np.minimum(np.array(sizes, dtype=np.int64), length)
-        self._own = length, {True: own, False: np.repeat(own, self.role.ensemble_size)}
-
-    def tape(self, flat: Tensor) -> Tape:
-        """Computes a loss's gradient by [C, M, N] at less cost than autograd would."""
-        return Tape(self, flat)
-
-    def record(self, flat: Tensor, observation: Any, extra: Tensor | None) -> tuple[Tensor, Any]:
+    def record(self, flat: Tensor, observation: Any, extra: Tensor | None) -> tuple[Tensor, Kept]:
         """Outputs [R, B, O] of all members, outside of autograd, and what their gradient needs."""
-        return self.run(_rows(flat, None), observation, extra, self.role.ensemble_size == 1)
+        rows = flat.squeeze(1) if self.role.ensemble_size == 1 else flat.flatten(0, 1)
+        return forward(self.joined(flat, observation, extra), None, self.store(rows, None), self.how)
 
     def slope(
         self, flat: Tensor, observation: Any, extra: Tensor, grad: Tensor, member: int = 0
@@ -110,68 +130,65 @@ class CompiledPlan:
         """Outputs [C, B, O] of one member, and how a loss changes with `extra`, [C, B, E].
 
         Args:
-            flat: [C, M, N], the bucket's parameters.
+            flat: [C, M, N], the group's parameters.
             observation: batch of observations, [C, B, ...] leaves.
             extra: [C, B, E].
             grad: [C, B, O], how the loss changes with the outputs.
             member: the one that computes.
         """
-        out, kept = self.run(_rows(flat, member), observation, extra, True)
-        _, flowing = kept.backward(grad, False, True)
+        x, extra = self.inputs(flat, observation, extra, member)  # type: ignore[assignment]
+        rows = flat.squeeze(1) if self.role.ensemble_size == 1 else flat[:, member]
+        out, kept = forward(x, extra, self.store(rows, member), self.single)
+        _, flowing = backward(kept, grad, False, True)
+        assert flowing is not None
         return out, flowing
 
-    def regress(
-        self,
-        adam: Adam,
-        observation: Any,
-        extra: Tensor | None,
-        target: Tensor,
-        weight: Tensor,
-        choice: Tensor | None,
-        huber: float | None,
-    ) -> Tensor:
-        """One step of every row on its squared error while it lies in the cache; see `AgentGroup.regress`.
-
-        Returns:
-            [C], the losses, summed over the members.
-        """
-        alone = self.role.ensemble_size == 1
-        x = self._encoded(observation, adam.parameters.dtype)
-        by = self.single if alone else self.every
-        losses = by.regress(
-            adam, self.role.ensemble_size, x, extra, target, weight, choice, huber, self._counts(x, alone)
-        )
-        return losses.squeeze(1) if alone else losses.sum(1)
-
     def give_back(self, gradient: Tensor) -> None:
-        """There is nothing to reuse."""
+        """Reuse a gradient [C, M, N] that the optimizer is done with."""
+        if not self.normalised:
+            (self.single if self.role.ensemble_size == 1 else self.every).give_back(gradient)
+
+    def forget(self) -> None:
+        """Drop the gradients that were given back."""
+        self.single.forget()
+        self.every.forget()
+
+    def _run(self, rows: Tensor, x: Tensor, extra: Tensor | None, how: _Pass, member: int | None) -> Tensor:
+        if self.normalised:
+            return self._composed(rows, x if extra is None else torch.cat([x, extra], -1), how)
+        return FusedMLP.apply(rows, x, extra, self.store(rows, member), how)  # type: ignore[no-any-return]
+
+    def store(self, rows: Tensor, member: int | None) -> Store:
+        """Views into `rows`, remembered: making them anew costs as much as a small matrix product."""
+        if rows.device.type == "meta":
+            return Store(rows.detach(), self.layout)
+        key = (rows.data_ptr(), rows.dtype, member)
+        store = self._stores.get(key)
+        if store is None or store.flat.stride() != rows.stride():
+            store = self._stores[key] = Store(rows.detach(), self.layout)
+        return store
+
+    def _composed(self, rows: Tensor, x: Tensor, how: _Pass) -> Tensor:
+        """The same pass from torch's own operations, differentiated by autograd."""
+        state = self.layout.views(rows)
+        finals: list[Tensor] = []
+        h = x
+        for index, layer in enumerate(how.layers):
+            n = layer.rows
+            weight, bias = state[f"hidden.{index}.weight"][:n], state[f"hidden.{index}.bias"][:n]
+            z = torch.baddbmm(bias.unsqueeze(1), h[:n], weight.transpose(1, 2))
+            if self.normalised:
+                scale, shift = state[f"hidden.{index}.scale"][:n], state[f"hidden.{index}.shift"][:n]
+                z = layer_norm(z, scale, shift, *layer.mask(z.shape[-1], z.device, z.dtype))
+            h = activate(z, layer.stretches)
+            after = how.layers[index + 1].rows if index + 1 < len(how.layers) else 0
+            if after < n:
+                finals.append(F.pad(h[after:], (0, how.reading - h.shape[-1])))
+        final = finals[0] if len(finals) == 1 else torch.cat(finals[::-1])
+        weight, bias = state["output.weight"], state["output.bias"]
+        return torch.baddbmm(bias.unsqueeze(1), final, weight.transpose(1, 2))
 
 
-class _Differentiable(torch.autograd.Function):
-    """`(rows [R, N], x [A, B, I], extra [A, B, E] or None) -> [R, B, O]`, differentiable once in rows and extra."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, rows: Tensor, x: Tensor, extra: Tensor | None, plan: CompiledPlan, alone: bool
-    ) -> Tensor:
-        """Outputs; keeps what the backward pass needs."""
-        by = plan.single if alone else plan.every
-        out, ctx.kept = by.forward(rows.detach(), x, None if extra is None else extra.detach(), True)
-        ctx.agents = x.shape[0]
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
-        """Gradients of the rows and of `extra`, which several rows of an agent may have read."""
-        to_rows, _, to_extra = ctx.needs_input_grad[:3]
-        gradient, flowing = ctx.kept.backward(grad, to_rows, to_extra)
-        if flowing is not None and len(flowing) > ctx.agents:
-            flowing = flowing.unflatten(0, (ctx.agents, -1)).sum(1)
-        return gradient, None, flowing, None, None
-
-
-def _rows(flat: Tensor, member: int | None) -> Tensor:
-    """[C * M, N] of all members of [C, M, N], or [C, N] of one; shares memory."""
-    if flat.shape[1] == 1:
-        return flat.squeeze(1)
-    return flat.flatten(0, 1) if member is None else flat[:, member]
+def _repeated(x: Tensor, members: int) -> Tensor:
+    """[C, B, F] to [C * M, B, F], the same for every member."""
+    return x.unsqueeze(1).expand(x.shape[0], members, *x.shape[1:]).reshape(-1, *x.shape[1:])

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from evolab.networks.base import Axes, Axis, Layout, Network, Role, State
 from evolab.networks.kernels.build import library
 from evolab.networks.layers import ACTIVATIONS, linear_state
-from evolab.networks.mlp.kernel import CompiledPlan
-from evolab.networks.mlp.plan import MLPPlan
+from evolab.networks.mlp.compiled_kernel import CompiledMLPKernel
+from evolab.networks.mlp.kernel import MLPKernel
 from evolab.networks.observations import features
 
 
@@ -146,9 +146,9 @@ class MLP(Network):
         last = max(gene.hidden[-1] for gene in genes)
         return MLPGenes(tuple(widest), ("relu",) * depth, reading=last)
 
-    def plan(self, role: Role, genes: Sequence[MLPGenes], layout: Layout) -> MLPPlan:
+    def plan(self, role: Role, genes: Sequence[MLPGenes], layout: Layout) -> MLPKernel:
         """The batched pass for these agents."""
-        return MLPPlan(self.layer_norm, role, genes, layout)
+        return MLPKernel(self.layer_norm, role, genes, layout)
 
     def ragged(self, like: Tensor) -> bool:
         """On a CPU, where the kernels could be compiled."""
@@ -156,9 +156,9 @@ class MLP(Network):
 
     def compiled(
         self, role: Role, genes: Sequence[MLPGenes], layouts: Sequence[Layout], like: Tensor
-    ) -> CompiledPlan | None:
+    ) -> CompiledMLPKernel | None:
         """The kernels' pass for these agents."""
-        return CompiledPlan(like.dtype, role, genes, layouts) if self.ragged(like) else None
+        return CompiledMLPKernel(like.dtype, role, genes, layouts) if self.ragged(like) else None
 
     def order(self, genes: MLPGenes) -> Any:
         """Deepest first, then by activation, then widest first."""

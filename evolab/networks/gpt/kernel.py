@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from evolab.networks.base import Layout, Role, State
+from evolab.networks.gpt.genes import GPTGenes, Shape
 
 TOGETHER = 2**17
 """Entries of one activation [B, T, D] of one agent above which agents are computed one after another: beyond
@@ -58,29 +59,10 @@ class Cache:
         self.batch = places.shape[1]
 
 
-@dataclass(frozen=True)
-class Shape:
-    """What all agents of a group have in common.
-
-    Attributes:
-        heads: of every attention layer.
-        eps: of the layer norms.
-        scaled: divide attention by the root of a head's width.
-        by_layer: divide attention by the block's number too.
-        tied: the outputs are products with the token embeddings.
-    """
-
-    heads: int
-    eps: float
-    scaled: bool
-    by_layer: bool
-    tied: bool
-
-
-class GPTPlan:
+class GPTKernel:
     """The batched pass of one role for the agents of one group; see the module `gpt`."""
 
-    def __init__(self, shape: Shape, role: Role, genes: Sequence[Any], layout: Layout) -> None:
+    def __init__(self, shape: Shape, role: Role, genes: Sequence[GPTGenes], layout: Layout) -> None:
         self.shape, self.role, self.layout = shape, role, layout
         depths = [len(gene.hidden) for gene in genes]
         if any(a < b for a, b in zip(depths, depths[1:])):

@@ -27,7 +27,7 @@ BY_ROW = 3e7
 Stretches = list[tuple[str, int, int]]
 
 
-class CNNPlan:
+class CNNKernel:
     """The batched pass of one role for the agents of one group: equal kernels, strides and depths.
 
     Args:

@@ -89,7 +89,7 @@ def test_the_penalty_s_gradient_is_that_of_logsumexp_less_the_data_s_value():
                                 search_space={}, dtype=torch.float64)  # fmt: skip
         module = population[0].module()
         population.learn(batch)
-        means.append(population.member(0).tensors["q.mean"])
+        means.append(population.individual(0).tensors["q.mean"])
     gradients = torch.autograd.grad(0.7 * penalty(module, batch, 0, 8), list(module.parameters()))
     added = [
         10 * (mean - without)[0] for mean, without in zip(means[0].values(), means[1].values(), strict=True)

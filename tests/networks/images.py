@@ -38,7 +38,7 @@ def grown(
         )
         for index, (network, values) in enumerate(zip(networks, settings, strict=True))
     ]
-    members = [one.member(0) for one in singles]
+    members = [one.individual(0) for one in singles]
     for index, member in enumerate(members):
         member.id = index
     singles[0].next_id = len(members)
@@ -99,9 +99,9 @@ def own(space: spaces.Space, batch: Any, row: int, size: int) -> Experience:
 def plain(population: Population) -> list[Single]:
     """Every agent as exported modules with optimizers of torch's own."""
     agents = []
-    for row, member in enumerate(population.members):
+    for row, member in enumerate(population.individuals):
         modules = {}
-        tensors = population.member(row).tensors
+        tensors = population.individual(row).tensors
         for name, role in population.roles.items():
             for index in range(role.ensemble_size):
                 state = {key: value[index].clone() for key, value in tensors[name].items()}
@@ -115,7 +115,7 @@ def plain(population: Population) -> list[Single]:
 def compare(population: Population, agents: list[Single], tolerance: float = 1e-9) -> None:
     """Every parameter, target and moment of every agent equals the plain one's."""
     for row, agent in enumerate(agents):
-        member = population.member(row)
+        member = population.individual(row)
         for name, role in population.roles.items():
             for index in range(role.ensemble_size):
                 key = name if name in ("q", "actor") else f"{name}{index}"

@@ -153,7 +153,7 @@ def learnt():
 def test_growth_preserves_the_function_and_the_moments_of_what_survives(gene):
     population, observation, action = learnt()
     for row in range(5):
-        member = population.member(row)
+        member = population.individual(row)
         if gene not in population.network.sizes(member.genes):
             continue
         before = outputs(population, member, observation, action)
@@ -187,7 +187,7 @@ def layered(member, population, stack, adding):
 def test_a_new_layer_preserves_the_function(stack):
     population, observation, action = learnt()
     for row in range(5):
-        member = population.member(row)
+        member = population.individual(row)
         before, shape = outputs(population, member, observation, action), member.genes
         layered(member, population, stack, adding=True)
         assert len(member.genes.hidden) == len(shape.hidden) + 1
@@ -199,7 +199,7 @@ def test_a_new_layer_preserves_the_function(stack):
 def test_a_removed_convolution_loses_its_activation_alone():
     network = CNN((3, 4), strides=(2, 2), kernels=(3, 4), latent=5, hidden=(6,), **SMALL)
     population = images.grown(DQN(), [network], images.IMAGE, settings_of("DQN")[:1])
-    member = population.member(0)
+    member = population.individual(0)
     one = member.genes.encoders[0]
     linear = dataclasses.replace(one, activation=(one.activation[0], "identity", one.activation[2]))
     member.genes = member.genes.with_encoder(0, linear)
@@ -229,7 +229,7 @@ def test_a_thousand_mutations_keep_every_limit_and_every_row():
             population, fitness.normal(size=8), ev.Tournament(), mutations, generation=generation
         )
         kinds |= {birth.kind for birth in births}
-        for member in population.members:
+        for member in population.individuals:
             for label, (size, low, high, _) in network.sizes(member.genes).items():
                 assert low <= size <= high, label
             (one,) = member.genes.encoders

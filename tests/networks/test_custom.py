@@ -58,7 +58,7 @@ def test_one_of_many_learns_as_if_alone(algorithm):
             else:
                 plain.td3(agent, one, noise[row, :size])
     for row, agent in enumerate(agents):
-        member = population.member(row)
+        member = population.individual(row)
         for name, role in population.roles.items():
             for index in range(role.ensemble_size):
                 key = name if name in ("q", "actor") else f"{name}{index}"

@@ -18,7 +18,7 @@ from evolab.networks.gpt.files import for_transformers
 from evolab.networks.gpt.genes import GPTGenes
 from evolab.networks.gpt.gpt import GPT
 from evolab.networks.gpt.kernel import TOGETHER, Cache
-from evolab.population.individual import Member
+from evolab.population.individual import Individual
 
 V, T = 11, 9
 SPACE = spaces.MultiDiscrete([V] * T)
@@ -99,8 +99,8 @@ def test_the_cache_changes_no_answer():
         plan(flat, given[..., :1], cache=cache)
 
 
-def member_of(network: GPT, genes: GPTGenes) -> Member:
-    member = Member(0, None, genes, {})
+def member_of(network: GPT, genes: GPTGenes) -> Individual:
+    member = Individual(0, None, genes, {})
     generator = torch.Generator().manual_seed(3)
     for name, role in ROLES.items():
         drawn = [network.initialise(role, genes, generator) for _ in range(role.ensemble_size)]
@@ -111,7 +111,7 @@ def member_of(network: GPT, genes: GPTGenes) -> Member:
     return member
 
 
-def answers(network: GPT, member: Member, given: torch.Tensor) -> list[torch.Tensor]:
+def answers(network: GPT, member: Individual, given: torch.Tensor) -> list[torch.Tensor]:
     return [
         network.module(role, member.genes, {k: v[i] for k, v in member.tensors[name].items()})(given)
         for name, role in ROLES.items()

@@ -88,7 +88,7 @@ def test_growth_of_one_part_preserves_the_function(gene):
     observation = images.observations(SPACE, (4,), torch.Generator().manual_seed(0))
     features = encode(SPACE, observation, 1, torch.float64)
     for row in range(3):
-        member = population.member(row)
+        member = population.individual(row)
         role = population.roles["actor"]
 
         def answer(member=member, role=role):
@@ -112,8 +112,8 @@ def test_images_evolve_apart():
     for generation in range(25):
         ev.evolve(population, fitness.normal(size=6), ev.Tournament(), mutations, generation=generation)
     population.learn(images.experience(SPACE, 6, 8, 0, discrete=True))
-    assert any(len(set(member.genes.encoders)) == 2 for member in population.members)
-    for member in population.members:
+    assert any(len(set(member.genes.encoders)) == 2 for member in population.individuals)
+    for member in population.individuals:
         assert network.from_json(network.to_json(member.genes)) == member.genes
     for name, mask in padding(population).items():
         assert not population.table[name][mask].any(), f"padding of {name} is not zero"

@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from evolab.core.version import VERSION
+
 if TYPE_CHECKING:
     from evolab import envs as envs
     from evolab import testing as testing
@@ -54,7 +56,7 @@ if TYPE_CHECKING:
     from evolab.reporting.comparison import compare as compare
     from evolab.reporting.comparison import runs as runs
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 _HOMES = {
     "Agent": "population.agent",

@@ -135,7 +135,7 @@ def _add_goals(parser: argparse.ArgumentParser) -> None:
 
 def _demo(options: argparse.Namespace) -> tuple[Path, Experiment, dict[str, Any]]:
     """The experiment of `evolab demo`, filled and ready."""
-    from evolab.core.registry import algorithm_named
+    from evolab.algorithms.options import algorithm_named
     from evolab.experiment import presets
     from evolab.experiment.experiment import Experiment
 

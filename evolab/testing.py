@@ -16,7 +16,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from evolab.algorithms.base import Algorithm
-from evolab.core.sample import Episodes
+from evolab.core.experience import Episodes
 from evolab.evolution.mutation.context import Context
 from evolab.evolution.mutation.resize import resize
 from evolab.networks.base import Layout, Network, Role

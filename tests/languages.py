@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.core.sample import Episodes
+from evolab.core.experience import Episodes
 from evolab.evolution.mutation.context import Context
 from evolab.evolution.mutation.layers import change_layers
 from evolab.evolution.mutation.resize import resize

@@ -30,7 +30,7 @@ TEXTS = [
 
 CODE_LINES = 300
 # Files that hold one idea which is longer, each with its ceiling; none may grow.
-LONGER: dict[str, int] = {}
+LONGER: dict[str, int] = {"experiment.py": 301}
 
 HEAVY = (
     "gymnasium",

@@ -11,9 +11,10 @@ from gymnasium import spaces
 
 from evolab.algorithms.ddpg import DDPG
 from evolab.algorithms.dqn import DQN
+from evolab.algorithms.options import algorithm_named
 from evolab.algorithms.ppo import PPO
 from evolab.algorithms.td3 import TD3
-from evolab.core.registry import ALGORITHMS, algorithm_named
+from evolab.core import registry
 from evolab.evolution.mutation.activation import change_activation
 from evolab.evolution.mutation.hyperparameters import change_hyperparameter
 from evolab.evolution.mutation.layers import change_layers
@@ -28,7 +29,7 @@ from evolab.networks.multi_input import MultiInput
 from evolab.testing import check_algorithm, check_mutation, check_network
 
 
-@pytest.mark.parametrize("name", sorted(ALGORITHMS))
+@pytest.mark.parametrize("name", sorted(registry.names("algorithm")))
 def test_every_algorithm_keeps_the_contract(name):
     check_algorithm(algorithm_named(name))
 

@@ -8,7 +8,7 @@ group of agents at once, so its one new habit is: reduce over the last axis, nev
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -16,10 +16,10 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from evolab.core.experience import Batch
 from evolab.core.ranges import Choice, Float, Integer, Range
 from evolab.networks.base import Network, Role
 from evolab.networks.batching.group import AgentGroup
-from evolab.networks.observations import map_leaves
 
 
 @dataclass(frozen=True)
@@ -37,40 +37,6 @@ class Hyperparameter:
     limits: Range
     search: Range | None
     text: str
-
-
-@dataclass
-class Batch:
-    """Experience of C agents, as an algorithm sees it.
-
-    Attributes:
-        observation: [C, B, ...] leaves.
-        action: [C, B, A] in [-1, 1] for Box actions, [C, B] from 0 for Discrete ones.
-        reward: [C, B].
-        next_observation: [C, B, ...] leaves, the true successor.
-        terminated: [C, B], 1 where nothing follows. A truncated episode has 0: it bootstraps.
-        weight: [C, B], what a sample counts in its agent's mean; sums to 1 per agent.
-        log_prob: [C, B], log-probability of the action under the policy that took it; on-policy only.
-        advantage: [C, B], how much better the action was than the policy's mean; on-policy only.
-        goal: [C, B], what the value of the observation is to be; on-policy only.
-    """
-
-    observation: Any
-    action: Tensor
-    reward: Tensor
-    next_observation: Any
-    terminated: Tensor
-    weight: Tensor
-    log_prob: Tensor | None = None
-    advantage: Tensor | None = None
-    goal: Tensor | None = None
-
-    def apart(self) -> Iterator[Batch]:
-        """The batches of several updates, whose fields lead with one axis more; the weights are common to all."""
-        names = ("observation", "action", "reward", "next_observation", "terminated")
-        pieces = {name: map_leaves(lambda leaf: leaf.unbind(0), getattr(self, name)) for name in names}
-        for update in range(len(self.reward)):
-            yield Batch(**{name: _nth(piece, update) for name, piece in pieces.items()}, weight=self.weight)
 
 
 class Algorithm(ABC):
@@ -162,15 +128,6 @@ class Algorithm(ABC):
         """One update of every agent in the group; gives losses by name, [C] each."""
 
 
-def _nth(pieces: Any, k: int) -> Any:
-    """The k-th piece of every leaf; the leaves are tuples of tensors here."""
-    if isinstance(pieces, dict):
-        return {key: _nth(part, k) for key, part in pieces.items()}
-    if isinstance(pieces[0], Tensor):
-        return pieces[k]
-    return tuple(_nth(part, k) for part in pieces)
-
-
 def _instead(space: spaces.Space) -> str:
     if isinstance(space, spaces.Box):
         return "Use TD3 or DDPG for it."
@@ -194,7 +151,6 @@ __all__ = [
     "SHARED",
     "AgentGroup",
     "Algorithm",
-    "Batch",
     "Choice",
     "Float",
     "Hyperparameter",

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from evolab.algorithms.base import RATE, SHARED, AgentGroup, Algorithm, Float, Hyperparameter, Role
 from evolab.core.checks import positive_integer
-from evolab.core.sample import Episodes
+from evolab.core.experience import Episodes
 from evolab.networks.base import Network
 from evolab.networks.gpt.gpt import GPT
 

@@ -8,8 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from evolab.algorithms.base import AgentGroup, Batch, Float, Hyperparameter
+from evolab.algorithms.base import AgentGroup, Float, Hyperparameter
 from evolab.algorithms.dqn import DQN
+from evolab.core.experience import Batch
 
 
 @dataclass(frozen=True)

@@ -9,19 +9,10 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.algorithms.base import (
-    RATE,
-    SHARED,
-    AgentGroup,
-    Algorithm,
-    Batch,
-    Float,
-    Hyperparameter,
-    Integer,
-    Role,
-)
+from evolab.algorithms.base import RATE, SHARED, AgentGroup, Algorithm, Float, Hyperparameter, Integer, Role
 from evolab.algorithms.exploration import gaussian, ornstein_uhlenbeck
 from evolab.core import checks
+from evolab.core.experience import Batch
 
 
 @dataclass(frozen=True)

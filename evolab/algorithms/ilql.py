@@ -11,7 +11,7 @@ from torch import Tensor
 
 from evolab.algorithms.base import RATE, SHARED, AgentGroup, Float, Hyperparameter, Role
 from evolab.algorithms.bc import BC, Forward, chosen_mean, surprise
-from evolab.core.sample import Episodes
+from evolab.core.experience import Episodes
 
 LARGEST_WEIGHT = 20.0
 """Cap of the exponential weight of the policy's loss, as in implicit Q-learning's own code (100 there)."""

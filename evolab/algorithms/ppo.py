@@ -10,16 +10,8 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.algorithms.base import (
-    RATE,
-    AgentGroup,
-    Algorithm,
-    Batch,
-    Float,
-    Hyperparameter,
-    Integer,
-    Role,
-)
+from evolab.algorithms.base import RATE, AgentGroup, Algorithm, Float, Hyperparameter, Integer, Role
+from evolab.core.experience import Batch
 from evolab.networks.scalars import Scalars
 
 EDGE = 1e-6

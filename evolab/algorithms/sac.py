@@ -11,17 +11,8 @@ import torch.nn.functional as F
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.algorithms.base import (
-    RATE,
-    SHARED,
-    AgentGroup,
-    Algorithm,
-    Batch,
-    Float,
-    Hyperparameter,
-    Integer,
-    Role,
-)
+from evolab.algorithms.base import RATE, SHARED, AgentGroup, Algorithm, Float, Hyperparameter, Integer, Role
+from evolab.core.experience import Batch
 from evolab.networks.scalars import Scalars
 
 LEAST, MOST = -20.0, 2.0

@@ -13,8 +13,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from evolab.algorithms.base import Algorithm
+from evolab.algorithms.options import algorithm_named
 from evolab.core.ranges import Choice, Range
-from evolab.core.registry import algorithm_named
 
 if TYPE_CHECKING:
     from pandas import DataFrame

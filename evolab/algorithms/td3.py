@@ -9,8 +9,9 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.algorithms.base import AgentGroup, Batch, Float, Hyperparameter, Integer, Role
+from evolab.algorithms.base import AgentGroup, Float, Hyperparameter, Integer, Role
 from evolab.algorithms.ddpg import DDPG
+from evolab.core.experience import Batch
 
 
 @dataclass(frozen=True)

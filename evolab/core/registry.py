@@ -1,152 +1,138 @@
-"""Shorthands: the names that stand for algorithms, networks and hyperparameters."""
+"""The table of parts: every algorithm, network, selection ... by the name that users write and files hold.
+
+A new part is one file and one line here. Another package adds parts by entry points, without a line here:
+
+    [project.entry-points."evolab.selection"]
+    Lottery = "my_package.lottery:Lottery"
+
+The part is then named, saved, loaded and listed like evolab's own. A name in a file is looked up in
+this table and nowhere else, so that loading imports nothing that is not installed as a part.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib import import_module
-from typing import Any
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, TypeVar
 
-from gymnasium import spaces
-
-from evolab.algorithms.base import Algorithm
 from evolab.core import checks
-from evolab.core.ranges import Choice, Float, Integer, Range
-from evolab.networks.base import Network
 
-ALGORITHMS = {
-    "DQN": "evolab.algorithms.dqn",
-    "DDPG": "evolab.algorithms.ddpg",
-    "TD3": "evolab.algorithms.td3",
-    "SAC": "evolab.algorithms.sac",
-    "PPO": "evolab.algorithms.ppo",
-    "CQN": "evolab.algorithms.cqn",
-    "TD3BC": "evolab.algorithms.td3_bc",
-    "BC": "evolab.algorithms.bc",
-    "ILQL": "evolab.algorithms.ilql",
+PARTS: dict[str, dict[str, str]] = {
+    "algorithm": {
+        "DQN": "evolab.algorithms.dqn",
+        "DDPG": "evolab.algorithms.ddpg",
+        "TD3": "evolab.algorithms.td3",
+        "SAC": "evolab.algorithms.sac",
+        "PPO": "evolab.algorithms.ppo",
+        "CQN": "evolab.algorithms.cqn",
+        "TD3BC": "evolab.algorithms.td3_bc",
+        "BC": "evolab.algorithms.bc",
+        "ILQL": "evolab.algorithms.ilql",
+    },
+    "network": {
+        "MLP": "evolab.networks.mlp.mlp",
+        "CNN": "evolab.networks.cnn.cnn",
+        "MultiInput": "evolab.networks.multi_input",
+        "GPT": "evolab.networks.gpt.gpt",
+    },
+    "range": {
+        "Float": "evolab.core.ranges",
+        "Integer": "evolab.core.ranges",
+        "Choice": "evolab.core.ranges",
+    },
+    "selection": {
+        "Tournament": "evolab.evolution.selection.tournament",
+        "Truncation": "evolab.evolution.selection.truncation",
+        "Gap": "evolab.evolution.selection.gap",
+        "MFPBT": "evolab.evolution.selection.mfpbt",
+    },
+    "mutations": {"Mutations": "evolab.evolution.mutation.mutations"},
+    "fitness": {"FQE": "evolab.evaluation.fqe.fqe"},
+    "environment": {
+        "WordGame": "evolab.envs.language.word_game",
+        "RandomWalks": "evolab.envs.language.random_walks",
+    },
 }
+"""Kind of part -> name -> module. The class in the module has the part's name."""
 
-OTHER_NAMES = {
-    "gamma": "discount",
-    "lr": "lr_actor and lr_critic",
-    "epsilon": "epsilon_start",
-    "policy_freq": "policy_delay",
-}
+T = TypeVar("T")
 
 
-def algorithm_named(algorithm: str | Algorithm) -> Algorithm:
-    """The algorithm that a name or an object stands for.
+def names(kind: str) -> list[str]:
+    """The parts of a kind, evolab's own first.
+
+    >>> names("range")
+    ['Float', 'Integer', 'Choice']
+    """
+    return [*PARTS[kind], *sorted(_installed(kind))]
+
+
+def part(kind: str, name: str) -> Any:
+    """The class of a part; upper and lower case, "+" and "-" do not matter.
 
     Raises:
-        ValueError: no such algorithm.
-        TypeError: neither a name nor an algorithm.
+        ValueError: no such part; says which are near.
     """
-    if isinstance(algorithm, Algorithm):
-        return algorithm
-    if isinstance(algorithm, type) and issubclass(algorithm, Algorithm):
-        return algorithm()
-    if not isinstance(algorithm, str):
-        raise TypeError(
-            f"algorithm is {algorithm!r}; a name such as 'TD3' or an evolab algorithm is expected."
-        )
-    found = {name.lower(): name for name in ALGORITHMS}.get(algorithm.lower().replace("+", ""))
+    found = {_folded(known): known for known in names(kind)}.get(_folded(name))
     if found is None:
-        raise checks.unknown("algorithm", algorithm, ALGORITHMS)
-    return getattr(import_module(ALGORITHMS[found]), found)()  # type: ignore[no-any-return]
+        raise checks.unknown(kind, name, names(kind))
+    return _class(kind, found)
 
 
-def network_for(network: Network | Sequence[int] | None, observation_space: spaces.Space) -> Network:
-    """The network asked for, or one that suits the observation space.
+def any_part(name: Any) -> Any:
+    """The class of a part of any kind, by its exact name.
 
     Raises:
-        TypeError: it is no network.
+        ValueError: no such part; says which are near.
     """
-    from evolab.networks.cnn.cnn import CNN
-    from evolab.networks.mlp.mlp import MLP
-    from evolab.networks.multi_input import MultiInput
-    from evolab.networks.observations import is_image
+    for kind in PARTS:
+        if isinstance(name, str) and name in names(kind):
+            return _class(kind, name)
+    raise checks.unknown(
+        "type in the configuration", name, [known for kind in PARTS for known in names(kind)]
+    )
 
-    if isinstance(network, Network):
-        return network
-    if network is None:
-        if is_image(observation_space):
-            return CNN()
-        return MultiInput() if _holds_image(observation_space) else MLP([64, 64])
-    if isinstance(network, (list, tuple)):
-        return MLP(network)
+
+def resolve(kind: str, value: Any, base: type[T]) -> T:
+    """The part that a name, a class or an object stands for.
+
+    Raises:
+        ValueError: no such name.
+        TypeError: neither a name nor such a part.
+    """
+    if isinstance(value, base):
+        return value
+    if isinstance(value, type) and issubclass(value, base):
+        return value()
+    if isinstance(value, str):
+        return part(kind, value)()  # type: ignore[no-any-return]
+    example = next(iter(PARTS[kind]))
     raise TypeError(
-        f"network is {network!r}; ev.MLP([64, 64]), another evolab network or widths are expected."
+        f"{kind} is {value!r}; a name such as {example!r} or an object, ev.{example}(...), is expected."
     )
 
 
-def _holds_image(space: spaces.Space) -> bool:
-    """True for a Dict or Tuple with an image in it, however deep."""
-    from evolab.networks.observations import is_image
-
-    parts = (
-        space.values() if isinstance(space, spaces.Dict) else space if isinstance(space, spaces.Tuple) else ()
-    )
-    return any(is_image(part) or _holds_image(part) for part in parts)
-
-
-def search_space_of(
-    algorithm: Algorithm,
-    hyperparameters: Mapping[str, Any] | None,
-    search_space: Mapping[str, Range] | None,
-) -> tuple[dict[str, Any], dict[str, Range]]:
-    """Starting values of all hyperparameters, and the ranges of those that evolve.
-
-    Raises:
-        ValueError: an unknown name, a value outside its range, a range outside its limits.
-        TypeError: a value of the wrong type, or something that is no range.
-    """
-    known = algorithm.hyperparameters
-    given = dict(hyperparameters or {})
-    for name in [*given, *(search_space or {})]:
-        if name not in known:
-            error = checks.unknown(f"hyperparameter of {algorithm.name}", name, known)
-            hint = f" evolab calls it {OTHER_NAMES[name]}." if name in OTHER_NAMES else ""
-            raise ValueError(f"{error}{hint}")
-    if search_space is None:
-        ranges = {
-            name: h.search
-            for name, h in known.items()
-            if h.search is not None and _inside(h.search, given.get(name))
-        }
-    else:
-        ranges = dict(search_space)
-    for name, space in ranges.items():
-        _check_range(name, space, known[name].limits)
-    values = {}
-    for name, hyperparameter in known.items():
-        value = hyperparameter.limits.check(name, given.get(name, hyperparameter.default))
-        if name in ranges and name in given:
-            value = ranges[name].check(name, value)
-        elif name in ranges:
-            value = _nearest_inside(ranges[name], value)
-        values[name] = value
-    return values, ranges
+def name_of(value: Any) -> str | None:
+    """The name under which an object's class is in the table; None for what is the user's own."""
+    kind = type(value)
+    for parts in PARTS:
+        if kind.__name__ in names(parts) and _class(parts, kind.__name__) is kind:
+            return kind.__name__
+    return None
 
 
-def _inside(space: Range, value: Any) -> bool:
-    """False where the user's own starting value leaves a default range, which then does not apply."""
-    if value is None or isinstance(space, Choice):
-        return True
-    return isinstance(value, (int, float)) and space.low <= value <= space.high
+def _folded(name: str) -> str:
+    return name.lower().replace("+", "").replace("-", "")
 
 
-def _nearest_inside(space: Range, value: Any) -> Any:
-    if isinstance(space, Choice):
-        return min(space.options, key=lambda option: abs(option - value))
-    return type(value)(min(max(value, space.low), space.high))
+def _class(kind: str, name: str) -> Any:
+    if name in PARTS[kind]:
+        return getattr(import_module(PARTS[kind][name]), name)
+    return _installed(kind)[name].load()
 
 
-def _check_range(name: str, space: Any, limits: Range) -> None:
-    if not isinstance(space, (Float, Integer, Choice)):
-        raise TypeError(
-            f"search_space[{name!r}] is {space!r}; ev.Float, ev.Integer or ev.Choice is expected."
-        )
-    if isinstance(limits, Integer) and isinstance(space, Float):
-        raise TypeError(f"search_space[{name!r}] is a Float, but {name} is a whole number. Use ev.Integer.")
-    ends = space.options if isinstance(space, Choice) else (space.low, space.high)
-    for end in ends:
-        limits.check(name, end)
+@cache
+def _installed(kind: str) -> dict[str, EntryPoint]:
+    """Parts that other packages bring; evolab's own names cannot be taken over."""
+    return {one.name: one for one in entry_points(group=f"evolab.{kind}") if one.name not in PARTS[kind]}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from evolab.history.jsonlines import plain
+from evolab.core.plain import plain
 
 LARGEST = 50_000_000
 """Entries of the largest space believed; a file that states a larger one is damaged or hostile."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evolab.core.transition import Transition
+from evolab.core.experience import Transition
 
 if TYPE_CHECKING:
     import gymnasium

@@ -11,7 +11,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 
 from evolab.core.checks import positive_integer
-from evolab.core.transition import Transition
+from evolab.core.experience import Transition
 from evolab.envs.actions import as_batch
 from evolab.envs.base import EnvironmentFault, Environments, MemberFault
 from evolab.envs.batches import each, merged, not_finite

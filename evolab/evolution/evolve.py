@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from evolab.core.rng import numpy_stream
+from evolab.core.trees import map_leaves
 from evolab.history.events import Birth
-from evolab.networks.observations import map_leaves
 from evolab.population.individual import Individual
 
 if TYPE_CHECKING:

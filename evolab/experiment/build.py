@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from evolab.algorithms.options import search_space_of
 from evolab.core import checks
-from evolab.core.registry import search_space_of
-from evolab.experiment import config
-from evolab.population.population import Population, device_named
+from evolab.core.device import device_named
+from evolab.core.plain import to_plain
+from evolab.population.population import Population
 from evolab.training.state import TrainingState
 
 if TYPE_CHECKING:
@@ -174,4 +175,4 @@ def describe(options: Mapping[str, Any], run: TrainingState, own: Mapping[str, A
         "overlap": run.overlap,
         **own,
     }
-    return {name: config.to_plain(value) for name, value in today.items()}
+    return {name: to_plain(value) for name, value in today.items()}

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from evolab.algorithms.base import Algorithm
+from evolab.algorithms.options import algorithm_named
 from evolab.core import checks
-from evolab.core.precision import precision_named
+from evolab.core.device import precision_named
+from evolab.core.plain import from_plain
 from evolab.core.ranges import Range
-from evolab.core.registry import algorithm_named
 from evolab.core.rng import fresh_seed
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.data.buffers.rollout import RolloutBuffer
@@ -345,7 +346,7 @@ class Experiment(Runner):
         """
         import inspect
 
-        options = {name: config.from_plain(value) for name, value in config.read(source).items()} | overrides
+        options = {name: from_plain(value) for name, value in config.read(source).items()} | overrides
         known = [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
         for name in options:
             if name not in known:

@@ -6,19 +6,12 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from evolab.core import checks
+from evolab.core import checks, registry
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.data.buffers.rollout import RolloutBuffer
 from evolab.evaluation.racing import Racing
 from evolab.evolution.mutation.mutations import Mutations
-from evolab.evolution.selection import MFPBT, Gap, Selection, Tournament, Truncation
-
-SELECTIONS: dict[str, type[Selection]] = {
-    "Tournament": Tournament,
-    "Truncation": Truncation,
-    "Gap": Gap,
-    "MFPBT": MFPBT,
-}
+from evolab.evolution.selection import Selection
 
 
 def selection_named(selection: Any) -> Selection:
@@ -28,16 +21,7 @@ def selection_named(selection: Any) -> Selection:
         ValueError: no such selection.
         TypeError: neither a name nor a selection.
     """
-    if isinstance(selection, Selection):
-        return selection
-    if not isinstance(selection, str):
-        raise TypeError(
-            f"selection is {selection!r}; ev.Tournament(...) or another evolab selection is expected."
-        )
-    found = {name.lower(): name for name in SELECTIONS}.get(selection.lower())
-    if found is None:
-        raise checks.unknown("selection", selection, SELECTIONS)
-    return SELECTIONS[found]()
+    return registry.resolve("selection", selection, Selection)  # type: ignore[type-abstract]
 
 
 def mutations_of(mutations: Any) -> Mutations:

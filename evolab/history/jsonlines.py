@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from evolab.core.plain import plain
 from evolab.history.events import Birth, Evaluation, Fault, Generation
 
 ROWS = ("fitness", "hyperparameters", "mutations")
@@ -117,20 +118,6 @@ def _line(row: Mapping[str, Any]) -> str:
 
 def _record(record: Any) -> dict[str, Any]:
     return {name: getattr(record, name) for name in record.__dataclass_fields__}
-
-
-def plain(value: Any) -> Any:
-    """JSON's own types: NumPy scalars become numbers, NaN becomes a string."""
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    value = value.item() if hasattr(value, "item") else value
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
-    return value
 
 
 def _number(value: Any) -> Any:

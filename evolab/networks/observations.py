@@ -45,35 +45,6 @@ def is_image(space: spaces.Space) -> bool:
     return isinstance(space, spaces.Box) and len(space.shape) == 3 and space.dtype == np.uint8
 
 
-def to_tensor(observation: Any, device: torch.device) -> Any:
-    """Arrays to tensors on `device`; dicts and tuples keep their form."""
-    if isinstance(observation, dict):
-        return {key: to_tensor(part, device) for key, part in observation.items()}
-    if isinstance(observation, tuple):
-        return tuple(to_tensor(part, device) for part in observation)
-    if isinstance(observation, Tensor):
-        return observation.to(device)
-    return torch.from_numpy(np.ascontiguousarray(observation)).to(device)
-
-
-def map_leaves(function: Any, observation: Any) -> Any:
-    """`function` applied to every array or tensor of an observation."""
-    if isinstance(observation, dict):
-        return {key: map_leaves(function, part) for key, part in observation.items()}
-    if isinstance(observation, tuple):
-        return tuple(map_leaves(function, part) for part in observation)
-    return function(observation)
-
-
-def first_leaf(observation: Any) -> Any:
-    """The first array or tensor of an observation: what its leading axes are read from."""
-    if isinstance(observation, dict):
-        return first_leaf(next(iter(observation.values())))
-    if isinstance(observation, tuple):
-        return first_leaf(observation[0])
-    return observation
-
-
 def encode(space: spaces.Space, observation: Any, leading: int, dtype: torch.dtype) -> Tensor:
     """Feature vectors of a batch of observations.
 

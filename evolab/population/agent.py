@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from evolab.networks.observations import encode, first_leaf, map_leaves, to_tensor
+from evolab.core.trees import first_leaf, map_leaves, to_tensor
+from evolab.networks.observations import encode
 from evolab.population.individual import Individual
 
 if TYPE_CHECKING:

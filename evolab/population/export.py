@@ -16,7 +16,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from evolab.core import checks
-from evolab.networks.observations import map_leaves
+from evolab.core.trees import map_leaves
 from evolab.storage.files import replace_bytes
 
 if TYPE_CHECKING:

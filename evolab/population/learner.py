@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from evolab.core.precision import products
+from evolab.core.device import products
+from evolab.core.experience import Batch, Episodes, to_batch
 from evolab.core.rng import torch_stream
-from evolab.core.sample import Episodes, Sample, given
+from evolab.core.trees import map_leaves
 from evolab.networks.batching import cuda_graphs as graphs
 from evolab.networks.batching.group import AgentGroup
 from evolab.networks.kernels.sharing import cores_for_kernels
-from evolab.networks.observations import map_leaves
 
 if TYPE_CHECKING:
-    from evolab.algorithms.base import Batch
+    from evolab.core.experience import Batch
     from evolab.population.population import Population
 
 LONGEST = 8
@@ -133,7 +133,7 @@ def learn_one(population: Population, row: int, source: Any, noise: Any = None) 
         _check_buffer(population, source)
         sample = source.sample(group.rows, group.batch, population.generator)
     else:
-        sample = given(source, population.device).cut(None, group.batch)
+        sample = to_batch(source, population.device).cut(None, group.batch)
     batch = population.batch_of(group, sample)
     if noise is not None:
         noise = map_leaves(lambda x: x[None, : batch.reward.shape[1]], noise)
@@ -154,7 +154,7 @@ def _batches(population: Population, source: Any, group: AgentGroup, updates: in
     for start in range(0, updates, AT_ONCE):
         count = min(AT_ONCE, updates - start)
         drawn = source.samples(group.rows, group.batch, count, population.generator)
-        if isinstance(drawn, Sample):
+        if isinstance(drawn, Batch):
             yield from population.batch_of(group, drawn, leading=3).apart()
         else:
             for sample in drawn:
@@ -200,7 +200,7 @@ def _check_buffer(population: Population, source: Any) -> None:
 
 
 def _from_batch(population: Population, source: Any, noise: Any, totals: dict[str, list[Tensor]]) -> None:
-    whole = given(source, population.device)
+    whole = to_batch(source, population.device)
     leading = whole.reward.shape
     if leading[0] != len(population) or len(leading) != 2 + isinstance(whole, Episodes):
         raise ValueError(f"reward has shape {tuple(leading)}; [P, B] with P = {len(population)} is expected.")

@@ -16,19 +16,20 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.algorithms.base import Algorithm, Batch
+from evolab.algorithms.base import Algorithm
+from evolab.algorithms.options import algorithm_named, search_space_of
 from evolab.core import checks
 from evolab.core.actions import actions_of
 from evolab.core.allocator import keep_freed_memory
-from evolab.core.precision import precision_named, products
+from evolab.core.device import device_named, precision_named, products
+from evolab.core.experience import Batch, Episodes
 from evolab.core.ranges import Range
-from evolab.core.registry import algorithm_named, network_for, search_space_of
 from evolab.core.rng import fresh_seed, numpy_stream, seed_of, torch_stream
-from evolab.core.sample import Episodes
+from evolab.core.trees import first_leaf, map_leaves, to_tensor
 from evolab.networks.base import Layout, Network, Role
 from evolab.networks.batching.bucket import Bound
 from evolab.networks.batching.group import AgentGroup
-from evolab.networks.observations import first_leaf, map_leaves, to_tensor
+from evolab.networks.default import network_for
 from evolab.population import learner as learning
 from evolab.population.grouping import lay_out
 from evolab.population.individual import KINDS, Individual
@@ -53,7 +54,7 @@ class Population:
         seed: of every random draw; None for a fresh one.
         device: "cpu", "cuda", "meta" or "auto" (CUDA where there is one).
         dtype: of the parameters.
-        precision: of matrix products on CUDA, "float32" or the faster "tf32"; see `evolab.core.precision`.
+        precision: of matrix products on CUDA, "float32" or the faster "tf32"; see `evolab.core.device`.
         draw: draw the starting values of the search space at random, for each agent its own.
 
     Raises:
@@ -409,22 +410,3 @@ class Population:
             terminated=sample.terminated.to(self.device, self.dtype),
             weight=group.weight(reward.shape[-1], reward),
         )
-
-
-def device_named(device: str | torch.device) -> torch.device:
-    """A torch device; "auto" is CUDA where there is one.
-
-    Raises:
-        ValueError: the device is unknown, or CUDA is asked for and not there.
-    """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        named = torch.device(device)
-    except RuntimeError:
-        raise ValueError(f"device is {device!r}; 'auto', 'cpu', 'cuda' or 'meta' is expected.") from None
-    if named.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device is 'cuda', but torch sees no CUDA device. Use device='auto'.")
-    if named.type == "cuda" and named.index is None:  # tensors and generators name theirs
-        named = torch.device("cuda", torch.cuda.current_device())
-    return named

@@ -18,13 +18,13 @@ import torch
 from torch import Tensor
 
 from evolab.algorithms.base import Algorithm
-from evolab.core import spaces
-from evolab.experiment import config
-from evolab.history.jsonlines import plain
+from evolab.core import registry, spaces
+from evolab.core.device import device_named
+from evolab.core.plain import from_plain, plain, to_plain
 from evolab.networks.base import Layout, Network
 from evolab.population.agent import Agent
 from evolab.population.individual import Individual
-from evolab.population.population import Population, device_named
+from evolab.population.population import Population
 from evolab.storage.files import Damaged
 from evolab.storage.folders import Saved, aside, drafting
 
@@ -114,9 +114,9 @@ def naming(where: str) -> Iterator[None]:
 def describe_population(population: Population) -> dict[str, Any]:
     """Everything that the agents of a population have in common, as plain values."""
     return {
-        "algorithm": config.to_plain(population.algorithm),
-        "network": config.to_plain(population.network),
-        "search_space": config.to_plain(population.search_space),
+        "algorithm": to_plain(population.algorithm),
+        "network": to_plain(population.network),
+        "search_space": to_plain(population.search_space),
         "observation_space": spaces.to_json(population.observation_space),
         "action_space": spaces.to_json(population.action_space),
         "dtype": str(population.dtype).removeprefix("torch."),
@@ -240,7 +240,7 @@ def empty_population(
         action,
         size,
         network=own_network,
-        search_space=config.from_plain(about["search_space"]),
+        search_space=from_plain(about["search_space"]),
         seed=int(about["seed"]),
         device=device,
         dtype=dtype,
@@ -290,7 +290,7 @@ def algorithm_of(described: Any, given: Any) -> Algorithm:
     Raises:
         ValueError: the file's algorithm is not evolab's own and none was passed, or another one was.
     """
-    from evolab.core.registry import algorithm_named
+    from evolab.algorithms.options import algorithm_named
 
     if given is not None:
         algorithm = algorithm_named(given)
@@ -307,7 +307,7 @@ def algorithm_of(described: Any, given: Any) -> Algorithm:
 def network_of(described: Any, given: Any) -> Network:
     """The network that a file names, or the one the user passed in."""
     if given is not None:
-        from evolab.core.registry import network_for
+        from evolab.networks.default import network_for
 
         return network_for(given, None)  # type: ignore[arg-type]
     made = _own(described, "network")
@@ -318,12 +318,12 @@ def network_of(described: Any, given: Any) -> Network:
 
 def _own(described: Any, what: str) -> Any:
     kind = described.get("type") if isinstance(described, dict) else described
-    if kind not in config.OPTIONS:
+    if kind not in registry.names(what):
         raise ValueError(
             f"{what} {kind!r} is not evolab's own, and nothing is imported by a name in a file. "
             f"Pass the object: load(folder, {what}={kind}(...))."
         )
-    return config.from_plain(described)
+    return from_plain(described)
 
 
 def _refuse_giants(algorithm: Algorithm, network: Network, observation: Any, action: Any) -> None:

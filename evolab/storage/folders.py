@@ -20,6 +20,7 @@ from typing import Any
 
 from torch import Tensor
 
+from evolab.core.version import VERSION
 from evolab.storage.files import (
     Damaged,
     digest,
@@ -78,9 +79,7 @@ class Draft:
 
     def finish(self, kind: str) -> None:
         """Write the manifest."""
-        import evolab
-
-        manifest = {"format": FORMAT, "kind": kind, "evolab": evolab.__version__, "files": self._files}
+        manifest = {"format": FORMAT, "kind": kind, "evolab": VERSION, "files": self._files}
         text = json.dumps(manifest | {"sha256": self_digest(manifest)}, indent=1) + "\n"
         write_bytes(self.path / MANIFEST, text.encode())
         sync_folder(self.path)

@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from evolab.core import registry
+from evolab.core.plain import plain
+from evolab.core.version import VERSION
 from evolab.data.buffers.saving import Written, read_ring, write_ring
-from evolab.experiment import config
 from evolab.history.history import History
-from evolab.history.jsonlines import plain
 from evolab.history.writer import HistoryWriter
 from evolab.population import serialisation as archive
 from evolab.storage import lock
@@ -289,10 +290,8 @@ def versions() -> dict[str, str]:
     """What the run was computed with: exact resume is promised for the same versions."""
     import gymnasium
 
-    import evolab
-
     return {
-        "evolab": evolab.__version__,
+        "evolab": VERSION,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
@@ -305,7 +304,7 @@ def own_parts(options: Mapping[str, Any], run: TrainingState) -> dict[str, str]:
     """The parts of a run that are the user's own, which a file cannot bring back: name and type of each."""
     own: dict[str, str] = {}
     environment = options["environment"]
-    if environment is not None and not isinstance(environment, str) and not _is_ours_by_name(environment):
+    if environment is not None and not isinstance(environment, str) and registry.name_of(environment) is None:
         own["environment"] = getattr(environment, "__name__", type(environment).__name__)
     parts = {
         "algorithm": run.population.algorithm,
@@ -315,16 +314,7 @@ def own_parts(options: Mapping[str, Any], run: TrainingState) -> dict[str, str]:
         "fitness": options["fitness"],
     }
     for name, part in parts.items():
-        kind = type(part).__name__
-        evolabs = part is None or isinstance(part, str) or (kind in config.OPTIONS and _is_ours(part))
+        evolabs = part is None or isinstance(part, str) or registry.name_of(part) is not None
         if not evolabs or getattr(part, "extra", None):
-            own[name] = kind
+            own[name] = type(part).__name__
     return own
-
-
-def _is_ours_by_name(environment: Any) -> bool:
-    return type(environment).__name__ in config.OPTIONS and _is_ours(environment)
-
-
-def _is_ours(part: Any) -> bool:
-    return type(part).__module__ == config.OPTIONS[type(part).__name__]

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from evolab.core.experience import Transition
 from evolab.core.rng import numpy_stream, seed_of
-from evolab.core.transition import Transition
 from evolab.data.buffers.rollout import RolloutBuffer
 from evolab.evolution.hall_of_fame import renew
 from evolab.history.events import Birth, Fault, Finished, Generation, Progress

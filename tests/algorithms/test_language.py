@@ -8,7 +8,7 @@ import torch
 
 import evolab as ev
 from evolab.algorithms.ilql import expectile_error, heads, next_value, returns_to_go
-from evolab.core.sample import Episodes
+from evolab.core.experience import Episodes
 from evolab.evolution.evolve import evolve
 from evolab.evolution.mutation.mutations import Mutations
 from evolab.evolution.selection.tournament import Tournament

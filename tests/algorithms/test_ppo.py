@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import evolab as ev
-from evolab.algorithms.base import Batch
 from evolab.algorithms.ppo import clipped_gaussian
+from evolab.core.experience import Batch
 from evolab.envs.probes import BEST, PROBES, show
 from tests import plain
 from tests.data.buffers.test_rollout import slow

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 
 import evolab as ev
+from evolab.algorithms.options import algorithm_named, search_space_of
 from evolab.algorithms.search_space import REASONS
+from evolab.core import registry
 from evolab.core.ranges import Choice
-from evolab.core.registry import ALGORITHMS, algorithm_named, search_space_of
 
 
-@pytest.mark.parametrize("name", sorted(ALGORITHMS))
+@pytest.mark.parametrize("name", sorted(registry.names("algorithm")))
 def test_every_hyperparameter_says_why_it_evolves_or_does_not(name):
     table = ev.search_space(name)
     known = algorithm_named(name).hyperparameters
@@ -18,7 +19,7 @@ def test_every_hyperparameter_says_why_it_evolves_or_does_not(name):
     assert (table["range"] != "").sum() == sum(one.search is not None for one in known.values()) > 0
 
 
-@pytest.mark.parametrize("name", sorted(ALGORITHMS))
+@pytest.mark.parametrize("name", sorted(registry.names("algorithm")))
 def test_random_draws_and_the_default_point_lie_in_the_default_space(name):
     values, ranges = search_space_of(algorithm_named(name), None, None)
     generator = np.random.default_rng(0)

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from evolab.algorithms.options import algorithm_named
 from evolab.algorithms.td3_bc import TD3BC
-from evolab.core.registry import algorithm_named
 from evolab.population.population import Population
 from tests.mixed import BOX, OBSERVATIONS, experience
 

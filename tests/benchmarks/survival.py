@@ -29,7 +29,7 @@ sys.path[:0] = [str(ROOT), str(HERE)]
 from machine import described  # noqa: E402
 
 import evolab as ev  # noqa: E402
-from evolab.core.transition import Transition  # noqa: E402
+from evolab.core.experience import Transition  # noqa: E402
 
 RESULT = HERE / "results" / "survival.json"
 REPEATS, LATER, NEW = 7, 5, 10_000

@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from scripted import Counting
 
 import evolab.envs as envs
-from evolab.core.transition import Transition
+from evolab.core.experience import Transition
 
 P, E = 2, 3
 WAYS = (

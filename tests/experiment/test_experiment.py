@@ -584,9 +584,12 @@ def test_bad_values_are_refused_before_time_is_spent(make, message):
         ),
         (lambda: toy(population=2.0), r"population is 2.0 \(float\); .* Write population=2."),
         (lambda: toy(network="mlp"), r"network is 'mlp'; ev.MLP\(\[64, 64\]\)"),
-        (lambda: toy(algorithm=3), "algorithm is 3; a name such as 'TD3'"),
+        (lambda: toy(algorithm=3), r"algorithm is 3; a name such as 'DQN' or an object, ev.DQN\(...\)"),
         (lambda: toy(mutations=3), r"mutations is 3; ev.Mutations\(...\)"),
-        (lambda: toy(selection=3), r"selection is 3; ev.Tournament\(...\)"),
+        (
+            lambda: toy(selection=3),
+            r"selection is 3; a name such as 'Tournament' or an object, ev.Tournament\(...\)",
+        ),
         (lambda: toy(buffer=[]), r"buffer is \[\]; ev.ReplayBuffer\(...\)"),
     ],
 )

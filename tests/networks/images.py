@@ -10,7 +10,8 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.networks.observations import encode, map_leaves
+from evolab.core.trees import map_leaves
+from evolab.networks.observations import encode
 from evolab.population.population import Population
 from tests.mixed import BOX, DISCRETE
 from tests.plain import Experience, Single

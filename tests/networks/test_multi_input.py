@@ -10,12 +10,13 @@ from gymnasium import spaces
 import evolab as ev
 from evolab.algorithms.dqn import DQN
 from evolab.algorithms.td3 import TD3
+from evolab.core.trees import map_leaves
 from evolab.evolution.mutation.context import Context
 from evolab.evolution.mutation.resize import resize
 from evolab.networks.base import Role
 from evolab.networks.cnn import kernel as cnn_kernel
 from evolab.networks.multi_input import MultiInput
-from evolab.networks.observations import encode, map_leaves
+from evolab.networks.observations import encode
 from tests import plain
 from tests.mixed import padding, settings_of
 from tests.networks import images

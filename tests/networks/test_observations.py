@@ -5,7 +5,8 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from evolab.networks.observations import encode, features, to_tensor
+from evolab.core.trees import to_tensor
+from evolab.networks.observations import encode, features
 
 SPACES = [
     (spaces.Box(-1, 1, (3,)), np.array([0.5, -1, 1], np.float32), [0.5, -1.0, 1.0]),

@@ -10,7 +10,7 @@ import torch
 from gymnasium import spaces
 
 import evolab as ev
-from evolab.networks.observations import map_leaves
+from evolab.core.trees import map_leaves
 from evolab.population import export as exporting
 
 CASES = {

@@ -15,7 +15,7 @@ from gymnasium import spaces
 import evolab as ev
 from evolab.algorithms.dqn import DQN
 from evolab.core import spaces as described
-from evolab.core.transition import Transition
+from evolab.core.experience import Transition
 from evolab.storage.files import Damaged
 from evolab.storage.folders import self_digest
 
@@ -93,7 +93,7 @@ def batch_of(population, seed, agents=3, size=16):
 
 def first(batch):
     """The batch of the first agent alone."""
-    from evolab.networks.observations import map_leaves
+    from evolab.core.trees import map_leaves
 
     parts = {name: map_leaves(lambda x: x[0], getattr(batch, name)) for name in Transition.__slots__}
     return Transition(**parts)

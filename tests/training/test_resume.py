@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import evolab as ev
-from evolab.core.registry import ALGORITHMS
+from evolab.core import registry
 from tests.small import QUICK, assert_same, evolving, experiment, quiet, recorded, told
 
 ONCE = """
@@ -39,7 +39,7 @@ def processes():
     return context
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", registry.names("algorithm"))
 def test_ten_generations_are_four_and_a_kill_and_six(tmp_path, processes, algorithm):
     whole = experiment(algorithm, search_space=evolving(algorithm))
     whole.run(generations=10)
@@ -54,7 +54,7 @@ def test_ten_generations_are_four_and_a_kill_and_six(tmp_path, processes, algori
     assert_same(whole, again)
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", registry.names("algorithm"))
 def test_one_thread_and_two_give_the_same_run(algorithm):
     runs = []
     before = torch.get_num_threads()
@@ -68,7 +68,7 @@ def test_one_thread_and_two_give_the_same_run(algorithm):
     assert_same(*runs)
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", registry.names("algorithm"))
 def test_two_runs_with_one_seed_are_equal_and_another_seed_is_another_run(algorithm):
     one, same, other = (experiment(algorithm, seed=seed) for seed in (3, 3, 4))
     for exp in (one, same, other):

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from evolab.core.sample import Sample
+from evolab.core.experience import Batch
+from evolab.core.trees import map_leaves
 from evolab.data.buffers.replay import FIELDS, ReplayBuffer
 from evolab.data.datasets.columns import DatasetError
 from evolab.data.datasets.dataset import Dataset
-from evolab.networks.observations import map_leaves
 
 if TYPE_CHECKING:
     from gymnasium import spaces
@@ -104,18 +104,18 @@ class StoredBuffer(ReplayBuffer):
         taken = self.dataset.transitions(index.numpy())
         return {name: map_leaves(torch.from_numpy, getattr(taken, name)) for name in FIELDS}
 
-    def sample(self, agents: slice, size: int, generator: torch.Generator) -> Sample:
+    def sample(self, agents: slice, size: int, generator: torch.Generator) -> Batch:
         """`size` transitions for each agent, read from disk."""
         count = agents.stop - agents.start
         index = torch.randint(len(self), (count * size,), generator=generator, device=generator.device)
         fields = self.rows(index.cpu())
-        return Sample(
+        return Batch(
             **{name: map_leaves(lambda x: x.unflatten(0, (count, size)), fields[name]) for name in FIELDS}
         )
 
     def samples(  # type: ignore[override]
         self, agents: slice, size: int, updates: int, generator: torch.Generator
-    ) -> Iterator[Sample]:
+    ) -> Iterator[Batch]:
         """As `sample`, for several updates, one after the other."""
         return (self.sample(agents, size, generator) for _ in range(updates))
 

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evolab.core.sample import Sample
+from evolab.core.experience import Batch
+from evolab.core.trees import first_leaf, map_leaves
 from evolab.networks.batching import cuda_graphs as graphs
-from evolab.networks.observations import first_leaf, map_leaves
 
 FIELDS = ("observation", "action", "reward", "next_observation", "terminated")
 
@@ -157,7 +157,7 @@ class ReplayBuffer:
         self.length[ring] = min(self.length[ring] + count, self.capacity)
         return count
 
-    def sample(self, agents: slice, size: int, generator: torch.Generator) -> Sample:
+    def sample(self, agents: slice, size: int, generator: torch.Generator) -> Batch:
         """`size` transitions for each agent of `agents`, drawn with replacement in one gather per field.
 
         Args:
@@ -169,9 +169,9 @@ class ReplayBuffer:
             ValueError: the buffer is empty.
         """
         whole = self.samples(agents, size, 1, generator)
-        return Sample(**{name: map_leaves(lambda x: x[0], getattr(whole, name)) for name in FIELDS})
+        return Batch(**{name: map_leaves(lambda x: x[0], getattr(whole, name)) for name in FIELDS})
 
-    def samples(self, agents: slice, size: int, updates: int, generator: torch.Generator) -> Sample:
+    def samples(self, agents: slice, size: int, updates: int, generator: torch.Generator) -> Batch:
         """As `sample`, for several updates at once, [U, P, B, ...]: one gather per field serves them all."""
         count = agents.stop - agents.start
         if len(self) == 0:
@@ -190,7 +190,7 @@ class ReplayBuffer:
         def take(store: Tensor) -> Tensor:
             return store.index_select(0, index).unflatten(0, (updates, count, size))
 
-        return Sample(**{name: map_leaves(take, self.fields[name]) for name in FIELDS})
+        return Batch(**{name: map_leaves(take, self.fields[name]) for name in FIELDS})
 
     @property
     def recordable(self) -> bool:

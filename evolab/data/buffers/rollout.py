@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evolab.algorithms.base import AgentGroup, Algorithm, Batch
-from evolab.core.sample import Sample
-from evolab.networks.observations import map_leaves
+from evolab.algorithms.base import AgentGroup, Algorithm
+from evolab.core.experience import Batch
+from evolab.core.trees import map_leaves
 
 FIELDS = ("observation", "action", "reward", "next_observation", "terminated", "truncated", "valid")
 
@@ -171,12 +171,10 @@ class RolloutBuffer:
                 f"took {own}. Pass buffer= to ev.evolve, or call buffer.clear() after it."
             )
 
-    def taken(self, agents: slice) -> Sample:
+    def taken(self, agents: slice) -> Batch:
         """Everything that these agents did: fields [C, T * E, ...], the environments of a step side by side."""
         names = ("observation", "action", "reward", "next_observation", "terminated")
-        return Sample(
-            **{name: map_leaves(lambda x: self._of(x, agents), self.fields[name]) for name in names}
-        )
+        return Batch(**{name: map_leaves(lambda x: self._of(x, agents), self.fields[name]) for name in names})
 
     def _of(self, store: Tensor, agents: slice) -> Tensor:
         return store[: self.steps, agents].transpose(0, 1).flatten(1, 2)

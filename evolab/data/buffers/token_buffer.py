@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evolab.core.sample import Episodes
+from evolab.core.experience import Episodes
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.data.datasets.columns import DatasetError
 from evolab.data.datasets.tokens import TokenDataset

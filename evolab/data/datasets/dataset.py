@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from evolab.core.transition import Transition
+from evolab.core.experience import Transition
 from evolab.data.datasets import spaces
 from evolab.data.datasets.columns import DatasetError, Tree, leaves, map_tree
 from evolab.data.datasets.episodes import Episodes

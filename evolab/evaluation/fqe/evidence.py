@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from evolab.core.trees import map_leaves
 from evolab.evaluation.fqe.critics import Critics, Scale
-from evolab.networks.observations import encode, features, map_leaves
+from evolab.networks.observations import encode, features
 from evolab.population.population import Population
 
 SEEN = 100_000

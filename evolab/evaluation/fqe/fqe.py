@@ -13,11 +13,11 @@ from torch import Tensor
 
 from evolab.core import checks
 from evolab.core.rng import torch_stream
+from evolab.core.trees import map_leaves
 from evolab.evaluation.episodes import healthy
 from evolab.evaluation.fqe.critics import Critics
 from evolab.evaluation.fqe.evidence import Behaviour, Evidence, Neighbours
 from evolab.evaluation.fqe.world_model import WorldModel
-from evolab.networks.observations import map_leaves
 
 if TYPE_CHECKING:
     from evolab.population.population import Population

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from evolab.core.trees import map_leaves
 from evolab.networks.base import Layout, Network, Role
 from evolab.networks.batching.adam import Adam, follow_
 from evolab.networks.kernels.rows import follow
-from evolab.networks.observations import map_leaves
 
 Forward = Callable[..., Tensor]
 

@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from evolab.core.plain import plain
 from evolab.history.events import Generation
-from evolab.history.jsonlines import plain
 
 if TYPE_CHECKING:
     from PIL.Image import Image

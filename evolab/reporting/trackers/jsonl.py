@@ -8,8 +8,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from evolab.core.plain import plain
 from evolab.history.events import Generation
-from evolab.history.jsonlines import plain
 from evolab.reporting.trackers.tracker import Tracker, agent_rows, birth_rows, file_of, scalars
 
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from evolab.core import checks
+from evolab.core.plain import plain
 from evolab.history.events import Generation
-from evolab.history.jsonlines import plain
 from evolab.reporting.trackers.tracker import Tracker, agent_rows, birth_rows, scalars
 
 LONGEST = 500

@@ -11,8 +11,7 @@ import torch
 from gymnasium import spaces
 
 import evolab as ev
-from evolab.algorithms.base import Batch
-from evolab.core.transition import Transition
+from evolab.core.experience import Batch, Transition
 from evolab.evolution.mutation.context import Context
 from evolab.evolution.mutation.reshape import reshape
 from evolab.networks.batching import cuda_graphs as graphs

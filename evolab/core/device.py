@@ -1,4 +1,4 @@
-"""How exactly a CUDA device multiplies matrices of float32 numbers."""
+"""Devices by name, and how exactly a CUDA device multiplies matrices of float32 numbers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,25 @@ import torch
 from evolab.core import checks
 
 PRECISIONS = ("float32", "tf32")
+
+
+def device_named(device: str | torch.device) -> torch.device:
+    """A torch device; "auto" is CUDA where there is one.
+
+    Raises:
+        ValueError: the device is unknown, or CUDA is asked for and not there.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        named = torch.device(device)
+    except RuntimeError:
+        raise ValueError(f"device is {device!r}; 'auto', 'cpu', 'cuda' or 'meta' is expected.") from None
+    if named.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device is 'cuda', but torch sees no CUDA device. Use device='auto'.")
+    if named.type == "cuda" and named.index is None:  # tensors and generators name theirs
+        named = torch.device("cuda", torch.cuda.current_device())
+    return named
 
 
 def precision_named(precision: str) -> str:

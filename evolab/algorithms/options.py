@@ -1,0 +1,91 @@
+"""An algorithm by its name, its starting values and the ranges in which they evolve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from evolab.algorithms.base import Algorithm
+from evolab.core import checks, registry
+from evolab.core.ranges import Choice, Float, Integer, Range
+
+OTHER_NAMES = {
+    "gamma": "discount",
+    "lr": "lr_actor and lr_critic",
+    "epsilon": "epsilon_start",
+    "policy_freq": "policy_delay",
+}
+
+
+def algorithm_named(algorithm: str | type[Algorithm] | Algorithm) -> Algorithm:
+    """The algorithm that a name, a class or an object stands for.
+
+    Raises:
+        ValueError: no such algorithm.
+        TypeError: neither a name nor an algorithm.
+    """
+    return registry.resolve("algorithm", algorithm, Algorithm)  # type: ignore[type-abstract]
+
+
+def search_space_of(
+    algorithm: Algorithm,
+    hyperparameters: Mapping[str, Any] | None,
+    search_space: Mapping[str, Range] | None,
+) -> tuple[dict[str, Any], dict[str, Range]]:
+    """Starting values of all hyperparameters, and the ranges of those that evolve.
+
+    Raises:
+        ValueError: an unknown name, a value outside its range, a range outside its limits.
+        TypeError: a value of the wrong type, or something that is no range.
+    """
+    known = algorithm.hyperparameters
+    given = dict(hyperparameters or {})
+    for name in [*given, *(search_space or {})]:
+        if name not in known:
+            error = checks.unknown(f"hyperparameter of {algorithm.name}", name, known)
+            hint = f" evolab calls it {OTHER_NAMES[name]}." if name in OTHER_NAMES else ""
+            raise ValueError(f"{error}{hint}")
+    if search_space is None:
+        ranges = {
+            name: h.search
+            for name, h in known.items()
+            if h.search is not None and _inside(h.search, given.get(name))
+        }
+    else:
+        ranges = dict(search_space)
+    for name, space in ranges.items():
+        _check_range(name, space, known[name].limits)
+    values = {}
+    for name, hyperparameter in known.items():
+        value = hyperparameter.limits.check(name, given.get(name, hyperparameter.default))
+        if name in ranges and name in given:
+            value = ranges[name].check(name, value)
+        elif name in ranges:
+            value = _nearest_inside(ranges[name], value)
+        values[name] = value
+    return values, ranges
+
+
+def _inside(space: Range, value: Any) -> bool:
+    """False where the user's own starting value leaves a default range, which then does not apply."""
+    if value is None or isinstance(space, Choice):
+        return True
+    return isinstance(value, (int, float)) and space.low <= value <= space.high
+
+
+def _nearest_inside(space: Range, value: Any) -> Any:
+    if isinstance(space, Choice):
+        return min(space.options, key=lambda option: abs(option - value))
+    return type(value)(min(max(value, space.low), space.high))
+
+
+def _check_range(name: str, space: Any, limits: Range) -> None:
+    if not isinstance(space, (Float, Integer, Choice)):
+        raise TypeError(
+            f"search_space[{name!r}] is {space!r}; ev.Float, ev.Integer or ev.Choice is expected."
+        )
+    if isinstance(limits, Integer) and isinstance(space, Float):
+        raise TypeError(f"search_space[{name!r}] is a Float, but {name} is a whole number. Use ev.Integer.")
+    ends = space.options if isinstance(space, Choice) else (space.low, space.high)
+    for end in ends:
+        limits.check(name, end)

@@ -1,0 +1,142 @@
+"""What experience is made of: a step of many environments, a batch of transitions, whole episodes of tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from evolab.core.trees import map_leaves, to_tensor
+
+
+@dataclass(slots=True)
+class Transition:
+    """One step of many environments; every field has the same leading shape, [P, E] or [B].
+
+    Fields are numpy arrays or tensors; where the observation space is a Dict or a Tuple,
+    the three observations are dicts or tuples of them. Treat them as read-only: where no
+    episode ended, `next_observation` and `reset_observation` are one array, which is also
+    the `observation` of the transition that follows.
+
+    Attributes:
+        observation: [P, E, ...], what was acted on.
+        action: [P, E, ...], what was done, in the environment's own range.
+        reward: [P, E], float32.
+        next_observation: [P, E, ...], the true successor; at an episode's end its final observation.
+        terminated: [P, E], True where the task itself ended, so that nothing follows.
+        truncated: [P, E], True where a time limit cut the episode: the return still bootstraps.
+        reset_observation: [P, E, ...], what to act on next: the first observation of a new
+            episode where one ended, `next_observation` elsewhere.
+        valid: [P, E], False where the row is no transition and must not be stored or counted.
+    """
+
+    observation: Any
+    action: Any
+    reward: Any
+    next_observation: Any
+    terminated: Any
+    truncated: Any
+    reset_observation: Any
+    valid: Any
+
+
+@dataclass
+class Batch:
+    """Transitions drawn for each agent: from a buffer in the environment's ranges, then as an algorithm sees them.
+
+    Attributes:
+        observation: [P, B, ...] leaves.
+        action: [P, B, ...] in the environment's range; for an algorithm [P, B, A] in [-1, 1] for Box
+            actions, [P, B] from 0 for Discrete ones.
+        reward: [P, B].
+        next_observation: [P, B, ...] leaves, the true successor.
+        terminated: [P, B], 1 where nothing follows. A truncated episode has 0: it bootstraps.
+        weight: [P, B], what a sample counts in its agent's mean; sums to 1 per agent. The learner sets it.
+        log_prob: [P, B], log-probability of the action under the policy that took it; on-policy only.
+        advantage: [P, B], how much better the action was than the policy's mean; on-policy only.
+        goal: [P, B], what the value of the observation is to be; on-policy only.
+    """
+
+    observation: Any
+    action: Tensor
+    reward: Tensor
+    next_observation: Any
+    terminated: Tensor
+    weight: Tensor = None  # type: ignore[assignment]  # no algorithm sees a batch without one
+    log_prob: Tensor | None = None
+    advantage: Tensor | None = None
+    goal: Tensor | None = None
+
+    def cut(self, rows: Any, count: int) -> Batch:
+        """The first `count` transitions of some agents."""
+        return Batch(**{name: map_leaves(lambda x: x[rows, :count], getattr(self, name)) for name in DRAWN})
+
+    def apart(self) -> Iterator[Batch]:
+        """The batches of several updates, whose fields lead with one axis more; the weights are common to all."""
+        pieces = {name: map_leaves(lambda leaf: leaf.unbind(0), getattr(self, name)) for name in DRAWN}
+        for update in range(len(self.reward)):
+            yield Batch(**{name: _nth(piece, update) for name, piece in pieces.items()}, weight=self.weight)
+
+
+DRAWN = ("observation", "action", "reward", "next_observation", "terminated")
+"""Fields of a `Batch` that a buffer fills."""
+
+
+def _nth(pieces: Any, k: int) -> Any:
+    """The k-th piece of every leaf; the leaves are tuples of tensors here."""
+    if isinstance(pieces, dict):
+        return {key: _nth(part, k) for key, part in pieces.items()}
+    if isinstance(pieces[0], Tensor):
+        return pieces[k]
+    return tuple(_nth(part, k) for part in pieces)
+
+
+def to_batch(source: Any, device: torch.device) -> Batch | Episodes:
+    """What a caller hands over, as tensors: episodes, or any object with the fields of a `Batch`."""
+    if isinstance(source, Episodes):
+        return source
+    return Batch(**{name: to_tensor(getattr(source, name), device) for name in DRAWN})
+
+
+@dataclass
+class Episodes:
+    """Whole episodes of a language environment, drawn for each agent.
+
+    Where `action_mask[p, b, t]`, the agent of the data saw `tokens[p, b, :t]`, chose `tokens[p, b, t]`
+    and received `reward[p, b, t]`.
+
+    Attributes:
+        tokens: [P, B, T], int64, filled up on the right.
+        action_mask: [P, B, T], bool.
+        reward: [P, B, T], zero where nothing was chosen.
+        terminated: [P, B]; False where an episode was cut.
+        length: [P, B], tokens of each episode.
+        weight: [P, B], what an episode counts in its agent's mean, zero beyond its own batch.
+    """
+
+    tokens: Tensor
+    action_mask: Tensor
+    reward: Tensor
+    terminated: Tensor
+    length: Tensor
+    weight: Tensor | None = None
+
+    def placed(self, like: Tensor, weigh: Callable[[int, Tensor], Tensor]) -> Episodes:
+        """On the device and in the precision of `like`, with the weights that `weigh` gives for so many."""
+        reward = self.reward.to(like)
+        return Episodes(
+            tokens=self.tokens.to(like.device),
+            action_mask=self.action_mask.to(like.device),
+            reward=reward,
+            terminated=self.terminated.to(like.device),
+            length=self.length.to(like.device),
+            weight=weigh(reward.shape[1], reward),
+        )
+
+    def cut(self, rows: Any, count: int) -> Episodes:
+        """The first `count` episodes of some agents."""
+        names = ("tokens", "action_mask", "reward", "terminated", "length")
+        return Episodes(**{name: getattr(self, name)[rows, :count] for name in names})

@@ -1,0 +1,147 @@
+"""One table of names: a part is named, made, saved and loaded by its line there, or by an entry point alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import evolab as ev
+from evolab.algorithms.base import Algorithm
+from evolab.core import registry
+
+ROOT = Path(__file__).parents[2]
+
+PACKAGE = '''
+from dataclasses import dataclass
+import evolab as ev
+from evolab.evaluation.fqe.fqe import FQE
+from evolab.evolution.selection.base import Selected, Selection, ranking
+from evolab.envs.language.random_walks import RandomWalks
+
+
+@dataclass(frozen=True)
+class Lottery(Selection):
+    """The parent of every child is drawn by lot."""
+
+    luck: float = 0.5
+
+    def choose(self, fitness, generator, generation):
+        return ev.Tournament(size=1).choose(fitness, generator, generation)
+
+
+@dataclass(frozen=True)
+class SlowDQN(ev.DQN):
+    """DQN under a name of its own."""
+
+    name = "SlowDQN"
+
+
+@dataclass(frozen=True, init=False)
+class Narrow(ev.MLP):
+    """A perceptron under a name of its own."""
+
+
+@dataclass(frozen=True)
+class Gentle(ev.Mutations):
+    """Mutations under a name of their own."""
+
+
+@dataclass
+class Cautious(FQE):
+    """An estimate under a name of its own."""
+
+
+class Strolls(RandomWalks):
+    """Walks under a name of their own."""
+'''
+PARTS = {
+    "selection": "Lottery",
+    "algorithm": "SlowDQN",
+    "network": "Narrow",
+    "mutations": "Gentle",
+    "fitness": "Cautious",
+    "environment": "Strolls",
+}
+PROGRAM = """
+import sys, warnings
+import evolab as ev
+from evolab.core import registry
+
+for kind, name in {parts!r}.items():
+    assert name in registry.names(kind), kind
+    assert registry.part(kind, name.lower()).__name__ == name, kind
+
+exp = ev.Experiment(
+    "CartPole-v1", "slowdqn", population=2, num_envs=1, network=registry.part("network", "Narrow")([8]),
+    selection="Lottery", mutations=registry.part("mutations", "Gentle")(none=1.0), steps_per_generation=40,
+    hyperparameters={{"batch_size": 8}}, search_space={{}}, eval_steps=20, seed=1, device="cpu",
+)
+exp.fill(40)
+exp.step()
+exp.save(sys.argv[1])
+exp.close()
+again = ev.Experiment.load(sys.argv[1])
+assert type(again.selection).__name__ == "Lottery" and again.selection.luck == 0.5
+assert type(again.algorithm).__name__ == "SlowDQN"
+assert type(again.mutations).__name__ == "Gentle"
+assert type(again.population.network).__name__ == "Narrow"
+again.step()
+print(again.generation)
+"""
+
+
+def test_a_part_of_each_kind_from_another_package_is_named_saved_and_loaded_by_its_entry_point_alone(
+    tmp_path,
+):
+    site = tmp_path / "site"
+    (site / "foreign_parts-1.0.dist-info").mkdir(parents=True)
+    (site / "foreign_parts.py").write_text(PACKAGE)
+    (site / "foreign_parts-1.0.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: foreign-parts\nVersion: 1.0\n"
+    )
+    lines = [f"[evolab.{kind}]\n{name} = foreign_parts:{name}\n" for kind, name in PARTS.items()]
+    (site / "foreign_parts-1.0.dist-info" / "entry_points.txt").write_text("\n".join(lines))
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(parts=PARTS), str(tmp_path / "run")],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={
+            "PYTHONPATH": f"{ROOT}:{site}",
+            "PATH": "/usr/bin:/bin",
+            "OMP_NUM_THREADS": "1",
+            "HOME": str(tmp_path),
+        },
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.split()[-1] == "2"
+
+
+@pytest.mark.parametrize("kind", registry.PARTS)
+def test_every_line_of_the_table_leads_to_a_class_of_that_name(kind):
+    for name in registry.PARTS[kind]:
+        assert registry.part(kind, name).__name__ == name
+        assert getattr(ev, name, registry.part(kind, name)) is registry.part(kind, name)
+
+
+def test_an_unknown_name_is_answered_with_the_nearest():
+    with pytest.raises(ValueError, match=r"Unknown selection 'Turnament'. .*did you mean 'Tournament'\?"):
+        registry.part("selection", "Turnament")
+
+
+def test_what_is_no_part_is_refused_with_an_example():
+    with pytest.raises(
+        TypeError, match=r"algorithm is 3; a name such as 'DQN' or an object, ev.DQN\(...\), is expected."
+    ):
+        registry.resolve("algorithm", 3, Algorithm)
+
+
+def test_an_object_of_the_user_s_own_has_no_name_in_the_table():
+    class DQN(ev.DQN):
+        pass
+
+    assert registry.name_of(ev.DQN()) == "DQN"
+    assert registry.name_of(DQN()) is None

@@ -1,10 +1,10 @@
-"""Environments for a whole population: `make` gives [P, E] members behind one `step`."""
+"""Environments for a whole population: `make` gives [P, E] of them behind one `step`."""
 
 from __future__ import annotations
 
 from evolab.data.datasets.tokenizer import Tokenizer
 from evolab.data.datasets.tokens import TokenDataset
-from evolab.envs.base import EnvironmentFault, Environments, MemberFault
+from evolab.envs.base import EnvironmentFault, Environments, Fault
 from evolab.envs.factory import make
 from evolab.envs.language.environment import LanguageEnvironment
 from evolab.envs.language.random_walks import RandomWalks
@@ -17,8 +17,8 @@ __all__ = [
     "PROBES",
     "EnvironmentFault",
     "Environments",
+    "Fault",
     "LanguageEnvironment",
-    "MemberFault",
     "RandomWalks",
     "Reply",
     "TokenDataset",

@@ -11,10 +11,10 @@ from gymnasium import spaces
 def as_batch(
     space: spaces.Space[Any], action: Any, lead: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Actions of all members as one array, in the space's dtype and within its range.
+    """Actions of all environments as one array, in the space's dtype and within its range.
 
     Args:
-        space: one member's action space: Box, Discrete or MultiDiscrete.
+        space: one environment's action space: Box, Discrete or MultiDiscrete.
         action: [P, E, ...], numpy or tensor.
         lead: (P, E).
 

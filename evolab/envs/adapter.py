@@ -1,8 +1,9 @@
-"""Any Gymnasium vector environment as members, whatever its way to begin the next episode."""
+"""Any Gymnasium vector environment as a backend, whatever its way to begin the next episode."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from operator import itemgetter
 from typing import Any
@@ -12,26 +13,23 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
+from evolab.envs.backend import Faults, Rows, VectorBackend
 from evolab.envs.batches import each, leaf_dtype, merged, put
 from evolab.envs.guard import FAULT, REBUILD
-from evolab.envs.loop import Rows
-
-Faults = dict[int, tuple[str, str]]
 
 PATIENCE = 5.0  # seconds that another's processes have to close by themselves
 
 
-class Adapter:
+class Adapter(VectorBackend):
     """A vector environment whose rows are told apart: transitions, and steps that only reset.
 
     - NEXT_STEP: the step after an episode's end ignores the action and returns the first
       observation of the next one. That row is skipped.
     - SAME_STEP: the first observation comes in the step that ends the episode, and the true
       last one in `info["final_obs"]`.
-    - DISABLED: nothing happens by itself; members are reset with `options={"reset_mask": ...}`.
+    - DISABLED: nothing happens by itself; environments are reset with `options={"reset_mask": ...}`.
 
     Attributes:
-        self_reset: False only in DISABLED mode.
         latest: the newest observations.
     """
 
@@ -43,34 +41,33 @@ class Adapter:
         Args:
             vector: any vector environment.
             mode: how it resets, which decides what its rows mean.
-            guarded: True where its members are `Guard`s, which can make their environments anew.
+            guarded: True where it holds `Guard`s, which can make their environments anew.
         """
         self.vector = vector
         self.space: spaces.Space[Any] = vector.single_observation_space
         self.mode = mode
         self.guarded = guarded
-        self.self_reset = mode is not AutoresetMode.DISABLED
-        # Environments of one kernel take one seed for all members, and only those in DISABLED
+        # Environments of one kernel take one seed for all, and only those in DISABLED
         # mode promise to reset some of them.
-        self.has_members = isinstance(vector.unwrapped, SyncVectorEnv | AsyncVectorEnv)
-        self.partial = self.has_members or not self.self_reset
+        self.seeds_each = isinstance(vector.unwrapped, SyncVectorEnv | AsyncVectorEnv)
+        self.partial = self.seeds_each or not self.self_reset
         self._ended = np.zeros(vector.num_envs, dtype=bool)
         self._lost = np.zeros(vector.num_envs, dtype=bool)  # broken, and cannot be reset alone
         self.latest: Any = None
 
     def reset(
-        self, seeds: list[int] | None, mask: np.ndarray | None = None, rebuild: bool = False
+        self, seeds: Sequence[int] | None, mask: np.ndarray | None = None, rebuild: bool = False
     ) -> tuple[Any, Faults]:
-        """Start episodes; see `Loop.reset`.
+        """Start episodes; see `VectorBackend.reset`.
 
-        Where single members cannot be reset, those in `mask` are left alone and their rows
+        Where single environments cannot be reset, those in `mask` are left alone and their rows
         skipped until their episode is over.
         """
         if mask is not None and not self.partial:
             self._lost |= mask
             return each(finite, self.latest), {}
         seed: Any = seeds
-        if seeds is not None and not self.has_members:
+        if seeds is not None and not self.seeds_each:
             seed = int(np.random.SeedSequence(seeds).generate_state(1)[0] >> 1)
         options: dict[str, Any] = {REBUILD: True} if rebuild and self.guarded else {}
         if mask is None:
@@ -83,9 +80,9 @@ class Adapter:
         return self.latest, told(info)
 
     def step(self, action: np.ndarray, resting: np.ndarray) -> Rows:
-        """Step every member; rows of resting members mean nothing."""
+        """Step all; rows of those that rest mean nothing."""
         if not self.self_reset and self._ended.any():
-            # Resting members: finished ones may not be stepped in this mode, so they play on unseen.
+            # They rest: finished ones may not be stepped in this mode, so they play on unseen.
             self.reset(None, self._ended.copy())
         observation, reward, terminated, truncated, info = self._call_step(action)
         skipped = np.zeros(len(action), dtype=bool)
@@ -135,7 +132,7 @@ class Adapter:
         final = info["final_obs"]
         result = each(np.copy, observation)
         for index in np.flatnonzero(self._ended).tolist():
-            # One array (or dict of arrays) for all members, or an object array with one observation each.
+            # One array (or dict of arrays) for all, or an object array with one observation each.
             batched = isinstance(final, dict | tuple)
             put(self.space, result, index, each(itemgetter(index), final) if batched else final[index])
         return result
@@ -156,7 +153,7 @@ def finite(leaf: np.ndarray) -> np.ndarray:
 
 
 def told(info: dict[str, Any]) -> Faults:
-    """The faults that guarded members survived in this call."""
+    """The faults that guarded environments survived in this call."""
     if FAULT not in info:
         return {}
     return {int(index): ("raise", str(info[FAULT][index])) for index in np.flatnonzero(info["_" + FAULT])}

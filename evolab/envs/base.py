@@ -1,4 +1,4 @@
-"""The contract of every environment that agents learn in: [P, E] members behind one `step`."""
+"""The contract of every environment that agents learn in: [P, E] of them behind one `step`."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class EnvironmentFault(RuntimeError):
 
 
 @dataclass(frozen=True)
-class MemberFault:
-    """One failure of one member that was survived: its episode was dropped and it was reset.
+class Fault:
+    """One failure of one environment that was survived: its episode was dropped and it was reset.
 
     Attributes:
-        member: (p, e), the agent's place in the population and the environment's under it;
+        index: (p, e), the agent's place in the population and the environment's under it;
             None where it cannot be told.
         kind: "raise" (an exception), "nan" (a NaN or infinite observation or reward),
             "shape" (an observation of another shape), "action" (the agent sent a NaN; nothing
@@ -31,7 +31,7 @@ class MemberFault:
         message: the original message.
     """
 
-    member: tuple[int, int] | None
+    index: tuple[int, int] | None
     kind: str
     message: str
 
@@ -43,8 +43,8 @@ class Environments(ABC):
         population: P, the number of agents.
         num_envs: E, environments of each agent.
         name: the environment's id, or the name of the callable that makes it.
-        single_observation_space: the space of one member's observation.
-        single_action_space: the space of one member's action.
+        single_observation_space: the space of one environment's observation.
+        single_action_space: the space of one environment's action.
         max_episode_steps: the environment's own time limit; None where it has none.
         faults: what went wrong and was survived, oldest first.
     """
@@ -55,16 +55,16 @@ class Environments(ABC):
     single_observation_space: gymnasium.Space[Any]
     single_action_space: gymnasium.Space[Any]
     max_episode_steps: int | None
-    faults: list[MemberFault]
+    faults: list[Fault]
 
     @abstractmethod
     def reset(self, seed: int | np.ndarray | None = None) -> Any:
-        """Start a new episode in every member.
+        """Start a new episode in every environment.
 
         Args:
-            seed: an int is spread over the members; an int array [P, E] gives each its own,
+            seed: an int is spread over the environments; an int array [P, E] gives each its own,
                 so that equal seeds give equal episodes; None goes on with the generators
-                the members have (the first time, with the seed of `make`).
+                the environments have (the first time, with the seed of `make`).
 
         Returns:
             [P, E, ...], the first observations.
@@ -72,11 +72,11 @@ class Environments(ABC):
 
     @abstractmethod
     def step(self, action: Any, autoreset: bool = True) -> Transition:
-        """Act once in every member.
+        """Act once in every environment.
 
         Args:
             action: [P, E, ...], numpy or tensor, in the environment's own range.
-            autoreset: start a new episode where one ended. Where False, a member that ended
+            autoreset: start a new episode where one ended. Where False, an environment that ended
                 rests until `reset`: its rows are invalid, its last observation is repeated,
                 its reward is 0, and its environment is not stepped.
 
@@ -85,12 +85,12 @@ class Environments(ABC):
 
         Raises:
             ValueError: if the action has the wrong shape or lies outside the action space.
-            EnvironmentFault: if a member failed too often in a row.
+            EnvironmentFault: if an environment failed too often in a row.
         """
 
     @abstractmethod
     def evaluator(self, episodes: int) -> Environments:
-        """Another set of the same environments with `episodes` members per agent."""
+        """Another set of the same environments with `episodes` environments per agent."""
 
     @abstractmethod
     def render_env(self) -> gymnasium.Env[Any, Any]:
@@ -98,9 +98,9 @@ class Environments(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Free what the members hold; never hangs, and may be called twice."""
+        """Free what the environments hold; never hangs, and may be called twice."""
 
-    def take_faults(self) -> list[MemberFault]:
+    def take_faults(self) -> list[Fault]:
         """The faults since the last call, which are then forgotten."""
         taken, self.faults = self.faults, []
         return taken

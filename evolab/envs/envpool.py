@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 
 from evolab.core.checks import missing, unknown
-from evolab.envs.adapter import Adapter, Faults
+from evolab.envs.adapter import Adapter
+from evolab.envs.backend import Faults
 
 
 class Pool(Adapter):
@@ -26,7 +28,7 @@ class Pool(Adapter):
 
         Args:
             name: an id that EnvPool knows.
-            count: N members.
+            count: N environments.
             space: Gymnasium's own observation space (EnvPool's has no bounds for some).
             arguments: for `envpool.make`, such as num_threads.
         """
@@ -48,18 +50,18 @@ class Pool(Adapter):
         self.vector = pool
         self.space = space
         self.mode, self.guarded = AutoresetMode.NEXT_STEP, False
-        self.self_reset, self.has_members, self.partial = True, False, False
+        self.seeds_each = self.partial = False
         self._ended = np.zeros(count, dtype=bool)
         self._lost = np.zeros(count, dtype=bool)
         self.latest: Any = None
 
     def reset(
-        self, seeds: list[int] | None, mask: np.ndarray | None = None, rebuild: bool = False
+        self, seeds: Sequence[int] | None, mask: np.ndarray | None = None, rebuild: bool = False
     ) -> tuple[Any, Faults]:
-        """Start episodes; see `Loop.reset`."""
+        """Start episodes; see `VectorBackend.reset`."""
         if seeds is not None and mask is None:
             self.vector.close()
-            self.vector = self._make(seeds)
+            self.vector = self._make(list(seeds))
         return super().reset(None, mask, rebuild)
 
     def _make(self, seeds: list[int]) -> Any:

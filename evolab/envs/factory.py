@@ -16,11 +16,12 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 from evolab.core.checks import positive_integer, unknown
 from evolab.envs.adapter import Adapter, shut
+from evolab.envs.backend import VectorBackend
 from evolab.envs.examine import examine_observation, examine_spaces, examine_step
 from evolab.envs.guard import Guard
 from evolab.envs.ids import current_id, make_one
 from evolab.envs.loop import Loop
-from evolab.envs.vector import Members, VectorEnvironments
+from evolab.envs.vector import VectorEnvironments
 from evolab.envs.workers import Workers
 
 MODES = {
@@ -41,24 +42,24 @@ def make(
     timeout: float = 60.0,
     **env_kwargs: Any,
 ) -> VectorEnvironments:
-    """Environments for a population: [P, E] members behind one `step`.
+    """Environments for a population: [P, E] of them behind one `step`.
 
     Args:
         environment: an id ("LunarLander-v3"; old versions are mapped to today's with a warning),
             a callable that makes one environment, or a Gymnasium vector environment with
-            population * num_envs members, whatever its autoreset mode. One whose members
+            population * num_envs environments, whatever its autoreset mode. One whose environments
             share a kernel (as `gymnasium.make_vec` gives for CartPole) takes one seed for all.
         population: P, the number of agents.
         num_envs: E, environments of each agent.
-        seed: for the first reset; other resets go on with the members' own generators.
-        vectorization: "sync" steps one member after the other, measured fastest for small
+        seed: for the first reset; other resets go on with their own generators.
+        vectorization: "sync" steps one after the other, measured fastest for small
             environments; "async" gives each a process, for slow ones, and is the only one that
             survives an environment that hangs or kills its process; "envpool" takes EnvPool's
             own implementation of the id.
         autoreset: how a vector environment begins the next episode, "next_step", "same_step" or
             "disabled"; None believes its metadata. With an id or callable it chooses the mode of
             Gymnasium's `SyncVectorEnv`; None and "sync" take evolab's own loop.
-        timeout: seconds that a step or reset of a member may take ("async").
+        timeout: seconds that a step or reset of one may take ("async").
         **env_kwargs: for `gymnasium.make`, the callable or `envpool.make`.
 
     Returns:
@@ -87,11 +88,11 @@ def make(
             f"environment is {environment!r} ({type(environment).__name__}); expected an id, a callable that "
             "makes one environment, or a vector environment. An environment itself: lambda: MyEnv()."
         )
-    # The first member is also the one that is examined; it goes on as (0, 0) in evolab's own loop.
+    # The first is also the one that is examined; it goes on as (0, 0) in evolab's own loop.
     first = Guard(factory, environment if isinstance(environment, str) else None, (0, 0))
     name = first.name
     examine_spaces(name, first.observation_space, first.action_space)
-    members: Members
+    backend: VectorBackend
     count = population * num_envs
     makers = [partial(Guard, factory, name, divmod(index, num_envs)) for index in range(count)]
     if vectorization == "envpool":
@@ -100,27 +101,27 @@ def make(
         from evolab.envs.envpool import Pool
 
         first.close()
-        members = Pool(name, count, first.observation_space, env_kwargs)
+        backend = Pool(name, count, first.observation_space, env_kwargs)
     elif vectorization == "async":
         examine_observation(name, first.observation_space, first.reset(seed=seed)[0], "reset")
         first.close()
-        members = Workers(makers, name, timeout, first.observation_space)
+        backend = Workers(makers, name, timeout, first.observation_space)
     else:
         _rehearse(name, first, seed)
         if mode is None:
-            members = Loop([first, *(maker() for maker in makers[1:])])
+            backend = Loop([first, *(maker() for maker in makers[1:])])
         else:
             first.close()
-            members = Adapter(SyncVectorEnv(makers, autoreset_mode=mode), mode, guarded=True)
+            backend = Adapter(SyncVectorEnv(makers, autoreset_mode=mode), mode, guarded=True)
     again_seed = int(np.random.SeedSequence([seed, 1]).generate_state(1)[0] >> 1)
     return VectorEnvironments(
-        members,
+        backend,
         population,
         num_envs,
         first.observation_space,
         first.action_space,
         name=name,
-        autoreset=_written(members.mode),
+        autoreset=_written(backend.mode),
         max_episode_steps=env_kwargs.get("max_episode_steps", first.limit),
         seed=seed,
         again=lambda episodes: make(
@@ -144,7 +145,7 @@ def _around(
     name = vector.spec.id if vector.spec is not None else type(vector.unwrapped).__name__
     if vector.num_envs != population * num_envs:
         raise ValueError(
-            f"{name} has {vector.num_envs} members; expected population * num_envs = "
+            f"{name} has {vector.num_envs} environments; expected population * num_envs = "
             f"{population} * {num_envs} = {population * num_envs}."
         )
     examine_spaces(name, vector.single_observation_space, vector.single_action_space)
@@ -173,13 +174,13 @@ def _around(
     )
 
 
-def _rehearse(name: str, member: Guard, seed: int) -> None:
+def _rehearse(name: str, guard: Guard, seed: int) -> None:
     """One reset and one step, so that a wrong space is told before time is spent."""
     try:
-        examine_observation(name, member.observation_space, member.reset(seed=seed)[0], "reset")
-        examine_step(name, member.inner)
+        examine_observation(name, guard.observation_space, guard.reset(seed=seed)[0], "reset")
+        examine_step(name, guard.inner)
     except BaseException:
-        member.close()
+        guard.close()
         raise
 
 

@@ -1,4 +1,4 @@
-"""One member of a vector environment that survives its own faults and rests when it is done."""
+"""One environment of a vector that survives its own faults and rests when it is done."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ class Guard(gymnasium.Env[Any, Any]):
     original message under `FAULT`. All other entries of `info` are dropped: nobody reads
     them, and merging them over a vector costs more than a small environment's step.
 
-    Once an episode ended, the member rests: steps repeat the last observation with reward 0
+    Once an episode ended, it rests: steps repeat the last observation with reward 0
     and do not reach the environment, until `reset`.
     """
 
     def __init__(
-        self, factory: Callable[[], gymnasium.Env[Any, Any]], name: str | None, member: tuple[int, int]
+        self, factory: Callable[[], gymnasium.Env[Any, Any]], name: str | None, index: tuple[int, int]
     ) -> None:
         """Make the first environment.
 
         Args:
             factory: makes one environment.
             name: what errors call the environment; None takes its id or its class.
-            member: (p, e), its place, for errors.
+            index: (p, e), its place, for errors.
         """
         self._factory = factory
         self.name = name or "environment"
-        self._member = member
+        self._index = index
         self._env: gymnasium.Env[Any, Any] | None = self._build()
         self._resting = False
         self._last: Any = None
@@ -99,7 +99,7 @@ class Guard(gymnasium.Env[Any, Any]):
             self._resting = False
             return observation, {FAULT: messages[-1]} if messages else {}
         raise EnvironmentFault(
-            f"{self.name}: member {self._member} failed to start an episode {ATTEMPTS} times in a row: "
+            f"{self.name}: environment {self._index} failed to start an episode {ATTEMPTS} times in a row: "
             f"{messages[-1]}"
         )
 
@@ -113,7 +113,7 @@ class Guard(gymnasium.Env[Any, Any]):
         self._env = self._build()
         if self._seed is None:
             return seed
-        # A new environment has a new generator: keyed by the member's seed and the count of
+        # A new environment has a new generator: keyed by its seed and the count of
         # rebuilds, so that a run with faults can be repeated.
         return int(np.random.SeedSequence([self._seed, self._builds]).generate_state(1)[0] >> 1)
 

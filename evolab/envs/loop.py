@@ -1,96 +1,60 @@
-"""Members stepped one after the other in this process: the fastest way for small environments."""
+"""Environments stepped one after the other in this process: the fastest way for small environments."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from gymnasium.vector import AutoresetMode
 
+from evolab.envs.backend import Faults, Rows, VectorBackend
 from evolab.envs.batches import empty, put
 from evolab.envs.guard import FAULT, REBUILD, Guard, describe
 
 
-@dataclass(slots=True)
-class Rows:
-    """What N members answered to one step.
+class Loop(VectorBackend):
+    """N guarded environments stepped one after the other.
 
-    Attributes:
-        observation: [N, ...], the true successors, in memory that nobody writes again.
-        reward: [N], float32.
-        terminated: [N], bool.
-        truncated: [N], bool.
-        skipped: [N], True where the row is no transition.
-        faults: member -> (kind, message); -1 stands for a member that cannot be told.
-        reset: [N, ...] where the members reset in the same step, else None.
-    """
-
-    observation: Any
-    reward: np.ndarray
-    terminated: np.ndarray
-    truncated: np.ndarray
-    skipped: np.ndarray
-    faults: dict[int, tuple[str, str]] = field(default_factory=dict)
-    reset: Any = None
-
-
-class Loop:
-    """N guarded members stepped one after the other.
-
-    Gymnasium's `SyncVectorEnv` is not used: it refuses to leave a finished member at rest, and a
-    small environment pays for its bookkeeping. Measured with 32 members and random actions on
+    Gymnasium's `SyncVectorEnv` is not used: it refuses to leave a finished environment at rest, and a
+    small environment pays for its bookkeeping. Measured with 32 of them and random actions on
     one core, environment steps per CPU second: LunarLanderContinuous 26 100 in a bare loop,
     23 800 in `SyncVectorEnv`, 23 400 in `evolab.envs.make` with its guards, checks and true
     transitions; CartPole 168 000, 123 000 and 116 000.
     """
 
-    mode = AutoresetMode.DISABLED
-    self_reset = False
-
-    def __init__(self, members: Sequence[Guard]) -> None:
-        """Take the members over; they are closed with the loop."""
-        self.members = members
-        self.space = members[0].observation_space
+    def __init__(self, guards: Sequence[Guard]) -> None:
+        """Take the environments over; they are closed with the loop."""
+        self.guards = guards
+        self.space = guards[0].observation_space
 
     def reset(
         self, seeds: Sequence[int] | None, mask: np.ndarray | None = None, rebuild: bool = False
-    ) -> tuple[Any, dict[int, tuple[str, str]]]:
-        """Start episodes.
-
-        Args:
-            seeds: one per member; None to go on with the members' own generators.
-            mask: [N], which members; None for all.
-            rebuild: make the environments anew first.
-
-        Returns:
-            [N, ...], the first observations (rows outside the mask are undefined), and faults.
-        """
-        count = len(self.members)
+    ) -> tuple[Any, Faults]:
+        """Start episodes; see `VectorBackend.reset`."""
+        count = len(self.guards)
         observation = empty(self.space, count)
-        faults: dict[int, tuple[str, str]] = {}
+        faults: Faults = {}
         chosen = range(count) if mask is None else np.flatnonzero(mask).tolist()
         options = {REBUILD: True} if rebuild else None
         for index in chosen:
             seed = None if seeds is None else seeds[index]
-            first, info = self.members[index].reset(seed=seed, options=options)
+            first, info = self.guards[index].reset(seed=seed, options=options)
             put(self.space, observation, index, first)
             if info:
                 faults[index] = ("raise", info[FAULT])
         return observation, faults
 
     def step(self, action: np.ndarray, resting: np.ndarray) -> Rows:
-        """Step every member that does not rest; the rows of those that do mean nothing."""
-        count = len(self.members)
+        """Step all that do not rest; the rows of those that do mean nothing."""
+        count = len(self.guards)
         space = self.space
         observation = empty(space, count)
         reward, terminated, truncated = [0.0] * count, [False] * count, [False] * count
-        faults: dict[int, tuple[str, str]] = {}
+        faults: Faults = {}
         awake = np.flatnonzero(~resting).tolist() if resting.any() else range(count)
         for index in awake:
-            member = self.members[index]
-            seen, reward[index], terminated[index], truncated[index], info = member.step(action[index])
+            guard = self.guards[index]
+            seen, reward[index], terminated[index], truncated[index], info = guard.step(action[index])
             try:
                 put(space, observation, index, seen)
             except (ValueError, TypeError, KeyError, IndexError) as error:
@@ -107,6 +71,6 @@ class Loop:
         )
 
     def close(self) -> None:
-        """Close every member."""
-        for member in self.members:
-            member.close()
+        """Close every environment."""
+        for guard in self.guards:
+            guard.close()

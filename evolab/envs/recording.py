@@ -148,7 +148,7 @@ def _length(tree: Tree) -> int:
 
 
 def _record(envs: Any, act: Callable[[Tree], Any], steps: int) -> dict[str, Any]:
-    """Columns of `steps` rows, member by member, so that each episode's rows are neighbours."""
+    """Columns of `steps` rows, environment by environment, so that each episode's rows are neighbours."""
     kept: list[Any] = []
     valid: list[np.ndarray] = []
     observation, count = envs.reset(), 0
@@ -185,7 +185,7 @@ def _record(envs: Any, act: Callable[[Tree], Any], steps: int) -> dict[str, Any]
 
 
 def _merge(parts: list[Any], mask: np.ndarray) -> Tree:
-    """[N, ...] from T parts of [1, E, ...], the rows of a member together."""
+    """[N, ...] from T parts of [1, E, ...], the rows of an environment together."""
     first = parts[0]
     if isinstance(first, dict):
         return {key: _merge([part[key] for part in parts], mask) for key in first}

@@ -1,63 +1,39 @@
-"""P x E members behind one `step`: true transitions out of whatever resets the members."""
+"""P x E environments behind one `step`: true transitions out of whatever resets them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode
 
 from evolab.core.checks import positive_integer
 from evolab.core.experience import Transition
 from evolab.envs.actions import as_batch
-from evolab.envs.base import EnvironmentFault, Environments, MemberFault
+from evolab.envs.backend import Rows, VectorBackend
+from evolab.envs.base import EnvironmentFault, Environments, Fault
 from evolab.envs.batches import each, merged, not_finite
-from evolab.envs.loop import Rows
 
 KEPT = 1_000  # faults that nobody took
 
 
-class Members(Protocol):
-    """N = P x E environments in a row; `Loop`, `Workers` and `Adapter` are three ways to have them.
-
-    Attributes:
-        mode: how they begin the next episode.
-        self_reset: True where members start their next episode by themselves.
-    """
-
-    mode: AutoresetMode
-    self_reset: bool
-
-    def reset(
-        self, seeds: list[int] | None, mask: np.ndarray | None = None, rebuild: bool = False
-    ) -> tuple[Any, dict[int, tuple[str, str]]]:
-        """Start episodes; see `Loop.reset`."""
-
-    def step(self, action: np.ndarray, resting: np.ndarray) -> Rows:
-        """Step all but the resting members; see `Loop.step`."""
-
-    def close(self) -> None:
-        """Free everything, without ever hanging."""
-
-
 class VectorEnvironments(Environments):
-    """The members of a whole population, one row of [P, E] per agent; made by `evolab.envs.make`.
+    """The environments of a whole population, one row of [P, E] per agent; made by `evolab.envs.make`.
 
     A transition never crosses an episode: at its end `next_observation` is the true final
     observation and `reset_observation` the first of the next episode. Rows that are no
-    transition (the reset step of NEXT_STEP environments, a fault, a resting member) have
+    transition (the reset step of NEXT_STEP environments, a fault, a resting environment) have
     `valid` False, reward 0 and neither flag set.
 
-    A member that fails has its episode dropped and starts another, with `autoreset` or
+    An environment that fails has its episode dropped and starts another, with `autoreset` or
     without: that row is invalid, so whoever sums rewards starts that sum again.
     """
 
     def __init__(
         self,
-        members: Members,
+        backend: VectorBackend,
         population: int,
         num_envs: int,
         observation_space: spaces.Space[Any],
@@ -71,42 +47,42 @@ class VectorEnvironments(Environments):
         again: Callable[[int], Environments] | None = None,
         render: Callable[[], gymnasium.Env[Any, Any]] | None = None,
     ) -> None:
-        """Put [P, E] in front of `members`.
+        """Put [P, E] in front of `backend`.
 
         Args:
-            members: population * num_envs members, agent by agent; closed with this object.
+            backend: population * num_envs environments, agent by agent; closed with this object.
             population: P.
             num_envs: E.
-            observation_space: of one member.
-            action_space: of one member.
+            observation_space: of one environment.
+            action_space: of one environment.
             name: what errors call the environment.
-            autoreset: "disabled", "next_step" or "same_step", how the members reset; for information.
+            autoreset: "disabled", "next_step" or "same_step", how the environments reset; for information.
             max_episode_steps: the environment's own limit.
             seed: for the first `reset` that is given none.
-            max_faults: faults in a row, without one valid step of that member, that are survived.
+            max_faults: faults in a row, without one valid step of that environment, that are survived.
             again: makes the same environments with another E.
             render: makes one single environment that renders.
         """
         self.population, self.num_envs = population, num_envs
         self.single_observation_space, self.single_action_space = observation_space, action_space
         self.name, self.autoreset, self.max_episode_steps = name, autoreset, max_episode_steps
-        self.faults: list[MemberFault] = []
-        self._members, self._again, self._render = members, again, render
+        self.faults: list[Fault] = []
+        self._backend, self._again, self._render = backend, again, render
         self._seed: int | None = seed
         self._max_faults = max_faults
         self._count = population * num_envs
         self._resting = np.zeros(self._count, dtype=bool)
-        self._streak = np.zeros(self._count, dtype=np.int64)  # faults in a row, by member
+        self._streak = np.zeros(self._count, dtype=np.int64)  # faults in a row, by environment
         self._observation: Any = None
         self._closed = False
 
     @property
     def resting(self) -> np.ndarray:
-        """[P, E], True where a member's episode ended and `autoreset=False` left it at that."""
+        """[P, E], True where an environment's episode ended and `autoreset=False` left it at that."""
         return self._resting.reshape(self.population, self.num_envs).copy()
 
     def reset(self, seed: int | np.ndarray | None = None) -> Any:
-        """Start a new episode in every member; see `Environments.reset`."""
+        """Start a new episode in every environment; see `Environments.reset`."""
         self._open()
         if seed is None:
             seed, self._seed = self._seed, None
@@ -118,15 +94,15 @@ class VectorEnvironments(Environments):
         return self._shaped(observation)
 
     def step(self, action: Any, autoreset: bool = True) -> Transition:
-        """Act once in every member; see `Environments.step`."""
+        """Act once in every environment; see `Environments.step`."""
         self._open()
         if self._observation is None:
             raise RuntimeError("step came before reset. Call reset() first.")
         batch, undefined = as_batch(self.single_action_space, action, (self.population, self.num_envs))
-        rows = self._members.step(batch, self._resting)
+        rows = self._backend.step(batch, self._resting)
         following, faults, skipped = rows.observation, rows.faults, rows.skipped
 
-        if self._resting.any():  # members that reset by themselves went on; nobody looks at them
+        if self._resting.any():  # environments that reset by themselves went on; nobody looks at them
             following = merged(self._resting, self._observation, following)
             skipped |= self._resting
         broken = self._broken(following, rows.reward)
@@ -148,7 +124,7 @@ class VectorEnvironments(Environments):
             following, onward = merged(restart, fresh, following), merged(restart, fresh, onward)
         if rows.reset is not None:  # whoever rests goes on showing what it showed last
             onward = merged(self._resting if autoreset else self._resting | ended, following, onward)
-        if autoreset and not self._members.self_reset and ended.any():
+        if autoreset and not self._backend.self_reset and ended.any():
             onward = merged(ended, self._begin(None, ended), onward)
         if not autoreset:
             self._resting |= ended
@@ -173,7 +149,7 @@ class VectorEnvironments(Environments):
         return transition
 
     def evaluator(self, episodes: int) -> Environments:
-        """Another set of the same environments with `episodes` members per agent."""
+        """Another set of the same environments with `episodes` environments per agent."""
         episodes = positive_integer("episodes", episodes)
         if self._again is None:
             raise ValueError(
@@ -191,10 +167,10 @@ class VectorEnvironments(Environments):
         return self._render()
 
     def close(self) -> None:
-        """Free what the members hold; never hangs, and may be called twice."""
+        """Free what the environments hold; never hangs, and may be called twice."""
         if not self._closed:
             self._closed = True
-            self._members.close()
+            self._backend.close()
 
     def _open(self) -> None:
         if self._closed:
@@ -202,7 +178,7 @@ class VectorEnvironments(Environments):
 
     def _begin(self, seeds: list[int] | None, mask: np.ndarray | None = None, rebuild: bool = False) -> Any:
         """Start episodes until their first observations are finite; rows outside `mask` mean nothing."""
-        observation, faults = self._members.reset(seeds, mask, rebuild)
+        observation, faults = self._backend.reset(seeds, mask, rebuild)
         self._record(faults)
         for _ in range(self._max_faults):
             bad = not_finite(observation, self._count)
@@ -212,7 +188,7 @@ class VectorEnvironments(Environments):
                 return observation
             broken = np.flatnonzero(bad).tolist()
             self._record({index: ("nan", "the first observation is not finite") for index in broken})
-            fresh, faults = self._members.reset(None, bad, rebuild=True)
+            fresh, faults = self._backend.reset(None, bad, rebuild=True)
             self._record(faults)
             observation = merged(bad, fresh, observation)
         raise self._fault(broken[0], "its first observation is not finite")
@@ -222,13 +198,13 @@ class VectorEnvironments(Environments):
         rows.reward[skipped], rows.terminated[skipped], rows.truncated[skipped] = 0.0, False, False
 
     def _broken(self, observation: Any, reward: np.ndarray) -> np.ndarray:
-        """[N], True where a member that does not rest gave a NaN or an infinite value."""
+        """[N], True where an environment that does not rest gave a NaN or an infinite value."""
         bad = ~np.isfinite(reward)
         rows = not_finite(observation, self._count)
         return (bad if rows is None else bad | rows) & ~self._resting
 
     def _sound(self, observation: Any) -> Any:
-        """First observations of members that reset by themselves, begun again where not finite."""
+        """First observations of environments that reset by themselves, begun again where not finite."""
         bad = not_finite(observation, self._count)
         if bad is None or not (bad & ~self._resting).any():
             return observation
@@ -253,8 +229,8 @@ class VectorEnvironments(Environments):
 
     def _record(self, faults: dict[int, tuple[str, str]]) -> None:
         for index, (kind, message) in faults.items():
-            member = divmod(index, self.num_envs) if index >= 0 else None
-            self.faults.append(MemberFault(member, kind, message))
+            where = divmod(index, self.num_envs) if index >= 0 else None
+            self.faults.append(Fault(where, kind, message))
         del self.faults[:-KEPT]
 
     def _count_faults(self, faults: dict[int, tuple[str, str]], valid: np.ndarray) -> None:
@@ -263,10 +239,10 @@ class VectorEnvironments(Environments):
             return
         self._record(faults)
         for index, (_, message) in faults.items():
-            self._streak[index] += 1  # -1, a member that cannot be told, counts with the last one
+            self._streak[index] += 1  # -1, an environment that cannot be told, counts with the last one
             if self._streak[index] >= self._max_faults:
                 raise self._fault(index, message)
 
     def _fault(self, index: int, message: str) -> EnvironmentFault:
-        member = f"member {divmod(index, self.num_envs)}" if index >= 0 else "a member"
-        return EnvironmentFault(f"{self.name}: {member} failed {self._max_faults} times in a row: {message}")
+        which = f"environment {divmod(index, self.num_envs)}" if index >= 0 else "an environment"
+        return EnvironmentFault(f"{self.name}: {which} failed {self._max_faults} times in a row: {message}")

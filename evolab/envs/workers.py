@@ -1,4 +1,4 @@
-"""Members in processes of their own: for environments that are slow, hang or kill their process."""
+"""Environments in processes of their own: for environments that are slow, hang or kill their process."""
 
 from __future__ import annotations
 
@@ -15,25 +15,22 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import CloudpickleWrapper, clear_mpi_env_vars
 
+from evolab.envs.backend import Faults, Rows, VectorBackend
 from evolab.envs.base import EnvironmentFault
 from evolab.envs.batches import empty, put
 from evolab.envs.guard import FAULT, REBUILD, Guard, describe
-from evolab.envs.loop import Rows
-
-Faults = dict[int, tuple[str, str]]
 
 PATIENCE = 5.0  # seconds that processes have to close by themselves
 STARTING = 30.0  # seconds that a new process may take on top of its first answer
 STARTS = 3  # new processes in a row that may fail to begin an episode
 
 
-class Workers:
-    """N guarded members, one process each; one that hangs or dies is replaced, the others play on.
+class Workers(VectorBackend):
+    """N guarded environments, one process each; one that hangs or dies is replaced, the others play on.
 
-    What a member raises is caught where it happens and costs its own episode. So does a member that
+    What an environment raises is caught where it happens and costs its own episode. So does one that
     does not answer within `timeout`, or whose process is gone: its process is ended, another one is
     started, and that row of the step is skipped. (Gymnasium's `AsyncVectorEnv` cannot go on without
     one of its processes, so that all of them would lose their episodes.)
@@ -41,18 +38,15 @@ class Workers:
     On two cores this is 3 to 30 times slower than `Loop` for environments such as LunarLander.
     """
 
-    mode = AutoresetMode.DISABLED
-    self_reset = False
-
     def __init__(
         self, makers: Sequence[Callable[[], Guard]], name: str, timeout: float, space: spaces.Space[Any]
     ) -> None:
-        """Start a process for every member.
+        """Start a process for every environment.
 
         Args:
-            makers: one per member; each makes a guarded environment in its process.
+            makers: one per environment; each makes a guarded environment in its process.
             name: what errors call the environment.
-            timeout: seconds that a step or reset of one member may take.
+            timeout: seconds that a step or reset of one environment may take.
             space: of one observation.
         """
         self.space = space
@@ -70,7 +64,7 @@ class Workers:
     def reset(
         self, seeds: Sequence[int] | None, mask: np.ndarray | None = None, rebuild: bool = False
     ) -> tuple[Any, Faults]:
-        """Start episodes; see `Loop.reset`."""
+        """Start episodes; see `VectorBackend.reset`."""
         count = len(self.crew)
         if seeds is not None and mask is None:
             self._seeds, self._anew[:] = list(seeds), 0
@@ -88,7 +82,7 @@ class Workers:
         return observation, faults
 
     def step(self, action: np.ndarray, resting: np.ndarray) -> Rows:
-        """Step every member that does not rest; the rows of those that do mean nothing."""
+        """Step all that do not rest; the rows of those that do mean nothing."""
         count = len(self.crew)
         asked = {index: {"action": action[index]} for index in np.flatnonzero(~resting).tolist()}
         answers, lost = self._ask("step", asked)
@@ -120,7 +114,7 @@ class Workers:
     def _ask(
         self, command: str, asked: Mapping[int, Mapping[str, Any]], grace: float = 0.0
     ) -> tuple[dict[int, Any], Faults]:
-        """What members answer to a command, and who gave no answer and why."""
+        """What environments answer to a command, and who gave no answer and why."""
         answers: dict[int, Any] = {}
         lost: Faults = {}
         problems: list[str] = []
@@ -169,7 +163,7 @@ class Workers:
         if left:
             index, (_, message) = next(iter(left.items()))
             raise EnvironmentFault(
-                f"{self._name}: the process of member {index} failed {STARTS} times in a row to begin an "
+                f"{self._name}: the process of environment {index} failed {STARTS} times in a row to begin an "
                 f"episode: {message}"
             )
         return answers
@@ -203,11 +197,11 @@ class Worker:
 
 
 def serve(pipe: Any, make: Callable[[], Guard]) -> None:
-    """Answer for one member until told to close: (call, True, the answer), or (call, False, what went wrong)."""
+    """Answer for one environment until told to close: (call, True, the answer), or (call, False, what went wrong)."""
     # The terminal sends Ctrl-C to the whole group; the run stops at the next vector step.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
-    member: Guard | None = None
+    guard: Guard | None = None
     while True:
         try:
             call, command, arguments = pipe.recv()
@@ -215,11 +209,11 @@ def serve(pipe: Any, make: Callable[[], Guard]) -> None:
             return
         try:
             if command == "close":
-                if member is not None:
-                    member.close()
+                if guard is not None:
+                    guard.close()
                 return
-            member = make() if member is None else member
-            pipe.send((call, True, getattr(member, command)(**arguments)))
+            guard = make() if guard is None else guard
+            pipe.send((call, True, getattr(guard, command)(**arguments)))
         except EnvironmentFault as error:
             pipe.send((call, False, str(error)))
         except Exception as error:
@@ -227,7 +221,7 @@ def serve(pipe: Any, make: Callable[[], Guard]) -> None:
 
 
 def _leave_with(parent: int) -> None:
-    """End this process when the one that started it is gone, killed perhaps, whatever the member is doing.
+    """End this process when the one that started it is gone, killed perhaps, whatever the environment is doing.
 
     The pipe does not tell: later processes of the same parent hold copies of its other end.
     """

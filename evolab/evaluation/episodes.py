@@ -22,7 +22,7 @@ LONGEST = 10_000
 """Steps after which an episode is cut where neither the environment nor the caller sets a limit."""
 
 TRIES = 3
-"""Episodes that a member may begin, where faults of the environment break them off, before it counts as lost."""
+"""Episodes that an environment may begin, where faults of the environment break them off, before it counts as lost."""
 
 
 @dataclass(frozen=True)
@@ -124,14 +124,14 @@ def evaluating(
     paired: bool = True,
     starts: Sequence[int] | None = None,
 ) -> Iterator[int | Evaluated]:
-    """Play one episode in every member; yields the number of finished episodes as it goes, then the result.
+    """Play one episode in every environment; yields the number of finished episodes as it goes, then the result.
 
     Args:
         population: of P agents.
-        evaluator: P x K members.
+        evaluator: P x K environments.
         seed: episode k of every agent has seed `seed_of(seed, k)`.
         max_steps: longest episode; None for the environment's own limit, or `LONGEST` where it has none.
-        paired: give all agents the same episodes; False gives every member one of its own.
+        paired: give all agents the same episodes; False gives every environment one of its own.
         starts: [P], number of each agent's first episode, where they are not all 0.
     """
     agents, episodes = evaluator.population, evaluator.num_envs
@@ -153,7 +153,7 @@ def evaluating(
         lost = alive & ~np.asarray(transition.valid)
         if (
             lost.any()
-        ):  # an agent is not to blame for its environment: those members have begun another episode
+        ):  # an agent is not to blame for its environment: those environments have begun another episode
             broken += lost
             wasted += int(lengths[lost].sum())
             returns[lost], lengths[lost] = np.where(broken[lost] < TRIES, 0.0, np.nan), 0

@@ -58,7 +58,7 @@ def measure(run: TrainingState, number: int, faults: list[Fault]) -> Any:
         evaluator = run.evaluator(size)
         result = yield from _played(run, players, evaluator, seed, number, total, starts=starts)
         for fault in evaluator.take_faults():
-            owner = None if fault.member is None else players.individuals[fault.member[0]].id
+            owner = None if fault.index is None else players.individuals[fault.index[0]].id
             faults.append(Fault(number, owner, fault.kind, fault.message))
         return result
 

@@ -215,7 +215,7 @@ def _online(
         ended = transition.terminated | transition.truncated
         run.total_steps += envs.num_envs * len(population)
         for fault in envs.take_faults() if envs.faults else ():
-            owner = None if fault.member is None else population.individuals[fault.member[0]].id
+            owner = None if fault.index is None else population.individuals[fault.index[0]].id
             faults.append(Fault(number, owner, fault.kind, fault.message))
         step += 1
         if step % spacing == 0 or done >= run.steps_per_generation:

@@ -45,7 +45,7 @@ def test_a_failing_member_costs_its_own_episode_only(how: str, way: str | None) 
         assert one.reset_observation[..., 1].tolist() == [[2, 2], [0, 2]]  # a new episode
         assert one.reset_observation[1, 0, 0] != first[1, 0, 0]
         fault = environments.faults[0]
-        assert (fault.member, fault.kind) == ((1, 0), KINDS[how])
+        assert (fault.index, fault.kind) == ((1, 0), KINDS[how])
         assert environments.step(np.zeros((2, 2), dtype=int)).valid.all()
 
 
@@ -54,7 +54,7 @@ def test_a_fault_keeps_its_original_message_and_is_taken_once() -> None:
         environments.reset()
         fail(environments)
         assert environments.take_faults() == [
-            envs.MemberFault((1, 0), "raise", "ZeroDivisionError: physics exploded")
+            envs.Fault((1, 0), "raise", "ZeroDivisionError: physics exploded")
         ]
         assert environments.take_faults() == []
         assert environments.faults == []
@@ -76,7 +76,9 @@ def test_ten_faults_in_a_row_end_it_with_the_members_name(how: str) -> None:
         environments.reset()
         for _ in range(9):
             fail(environments)
-        with pytest.raises(envs.EnvironmentFault, match=r"Failing: member \(1, 0\) failed 10 times in a row"):
+        with pytest.raises(
+            envs.EnvironmentFault, match=r"Failing: environment \(1, 0\) failed 10 times in a row"
+        ):
             fail(environments)
 
 
@@ -130,7 +132,7 @@ def test_a_nan_action_is_recorded_and_never_reaches_the_environment() -> None:
 
 def test_a_vector_whose_members_cannot_be_reset_alone_waits_for_the_episodes_end() -> None:
     class Kernel(VectorEnv):
-        """Two members that count to 4; a wrapper around Sync that does not show it."""
+        """Two environments that count to 4; a wrapper around Sync that does not show it."""
 
         def __init__(self) -> None:
             self.num_envs = 2
@@ -177,7 +179,7 @@ def test_a_member_in_a_process_costs_its_own_episode_only(how: str, kind: str) -
         assert one.reset_observation[..., 1].tolist() == [[2, 2], [0, 2]]  # a new episode
         assert one.reset_observation[1, 0, 0] != first[1, 0, 0]
         (fault,) = environments.take_faults()
-        assert (fault.member, fault.kind) == ((1, 0), kind)
+        assert (fault.index, fault.kind) == ((1, 0), kind)
         again = environments.step(np.zeros((2, 2), dtype=int))
         assert again.valid.all()
         assert (again.observation == one.reset_observation).all()
@@ -197,7 +199,7 @@ def test_a_run_with_killed_processes_can_be_repeated() -> None:
 def test_all_processes_may_be_killed_at_once() -> None:
     with build("", vectorization="async") as environments:
         environments.reset()
-        for worker in environments._members.crew:  # type: ignore[attr-defined]
+        for worker in environments._backend.crew:  # type: ignore[attr-defined]
             worker.process.kill()
         one = environments.step(np.zeros((2, 2), dtype=int))
         assert not one.valid.any()
@@ -208,7 +210,7 @@ def test_all_processes_may_be_killed_at_once() -> None:
 def test_an_answer_to_a_call_that_was_broken_off_is_not_taken_for_the_next() -> None:
     with build("", vectorization="async") as environments:
         environments.reset()
-        for worker in environments._members.crew:  # type: ignore[attr-defined]
+        for worker in environments._backend.crew:  # type: ignore[attr-defined]
             worker.pipe.send((1, "step", {"action": 0}))
         one = environments.step(np.zeros((2, 2), dtype=int))
         assert one.next_observation[..., 1].tolist() == [[2, 2], [2, 2]]
@@ -235,8 +237,8 @@ from scripted import Failing
 if __name__ == "__main__":
     made = envs.make(partial(Failing, ""), 1, 3, vectorization="async")
     made.reset()
-    print(*(worker.process.pid for worker in made._members.crew), flush=True)
-    made._members.crew[0].pipe.send((0, "step", {"action": 0}))
+    print(*(worker.process.pid for worker in made._backend.crew), flush=True)
+    made._backend.crew[0].pipe.send((0, "step", {"action": 0}))
     import time; time.sleep(60)
 """
     paths = [str(Path(envs.__file__).parents[2]), str(Path(__file__).parent)]
@@ -264,7 +266,7 @@ def alive(number: int) -> bool:
 def test_close_does_not_wait_for_a_process_that_hangs() -> None:
     environments = build("hang", vectorization="async", timeout=60.0)
     environments.reset()
-    crew = list(environments._members.crew)  # type: ignore[attr-defined]
+    crew = list(environments._backend.crew)  # type: ignore[attr-defined]
     for worker in crew:
         worker.pipe.send((0, "step", {"action": 1}))
     started = time.perf_counter()

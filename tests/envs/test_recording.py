@@ -59,7 +59,7 @@ def test_successors_are_true_and_ends_are_told_apart(tmp_path: Path, terminates:
     np.testing.assert_array_equal(arrays["next_observation"][:, 0], arrays["observation"][:, 0] + 1)
     np.testing.assert_array_equal(arrays["next_observation"][:, 1], arrays["observation"][:, 1])
     assert len(dataset) == report.rows == 30
-    # 4 members: two of 8 rows (two whole episodes), two of 7 (one whole, one cut after 3).
+    # 4 environments: two of 8 rows (two whole episodes), two of 7 (one whole, one cut after 3).
     assert report.episodes == 8
     assert (report.terminals, report.truncations) == ((6, 2) if terminates else (0, 8))
     assert sorted(dataset.returns.tolist()) == [3.0, 3.0] + [4.0] * 6

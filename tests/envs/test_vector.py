@@ -57,8 +57,8 @@ def play(environments: envs.VectorEnvironments, steps: int = 30, seed: Any = 3) 
     return transitions
 
 
-def member(transitions: list[Transition], p: int, e: int) -> list[tuple[Any, ...]]:
-    """One member's valid transitions, as plain numbers."""
+def rows_of(transitions: list[Transition], p: int, e: int) -> list[tuple[Any, ...]]:
+    """One environment's valid transitions, as plain numbers."""
     rows = []
     for one in transitions:
         if one.valid[p, e]:
@@ -79,7 +79,7 @@ def test_every_way_to_reset_gives_the_same_valid_transitions(way: str, reference
         transitions = play(environments)
     for p in range(P):
         for e in range(E):
-            rows, expected = member(transitions, p, e), member(reference, p, e)
+            rows, expected = rows_of(transitions, p, e), rows_of(reference, p, e)
             assert len(rows) >= 20
             assert rows == expected[: len(rows)]
 
@@ -152,8 +152,8 @@ def test_structured_observations_keep_their_structure(
         assert picture.shape == (P, E, 2, 2)
         assert picture.dtype == np.uint8
     for p, e in np.ndindex(P, E):
-        rows = member(transitions, p, e)
-        assert rows == member(reference, p, e)[: len(rows)]
+        rows = rows_of(transitions, p, e)
+        assert rows == rows_of(reference, p, e)[: len(rows)]
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -213,7 +213,7 @@ def test_one_seed_is_spread_over_the_members() -> None:
         first = one.reset(5)
         assert (first == other.reset(5)).all()
         assert len(np.unique(first[..., 0])) == P * E
-        assert (first != one.reset()).any()  # without a seed the members' generators go on
+        assert (first != one.reset()).any()  # without a seed their generators go on
         assert (one.reset(6) != first).any()
 
 
@@ -337,7 +337,7 @@ def test_a_vector_without_metadata_is_taken_as_next_step_with_a_warning() -> Non
 
 def test_a_vector_of_the_wrong_size_is_named() -> None:
     vector = SyncVectorEnv([Counting] * 3)
-    with pytest.raises(ValueError, match=r"has 3 members; expected population \* num_envs = 2 \* 2 = 4"):
+    with pytest.raises(ValueError, match=r"has 3 environments; expected population \* num_envs = 2 \* 2 = 4"):
         envs.make(vector, 2, 2)
     vector.close()
 

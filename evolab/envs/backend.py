@@ -1,0 +1,75 @@
+"""The contract of whatever steps N environments in a row: a loop, processes, another's vector, EnvPool."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AutoresetMode
+
+Faults = dict[int, tuple[str, str]]
+"""Index of an environment -> (kind, message); the kinds are those of `evolab.envs.base.Fault`."""
+
+
+@dataclass(slots=True)
+class Rows:
+    """What N environments answered to one step.
+
+    Attributes:
+        observation: [N, ...], the true successors, in memory that nobody writes again.
+        reward: [N], float32.
+        terminated: [N], bool.
+        truncated: [N], bool.
+        skipped: [N], True where the row is no transition.
+        faults: environment -> (kind, message); -1 stands for one that cannot be told.
+        reset: [N, ...] where they reset in the same step, else None.
+    """
+
+    observation: Any
+    reward: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    skipped: np.ndarray
+    faults: Faults = field(default_factory=dict)
+    reset: Any = None
+
+
+class VectorBackend(ABC):
+    """N = P x E environments; `Loop`, `Workers`, `Adapter` and `Pool` are four ways to have them.
+
+    Attributes:
+        mode: how they begin the next episode.
+    """
+
+    mode: AutoresetMode = AutoresetMode.DISABLED
+
+    @property
+    def self_reset(self) -> bool:
+        """True where environments start their next episode by themselves."""
+        return self.mode is not AutoresetMode.DISABLED
+
+    @abstractmethod
+    def reset(
+        self, seeds: Sequence[int] | None, mask: np.ndarray | None = None, rebuild: bool = False
+    ) -> tuple[Any, Faults]:
+        """Start episodes.
+
+        Args:
+            seeds: one per environment; None to go on with their own generators.
+            mask: [N], which environments; None for all.
+            rebuild: make them anew first.
+
+        Returns:
+            [N, ...], the first observations (rows outside the mask are undefined), and faults.
+        """
+
+    @abstractmethod
+    def step(self, action: np.ndarray, resting: np.ndarray) -> Rows:
+        """Step all that do not rest, [N] both; the rows of those that do mean nothing."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free everything, without ever hanging."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from evolab.core.registry import PARTS
 from evolab.core.version import VERSION
 
 if TYPE_CHECKING:
@@ -58,39 +59,17 @@ if TYPE_CHECKING:
 
 __version__ = VERSION
 
-_HOMES = {
+_NAMES = {
     "Agent": "population.agent",
-    "BC": "algorithms.bc",
-    "CNN": "networks.cnn.cnn",
-    "CQN": "algorithms.cqn",
-    "Choice": "core.ranges",
-    "DDPG": "algorithms.ddpg",
-    "DQN": "algorithms.dqn",
     "Dataset": "data.datasets.dataset",
     "DatasetError": "data.datasets.columns",
     "Experiment": "experiment.experiment",
-    "FQE": "evaluation.fqe.fqe",
-    "Float": "core.ranges",
-    "GPT": "networks.gpt.gpt",
     "History": "history.history",
-    "ILQL": "algorithms.ilql",
-    "Integer": "core.ranges",
-    "MFPBT": "evolution.selection.mfpbt",
-    "MLP": "networks.mlp.mlp",
-    "MultiInput": "networks.multi_input",
-    "Mutations": "evolution.mutation.mutations",
-    "PPO": "algorithms.ppo",
     "Population": "population.population",
     "Racing": "evaluation.racing",
     "ReplayBuffer": "data.buffers.replay",
     "RolloutBuffer": "data.buffers.rollout",
-    "SAC": "algorithms.sac",
     "Stack": "networks.custom",
-    "TD3": "algorithms.td3",
-    "TD3BC": "algorithms.td3_bc",
-    "Tournament": "evolution.selection.tournament",
-    "Truncation": "evolution.selection.truncation",
-    "Gap": "evolution.selection.gap",
     "collect": "envs.recording",
     "compare": "reporting.comparison",
     "evaluate": "evaluation.episodes",
@@ -99,23 +78,35 @@ _HOMES = {
     "runs": "reporting.comparison",
     "search_space": "algorithms.search_space",
 }
+"""Public names that are no parts of the registry, and their modules."""
 
-_MODULES = {
+_ROOMS = {
     "envs": "envs",
     "panels": "reporting.panels",
     "presets": "experiment.presets",
     "testing": "testing",
 }
 
-__all__ = [*sorted(_HOMES), *_MODULES]
+_APART = ("environment",)
+"""Kinds of part whose public home is another name, such as `ev.envs.WordGame`."""
+
+_PARTS = {
+    name: module.removeprefix("evolab.")
+    for kind, parts in PARTS.items()
+    if kind not in _APART
+    for name, module in parts.items()
+}
+
+__all__ = sorted({**_NAMES, **_PARTS, **_ROOMS})
 
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return import_module(f"evolab.{_MODULES[name]}")
-    if name not in _HOMES:
+    if name in _ROOMS:
+        return import_module(f"evolab.{_ROOMS[name]}")
+    module = _NAMES.get(name) or _PARTS.get(name)
+    if module is None:
         raise AttributeError(f"module 'evolab' has no attribute {name!r}")
-    value = getattr(import_module(f"evolab.{_HOMES[name]}"), name)
+    value = getattr(import_module(f"evolab.{module}"), name)
     globals()[name] = value
     return value
 

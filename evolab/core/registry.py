@@ -13,10 +13,12 @@ from __future__ import annotations
 
 from functools import cache
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from evolab.core import checks
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 PARTS: dict[str, dict[str, str]] = {
     "algorithm": {
@@ -135,4 +137,6 @@ def _class(kind: str, name: str) -> Any:
 @cache
 def _installed(kind: str) -> dict[str, EntryPoint]:
     """Parts that other packages bring; evolab's own names cannot be taken over."""
+    from importlib.metadata import entry_points  # 20 ms, which `import evolab` does not pay
+
     return {one.name: one for one in entry_points(group=f"evolab.{kind}") if one.name not in PARTS[kind]}

@@ -13,8 +13,9 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
+from evolab.core.trees import map_leaves
 from evolab.envs.backend import Faults, Rows, VectorBackend
-from evolab.envs.batches import each, leaf_dtype, merged, put
+from evolab.envs.batches import leaf_dtype, merged, put
 from evolab.envs.guard import FAULT, REBUILD
 
 PATIENCE = 5.0  # seconds that another's processes have to close by themselves
@@ -65,7 +66,7 @@ class Adapter(VectorBackend):
         """
         if mask is not None and not self.partial:
             self._lost |= mask
-            return each(finite, self.latest), {}
+            return map_leaves(finite, self.latest), {}
         seed: Any = seeds
         if seeds is not None and not self.seeds_each:
             seed = int(np.random.SeedSequence(seeds).generate_state(1)[0] >> 1)
@@ -103,7 +104,7 @@ class Adapter(VectorBackend):
                 rows.observation = self._final(rows.observation, info)
         if self._lost.any():
             rows.skipped = rows.skipped | self._lost
-            rows.observation = merged(self._lost, each(finite, rows.observation), rows.observation)
+            rows.observation = merged(self._lost, map_leaves(finite, rows.observation), rows.observation)
             rows.reward[self._lost] = 0.0
             self._lost &= ~self._ended
         self.latest = rows.observation
@@ -130,11 +131,11 @@ class Adapter(VectorBackend):
                 "last observation is lost. Use it in NEXT_STEP mode, or pass autoreset= what it really does."
             )
         final = info["final_obs"]
-        result = each(np.copy, observation)
+        result = map_leaves(np.copy, observation)
         for index in np.flatnonzero(self._ended).tolist():
             # One array (or dict of arrays) for all, or an object array with one observation each.
             batched = isinstance(final, dict | tuple)
-            put(self.space, result, index, each(itemgetter(index), final) if batched else final[index])
+            put(self.space, result, index, map_leaves(itemgetter(index), final) if batched else final[index])
         return result
 
 

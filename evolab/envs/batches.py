@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+
+from evolab.core.trees import leaves, map_leaves
 
 
 def leaf_dtype(space: spaces.Space[Any]) -> np.dtype[Any]:
@@ -38,24 +39,6 @@ def put(space: spaces.Space[Any], batch: Any, index: int, value: Any) -> None:
             put(space[place], part, index, value[place])  # type: ignore[index]
 
 
-def each(function: Callable[..., Any], first: Any, *others: Any) -> Any:
-    """Apply `function` to every leaf of observations of one structure."""
-    if isinstance(first, dict):
-        return {name: each(function, first[name], *(other[name] for other in others)) for name in first}
-    if isinstance(first, tuple):
-        return tuple(each(function, *parts) for parts in zip(first, *others, strict=True))
-    return function(first, *others)
-
-
-def leaves(batch: Any) -> list[np.ndarray]:
-    """Every leaf array, in order."""
-    if isinstance(batch, dict):
-        return [leaf for part in batch.values() for leaf in leaves(part)]
-    if isinstance(batch, tuple):
-        return [leaf for part in batch for leaf in leaves(part)]
-    return [batch]
-
-
 def merged(mask: np.ndarray, chosen: Any, otherwise: Any) -> Any:
     """Rows of `chosen` where `mask` [N] is True, rows of `otherwise` elsewhere, in fresh memory."""
 
@@ -64,7 +47,7 @@ def merged(mask: np.ndarray, chosen: Any, otherwise: Any) -> Any:
         result[mask] = new[mask]
         return result
 
-    return each(leaf, chosen, otherwise)
+    return map_leaves(leaf, chosen, otherwise)
 
 
 def not_finite(batch: Any, count: int) -> np.ndarray | None:

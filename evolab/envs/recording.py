@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from evolab.core.checks import missing, positive_integer
-from evolab.data.datasets.columns import Tree, leaves, map_tree
+from evolab.core.trees import Tree, first_leaf, map_leaves
 from evolab.data.datasets.dataset import Dataset
 from evolab.data.datasets.minari import ID, root
 from evolab.data.datasets.writers import rows, write_hdf5, write_minari
@@ -144,7 +144,7 @@ def _random(space: Any, seed: int) -> Callable[[Tree], np.ndarray]:
 
 
 def _length(tree: Tree) -> int:
-    return len(next(leaves(tree, ""))[1])
+    return len(first_leaf(tree))
 
 
 def _record(envs: Any, act: Callable[[Tree], Any], steps: int) -> dict[str, Any]:
@@ -154,7 +154,7 @@ def _record(envs: Any, act: Callable[[Tree], Any], steps: int) -> dict[str, Any]
     observation, count = envs.reset(), 0
     while count < steps:
         # Dropping the population's axis of 1.
-        action = act(map_tree(lambda leaf: np.asarray(leaf)[0], observation))
+        action = act(map_leaves(lambda leaf: np.asarray(leaf)[0], observation))
         transition = envs.step(np.asarray(action)[None])
         good = np.array(transition.valid[0])
         surplus = count + int(good.sum()) - steps
@@ -168,7 +168,7 @@ def _record(envs: Any, act: Callable[[Tree], Any], steps: int) -> dict[str, Any]
 
     def column(field: str) -> Tree:
         parts = [getattr(transition, field) for transition in kept]
-        return _merge(parts, mask)
+        return map_leaves(lambda *leaves: np.stack([np.asarray(leaf)[0] for leaf in leaves], 1)[mask], *parts)
 
     terminated, truncated = column("terminated"), column("truncated")
     # A row whose successor row is not kept ends its episode here.
@@ -182,16 +182,6 @@ def _record(envs: Any, act: Callable[[Tree], Any], steps: int) -> dict[str, Any]
         "timeouts": truncated | cut,
         "next_observations": column("next_observation"),
     }
-
-
-def _merge(parts: list[Any], mask: np.ndarray) -> Tree:
-    """[N, ...] from T parts of [1, E, ...], the rows of an environment together."""
-    first = parts[0]
-    if isinstance(first, dict):
-        return {key: _merge([part[key] for part in parts], mask) for key in first}
-    if isinstance(first, tuple):
-        return tuple(_merge([part[i] for part in parts], mask) for i in range(len(first)))
-    return np.stack([np.asarray(part)[0] for part in parts], 1)[mask]
 
 
 def _minari_place(path: Any) -> tuple[Path, str]:

@@ -11,10 +11,11 @@ from gymnasium import spaces
 
 from evolab.core.checks import positive_integer
 from evolab.core.experience import Transition
+from evolab.core.trees import map_leaves
 from evolab.envs.actions import as_batch
 from evolab.envs.backend import Rows, VectorBackend
 from evolab.envs.base import EnvironmentFault, Environments, Fault
-from evolab.envs.batches import each, merged, not_finite
+from evolab.envs.batches import merged, not_finite
 
 KEPT = 1_000  # faults that nobody took
 
@@ -225,7 +226,7 @@ class VectorEnvironments(Environments):
         return [int(one) for one in given.reshape(-1)]
 
     def _shaped(self, batch: Any) -> Any:
-        return each(lambda leaf: leaf.reshape(self.population, self.num_envs, *leaf.shape[1:]), batch)
+        return map_leaves(lambda leaf: leaf.reshape(self.population, self.num_envs, *leaf.shape[1:]), batch)
 
     def _record(self, faults: dict[int, tuple[str, str]]) -> None:
         for index, (kind, message) in faults.items():

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from evolab.data.datasets.columns import Allocator, DatasetError, Scratch, Tree, leaves, map_tree
+from evolab.core.trees import Tree, map_leaves, named_leaves
+from evolab.data.datasets.columns import Allocator, DatasetError, Scratch
 from evolab.data.datasets.layouts import enough
 from evolab.data.datasets.mapped import HELD, let_go
 
@@ -79,8 +80,8 @@ def assemble(
     for column in ("observations", "actions", "rewards"):
         trees = [getattr(episode, column) for episode in episodes]
         columns.append(_plan(trees, [e.key.format(column) for e in episodes], name, decode))
-    room = Allocator(sum(part.size for plan in columns for _, part in leaves(plan, "")), max_memory)
-    observations, actions, rewards = (map_tree(lambda part: part.read(room), plan) for plan in columns)
+    room = Allocator(sum(part.size for plan in columns for _, part in named_leaves(plan, "")), max_memory)
+    observations, actions, rewards = (map_leaves(lambda part: part.read(room), plan) for plan in columns)
     return Table(
         observations,
         actions,
@@ -95,7 +96,7 @@ def _follows(episode: Episode, steps: int, name: str, extra: int) -> bool:
     """True where the final observation is stored too; every other length is refused."""
     for column, allowed in (("observations", {steps, steps + extra}), ("actions", {steps})):
         found = set()
-        for path, leaf in leaves(getattr(episode, column), episode.key.format(column)):
+        for path, leaf in named_leaves(getattr(episode, column), episode.key.format(column)):
             found.add(int(leaf.shape[0]) if leaf.shape else -1)
             if len(found) > 1 or not found <= allowed:
                 wanted = " or ".join(map(str, sorted(allowed)))
@@ -136,7 +137,7 @@ class _Part:
 
 def _plan(trees: list[Tree], keys: list[str], name: str, decode: Decoder | None) -> Tree:
     """A tree of parts, one for each leaf that all episodes have."""
-    rows = [dict(leaves(tree, "")) for tree in trees]
+    rows = [dict(named_leaves(tree, "")) for tree in trees]
     for row, key in zip(rows, keys, strict=True):
         if row.keys() != rows[0].keys():
             raise DatasetError(
@@ -161,8 +162,8 @@ def _plan(trees: list[Tree], keys: list[str], name: str, decode: Decoder | None)
         total = sum(shape[0] for shape in shapes)
         return _Part((total, *shapes[0][1:]), np.result_type(*dtypes), readers)
 
-    paths = iter(list(dict(leaves(trees[0], ""))))
-    return map_tree(lambda _: one(next(paths)), trees[0])
+    paths = iter(list(dict(named_leaves(trees[0], ""))))
+    return map_leaves(lambda _: one(next(paths)), trees[0])
 
 
 def _whole(leaf: Any) -> Callable[[], np.ndarray]:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from evolab.core.trees import Tree
 from evolab.data.datasets.episodes import Episodes
-
-Tree = Any  # an array, or a dict or tuple of trees, as the observation space is
 
 DEPTH = 8  # nesting beyond this is no observation space, and could be a cycle of links
 
@@ -66,34 +64,6 @@ class Columns:
     def returns(self) -> np.ndarray:
         """[E], undiscounted return of each episode over all its rows, float64."""
         return np.add.reduceat(self.rewards, self.episodes.starts, dtype=np.float64)
-
-
-def map_tree(function: Callable[[Any], Any], tree: Tree) -> Tree:
-    """The tree with `function` applied to every leaf."""
-    if isinstance(tree, dict):
-        return {key: map_tree(function, value) for key, value in tree.items()}
-    if isinstance(tree, tuple):
-        return tuple(map_tree(function, value) for value in tree)
-    return function(tree)
-
-
-def map_paths(function: Callable[[str, Any], Any], tree: Tree, path: str) -> Tree:
-    """The tree with `function(path, leaf)` in the place of every leaf."""
-    if isinstance(tree, dict):
-        return {key: map_paths(function, value, f"{path}/{key}") for key, value in tree.items()}
-    if isinstance(tree, tuple):
-        return tuple(map_paths(function, value, f"{path}/{i}") for i, value in enumerate(tree))
-    return function(path, tree)
-
-
-def leaves(tree: Tree, path: str) -> Iterator[tuple[str, Any]]:
-    """Every leaf of the tree with its path, such as ("observations/camera", array)."""
-    if isinstance(tree, (dict, tuple)):
-        items = tree.items() if isinstance(tree, dict) else enumerate(tree)
-        for key, value in items:
-            yield from leaves(value, f"{path}/{key}")
-    else:
-        yield path, tree
 
 
 class Scratch:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evolab.core.trees import Tree
 from evolab.data.datasets import hdf5
 from evolab.data.datasets.chains import Episode, assemble
-from evolab.data.datasets.columns import Columns, DatasetError, Tree
+from evolab.data.datasets.columns import Columns, DatasetError
 from evolab.data.datasets.episodes import from_lengths
 
 if TYPE_CHECKING:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evolab.core.trees import map_leaves, named_leaves
 from evolab.data.datasets import hdf5
-from evolab.data.datasets.columns import Allocator, Columns, leaves, map_tree
+from evolab.data.datasets.columns import Allocator, Columns
 from evolab.data.datasets.layouts import Found, find, from_flat
 
 if TYPE_CHECKING:
@@ -23,7 +24,9 @@ def load(file: h5py.File, path: Path, name: str, max_memory: int) -> Columns:
         DatasetError: see `hdf5.inspect` and `layouts.from_flat`.
     """
     found = find(hdf5.keys(file), lambda key: hdf5.tree(file, key, name), name)
-    total = sum(hdf5.size(leaf) for column in found.values() for _, leaf in leaves(column.data, column.key))
+    total = sum(
+        hdf5.size(leaf) for column in found.values() for _, leaf in named_leaves(column.data, column.key)
+    )
     room = Allocator(total, max_memory)
 
     def read(role: str, column: Found) -> Found:
@@ -32,7 +35,7 @@ def load(file: h5py.File, path: Path, name: str, max_memory: int) -> Columns:
             large = role in ("observations", "next_observations", "actions")
             return hdf5.read(leaf, room) if large else hdf5.read(leaf, Allocator(0, 0))
 
-        return Found(column.key, map_tree(one, column.data))
+        return Found(column.key, map_leaves(one, column.data))
 
     arrays = {role: read(role, column) for role, column in found.items()}
     form = "d3rlpy v1 HDF5" if "ends" in found else "D4RL HDF5"

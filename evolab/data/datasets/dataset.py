@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from evolab.core.experience import Transition
+from evolab.core.trees import Tree, map_leaves, named_leaves
 from evolab.data.datasets import spaces
-from evolab.data.datasets.columns import DatasetError, Tree, leaves, map_tree
+from evolab.data.datasets.columns import DatasetError
 from evolab.data.datasets.episodes import Episodes
 from evolab.data.datasets.mapped import Rows
 from evolab.data.datasets.readers import read
@@ -120,7 +121,8 @@ class Dataset:
         """True where observations or actions are too large for memory and are read as they are needed."""
         columns = self._columns
         return any(
-            isinstance(leaf, np.memmap) for _, leaf in leaves((columns.observations, columns.actions), "")
+            isinstance(leaf, np.memmap)
+            for _, leaf in named_leaves((columns.observations, columns.actions), "")
         )
 
     def episode_of(self, index: np.ndarray) -> np.ndarray:
@@ -174,8 +176,8 @@ class Dataset:
             DatasetError: they would need more than `max_memory` bytes.
         """
         columns = self._columns
-        size = sum(leaf.nbytes for _, leaf in leaves((columns.observations, columns.actions), ""))
-        size += sum(leaf.nbytes for _, leaf in leaves(columns.observations, ""))
+        size = sum(leaf.nbytes for _, leaf in named_leaves((columns.observations, columns.actions), ""))
+        size += sum(leaf.nbytes for _, leaf in named_leaves(columns.observations, ""))
         if size > 2 * self.max_memory:
             raise DatasetError(
                 f"{self.name}: all transitions need {size / 2**30:.1f} GiB, max_memory is "
@@ -257,7 +259,7 @@ class Dataset:
                 return leaf[rows].astype(dtype, copy=False)
             return self._from_disk.take(leaf, rows).astype(dtype, copy=False)
 
-        return map_tree(one, tree)
+        return map_leaves(one, tree)
 
 
 def as_dataset(source: Any) -> Dataset:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evolab.data.datasets.columns import DEPTH, Allocator, DatasetError, Tree
+from evolab.core.trees import Tree
+from evolab.data.datasets.columns import DEPTH, Allocator, DatasetError
 from evolab.data.datasets.mapped import let_go
 
 if TYPE_CHECKING:

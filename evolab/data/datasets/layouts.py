@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from evolab.data.datasets.columns import Columns, DatasetError, Tree, flags, flat, leaves, map_tree, numeric
+from evolab.core.trees import Tree, map_leaves, named_leaves
+from evolab.data.datasets.columns import Columns, DatasetError, flags, flat, numeric
 from evolab.data.datasets.episodes import early_terminals, from_flags
 from evolab.data.datasets.mapped import let_go
 
@@ -119,10 +120,10 @@ def from_flat(found: Mapping[str, Found], name: str, form: str, **known: Any) ->
     return Columns(
         name=name,
         format=form,
-        observations=map_tree(
+        observations=map_leaves(
             lambda a: numeric(a, name, found["observations"].key), found["observations"].data
         ),
-        actions=map_tree(lambda a: numeric(a, name, found["actions"].key), found["actions"].data),
+        actions=map_leaves(lambda a: numeric(a, name, found["actions"].key), found["actions"].data),
         rewards=flat(found["rewards"].data, name, found["rewards"].key),
         episodes=episodes,
         next_observations=found["next_observations"].data if followed else None,
@@ -137,7 +138,7 @@ def _rows(found: Mapping[str, Found], name: str) -> int:
     """The common length of all columns."""
     lengths = {}
     for column in found.values():
-        for path, leaf in leaves(column.data, column.key):
+        for path, leaf in named_leaves(column.data, column.key):
             numeric(leaf, name, path)
             if leaf.ndim == 0:
                 raise DatasetError(f"{name}: {path!r} is a single value; expected one entry per row.")
@@ -179,5 +180,5 @@ def _changes(column: Found, name: str) -> np.ndarray:
 
 def _vector(tree: Tree) -> np.ndarray | None:
     """The largest leaf, to measure distances with."""
-    arrays = [leaf for _, leaf in leaves(tree, "")]
+    arrays = [leaf for _, leaf in named_leaves(tree, "")]
     return max(arrays, key=lambda a: int(np.prod(a.shape[1:]))) if arrays else None

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from evolab.data.datasets.columns import DatasetError, Tree, leaves
+from evolab.core.trees import Tree, named_leaves
+from evolab.data.datasets.columns import DatasetError
 
 HELD = 64 * 2**20
 """Bytes that may be written to a map before its pages are let go."""
@@ -43,7 +44,7 @@ class Rows:
         self._files: dict[Any, int] = {}  # open descriptors: a name may come to mean another file
         if not hasattr(os, "preadv"):
             return
-        for _, leaf in leaves(tree, ""):
+        for _, leaf in named_leaves(tree, ""):
             if not isinstance(leaf, np.memmap) or leaf.filename is None or not leaf.flags.c_contiguous:
                 continue
             if leaf.filename not in self._files:

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from gymnasium import Space
 
+from evolab.core.trees import named_leaves
 from evolab.data.datasets import spaces
-from evolab.data.datasets.columns import Columns, leaves
+from evolab.data.datasets.columns import Columns
 from evolab.data.datasets.mapped import let_go
 from evolab.data.datasets.scan import Scan
 
@@ -176,7 +177,7 @@ def describe(columns: Columns, scan: Scan, observation_space: Space, action_spac
 def _behaviour(tree: Any, space: Any, ranges: Mapping[str, tuple[float, float]]) -> tuple[float, float]:
     """Entropy of the actions as a share of a uniform policy's, and the share outside the space."""
     shares, outside, seen = [], 0.0, 0
-    for (path, leaf), part in zip(leaves(tree, "actions"), spaces.leaves(space), strict=True):
+    for (path, leaf), part in zip(named_leaves(tree, "actions"), spaces.leaves(space), strict=True):
         stride = max(1, len(leaf) // SAMPLE)
         values = np.array(leaf[::stride])
         let_go(leaf)

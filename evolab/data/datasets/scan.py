@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from evolab.data.datasets.columns import Columns, DatasetError, leaves, map_paths
+from evolab.core.trees import map_named_leaves, named_leaves
+from evolab.data.datasets.columns import Columns, DatasetError
 from evolab.data.datasets.mapped import let_go
 
 WIDEST = 2**31  # a whole number beyond this is no choice among actions
@@ -81,11 +82,11 @@ def scan(columns: Columns, nan: str) -> Scan:
             bad[_touched(wrong, columns, next_to)] = True
         return leaf
 
-    columns.observations = map_paths(look, columns.observations, "observations")
-    columns.actions = map_paths(look, columns.actions, "actions")
+    columns.observations = map_named_leaves(look, columns.observations, "observations")
+    columns.actions = map_named_leaves(look, columns.actions, "actions")
     columns.rewards = look("rewards", columns.rewards)
     if columns.next_observations is not None:
-        columns.next_observations = map_paths(look, columns.next_observations, "next_observations")
+        columns.next_observations = map_named_leaves(look, columns.next_observations, "next_observations")
         _same(columns)
     lost = episodes.lost
     bad[lost] = True
@@ -152,8 +153,8 @@ def _touched(positions: np.ndarray, columns: Columns, next_to: bool) -> np.ndarr
 
 def _same(columns: Columns) -> None:
     """Pass successors that have the observations' structure and shapes."""
-    have = [(path, leaf.shape[1:]) for path, leaf in leaves(columns.next_observations, "")]
-    want = [(path, leaf.shape[1:]) for path, leaf in leaves(columns.observations, "")]
+    have = [(path, leaf.shape[1:]) for path, leaf in named_leaves(columns.next_observations, "")]
+    want = [(path, leaf.shape[1:]) for path, leaf in named_leaves(columns.observations, "")]
     if have != want:
         raise DatasetError(
             f"{columns.name}: 'next_observations' has entries {have}, 'observations' {want}; expected the "

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from evolab.data.datasets.columns import DEPTH, DatasetError, Tree
+from evolab.core.trees import Tree
+from evolab.data.datasets.columns import DEPTH, DatasetError
 
 LARGEST = 10_000_000  # entries of a stated space; a larger one is damage
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from evolab.data.datasets.columns import DEPTH, Columns, DatasetError, Tree, numeric
+from evolab.core.trees import Tree
+from evolab.data.datasets.columns import DEPTH, Columns, DatasetError, numeric
 from evolab.data.datasets.layouts import SPELLINGS, find, from_flat
 
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from evolab.data.datasets.columns import Tree, leaves, map_tree
+from evolab.core.trees import Tree, map_leaves, named_leaves
 
 
 def rows(tree: Tree, index: Any) -> Tree:
     """The rows of every leaf that an index or a slice picks."""
-    return map_tree(lambda leaf: leaf[index], tree)
+    return map_leaves(lambda leaf: leaf[index], tree)
 
 
 def write_hdf5(path: Path, columns: dict[str, Any]) -> None:
@@ -30,7 +30,7 @@ def write_hdf5(path: Path, columns: dict[str, Any]) -> None:
     try:
         with h5py.File(temporary, "w") as file:
             for key, tree in columns.items():
-                for name, leaf in leaves(_named(tree), key):
+                for name, leaf in named_leaves(_named(tree), key):
                     image = leaf.dtype == np.uint8 and leaf.ndim > 2
                     packing = {"compression": "gzip", "compression_opts": 1} if image else {}
                     file.create_dataset(name, data=leaf, **packing)

@@ -147,7 +147,7 @@ def check_mutation(
                 assert torch.equal(population.table[name], value), (
                     f"it wrote into its parent's {name}; replace tensors"
                 )
-            _check_member(population, child)
+            _check_individual(population, child)
         grown = population.copy([0])
         grown.rebuild([child])
         grown.act(_observations(OBSERVATIONS, 1, 3))
@@ -180,25 +180,25 @@ def check_network(network: Network, observation_space: spaces.Space | None = Non
     for genes in variants:
         groups.setdefault(repr(network.key(genes)), []).append(genes)
     for group in groups.values():
-        _check_chunk(network, role, space, sorted(group, key=network.order))
+        _check_group(network, role, space, sorted(group, key=network.order))
     _check_growth(network, space)
 
 
-def _check_chunk(network: Network, role: Role, space: spaces.Space, genes: Sequence[Any]) -> None:
+def _check_group(network: Network, role: Role, space: spaces.Space, genes: Sequence[Any]) -> None:
     layout = Layout.of(network.axes(role, network.capacity(genes)))
     flat = torch.zeros(len(genes), role.ensemble_size, layout.size, dtype=torch.float64)
     awake = torch.zeros_like(flat, dtype=torch.bool)
     generator = torch.Generator().manual_seed(0)
     modules = []
     for row, gene in enumerate(genes):
-        for individual in range(role.ensemble_size):
+        for member in range(role.ensemble_size):
             state = {k: v.double() for k, v in network.initialise(role, gene, generator).items()}
             axes = network.axes(role, gene)
             assert list(state) == list(axes), f"initialise() gives {list(state)}; axes() has {list(axes)}"
             for name, value in state.items():
                 corner = tuple(slice(0, size) for size in value.shape)
-                layout.views(flat[row, individual])[name][corner] = value
-                layout.views(awake[row, individual])[name][corner] = True
+                layout.views(flat[row, member])[name][corner] = value
+                layout.views(awake[row, member])[name][corner] = True
             modules.append(network.module(role, gene, state))
     observation = _observations(space, len(genes), 6)
     leaf = flat.requires_grad_()
@@ -210,9 +210,9 @@ def _check_chunk(network: Network, role: Role, space: spaces.Space, genes: Seque
     assert not gradient[~awake].any(), "sleeping entries get a gradient, so they would move"
     for row in range(len(genes)):
         features = encode(space, _rows_of(_tensors(observation), row), 1, torch.float64)
-        for individual in range(role.ensemble_size):
-            answer = modules[row * role.ensemble_size + individual](features)
-            gap = float((answer - out[row, individual]).detach().abs().max())
+        for member in range(role.ensemble_size):
+            answer = modules[row * role.ensemble_size + member](features)
+            gap = float((answer - out[row, member]).detach().abs().max())
             assert gap < 1e-9, f"{network.describe(genes[row])}: a row and its module differ by {gap:.1e}"
 
 
@@ -225,10 +225,10 @@ def _check_growth(network: Network, space: spaces.Space) -> None:
             child = parent.child(1)
             resize(child, context, gene, target)
             assert network.sizes(child.genes)[gene][0] == target, f"{gene} has not become {target}"
-            _check_member(population, child)
+            _check_individual(population, child)
 
 
-def _check_member(population: Population, individual: Individual) -> None:
+def _check_individual(population: Population, individual: Individual) -> None:
     for kind, state in individual.tensors.items():
         role = population.roles[kind.split(".")[0]]
         axes = role.recipe(population.network).axes(role, individual.genes)

@@ -148,6 +148,21 @@ def test_links_of_the_readme_lead_somewhere(path):
     assert not dead
 
 
+def test_the_package_s_readme_maps_every_entry_of_the_package():
+    text = (PACKAGE / "README.md").read_text(encoding="utf-8")
+    apart = {"__init__.py", "README.md", "py.typed", "__pycache__"}
+    entries = {one.name + "/" * one.is_dir() for one in PACKAGE.iterdir() if one.name not in apart}
+    rows = re.findall(r"^\| (`[^|]+) \|", text.split("## The map")[1].split("## ")[0], re.MULTILINE)
+    assert {name for row in rows for name in re.findall(r"`([^`]+)`", row)} == entries
+    assert len(entries) <= 15
+
+
+def test_folders_that_the_package_s_readme_names_are_there():
+    text = (PACKAGE / "README.md").read_text(encoding="utf-8")
+    named = {name for name in re.findall(r"`([a-z_/]+/)`", text)}
+    assert not [name for name in named if not [*PACKAGE.rglob(name.rstrip("/"))]]
+
+
 def test_the_package_s_readme_fits_a_screen():
     assert len((PACKAGE / "README.md").read_text(encoding="utf-8").splitlines()) <= 60
 

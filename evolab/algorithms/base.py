@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -31,12 +31,24 @@ class Hyperparameter:
         limits: every value that makes sense; what a search space may not leave.
         search: range of the default search space; None where it is not evolved by default.
         text: what it does, with its unit.
+        complement: True where its distance to 1 matters by factors, as a discount's does.
     """
 
     default: float
     limits: Range
     search: Range | None
     text: str
+    complement: bool = False
+
+    def fitted(self, space: Range) -> Range:
+        """A user's range with what it leaves open: steps as in the default range, and by `1 - value` where that counts."""
+        if isinstance(space, Choice):
+            return space
+        if space.grow is None and self.search is not None and not isinstance(self.search, Choice):
+            space = replace(space, grow=self.search.grow)
+        if self.complement and isinstance(space, Float) and space.log and space.high < 1:
+            space = replace(space, complement=True)
+        return space
 
 
 class Algorithm(ABC):
@@ -138,7 +150,9 @@ def _instead(space: spaces.Space) -> str:
 
 RATE = Float(1e-7, 1.0)
 SHARED: dict[str, Hyperparameter] = {
-    "discount": Hyperparameter(0.99, Float(0.0, 1.0, log=False), None, "weight of the next step's value"),
+    "discount": Hyperparameter(
+        0.99, Float(0.0, 1.0, log=False), None, "weight of the next step's value", complement=True
+    ),
     "tau": Hyperparameter(
         0.005, Float(0.0, 1.0, log=False), None, "share of the network that its target takes over"
     ),

@@ -53,7 +53,7 @@ class ILQL(BC):
         **BC.hyperparameters,
         "lr_value": Hyperparameter(1e-3, RATE, Float(1e-4, 1e-2), "learning rate of Q and V"),
         "discount": Hyperparameter(
-            0.99, SHARED["discount"].limits, None, "weight of the next choice's value"
+            0.99, SHARED["discount"].limits, None, "weight of the next choice's value", complement=True
         ),
         "tau": SHARED["tau"],
         "expectile": Hyperparameter(

@@ -55,6 +55,7 @@ def search_space_of(
         ranges = dict(search_space)
     for name, space in ranges.items():
         _check_range(name, space, known[name].limits)
+        ranges[name] = known[name].fitted(space)
     values = {}
     for name, hyperparameter in known.items():
         value = hyperparameter.limits.check(name, given.get(name, hyperparameter.default))

@@ -51,7 +51,9 @@ class PPO(Algorithm):
     # different `epochs` or `batch_size` cannot share a batched update, so these wait to be asked for.
     hyperparameters: ClassVar[dict[str, Hyperparameter]] = {
         "lr": Hyperparameter(3e-4, RATE, Float(1e-5, 1e-2, grow=2.0), "learning rate of policy and value"),
-        "discount": Hyperparameter(0.99, Float(0.0, 1.0, log=False), None, "weight of the next step's value"),
+        "discount": Hyperparameter(
+            0.99, Float(0.0, 1.0, log=False), None, "weight of the next step's value", complement=True
+        ),
         "gae_lambda": Hyperparameter(
             0.95,
             Float(0.0, 1.0, log=False),

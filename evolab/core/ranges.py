@@ -14,8 +14,16 @@ from typing import Any
 
 import numpy as np
 
+GROW = 1.2
+"""Factor of one step where neither the range nor its parameter says another."""
 
-def _check_bounds(kind: str, low: float, high: float, log: bool, grow: float, shrink: float | None) -> None:
+WIDEST = 1 / 3
+"""Largest step as a share of the range: of its width, or of its logarithmic width. Wider ones land on a bound."""
+
+
+def _check_bounds(
+    kind: str, low: float, high: float, log: bool, grow: float | None, shrink: float | None
+) -> None:
     for bound in (low, high):
         if isinstance(bound, bool) or not isinstance(bound, (int, float, np.integer, np.floating)):
             raise TypeError(f"{kind}({low!r}, {high!r}): bounds must be numbers.")
@@ -27,43 +35,60 @@ def _check_bounds(kind: str, low: float, high: float, log: bool, grow: float, sh
         raise ValueError(
             f"{kind}({low}, {high}): a logarithmic range needs low > 0. Raise low or pass log=False."
         )
-    if grow <= 1:
+    if grow is not None and grow <= 1:
         raise ValueError(f"{kind}: grow is {grow}; it must be above 1, 1.2 for steps of 20%.")
     if shrink is not None and not 0 < shrink < 1:
         raise ValueError(f"{kind}: shrink is {shrink}; it must lie between 0 and 1, or be None for 1 / grow.")
+
+
+def _factor(up: bool, grow: float | None, shrink: float | None, widest: float) -> float:
+    """The factor of one step up or down, `widest` or its reciprocal at most."""
+    growth = min(GROW if grow is None else grow, widest)
+    return growth if up else max(1 / growth if shrink is None else shrink, 1 / widest)
 
 
 @dataclass(frozen=True)
 class Float:
     """A range of real numbers.
 
+    No step is wider than a third of the range, whatever `grow` says.
+
     Args:
         low: smallest value allowed.
         high: largest value allowed.
         log: draw and step in log space; a linear range steps by `grow - 1` of its width.
-        grow: factor of one step up.
+        grow: factor of one step up; None for 1.2, or in a search space for what the parameter's default
+            range has.
         shrink: factor of one step down; None for `1 / grow`, which has no drift (in a linear range for
             the same width as upwards).
+        complement: draw and step `1 - value` in log space, as suits a discount; needs `high < 1`.
 
     Raises:
         ValueError: bounds reversed, not finite, or not positive where `log` is set.
 
     >>> Float(1e-4, 1e-2).step(1e-3, up=True)
     0.0012
+    >>> Float(0.9, 0.999, complement=True).step(0.99, up=True)
+    0.991666666667
     """
 
     low: float
     high: float
     log: bool = True
-    grow: float = 1.2
+    grow: float | None = None
     shrink: float | None = None
+    complement: bool = False
 
     def __post_init__(self) -> None:
         _check_bounds("Float", self.low, self.high, self.log, self.grow, self.shrink)
+        if self.complement and self.high >= 1:
+            raise ValueError(f"Float({self.low}, {self.high}): complement=True needs high < 1.")
 
     def sample(self, generator: np.random.Generator) -> float:
         """A uniform draw, in log space where the range is logarithmic."""
-        if self.log:
+        if self.complement:
+            drawn = 1 - math.exp(generator.uniform(math.log(1 - self.high), math.log(1 - self.low)))
+        elif self.log:
             drawn = math.exp(generator.uniform(math.log(self.low), math.log(self.high)))
         else:
             drawn = generator.uniform(self.low, self.high)
@@ -73,12 +98,15 @@ class Float:
         """`value` one step up or down, clipped to the range; at a bound it turns back."""
         if (up and value >= self.high) or (not up and value <= self.low):
             up = not up
-        shrink = 1 / self.grow if self.shrink is None else self.shrink
-        if self.log:
-            moved = value * (self.grow if up else shrink)
+        if self.complement:
+            widest = ((1 - self.low) / (1 - self.high)) ** WIDEST
+            moved = 1 - (1 - value) / _factor(up, self.grow, self.shrink, widest)
+        elif self.log:
+            moved = value * _factor(up, self.grow, self.shrink, (self.high / self.low) ** WIDEST)
         else:
-            down = 1 - self.grow if self.shrink is None else self.shrink - 1
-            moved = value + (self.high - self.low) * (self.grow - 1 if up else down)
+            grow = GROW if self.grow is None else self.grow
+            share = grow - 1 if up or self.shrink is None else 1 - self.shrink
+            moved = value + (self.high - self.low) * min(share, WIDEST) * (1 if up else -1)
         return float(min(max(float(f"{moved:.12g}"), self.low), self.high))
 
     def check(self, name: str, value: Any) -> float:
@@ -99,11 +127,14 @@ class Float:
 class Integer:
     """A range of whole numbers, both bounds included.
 
+    A step is at least one and, beyond that, no wider than a third of the range.
+
     Args:
         low: smallest value allowed.
         high: largest value allowed.
         log: draw in log space; steps are factors in either case.
-        grow: factor of one step up, rounded, and at least one.
+        grow: factor of one step up, rounded, and at least one; None for 1.2, or in a search space for what
+            the parameter's default range has.
         shrink: factor of one step down; None for `1 / grow`.
 
     >>> Integer(1, 16).step(1, up=True), Integer(8, 512).step(128, up=False)
@@ -113,7 +144,7 @@ class Integer:
     low: int
     high: int
     log: bool = True
-    grow: float = 1.2
+    grow: float | None = None
     shrink: float | None = None
 
     def __post_init__(self) -> None:
@@ -132,9 +163,11 @@ class Integer:
         """`value` one step up or down, by at least one; at a bound it turns back."""
         if (up and value >= self.high) or (not up and value <= self.low):
             up = not up
-        shrink = 1 / self.grow if self.shrink is None else self.shrink
-        moved = round(value * (self.grow if up else shrink))
+        widest = (self.high / self.low) ** WIDEST if self.log else math.inf
+        far = self.high - self.low if self.log else max(1, int((self.high - self.low) * WIDEST))
+        moved = round(value * _factor(up, self.grow, self.shrink, widest))
         moved = max(moved, value + 1) if up else min(moved, value - 1)
+        moved = min(max(moved, value - far), value + far)
         return int(min(max(moved, self.low), self.high))
 
     def check(self, name: str, value: Any) -> int:

@@ -43,3 +43,19 @@ def test_a_population_starts_from_one_point_or_from_random_draws():
     drawn = ev.Experiment("CartPole-v1", "DQN", population=4, draw=True, **options)
     assert len({agent.hyperparameters["lr"] for agent in drawn.population}) == 4
     assert {agent.hyperparameters["batch_size"] for agent in drawn.population} <= {16, 32, 64}
+
+
+def test_a_range_of_the_user_s_own_steps_as_its_parameter_s_default_range_does():
+    """Regression: an own range of the learning rate stepped by 1.2 where the default one steps by 2."""
+    _, ranges = search_space_of(algorithm_named("DQN"), None, {"lr": ev.Float(1e-4, 1e-1)})
+    assert ranges["lr"].step(1e-3, up=True) == pytest.approx(2e-3)
+    _, ranges = search_space_of(algorithm_named("DQN"), None, {"lr": ev.Float(1e-4, 1e-1, grow=1.5)})
+    assert ranges["lr"].step(1e-3, up=True) == pytest.approx(1.5e-3)
+
+
+@pytest.mark.parametrize("name", ["DQN", "TD3", "SAC", "PPO", "CQN", "ILQL"])
+def test_a_discount_steps_by_factors_of_its_distance_to_one(name):
+    _, ranges = search_space_of(algorithm_named(name), None, {"discount": ev.Float(0.9, 0.999)})
+    assert ranges["discount"].step(0.99, up=True) == pytest.approx(1 - 0.01 / 1.2)
+    _, ranges = search_space_of(algorithm_named(name), None, {"discount": ev.Float(0.9, 1.0)})
+    assert not ranges["discount"].complement, "1 has no distance to itself"

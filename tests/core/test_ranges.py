@@ -133,3 +133,39 @@ def test_values_of_the_wrong_type_are_refused(make, message):
 def test_bounds_that_are_no_numbers_are_named(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("space", "value", "up", "down"),
+    [
+        (Float(0.9, 0.999), 0.95, 0.95 * (0.999 / 0.9) ** (1 / 3), 0.95 / (0.999 / 0.9) ** (1 / 3)),
+        (Float(0.9, 0.999, complement=True), 0.99, 1 - 0.01 / 1.2, 1 - 0.01 * 1.2),
+        (
+            Float(0.9, 0.96, complement=True, grow=2.0),
+            0.93,
+            1 - 0.07 / 2.5 ** (1 / 3),
+            1 - 0.07 * 2.5 ** (1 / 3),
+        ),
+        (Float(0.0, 1.0, log=False, grow=1.9), 0.5, 0.5 + 1 / 3, 0.5 - 1 / 3),
+        (Float(0.0, 1.0, log=False, shrink=0.5), 0.5, 0.7, 0.5 - 1 / 3),
+        (Integer(10, 80, grow=4.0), 30, 60, 15),
+        (Integer(0, 30, log=False, grow=3.0), 15, 25, 5),
+    ],
+)
+def test_no_step_is_wider_than_a_third_of_the_range(space, value, up, down):
+    """Regression: a range of 0.9 to 0.999 was stepped by 1.2, so that every mutation landed on a bound."""
+    assert space.step(value, up=True) == pytest.approx(up, rel=1e-9)
+    assert space.step(value, up=False) == pytest.approx(down, rel=1e-9)
+
+
+def test_draws_of_a_complement_fill_every_decade_of_its_distance_to_one_alike():
+    rng = np.random.default_rng(0)
+    drawn = np.array([Float(0.9, 0.999, complement=True).sample(rng) for _ in range(4000)])
+    assert (drawn > 0.99).mean() == pytest.approx(0.5, abs=0.05)
+    assert drawn.min() >= 0.9
+    assert drawn.max() <= 0.999
+
+
+def test_a_complement_needs_a_distance_to_one():
+    with pytest.raises(ValueError, match="complement=True needs high < 1"):
+        Float(0.9, 1.0, complement=True)

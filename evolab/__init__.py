@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from evolab.envs.recording import collect as collect
     from evolab.evaluation.episodes import evaluate as evaluate
     from evolab.evaluation.fqe.fqe import FQE as FQE
-    from evolab.evaluation.racing import Racing as Racing
     from evolab.evolution.evolve import evolve as evolve
     from evolab.evolution.mutation.mutations import Mutations as Mutations
     from evolab.evolution.mutation.reset import reset_dormant as reset_dormant
@@ -66,7 +65,6 @@ _NAMES = {
     "Experiment": "experiment.experiment",
     "History": "history.history",
     "Population": "population.population",
-    "Racing": "evaluation.racing",
     "ReplayBuffer": "data.buffers.replay",
     "RolloutBuffer": "data.buffers.rollout",
     "Stack": "networks.custom",

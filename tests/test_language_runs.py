@@ -10,7 +10,7 @@ import torch
 
 import evolab as ev
 from evolab.__main__ import main
-from evolab.evaluation.games import Games, play
+from evolab.evaluation.language import LanguageReturns, play
 from evolab.networks.gpt.gpt import GPT
 
 SMALL = {
@@ -57,9 +57,13 @@ def test_generations_record_the_mean_return_of_fixed_games(make, algorithm):
 
 def test_the_same_games_in_every_generation_and_for_every_seed_its_own_choice():
     world = ev.envs.WordGame(20)
-    few, again, other = Games(world, 5, 3), Games(world, 5, 3), Games(world, 5, 4)
+    few, again, other = (
+        LanguageReturns(world, 5, 3),
+        LanguageReturns(world, 5, 3),
+        LanguageReturns(world, 5, 4),
+    )
     assert few.starts == again.starts != other.starts
-    assert sorted(Games(world).starts) == sorted(world.starts)
+    assert sorted(LanguageReturns(world).starts) == sorted(world.starts)
 
 
 def test_a_rollout_and_a_dashboard_of_a_word_game():
@@ -82,7 +86,7 @@ def test_what_only_agents_of_observations_can_do_is_refused(tmp_path):
             agent.export(tmp_path / name)
     for fitness in ("fqe", ev.FQE()):
         with pytest.raises(
-            ValueError, match="fitness='fqe' judges agents by transitions, and ILQL learns from"
+            ValueError, match="fitness='fqe' measures agents by transitions, and ILQL learns from"
         ):
             ev.Experiment(game(), algorithm="ILQL", population=2, fitness=fitness)
 

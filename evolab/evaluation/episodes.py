@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
 from evolab.core import checks
+from evolab.core.experience import Transition
 from evolab.core.rng import fresh_seed, seed_of
-
-if TYPE_CHECKING:
-    from evolab.envs.base import Environments
-    from evolab.evaluation.racing import Racing
-    from evolab.population.population import Population
+from evolab.envs.base import Environments, Fault
+from evolab.population.population import Population
 
 LONGEST = 10_000
 """Steps after which an episode is cut where neither the environment nor the caller sets a limit."""
 
 TRIES = 3
-"""Episodes that an environment may begin, where faults of the environment break them off, before it counts as lost."""
+"""Episodes that may begin, where faults of the environment break them off, before one counts as lost."""
 
 
 @dataclass(frozen=True)
@@ -30,37 +28,22 @@ class Evaluated:
     """What evaluation found.
 
     Attributes:
-        returns: [P, K], undiscounted return of each episode; NaN where faults broke it off `TRIES` times,
-            and where an agent played fewer than another.
+        returns: [P, K], undiscounted return of each episode; NaN where faults broke it off `TRIES` times.
         lengths: [P, K], environment steps; 0 where no episode was played.
         endless: True where an episode was cut by `LONGEST`, for want of another limit.
         wasted: environment steps of episodes that faults broke off.
-        raced: [P], fitness where not all agents played equally many episodes; see `Racing.fitness`.
     """
 
     returns: np.ndarray
     lengths: np.ndarray
     endless: bool = False
     wasted: int = 0
-    raced: np.ndarray | None = None
 
     @property
     def fitness(self) -> np.ndarray:
         """[P], the mean over the episodes that came to an end; NaN where none did."""
-        if self.raced is not None:
-            return self.raced
         counts = np.isfinite(self.returns).sum(1)
         return np.where(counts > 0, np.nansum(self.returns, 1) / np.maximum(counts, 1), np.nan)
-
-    @property
-    def episodes(self) -> np.ndarray:
-        """[P], episodes played."""
-        return (self.lengths > 0).sum(1)
-
-    @property
-    def length(self) -> np.ndarray:
-        """[P], mean length of the episodes played, in environment steps."""
-        return self.lengths.sum(1) / np.maximum(self.episodes, 1)
 
     @property
     def steps(self) -> int:
@@ -75,7 +58,6 @@ def evaluate(
     *,
     seed: int | None = None,
     max_steps: int | None = None,
-    racing: Racing | None = None,
 ) -> np.ndarray:
     """Fitness of every agent: its mean return over whole episodes of its greedy policy.
 
@@ -88,32 +70,85 @@ def evaluate(
         episodes: K per agent.
         seed: of the episodes; None for a fresh one.
         max_steps: longest episode; None for the environment's own limit.
-        racing: spend the same P x K episodes where the ranking is uncertain, such as `ev.Racing()`.
 
     Returns:
         [P], in units of return; NaN for an agent whose weights are not finite.
     """
     checks.positive_integer("episodes", episodes)
-    seed = fresh_seed() if seed is None else seed
-
-    def play(players: Population, size: int, starts: Sequence[int] | None = None) -> Any:
-        evaluator = envs.evaluator(size)
-        try:
-            for event in evaluating(players, evaluator, seed, max_steps, starts=starts):
-                yield event
-        finally:
-            evaluator.close()
-        return event
-
-    def whole() -> Any:
-        race = None if racing is None else racing_through(population, racing, episodes, play)
-        yield (yield from race or play(population, episodes))
-
-    *_, result = whole()
+    evaluator = Evaluator(envs, max_steps)
+    try:
+        *_, result = evaluator.play(population, episodes, fresh_seed() if seed is None else seed)
+    finally:
+        evaluator.close()
     assert isinstance(result, Evaluated)
-    if result.endless:
-        warn_of_endless(envs.name)
     return result.fitness
+
+
+class Evaluator:
+    """Plays whole episodes of greedy policies, in environments of its own that it keeps for the next time.
+
+    Args:
+        envs: the environments to make more of; they are not touched.
+        max_steps: longest episode; None for the environment's own limit.
+        steps: environment steps that were spent before.
+
+    Attributes:
+        steps: environment steps spent so far.
+    """
+
+    def __init__(self, envs: Environments, max_steps: int | None = None, steps: int = 0) -> None:
+        self.steps, self.max_steps = steps, max_steps
+        self._envs, self._warned = envs, False
+        self._made: dict[int, Environments] = {}
+        self._faults: list[tuple[int | None, Fault]] = []
+
+    def play(
+        self, population: Population, episodes: int, seed: int, paired: bool = True
+    ) -> Iterator[int | Evaluated]:
+        """As `evaluating`, with `episodes` per agent."""
+        if episodes not in self._made:
+            self._made[episodes] = self._envs.evaluator(episodes)
+        envs = self._made[episodes]
+        for event in evaluating(population, envs, seed, self.max_steps, paired):
+            if isinstance(event, Evaluated):
+                self.steps += event.steps
+                for fault in envs.take_faults():
+                    owner = None if fault.index is None else population.individuals[fault.index[0]].id
+                    self._faults.append((owner, fault))
+                if event.endless and not self._warned:
+                    self._warned = True
+                    _warn_of_endless(envs.name)
+            yield event
+
+    def take_faults(self) -> list[tuple[int | None, Fault]]:
+        """The faults since the last call, each with the id of its agent, where that can be told."""
+        taken, self._faults = self._faults, []
+        return taken
+
+    def close(self) -> None:
+        """Close all environments that were made."""
+        for envs in self._made.values():
+            envs.close()
+        self._made = {}
+
+
+def acting(
+    act: Callable[[Any, Any], Any], step: Callable[[Any], Transition], observation: Any
+) -> Iterator[Transition]:
+    """Act and step, for as long as somebody asks: the one loop of everything that plays in `Environments`.
+
+    Args:
+        act: actions [P, E, ...] from observations [P, E, ...] and from [P, E], True where an episode has just
+            ended (None at first).
+        step: what the environments answer to actions.
+        observation: [P, E, ...], where it begins.
+    """
+    ended = None
+    while True:
+        transition = step(act(observation, ended))
+        yield transition
+        observation = transition.reset_observation
+        ended = transition.terminated | transition.truncated
 
 
 def evaluating(
@@ -122,9 +157,8 @@ def evaluating(
     seed: int,
     max_steps: int | None = None,
     paired: bool = True,
-    starts: Sequence[int] | None = None,
 ) -> Iterator[int | Evaluated]:
-    """Play one episode in every environment; yields the number of finished episodes as it goes, then the result.
+    """Play one episode in every environment; yields the number of finished ones as it goes, then the result.
 
     Args:
         population: of P agents.
@@ -132,28 +166,26 @@ def evaluating(
         seed: episode k of every agent has seed `seed_of(seed, k)`.
         max_steps: longest episode; None for the environment's own limit, or `LONGEST` where it has none.
         paired: give all agents the same episodes; False gives every environment one of its own.
-        starts: [P], number of each agent's first episode, where they are not all 0.
     """
     agents, episodes = evaluator.population, evaluator.num_envs
     limit = max_steps or evaluator.max_episode_steps or LONGEST
-    first = np.zeros(agents) if starts is None else np.asarray(starts)
-    first = first if paired else np.arange(agents) * episodes
-    numbers = first[:, None].astype(np.int64) + np.arange(episodes)
+    numbers = np.arange(agents * episodes).reshape(agents, episodes)
+    numbers = np.broadcast_to(numbers[0], numbers.shape) if paired else numbers
     known = {int(k): seed_of(seed, int(k)) % 2**31 for k in np.unique(numbers)}
     seeds = np.array([[known[int(k)] for k in row] for row in numbers], dtype=np.int64)
-    observation = evaluator.reset(seed=seeds)
     returns = np.zeros((agents, episodes), dtype=np.float64)
     lengths = np.zeros((agents, episodes), dtype=np.int64)
     broken = np.zeros((agents, episodes), dtype=np.int64)  # times that a fault broke the episode off
     alive = np.ones((agents, episodes), dtype=bool)
     wasted, endless = 0, False
-    while alive.any():
-        action = population.act(observation, explore=False)
-        transition = evaluator.step(action, autoreset=False)
+    for transition in acting(
+        lambda observation, _: population.act(observation, explore=False),
+        lambda action: evaluator.step(action, autoreset=False),
+        evaluator.reset(seed=seeds),
+    ):
         lost = alive & ~np.asarray(transition.valid)
-        if (
-            lost.any()
-        ):  # an agent is not to blame for its environment: those environments have begun another episode
+        if lost.any():
+            # Nothing counts against an agent whose environment failed: the episode has begun anew.
             broken += lost
             wasted += int(lengths[lost].sum())
             returns[lost], lengths[lost] = np.where(broken[lost] < TRIES, 0.0, np.nan), 0
@@ -162,52 +194,16 @@ def evaluating(
         returns += np.where(counted, transition.reward, 0.0)
         lengths += counted
         alive &= ~(np.asarray(transition.terminated) | np.asarray(transition.truncated))
-        observation = transition.reset_observation
         if lengths.max() >= limit:
             cut = alive & (lengths >= limit)
             endless |= bool(cut.any())
             alive &= ~cut
-        if alive.any():
-            yield int(agents * episodes - alive.sum())
+        if not alive.any():
+            break
+        yield int(agents * episodes - alive.sum())
     returns[~healthy(population)] = np.nan
     unlimited = max_steps is None and evaluator.max_episode_steps is None
     yield Evaluated(returns, lengths, endless=unlimited and endless, wasted=wasted)
-
-
-def racing_through(
-    population: Population, racing: Racing, episodes: int, play: Callable[[Population, int, list[int]], Any]
-) -> Any:
-    """Evaluate in the rounds of a race: yields what `play` does and returns `Evaluated`.
-
-    Args:
-        population: of P agents.
-        racing: who plays which round.
-        episodes: K; P x K are played in total.
-        play: a generator over (players, episodes of each, number of each one's first episode) that
-            returns `Evaluated`. Players are rows of the population, some of them several times.
-    """
-    seats = len(population)
-    returns = [np.empty(0) for _ in range(seats)]
-    lengths = [np.empty(0, dtype=np.int64) for _ in range(seats)]
-    rows = {member.id: row for row, member in enumerate(population.individuals)}
-    endless, wasted = False, 0
-    for size in racing.rounds(episodes):
-        chosen = racing.line_up(returns, seats)
-        players = population if chosen == list(range(seats)) else population.copy(chosen)
-        owners = [rows[member.id] for member in players.individuals]
-        starts, following = [], [len(one) for one in returns]
-        for owner in owners:
-            starts.append(following[owner])
-            following[owner] += size
-        result = yield from play(players, size, starts)
-        for seat, owner in enumerate(owners):
-            returns[owner] = np.append(returns[owner], result.returns[seat])
-            lengths[owner] = np.append(lengths[owner], result.lengths[seat])
-        endless, wasted = endless or result.endless, wasted + result.wasted
-    longest = max(len(one) for one in returns)
-    table = np.stack([np.pad(one, (0, longest - len(one)), constant_values=np.nan) for one in returns])
-    steps = np.stack([np.pad(one, (0, longest - len(one))) for one in lengths])
-    return Evaluated(table, steps, endless, wasted, racing.fitness(returns))
 
 
 def healthy(population: Population) -> np.ndarray:
@@ -218,8 +214,7 @@ def healthy(population: Population) -> np.ndarray:
     return fine.cpu().numpy()
 
 
-def warn_of_endless(name: str) -> None:
-    """Say that episodes were cut, and how to choose where."""
+def _warn_of_endless(name: str) -> None:
     warnings.warn(
         f"{name} has no time limit: evaluation episodes are cut after {LONGEST} steps. Set eval_steps=... to choose.",
         stacklevel=3,

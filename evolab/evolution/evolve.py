@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from evolab.core.rng import numpy_stream
+from evolab.core.rng import numpy_stream, torch_stream
 from evolab.core.trees import map_leaves
 from evolab.history.events import Birth
 from evolab.population.individual import Individual
@@ -28,7 +28,6 @@ def evolve(
     *,
     generation: int = 0,
     buffer: Any = None,
-    probes: Any = None,
     generator: np.random.Generator | None = None,
 ) -> list[Birth]:
     """Replace the population, in place, by its selected and mutated offspring.
@@ -39,8 +38,8 @@ def evolve(
         selection: who survives.
         mutations: what changes in the newborn.
         generation: number of the generation that ends; part of the random stream's key.
-        buffer: experience that follows its agents, where they don't share it.
-        probes: observations [B, ...] on which the change of each newborn's policy is measured.
+        buffer: experience, which follows its agents where they don't share it; the change of each newborn's
+            policy is measured on observations from it.
         generator: of every draw; None for the population's own stream of this generation.
 
     Returns:
@@ -53,11 +52,12 @@ def evolve(
     if fitness.shape != (len(population),):
         raise ValueError(f"fitness has shape {fitness.shape}; (P,) = ({len(population)},) is expected.")
     stream = generator or numpy_stream(population.seed, generation, population.next_id, "evolution")
+    probes = _probes(population, buffer, generation)
     before = _outputs(population, probes)
     # Selections count slots; the rows of the table are in an order of their own.
-    seats = sorted(range(len(population)), key=lambda row: (population.individuals[row].place, row))
-    selected = selection.select(fitness[seats], stream, generation)
-    parents = [population.individual(row) for row in seats]
+    rows = sorted(range(len(population)), key=lambda row: (population.individuals[row].place, row))
+    selected = selection.select(fitness[rows], stream, generation)
+    parents = [population.individual(row) for row in rows]
     offspring: list[Individual] = []
     births: list[Birth] = []
     for slot, row in enumerate(selected.parents):
@@ -85,10 +85,18 @@ def evolve(
         births.append(Birth(generation, child.id, parent.id, kind, detail))
     order = population.rebuild(offspring)
     population.replaced = [individual.steps for individual in population.individuals]
-    if buffer is not None and hasattr(buffer, "gather"):
-        buffer.gather([seats[selected.parents[slot]] for slot in order])
-    births = [births[slot] for slot in order]
-    return _with_change(population, births, before, probes, [seats[selected.parents[slot]] for slot in order])
+    origins = [rows[selected.parents[slot]] for slot in order]
+    if buffer is not None:
+        buffer.gather(origins)
+    return _with_change(population, [births[slot] for slot in order], before, probes, origins)
+
+
+def _probes(population: Population, buffer: Any, generation: int) -> Any:
+    """Observations [B, ...] on which changes of policies are measured; None where there are none."""
+    if buffer is None or not (len(buffer) or population.algorithm.on_policy):
+        return None
+    stream = torch_stream(population.seed, generation, "probes", device=buffer.device or "cpu")
+    return buffer.observations(64, stream)
 
 
 def _outputs(population: Population, probes: Any) -> torch.Tensor | None:

@@ -9,8 +9,15 @@ from evolab.algorithms.options import search_space_of
 from evolab.core import checks
 from evolab.core.device import device_named
 from evolab.core.plain import to_plain
+from evolab.data.buffers.token_buffer import TokenBuffer
+from evolab.evaluation.episodes import Evaluator
+from evolab.evaluation.fitness import Fitness, Given, Returns
+from evolab.evaluation.fqe.fqe import FQE
+from evolab.evaluation.language import LanguageReturns
+from evolab.evolution.hall_of_fame import HallOfFame
+from evolab.experiment.language import Maker
 from evolab.population.population import Population
-from evolab.training.state import TrainingState
+from evolab.training.state import TrainingOptions, TrainingState
 
 if TYPE_CHECKING:
     from evolab.data.buffers.replay import ReplayBuffer
@@ -40,9 +47,8 @@ def assemble(
     """
     algorithm, environment, envs = options["algorithm"], options["environment"], None
     if algorithm.reads_tokens:
-        from evolab.evaluation.games import maker, token_buffer
-
-        environment, buffer = maker(environment), token_buffer(options["buffer"])
+        environment, given = Maker(environment), options["buffer"]
+        buffer = TokenBuffer(None if given is None else given.capacity)
     if environment is not None:
         from evolab.envs import make
 
@@ -53,16 +59,35 @@ def assemble(
             seed=seed,
             vectorization=options["vectorization"],
         )
-    run = TrainingState(None, buffer, envs, selection, mutations, seed=seed)  # type: ignore[arg-type]
-    run.fitness, run.overlap = _measure(options, seed), _overlapped(options)
+    evaluator = None if envs is None else Evaluator(envs, options["eval_steps"])
+    fitness, beside = _measures(options, seed, evaluator)
+    population = None
     if envs is not None:
-        run.population = populate(options, seed, envs.single_observation_space, envs.single_action_space)
+        population = populate(options, seed, envs.single_observation_space, envs.single_action_space)
     elif not algorithm.offline:
         raise ValueError(
             f"{algorithm.name} learns by acting, and no environment was given. "
             f"Pass one, or use an offline algorithm such as 'CQN' with data."
         )
-    return run
+    training = TrainingOptions(
+        seed=seed,
+        steps_per_generation=options["steps_per_generation"],
+        update_ratio=float(options["update_ratio"]),
+        overlap=_overlapped(options),
+        evolving=options["evolving"],
+    )
+    return TrainingState(
+        population,
+        buffer,
+        envs,
+        selection,
+        mutations,
+        fitness,
+        beside,
+        evaluator,
+        HallOfFame(options["revive"], options["confirmation"]),
+        training,
+    )
 
 
 def _overlapped(options: Mapping[str, Any]) -> bool:
@@ -109,39 +134,45 @@ def take_data(run: TrainingState, options: Mapping[str, Any], seed: int, source:
     given = options["buffer"]  # the user's own is a limit; without one the data set is kept whole
     limit = given.capacity if given is not None else None
     buffer, spaces = buffer_from(source, run.envs, limit, device_named(options["device"]))
-    if run.population is None:
-        run.population = populate(options, seed, *spaces)
-    run.buffer = buffer
+    if not run.populated:
+        run.populate(populate(options, seed, *spaces))
+    run.learn_from(buffer)
 
 
-def _measure(options: Mapping[str, Any], seed: int) -> Any:
-    """What measures fitness; None for plain episodes in the environment."""
+def _measures(
+    options: Mapping[str, Any], seed: int, evaluator: Evaluator | None
+) -> tuple[Fitness, Fitness | None]:
+    """What decides who is best, and what is recorded beside it."""
+    fitness = _fitness(options, seed, evaluator)
+    if evaluator is None or not fitness.beside_returns:
+        return fitness, None
+    return Returns(evaluator, options["eval_episodes"] or 1), fitness
+
+
+def _fitness(options: Mapping[str, Any], seed: int, evaluator: Evaluator | None) -> Fitness:
+    """The measure of fitness that was asked for."""
     fitness, algorithm = options["fitness"], options["algorithm"]
     if fitness in (None, "return"):
-        if options["environment"] is None:
+        if evaluator is None:
             raise ValueError(
                 "without an environment there are no returns to compare. Pass fitness='fqe' to measure "
                 "fitness from the data, or an environment."
             )
         if algorithm.reads_tokens:
-            from evolab.evaluation.games import Games
-
-            return Games(options["environment"], options["eval_episodes"], seed)
-        return None
+            return LanguageReturns(options["environment"], options["eval_episodes"], seed)
+        return Returns(evaluator, options["eval_episodes"] or 1)
     if algorithm.on_policy and (fitness == "fqe" or type(fitness).__name__ == "FQE"):
-        raise ValueError("fitness='fqe' judges from stored data, which PPO keeps none of; use 'return'.")
+        raise ValueError("fitness='fqe' measures from stored data, which PPO keeps none of; use 'return'.")
     if algorithm.reads_tokens and (fitness == "fqe" or type(fitness).__name__ == "FQE"):
         raise ValueError(
-            f"fitness='fqe' judges agents by transitions, and {algorithm.name} learns from episodes of tokens; "
+            f"fitness='fqe' measures agents by transitions, and {algorithm.name} learns from episodes of tokens; "
             f"use 'return', the mean return of games with fixed starts."
         )
     if fitness == "fqe":
-        from evolab.evaluation.fqe.fqe import FQE
-
         return FQE()
     if isinstance(fitness, str):
         raise checks.unknown("fitness", fitness, ["return", "fqe"])
-    return fitness
+    return fitness if isinstance(fitness, Fitness) else Given(fitness, options["eval_episodes"])
 
 
 def describe(options: Mapping[str, Any], run: TrainingState, own: Mapping[str, Any]) -> dict[str, Any]:
@@ -157,14 +188,18 @@ def describe(options: Mapping[str, Any], run: TrainingState, own: Mapping[str, A
     )
     today = {
         **{name: options[name] for name in ("environment", "algorithm", "population", "num_envs")},
-        "network": run.population.network if run.population else options["network"],
+        "network": run.population.network if run.populated else options["network"],
         "hyperparameters": hyperparameters,
-        "search_space": run.population.search_space if run.population else options["search_space"],
+        "search_space": run.population.search_space if run.populated else options["search_space"],
         **{name: getattr(run, name) for name in ("selection", "mutations")},
         "buffer": run.buffer.options,
-        **{name: getattr(run, name) for name in ("steps_per_generation", "eval_episodes")},
-        "racing": run.racing or False,
-        **{name: getattr(run, name) for name in ("eval_steps", "update_ratio", "evolving", "revive")},
+        "steps_per_generation": run.options.steps_per_generation,
+        "eval_episodes": run.fitness.episodes or options["eval_episodes"] or 1,
+        "eval_steps": options["eval_steps"],
+        "confirmation": run.hall.confirmation,
+        "update_ratio": run.options.update_ratio,
+        "evolving": run.options.evolving,
+        "revive": run.hall.revives,
         "draw": options["draw"],
         "load": None if options["load"] is None else str(options["load"]),
         "fitness": options["fitness"],
@@ -172,7 +207,7 @@ def describe(options: Mapping[str, Any], run: TrainingState, own: Mapping[str, A
         "dtype": str(options["dtype"]).removeprefix("torch."),
         "precision": options["precision"],
         "vectorization": options["vectorization"],
-        "overlap": run.overlap,
+        "overlap": run.options.overlap,
         **own,
     }
     return {name: to_plain(value) for name, value in today.items()}

@@ -190,7 +190,7 @@ class Checkpointer:
         """
         experiment = self.experiment
         run = experiment._run
-        if run.population is None:
+        if not run.populated:
             raise RuntimeError("there is nothing to save yet. Call exp.fill('data.h5') first.")
         folder = self._folders.get(path)
         if folder is None:
@@ -310,16 +310,12 @@ def load_experiment(
     options = {name: value for name, value in state["config"].items() if name not in (*given, "load")}
     experiment = kind.from_config(options, **given)
     run = experiment._run
-    if run.population is None:
+    if not run.populated:
         from evolab.core import spaces
 
         about = state["population"]
-        run.population = populate(
-            experiment._options,
-            experiment._seed,
-            spaces.from_json(about["observation_space"]),
-            spaces.from_json(about["action_space"]),
-        )
+        lived = [spaces.from_json(about[name]) for name in ("observation_space", "action_space")]
+        run.populate(populate(experiment._options, experiment._seed, *lived))
     place.restore(run, saved, state, experiment._options["device"])
     experiment._keeper.adopt(place, str(state["run"]), bool(state["automatic"]))
     other = lock.holder(path)

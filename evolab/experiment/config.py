@@ -8,6 +8,7 @@ passed in again.
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ def read(source: Any) -> dict[str, Any]:
         ValueError: the file holds no mapping, or is not well formed.
     """
     if isinstance(source, dict):
-        return dict(source)
+        return _without_racing(source)
     path = Path(source)
     if not path.exists():
         raise FileNotFoundError(
@@ -38,4 +39,11 @@ def read(source: Any) -> dict[str, Any]:
         raise ValueError(f"{path}: not well formed: {error}") from error
     if not isinstance(value, dict):
         raise ValueError(f"{path}: a mapping of options is expected, {type(value).__name__} came.")
-    return value
+    return _without_racing(value)
+
+
+def _without_racing(options: dict[str, Any]) -> dict[str, Any]:
+    """Options of evolab 0.1, of which one is gone."""
+    if options.get("racing"):
+        warnings.warn("racing is gone: all agents now play equally many evaluation episodes.", stacklevel=4)
+    return {name: value for name, value in options.items() if name != "racing"}

@@ -14,28 +14,28 @@ from evolab.core import checks
 from evolab.core.device import precision_named
 from evolab.core.plain import from_plain
 from evolab.core.ranges import Range
-from evolab.core.rng import fresh_seed
+from evolab.core.rng import fresh_seed, seed_of
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.data.buffers.rollout import RolloutBuffer
-from evolab.evolution.hall_of_fame import revival
+from evolab.evolution.hall_of_fame import CONFIRMATION
 from evolab.evolution.mutation.mutations import Mutations
 from evolab.evolution.selection.base import Selection
 from evolab.evolution.selection.tournament import Tournament
 from evolab.experiment import config
 from evolab.experiment.build import assemble, describe, take_data
 from evolab.experiment.checkpointer import Checkpointer, load_experiment
+from evolab.experiment.language import filled
 from evolab.experiment.runner import Runner
-from evolab.experiment.shorthands import buffer_of, mutations_of, racing_of, selection_named
+from evolab.experiment.shorthands import buffer_of, mutations_of, selection_named
 from evolab.networks.base import Network
 from evolab.population.population import Population
 from evolab.reporting.progress import bar
-from evolab.training.loop import fill
+from evolab.training.learning import fill
 
 if TYPE_CHECKING:
     from os import PathLike
     from pathlib import Path
 
-    from evolab.evaluation.racing import Racing
     from evolab.history.history import History
     from evolab.population.agent import Agent
 
@@ -59,9 +59,9 @@ class Experiment(Runner):
         steps_per_generation: environment steps of each agent; updates of each agent offline.
         eval_episodes: whole episodes behind each agent's fitness; None for one, and for every starting
             point of a language environment, which are then the same in all generations.
-        racing: spend as many evaluation episodes in total where the ranking is uncertain; True, or
-            `ev.Racing(...)`.
         eval_steps: longest evaluation episode; None for the environment's own limit.
+        confirmation: fresh episodes that confirm the best agent where it promises a record; four times as many
+            follow where they reach the target.
         update_ratio: updates per agent and environment step of its own, at a learn step of 1.
         evolving: False keeps the population as it is: no selection, no mutation.
         revive: True to have the archived elite return in place of the worst agent when nobody reaches
@@ -111,8 +111,8 @@ class Experiment(Runner):
         buffer: ReplayBuffer | RolloutBuffer | int | None = None,
         steps_per_generation: int = 10_000,
         eval_episodes: int | None = None,
-        racing: bool | Racing = False,
         eval_steps: int | None = None,
+        confirmation: int = CONFIRMATION,
         update_ratio: float = 1.0,
         evolving: bool = True,
         revive: bool | str = False,
@@ -162,14 +162,16 @@ class Experiment(Runner):
             "overlap": overlap,
             "fitness": fitness,
             "buffer": buffer,
+            "steps_per_generation": steps_per_generation,
+            "eval_steps": eval_steps,
+            "confirmation": confirmation,
+            "update_ratio": update_ratio,
+            "evolving": evolving,
+            "revive": revive,
         }
         default = RolloutBuffer() if algorithm.on_policy else ReplayBuffer()
         buffer = default if buffer is None else buffer
         super().__init__(assemble(self._options, self._seed, selection, mutations, buffer), target)
-        self._run.eval_episodes = eval_episodes or len(getattr(self._run.fitness, "starts", "1"))
-        self._run.steps_per_generation, self._run.revive = steps_per_generation, revival(revive)
-        self._run.eval_steps, self._run.racing = eval_steps, racing_of(racing)
-        self._run.update_ratio, self._run.evolving = float(update_ratio), evolving
         self._keeper = Checkpointer(self, folder, checkpoint_every, keep, trackers)
 
     # Data -------------------------------------------------------------------------------------
@@ -193,9 +195,7 @@ class Experiment(Runner):
             warnings.warn(alone, stacklevel=2)
             return
         if self.algorithm.reads_tokens:
-            from evolab.evaluation.games import filled
-
-            self._run.buffer = filled(self._run, self._options["environment"], source)
+            self._run.learn_from(filled(source, self._options, self._seed, self.population.device))
             self.version += 1
             return
         if isinstance(source, int) and not isinstance(source, bool):
@@ -203,7 +203,7 @@ class Experiment(Runner):
                 raise ValueError(
                     "random rollouts need an environment; this experiment has none. Pass data instead."
                 )
-            self._place_buffer()
+            self._run.place_buffer()
             with bar("filling", checks.positive_integer("fill", source)) as show, self._interruptible():
                 for progress in fill(self._run, source):
                     show(progress)
@@ -289,9 +289,9 @@ class Experiment(Runner):
         Raises:
             LookupError: no generation has ended yet.
         """
-        if self._run.elite is None:
+        if self._run.hall.elite is None:
             raise LookupError("no agent has been confirmed yet. Call exp.step() first.")
-        return self._run.elite.copy()
+        return self._run.hall.elite.copy()
 
     @property
     def name(self) -> str:
@@ -312,7 +312,7 @@ class Experiment(Runner):
     def mutations(self, mutations: Mutations) -> None:
         if not isinstance(mutations, Mutations):
             raise TypeError(f"mutations is {mutations!r}; ev.Mutations(...) is expected.")
-        self._run.mutations = mutations
+        self._run.change(mutations=mutations)
         self.version += 1
 
     @property
@@ -323,7 +323,7 @@ class Experiment(Runner):
     @selection.setter
     def selection(self, selection: Selection) -> None:
         selection.check(self._options["population"])
-        self._run.selection = selection
+        self._run.change(selection=selection)
         self.version += 1
 
     @property
@@ -415,7 +415,6 @@ class Experiment(Runner):
         Returns:
             a `Rollout` with `.returns`, `.frames`, `.observations`, `.save("x.gif")`; it shows itself.
         """
-        from evolab.core.rng import seed_of
         from evolab.evaluation.episodes import play
         from evolab.population.language import voice
         from evolab.reporting.panels.rollout import Rollout
@@ -498,7 +497,7 @@ class Experiment(Runner):
         return (
             f"{head}\n  generation {self.generation}, {self.total_steps:,} steps "
             f"(and {self.evaluation_steps:,} of evaluation)\n  best {last.fitness:.1f} (agent {last.best.agent}), "
-            f"elite {run.elite_fitness:.1f}"
+            f"elite {run.hall.fitness:.1f}"
         )
 
     def _ipython_display_(self) -> None:

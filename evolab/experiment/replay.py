@@ -115,11 +115,11 @@ def replay(experiment: Any, schedule: Any, fill: int | None, options: Mapping[st
         "network": run.population.network,
         "hyperparameters": stages[0].hyperparameters,
         "search_space": {},
-        "steps_per_generation": run.steps_per_generation,
-        "eval_episodes": run.eval_episodes,
-        "eval_steps": run.eval_steps,
-        "racing": run.racing,
-        "update_ratio": run.update_ratio,
+        "steps_per_generation": run.options.steps_per_generation,
+        "eval_episodes": own["eval_episodes"],
+        "eval_steps": own["eval_steps"],
+        "confirmation": own["confirmation"],
+        "update_ratio": run.options.update_ratio,
         "fitness": own["fitness"],
         "seed": experiment.config["seed"],
         **{name: own[name] for name in ("device", "dtype", "precision", "vectorization", "overlap")},
@@ -131,21 +131,21 @@ def replay(experiment: Any, schedule: Any, fill: int | None, options: Mapping[st
     twin = type(experiment)(own["environment"], algorithm, **asked)
     again = twin._run
     if algorithm.offline:
-        again.buffer = run.buffer
-        if again.population is None:
+        again.learn_from(run.buffer)
+        if not again.populated:
             spaces = run.population.observation_space, run.population.action_space
-            again.population = populate(twin._options, twin._seed, *spaces)
+            again.populate(populate(twin._options, twin._seed, *spaces))
     trial = again.population.copy([0])
     for stage in stages:  # what cannot be reached is said before training starts
         adopt(trial, stage)
     if not (algorithm.offline or algorithm.on_policy):
-        warm = max(0, stages[0].steps - run.steps_per_generation) * len(again.population)
+        warm = max(0, stages[0].steps - run.options.steps_per_generation) * len(again.population)
         twin.fill(max(warm, int(stages[0].hyperparameters.get("batch_size", 1)), 1) if fill is None else fill)
     for stage in stages:
         adopt(again.population, stage)
         agent = again.population.individuals[0]
         left = stage.steps - (agent.updates if algorithm.offline else agent.steps)
         if left > 0:
-            again.steps_per_generation = left
+            again.change(steps_per_generation=left)
             twin.step()
     return twin

@@ -66,7 +66,8 @@ class Runner:
         Args:
             generations: so many more generations.
             max_steps: until `total_steps` reaches this.
-            target: until the best agent averages this return over fresh episodes (20, then 80 more); None for the
+            target: until the best agent averages this return over fresh episodes (20, then 80 more, where
+                `confirmation` says nothing else); None for the
                 experiment's own target, if it has one.
 
         Returns:
@@ -81,7 +82,7 @@ class Runner:
         self._ready(generations, max_steps, target)
         if target is not None:
             self.target = float(target)
-        with self._interruptible(), bar("training", self._run.steps_per_generation) as show:
+        with self._interruptible(), bar("training", self._run.options.steps_per_generation) as show:
             self.status = "running"
             try:
                 for event in self._pull(generations, max_steps, goal):
@@ -130,11 +131,9 @@ class Runner:
         if target is not None:
             checks.finite("target", target)
         self._refuse_while_running("step")
-        if self._run.population is None:
-            raise ValueError("there are no data yet. Call exp.fill('data.h5') first.")
-        self._keeper.ready()
-        self._place_buffer()
         algorithm = self._run.population.algorithm
+        self._keeper.ready()
+        self._run.place_buffer()
         if algorithm.on_policy:
             return
         largest = 1 if algorithm.offline else max(c.batch for c in self._run.population.groups)
@@ -145,10 +144,6 @@ class Runner:
                 f"the buffer holds {len(self._run.buffer)} transitions, fewer than the largest batch of {largest}. "
                 f"Call {advice} first."
             )
-
-    def _place_buffer(self) -> None:
-        if self._run.buffer.device is None:
-            self._run.buffer.device = self._run.population.device
 
     # In the background ------------------------------------------------------------------------
 
@@ -161,7 +156,7 @@ class Runner:
         self._ready(generations, max_steps, target)
         goal = self.target if target is None else target
         self.status, self._wish = "running", "run"
-        self._run.interrupted = False
+        self._run.interrupt(False)
 
         def work() -> None:
             outcome = "idle"
@@ -188,7 +183,8 @@ class Runner:
 
     def _halt(self, wish: str) -> None:
         if self.status == "running":
-            self._wish, self._run.interrupted = wish, True
+            self._wish = wish
+            self._run.interrupt()
         elif self.status in ("idle", "paused"):
             self.status = wish
             self.version += 1
@@ -223,7 +219,7 @@ class Runner:
         Only where the flag has not been honoured for `PATIENCE` seconds (an environment that hangs)
         does a further Ctrl-C stop at once.
         """
-        self._run.interrupted = False
+        self._run.interrupt(False)
         self._wish = "run"
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -235,7 +231,7 @@ class Runner:
             first.append(time.monotonic())
             if first[-1] - first[0] > PATIENCE:
                 raise KeyboardInterrupt
-            self._run.interrupted = True
+            self._run.interrupt()
 
         before = signal.signal(signal.SIGINT, flag)
         try:
@@ -243,7 +239,7 @@ class Runner:
             if first:  # it came too late for this call's last event, but a loop around it must stop
                 raise KeyboardInterrupt
         finally:
-            self._run.interrupted = False
+            self._run.interrupt(False)
             signal.signal(signal.SIGINT, before)
 
     def _raise_interrupt(self) -> None:

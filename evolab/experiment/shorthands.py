@@ -9,7 +9,6 @@ from typing import Any
 from evolab.core import checks, registry
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.data.buffers.rollout import RolloutBuffer
-from evolab.evaluation.racing import Racing
 from evolab.evolution.mutation.mutations import Mutations
 from evolab.evolution.selection import Selection
 
@@ -40,19 +39,6 @@ def mutations_of(mutations: Any) -> Mutations:
     if not isinstance(mutations, Mutations):
         raise TypeError(f"mutations is {mutations!r}; ev.Mutations(...) is expected.")
     return mutations
-
-
-def racing_of(racing: Any) -> Racing | None:
-    """A race from an object, or from True or False.
-
-    Raises:
-        TypeError: something else came.
-    """
-    if racing is None or isinstance(racing, bool):
-        return Racing() if racing else None
-    if not isinstance(racing, Racing):
-        raise TypeError(f"racing is {racing!r}; True, False or ev.Racing(...) is expected.")
-    return racing
 
 
 def buffer_of(buffer: Any, on_policy: bool = False) -> ReplayBuffer | RolloutBuffer | None:

@@ -63,6 +63,15 @@ class Agent:
         """Its newest evaluation; NaN before the first."""
         return self._individual.fitness[-1] if self._individual.fitness else float("nan")
 
+    def evaluated(self, fitness: float, again: bool = False) -> None:
+        """Add an evaluation to its record; `again` corrects the newest one."""
+        record = self._individual.fitness
+        record[len(record) - 1 if again and record else len(record) :] = [fitness]
+
+    def individual(self) -> Individual:
+        """The agent as a value, its tensors without padding."""
+        return self._population.individual(self._row)
+
     @property
     def parameters(self) -> int:
         """Number of trainable parameters, targets not counted."""

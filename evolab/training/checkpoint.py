@@ -15,7 +15,7 @@ import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,13 +27,12 @@ from evolab.data.buffers.saving import Written, read_ring, write_ring
 from evolab.history.history import History
 from evolab.history.writer import HistoryWriter
 from evolab.population import serialisation as archive
+from evolab.population.agent import Agent
+from evolab.population.population import Population
 from evolab.storage import lock
 from evolab.storage.files import Damaged, read_json, replace_bytes
 from evolab.storage.folders import FORMAT, Saved, drafting
-
-if TYPE_CHECKING:
-    from evolab.population.population import Population
-    from evolab.training.state import TrainingState
+from evolab.training.state import TrainingState
 
 ABOUT = "experiment.json"
 _GENERATION = re.compile(r"\.?generation-(\d{6,})(\.before)?")
@@ -86,26 +85,29 @@ class RunFolder:
             "generation": number,
             "total_steps": run.total_steps,
             "evaluation_steps": run.evaluation_steps,
-            "elite_fitness": run.elite_fitness,
+            **run.hall.take_state(),
             "history": mark,
         }
         tensors: dict[str, torch.Tensor] = {}
         for row in range(len(population)):
             state["agents"].append(_taken(population, row, f"{row}/", tensors))
-        for name, agent in (("best", run.best), ("elite", run.elite)):
+        for name, agent in (("best", run.best), ("elite", run.hall.elite)):
             state[name] = None if agent is None else _taken(agent._population, 0, f"{name}/", tensors)
         with drafting(folder, "generation", owned=True) as draft:
             draft.tensors("population.safetensors", tensors)
             state["buffer"], ring = write_ring(draft, folder, run.buffer, self._ring)
-            if hasattr(run.fitness, "take_state"):
-                state["fitness"], critics = run.fitness.take_state()
-                draft.tensors("fitness.safetensors", critics)
+            for fitness in (run.fitness, run.beside):
+                kept = None if fitness is None else fitness.take_state()
+                if kept is not None:
+                    state["fitness"], tensors = kept
+                    draft.tensors("fitness.safetensors", tensors)
             draft.json("state.json", plain(state))
         self._ring, self.newest = ring, number
         self._tell(run, about)
-        if run.elite is not None and self._elite != (run.elite.id, run.elite_fitness):
-            archive.save_agent(run.elite, self.path / "elite")
-            self._elite = (run.elite.id, run.elite_fitness)
+        elite, known = run.hall.elite, run.hall.fitness
+        if elite is not None and self._elite != (elite.id, known):
+            archive.save_agent(elite, self.path / "elite")
+            self._elite = (elite.id, known)
         self._clear(run.history, keep)
 
     def _tell(self, run: TrainingState, about: Mapping[str, Any]) -> None:
@@ -117,12 +119,12 @@ class RunFolder:
             "environment": about["name"],
             "algorithm": run.population.algorithm.name,
             "population": len(run.population),
-            "seed": run.seed,
+            "seed": run.options.seed,
             "generation": run.generation,
             "total_steps": run.total_steps,
             "evaluation_steps": run.evaluation_steps,
             "best_fitness": max((g.fitness for g in history if np.isfinite(g.fitness)), default=None),
-            "elite_fitness": run.elite_fitness if np.isfinite(run.elite_fitness) else None,
+            "elite_fitness": run.hall.fitness if np.isfinite(run.hall.fitness) else None,
             "seconds": sum(sum(g.seconds.values()) for g in history),
             "saved": time.time(),
             "versions": versions(),
@@ -231,30 +233,23 @@ class RunFolder:
             ]
             population.rebuild(members)
             population.next_id = int(state["next_id"])
-            for name in ("best", "elite"):
-                if state[name] is not None:
-                    agents = archive.make_agents(
-                        about,
-                        [state[name]],
-                        [f"{name}/"],
-                        tensors,
-                        where,
-                        population.algorithm,
-                        population.network,
-                        device,
-                    )
-                    setattr(run, name, agents[0])
-            run.generation = int(state["generation"])
-            run.total_steps = int(state["total_steps"])
-            run.evaluation_steps = int(state["evaluation_steps"])
-            run.elite_fitness = float(state["elite_fitness"])
-            run.history = History(self._generations)
-            if run.buffer.device is None:
-                run.buffer.device = population.device
+
+            def agent(name: str) -> Agent | None:
+                if state[name] is None:
+                    return None
+                own = population.algorithm, population.network
+                return archive.make_agents(about, [state[name]], [f"{name}/"], tensors, where, *own, device)[
+                    0
+                ]
+
+            best, elite = agent("best"), agent("elite")
+            run.place_buffer()
             self._ring = read_ring(saved, state["buffer"], run.buffer)
-            if hasattr(run.fitness, "put_state") and "fitness" in state:
-                run.fitness.put_state(state["fitness"], saved.tensors("fitness.safetensors"))
-        population.reseed(run.generation)
+            if "fitness" in state:
+                for fitness in (run.fitness, run.beside):
+                    if fitness is not None:
+                        fitness.put_state(state["fitness"], saved.tensors("fitness.safetensors"))
+            run.put_state(state, History(self._generations), best, elite)
         self.newest = run.generation
 
 

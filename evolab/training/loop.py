@@ -1,30 +1,26 @@
 """The only training loop: a generator of events.
 
-Online, on-policy and offline differ in where batches come from, nothing else does. A generation is a
-transaction: its environments and random streams start from seeds derived from (run seed,
+A generation is a transaction: its environments and random streams start from seeds derived from (run seed,
 generation, purpose). To pause is to stop pulling; nothing is half done between two events.
 """
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
-from typing import Any
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from evolab.core.experience import Transition
 from evolab.core.rng import numpy_stream, seed_of
-from evolab.data.buffers.rollout import RolloutBuffer
-from evolab.evolution.hall_of_fame import renew
-from evolab.history.events import Birth, Fault, Finished, Generation, Progress
+from evolab.evaluation.episodes import Evaluated, healthy
+from evolab.evaluation.fitness import Fitness
+from evolab.evolution.evolve import evolve
+from evolab.evolution.hall_of_fame import Revival
+from evolab.history.events import Birth, Evaluation, Fault, Finished, Generation, Progress
 from evolab.population.agent import Agent
-from evolab.training.judging import SHOWN_EVERY, confirm, measure, over_window, record
+from evolab.population.population import Population
+from evolab.training.learning import Watch, learn
 from evolab.training.state import TrainingState
 
 
@@ -40,126 +36,79 @@ def train(
         run: is changed as it goes; a generation that was interrupted is gone on with.
         generations: finish this many more generations.
         max_steps: stop after the generation in which `total_steps` reaches this.
-        target: stop when the best agent averages this return over 20 fresh episodes, and then
-            over 80 more together with them.
+        target: stop when the best agent averages this return over the fresh episodes of a confirmation.
 
     Yields:
         `Progress` some times a second, a `Generation` at each end, `Finished` at last.
     """
     finished = 0
     run.target = target
-    if (
-        max_steps is not None
-        and run.total_steps >= max_steps
-        and run.current is None
-        and run.history.generations
-    ):
+    done = max_steps is not None and run.total_steps >= max_steps
+    if done and run.current is None and run.history.generations:
         yield Finished("max_steps", run.generation, run.total_steps, run.history.generations[-1].fitness)
         return
     while True:
         if run.current is None:
             run.current = one_generation(run)
         try:
-            for event in run.current:
-                if isinstance(event, Generation):
-                    run.current = None
-                    yield event
-                    finished += 1
-                    reason = _reason(run, event, finished, generations, max_steps, target)
-                    if reason:
-                        yield Finished(reason, run.generation, run.total_steps, event.fitness)
-                        return
-                    break
-                yield event
-        except GeneratorExit:
-            raise
+            event = next(run.current)
         except BaseException:
             run.current = None
             raise
-
-
-def _reason(
-    run: TrainingState,
-    event: Generation,
-    finished: int,
-    generations: int | None,
-    max_steps: int | None,
-    target: float | None,
-) -> str | None:
-    if target is not None and event.confirmed is not None and event.confirmed >= target:
-        return "target"
-    if generations is not None and finished >= generations:
-        return "generations"
-    if max_steps is not None and run.total_steps >= max_steps:
-        return "max_steps"
-    return None
+        if not isinstance(event, Generation):
+            yield event
+            continue
+        run.current = None
+        yield event
+        finished += 1
+        reason = None
+        if target is not None and event.confirmed is not None and event.confirmed >= target:
+            reason = "target"
+        elif generations is not None and finished >= generations:
+            reason = "generations"
+        elif max_steps is not None and run.total_steps >= max_steps:
+            reason = "max_steps"
+        if reason:
+            yield Finished(reason, run.generation, run.total_steps, event.fitness)
+            return
 
 
 def one_generation(run: TrainingState) -> Iterator[Progress | Generation]:
-    """Learn, evaluate, confirm, evolve: one generation, recorded in the run's history."""
-    number = run.generation + 1
-    population = run.population
-    population.reseed(number)
-    started = time.perf_counter()
-    losses: dict[str, list[float]] = {}
-    faults: list[Fault] = []
-    learning = (
-        _online(run, number, losses, faults)
-        if run.envs is not None and not _offline(run)
-        else _offline_steps(run, number, losses)
-    )
-    yield from learning
-    trained = time.perf_counter()
-    evaluated = yield from measure(run, number, faults)
-    fitness, extra, lengths, episodes = evaluated
-    for individual, value in zip(population.individuals, fitness, strict=True):
-        individual.fitness.append(float(value))
-    scores = np.array(
-        [over_window(m.fitness, run.selection.window, run.selection.by) for m in population.individuals]
-    )
-    # Of equals the archived elite is first, of others the one in the lower place, as for the selections.
-    places = np.array([individual.place for individual in population.individuals])
-    awake = np.array([individual.resting is None for individual in population.individuals])
-    order = np.lexsort((places, awake, np.where(np.isfinite(scores), -scores, np.inf)))
-    run.best = Agent(population.copy([int(order[0])]), population.individuals[int(order[0])].id)
-    confirmed = yield from confirm(run, number, float(fitness[order[0]]), run.target, faults)
-    measured = time.perf_counter()
-    elite_id = population.individuals[int(order[0])].id
-    evaluations = tuple(
-        record(
-            run,
-            number,
-            int(row),
-            float(fitness[row]),
-            int(episodes[row]),
-            float(lengths[row]),
-            elite_id,
-            extra,
+    """Learn, evaluate, confirm, evolve, record."""
+    number, population = run.generation + 1, run.population
+    if not healthy(population).any():
+        raise RuntimeError(
+            f"all {len(population)} agents have diverged: their weights are not finite, and nothing can be learned "
+            f"from here. Go back to an earlier generation with Experiment.load(folder, generation=...), or start "
+            f"again with lower learning rates."
         )
-        for row in order
-    )
-    weights = run.mutations.weights
-    births: tuple[Birth, ...] = ()
-    if run.evolving:
-        births = tuple(renew(run, number, scores))
+    population.reseed(number)
+    clock, faults = [time.perf_counter()], list[Fault]()
+    losses = yield from learn(run, number, faults)
+    clock.append(time.perf_counter())
+    found = yield from _evaluate(run, number, faults)
+    run.best = Agent(population.copy([found.order[0]]), population.individuals[found.order[0]].id)
+    confirmed = yield from _confirm(run, number, found, faults)
+    clock.append(time.perf_counter())
+    evaluations = [_record(run, number, found, row) for row in found.order]
+    weights, births = run.mutations.weights, list[Birth]()
+    if run.options.evolving:
+        births = evolved(run, number, found.scores)
         elites = {birth.agent for birth in births if birth.kind == "elite"}  # none without elitism
-        evaluations = tuple(replace(one, is_elite=one.agent in elites) for one in evaluations)
-    for row in order[: 0 if np.isfinite(fitness).all() else None]:
-        if not np.isfinite(fitness[row]):
-            agent = evaluations[list(order).index(row)].agent
-            faults.append(
-                Fault(number, agent, "diverged", "fitness is not finite; it cannot win a tournament")
-            )
-    ended = time.perf_counter()
-    seconds = {"train": trained - started, "evaluate": measured - trained, "evolve": ended - measured}
+        evaluations = [replace(one, is_elite=one.agent in elites) for one in evaluations]
+    for one in evaluations:
+        if not np.isfinite(one.fitness):
+            told = "fitness is not finite; it cannot win a tournament"
+            faults.append(Fault(number, one.agent, "diverged", told))
+    clock.append(time.perf_counter())
     run.generation = number
     event = Generation(
         number=number,
         total_steps=run.total_steps,
         evaluation_steps=run.evaluation_steps,
-        seconds=seconds,
-        evaluations=evaluations,
-        births=births,
+        seconds=dict(zip(("train", "evaluate", "evolve"), np.diff(clock).tolist(), strict=True)),
+        evaluations=tuple(evaluations),
+        births=tuple(births),
         faults=tuple(faults),
         losses={name: float(np.mean(values)) for name, values in losses.items() if values},
         mutation_weights=weights,
@@ -169,119 +118,130 @@ def one_generation(run: TrainingState) -> Iterator[Progress | Generation]:
     yield event
 
 
-def _offline(run: TrainingState) -> bool:
-    return run.population.algorithm.offline
+@dataclass(frozen=True)
+class _Found:
+    """What the evaluation of a generation found, by rows.
 
-
-def _online(
-    run: TrainingState, number: int, losses: dict[str, list[float]], faults: list[Fault]
-) -> Iterator[Progress]:
-    """Act, store, learn, until every agent has taken its steps.
-
-    An on-policy buffer decides itself when to learn. The steps that a generation's end leaves in it
-    are learned from if every agent can make a whole minibatch of them, and dropped if not.
+    Attributes:
+        fitness: [P], of this generation.
+        scores: [P], over the selection's window; what agents are selected by.
+        order: [P], rows, the best first.
+        episodes: [P], played.
+        length: [P], their mean length.
+        measures: further figures by name, [P] each.
     """
-    envs, population, buffer = run.envs, run.population, run.buffer
-    assert envs is not None
-    on_policy = isinstance(buffer, RolloutBuffer)
-    if on_policy:
-        buffer.clear()  # of what a generation that failed has left
-    observation = envs.reset(seed=seed_of(run.seed, number, "environments") % 2**31)
-    ended: Any = None
-    largest = max(group.batch for group in population.groups)
-    latest: Mapping[str, Tensor] = {}
-    done, step, shown = 0, 0, time.perf_counter()
-    # By count, not by the clock: the record of a run does not depend on how fast it was. Odd, so
-    # that updates every second step are met.
-    spacing = run.steps_per_generation // envs.num_envs // 100 | 1
-    newest: Mapping[str, float] = {}
-    while done < run.steps_per_generation:
-        action = population.act(observation, explore=True, ended=ended)
-        if run.overlap:
-            with _stepping(envs, action) as stepped:
-                if len(buffer) >= largest:
-                    latest = population.learn(buffer, ratio=run.update_ratio) or latest
-            transition = stepped.result()
-        else:
-            transition = envs.step(action)
-        buffer.add(transition)
-        done += envs.num_envs
-        if isinstance(buffer, RolloutBuffer) and done >= run.steps_per_generation:
-            buffer.finish(largest)
-        # A batch size that mutated beyond the buffer waits for it to fill.
-        if not run.overlap and (on_policy or len(buffer) >= largest):
-            latest = population.learn(buffer, ratio=run.update_ratio) or latest
-        observation = transition.reset_observation
-        ended = transition.terminated | transition.truncated
-        run.total_steps += envs.num_envs * len(population)
-        for fault in envs.take_faults() if envs.faults else ():
-            owner = None if fault.index is None else population.individuals[fault.index[0]].id
-            faults.append(Fault(number, owner, fault.kind, fault.message))
-        step += 1
-        if step % spacing == 0 or done >= run.steps_per_generation:
-            newest = _recorded(latest, losses) or newest
-        now = time.perf_counter()
-        if run.interrupted or now - shown > SHOWN_EVERY or done >= run.steps_per_generation:
-            shown = now
-            yield Progress(
-                "train",
-                number,
-                min(done, run.steps_per_generation),
-                run.steps_per_generation,
-                run.total_steps,
-                newest,
-            )
+
+    fitness: np.ndarray
+    scores: np.ndarray
+    order: list[int]
+    episodes: np.ndarray
+    length: np.ndarray
+    measures: Mapping[str, np.ndarray]
 
 
-@contextlib.contextmanager
-def _stepping(envs: Any, action: Any) -> Iterator[Future[Transition]]:
-    """The environments' step goes on in a thread of its own; it has ended when the block has, come what may."""
-    with ThreadPoolExecutor(1, "environments") as thread:
-        yield thread.submit(envs.step, action)
+def _evaluate(run: TrainingState, number: int, faults: list[Fault]) -> Generator[Progress, None, _Found]:
+    population, decisive = run.population, run.fitness
+    if run.beside is not None:
+        yield from _measured(run, run.beside, number)
+    fitness = yield from _measured(run, decisive, number)
+    _note_faults(run, number, faults)
+    episodes, length = np.zeros(len(population), dtype=np.int64), np.zeros(len(population))
+    if decisive.lengths is not None:
+        episodes = (decisive.lengths > 0).sum(1)
+        length = decisive.lengths.sum(1) / np.maximum(episodes, 1)
+    for row, individual in enumerate(population.individuals):
+        individual.fitness.append(float(fitness[row]))
+        if decisive.fresh and run.hall.holds(individual):
+            run.hall.observe(float(fitness[row]), int(episodes[row]))
+    scores = np.array([run.selection.score(individual.fitness) for individual in population.individuals])
+    # Of equals the elite at rest is first, of others the one in the lower slot, as for the selections.
+    slots = np.array([individual.place for individual in population.individuals])
+    awake = np.array([individual.resting is None for individual in population.individuals])
+    order = np.lexsort((slots, awake, np.where(np.isfinite(scores), -scores, np.inf)))
+    measures = {**decisive.measures, **(run.beside.measures if run.beside is not None else {})}
+    return _Found(fitness, scores, order.tolist(), episodes, length, measures)
 
 
-def _offline_steps(run: TrainingState, number: int, losses: dict[str, list[float]]) -> Iterator[Progress]:
-    """Learn from the stored data, in pieces short enough to pause between."""
-    population, piece = run.population, 25
-    done, shown = 0, time.perf_counter()
-    while done < run.steps_per_generation:
-        count = min(piece, run.steps_per_generation - done)
-        latest = population.learn(run.buffer, updates=count)
-        done += count
-        run.total_steps += count * len(population)
-        newest = _recorded(latest, losses)
-        now = time.perf_counter()
-        if run.interrupted or now - shown > SHOWN_EVERY or done >= run.steps_per_generation:
-            shown = now
-            yield Progress("train", number, done, run.steps_per_generation, run.total_steps, newest)
+def _measured(run: TrainingState, fitness: Fitness, number: int) -> Generator[Progress, None, np.ndarray]:
+    """[P]: what a measure of fitness finds."""
+    seed = seed_of(run.options.seed, number, "evaluation" if fitness.fresh else "fitness")
+    watch = Watch(run)
+    for event in fitness.estimate(run.population, run.buffer, seed):
+        if isinstance(event, np.ndarray):
+            return event
+        if not fitness.fresh or watch.due():
+            yield Progress("evaluate", number, *event, run.total_steps)
+    raise ValueError(f"{type(fitness).__name__}.estimate ended without an array of fitness.")
 
 
-def _recorded(latest: Mapping[str, Tensor], losses: dict[str, list[float]]) -> dict[str, float]:
-    """Mean losses over the agents, noted for the generation's record."""
-    means = {name: float(torch.nanmean(value)) for name, value in latest.items()}
-    finite = {name: mean for name, mean in means.items() if np.isfinite(mean)}
-    for name, mean in finite.items():
-        losses.setdefault(name, []).append(mean)
-    return finite
+def _confirm(
+    run: TrainingState, number: int, found: _Found, faults: list[Fault]
+) -> Generator[Progress, None, float | None]:
+    """Mean return of the best agent over fresh episodes, where it promises a record."""
+    best, evaluator = found.order[0], run.evaluator
+    fitness = float(found.fitness[best])
+    if not run.fitness.fresh or evaluator is None:
+        if np.isfinite(fitness):
+            run.hall.archive(run.population[best], fitness)
+        return None
+
+    def play(copies: Population, episodes: int, stage: int) -> Generator[Progress, None, Evaluated]:
+        seed, watch = seed_of(run.options.seed, number, "confirmation", stage), Watch(run)
+        for event in evaluator.play(copies, episodes, seed, paired=False):
+            if isinstance(event, Evaluated):
+                return event
+            if watch.due():
+                yield Progress("evaluate", number, event, episodes * len(copies), run.total_steps)
+        raise AssertionError("an evaluation ends with its result")
+
+    confirmed = yield from run.hall.confirm(run.population, best, fitness, run.target, play)
+    _note_faults(run, number, faults)
+    return confirmed
 
 
-def fill(run: TrainingState, steps: int) -> Iterator[Progress]:
-    """Random actions into the buffer: at least `steps` environment steps over the whole population."""
-    envs, population = run.envs, run.population
-    assert envs is not None
-    stream = numpy_stream(run.seed, run.total_steps, "fill")
-    envs.reset(seed=seed_of(run.seed, run.total_steps, "fill") % 2**31)
-    done, shown = 0, time.perf_counter()
-    width = len(population) * envs.num_envs
-    while done < steps:
-        transition = envs.step(population.random_actions(envs.num_envs, stream))
-        run.buffer.add(transition)
-        done += width
-        run.total_steps += width
-        population.hyper["steps"].add_(envs.num_envs)
-        for individual in population.individuals:
-            individual.steps += envs.num_envs
-        now = time.perf_counter()
-        if run.interrupted or now - shown > SHOWN_EVERY or done >= steps:
-            shown = now
-            yield Progress("fill", run.generation, min(done, steps), steps, run.total_steps)
+def evolved(run: TrainingState, number: int, scores: np.ndarray) -> list[Birth]:
+    """Evolve the population; the records of birth of the next one, in the order of its rows."""
+    population = run.population
+    # Nobody is replaced before the selection has warmed up, by the archived elite neither.
+    waiting = number <= run.selection.warmup
+    revival = Revival(scores) if waiting else run.hall.revive(population, scores, run.buffer)
+    births = evolve(
+        population,
+        revival.scores,
+        run.selection,
+        run.mutations,
+        generation=number,
+        buffer=run.buffer,
+        generator=numpy_stream(run.options.seed, number, "evolution"),
+    )
+    return revival.credited(births, population.individuals)
+
+
+def _record(run: TrainingState, number: int, found: _Found, row: int) -> Evaluation:
+    """What one agent was when it earned its fitness."""
+    individual = run.population.individuals[row]
+    genes = run.population.network.to_json(individual.genes)
+    return Evaluation(
+        generation=number,
+        agent=individual.id,
+        parent=individual.parent,
+        fitness=float(found.fitness[row]),
+        episodes=int(found.episodes[row]),
+        length=float(found.length[row]),
+        steps=individual.steps,
+        total_steps=run.total_steps,
+        updates=individual.updates,
+        hyperparameters=dict(individual.hyperparameters),
+        hidden=tuple(individual.genes.hidden),
+        activation=tuple(individual.genes.activation),
+        parameters=run.population.parameter_count(individual),
+        is_elite=row == found.order[0],
+        extra={name: float(values[row]) for name, values in found.measures.items()},
+        genes={} if set(genes) <= {"hidden", "activation"} else genes,
+    )
+
+
+def _note_faults(run: TrainingState, number: int, faults: list[Fault]) -> None:
+    if run.evaluator is not None:
+        for agent, fault in run.evaluator.take_faults():
+            faults.append(Fault(number, agent, fault.kind, fault.message))

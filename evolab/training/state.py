@@ -1,15 +1,17 @@
-"""The state of a run: everything that an experiment is made of, and how far it is."""
+"""The state of a run: what it is made of, and how far it is."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.data.buffers.rollout import RolloutBuffer
 from evolab.envs.base import Environments
-from evolab.evaluation.racing import Racing
+from evolab.evaluation.episodes import Evaluator
+from evolab.evaluation.fitness import Fitness
+from evolab.evolution.hall_of_fame import HallOfFame
 from evolab.evolution.mutation.mutations import Mutations
 from evolab.evolution.selection.base import Selection
 from evolab.history.events import Generation, Progress
@@ -18,76 +20,150 @@ from evolab.population.agent import Agent
 from evolab.population.population import Population
 
 
-@dataclass
-class TrainingState:
-    """Everything that a run is made of, and how far it is.
+@dataclass(frozen=True)
+class TrainingOptions:
+    """What a run's configuration fixes.
 
     Attributes:
-        population: the agents.
-        buffer: their experience.
-        envs: training environments; None offline.
-        evaluators: makes environments for evaluation by number of episodes.
-        selection: who survives.
-        mutations: what changes in the newborn.
-        fitness: measures fitness without a simulator; None for episodes in the environment.
+        seed: of the run.
         steps_per_generation: environment steps of each agent; updates of each agent offline.
-        eval_episodes: episodes behind each agent's fitness.
-        racing: spends evaluation episodes where the ranking is uncertain; None for an even split.
-        eval_steps: longest evaluation episode; None for the environment's own limit.
         update_ratio: updates per agent and environment step of its own, at a learn step of 1.
         overlap: environments step while the agents learn.
         evolving: False leaves the population as it is.
-        revive: True has the archived elite return in place of the worst agent when nobody reaches it;
-            "resting" keeps it in one place, unchanged.
-        seed: of the run.
-        generation: finished generations.
-        total_steps: training steps of all agents, warm-up included.
-        evaluation_steps: environment steps of evaluation.
-        best: a copy of the best agent of the last generation.
-        elite: the best agent that evaluation on fresh episodes has confirmed.
-        elite_fitness: its mean return over those episodes.
-        target: mean return that is looked for; what `train` was asked last.
-        warned: that episodes without an end are cut.
-        interrupted: set to have the next vector step yield, whatever the clock says.
     """
 
-    population: Population
-    buffer: ReplayBuffer | RolloutBuffer
-    envs: Environments | None
-    selection: Selection
-    mutations: Mutations
-    fitness: Any = None
+    seed: int = 0
     steps_per_generation: int = 10_000
-    eval_episodes: int = 1
-    racing: Racing | None = None
-    eval_steps: int | None = None
     update_ratio: float = 1.0
     overlap: bool = False
     evolving: bool = True
-    revive: bool | str = False
-    seed: int = 0
-    generation: int = 0
-    total_steps: int = 0
-    evaluation_steps: int = 0
-    history: History = field(default_factory=History)
-    best: Agent | None = None
-    elite: Agent | None = None
-    elite_fitness: float = float("-inf")
-    target: float | None = None
-    interrupted: bool = False
-    warned: bool = False
-    current: Iterator[Progress | Generation] | None = None
-    evaluators: dict[int, Environments] = field(default_factory=dict)
 
-    def evaluator(self, episodes: int) -> Environments:
-        """Environments for that many episodes per agent, kept for the next time."""
-        if episodes not in self.evaluators:
-            assert self.envs is not None
-            self.evaluators[episodes] = self.envs.evaluator(episodes)
-        return self.evaluators[episodes]
+
+class TrainingState:
+    """What a run is made of, and how far it is. Whoever wants something changed here asks it to.
+
+    Args:
+        population: the agents; None until data tell the spaces that they live in.
+        buffer: their experience.
+        envs: training environments; None offline.
+        selection: who survives.
+        mutations: what changes in the newborn.
+        fitness: what decides who is best.
+        beside: a measure that is recorded beside it; None for none.
+        evaluator: plays episodes in the environment; None without one.
+        hall: the archived elite, and what becomes of it.
+        options: what the configuration fixes.
+
+    Attributes:
+        history: every finished generation.
+        generation: finished generations.
+        total_steps: training steps of all agents, warm-up included.
+        best: a copy of the best agent of the last generation; None before the first.
+        target: mean return that is looked for; what `train` was asked last.
+        interrupted: the next vector step yields, whatever the clock says.
+        current: the generation under way; None between two.
+    """
+
+    def __init__(
+        self,
+        population: Population | None,
+        buffer: ReplayBuffer | RolloutBuffer,
+        envs: Environments | None,
+        selection: Selection,
+        mutations: Mutations,
+        fitness: Fitness,
+        beside: Fitness | None = None,
+        evaluator: Evaluator | None = None,
+        hall: HallOfFame | None = None,
+        options: TrainingOptions | None = None,
+    ) -> None:
+        self._population, self.buffer, self.envs = population, buffer, envs
+        self.selection, self.mutations = selection, mutations
+        self.fitness, self.beside, self.evaluator = fitness, beside, evaluator
+        self.hall = HallOfFame() if hall is None else hall
+        self.options = TrainingOptions() if options is None else options
+        self.history = History()
+        self.generation = self.total_steps = 0
+        self.best: Agent | None = None
+        self.target: float | None = None
+        self.interrupted = False
+        self.current: Iterator[Progress | Generation] | None = None
+
+    # What there is ----------------------------------------------------------------------------
+
+    @property
+    def populated(self) -> bool:
+        """False as long as there are no data to tell the spaces that agents live in."""
+        return self._population is not None
+
+    @property
+    def population(self) -> Population:
+        """The agents.
+
+        Raises:
+            ValueError: there are none yet.
+        """
+        if self._population is None:
+            raise ValueError("there are no data yet. Call exp.fill('data.h5') first.")
+        return self._population
+
+    @property
+    def evaluation_steps(self) -> int:
+        """Environment steps of evaluation so far."""
+        return 0 if self.evaluator is None else self.evaluator.steps
+
+    @property
+    def learns_by_acting(self) -> bool:
+        """True where experience comes from the environment, False where it is all there beforehand."""
+        return self.envs is not None and not self.population.algorithm.offline
+
+    # What may be changed from outside -----------------------------------------------------------
+
+    def populate(self, population: Population) -> None:
+        """Begin with these agents."""
+        self._population = population
+
+    def learn_from(self, buffer: ReplayBuffer | RolloutBuffer) -> None:
+        """Take this experience in the place of what there was."""
+        self.buffer = buffer
+
+    def place_buffer(self) -> None:
+        """Keep experience where the agents are, unless somebody has said where."""
+        if self.buffer.device is None:
+            self.buffer.device = self.population.device
+
+    def change(
+        self, selection: Selection | None = None, mutations: Mutations | None = None, **options: Any
+    ) -> None:
+        """Evolve otherwise, or set some of `options`, from the next generation on."""
+        self.selection = self.selection if selection is None else selection
+        self.mutations = self.mutations if mutations is None else mutations
+        self.options = replace(self.options, **options)
+
+    def interrupt(self, wish: bool = True) -> None:
+        """Have the next vector step yield; False takes it back."""
+        self.interrupted = wish
+
+    def put_state(
+        self, progress: Mapping[str, Any], history: History, best: Agent | None, elite: Agent | None
+    ) -> None:
+        """Go on where a checkpoint stands; population, buffer and fitness have been given theirs.
+
+        Args:
+            progress: "generation", "total_steps", "evaluation_steps", and what `HallOfFame.put_state` takes.
+            history: the generations until then.
+            best: the best agent of the last one.
+            elite: the archived one.
+        """
+        self.generation, self.total_steps = int(progress["generation"]), int(progress["total_steps"])
+        if self.evaluator is not None:
+            self.evaluator.steps = int(progress["evaluation_steps"])
+        self.history, self.best = history, best
+        self.hall.put_state(progress, elite)
+        self.population.reseed(self.generation)
 
     def close(self) -> None:
         """Close all environments."""
-        for envs in [self.envs, *self.evaluators.values()]:
+        for envs in (self.envs, self.evaluator):
             if envs is not None:
                 envs.close()

@@ -335,7 +335,7 @@ def test_what_a_generation_leaves_is_learned_from_if_it_fills_a_minibatch():
 
 def interrupted(exp):
     """A generation that Ctrl-C stops at its first step."""
-    exp._run.interrupted = True
+    exp._run.interrupt()
     for _ in exp._pull(1, None, None):
         exp._raise_interrupt()
 
@@ -410,7 +410,7 @@ def test_bad_input_is_named_before_training_starts():
         ValueError, match=r"PPO has no update_ratio; set hyperparameters=\{'epochs': \.\.\.\}"
     ):
         ev.Experiment(Choosing, "PPO", update_ratio=2.0, **QUICK)
-    with pytest.raises(ValueError, match="fitness='fqe' judges from stored data"):
+    with pytest.raises(ValueError, match="fitness='fqe' measures from stored data"):
         ev.Experiment(Choosing, "PPO", fitness="fqe", **QUICK)
     with pytest.raises(ValueError, match=r"epochs is 0; its range is 1 to 1000"):
         ev.Experiment(Choosing, "PPO", **QUICK | {"hyperparameters": {"epochs": 0}})

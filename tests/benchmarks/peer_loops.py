@@ -93,7 +93,7 @@ class Evolab:
             )
             experiment.fill(FILLED)
         experiment = self.made[key]
-        experiment._run.steps_per_generation = steps
+        experiment._run.change(steps_per_generation=steps)
         watch, environments = Stopwatch(), experiment._run.envs
         reset = environments.reset
         environments.reset = watch.around(reset)

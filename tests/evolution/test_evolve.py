@@ -151,7 +151,9 @@ def test_the_change_of_the_function_is_measured_and_recorded():
     mutations = ev.Mutations(
         none=0, architecture=1, parameters=1, activation=0, hyperparameters=1, new_layer=0
     )
-    births = evolve(population, np.arange(8.0), ev.Tournament(), mutations, probes=torch.randn(32, 5))
+    buffer = ev.ReplayBuffer(256)
+    buffer.add(experience(8, 32, 0, discrete=False))
+    births = evolve(population, np.arange(8.0), ev.Tournament(), mutations, buffer=buffer)
     for birth in births:
         if birth.kind in ("elite", "hyperparameters"):
             assert birth.change is None

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import evolab as ev
-from evolab.evolution.hall_of_fame import renew
+from evolab.training.loop import evolved
 from tests.toys import Choosing, Toy
 
 KEPT = ev.Mutations(none=1, architecture=0, parameters=0, activation=0, hyperparameters=0)
@@ -20,9 +20,13 @@ def started(revive, algorithm="TD3", environment=Toy, **options):
                         selection=ev.Truncation(0.34, warmup=2), **options)  # fmt: skip
     exp.fill(40)
     exp.step()
-    exp._run.elite = exp._run.best
-    exp._run.elite_fitness = 100.0
+    archive(exp._run, exp._run.best, 100.0)
     return exp
+
+
+def archive(run, agent, fitness):
+    """Have an agent in the archive, whatever was there."""
+    run.hall.put_state({"elite_fitness": fitness}, agent.copy())
 
 
 def resting(run):
@@ -54,14 +58,14 @@ def run():
 def still():
     """Where the elite rests."""
     exp = started("resting")
-    renew(exp._run, 3, np.array([3.0, 1.0, 2.0]))
+    evolved(exp._run, 3, np.array([3.0, 1.0, 2.0]))
     yield exp
     exp.close()
 
 
 def test_an_elite_that_nobody_reaches_takes_the_place_of_the_worst(run):
-    archived, before = run.elite, run.population.ids
-    births = renew(run, 3, np.array([3.0, 1.0, 2.0]))
+    archived, before = run.hall.elite, run.population.ids
+    births = evolved(run, 3, np.array([3.0, 1.0, 2.0]))
     (revived,) = [birth for birth in births if birth.kind == "revived"]
     assert revived.parent == archived.id
     assert revived.agent in run.population.ids
@@ -74,17 +78,17 @@ def test_an_elite_that_nobody_reaches_takes_the_place_of_the_worst(run):
     ("number", "scores"), [(1, [3.0, 1.0, 2.0]), (2, [3.0, 1.0, 2.0]), (3, [3.0, 100.0, 2.0])]
 )
 def test_nobody_is_revived_in_the_warm_up_or_while_somebody_is_as_good(run, number, scores):
-    assert all(birth.kind != "revived" for birth in renew(run, number, np.array(scores)))
+    assert all(birth.kind != "revived" for birth in evolved(run, number, np.array(scores)))
 
 
 def test_an_elite_at_rest_acts_and_keeps_its_policy_while_its_critics_and_the_others_learn(still):
-    run, elite = still._run, still._run.elite
+    run, elite = still._run, still._run.hall.elite
     (seat,) = resting(run)
     assert seat.resting == elite.id
     policy, critics = weights(run, seat.id, "actor"), weights(run, seat.id, "critic")
     others = {m.id: weights(run, m.id, "actor") for m in run.population.individuals if m is not seat}
     steps = seat.steps
-    still._run.evolving = False
+    still._run.change(evolving=False)
     still.step()
     assert same(weights(run, seat.id, "actor"), policy)
     assert same(policy, elite._population.individual(0).tensors["actor"])
@@ -96,7 +100,7 @@ def test_an_elite_at_rest_acts_and_keeps_its_policy_while_its_critics_and_the_ot
 def test_it_keeps_its_place_and_its_children_learn(still):
     run = still._run
     (seat,) = resting(run)
-    births = renew(run, 4, np.array([0.0 if m is seat else -1.0 for m in run.population.individuals]))
+    births = evolved(run, 4, np.array([0.0 if m is seat else -1.0 for m in run.population.individuals]))
     assert [m.id for m in resting(run)] == [seat.id]
     assert not [birth for birth in births if birth.kind == "revived"]
     assert [birth.detail for birth in births if birth.agent == seat.id] == ["rests unchanged"]
@@ -108,8 +112,8 @@ def test_a_better_elite_takes_the_place_of_the_one_at_rest(still):
     run = still._run
     (seat,) = resting(run)
     better = next(m.id for m in run.population.individuals if m.id != seat.id)
-    run.elite, run.elite_fitness = run.population[run.population.row(better)].copy(), 200.0
-    births = renew(run, 4, np.array([200.0 if m.id == better else 0.0 for m in run.population.individuals]))
+    archive(run, run.population[run.population.row(better)], 200.0)
+    births = evolved(run, 4, np.array([200.0 if m.id == better else 0.0 for m in run.population.individuals]))
     (now,) = resting(run)
     assert (now.resting, now.place) == (better, seat.place)
     assert seat.id not in run.population.ids
@@ -122,10 +126,10 @@ def test_one_that_was_damaged_comes_back_from_the_archive(still):
     (seat,) = resting(run)
     row = run.population.row(seat.id)
     run.population.table["actor"][row] = float("nan")
-    renew(run, 4, np.array([np.nan if m is seat else 1.0 for m in run.population.individuals]))
+    evolved(run, 4, np.array([np.nan if m is seat else 1.0 for m in run.population.individuals]))
     (now,) = resting(run)
     assert now.id != seat.id
-    assert same(weights(run, now.id, "actor"), run.elite._population.individual(0).tensors["actor"])
+    assert same(weights(run, now.id, "actor"), run.hall.elite._population.individual(0).tensors["actor"])
 
 
 def test_a_copy_of_an_agent_at_rest_learns(still):
@@ -140,8 +144,8 @@ def test_a_copy_of_an_agent_at_rest_learns(still):
 def test_where_values_are_the_policy_they_rest():
     exp = started("resting", "DQN", environment=Choosing)
     run = exp._run
-    renew(run, 3, np.array([3.0, 1.0, 2.0]))
-    run.evolving = False
+    evolved(run, 3, np.array([3.0, 1.0, 2.0]))
+    run.change(evolving=False)
     (seat,) = resting(run)
     before = weights(run, seat.id, "q")
     exp.step()
@@ -155,7 +159,7 @@ class Renamed(ev.DQN):
 
 def test_a_rule_that_names_networks_it_has_not_rests_whole():
     exp = started("resting", Renamed(), environment=Choosing)
-    renew(exp._run, 3, np.array([3.0, 1.0, 2.0]))
+    evolved(exp._run, 3, np.array([3.0, 1.0, 2.0]))
     (seat,) = resting(exp._run)
     row = exp.population.row(seat.id)
     assert [float(rate) == 0.0 for rate in exp.population.hyper["lr"]] == [i == row for i in range(3)]
@@ -168,10 +172,10 @@ def test_experience_of_its_own_follows_each_agent_when_an_elite_returns():
     run = exp._run
     small = ev.Experiment(Toy, "TD3", population=1, num_envs=2, network=[4], seed=1, device="cpu",
                           hyperparameters={"batch_size": 8})  # fmt: skip
-    run.elite = small.population[0].copy()
+    archive(run, small.population[0], 100.0)
     rows = {m.id: run.buffer.fields["reward"].unflatten(0, (3, 100))[i].clone()
             for i, m in enumerate(run.population.individuals)}  # fmt: skip
-    renew(run, 3, np.array([1.0, 2.0, 3.0]))
+    evolved(run, 3, np.array([1.0, 2.0, 3.0]))
     kept = [m for m in run.population.individuals if m.id in rows]
     assert kept
     now = run.buffer.fields["reward"].unflatten(0, (3, 100))

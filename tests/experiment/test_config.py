@@ -32,3 +32,16 @@ def test_yaml_and_json_give_the_same(tmp_path):
     assert config.read(tmp_path / "run.yaml") == config.read(tmp_path / "run.json")
     found = from_plain(config.read(tmp_path / "run.yaml"))
     assert found["search_space"] == {"lr": ev.Float(0.1, 1)}
+
+
+@pytest.mark.parametrize("racing", [False, None])
+def test_an_option_that_is_gone_and_was_not_used_is_dropped(racing):
+    assert config.read({"population": 3, "racing": racing}) == {"population": 3}
+
+
+@pytest.mark.parametrize("racing", [True, {"type": "Racing", "width": 2.0}])
+def test_a_run_that_raced_goes_on_with_the_even_split_and_says_so(racing):
+    saved = ev.Experiment("CartPole-v1", "DQN", population=2, seed=1).config | {"racing": racing}
+    with pytest.warns(UserWarning, match="racing is gone: all agents now play equally many"):
+        again = ev.Experiment.from_config(saved)
+    assert "racing" not in again.config

@@ -106,7 +106,7 @@ def test_best_and_elite_are_copies_that_nothing_changes(exp):
     observation = np.array([0.3, 0.1], np.float32)
     answers = best.act(observation), elite.act(observation)
     assert np.shape(answers[0]) == (1,)
-    assert elite.fitness == exp._run.elite_fitness
+    assert elite.fitness == exp._run.hall.fitness
     state = exp.population.generator.get_state()
     best.act(observation, explore=True)
     assert torch.equal(exp.population.generator.get_state(), state)

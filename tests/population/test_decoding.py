@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from evolab.envs import RandomWalks, WordGame
-from evolab.evaluation.games import play, random_games
+from evolab.evaluation.language import play
+from evolab.experiment.language import random_episodes
 from evolab.networks.gpt.gpt import GPT
 from evolab.population.decoding import Choice, Player, filtered, generate
 from evolab.population.population import Population
@@ -137,4 +138,4 @@ def test_a_population_plays_with_a_cache_as_without(algorithm, world):
     assert torch.equal(quick.tokens, plain.tokens)
     one = play(many[1], world, starts)
     assert torch.equal(one.returns, plain.returns.view(3, -1)[1])
-    assert random_games(world, 7, 1).returns.tolist() == random_games(world, 7, 1).returns.tolist()
+    assert random_episodes(world, 7, 1).returns.tolist() == random_episodes(world, 7, 1).returns.tolist()

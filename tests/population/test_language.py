@@ -10,7 +10,7 @@ import torch
 import evolab as ev
 from evolab.algorithms.bc import BC
 from evolab.algorithms.ilql import ILQL, heads
-from evolab.evaluation.games import Games, play
+from evolab.evaluation.language import LanguageReturns, play
 from evolab.networks.gpt.gpt import GPT
 from evolab.population.decoding import Player
 from evolab.population.language import Speaker, player, voice
@@ -84,7 +84,7 @@ def test_one_beam_speaks_as_token_by_token(world):
 def test_one_of_many_speaks_as_if_alone_and_on_a_board_too():
     many = agents(ILQL(beams=9), support=0.2)
     together = WORLD.play_many(player(many, WORLD), WORLD.starts, agents=3)
-    assert Games(WORLD).estimate(many, None, 0) is not None
+    assert LanguageReturns(WORLD).estimate(many, None, 0) is not None
     for row in range(3):
         alone = play(many[row], WORLD, WORLD.starts)
         those = slice(row * len(WORLD.starts), (row + 1) * len(WORLD.starts))

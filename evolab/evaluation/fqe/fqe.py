@@ -15,6 +15,7 @@ from evolab.core import checks
 from evolab.core.rng import torch_stream
 from evolab.core.trees import map_leaves
 from evolab.evaluation.episodes import healthy
+from evolab.evaluation.fitness import Fitness
 from evolab.evaluation.fqe.critics import Critics
 from evolab.evaluation.fqe.evidence import Behaviour, Evidence, Neighbours
 from evolab.evaluation.fqe.world_model import WorldModel
@@ -31,7 +32,7 @@ SUPPORTED = 0.9
 
 
 @dataclass
-class FQE:
+class FQE(Fitness):
     """Fitness without a simulator: the value of every agent's greedy policy, learnt off-policy.
 
     Each agent has an ensemble of critics that learn `Q(s, a) = r + discount Q'(s', pi(s'))` on

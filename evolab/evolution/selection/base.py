@@ -40,11 +40,11 @@ class Selection:
     """The base of every selection; a subclass adds its options and `choose`.
 
     Agents whose fitness is NaN or infinite have diverged: they never win, and where nobody has a
-    finite fitness nobody can be judged, so everyone is kept as it is.
+    finite fitness nobody can be compared, so everyone is kept as it is.
 
     Attributes:
         window: an agent's fitness is the mean of its last `window` evaluations, of the same
-            individual: a child starts with an empty record. Whoever evaluates takes this mean.
+            individual: a child starts with an empty record. See `score`.
         by: "mean" of the window, or its "best": what an agent has lately shown it can do. Agents that
             learn quickly fall back often, and a mean, or the newest value alone, takes them for bad.
         warmup: generations at the start in which nobody is replaced. Who leads before anybody has
@@ -96,6 +96,17 @@ class Selection:
             elite = int(np.nanargmax(np.where(finite, fitness, np.nan))) if finite.any() else None
             return Selected(parents=everyone, elite=elite, survivors=frozenset(everyone))
         return self.choose(np.where(finite, fitness, -np.inf), generator, generation)
+
+    def score(self, record: Sequence[float]) -> float:
+        """What counts of an agent's evaluations, newest last: the mean or the best of its window.
+
+        >>> Selection(window=3, by="best").score([9.0, 100.0, 180.0, 97.0])
+        180.0
+        """
+        newest = np.array(record[-self.window :])
+        if self.by == "mean" or not np.isfinite(newest[-1]):  # who has diverged does not live on its past
+            return float(newest.mean())
+        return float(newest[np.isfinite(newest)].max())
 
     def choose(self, fitness: np.ndarray, generator: np.random.Generator, generation: int) -> Selected:
         """What a selection decides; `select` has checked its arguments.

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 import evolab as ev
 from evolab.evolution.selection import MFPBT, Gap, Selected, Selection, Tournament, Truncation
-from evolab.training.judging import over_window
 from tests.toys import Paying
 
 EVERY = [
@@ -95,11 +94,11 @@ def test_the_window_counts_by_its_mean_or_its_best(kind):
 
 def test_who_diverged_does_not_live_on_its_past():
     values = [9.0, 100.0, 180.0, 97.0]
-    assert over_window(values, 1, "best") == 97.0
-    assert over_window(values, 3, "best") == 180.0
-    assert over_window(values, 3) == pytest.approx(377 / 3)
-    assert np.isnan(over_window([*values, float("nan")], 3, "best"))
-    assert over_window([5.0, float("nan"), 3.0], 3, "best") == 5.0
+    assert Selection(window=1, by="best").score(values) == 97.0
+    assert Selection(window=3, by="best").score(values) == 180.0
+    assert Selection(window=3).score(values) == pytest.approx(377 / 3)
+    assert np.isnan(Selection(window=3, by="best").score([*values, float("nan")]))
+    assert Selection(window=3, by="best").score([5.0, float("nan"), 3.0]) == 5.0
 
 
 @pytest.mark.parametrize(("by", "shares"), [("mean", (-1.0, 0.1)), ("best", (-1.0, 2.0))])

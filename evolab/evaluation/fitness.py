@@ -1,0 +1,116 @@
+"""Fitness: what tells how good agents are. The contract, and the mean return of episodes, its usual form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from evolab.evaluation.episodes import Evaluated, Evaluator
+from evolab.population.population import Population
+
+
+class Fitness:
+    """What tells how good agents are; a subclass writes `estimate` and says what else is true of it.
+
+    Attributes:
+        beside_returns: it is recorded beside the mean return of episodes, which then decides, where there is
+            an environment.
+        fresh: other seeds give other episodes, so that a record can be confirmed on fresh ones.
+        episodes: K, episodes of each agent behind a figure; 0 where it takes none.
+        measures: further figures by name, [P] each, of the newest estimate.
+        lengths: [P, K], environment steps of the episodes behind the newest estimate, 0 where none was
+            played; None where it takes none.
+    """
+
+    beside_returns: bool = False
+    fresh: bool = False
+    episodes: int = 0
+    measures: Mapping[str, np.ndarray] = MappingProxyType({})
+    lengths: np.ndarray | None = None
+
+    def estimate(
+        self, population: Population, buffer: Any, seed: int
+    ) -> Iterator[tuple[int, int] | np.ndarray]:
+        """Fitness of all agents.
+
+        Args:
+            population: of P agents.
+            buffer: their experience.
+            seed: of every draw.
+
+        Yields:
+            (done, total) as often as training may be paused, and [P] at last: larger is better, NaN for an
+            agent that diverged.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define estimate(population, buffer, seed).")
+
+    def take_state(self) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+        """What a checkpoint keeps: plain values, and tensors by name; None where nothing is remembered."""
+        return None
+
+    def put_state(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """Go on from what `take_state` gave."""
+
+
+class Returns(Fitness):
+    """Mean undiscounted return of whole episodes of the greedy policy, the same episodes for all agents.
+
+    Args:
+        evaluator: plays them.
+        episodes: K, of each agent.
+    """
+
+    fresh = True
+
+    def __init__(self, evaluator: Evaluator, episodes: int = 1) -> None:
+        self.episodes = episodes
+        self._evaluator = evaluator
+
+    def estimate(
+        self, population: Population, buffer: Any, seed: int
+    ) -> Iterator[tuple[int, int] | np.ndarray]:
+        """Play them; see `Fitness.estimate`."""
+        total = len(population) * self.episodes
+        for event in self._evaluator.play(population, self.episodes, seed):
+            if isinstance(event, Evaluated):
+                self.lengths = event.lengths
+                yield event.fitness
+            else:
+                yield event, total
+
+
+class Given(Fitness):
+    """An object of the user's own that has `estimate`, with the defaults for what it does not declare.
+
+    Args:
+        given: it.
+        episodes: K, where it measures `lengths`.
+    """
+
+    def __init__(self, given: Any, episodes: int | None = None) -> None:
+        self._given = given
+        self.beside_returns = bool(getattr(given, "beside_returns", False))
+        self.episodes = episodes or int(getattr(given, "episodes", 0))
+
+    def estimate(
+        self, population: Population, buffer: Any, seed: int
+    ) -> Iterator[tuple[int, int] | np.ndarray]:
+        """See `Fitness.estimate`."""
+        yield from self._given.estimate(population, buffer, seed)
+        self.measures = getattr(self._given, "measures", {})
+        self.lengths = getattr(self._given, "lengths", None)
+
+    def take_state(self) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+        """What the object keeps, if it can tell."""
+        take = getattr(self._given, "take_state", None)
+        return None if take is None else take()
+
+    def put_state(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """Give the object what it had."""
+        put = getattr(self._given, "put_state", None)
+        if put is not None:
+            put(state, tensors)

@@ -1,0 +1,101 @@
+"""What an experiment in a language environment begins with: more environments, and recorded episodes."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from evolab.core import checks
+from evolab.core.rng import seed_of
+from evolab.data.buffers.token_buffer import TokenBuffer
+from evolab.data.datasets.columns import DatasetError
+from evolab.data.datasets.tokens import TokenDataset
+from evolab.envs.language.environment import LanguageEnvironment
+
+
+class Maker:
+    """Makes environments like one that was given; what the vector environments are made with.
+
+    Args:
+        environment: is copied, never used itself.
+
+    Raises:
+        TypeError: it is no language environment.
+    """
+
+    def __init__(self, environment: Any) -> None:
+        if not isinstance(environment, LanguageEnvironment):
+            came = "none" if environment is None else repr(environment)
+            raise TypeError(
+                f"a language environment is expected, {came} came. Pass ev.envs.WordGame(), ev.envs.RandomWalks() or "
+                f"your own ev.envs.LanguageEnvironment."
+            )
+        self.environment = environment
+        self.__name__ = environment.name
+
+    def __call__(self) -> LanguageEnvironment:
+        """A fresh copy."""
+        return copy.deepcopy(self.environment)
+
+
+def episodes_from(source: Any, environment: LanguageEnvironment, seed: int) -> TokenDataset:
+    """Recorded episodes that agents of an environment can learn from.
+
+    Args:
+        source: a `TokenDataset`, the path of a file of one, a number of episodes played at random, or
+            a mapping of what `environment.record` takes, such as {"player": "mixture", "episodes": 5000}.
+        environment: that the agents live in; the data must fit it.
+        seed: of the random episodes.
+
+    Raises:
+        DatasetError: the data are none of these, damaged, empty, or of another environment.
+    """
+    if isinstance(source, int) and not isinstance(source, bool):
+        source = random_episodes(environment, checks.positive_integer("fill", source), seed)
+    if isinstance(source, (str, Path)):
+        source = TokenDataset.load(source)
+    if isinstance(source, Mapping):
+        record = getattr(environment, "record", None)
+        if record is None:
+            raise DatasetError(f"{environment.name} cannot record games of its own. Pass a TokenDataset.")
+        known = inspect.signature(record).parameters
+        for name in source:
+            if name not in known:
+                raise checks.unknown(f"option of {environment.name}.record", name, known)
+        source = record(**source)
+    if not isinstance(source, TokenDataset):
+        raise DatasetError(
+            f"{type(source).__name__} came; a language environment learns from a TokenDataset, such as "
+            f"environment.record(...) gives, or from the path of one (.json, .h5)."
+        )
+    return environment.check(source)
+
+
+def random_episodes(environment: LanguageEnvironment, count: int, seed: int) -> TokenDataset:
+    """Episodes in which every token is drawn uniformly from the legal ones."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def policy(turn: Any) -> torch.Tensor:
+        return torch.multinomial(turn.legal.double(), 1, generator=generator)[:, 0]
+
+    return environment.play_many(policy, environment.fixed_starts(count, seed))
+
+
+def filled(source: Any, options: Mapping[str, Any], seed: int, device: torch.device) -> TokenBuffer:
+    """A buffer with recorded episodes; see `episodes_from`.
+
+    Args:
+        source: of the episodes.
+        options: of an `Experiment`, by name; its own buffer limits how many are kept.
+        seed: of the run.
+        device: where they are kept.
+    """
+    environment, given = options["environment"], options["buffer"]
+    buffer = TokenBuffer(None if given is None else given.capacity, device)
+    buffer.put(episodes_from(source, environment, seed_of(seed, "fill")), environment.block)
+    return buffer

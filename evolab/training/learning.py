@@ -1,0 +1,164 @@
+"""How a generation learns. Online, on-policy and offline differ in where batches come from, nothing else does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from evolab.core.experience import Transition
+from evolab.core.rng import numpy_stream, seed_of
+from evolab.data.buffers.rollout import RolloutBuffer
+from evolab.envs.base import Environments
+from evolab.evaluation.episodes import acting
+from evolab.history.events import Fault, Progress
+from evolab.population.population import Population
+from evolab.training.state import TrainingState
+
+SHOWN_EVERY = 0.1
+"""Seconds between two `Progress` events."""
+
+PIECE = 25
+"""Updates between two moments at which learning from stored data can be paused."""
+
+
+class Watch:
+    """Tells when `Progress` is due.
+
+    Args:
+        run: an interrupted one is shown at once, so that it can be paused.
+    """
+
+    def __init__(self, run: TrainingState) -> None:
+        self._run, self._shown = run, time.perf_counter()
+
+    def due(self, ended: bool = False) -> bool:
+        """True some times a second, and at the end."""
+        now = time.perf_counter()
+        if not (ended or self._run.interrupted or now - self._shown > SHOWN_EVERY):
+            return False
+        self._shown = now
+        return True
+
+
+class _Losses:
+    """Mean losses over the agents, noted for the record of a generation."""
+
+    def __init__(self) -> None:
+        self.noted: dict[str, list[float]] = {}
+        self.newest: Mapping[str, float] = {}
+
+    def note(self, latest: Mapping[str, Tensor]) -> None:
+        means = {name: float(torch.nanmean(value)) for name, value in latest.items()}
+        finite = {name: mean for name, mean in means.items() if np.isfinite(mean)}
+        for name, mean in finite.items():
+            self.noted.setdefault(name, []).append(mean)
+        self.newest = finite or self.newest
+
+
+def learn(
+    run: TrainingState, number: int, faults: list[Fault]
+) -> Generator[Progress, None, Mapping[str, list[float]]]:
+    """Everybody's steps of a generation; the losses by name, noted some hundred times."""
+    losses, watch = _Losses(), Watch(run)
+    learning = _by_acting(run, number, losses, faults) if run.learns_by_acting else _from_data(run, losses)
+    total = run.options.steps_per_generation
+    for done in learning:
+        if watch.due(done >= total):
+            yield Progress("train", number, min(done, total), total, run.total_steps, losses.newest)
+    return losses.noted
+
+
+def _by_acting(run: TrainingState, number: int, losses: _Losses, faults: list[Fault]) -> Iterator[int]:
+    """Act, store, learn, until every agent has taken its steps.
+
+    An on-policy buffer decides itself when to learn. The steps that a generation's end leaves in it
+    are learned from if every agent can make a whole minibatch of them, and dropped if not.
+    """
+    envs, population, buffer, options = run.envs, run.population, run.buffer, run.options
+    assert envs is not None
+    on_policy = isinstance(buffer, RolloutBuffer)
+    if on_policy:
+        buffer.clear()  # of what a generation that failed has left
+    largest = max(group.batch for group in population.groups)
+    latest: Mapping[str, Tensor] = {}
+    # By count, not by the clock: the record of a run does not depend on how fast it was. Odd, so
+    # that updates every second step are met.
+    spacing = options.steps_per_generation // envs.num_envs // 100 | 1
+
+    def update() -> None:
+        nonlocal latest
+        # A batch size that mutated beyond the buffer waits for it to fill.
+        if on_policy or len(buffer) >= largest:
+            latest = population.learn(buffer, ratio=options.update_ratio) or latest
+
+    def step(action: Any) -> Transition:
+        return _overlapped(envs, action, update) if options.overlap else envs.step(action)
+
+    first = envs.reset(seed=seed_of(options.seed, number, "environments") % 2**31)
+    done = 0
+    playing = acting(lambda observation, ended: population.act(observation, True, ended), step, first)
+    for count, transition in enumerate(playing, start=1):
+        buffer.add(transition)
+        done += envs.num_envs
+        if isinstance(buffer, RolloutBuffer) and done >= options.steps_per_generation:
+            buffer.finish(largest)
+        if not options.overlap:
+            update()
+        run.total_steps += envs.num_envs * len(population)
+        for fault in envs.take_faults() if envs.faults else ():
+            owner = None if fault.index is None else population.individuals[fault.index[0]].id
+            faults.append(Fault(number, owner, fault.kind, fault.message))
+        if count % spacing == 0 or done >= options.steps_per_generation:
+            losses.note(latest)
+        yield done
+        if done >= options.steps_per_generation:
+            return
+
+
+def _overlapped(envs: Environments, action: Any, work: Any) -> Transition:
+    """The environments' step in a thread of its own, while something else is done; it has ended, come what may."""
+    with ThreadPoolExecutor(1, "environments") as thread:
+        stepping = thread.submit(envs.step, action)
+        work()
+    return stepping.result()
+
+
+def _from_data(run: TrainingState, losses: _Losses) -> Iterator[int]:
+    """Learn from the stored data, in pieces short enough to pause between."""
+    done, total = 0, run.options.steps_per_generation
+    while done < total:
+        count = min(PIECE, total - done)
+        losses.note(run.population.learn(run.buffer, updates=count))
+        done += count
+        run.total_steps += count * len(run.population)
+        yield done
+
+
+def fill(run: TrainingState, steps: int) -> Iterator[Progress]:
+    """Random actions into the buffer: at least `steps` environment steps over the whole population."""
+    envs, population, seed = run.envs, run.population, run.options.seed
+    assert envs is not None
+    stream, watch = numpy_stream(seed, run.total_steps, "fill"), Watch(run)
+    first = envs.reset(seed=seed_of(seed, run.total_steps, "fill") % 2**31)
+    done, width = 0, len(population) * envs.num_envs
+    for transition in acting(lambda *_: population.random_actions(envs.num_envs, stream), envs.step, first):
+        run.buffer.add(transition)
+        done += width
+        run.total_steps += width
+        _count_steps(population, envs.num_envs)
+        if watch.due(done >= steps):
+            yield Progress("fill", run.generation, min(done, steps), steps, run.total_steps)
+        if done >= steps:
+            return
+
+
+def _count_steps(population: Population, steps: int) -> None:
+    population.hyper["steps"].add_(steps)
+    for individual in population.individuals:
+        individual.steps += steps

@@ -340,7 +340,7 @@ def _rows(batch: Any, rows: Any, device: str = "cpu") -> Any:
 def _noise(population: Any, batch: SimpleNamespace, agents: int) -> Tensor | None:
     """[P, B, ...] standard normal in the shape that the algorithm draws, or None where it draws nothing."""
     group = population.groups[0]
-    seen = population.batch_of(group, _rows(batch, slice(0, len(group))))
+    seen = population.learner.batch_of(group, _rows(batch, slice(0, len(group))))
     drawn = population.algorithm.draw(group, seen, torch.Generator().manual_seed(0))
     if drawn is None:
         return None

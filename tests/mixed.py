@@ -114,7 +114,6 @@ def mixed(
         members.append(individual)
         whole = whole or one
     assert whole is not None
-    whole.next_id = len(members)
     whole.rebuild(members)
     return whole
 

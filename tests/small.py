@@ -95,7 +95,7 @@ def recorded(environment="CartPole-v1", rows=400, length=20):
 def assert_same(one, other):
     """Everything that training depends on is equal, bit for bit."""
     assert one.population.ids == other.population.ids
-    assert one.population.next_id == other.population.next_id
+    assert one.population.table.next_id == other.population.table.next_id
     assert one.population.table.keys() == other.population.table.keys()
     for name, value in one.population.table.items():
         assert torch.equal(value, other.population.table[name]), name

@@ -114,7 +114,7 @@ def test_ilql_starts_from_a_cloned_agent(tmp_path):
     cloned.best.save(tmp_path / "bc")
     for load in (tmp_path / "bc", cloned.best):
         exp = started(game(), "ILQL", load=load, network=None)
-        theirs, mine = cloned.best._population.individual(0), exp.population.individual(1)
+        theirs, mine = cloned.best.individual(), exp.population.individual(1)
         for name, value in theirs.tensors["policy"].items():
             assert torch.equal(value, mine.tensors["policy"][name]), name
             assert torch.equal(value, mine.tensors["value"][name]), f"the values' {name}"

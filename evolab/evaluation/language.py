@@ -63,4 +63,4 @@ def play(
         choice: of single tokens; None for the best token each time, or for the best utterance where the
             agent's algorithm compares several (`beams`).
     """
-    return environment.play_many(player(agent.copy()._population, environment, choice), starts)
+    return environment.play_many(player(Population.of([agent]), environment, choice), starts)

@@ -51,11 +51,11 @@ def evolve(
     fitness = np.asarray(fitness, dtype=np.float64)
     if fitness.shape != (len(population),):
         raise ValueError(f"fitness has shape {fitness.shape}; (P,) = ({len(population)},) is expected.")
-    stream = generator or numpy_stream(population.seed, generation, population.next_id, "evolution")
+    stream = generator or numpy_stream(population.seed, generation, population.table.next_id, "evolution")
     probes = _probes(population, buffer, generation)
     before = _outputs(population, probes)
     # Selections count slots; the rows of the table are in an order of their own.
-    rows = sorted(range(len(population)), key=lambda row: (population.individuals[row].place, row))
+    rows = sorted(range(len(population)), key=lambda row: (population.individuals[row].slot, row))
     selected = selection.select(fitness[rows], stream, generation)
     parents = [population.individual(row) for row in rows]
     offspring: list[Individual] = []
@@ -63,14 +63,14 @@ def evolve(
     for slot, row in enumerate(selected.parents):
         parent = parents[row]
         if slot in selected.survivors:
-            parent.place = slot
+            parent.slot = slot
             kind = "elite" if slot == selected.elite else "none"
             offspring.append(parent)
             how = "survives unchanged" if parent.resting is None else "rests unchanged"
             births.append(Birth(generation, parent.id, parent.id, kind, how))
             continue
         child = parent.child(population.new_id())
-        child.place = slot
+        child.slot = slot
         origin = parents[selected.hyperparameters[slot]]
         child.hyperparameters = dict(origin.hyperparameters)
         kind, detail = "none", ""
@@ -83,8 +83,7 @@ def evolve(
         if origin.id != parent.id:
             detail += f", hyperparameters of {origin.id}"
         births.append(Birth(generation, child.id, parent.id, kind, detail))
-    order = population.rebuild(offspring)
-    population.replaced = [individual.steps for individual in population.individuals]
+    order = population.replace(offspring)
     origins = [rows[selected.parents[slot]] for slot in order]
     if buffer is not None:
         buffer.gather(origins)

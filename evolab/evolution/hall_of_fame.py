@@ -179,7 +179,7 @@ class HallOfFame:
         revived = self.elite.individual().child(population.new_id())
         revived.fitness = [self.fitness]
         revived.resting = self.elite.id if self.revives == RESTING else None
-        revived.place = individuals[worst].place
+        revived.slot = individuals[worst].slot
         individuals[worst] = revived
         scores[worst] = self.fitness
         order = population.rebuild(individuals)

@@ -136,7 +136,7 @@ class Runner:
         self._run.place_buffer()
         if algorithm.on_policy:
             return
-        largest = 1 if algorithm.offline else max(c.batch for c in self._run.population.groups)
+        largest = 1 if algorithm.offline else self._run.population.table.largest_batch
         if len(self._run.buffer) < largest:
             recorded = algorithm.offline or self._run.envs is None
             advice = "exp.fill('data.h5')" if recorded else f"exp.fill({max(1000, largest)})"

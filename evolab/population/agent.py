@@ -1,23 +1,20 @@
-"""Agent: one row of a population, to act with, to look at, to teach and to take home."""
+"""Agent: one row of a table, to act with, to look at, to teach and to take home."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from os import PathLike
+from pathlib import Path
+from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from evolab.core.trees import first_leaf, map_leaves, to_tensor
-from evolab.networks.observations import encode
+from evolab.algorithms.base import Algorithm
+from evolab.population import export, serialisation
+from evolab.population.acting import act_alone
 from evolab.population.individual import Individual
-
-if TYPE_CHECKING:
-    from os import PathLike
-    from pathlib import Path
-
-    from evolab.population.population import Population
+from evolab.population.learner import Learner
+from evolab.population.table import Table
 
 
 class Agent:
@@ -25,57 +22,61 @@ class Agent:
 
     `exp.best`, `exp.elite` and `agent.copy()` own their table; `population[i]` shares the
     population's, so it learns when the population learns.
+
+    Args:
+        table: where it lives.
+        id: its own.
     """
 
-    def __init__(self, population: Population, id: int) -> None:
-        self._population, self.id = population, id
+    def __init__(self, table: Table, id: int) -> None:
+        self.table, self.id = table, id
 
     @property
-    def _row(self) -> int:
-        return self._population.row(self.id)
+    def row(self) -> int:
+        """Where it stands in its table now.
+
+        Raises:
+            LookupError: it has died.
+        """
+        return self.table.row(self.id)
 
     @property
-    def _individual(self) -> Individual:
-        return self._population.individuals[self._row]
+    def _about(self) -> Individual:
+        return self.table.individuals[self.row]
 
     @property
-    def algorithm(self) -> Any:
+    def algorithm(self) -> Algorithm:
         """The algorithm that it learns by."""
-        return self._population.algorithm
+        return self.table.algorithm
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
         """Values by name; a copy."""
-        return dict(self._individual.hyperparameters)
+        return dict(self._about.hyperparameters)
 
     @property
     def genes(self) -> Any:
         """Its architecture."""
-        return self._individual.genes
+        return self._about.genes
 
     @property
     def parent(self) -> int | None:
         """Id of its parent; None in the first population."""
-        return self._individual.parent
+        return self._about.parent
 
     @property
     def fitness(self) -> float:
         """Its newest evaluation; NaN before the first."""
-        return self._individual.fitness[-1] if self._individual.fitness else float("nan")
-
-    def evaluated(self, fitness: float, again: bool = False) -> None:
-        """Add an evaluation to its record; `again` corrects the newest one."""
-        record = self._individual.fitness
-        record[len(record) - 1 if again and record else len(record) :] = [fitness]
-
-    def individual(self) -> Individual:
-        """The agent as a value, its tensors without padding."""
-        return self._population.individual(self._row)
+        return self._about.fitness[-1] if self._about.fitness else float("nan")
 
     @property
     def parameters(self) -> int:
         """Number of trainable parameters, targets not counted."""
-        return self._population.parameter_count(self._individual)
+        return self.table.parameters(self.row)
+
+    def individual(self) -> Individual:
+        """The agent as a value; its tensors are unpadded views into the table."""
+        return self.table.individual(self.row)
 
     def act(self, observation: Any, explore: bool = False) -> Any:
         """Action for one observation, or for a batch of them.
@@ -87,35 +88,7 @@ class Agent:
         Returns:
             the action(s) in the environment's own range, ready for `env.step`.
         """
-        population = self._population
-        space = population.observation_space
-        leaf = first_leaf(observation)
-        part = first_leaf(_first_space(space))
-        single = np.ndim(leaf) == len(part.shape or ())
-        as_array = not isinstance(leaf, Tensor)
-        batch = map_leaves(lambda x: x[None] if isinstance(x, Tensor) else np.asarray(x)[None], observation)
-        batch = map_leaves(lambda x: x[None], batch) if single else batch
-        observed = to_tensor(batch, population.device)  # [1, B, ...]
-        row = self._row
-        group = population.solo(row)
-        with torch.no_grad():
-            if explore:
-                count = first_leaf(observed).shape[1]
-                population._remember(count, None)
-                memory = {n: v[row : row + 1, :count] for n, v in population.memory.items()}
-                unit = population.algorithm.sample(group, observed, memory, population.generator)
-                population.hyper["steps"][row] += count  # what schedules such as epsilon's go by
-                population.individuals[row].steps += count
-            else:
-                unit = population.algorithm.act(group, observed)
-            if unit.is_floating_point():
-                unit = torch.nan_to_num(unit)
-            action = population.actions.to_environment(unit)
-        result = population.actions.to_numpy(action)[0] if as_array else action[0]
-        if not single:
-            return result
-        result = result[0]
-        return result.item() if as_array and np.ndim(result) == 0 else result
+        return act_alone(self.table, self.row, observation, explore)
 
     def learn(self, batch: Any, noise: Any = None) -> dict[str, float]:
         """One update of this agent alone.
@@ -127,11 +100,16 @@ class Agent:
         Returns:
             losses by name.
         """
-        return self._population.learn_one(self._row, batch, noise)
+        return Learner(self.table).learn_alone(self.row, batch, noise)
+
+    def evaluated(self, fitness: float, again: bool = False) -> None:
+        """Add an evaluation, in units of return, to its record; `again` corrects the newest one."""
+        record = self._about.fitness
+        record[len(record) - 1 if again and record else len(record) :] = [fitness]
 
     def copy(self) -> Agent:
         """An agent of its own, which nothing else changes."""
-        return Agent(self._population.copy([self._row]), self.id)
+        return Agent(self.table.copy([self.row]), self.id)
 
     def module(self) -> nn.Module:
         """The policy as a plain torch module without padding, on the CPU.
@@ -140,27 +118,11 @@ class Agent:
         output is what `act` is made from: actions in the environment's range for Box actions,
         values of all actions [B, A] for Discrete ones. A GPT's are tokens [B, T] and logits [B, T, V].
         """
-        population = self._population
-        name, role = next(iter(population.roles.items()))
-        individual = population.individual(self._row)
-        state = {key: value[0].detach().cpu().clone() for key, value in individual.tensors[name].items()}
-        core = population.network.module(role, individual.genes, state)
-        return core if population.network.reads_tokens else Policy(core, population)
+        return export.module(self.table, self.row)
 
     def describe(self) -> dict[str, Any]:
         """Everything about it that fits into a line of a table."""
-        individual = self._individual
-        return {
-            "agent": individual.id,
-            "parent": individual.parent,
-            "algorithm": self.algorithm.name,
-            "fitness": self.fitness,
-            "architecture": self._population.network.describe(individual.genes),
-            "parameters": self.parameters,
-            "steps": individual.steps,
-            "updates": individual.updates,
-            **individual.hyperparameters,
-        }
+        return self.table.describe(self.row)
 
     def save(self, folder: str | PathLike[str]) -> None:
         """Write the agent to a folder: `agent.safetensors` and `agent.json`; nothing in it can execute.
@@ -168,9 +130,7 @@ class Agent:
         Raises:
             FileExistsError: the folder holds something that is no agent.
         """
-        from evolab.population.serialisation import save_agent
-
-        save_agent(self, folder)
+        serialisation.save(self.table, self.row, folder)
 
     def export(self, path: str | PathLike[str]) -> Path:
         """Write the greedy policy for other programs: a batch of observations to actions for `env.step`.
@@ -183,9 +143,7 @@ class Agent:
             ValueError: another suffix, or a policy that a network alone does not make.
             ImportError: the package is missing; names the extra.
         """
-        from evolab.population.export import export
-
-        return export(self, path)
+        return export.export(self.table, self.row, path)
 
     @staticmethod
     def load(
@@ -203,29 +161,26 @@ class Agent:
             FileNotFoundError: no agent there.
             ValueError: the files are damaged, or of a newer format.
         """
-        from evolab.population.serialisation import load_agent
-
-        return load_agent(folder, algorithm, network, device)
+        table = serialisation.load(folder, algorithm, network, device)
+        return Agent(table, table.ids[0])
 
     def __repr__(self) -> str:
         try:
             known = self.describe()
         except LookupError:
             return f"Agent {self.id} (dead)"
-        evolved = ", ".join(f"{n}={known[n]:.3g}" for n in self._population.search_space)
+        evolved = ", ".join(f"{name}={known[name]:.3g}" for name in self.table.spec.search_space)
         return (
             f"Agent {self.id} ({known['algorithm']}, {known['architecture']}, {known['parameters']:,} parameters, "
             f"{self._earned()}, {evolved})"
         )
 
     def _earned(self) -> str:
-        if not self._individual.fitness:
+        if not self._about.fitness:
             return "fitness not yet known"
-        return (
-            f"fitness {self.fitness:.1f}"
-            if math.isfinite(self.fitness)
-            else "fitness not finite: it diverged"
-        )
+        if not math.isfinite(self.fitness):
+            return "fitness not finite: it diverged"
+        return f"fitness {self.fitness:.1f}"
 
     def _repr_html_(self) -> str:
         import pandas as pd
@@ -240,39 +195,3 @@ class Agent:
         shown["fitness"] = self._earned().removeprefix("fitness ")
         frame = pd.DataFrame({"value": shown})
         return f"<b>Agent {self.id}</b>" + frame.to_html(header=False, border=0, escape=True)
-
-
-def _first_space(space: Any) -> Any:
-    from gymnasium import spaces
-
-    if isinstance(space, spaces.Dict):
-        return _first_space(next(iter(space.values())))
-    if isinstance(space, spaces.Tuple):
-        return _first_space(space[0])
-    return space
-
-
-class Policy(nn.Module):
-    """Observations to actions (Box) or to values of all actions (Discrete); see `Agent.module`."""
-
-    scale: Tensor
-    centre: Tensor
-
-    def __init__(self, core: nn.Module, population: Population) -> None:
-        super().__init__()
-        self.core = core
-        self._space, self._dtype = population.observation_space, population.dtype
-        self._bounded = hasattr(population.actions, "half")
-        self._mode, self._width = population.algorithm.mode, population.actions.width
-        self._shape = tuple(population.action_space.shape or ())
-        if self._bounded:
-            self.register_buffer("centre", population.actions.centre.detach().cpu().clone())
-            self.register_buffer("scale", population.actions.half.detach().cpu().clone())  # `half` is torch's
-
-    def forward(self, observation: Any) -> Tensor:
-        """[B, ...] observations to [B, ...] actions or [B, A] values."""
-        out = self.core(encode(self._space, observation, 1, self._dtype))
-        if not self._bounded:
-            return out
-        action = self._mode(out, self._width) * self.scale + self.centre
-        return action if len(self._shape) == 1 else action.reshape(*action.shape[:-1], *self._shape)

@@ -183,8 +183,8 @@ def generate(
         raise ValueError(
             f"beams is {beams} and temperature {temperature}: a beam search draws nothing. Drop one."
         )
-    population = agent._population
-    group = population.solo(population.row(agent.id))
+    population = agent.table
+    group = population.solo(agent.row)
     said = torch.as_tensor(tokens, device=population.device).long().unsqueeze(0)  # [1, B, T]
     choice = Choice(temperature, top_k, top_p, seed)
     caches: dict[Any, Cache] = {}

@@ -1,4 +1,4 @@
-"""Agents for other programs: ONNX and torch.export, from an observation to an action of the environment."""
+"""Agents for other programs: plain torch modules, ONNX and torch.export."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import warnings
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,39 +16,76 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from evolab.core import checks
-from evolab.core.trees import map_leaves
+from evolab.core.actions import BoxActions
+from evolab.core.trees import leaves, map_leaves
+from evolab.networks.observations import encode
+from evolab.population.acting import act_alone
+from evolab.population.spec import Spec
+from evolab.population.table import Table
 from evolab.storage.files import replace_bytes
-
-if TYPE_CHECKING:
-    from evolab.population.agent import Agent
 
 SUFFIXES = (".onnx", ".pt2")
 TOLERANCE = 1e-4
 """Largest difference to the agent's own actions, as a share of the action's range."""
 
 
-class Acting(nn.Module):
+def module(table: Table, row: int) -> nn.Module:
+    """The policy of an agent as a plain torch module; see `Agent.module`."""
+    spec, individual = table.spec, table.individual(row)
+    role = spec.roles[spec.policy]
+    state = {key: value[0].detach().cpu().clone() for key, value in individual.tensors[spec.policy].items()}
+    core = spec.network.module(role, individual.genes, state)
+    return core if spec.network.reads_tokens else Policy(core, spec)
+
+
+class Policy(nn.Module):
+    """Observations to actions (Box) or to values of all actions (Discrete); see `Agent.module`."""
+
+    scale: Tensor
+    centre: Tensor
+
+    def __init__(self, core: nn.Module, spec: Spec) -> None:
+        super().__init__()
+        self.core = core
+        self._space, self._dtype = spec.observation_space, spec.dtype
+        self._bounded = isinstance(spec.actions, BoxActions)
+        self._mode, self._width = spec.algorithm.mode, spec.actions.width
+        self._shape = tuple(spec.action_space.shape or ())
+        if self._bounded:
+            self.register_buffer("centre", spec.actions.centre.detach().cpu().clone())
+            self.register_buffer("scale", spec.actions.half.detach().cpu().clone())  # `half` is torch's
+
+    def forward(self, observation: Any) -> Tensor:
+        """[B, ...] observations to [B, ...] actions or [B, A] values."""
+        out = self.core(encode(self._space, observation, 1, self._dtype))
+        if not self._bounded:
+            return out
+        action = self._mode(out, self._width) * self.scale + self.centre
+        return action if len(self._shape) == 1 else action.reshape(*action.shape[:-1], *self._shape)
+
+
+class Greedy(nn.Module):
     """A batch of observations [B, ...] to actions [B, ...] that `env.step` takes, post-processing included."""
 
     low: Tensor
     high: Tensor
 
-    def __init__(self, agent: Agent) -> None:
+    def __init__(self, table: Table, row: int) -> None:
         super().__init__()
-        self.policy = agent.module().eval().requires_grad_(False)
-        space = agent._population.action_space
+        self.policy = module(table, row).eval().requires_grad_(False)
+        space = table.spec.action_space
         self._kind, self._start, self._counts = "values", 0, [1]
         if isinstance(space, spaces.Box):
             self._kind = "box"
-            dtype = agent._population.dtype
-            self.register_buffer("low", torch.as_tensor(np.asarray(space.low), dtype=dtype))
-            self.register_buffer("high", torch.as_tensor(np.asarray(space.high), dtype=dtype))
+            self.register_buffer("low", torch.as_tensor(np.asarray(space.low), dtype=table.dtype))
+            self.register_buffer("high", torch.as_tensor(np.asarray(space.high), dtype=table.dtype))
         elif isinstance(space, spaces.MultiDiscrete):
             self._kind = "several"
             self._counts = [int(count) for count in np.asarray(space.nvec).ravel()]
             self.register_buffer("low", torch.as_tensor(np.asarray(space.start).ravel(), dtype=torch.int64))
         else:
-            self._start = int(space.start)  # type: ignore[attr-defined]
+            assert isinstance(space, spaces.Discrete)
+            self._start = int(space.start)
 
     def forward(self, observation: Any) -> Tensor:
         """Greedy actions."""
@@ -65,35 +102,47 @@ class Acting(nn.Module):
         return torch.stack(parts[::-1], -1) + self.low
 
 
-def export(agent: Agent, path: str | PathLike[str]) -> Path:
-    """Write the agent's greedy policy as a program of its own; see `Agent.export`."""
-    path = Path(path)
+def export(table: Table, row: int, path: str | PathLike[str]) -> Path:
+    """Write an agent's greedy policy as a program of its own; see `Agent.export`."""
+    path, algorithm = Path(path), table.algorithm
     if path.suffix not in SUFFIXES:
         raise ValueError(
             f"{path.name}: the suffix decides the format; .onnx or .pt2 (torch.export) is expected."
         )
-    if agent._population.algorithm.reads_tokens:
+    if table.network.reads_tokens:
         raise ValueError(
-            f"agent {agent.id} reads tokens ({agent.algorithm.name}): what it says next depends on how long the "
+            f"agent {table.ids[row]} reads tokens ({algorithm.name}): what it says next depends on how long the "
             f"episode is, which no program of observations to actions is written for. Call agent.save(folder), "
             f"which `transformers` loads, or agent.module() for the logits of all tokens."
         )
-    acting = Acting(agent)
-    examples = _examples(agent, 4)
-    batch = torch.export.Dim("batch")
-    shapes = ({key: {0: batch} for key in examples} if isinstance(examples, dict) else {0: batch},)
-    if isinstance(examples, tuple):
-        shapes = (tuple({0: batch} for _ in examples),)  # type: ignore[assignment]
-    if path.suffix == ".pt2":
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's own, about its own tracing
-            program = torch.export.export(acting, (examples,), dynamic_shapes=shapes)
-        data = io.BytesIO()
-        torch.export.save(program, data)
-        replace_bytes(path, data.getvalue())
-        found = program.module()(_examples(agent, 7))
-        _compare(agent, found, path)
-        return path
+    greedy, examples = Greedy(table, row), _examples(table, 4)
+    batch = {0: torch.export.Dim("batch")}
+    shapes = map_leaves(lambda _: batch, examples)
+    (_write_onnx if path.suffix == ".onnx" else _write_program)(greedy, examples, shapes, path)
+    found = (_run_onnx if path.suffix == ".onnx" else _run_program)(path, _examples(table, 7))
+    if found is not None and not _same(table, row, found):
+        path.unlink(missing_ok=True)
+        raise ValueError(
+            f"{path.name}: the exported policy answers differently from the agent, so it was removed. "
+            f"{algorithm.name}'s act() does more than its network; export agent.module() yourself."
+        )
+    return path
+
+
+def _write_program(greedy: Greedy, examples: Any, shapes: Any, path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own, about its own tracing
+        program = torch.export.export(greedy, (examples,), dynamic_shapes=(shapes,))
+    data = io.BytesIO()
+    torch.export.save(program, data)
+    replace_bytes(path, data.getvalue())
+
+
+def _run_program(path: Path, observation: Any) -> Tensor:
+    return torch.export.load(path).module()(observation)  # type: ignore[no-any-return]
+
+
+def _write_onnx(greedy: Greedy, examples: Any, shapes: Any, path: Path) -> None:
     try:
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
@@ -102,59 +151,45 @@ def export(agent: Agent, path: str | PathLike[str]) -> Path:
     with warnings.catch_warnings(), open(os.devnull, "w") as silence, contextlib.redirect_stdout(silence):
         warnings.simplefilter("ignore")
         exported: Any = torch.onnx.export(
-            acting,
+            greedy,
             kwargs={"observation": examples},
             dynamo=True,
-            dynamic_shapes={"observation": shapes[0]},
+            dynamic_shapes={"observation": shapes},
             output_names=["action"],
             verbose=False,
         )
-    data = exported.model_proto.SerializeToString()
-    replace_bytes(path, data)
-    _run(agent, data, path)
-    return path
+    replace_bytes(path, exported.model_proto.SerializeToString())
 
 
-def _run(agent: Agent, data: bytes, path: Path) -> None:
-    """Compare with onnxruntime's answers, where it is installed."""
+def _run_onnx(path: Path, observation: Any) -> Tensor | None:
+    """The answers by onnxruntime; None where it is not installed."""
     try:
         import onnxruntime
     except ImportError:
-        return
-    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    leaves: list[np.ndarray] = []
-    map_leaves(lambda leaf: leaves.append(leaf.numpy()), _examples(agent, 7))
-    names = [one.name for one in session.get_inputs()]
-    (found,) = session.run(None, dict(zip(names, leaves, strict=True)))
-    _compare(agent, torch.as_tensor(found), path)
+        return None
+    session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+    inputs = zip(session.get_inputs(), leaves(observation), strict=True)
+    (found,) = session.run(None, {one.name: leaf.numpy() for one, leaf in inputs})
+    return torch.as_tensor(found)
 
 
-def _compare(agent: Agent, found: Tensor, path: Path) -> None:
-    """Remove the file and say so where it answers differently from the agent."""
-    expected = torch.as_tensor(
-        np.asarray(agent.act(map_leaves(lambda leaf: leaf.numpy(), _examples(agent, 7))))
-    )
-    space = agent._population.action_space
+def _same(table: Table, row: int, found: Tensor) -> bool:
+    """True where these actions are the agent's own."""
+    observation = map_leaves(lambda leaf: leaf.numpy(), _examples(table, 7))
+    expected = torch.as_tensor(np.asarray(act_alone(table, row, observation)))
+    space = table.spec.action_space
     if isinstance(space, spaces.Box):
         width = torch.as_tensor(np.asarray(space.high - space.low), dtype=torch.float64)
-        same = bool(((found.double() - expected.double()).abs() <= TOLERANCE * width).all())
-    else:
-        same = bool((found == expected).double().mean() > 0.8)  # values that tie may fall either way
-    if not same:
-        path.unlink(missing_ok=True)
-        raise ValueError(
-            f"{path.name}: the exported policy answers differently from the agent, so it was removed. "
-            f"{agent.algorithm.name}'s act() does more than its network; export agent.module() yourself."
-        )
+        return bool(((found.double() - expected.double()).abs() <= TOLERANCE * width).all())
+    return bool((found == expected).double().mean() > 0.8)  # values that tie may fall either way
 
 
-def _examples(agent: Agent, count: int) -> Any:
+def _examples(table: Table, count: int) -> Any:
     """Observations [B, ...] as tensors, the same ones for the same count."""
-    stream = np.random.default_rng(count)
-    return _drawn(agent._population.observation_space, count, stream)
+    return _drawn(table.spec.observation_space, count, np.random.default_rng(count))
 
 
-def _drawn(space: Any, count: int, stream: np.random.Generator) -> Any:
+def _drawn(space: spaces.Space, count: int, stream: np.random.Generator) -> Any:
     if isinstance(space, spaces.Dict):
         return {key: _drawn(part, count, stream) for key, part in space.items()}
     if isinstance(space, spaces.Tuple):

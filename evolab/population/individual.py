@@ -11,7 +11,10 @@ from typing import Any
 
 from torch import Tensor
 
-KINDS = ("", ".target", ".mean", ".square")
+MOMENTS = (".mean", ".square")
+"""Adam's, of every parameter."""
+
+KINDS = ("", ".target", *MOMENTS)
 """What a network keeps per parameter: the value, the target's value and Adam's two moments."""
 
 
@@ -27,13 +30,12 @@ class Individual:
         fitness: past evaluations of this individual, newest last.
         steps: environment steps of its line.
         updates: gradient updates of its line.
+        slot: which place of the selection it fills. Rows move when the table is laid out anew; a
+            subpopulation of the selection's must not.
         resting: id of the archived elite that it is a copy of, for as long as it acts and doesn't change;
             None for an agent that learns.
-        place: which slot of the selection it fills. Rows move when the table is laid out anew;
-            a subpopulation of the selection's must not.
         tensors: `role + kind` -> parameter -> [M, *shape], unpadded; kinds are `KINDS`.
-        counts: role -> Adam's step count.
-        extras: further rows of the algorithm's own, by name.
+        counts: role -> Adam's step count, a number or a tensor [].
     """
 
     id: int
@@ -43,20 +45,21 @@ class Individual:
     fitness: list[float] = field(default_factory=list)
     steps: int = 0
     updates: int = 0
-    place: int = 0
+    slot: int = 0
     resting: int | None = None
     tensors: dict[str, dict[str, Tensor]] = field(default_factory=dict)
-    counts: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, float | Tensor] = field(default_factory=dict)
 
-    def child(self, id: int) -> Individual:
-        """A copy under a new id that learns, without the parent's record. Tensors are shared until replaced."""
+    def twin(self) -> Individual:
+        """The same agent once more. Tensors are shared until replaced."""
         return dataclasses.replace(
             self,
-            id=id,
-            parent=self.id,
             hyperparameters=dict(self.hyperparameters),
-            fitness=[],
-            resting=None,
+            fitness=list(self.fitness),
             tensors={name: dict(state) for name, state in self.tensors.items()},
             counts=dict(self.counts),
         )
+
+    def child(self, id: int) -> Individual:
+        """A copy under a new id that learns, without the parent's record. Tensors are shared until replaced."""
+        return dataclasses.replace(self.twin(), id=id, parent=self.id, fitness=[], resting=None)

@@ -8,18 +8,16 @@ compares whole ones: a beam search with the policy finds them, the algorithm jud
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from evolab.core.checks import positive_integer
 from evolab.networks.gpt.kernel import Cache
+from evolab.population.agent import Agent
 from evolab.population.decoding import Choice, Player, forked
-
-if TYPE_CHECKING:
-    from evolab.population.agent import Agent
-    from evolab.population.population import Population
+from evolab.population.population import Population
 
 
 class Speaker:
@@ -77,7 +75,7 @@ class Speaker:
         # Games that went the same way so far, as all have at the first move, are thought about once.
         both, back = torch.cat([tokens, legal.long()], 1).unique(dim=0, return_inverse=True)
         tokens, legal = both[:, : tokens.shape[1]], both[:, tokens.shape[1] :].bool()
-        group, algorithm = self.population.solo(agent), self.population.algorithm
+        group, algorithm = self.population.table.solo(agent), self.population.algorithm
         device, prefix = self.population.device, tokens.shape[1]
         said, allowed = tokens.to(device), legal.to(device)
         caches = {("policy", False): Cache()}
@@ -156,7 +154,7 @@ class Voice:
         low = int(environment.action_space.start)
         token = torch.arange(environment.tokenizer.size)
         self._legal = (token >= low) & (token < low + int(environment.action_space.n))
-        self._policy = player(agent.copy()._population, environment)
+        self._policy = player(Population.of([agent]), environment)
 
     def act(self, observation: Any) -> int:
         """The next token of an episode [T], filled up with pad."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from os import PathLike
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -11,12 +11,12 @@ from evolab.core.rng import torch_stream
 from evolab.networks.base import Network, State
 from evolab.networks.gpt.gpt import GPT
 from evolab.population.agent import Agent
-from evolab.population.individual import KINDS, Individual
+from evolab.population.individual import Individual
 from evolab.population.population import Population
-from evolab.population.serialisation import load_agent
+from evolab.population.spec import Spec
 
 
-def origin(load: Any) -> tuple[Network, Agent | None]:
+def origin(load: Agent | str | PathLike[str]) -> tuple[Network, Agent | None]:
     """What to start from: a network, and the agent whose parameters it had, if it was one.
 
     Args:
@@ -27,13 +27,13 @@ def origin(load: Any) -> tuple[Network, Agent | None]:
         ValueError: what is there is damaged or not supported.
     """
     if isinstance(load, Agent):
-        return load._population.network, load.copy()
+        return load.table.network, load.copy()
     path = Path(load)
     ours = (path / "agent.json").exists() or (path / "elite" / "agent.json").exists()
     if path.is_dir() and not ours and any(path.glob("config.json")):
         return GPT.from_pretrained(path), None
-    agent = load_agent(path)
-    return agent._population.network, agent
+    agent = Agent.load(path)
+    return agent.table.network, agent
 
 
 def start_from(population: Population, agent: Agent) -> None:
@@ -50,54 +50,40 @@ def start_from(population: Population, agent: Agent) -> None:
     Raises:
         ValueError: the agent lives in another world, or has another kind of network.
     """
-    donor = agent._population
-    for name in ("observation_space", "action_space"):
-        theirs, own = getattr(donor, name), getattr(population, name)
+    spec, donor = population.table.spec, agent.table.spec
+    for name, theirs, own in (
+        ("observation_space", donor.observation_space, spec.observation_space),
+        ("action_space", donor.action_space, spec.action_space),
+    ):
         if theirs != own:
             raise ValueError(
                 f"load: the agent's {name} is {theirs}; here it is {own}. Start from one that learned in this "
                 f"environment."
             )
-    if type(donor.network) is not type(population.network):
+    if type(donor.network) is not type(spec.network):
         raise ValueError(
             f"load: the agent is a {type(donor.network).__name__}, the population's network a "
-            f"{type(population.network).__name__}. Leave network= out."
+            f"{type(spec.network).__name__}. Leave network= out."
         )
-    given = donor.individual(donor.row(agent.id))
-    members = []
-    for row, known in enumerate(population.individuals):
-        individual = population.individual(row)
-        stream = torch_stream(population.seed, "warm start", row)
-        members.append(_started(population, known, individual, given, stream))
-    population.rebuild(members)
+    given = agent.individual()
+    population.rebuild(
+        [
+            _started(spec, known, given, torch_stream(spec.seed, "warm start", row))
+            for row, known in enumerate(population.individuals)
+        ]
+    )
 
 
-def _started(
-    population: Population,
-    known: Individual,
-    individual: Individual,
-    given: Individual,
-    stream: torch.Generator,
-) -> Individual:
-    first = next(iter(population.roles))
-    fresh = Individual(known.id, known.parent, given.genes, dict(known.hyperparameters), place=known.place)
-    for name, role in population.roles.items():
-        recipe = role.recipe(population.network)
-        source: State = given.tensors.get(name) or given.tensors.get(first) or {}
-        drawn = [recipe.initialise(role, given.genes, stream) for _ in range(role.ensemble_size)]
+def _started(spec: Spec, known: Individual, given: Individual, stream: torch.Generator) -> Individual:
+    """The agent `known` with the genes and parameters of `given`; what that lacks is drawn."""
+    fresh = Individual(known.id, known.parent, given.genes, dict(known.hyperparameters), slot=known.slot)
+    for name in spec.roles:
+        source: State = given.tensors.get(name) or given.tensors.get(spec.policy) or {}
         state: State = {}
-        for key in drawn[0]:
-            own = torch.stack([one[key] for one in drawn])
+        for key, drawn in spec.drawn(name, given.genes, stream).items():
             theirs = source.get(key)
-            if theirs is not None and theirs.shape[1:] == own.shape[1:]:
-                own = theirs[:1].expand_as(own) if len(theirs) != len(own) else theirs
-            state[key] = own.to(population.device, population.dtype).clone()
-        for kind in KINDS:
-            if name + kind in individual.tensors:
-                moment = kind in (".mean", ".square")
-                member_state = {
-                    key: torch.zeros_like(value) if moment else value for key, value in state.items()
-                }
-                fresh.tensors[name + kind] = member_state
-        fresh.counts[name] = 0.0
+            if theirs is not None and theirs.shape[1:] == drawn.shape[1:]:
+                drawn = theirs[:1].expand_as(drawn) if len(theirs) != len(drawn) else theirs
+            state[key] = drawn.to(spec.like).clone()
+        spec.begin(fresh, name, state)
     return fresh

@@ -29,6 +29,7 @@ from evolab.history.writer import HistoryWriter
 from evolab.population import serialisation as archive
 from evolab.population.agent import Agent
 from evolab.population.population import Population
+from evolab.population.table import Table
 from evolab.storage import lock
 from evolab.storage.files import Damaged, read_json, replace_bytes
 from evolab.storage.folders import FORMAT, Saved, drafting
@@ -79,9 +80,9 @@ class RunFolder:
         state: dict[str, Any] = {
             **about,
             "versions": versions(),
-            "population": archive.describe_population(population),
+            "population": archive.describe(population.table.spec),
             "agents": [],
-            "next_id": population.next_id,
+            "next_id": population.table.next_id,
             "generation": number,
             "total_steps": run.total_steps,
             "evaluation_steps": run.evaluation_steps,
@@ -90,9 +91,9 @@ class RunFolder:
         }
         tensors: dict[str, torch.Tensor] = {}
         for row in range(len(population)):
-            state["agents"].append(_taken(population, row, f"{row}/", tensors))
+            state["agents"].append(archive.take(population.table, row, f"{row}/", tensors))
         for name, agent in (("best", run.best), ("elite", run.hall.elite)):
-            state[name] = None if agent is None else _taken(agent._population, 0, f"{name}/", tensors)
+            state[name] = agent and archive.take(agent.table, agent.row, f"{name}/", tensors)
         with drafting(folder, "generation", owned=True) as draft:
             draft.tensors("population.safetensors", tensors)
             state["buffer"], ring = write_ring(draft, folder, run.buffer, self._ring)
@@ -106,7 +107,7 @@ class RunFolder:
         self._tell(run, about)
         elite, known = run.hall.elite, run.hall.fitness
         if elite is not None and self._elite != (elite.id, known):
-            archive.save_agent(elite, self.path / "elite")
+            elite.save(self.path / "elite")
             self._elite = (elite.id, known)
         self._clear(run.history, keep)
 
@@ -228,19 +229,17 @@ class RunFolder:
             population, about = run.population, state["population"]
             _same_spaces(population, about)
             members = [
-                archive.make_individual(population, values, f"{row}/", tensors, where)
+                archive.individual_of(population.table.spec, values, f"{row}/", tensors, where)
                 for row, values in enumerate(state["agents"])
             ]
-            population.rebuild(members)
-            population.next_id = int(state["next_id"])
+            population.rebuild(members, int(state["next_id"]))
+            spec = archive.spec_of(about, population.algorithm, population.network, device)
 
             def agent(name: str) -> Agent | None:
                 if state[name] is None:
                     return None
-                own = population.algorithm, population.network
-                return archive.make_agents(about, [state[name]], [f"{name}/"], tensors, where, *own, device)[
-                    0
-                ]
+                one = archive.individual_of(spec, state[name], f"{name}/", tensors, where)
+                return Agent(Table(spec, [one]), one.id)
 
             best, elite = agent("best"), agent("elite")
             run.place_buffer()
@@ -251,14 +250,6 @@ class RunFolder:
                         fitness.put_state(state["fitness"], saved.tensors("fitness.safetensors"))
             run.put_state(state, History(self._generations), best, elite)
         self.newest = run.generation
-
-
-def _taken(population: Population, row: int, prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
-    individual = population.individual(row)
-    values = archive.describe_individual(population, individual)
-    archive.take_tensors(individual, prefix, tensors)
-    individual.tensors = {}
-    return values
 
 
 def _same_spaces(population: Population, about: Mapping[str, Any]) -> None:

@@ -17,7 +17,6 @@ from evolab.data.buffers.rollout import RolloutBuffer
 from evolab.envs.base import Environments
 from evolab.evaluation.episodes import acting
 from evolab.history.events import Fault, Progress
-from evolab.population.population import Population
 from evolab.training.state import TrainingState
 
 SHOWN_EVERY = 0.1
@@ -85,7 +84,7 @@ def _by_acting(run: TrainingState, number: int, losses: _Losses, faults: list[Fa
     on_policy = isinstance(buffer, RolloutBuffer)
     if on_policy:
         buffer.clear()  # of what a generation that failed has left
-    largest = max(group.batch for group in population.groups)
+    largest = population.table.largest_batch
     latest: Mapping[str, Tensor] = {}
     # By count, not by the clock: the record of a run does not depend on how fast it was. Odd, so
     # that updates every second step are met.
@@ -151,14 +150,8 @@ def fill(run: TrainingState, steps: int) -> Iterator[Progress]:
         run.buffer.add(transition)
         done += width
         run.total_steps += width
-        _count_steps(population, envs.num_envs)
+        population.count_steps(envs.num_envs)
         if watch.due(done >= steps):
             yield Progress("fill", run.generation, min(done, steps), steps, run.total_steps)
         if done >= steps:
             return
-
-
-def _count_steps(population: Population, steps: int) -> None:
-    population.hyper["steps"].add_(steps)
-    for individual in population.individuals:
-        individual.steps += steps

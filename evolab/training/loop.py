@@ -18,7 +18,6 @@ from evolab.evaluation.fitness import Fitness
 from evolab.evolution.evolve import evolve
 from evolab.evolution.hall_of_fame import Revival
 from evolab.history.events import Birth, Evaluation, Fault, Finished, Generation, Progress
-from evolab.population.agent import Agent
 from evolab.population.population import Population
 from evolab.training.learning import Watch, learn
 from evolab.training.state import TrainingState
@@ -87,7 +86,7 @@ def one_generation(run: TrainingState) -> Iterator[Progress | Generation]:
     losses = yield from learn(run, number, faults)
     clock.append(time.perf_counter())
     found = yield from _evaluate(run, number, faults)
-    run.best = Agent(population.copy([found.order[0]]), population.individuals[found.order[0]].id)
+    run.best = population[found.order[0]].copy()
     confirmed = yield from _confirm(run, number, found, faults)
     clock.append(time.perf_counter())
     evaluations = [_record(run, number, found, row) for row in found.order]
@@ -155,7 +154,7 @@ def _evaluate(run: TrainingState, number: int, faults: list[Fault]) -> Generator
             run.hall.observe(float(fitness[row]), int(episodes[row]))
     scores = np.array([run.selection.score(individual.fitness) for individual in population.individuals])
     # Of equals the elite at rest is first, of others the one in the lower slot, as for the selections.
-    slots = np.array([individual.place for individual in population.individuals])
+    slots = np.array([individual.slot for individual in population.individuals])
     awake = np.array([individual.resting is None for individual in population.individuals])
     order = np.lexsort((slots, awake, np.where(np.isfinite(scores), -scores, np.inf)))
     measures = {**decisive.measures, **(run.beside.measures if run.beside is not None else {})}
@@ -234,7 +233,7 @@ def _record(run: TrainingState, number: int, found: _Found, row: int) -> Evaluat
         hyperparameters=dict(individual.hyperparameters),
         hidden=tuple(individual.genes.hidden),
         activation=tuple(individual.genes.activation),
-        parameters=run.population.parameter_count(individual),
+        parameters=run.population.table.parameters(row),
         is_elite=row == found.order[0],
         extra={name: float(values[row]) for name, values in found.measures.items()},
         genes={} if set(genes) <= {"hidden", "activation"} else genes,

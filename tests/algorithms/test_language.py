@@ -122,7 +122,7 @@ def test_every_head_survives_a_clone_a_mutation_and_the_disk(tmp_path):
     assert all(set(tensors) == kinds for tensors in before.values())
     many[2].save(tmp_path / "agent")
     again = ev.Agent.load(tmp_path / "agent")
-    loaded = again._population.individual(0).tensors
+    loaded = again.individual().tensors
     for kind, state in before[many.ids[2]].items():
         for name, value in state.items():
             assert torch.equal(loaded[kind][name], value), f"{kind} {name}"
@@ -167,7 +167,7 @@ def test_growth_keeps_what_every_network_says():
 
 
 def _answers(many, row, given):
-    group = many.solo(row)
+    group = many.table.solo(row)
     with torch.no_grad():
         return [
             group.network(name, target)(given[:1])

@@ -360,7 +360,7 @@ def test_agents_and_runs_are_saved_and_read(tmp_path):
     agent, observation = ev.Agent.load(tmp_path / "agent"), np.float32([0.4, 0.2])
     assert agent.act(observation) == exp.best.act(observation)
     assert agent.algorithm == ev.PPO(start_spread=0.3)
-    assert torch.equal(agent._population.table["spread"], exp.best._population.table["spread"])
+    assert torch.equal(agent.table["spread"], exp.best.table["spread"])
     exp.save(tmp_path / "run")
     again = ev.Experiment.load(tmp_path / "run", environment=Toy)
     assert again.buffer.horizon == 5

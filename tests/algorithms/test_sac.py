@@ -77,7 +77,7 @@ def test_the_temperature_starts_where_it_is_told_and_travels_with_its_agent(tmp_
     agent = population[1]
     agent.save(tmp_path / "agent")
     again = ev.Agent.load(tmp_path / "agent")
-    assert float(again._population.table["temperature"]) == -3.0
+    assert float(again.table["temperature"]) == -3.0
     observation = np.ones((4, 5))
     assert np.allclose(again.act(observation), agent.act(observation))
     assert torch.allclose(

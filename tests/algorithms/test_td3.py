@@ -121,16 +121,16 @@ def test_noise_starts_anew_where_an_episode_has_ended():
     observation = np.zeros((2, 3, 5))
     for _ in range(5):
         population.act(observation)
-    before = population.memory["ou"].clone()
+    before = population.table.memory["ou"].clone()
     ended = np.zeros((2, 3), bool)
     ended[1, 2] = True
     population.act(observation, explore=False)
-    assert torch.equal(population.memory["ou"], before), "evaluation leaves the noise alone"
-    population.generator.manual_seed(7)
+    assert torch.equal(population.table.memory["ou"], before), "evaluation leaves the noise alone"
+    population.table.generator.manual_seed(7)
     population.act(observation, ended=ended)
-    fresh = population.memory["ou"]
-    population.generator.manual_seed(7)
-    step = torch.randn(2, 3, 2, generator=population.generator) * 0.2 * 0.1
+    fresh = population.table.memory["ou"]
+    population.table.generator.manual_seed(7)
+    step = torch.randn(2, 3, 2, generator=population.table.generator) * 0.2 * 0.1
     kept = before * (1 - 0.15 * 0.01)
     assert torch.allclose(fresh[1, 2], step[1, 2], atol=1e-6)
     assert torch.allclose(fresh[0, 0], kept[0, 0] + step[0, 0], atol=1e-6)

@@ -44,7 +44,7 @@ def test_policy_loss_by_hand():
     critic = population.individual(0).tensors["critic"]
     critic["output.bias"].fill_(-7.0)
     batch = experience(1, 64, seed=1, discrete=False)
-    inner = population.batch_of(population.groups[0], SimpleNamespace(**{k: getattr(batch, k) for k in (
+    inner = population.learner.batch_of(population.groups[0], SimpleNamespace(**{k: getattr(batch, k) for k in (
         "observation", "action", "reward", "next_observation", "terminated")}))  # fmt: skip
     group = population.groups[0]
     loss = TD3BC().policy_loss(group, group.network("actor"), inner)

@@ -54,7 +54,7 @@ def solve(seed: int) -> dict:
         if generation.confirmed is not None and generation.confirmed >= TARGET:
             solved = generation.total_steps
     with ev.envs.make(Catch, population=1, num_envs=1) as envs:
-        unseen = float(ev.evaluate(exp.elite._population, envs, UNSEEN, seed=10_000 + seed)[0])
+        unseen = float(ev.evaluate(ev.Population.of([exp.elite]), envs, UNSEEN, seed=10_000 + seed)[0])
     found = exp.elite.describe()["architecture"]
     exp.close()
     return {

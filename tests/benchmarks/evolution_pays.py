@@ -85,7 +85,7 @@ def curve(
     with ev.envs.make(environment, population=1, num_envs=TESTED) as envs:
         while exp.total_steps < max_steps:
             generation = exp.step()
-            tested = ev.evaluate(exp.best._population, envs, TESTED, seed=777)
+            tested = ev.evaluate(ev.Population.of([exp.best]), envs, TESTED, seed=777)
             points.append([generation.total_steps, generation.fitness, float(tested[0])])
     exp.close()
     return points

@@ -23,6 +23,7 @@ words and seeds for independent; with each word counted once, those of the held-
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import math
 import os
@@ -43,6 +44,7 @@ from evolab.algorithms.ilql import ILQL
 from evolab.data.buffers.token_buffer import TokenBuffer
 from evolab.evaluation.language import play
 from evolab.networks.gpt.gpt import GPT
+from evolab.population.table import Table
 from evolab.population.warm_start import start_from
 
 HERE = Path(__file__).resolve().parent
@@ -158,7 +160,7 @@ def values(seed: int, updates: int = 6_000) -> dict[str, Any]:
     world = ev.envs.WordGame(words=100)
     buffer = buffer_of(world.record("mixture", GAMES, seed=seed), world)
     cloned = ev.Agent.load(RUNS / f"bc-{seed}")
-    network, starts = cloned._population.network, list(world.starts)
+    network, starts = cloned.table.network, list(world.starts)
     steered = made(
         world, ILQL(train_policy=False), network, seed, batch_size=32, lr_value=1e-3,
         discount=1.0, monte_carlo=1.0, expectile=0.8, cql_weight=0.01, tau=0.01,
@@ -187,10 +189,10 @@ def values(seed: int, updates: int = 6_000) -> dict[str, Any]:
 
 def switched(agent: ev.Agent, algorithm: Any, **settings: float) -> ev.Agent:
     """The same agent, choosing in another way."""
-    population = agent._population.copy([agent._row])
-    population.algorithm = algorithm
-    population.individuals[0].hyperparameters.update(settings)
-    return population.copy([0])[0]  # with the values that it holds
+    individual = agent.copy().individual()
+    individual.hyperparameters.update(settings)
+    table = Table(dataclasses.replace(agent.table.spec, algorithm=algorithm), [individual])
+    return ev.Agent(table, individual.id)
 
 
 def chosen(rows: list[dict[str, Any]], way: str) -> tuple[np.ndarray, list[str]]:
@@ -288,7 +290,7 @@ def step(rounds: int = 12) -> dict[str, Any]:
     optimizers = [torch.optim.Adam(module.parameters(), lr=1e-3) for module in modules]
     together, apart = [], []
     for _ in range(rounds):
-        batch = buffer.sample(slice(0, 4), 64, population.generator)
+        batch = buffer.sample(slice(0, 4), 64, population.table.generator)
         began = time.process_time()
         population.learn(batch)
         middle = time.process_time()
@@ -296,7 +298,7 @@ def step(rounds: int = 12) -> dict[str, Any]:
             alone(modules[row], optimizers[row], batch, row)
         apart.append(time.process_time() - middle)
         together.append(middle - began)
-    batch = buffer.sample(slice(0, 4), 64, population.generator)
+    batch = buffer.sample(slice(0, 4), 64, population.table.generator)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         population.learn(batch)
     spent = {event.key: event.self_cpu_time_total for event in profile.key_averages()}

@@ -48,7 +48,7 @@ def run(algorithm: str, environment: str, seed: int) -> dict:
     unseen = None
     if solved is not None:
         with ev.envs.make(environment, population=1, num_envs=1) as envs:
-            unseen = float(ev.evaluate(exp.elite._population, envs, UNSEEN, seed=10_000 + seed)[0])
+            unseen = float(ev.evaluate(ev.Population.of([exp.elite]), envs, UNSEEN, seed=10_000 + seed)[0])
     outcome = {
         "algorithm": algorithm,
         "environment": environment,

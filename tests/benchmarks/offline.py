@@ -106,7 +106,7 @@ def random(generations: int = 20) -> dict[str, Any]:
         exp.run(generations=generations, target=500.0)
         seconds, cpu = time.perf_counter() - started, time.process_time() - worked
         elite = exp.elite
-        unseen = returns(elite._population, "CartPole-v1", 100, seed=20_000 + seed)
+        unseen = returns(ev.Population.of([elite]), "CartPole-v1", 100, seed=20_000 + seed)
         rows.append(
             {
                 "seed": seed,

@@ -47,12 +47,12 @@ def test_evaluation_is_greedy_and_changes_nothing():
     observation = envs.reset()
     population.act(observation)
     before = {name: value.clone() for name, value in population.table.items()}
-    memory, state = population.memory["ou"].clone(), population.generator.get_state()
+    memory, state = population.table.memory["ou"].clone(), population.table.generator.get_state()
     first = evaluate(population, envs, episodes=2, seed=5)
     assert np.array_equal(evaluate(population, envs, episodes=2, seed=5), first)
     assert all(torch.equal(population.table[name], value) for name, value in before.items())
-    assert torch.equal(population.memory["ou"], memory)
-    assert torch.equal(population.generator.get_state(), state)
+    assert torch.equal(population.table.memory["ou"], memory)
+    assert torch.equal(population.table.generator.get_state(), state)
     step = envs.step(population.act(observation, explore=False))
     assert np.array_equal(step.observation, observation), "the training environments were not touched"
     envs.close()

@@ -70,7 +70,7 @@ def test_an_elite_that_nobody_reaches_takes_the_place_of_the_worst(run):
     assert revived.parent == archived.id
     assert revived.agent in run.population.ids
     assert before[1] not in run.population.ids
-    assert same(weights(run, revived.agent, "actor"), archived._population.individual(0).tensors["actor"])
+    assert same(weights(run, revived.agent, "actor"), archived.individual().tensors["actor"])
     assert not resting(run)
 
 
@@ -91,7 +91,7 @@ def test_an_elite_at_rest_acts_and_keeps_its_policy_while_its_critics_and_the_ot
     still._run.change(evolving=False)
     still.step()
     assert same(weights(run, seat.id, "actor"), policy)
-    assert same(policy, elite._population.individual(0).tensors["actor"])
+    assert same(policy, elite.individual().tensors["actor"])
     assert not same(weights(run, seat.id, "critic"), critics)
     assert not any(same(weights(run, id, "actor"), before) for id, before in others.items())
     assert resting(run)[0].steps == steps + 20
@@ -115,7 +115,7 @@ def test_a_better_elite_takes_the_place_of_the_one_at_rest(still):
     archive(run, run.population[run.population.row(better)], 200.0)
     births = evolved(run, 4, np.array([200.0 if m.id == better else 0.0 for m in run.population.individuals]))
     (now,) = resting(run)
-    assert (now.resting, now.place) == (better, seat.place)
+    assert (now.resting, now.slot) == (better, seat.slot)
     assert seat.id not in run.population.ids
     assert better in run.population.ids  # goes on learning
     assert any(b.detail == f"the archived elite {better}, at rest" for b in births)
@@ -129,16 +129,16 @@ def test_one_that_was_damaged_comes_back_from_the_archive(still):
     evolved(run, 4, np.array([np.nan if m is seat else 1.0 for m in run.population.individuals]))
     (now,) = resting(run)
     assert now.id != seat.id
-    assert same(weights(run, now.id, "actor"), run.hall.elite._population.individual(0).tensors["actor"])
+    assert same(weights(run, now.id, "actor"), run.hall.elite.individual().tensors["actor"])
 
 
 def test_a_copy_of_an_agent_at_rest_learns(still):
     (seat,) = resting(still._run)
     copy = still.population[still.population.row(seat.id)].copy()
-    before = copied(copy._population, 0, "actor")
+    before = copied(copy.table, 0, "actor")
     for _ in range(2):  # the policy moves at every second update
         copy.learn(still.buffer)
-    assert not same(copied(copy._population, 0, "actor"), before)
+    assert not same(copied(copy.table, 0, "actor"), before)
 
 
 def test_where_values_are_the_policy_they_rest():

@@ -42,7 +42,6 @@ def grown(
     members = [one.individual(0) for one in singles]
     for index, member in enumerate(members):
         member.id = index
-    singles[0].next_id = len(members)
     singles[0].rebuild(members)
     return singles[0]
 

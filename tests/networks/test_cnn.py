@@ -253,7 +253,7 @@ def test_an_update_runs_on_the_meta_device():
     batch = images.experience(images.IMAGE, 3, 8, 0, discrete=False)
     population.algorithm.update(
         population.groups[0],
-        population.batch_of(population.groups[0], batch),
+        population.learner.batch_of(population.groups[0], batch),
         torch.empty(3, 8, 2, device="meta"),
     )
 

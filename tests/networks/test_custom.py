@@ -116,7 +116,9 @@ def test_an_update_runs_on_the_meta_device():
     )
     batch = images.experience(SPACE, 2, 8, 0, discrete=False)
     group = population.groups[0]
-    population.algorithm.update(group, population.batch_of(group, batch), torch.empty(2, 8, 2, device="meta"))
+    population.algorithm.update(
+        group, population.learner.batch_of(group, batch), torch.empty(2, 8, 2, device="meta")
+    )
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ def test_a_solo_chunk_computes_as_its_row(algorithm):
     name = "q" if algorithm.name == "DQN" else "actor"
     together = torch.cat([c.network(name)(observation[c.rows]) for c in population.groups])
     for row in range(8):
-        alone = population.solo(row).network(name)(observation[row : row + 1])
+        alone = population.table.solo(row).network(name)(observation[row : row + 1])
         assert torch.allclose(alone[0], together[row], atol=1e-12)
 
 

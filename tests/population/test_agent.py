@@ -49,7 +49,7 @@ def test_hyperparameters_are_a_copy():
 
 def test_an_agent_that_diverged_still_acts_within_its_range():
     agent = agent_of()
-    agent._population.table["actor"][:] = float("nan")
+    agent.table["actor"][:] = float("nan")
     assert BOX.contains(agent.act(np.zeros(5)))
 
 

@@ -69,8 +69,8 @@ def test_beams_find_the_best_continuation(algorithm):
 
 def _total(agent, sequences, prompt):
     """Score of whole sequences [B, T], without a cache."""
-    many = agent._population
-    group = many.solo(many.row(agent.id))
+    many = agent.table
+    group = many.solo(agent.row)
     total = torch.zeros(len(sequences), dtype=many.dtype)
     with torch.no_grad():
         for place in range(prompt, sequences.shape[1]):
@@ -101,7 +101,7 @@ class Plain:
         chosen = torch.zeros_like(turn.length)
         for agent, column in itertools.product(*map(range, turn.length.shape)):
             said = turn.tokens[agent, column, : int(turn.length[agent, column])]
-            group = self.population.solo(agent)
+            group = self.population.table.solo(agent)
 
             def forward(name, target=False, group=group, said=said):
                 return group.network(name, target)(said[None, None])[:, :, -1]

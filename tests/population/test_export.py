@@ -32,7 +32,7 @@ def test_a_torch_export_acts_as_the_agent(tmp_path, name):
     agent = agent_of(name)
     path = agent.export(tmp_path / "agent.pt2")
     program = torch.export.load(path).module()
-    observation = exporting._examples(agent, 20)
+    observation = exporting._examples(agent.table, 20)
     expected = agent.act(map_leaves(lambda leaf: leaf.numpy(), observation))
     np.testing.assert_allclose(program(observation).numpy(), expected, rtol=1e-5, atol=1e-5)
 
@@ -46,7 +46,7 @@ def test_an_onnx_file_acts_as_the_agent(tmp_path, name):
     path = agent.export(tmp_path / "agent.onnx")
     assert [p.name for p in tmp_path.iterdir()] == ["agent.onnx"]  # weights inside
     session = runtime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
-    observation = exporting._examples(agent, 20)
+    observation = exporting._examples(agent.table, 20)
     leaves = []
     map_leaves(lambda leaf: leaves.append(leaf.numpy()), observation)
     names = [one.name for one in session.get_inputs()]
@@ -75,7 +75,7 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path, monkeypatch):
 
 def test_a_program_that_answers_differently_is_removed(tmp_path, monkeypatch):
     agent = agent_of("TD3")
-    monkeypatch.setattr(exporting.Acting, "forward", lambda self, observation: self.policy(observation) * 0.5)
+    monkeypatch.setattr(exporting.Greedy, "forward", lambda self, observation: self.policy(observation) * 0.5)
     with pytest.raises(ValueError, match="answers differently"):
         agent.export(tmp_path / "agent.pt2")
     assert not list(tmp_path.iterdir())

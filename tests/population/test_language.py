@@ -34,7 +34,7 @@ def agents(algorithm, world=WORLD, size=3, **settings):
 
 def best(many, row, said):
     """The utterance that should follow `said`, every one of them judged without a cache."""
-    group = many.solo(row)
+    group = many.table.solo(row)
     whole = torch.cat([torch.tensor(said).expand(len(EVERY), -1), EVERY], 1)[None]
     with torch.no_grad():
         odds = group.network("policy")(whole)[0, :, len(said) - 1 : -1].log_softmax(-1)

@@ -155,11 +155,11 @@ def test_a_gather_moves_every_row(algorithm):
         for kind, (_, state) in enumerate(sorted(individual.tensors.items())):
             for tensor in state.values():
                 tensor.fill_(100.0 * (kind + 1) + id)
-        individual.tensors = {}
         for name in population.roles:
             population.table[f"{name}.count"][row] = 1000.0 + id
-        population.hyper["steps"][row] = individual.steps = 2000 + id
-        individual.updates, individual.fitness = 3000 + id, [float(id)]
+        known = population.individuals[row]
+        population.hyper["steps"][row] = known.steps = 2000 + id
+        known.updates, known.fitness = 3000 + id, [float(id)]
     genes = {individual.id: individual.genes for individual in population.individuals}
     values = {individual.id: dict(individual.hyperparameters) for individual in population.individuals}
     rows = [3, 3, 0, 7, 5, 5, 5, 1]
@@ -184,7 +184,10 @@ def test_a_gather_moves_every_row(algorithm):
         assert float(population.table["steps"][row]) == 2000 + source
         for name, value in values[source].items():
             assert float(population.table[name][row]) == pytest.approx(value, abs=1e-12)
-            assert float(population.group_of(row).hyper[name][row - population.group_of(row).start]) == value
+            assert (
+                float(population.table.group_of(row).hyper[name][row - population.table.group_of(row).start])
+                == value
+            )
         for name in population.roles:
             assert float(population.table[f"{name}.count"][row]) == 1000 + source
         moved = population.individual(row)

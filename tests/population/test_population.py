@@ -56,11 +56,11 @@ def test_agents_begin_with_weights_of_their_own():
 
 
 def test_only_the_largest_agents_of_a_chunk_are_paid_for():
-    cuts = divide([[10.0], [10.0], [1.0], [1.0], [1.0]], ["a"] * 5, overhead=2.0, largest=8)
+    cuts = divide([10.0, 10.0, 1.0, 1.0, 1.0], ["a"] * 5, overhead=2.0, largest=8)
     assert cuts == [(0, 2), (2, 5)]
-    assert divide([[1.0]] * 4, ["a"] * 4, overhead=2.0, largest=8) == [(0, 4)]
-    assert divide([[1.0]] * 4, ["a"] * 4, overhead=0.0, largest=2) != [(0, 4)]
-    assert divide([[1.0]] * 4, ["a", "a", "b", "b"], overhead=9.0, largest=8) == [(0, 2), (2, 4)]
+    assert divide([1.0] * 4, ["a"] * 4, overhead=2.0, largest=8) == [(0, 4)]
+    assert divide([1.0] * 4, ["a"] * 4, overhead=0.0, largest=2) != [(0, 4)]
+    assert divide([1.0] * 4, ["a", "a", "b", "b"], overhead=9.0, largest=8) == [(0, 2), (2, 4)]
 
 
 def test_a_large_batch_does_not_change_what_its_neighbours_learn():

@@ -122,8 +122,8 @@ def test_a_loaded_agent_is_the_same_bit_for_bit_and_learns_on(
     for _ in range(3):
         assert agent.learn(batch, noise) == loaded.learn(batch, noise)
     np.testing.assert_array_equal(agent.act(batch.observation), loaded.act(batch.observation))
-    for name, value in agent._population.table.items():
-        assert torch.equal(value, loaded._population.table[name]), name
+    for name, value in agent.table.items():
+        assert torch.equal(value, loaded.table[name]), name
     assert agent.describe().keys() == loaded.describe().keys()
 
 
@@ -132,7 +132,7 @@ def test_everything_known_of_an_agent_comes_back(tmp_path):
     individual = population.individuals[2]
     individual.fitness, individual.steps, individual.parent = [1.5, float("nan")], 77, 1
     population[2].save(tmp_path / "agent")
-    loaded = ev.Agent.load(tmp_path / "agent")._individual
+    loaded = ev.Agent.load(tmp_path / "agent").individual()
     for name in ("id", "parent", "genes", "hyperparameters", "steps", "updates"):
         assert getattr(loaded, name) == getattr(individual, name), name
     assert loaded.fitness[0] == 1.5
@@ -279,7 +279,7 @@ def test_no_pickle_is_ever_opened(tmp_path):
 
 
 def test_the_card_escapes_what_a_name_may_carry(tmp_path):
-    from evolab.population.serialisation import _cell
+    from evolab.population.card import _cell
 
     assert _cell("<script>|\n") == "&lt;script&gt;\\| "
     taught()[0].save(tmp_path / "agent")

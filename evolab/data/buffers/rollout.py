@@ -144,33 +144,6 @@ class RolloutBuffer:
             )
         store[self.steps] = piece
 
-    def check(self, population: Any) -> None:
-        """Raise where a population cannot learn from this rollout.
-
-        Raises:
-            TypeError: the algorithm does not learn from rollouts.
-            ValueError: the steps are those of other agents.
-        """
-        if not population.algorithm.on_policy:
-            raise TypeError(
-                f"{population.algorithm.name} learns from a replay buffer; pass an ev.ReplayBuffer, not a rollout."
-            )
-        if self.full and self.shape[0] != len(population):
-            raise ValueError(
-                f"the rollout is of {self.shape[0]} agents; the population has {len(population)}. Use one for each."
-            )
-        before = population.replaced
-        if not self.full or before is None:
-            return
-        own = min(
-            individual.steps - start for individual, start in zip(population.individuals, before, strict=True)
-        )
-        if own < len(self):
-            raise ValueError(
-                f"the rollout holds steps of agents that have been replaced: {len(self)} of each, of which today's "
-                f"took {own}. Pass buffer= to ev.evolve, or call buffer.clear() after it."
-            )
-
     def taken(self, agents: slice) -> Batch:
         """Everything that these agents did: fields [C, T * E, ...], the environments of a step side by side."""
         names = ("observation", "action", "reward", "next_observation", "terminated")

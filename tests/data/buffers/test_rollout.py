@@ -147,7 +147,7 @@ def test_every_pass_uses_every_step_once_in_an_order_of_each_agents_own(size, le
     population = small(hyperparameters={"batch_size": size, "epochs": 2})
     (group,) = population.groups
     buffer = filled()
-    whole = population.batch_of(group, buffer.taken(group.rows))
+    whole = population.learner.batch_of(group, buffer.taken(group.rows))
     batches = list(buffer.batches(population.algorithm, group, whole, torch.Generator().manual_seed(1)))
     assert [batch.reward.shape[1] for batch in batches] == lengths * 2
     for batch in batches:
@@ -169,7 +169,7 @@ def test_a_step_that_was_none_counts_for_nothing():
     lost = np.ones((2, 3), bool)
     lost[0, 1] = False
     buffer.add(transition(1, valid=lost))
-    whole = population.batch_of(group, buffer.taken(group.rows))
+    whole = population.learner.batch_of(group, buffer.taken(group.rows))
     (batch,) = buffer.batches(population.algorithm, group, whole, torch.Generator())
     gone = batch.reward[0] == 101
     assert batch.weight[0][gone].tolist() == [0.0]

@@ -236,7 +236,7 @@ def test_the_results_of_a_replay_are_the_callers_own(device):
     assert torch.equal(losses[2], kept)
     made = population.groups[0].recordings
     first, second = (made.run("key", lambda: {"x": torch.zeros(1, device=device.name) + 1},
-                              population.generator, lambda: None)["x"] for _ in range(2))  # fmt: skip
+                              population.table.generator, lambda: None)["x"] for _ in range(2))  # fmt: skip
     assert first.data_ptr() != second.data_ptr()
 
 
@@ -285,7 +285,7 @@ def test_a_long_schedule_is_not_recorded_phase_by_phase(device):
 
 def test_the_recordings_used_last_are_kept(device):
     population = device.population("DQN")
-    recordings, generator = population.groups[0].recordings, population.generator
+    recordings, generator = population.groups[0].recordings, population.table.generator
 
     def work():
         return {"x": torch.zeros(1, device=device.name) + 1}

@@ -1,0 +1,111 @@
+"""What all agents of a table have in common: algorithm, network, spaces, where and how they are computed."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from evolab.algorithms.base import Algorithm
+from evolab.core.actions import actions_of
+from evolab.core.device import precision_named
+from evolab.core.ranges import Range
+from evolab.core.rng import torch_stream
+from evolab.networks.base import Layout, Network, Role, State
+from evolab.population.individual import KINDS, MOMENTS, Individual
+
+
+@dataclass(frozen=True, eq=False)
+class Spec:
+    """What agents have in common that share a table. Hyperparameters and genes are each agent's own.
+
+    Attributes:
+        algorithm: by which they learn.
+        observation_space: of a single environment.
+        action_space: of a single environment.
+        network: whose genes they have.
+        search_space: ranges by name of the hyperparameters that mutate.
+        seed: of every random draw.
+        device: where their tensors are.
+        dtype: of the parameters.
+        precision: of matrix products on CUDA; see `evolab.core.device`.
+
+    Raises:
+        ValueError: an unknown precision.
+        TypeError: the algorithm cannot act in these spaces.
+    """
+
+    algorithm: Algorithm
+    observation_space: spaces.Space
+    action_space: spaces.Space
+    network: Network
+    search_space: dict[str, Range]
+    seed: int
+    device: torch.device
+    dtype: torch.dtype = torch.float32
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        precision_named(self.precision)
+        self.algorithm.check(self.observation_space, self.action_space)
+
+    @functools.cached_property
+    def actions(self) -> Any:
+        """Actions between the environment's range and the algorithm's."""
+        return actions_of(self.action_space, self.device, self.dtype)
+
+    @functools.cached_property
+    def roles(self) -> dict[str, Role]:
+        """The networks of an agent by name, the policy first."""
+        return self.algorithm.roles(self.observation_space, self.actions)
+
+    @property
+    def policy(self) -> str:
+        """Name of the policy's network."""
+        return next(iter(self.roles))
+
+    @functools.cached_property
+    def like(self) -> Tensor:
+        """An empty tensor on the device and in the precision of the parameters."""
+        return torch.empty(0, dtype=self.dtype, device=self.device)
+
+    def sizes(self, genes: Any) -> dict[str, int]:
+        """Parameters of each network of an agent, all its members together."""
+        return {
+            name: role.ensemble_size * Layout.of(role.recipe(self.network).axes(role, genes)).size
+            for name, role in self.roles.items()
+        }
+
+    def kinds(self, role: str) -> list[str]:
+        """Names of what is kept of a network: itself, its target if it has one, its moments."""
+        return [role + kind for kind in KINDS if kind != ".target" or self.roles[role].has_target]
+
+    def drawn(self, role: str, genes: Any, generator: torch.Generator) -> State:
+        """First values of a network, [M, ...] by parameter."""
+        recipe = self.roles[role].recipe(self.network)
+        members = [
+            recipe.initialise(self.roles[role], genes, generator)
+            for _ in range(self.roles[role].ensemble_size)
+        ]
+        return {key: torch.stack([one[key] for one in members]) for key in members[0]}
+
+    def begin(self, individual: Individual, role: str, state: State) -> None:
+        """Give an agent the parameters of a network; its target is the same, its moments are zero."""
+        zeros = {key: torch.zeros_like(value) for key, value in state.items()}
+        for name in self.kinds(role):
+            individual.tensors[name] = zeros if name.endswith(MOMENTS) else state
+        individual.counts[role] = 0.0
+
+    def newborn(self, id: int, values: Mapping[str, Any]) -> Individual:
+        """An agent of the first population, with weights of its own; `id` is its slot as well."""
+        genes = self.network.genes(self.observation_space)
+        individual = Individual(id, None, genes, dict(values), slot=id)
+        generator = torch_stream(self.seed, "initialise", id)
+        for name in self.roles:
+            self.begin(individual, name, self.drawn(name, genes, generator))
+        return individual

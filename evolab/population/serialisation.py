@@ -56,8 +56,9 @@ def load(
 ) -> Table:
     """Read an agent from a folder, into a table of its own; see `Agent.load`."""
     path = Path(folder)
-    if path.is_dir() and not (path / "agent.json").exists() and (path / "elite").is_dir():
-        path = path / "elite"  # the folder of a whole run
+    elite = path / "elite"  # in the folder of a whole run
+    if path.is_dir() and not (path / "agent.json").exists() and (elite.is_dir() or aside(elite).is_dir()):
+        path = elite
     if not path.exists() and not aside(path).exists():
         raise FileNotFoundError(f"there is no agent at {path}. agent.save({str(path)!r}) writes one.")
     saved = Saved(path, "agent")

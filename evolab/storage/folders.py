@@ -102,6 +102,7 @@ def drafting(folder: Path, kind: str, owned: bool = False) -> Iterator[Draft]:
         FileExistsError: `folder` exists and is not of this kind.
     """
     folder = Path(folder)
+    recover(folder)
     if folder.exists() and not owned and not replaceable(folder, kind):
         raise FileExistsError(f"{folder} exists and holds no evolab {kind}. Choose another folder.")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -149,6 +150,22 @@ def swap(new: Path, folder: Path) -> None:
 def aside(folder: Path) -> Path:
     """Where the folder's former content lies for the moment of its replacement."""
     return folder.parent / f".{folder.name}.before"
+
+
+def recover(folder: Path) -> None:
+    """Finish what a process that was killed within `swap` has left, before anything is written there.
+
+    Where the new content was not there yet the old one goes back to its place; where it was, the old one goes.
+    """
+    before = aside(folder)
+    if not before.is_dir() or before.is_symlink():
+        return
+    if folder.exists():
+        _keep_foreign(before, folder)
+        shutil.rmtree(before, ignore_errors=True)
+    else:
+        os.rename(before, folder)
+        sync_folder(folder.parent)
 
 
 def _keep_foreign(before: Path, folder: Path) -> None:

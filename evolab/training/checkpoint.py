@@ -32,7 +32,7 @@ from evolab.population.population import Population
 from evolab.population.table import Table
 from evolab.storage import lock
 from evolab.storage.files import Damaged, read_json, replace_bytes
-from evolab.storage.folders import FORMAT, Saved, drafting
+from evolab.storage.folders import FORMAT, Saved, drafting, recover
 from evolab.training.state import TrainingState
 
 ABOUT = "experiment.json"
@@ -135,7 +135,9 @@ class RunFolder:
         replace_bytes(self.path / ABOUT, text.encode())
 
     def _sweep(self) -> None:
-        """Remove what a killed process of this run left half written."""
+        """Remove what a killed process of this run left half written, and finish what it left half renamed."""
+        for number in self.numbers():
+            recover(self.generation(number))
         for entry in self.path.iterdir():
             if entry.name.startswith(".") and entry.name.endswith(".tmp"):
                 shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink(missing_ok=True)

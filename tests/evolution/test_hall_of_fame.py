@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import evolab as ev
+from evolab.evaluation.episodes import Evaluated
 from evolab.training.loop import evolved
 from tests.toys import Choosing, Toy
 
@@ -189,3 +190,52 @@ def test_experience_of_its_own_follows_each_agent_when_an_elite_returns():
 def test_anything_else_is_refused(asked):
     with pytest.raises(ValueError, match="resting"):
         started(asked)
+
+
+# Confirmation ---------------------------------------------------------------------------------
+
+
+def test_an_elite_at_rest_that_is_lucky_again_does_not_replace_itself(still, monkeypatch):
+    """Its number crept up by luck alone: the mean of its luckiest twenty episodes counted, under a new id each time."""
+    exp, hall = still, still._run.hall
+    (seat,) = resting(exp._run)
+    hall.put_state({"elite_fitness": -3.0, "elite_episodes": 30}, hall.elite)
+    elite = hall.elite.id
+
+    def lucky(population, buffer, seed):
+        exp._run.fitness.lengths = np.full((3, 1), 10)
+        yield np.array([9.0 if one.resting is not None else -50.0 for one in population.individuals])
+
+    def fresh(population, episodes, seed, paired=True):
+        returns = np.full((len(population), episodes), 5.0)
+        yield Evaluated(returns, np.full(returns.shape, 10))
+
+    monkeypatch.setattr(exp._run.fitness, "estimate", lucky)
+    monkeypatch.setattr(exp._run.evaluator, "play", fresh)
+    generation = exp.step()
+    assert hall.elite.id == elite
+    assert [one.id for one in resting(exp._run)] == [seat.id]
+    assert hall.episodes == 30 + 1 + 21, "one of the evaluation, seven each of three copies"
+    assert hall.fitness == pytest.approx((30 * -3.0 + 9.0 + 21 * 5.0) / 52)
+    assert generation.confirmed == hall.fitness == exp.elite.fitness
+    assert len(exp.elite._individual.fitness) == len(hall.elite._individual.fitness)
+
+
+@pytest.mark.parametrize("confirmation", [3, 6])
+def test_how_many_episodes_confirm_a_record_can_be_set_and_they_end_by_eval_steps(confirmation):
+    exp = ev.Experiment(Toy, "TD3", population=3, num_envs=1, network=[8], steps_per_generation=12, seed=0,
+                        hyperparameters={"batch_size": 8}, confirmation=confirmation, eval_steps=4)  # fmt: skip
+    exp.fill(24)
+    exp.step()
+    assert exp.evaluation_steps == 4 * (3 + confirmation), "an episode of each agent, and the fresh ones"
+    exp.run(generations=1, target=-1e9)
+    assert exp.evaluation_steps == 4 * (3 + confirmation) + 4 * (3 + 5 * confirmation)
+    assert exp._run.hall.episodes in (confirmation, 5 * confirmation)
+    assert ev.Experiment.from_config(exp.config | {"environment": None}, environment=Toy).config["confirmation"] \
+        == confirmation  # fmt: skip
+    exp.close()
+
+
+def test_no_episodes_confirm_nothing():
+    with pytest.raises(ValueError, match="confirmation is 0"):
+        ev.Experiment(Toy, "TD3", population=2, confirmation=0)

@@ -259,3 +259,33 @@ def test_what_breaks_while_agents_learn_is_told_and_the_run_can_be_closed():
 def test_overlapping_where_it_cannot_help_is_refused(options, told):
     with pytest.raises(ValueError, match=told):
         ev.Experiment(Toy, **{"algorithm": "TD3", "population": 2} | OVERLAPPED | options)
+
+
+def test_a_population_that_has_diverged_as_a_whole_stops_with_a_sentence():
+    """It ran on to the end, every agent NaN."""
+    exp = ev.Experiment(Toy, "TD3", population=2, num_envs=1, network=[8], steps_per_generation=12, seed=0,
+                        hyperparameters={"batch_size": 8}, device="cpu")  # fmt: skip
+    exp.fill(24)
+    exp.step()
+    exp.population.table["actor"][0] = float("nan")
+    exp.population.table["critic"][1, :, 2] = float("nan")
+    with pytest.raises(
+        RuntimeError, match=r"all 2 agents have diverged: .* Go back to an earlier generation"
+    ):
+        exp.run(generations=3)
+    assert exp.generation == 1
+    assert np.isfinite(exp.elite.fitness), "what was archived is whole"
+    exp.close()
+
+
+def test_where_the_archived_elite_may_return_it_does():
+    exp = ev.Experiment(Toy, "TD3", population=2, num_envs=1, network=[8], steps_per_generation=12, seed=0,
+                        hyperparameters={"batch_size": 8}, device="cpu", revive=True)  # fmt: skip
+    exp.fill(24)
+    exp.step()
+    exp.buffer.fields["reward"].fill_(float("nan"))
+    generation = exp.step()
+    assert not any(np.isfinite(one.fitness) for one in generation.evaluations)
+    assert {birth.kind for birth in generation.births} >= {"revived"}
+    assert torch.isfinite(exp.population.table["actor"]).all()
+    exp.close()

@@ -8,19 +8,17 @@ in a file.
 from __future__ import annotations
 
 import json
-import os
 import platform
-import re
-import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import torch
 
-from evolab.core import registry
+from evolab.core import registry, spaces
 from evolab.core.plain import plain
 from evolab.core.version import VERSION
 from evolab.data.buffers.saving import Written, read_ring, write_ring
@@ -31,15 +29,13 @@ from evolab.population.agent import Agent
 from evolab.population.population import Population
 from evolab.population.table import Table
 from evolab.storage import lock
-from evolab.storage.files import Damaged, read_json, replace_bytes
-from evolab.storage.folders import FORMAT, Saved, drafting, recover
+from evolab.storage.files import Damaged, replace_bytes
+from evolab.storage.folders import FORMAT, Saved, drafting
+from evolab.training.run_folder import ABOUT, GenerationFolders
 from evolab.training.state import TrainingState
 
-ABOUT = "experiment.json"
-_GENERATION = re.compile(r"\.?generation-(\d{6,})(\.before)?")
 
-
-class RunFolder:
+class RunFolder(GenerationFolders):
     """A run's folder, and what this process knows of its content.
 
     Args:
@@ -50,7 +46,7 @@ class RunFolder:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        super().__init__(path)
         self.newest: int | None = None
         self._history = HistoryWriter(path / "history")
         self._ring = Written()
@@ -72,7 +68,7 @@ class RunFolder:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         lock.acquire(self.path)
-        self._sweep()
+        self.sweep()
         number = run.generation
         mark = self._history.append(run.history.generations)
         folder = self.generation(number)
@@ -109,7 +105,8 @@ class RunFolder:
         if elite is not None and self._elite != (elite.id, known):
             elite.save(self.path / "elite")
             self._elite = (elite.id, known)
-        self._clear(run.history, keep)
+        numbers = [number for number in self.numbers() if number <= run.generation]
+        self.clear(run.generation, {*numbers[: max(1, keep)], _best(run.history)})
 
     def _tell(self, run: TrainingState, about: Mapping[str, Any]) -> None:
         """The few facts that a listing of runs shows."""
@@ -133,55 +130,6 @@ class RunFolder:
         }
         text = json.dumps(plain(facts), allow_nan=False, ensure_ascii=False, indent=1) + "\n"
         replace_bytes(self.path / ABOUT, text.encode())
-
-    def _sweep(self) -> None:
-        """Remove what a killed process of this run left half written, and finish what it left half renamed."""
-        for number in self.numbers():
-            recover(self.generation(number))
-        for entry in self.path.iterdir():
-            if entry.name.startswith(".") and entry.name.endswith(".tmp"):
-                shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink(missing_ok=True)
-
-    def _clear(self, history: History, keep: int) -> None:
-        assert self.newest is not None
-        numbers = self.numbers()
-        for number in [n for n in numbers if n > self.newest]:
-            # Damaged, or the future of a run that was taken up again at an earlier point.
-            aside = self.path / "abandoned"
-            aside.mkdir(exist_ok=True)
-            shutil.rmtree(aside / self.generation(number).name, ignore_errors=True)
-            os.rename(self.generation(number), aside / self.generation(number).name)
-        numbers = [n for n in numbers if n <= self.newest]
-        kept = {*numbers[: max(1, keep)], _best(history)}
-        for number in numbers:
-            if number not in kept:
-                doomed = self.path / f".{self.generation(number).name}.old.tmp"
-                shutil.rmtree(doomed, ignore_errors=True)
-                os.rename(self.generation(number), doomed)  # a half-deleted generation is never seen
-                shutil.rmtree(doomed, ignore_errors=True)
-
-    def generation(self, number: int) -> Path:
-        """The folder of a generation."""
-        return self.path / f"generation-{number:06d}"
-
-    def numbers(self) -> list[int]:
-        """The generations that are there, newest first, damaged or not."""
-        found = (
-            (_GENERATION.fullmatch(entry.name) for entry in self.path.iterdir()) if self.path.is_dir() else ()
-        )
-        return sorted({int(match[1]) for match in found if match}, reverse=True)
-
-    def owner(self) -> str | None:
-        """The id of the run that the folder holds; None where it holds none that can be read."""
-        places = [(self.path, ABOUT), *((self.generation(n), "state.json") for n in self.numbers())]
-        for folder, name in places:
-            try:
-                found = read_json(folder / name).get("run")
-            except (Damaged, AttributeError):
-                continue
-            if isinstance(found, str):
-                return found
-        return None
 
     # Reading ----------------------------------------------------------------------------------
 
@@ -230,11 +178,11 @@ class RunFolder:
         with archive.naming(where):
             population, about = run.population, state["population"]
             _same_spaces(population, about)
-            members = [
+            individuals = [
                 archive.individual_of(population.table.spec, values, f"{row}/", tensors, where)
                 for row, values in enumerate(state["agents"])
             ]
-            population.rebuild(members, int(state["next_id"]))
+            population.rebuild(individuals, int(state["next_id"]))
             spec = archive.spec_of(about, population.algorithm, population.network, device)
 
             def agent(name: str) -> Agent | None:
@@ -255,10 +203,9 @@ class RunFolder:
 
 
 def _same_spaces(population: Population, about: Mapping[str, Any]) -> None:
-    from evolab.core import spaces
-
-    for name in ("observation_space", "action_space"):
-        saved, given = spaces.from_json(about[name]), getattr(population, name)
+    lived = {"observation_space": population.observation_space, "action_space": population.action_space}
+    for name, given in lived.items():
+        saved = spaces.from_json(about[name])
         if saved != given:
             raise ValueError(f"the saved agents live in {name} {saved}; this environment's is {given}.")
 
@@ -276,8 +223,6 @@ def _best(history: History) -> int | None:
 
 def versions() -> dict[str, str]:
     """What the run was computed with: exact resume is promised for the same versions."""
-    import gymnasium
-
     return {
         "evolab": VERSION,
         "python": platform.python_version(),
@@ -303,6 +248,8 @@ def own_parts(options: Mapping[str, Any], run: TrainingState) -> dict[str, str]:
     }
     for name, part in parts.items():
         evolabs = part is None or isinstance(part, str) or registry.name_of(part) is not None
-        if not evolabs or getattr(part, "extra", None):
+        if not evolabs:
             own[name] = type(part).__name__
+    if run.mutations.extra:
+        own["mutations"] = type(run.mutations).__name__
     return own

@@ -202,7 +202,7 @@ def _check_group(network: Network, role: Role, space: spaces.Space, genes: Seque
             modules.append(network.module(role, gene, state))
     observation = _observations(space, len(genes), 6)
     leaf = flat.requires_grad_()
-    out = network.plan(role, genes, layout)(leaf, _tensors(observation), None, None)
+    out = network.kernel(role, genes, layout)(leaf, _tensors(observation), None, None)
     assert out.shape == (len(genes), role.ensemble_size, 6, role.outputs), (
         f"the pass gives {tuple(out.shape)}, not [C, M, B, O]"
     )

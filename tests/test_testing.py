@@ -154,7 +154,7 @@ def test_a_mutation_that_breaks_the_contract_is_found_out(mutation, message):
 class Doubling(MLP):
     """Answers twice what its module answers."""
 
-    def plan(self, role, genes, layout):
+    def kernel(self, role, genes, layout):
         inner = MLPKernel(False, role, genes, layout)
         return lambda *arguments: 2 * inner(*arguments)
 
@@ -163,7 +163,7 @@ class Doubling(MLP):
 class Dreaming(MLP):
     """Its sleeping units are awake."""
 
-    def plan(self, role, genes, layout):
+    def kernel(self, role, genes, layout):
         inner = MLPKernel(False, role, genes, layout)
         return lambda flat, *rest: (
             inner(flat, *rest) + (flat - flat.detach()).sum((1, 2))[:, None, None, None]

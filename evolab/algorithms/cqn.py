@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from evolab.algorithms.base import AgentGroup, Float, Hyperparameter
 from evolab.algorithms.dqn import DQN
 from evolab.core.experience import Batch
+from evolab.networks.loss import Loss
 
 
 @dataclass(frozen=True)
@@ -57,20 +58,55 @@ class CQN(DQN):
 
     def update(self, agents: AgentGroup, batch: Batch, noise: Tensor | None) -> dict[str, Tensor]:
         """One step on both terms, then the target follows; "gap" is how far the data's actions are from certain."""
-        target, weight, choice = self.target(agents, batch), batch.weight, batch.action.unsqueeze(-1)
-        alpha = agents.hyper["cql_alpha"][:, None]
-        gap: list[Tensor] = []
+        loss = ConservativeError(
+            self.target(agents, batch), batch.weight, batch.action, agents.hyper["cql_alpha"], self.huber
+        )
+        total = agents.gradient_step("q", loss, batch.observation, clip=self.clip)
+        agents.polyak_update("q")
+        return {"q": total, **loss.parts}
 
-        def judge(values: Tensor) -> tuple[Tensor, Tensor]:
-            """Losses [C], and how they change with the values [C, B, A]."""
-            likelihood = values.log_softmax(-1)
-            gap[:] = [-(weight * likelihood.gather(-1, choice).squeeze(-1)).sum(-1)]
-            error = values.gather(-1, choice).squeeze(-1) - target
-            near = error if self.huber is None else error.clamp(-self.huber, self.huber)
-            slope = likelihood.exp() * (alpha * weight).unsqueeze(-1)
-            slope.scatter_add_(-1, choice, (weight * (near - alpha)).unsqueeze(-1))
-            return (weight * near * (2 * error - near)).sum(-1) / 2 + alpha.squeeze(-1) * gap[0], slope
 
-        total = agents.push("q", judge, batch.observation, clip=self.clip)
-        agents.follow("q")
-        return {"q": total, "gap": gap[0].detach()}
+@dataclass(frozen=True, eq=False)
+class ConservativeError(Loss):
+    """`1/2 (Q(s, a) - target)^2 + alpha (logsumexp Q(s, .) - Q(s, a))`, meaned over the batch.
+
+    Attributes:
+        target: [P, B], in units of return.
+        weight: [P, B], of each sample in its agent's mean.
+        action: [P, B] int64, what was done in the data.
+        alpha: [P], weight of the second term, the gap.
+        huber: temporal-difference errors beyond it count linearly; None for no such limit.
+        parts: "gap" [P], once the loss was computed.
+    """
+
+    target: Tensor
+    weight: Tensor
+    action: Tensor
+    alpha: Tensor
+    huber: float | None = None
+    parts: dict[str, Tensor] = field(default_factory=dict)
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """[P], from the values of all actions [P, B, A]."""
+        return self._losses(values)[0]
+
+    def gradient(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """The losses, and `alpha softmax(Q)`, beside which the data's action has `error - alpha`, each weighted."""
+        losses, likelihood, near = self._losses(values)
+        alpha = self.alpha[:, None]
+        slope = likelihood.exp() * (alpha * self.weight).unsqueeze(-1)
+        return losses, slope.scatter_add_(
+            -1, self.action.unsqueeze(-1), (self.weight * (near - alpha)).unsqueeze(-1)
+        )
+
+    def _losses(self, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The losses [P], the log-softmax of the values [P, B, A] and the errors within `huber` [P, B]."""
+        likelihood = values.log_softmax(-1)
+        gap = -(self.weight * self._of(likelihood)).sum(-1)
+        self.parts["gap"] = gap.detach()
+        error = self._of(values) - self.target
+        near = error if self.huber is None else error.clamp(-self.huber, self.huber)
+        return (self.weight * near * (2 * error - near)).sum(-1) / 2 + self.alpha * gap, likelihood, near
+
+    def _of(self, values: Tensor) -> Tensor:
+        return values.gather(-1, self.action.unsqueeze(-1)).squeeze(-1)

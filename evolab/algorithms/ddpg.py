@@ -11,6 +11,7 @@ from torch import Tensor
 
 from evolab.algorithms.base import RATE, SHARED, AgentGroup, Algorithm, Float, Hyperparameter, Integer, Role
 from evolab.algorithms.exploration import gaussian, ornstein_uhlenbeck
+from evolab.algorithms.losses import DeterministicPolicyGradient, SquaredError
 from evolab.core import checks
 from evolab.core.experience import Batch
 
@@ -95,9 +96,11 @@ class DDPG(Algorithm):
             )
             target = batch.reward + h["discount"][:, None] * (1 - batch.terminated) * next_value  # [C, B]
 
-        losses = {"critic": agents.regress("critic", target, weight, batch.observation, batch.action)}
+        error = SquaredError(target, weight)
+        losses = {"critic": agents.gradient_step("critic", error, batch.observation, batch.action)}
         if agents.updates % agents.policy_delay == 0:
-            losses["actor"] = agents.climb("actor", "critic", weight, batch.observation)
-            agents.follow("actor")
-            agents.follow("critic")
+            policy = DeterministicPolicyGradient(agents, "critic", batch.observation, weight)
+            losses["actor"] = agents.gradient_step("actor", policy, batch.observation)
+            agents.polyak_update("actor")
+            agents.polyak_update("critic")
         return losses

@@ -10,6 +10,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from evolab.algorithms.base import RATE, SHARED, AgentGroup, Algorithm, Float, Hyperparameter, Integer, Role
+from evolab.algorithms.losses import SquaredError
 from evolab.core import checks
 from evolab.core.experience import Batch
 
@@ -103,11 +104,9 @@ class DQN(Algorithm):
 
     def update(self, agents: AgentGroup, batch: Batch, noise: Tensor | None) -> dict[str, Tensor]:
         """One step on the mean squared (or Huber) temporal-difference error, then the target follows."""
-        target = self.target(agents, batch)
-        loss = agents.regress(
-            "q", target, batch.weight, batch.observation, choice=batch.action, huber=self.huber
-        )
-        agents.follow("q")
+        error = SquaredError(self.target(agents, batch), batch.weight, batch.action, self.huber)
+        loss = agents.gradient_step("q", error, batch.observation)
+        agents.polyak_update("q")
         return {"q": loss}
 
     def target(self, agents: AgentGroup, batch: Batch) -> Tensor:

@@ -139,7 +139,7 @@ class ILQL(BC):
             return chosen_mean(squared, chosen, batch.weight)
 
         losses = {"value": agents.minimise("value", loss, clip=self.clip)}
-        agents.follow("value")
+        agents.polyak_update("value")
         if not self.train_policy:
             return losses
         weight = (h["awac_weight"][:, None, None] * parts["advantage"]).exp().clamp(max=LARGEST_WEIGHT)

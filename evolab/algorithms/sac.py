@@ -12,6 +12,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from evolab.algorithms.base import RATE, SHARED, AgentGroup, Algorithm, Float, Hyperparameter, Integer, Role
+from evolab.algorithms.losses import SquaredError
 from evolab.core.experience import Batch
 from evolab.networks.scalars import Scalars
 
@@ -112,8 +113,9 @@ class SAC(Algorithm):
             next_value = next_values.squeeze(-1).amin(1) - temperature * next_surprise
             target = batch.reward + h["discount"][:, None] * (1 - batch.terminated) * next_value  # [C, B]
 
-        losses = {"critic": agents.regress("critic", target, weight, batch.observation, batch.action)}
-        agents.follow("critic")
+        error = SquaredError(target, weight)
+        losses = {"critic": agents.gradient_step("critic", error, batch.observation, batch.action)}
+        agents.polyak_update("critic")
         if agents.updates % agents.policy_delay == 0:
             seen: dict[str, Tensor] = {}
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from evolab.algorithms.base import AgentGroup, Float, Hyperparameter, Integer, Role
 from evolab.algorithms.ddpg import DDPG
+from evolab.algorithms.losses import DeterministicPolicyGradient, SquaredError
 from evolab.core.experience import Batch
 
 
@@ -64,13 +65,15 @@ class TD3(DDPG):
             next_value = next_values.squeeze(-1).amin(1)
             target = batch.reward + h["discount"][:, None] * (1 - batch.terminated) * next_value  # [C, B]
 
-        losses = {"critic": agents.regress("critic", target, weight, batch.observation, batch.action)}
+        error = SquaredError(target, weight)
+        losses = {"critic": agents.gradient_step("critic", error, batch.observation, batch.action)}
         if agents.updates % agents.policy_delay == 0:
             losses["actor"] = self.improve(agents, batch)
-            agents.follow("actor")
-            agents.follow("critic")
+            agents.polyak_update("actor")
+            agents.polyak_update("critic")
         return losses
 
     def improve(self, agents: AgentGroup, batch: Batch) -> Tensor:
         """The policy climbs the first critic; gives its losses [C]."""
-        return agents.climb("actor", "critic", batch.weight, batch.observation)
+        loss = DeterministicPolicyGradient(agents, "critic", batch.observation, batch.weight)
+        return agents.gradient_step("actor", loss, batch.observation)

@@ -19,6 +19,8 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from evolab.networks.kernel import Kernel
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -144,8 +146,8 @@ class Network(ABC):
         """The smallest genes in which every one of `genes` has room."""
 
     @abstractmethod
-    def plan(self, role: Role, genes: Sequence[Any], layout: Layout) -> Any:
-        """A callable `(flat [C*M, N], observation, extra) -> [C*M, B, O]` for these C agents."""
+    def kernel(self, role: Role, genes: Sequence[Any], layout: Layout) -> Kernel:
+        """The batched pass of these agents, whose rows are padded to a common layout."""
 
     @abstractmethod
     def cost(self, role: Role, genes: Any) -> float:
@@ -158,22 +160,22 @@ class Network(ABC):
     def module(self, role: Role, genes: Any, state: State) -> nn.Module:
         """A plain, unpadded module of one member: encoded features (and extra) to outputs."""
 
-    def compiled(
-        self, role: Role, genes: Sequence[Any], layouts: Sequence[Layout], like: Tensor
-    ) -> Any | None:
-        """A plan for agents that are each laid out apart; None where they have to be padded to a common layout.
+    def computes_unpadded(self, like: Tensor) -> bool:
+        """True where `unpadded_kernel` serves the device and precision of a tensor: any agents make up one bucket."""
+        return False
+
+    def unpadded_kernel(
+        self, role: Role, genes: Sequence[Any], layouts: Sequence[Layout], dtype: torch.dtype
+    ) -> Kernel:
+        """The batched pass of agents that are each laid out apart; asked for where `computes_unpadded`.
 
         Args:
             role: of the networks.
             genes: of each agent.
             layouts: of each agent.
-            like: a tensor on the device and in the precision of the parameters.
+            dtype: of the parameters.
         """
-        return None
-
-    def ragged(self, like: Tensor) -> bool:
-        """True where `compiled` gives a plan, so that agents of any shape make up one bucket."""
-        return False
+        raise TypeError(f"{type(self).__name__} pads its agents to a common layout.")
 
     def key(self, genes: Any) -> Any:
         """Agents of different key never share a group."""

@@ -13,6 +13,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from evolab.networks.base import Axes, Axis, Layout, Network, Role, State
+from evolab.networks.kernel import Kernel
 from evolab.networks.observations import encode, features
 
 
@@ -142,7 +143,7 @@ class Stack(Network):
         """All are alike."""
         return genes[0]
 
-    def plan(self, role: Role, genes: Sequence[StackGenes], layout: Layout) -> StackKernel:
+    def kernel(self, role: Role, genes: Sequence[StackGenes], layout: Layout) -> StackKernel:
         """One call of the module per agent and member."""
         return StackKernel(role, self.template(role), layout)
 
@@ -188,7 +189,7 @@ class Stack(Network):
         return StackGenes()
 
 
-class StackKernel:
+class StackKernel(Kernel):
     """The pass of one role: the template called with each row's parameters in turn."""
 
     def __init__(self, role: Role, template: nn.Module, layout: Layout) -> None:
@@ -198,7 +199,7 @@ class StackKernel:
         self._template = copy.deepcopy(template)
 
     def __call__(
-        self, flat: Tensor, observation: Any, extra: Tensor | None = None, member: int | None = None
+        self, flat: Tensor, observation: Any = None, extra: Tensor | None = None, member: int | None = None
     ) -> Tensor:
         """Outputs of all agents and members.
 
@@ -230,6 +231,3 @@ class StackKernel:
     def _one(self, state: State, agent: int, index: int, x: Tensor) -> Tensor:
         own = {name: value[agent, index] for name, value in state.items()}
         return torch.func.functional_call(self._template, own, (x,))  # type: ignore[no-any-return]
-
-    def give_back(self, gradient: Tensor) -> None:
-        """Gradients are torch's own; there is nothing to reuse."""

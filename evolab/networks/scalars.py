@@ -15,6 +15,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from evolab.networks.base import Axes, Axis, Layout, Network, Role, State
+from evolab.networks.kernel import Kernel
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Scalars(Network):
     def capacity(self, genes: Sequence[Any]) -> None:
         """All are alike."""
 
-    def plan(self, role: Role, genes: Sequence[Any], layout: Layout) -> ScalarsKernel:
+    def kernel(self, role: Role, genes: Sequence[Any], layout: Layout) -> ScalarsKernel:
         """The numbers themselves."""
         return ScalarsKernel(role.ensemble_size)
 
@@ -89,17 +90,14 @@ class Scalars(Network):
         """The inverse of `to_json`."""
 
 
-class ScalarsKernel:
+class ScalarsKernel(Kernel):
     """`(flat [C, M, O]) -> [C, O]`, or [C, M, O] for several members."""
 
     def __init__(self, members: int) -> None:
-        self.members = self.form = members
+        self.members = members
 
     def __call__(
         self, flat: Tensor, observation: Any = None, extra: Tensor | None = None, member: int | None = None
     ) -> Tensor:
         """The numbers, whatever is observed."""
         return flat[:, member or 0] if self.members == 1 or member is not None else flat
-
-    def give_back(self, gradient: Tensor) -> None:
-        """Gradients are torch's own; there is nothing to reuse."""

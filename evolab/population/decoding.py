@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from evolab.core import checks
-from evolab.networks.gpt.kernel import Cache
+from evolab.networks.cache import Cache
 
 if TYPE_CHECKING:
     from evolab.networks.batching.group import AgentGroup
@@ -124,17 +124,16 @@ class Player:
 
         def forward(name: str, target: bool = False) -> Tensor:
             flat = group.flat(f"{name}.target" if target else name)
-            plan, key = group.bound[name].plan, (group.start, name, target)
+            kernel, key = group.bound[name].kernel, (group.start, name, target)
             if not level:
-                out = plan(flat, tokens[..., : int(length.max())])
-                return out.gather(2, last.expand(-1, -1, -1, out.shape[-1])).squeeze(2)  # type: ignore[no-any-return]
+                out = kernel(flat, tokens[..., : int(length.max())])
+                return out.gather(2, last.expand(-1, -1, -1, out.shape[-1])).squeeze(2)
             cache = self._caches.get(key)
             if cache is None or kept is None or cache.length >= int(length[0, 0]):
                 cache = self._caches[key] = Cache()
             elif kept.shape != before.shape or not torch.equal(rows, before):  # type: ignore[union-attr, arg-type]
                 cache.reorder(kept.to(device))
-            out = plan(flat, tokens[..., cache.length : int(length[0, 0])], cache=cache)
-            return out[:, :, -1]  # type: ignore[no-any-return]
+            return kernel.decode(flat, tokens[..., cache.length : int(length[0, 0])], cache)[:, :, -1]
 
         scores: Tensor = self.population.algorithm.scores(group, forward)  # type: ignore[attr-defined]
         if not level:
@@ -193,7 +192,7 @@ def generate(
     def forward(name: str, target: bool = False) -> Tensor:
         cache = caches.setdefault((name, target), Cache())
         flat = group.flat(f"{name}.target" if target else name)
-        return group.bound[name].plan(flat, said[..., cache.length :], cache=cache)[:, :, -1]  # type: ignore[no-any-return]
+        return group.bound[name].kernel.decode(flat, said[..., cache.length :], cache)[:, :, -1]
 
     with torch.no_grad():
         for step in range(checks.positive_integer("count", count)):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from evolab.core.checks import positive_integer
-from evolab.networks.gpt.kernel import Cache
+from evolab.networks.cache import Cache
 from evolab.population.agent import Agent
 from evolab.population.decoding import Choice, Player, forked
 from evolab.population.population import Population
@@ -85,14 +85,14 @@ class Speaker:
         def forward(name: str, target: bool = False) -> Tensor:
             """[1, B * K, O] behind the tokens that were said."""
             cache = caches.get((name, target))
-            flat, plan = group.flat(f"{name}.target" if target else name), group.bound[name].plan
+            flat, kernel = group.flat(f"{name}.target" if target else name), group.bound[name].kernel
             if cache is None:  # the prompts once, then what follows them in every beam
                 cache = caches[name, target] = Cache()
                 if said.shape[1] == prefix:
-                    return plan(flat, said[None], cache=cache)[:, :, -1]  # type: ignore[no-any-return]
-                plan(flat, tokens.to(device)[None], cache=cache)
+                    return kernel.decode(flat, said[None], cache)[:, :, -1]
+                kernel.decode(flat, tokens.to(device)[None], cache)
                 cache.reorder(parent[None])
-            return plan(flat, said[None, :, cache.length :], cache=cache)[:, :, -1]  # type: ignore[no-any-return]
+            return kernel.decode(flat, said[None, :, cache.length :], cache)[:, :, -1]
 
         with torch.no_grad():
             for step in range(self.length):

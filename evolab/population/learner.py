@@ -55,7 +55,11 @@ class Learner:
     ) -> dict[str, Tensor]:
         """Updates of every agent, and their mean losses; see `Population.learn`."""
         table = self.table
-        shared = cores_for_kernels() if table.network.ragged(table.spec.like) else contextlib.nullcontext()
+        shared = (
+            cores_for_kernels()
+            if table.network.computes_unpadded(table.spec.like)
+            else contextlib.nullcontext()
+        )
         with shared, products(table.device, table.spec.precision):
             found = Collected(table)
             if hasattr(source, "batches"):

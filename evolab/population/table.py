@@ -161,7 +161,7 @@ class Table(Mapping[str, Tensor]):
         for name, role in self.roles.items():
             layout = group.layout(name, row - group.start)
             if layout != alone.layout(name, 0):
-                kernel = role.recipe(self.network).plan(role, [genes], layout)
+                kernel = role.recipe(self.network).kernel(role, [genes], layout)
                 alone.bound[name] = Bound(role, [layout], kernel)
         alone.updates = group.updates
         return alone

@@ -43,7 +43,7 @@ KEYS = ("algorithm", "hidden", "batch", "agents")
 class Plain(ev.MLP):
     """The same networks, made of torch's operations, which torch can count."""
 
-    def ragged(self, like: torch.Tensor) -> bool:
+    def computes_unpadded(self, like: torch.Tensor) -> bool:
         """Never."""
         return False
 
@@ -171,7 +171,7 @@ def profiled(hidden: int, agents: int = 16, batch: int = 128, updates: int = 200
     timed = Timed(build.library(torch.float32), seconds)
     for group in population.groups:
         for bound in group.bound.values():
-            bound.plan.every.kernels = bound.plan.single.kernels = timed
+            bound.kernel.every.kernels = bound.kernel.single.kernels = timed
     before = rows.library
     rows.library = lambda dtype: timed
     started = time.perf_counter()

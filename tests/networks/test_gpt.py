@@ -14,10 +14,11 @@ from evolab.evolution.mutation.context import Context
 from evolab.evolution.mutation.layers import change_layers
 from evolab.evolution.mutation.resize import resize
 from evolab.networks.base import Layout, Role
+from evolab.networks.cache import Cache
 from evolab.networks.gpt.files import for_transformers
 from evolab.networks.gpt.genes import GPTGenes
 from evolab.networks.gpt.gpt import GPT
-from evolab.networks.gpt.kernel import TOGETHER, Cache
+from evolab.networks.gpt.kernel import TOGETHER
 from evolab.population.individual import Individual
 
 V, T = 11, 9
@@ -31,7 +32,7 @@ def tokens(agents: int, batch: int = 5, length: int = T, seed: int = 0) -> torch
 
 
 def group(network: GPT, role: Role, genes: list[GPTGenes], dtype: torch.dtype = torch.float64):
-    """The plan of these agents, their flat row, which entries are awake, and a plain module of each member."""
+    """The kernel of these agents, their flat row, which entries are awake, and a plain module of each member."""
     layout = Layout.of(network.axes(role, network.capacity(genes)))
     flat = torch.zeros(len(genes), role.ensemble_size, layout.size, dtype=dtype)
     awake = torch.zeros_like(flat, dtype=torch.bool)
@@ -48,17 +49,17 @@ def group(network: GPT, role: Role, genes: list[GPTGenes], dtype: torch.dtype = 
                 layout.views(flat[row, member])[name][corner] = value
                 layout.views(awake[row, member])[name][corner] = True
             modules.append(network.module(role, gene, state))
-    return network.plan(role, genes, layout), flat, awake, modules
+    return network.kernel(role, genes, layout), flat, awake, modules
 
 
 @pytest.mark.parametrize("by_layer", [False, True])
 @pytest.mark.parametrize("role", ROLES.values(), ids=ROLES)
 def test_agents_of_different_shape_answer_as_their_modules(role, by_layer):
     network = GPT(width=16, by_layer=by_layer)
-    plan, flat, awake, modules = group(network, role, MIXED)
+    kernel, flat, awake, modules = group(network, role, MIXED)
     given = tokens(len(MIXED))
     leaf = flat.requires_grad_()
-    out = plan(leaf, given)
+    out = kernel(leaf, given)
     out = out if role.ensemble_size > 1 else out.unsqueeze(1)
     for row in range(len(MIXED)):
         for member in range(role.ensemble_size):
@@ -69,34 +70,34 @@ def test_agents_of_different_shape_answer_as_their_modules(role, by_layer):
 
 
 def test_large_batches_are_computed_agent_by_agent_with_the_same_result():
-    plan, flat, _, modules = group(GPT(width=16), ROLES["policy"], MIXED, torch.float32)
+    kernel, flat, _, modules = group(GPT(width=16), ROLES["policy"], MIXED, torch.float32)
     given = tokens(len(MIXED), batch=TOGETHER // (16 * T) + 2)
-    together, apart = plan(flat, given[:, :4]), plan(flat, given)[:, :4]
+    together, apart = kernel(flat, given[:, :4]), kernel(flat, given)[:, :4]
     assert float((together - apart).abs().max()) < 1e-5
     length = torch.randint(1, T + 1, given.shape[:2], generator=torch.Generator().manual_seed(2))
     inside = torch.arange(T) < length.unsqueeze(-1)
     leaf = flat.clone().requires_grad_()
     gradients = []
-    for out in (plan(leaf, given), plan(leaf, given, length)):
+    for out in (kernel(leaf, given), kernel(leaf, given, length)):
         gradients += torch.autograd.grad(out[inside].square().mean(), leaf)
-    assert float((out[inside] - plan(flat, given)[inside]).abs().max().detach()) < 1e-5, (
+    assert float((out[inside] - kernel(flat, given)[inside]).abs().max().detach()) < 1e-5, (
         "places behind the end matter"
     )
     assert torch.allclose(*gradients, atol=1e-6)
-    (single,) = plan(flat, given, member=0)[-1:]
+    (single,) = kernel(flat, given, member=0)[-1:]
     assert float((single - modules[-1](given[-1])).detach().abs().max()) < 1e-5
 
 
 def test_the_cache_changes_no_answer():
-    plan, flat, _, modules = group(GPT(width=16), ROLES["policy"], MIXED)
+    kernel, flat, _, modules = group(GPT(width=16), ROLES["policy"], MIXED)
     given = tokens(len(MIXED))
-    whole, cache, own = plan(flat, given), Cache(), Cache()
-    pieces = [plan(flat, given[..., a:b], cache=cache) for a, b in ((0, 1), (1, 4), (4, 5), (5, T))]
+    whole, cache, own = kernel(flat, given), Cache(), Cache()
+    pieces = [kernel.decode(flat, given[..., a:b], cache) for a, b in ((0, 1), (1, 4), (4, 5), (5, T))]
     assert float((torch.cat(pieces, 2) - whole).abs().max()) < 1e-12
     pieces = [modules[0](given[0, :, a:b], own) for a, b in ((0, 3), (3, 4), (4, T))]
     assert float((torch.cat(pieces, 1) - whole[0]).detach().abs().max()) < 1e-12
     with pytest.raises(ValueError, match="the sequences have 10 tokens; this GPT's block holds 9"):
-        plan(flat, given[..., :1], cache=cache)
+        kernel.decode(flat, given[..., :1], cache)
 
 
 def member_of(network: GPT, genes: GPTGenes) -> Individual:

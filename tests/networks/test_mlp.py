@@ -13,7 +13,7 @@ from tests.mixed import FEATURES, OBSERVATIONS, SHAPES, mixed, modules_of
 
 
 def packed(genes, role, layer_norm=False, seed=0):
-    """A group's flat parameters [C, M, N], its plan, and every member's plain module."""
+    """A group's flat parameters [C, M, N], its kernel, and every member's plain module."""
     network = MLP([8], layer_norm=layer_norm)
     genes = sorted(genes, key=network.order)
     layout = Layout.of(network.axes(role, network.capacity(genes)))
@@ -30,7 +30,7 @@ def packed(genes, role, layer_norm=False, seed=0):
                     value += 0.1 * torch.randn(value.shape, generator=generator, dtype=value.dtype)
                 views[name][tuple(slice(0, n) for n in value.shape)] = value
             modules[-1].append(network.module(role, gene, state))
-    return flat, network.plan(role, genes, layout), modules, layout, genes
+    return flat, network.kernel(role, genes, layout), modules, layout, genes
 
 
 GENES = [MLPGenes(hidden, (kind,) * len(hidden)) for hidden, kind in SHAPES] + [
@@ -43,12 +43,12 @@ GENES = [MLPGenes(hidden, (kind,) * len(hidden)) for hidden, kind in SHAPES] + [
 @pytest.mark.parametrize(("members", "selected"), [(1, None), (2, None), (2, 0), (2, 1)])
 def test_forward_and_backward_equal_plain_modules(members, selected, layer_norm):
     role = Role(OBSERVATIONS, 3, extra=2, ensemble_size=members)
-    flat, plan, modules, layout, genes = packed(GENES, role, layer_norm)
+    flat, kernel, modules, layout, genes = packed(GENES, role, layer_norm)
     generator = torch.Generator().manual_seed(1)
     observation = torch.randn(len(genes), 7, FEATURES, generator=generator, dtype=torch.float64)
     extra = torch.randn(len(genes), 7, 2, generator=generator, dtype=torch.float64, requires_grad=True)
     leaf = flat.clone().requires_grad_()
-    out = plan(leaf, observation, extra, selected)
+    out = kernel(leaf, observation, extra, selected)
     rows = [selected] if selected is not None else range(members)
     stacked = out.unsqueeze(1) if members == 1 or selected is not None else out
     weight = torch.randn(stacked.shape, generator=generator, dtype=torch.float64)
@@ -75,15 +75,15 @@ def test_forward_and_backward_equal_plain_modules(members, selected, layer_norm)
 
 def test_gradients_written_into_a_reused_store_are_the_same_again():
     role = Role(OBSERVATIONS, 1, ensemble_size=2)
-    flat, plan, _, _, _genes = packed(GENES[:3], role)
+    flat, kernel, _, _, _genes = packed(GENES[:3], role)
     observation = torch.randn(3, 4, FEATURES, dtype=torch.float64)
     found = []
     for _ in range(3):
         leaf = flat.clone().requires_grad_()
-        (gradient,) = torch.autograd.grad(plan(leaf, observation).square().sum(), leaf)
+        (gradient,) = torch.autograd.grad(kernel(leaf, observation).square().sum(), leaf)
         found.append(gradient.clone())
         gradient.fill_(float("nan"))
-        plan.give_back(gradient)
+        kernel.give_back(gradient)
     assert torch.equal(found[0], found[1])
     assert torch.equal(found[0], found[2])
 
@@ -95,8 +95,8 @@ def test_a_loss_may_use_its_network_twice():
     observation = torch.randn(2, len(group), 6, FEATURES, dtype=torch.float64)
     for _ in range(2):
         leaf = group.flat("q").detach().clone().requires_grad_()
-        plan = group.bound["q"].plan
-        loss = plan(leaf, observation[0]).square().sum() + plan(leaf, observation[1]).sum()
+        kernel = group.bound["q"].kernel
+        loss = kernel(leaf, observation[0]).square().sum() + kernel(leaf, observation[1]).sum()
         (gradient,) = torch.autograd.grad(loss, leaf)
         for row, module in enumerate(modules):
             q = module["q"]
@@ -106,7 +106,7 @@ def test_a_loss_may_use_its_network_twice():
             first = next(iter(q.parameters()))
             got = views["hidden.0.weight"][: first.shape[0], : first.shape[1]]
             assert torch.allclose(got, first.grad, atol=1e-11)
-        plan.give_back(gradient)
+        kernel.give_back(gradient)
 
 
 @pytest.mark.parametrize("algorithm", [DQN(), TD3()], ids=lambda a: a.name)

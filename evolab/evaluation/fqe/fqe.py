@@ -153,7 +153,7 @@ class FQE(Fitness):
                 keep = self._keep[:, evidence.episode[index]]  # [K, B]
 
             group.minimise("value", partial(_error, critics, x, action, target, keep))
-            group.follow("value")
+            group.polyak_update("value")
             if done % 25 == 0:
                 yield done, total
         self._made = dict(zip(population.ids, made, strict=True))

@@ -134,7 +134,7 @@ def clip_norm_(gradients: Sequence[Tensor], limit: float | Tensor) -> None:
         gradient.mul_(scale)
 
 
-def follow_(target: Tensor, source: Tensor, tau: Tensor) -> None:
+def polyak_update_(target: Tensor, source: Tensor, tau: Tensor) -> None:
     """Polyak averaging in place: target += tau * (source - target).
 
     Args:

@@ -18,8 +18,10 @@ from torch import Tensor
 
 from evolab.core.trees import map_leaves
 from evolab.networks.base import Layout, Network, Role
-from evolab.networks.batching.adam import Adam, follow_
-from evolab.networks.kernels.rows import follow
+from evolab.networks.batching.adam import Adam, polyak_update_
+from evolab.networks.kernel import Backward, Kernel
+from evolab.networks.kernels.rows import polyak_update
+from evolab.networks.loss import Regression
 
 Forward = Callable[..., Tensor]
 
@@ -30,7 +32,7 @@ class Bound:
 
     role: Role
     layouts: list[Layout]
-    plan: Any
+    kernel: Kernel
 
     @property
     def size(self) -> int:
@@ -58,12 +60,13 @@ class Bucket:
         self.bound: dict[str, Bound] = {}
         for name, role in roles.items():
             recipe = role.recipe(network)
-            layouts = [Layout.of(recipe.axes(role, one)) for one in genes] if recipe.ragged(like) else []
-            plan = recipe.compiled(role, genes, layouts, like) if layouts else None
-            if plan is None:
+            if recipe.computes_unpadded(like):
+                layouts = [Layout.of(recipe.axes(role, one)) for one in genes]
+                kernel = recipe.unpadded_kernel(role, genes, layouts, like.dtype)
+            else:
                 layouts = [Layout.of(recipe.axes(role, capacity))] * len(genes)
-                plan = recipe.plan(role, genes, layouts[0])
-            self.bound[name] = Bound(role, layouts, plan)
+                kernel = recipe.kernel(role, genes, layouts[0])
+            self.bound[name] = Bound(role, layouts, kernel)
         self._views: dict[str, Tensor] = {}
         self._optimizers: dict[str, Adam] = {}
         self._sizes: dict[str, np.ndarray] = {}
@@ -92,36 +95,38 @@ class Bucket:
         """[C] int64: entries in use of each agent's rows."""
         return np.array([layout.size for layout in self.bound[name].layouts], dtype=np.int64)
 
-    def follow(self, name: str) -> None:
+    def polyak_update(self, name: str) -> None:
         """Move the target of `name` towards it by the hyperparameter tau."""
         if name not in self._sizes:
             self._sizes[name] = self.sizes(name)
         target, source, tau = self.flat(f"{name}.target"), self.flat(name), self._hyper["tau"][self.rows]
-        if not follow(target, source, tau, self._sizes[name]):
-            follow_(target, source, tau)
+        if not polyak_update(target, source, tau, self._sizes[name]):
+            polyak_update_(target, source, tau)
 
-    def descend(self, name: str, gradient: Tensor) -> None:
-        """One step of Adam along `gradient` [C, M, N], which is given back to the pass that made it."""
+    def adam_step(self, name: str, gradient: Tensor) -> None:
+        """One step of Adam along `gradient` [P, M, N], which is given back to the kernel that made it."""
         self.optimizer(name).step(gradient)
-        self.bound[name].plan.give_back(gradient)
+        self.bound[name].kernel.give_back(gradient)
 
     def limit(self, length: int, sizes: Sequence[int] | None) -> None:
         """Of batches of this length, only so many samples are each agent's own; None for all."""
         for one in self.bound.values():
-            if hasattr(one.plan, "limit"):
-                one.plan.limit(length, sizes)
+            one.kernel.limit(length, sizes)
 
-    def regress(self, name: str, *about: Any) -> Tensor | None:
-        """`AgentGroup.regress` in one call, [C]; None where the plan has none, or its rows don't lie evenly."""
-        plan, adam = self.bound[name].plan, self.optimizer(name)
-        if not hasattr(plan, "regress") or not adam.even:
-            return None
-        return plan.regress(adam, *about)  # type: ignore[no-any-return]
+    def regress(self, name: str, loss: Regression, observation: Any, extra: Tensor | None) -> Tensor | None:
+        """One step on a regression in one call of the kernel, [P]; None where that can't be."""
+        adam = self.optimizer(name)
+        return self.bound[name].kernel.regress(adam, observation, extra, loss) if adam.even else None
 
-    def tape(self, name: str) -> Any:
-        """The plan's own record of its passes; None where it keeps none."""
-        plan = self.bound[name].plan
-        return plan.tape(self.flat(name)) if hasattr(plan, "tape") else None
+    def vjp_parameters(self, name: str, observation: Any, extra: Tensor | None) -> tuple[Tensor, Backward]:
+        """`Kernel.vjp_parameters` on this bucket's own rows of observations and inputs [P, B, ...]."""
+        own = None if extra is None else extra[self.inside]
+        return self.bound[name].kernel.vjp_parameters(self.flat(name), part(observation, self), own)
+
+    def vjp_extra(self, name: str, observation: Any, extra: Tensor) -> tuple[Tensor, Backward]:
+        """`Kernel.vjp_extra` on this bucket's own rows of observations and inputs [P, B, ...]."""
+        kernel = self.bound[name].kernel
+        return kernel.vjp_extra(self.flat(name), part(observation, self), extra[self.inside])
 
 
 def joined(buckets: Sequence[Bucket], passes: Sequence[Forward]) -> Forward:
@@ -143,30 +148,3 @@ def joined(buckets: Sequence[Bucket], passes: Sequence[Forward]) -> Forward:
 def part(observation: Any, bucket: Bucket) -> Any:
     """A bucket's own rows of observations [C, B, ...]."""
     return None if observation is None else map_leaves(lambda leaf: leaf[bucket.inside], observation)
-
-
-class Leaf:
-    """A network's pass whose parameters autograd differentiates by itself."""
-
-    def __init__(self, plan: Any, flat: Tensor) -> None:
-        self.plan, self.leaf = plan, flat.detach().requires_grad_()
-
-    def __call__(
-        self, observation: Any = None, extra: Tensor | None = None, member: int | None = None
-    ) -> Any:
-        """As the plan's own pass."""
-        return self.plan(self.leaf, observation, extra, member)
-
-    def leaves(self) -> list[Tensor]:
-        """What the loss is to be differentiated by."""
-        return [self.leaf]
-
-    def gradient(self, reached: Sequence[Tensor]) -> Tensor:
-        """[C, M, N], from the gradients of the leaves."""
-        return reached[0]
-
-
-def tracked_pass(plan: Any, flat: Tensor) -> Any:
-    """The plan's own record of its passes where it keeps one, which costs less than autograd's."""
-    tape = plan.tape(flat) if hasattr(plan, "tape") else None
-    return Leaf(plan, flat) if tape is None else tape

@@ -8,16 +8,25 @@ bucket, each bucket as wide and deep as its own largest agent.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from evolab.networks.base import Layout, Network, Role
 from evolab.networks.batching.adam import clip_norm_
-from evolab.networks.batching.bucket import Bound, Bucket, Forward, joined, tracked_pass
+from evolab.networks.batching.bucket import Bound, Bucket, Forward, joined
 from evolab.networks.batching.cuda_graphs import Recordings
-from evolab.networks.batching.gradients import climb, push, regress
+from evolab.networks.batching.gradients import TrackedPass
+from evolab.networks.kernel import Backward, Kernel
+from evolab.networks.loss import Loss, Regression
+
+
+class LearningRule(Protocol):
+    """What a group asks of an algorithm."""
+
+    def update(self, agents: AgentGroup, batch: Any, noise: Any) -> dict[str, Tensor]:
+        """One update of every agent; gives losses by name, [P] each."""
 
 
 class AgentGroup:
@@ -108,7 +117,11 @@ class AgentGroup:
         """True where the same operations on the same rows of the table compute either group."""
         spans = [[bucket.rows for bucket in group.buckets] for group in (self, other)]
         forms = [
-            [_form(bound.plan, group.genes) for bucket in group.buckets for bound in bucket.bound.values()]
+            [
+                bound.kernel.form(group.genes[bucket.inside])
+                for bucket in group.buckets
+                for bound in bucket.bound.values()
+            ]
             for group in (self, other)
         ]
         return spans[0] == spans[1] and forms[0] == forms[1] and self.batch == other.batch
@@ -122,16 +135,18 @@ class AgentGroup:
 
     def forget(self) -> None:
         """Drop the scratch memory that one update leaves for the next."""
-        for bucket in self.buckets:
-            for bound in bucket.bound.values():
-                if hasattr(bound.plan, "forget"):
-                    bound.plan.forget()
+        for kernel in self._kernels:
+            kernel.forget()
+
+    @property
+    def _kernels(self) -> list[Kernel]:
+        return [bound.kernel for bucket in self.buckets for bound in bucket.bound.values()]
 
     def network(self, name: str, target: bool = False) -> Forward:
         """The pass of one network, `(observation, extra=None, member=None) -> [C, B, O]`, without gradient."""
         kind = f"{name}.target" if target else name
         return joined(
-            self.buckets, [_pass(bucket.bound[name].plan, bucket.flat(kind)) for bucket in self.buckets]
+            self.buckets, [_pass(bucket.bound[name].kernel, bucket.flat(kind)) for bucket in self.buckets]
         )
 
     def minimise(
@@ -150,7 +165,7 @@ class AgentGroup:
         """
         names = (name,) if isinstance(name, str) else tuple(name)
         tracked = [
-            [tracked_pass(bucket.bound[each].plan, bucket.flat(each)) for bucket in self.buckets]
+            [TrackedPass(bucket.bound[each].kernel, bucket.flat(each)) for bucket in self.buckets]
             for each in names
         ]
         with torch.enable_grad():
@@ -163,116 +178,108 @@ class AgentGroup:
                 [one.gradient([next(reached) for _ in own]) for one, own in zip(passes, kept, strict=True)]
                 for passes, kept in zip(tracked, leaves, strict=True)
             ]
-            for index, bucket in enumerate(self.buckets):
-                own = [passes[index] for passes in gradients]
-                if clip is not None:
-                    clip_norm_(own, clip[bucket.inside] if isinstance(clip, Tensor) else clip)
-                for each, gradient in zip(names, own, strict=True):
-                    bucket.descend(each, gradient)
+            self._adam_step(names, gradients, clip)
         return losses.detach()
 
-    def regress(
+    def gradient_step(
         self,
         name: str,
-        target: Tensor,
-        weight: Tensor,
+        loss: Loss,
         observation: Any,
         extra: Tensor | None = None,
-        choice: Tensor | None = None,
-        huber: float | None = None,
-    ) -> Tensor:
-        """One Adam step of every agent on the weighted squared error of its values.
-
-        The same as `minimise` with that loss, at less cost: its gradient needs no autograd.
-
-        Args:
-            name: of the network that gives the values; each of its members M learns the same target.
-            target: [C, B], in units of the values.
-            weight: [C, B], of each sample in its agent's loss.
-            observation: batch of observations, [C, B, ...] leaves.
-            extra: [C, B, E], concatenated to the features.
-            choice: [C, B], the output that is the value; None where there is one output.
-            huber: errors beyond it count linearly, with the slope that the square has there; None for no such limit.
-
-        Returns:
-            [C], the losses, summed over the members.
-        """
-        return regress(self, name, target, weight, observation, extra, choice, huber)
-
-    def push(
-        self,
-        name: str,
-        judge: Callable[[Tensor], tuple[Tensor, Tensor]],
-        observation: Any,
         clip: float | Tensor | None = None,
     ) -> Tensor:
-        """One Adam step of every agent along a slope that is written out.
+        """One Adam step of every agent on a loss whose gradient is written out.
 
-        The same as `minimise` with these losses, at less cost: its gradient needs no autograd.
+        The same as `minimise` with that loss of the network's outputs, at less cost: see `Loss`.
 
         Args:
-            name: of the network whose parameters move; it has one member.
-            judge: gets its outputs [C, B, O], gives the losses [C] and how they change with the outputs.
-            observation: batch of observations, [C, B, ...] leaves.
+            name: of the network whose parameters move.
+            loss: of its outputs.
+            observation: batch of observations, [P, B, ...] leaves.
+            extra: [P, B, E], further inputs.
             clip: as in `minimise`.
 
         Returns:
-            [C], the losses.
+            [P], the losses.
         """
-        return push(self, name, judge, observation, clip)
+        with torch.no_grad():
+            if isinstance(loss, Regression) and clip is None and len(self.buckets) == 1:
+                losses = self.buckets[0].regress(name, loss, observation, extra)
+                if losses is not None:
+                    return losses
+            passes = [bucket.vjp_parameters(name, observation, extra) for bucket in self.buckets]
+            losses, slope = loss.gradient(_whole([out for out, _ in passes]))
+            gradients = [
+                backward(slope[bucket.inside])
+                for bucket, (_, backward) in zip(self.buckets, passes, strict=True)
+            ]
+            self._adam_step((name,), [gradients], clip)
+        return losses
 
-    def climb(self, name: str, critic: str, weight: Tensor, observation: Any) -> Tensor:
-        """One Adam step of every agent's policy up the value of its squashed actions.
+    def _adam_step(
+        self, names: Sequence[str], gradients: Sequence[Sequence[Tensor]], clip: float | Tensor | None
+    ) -> None:
+        """One step of Adam along the gradients [P, M, N] of each network and bucket."""
+        for index, bucket in enumerate(self.buckets):
+            own = [each[index] for each in gradients]
+            if clip is not None:
+                clip_norm_(own, clip[bucket.inside] if isinstance(clip, Tensor) else clip)
+            for name, gradient in zip(names, own, strict=True):
+                bucket.adam_step(name, gradient)
 
-        The same as `minimise` with minus the weighted mean of `critic(s, tanh(policy(s)))`, by the
-        critic's first member, at less cost: its gradient needs no autograd.
+    def vjp_extra(self, name: str, observation: Any, extra: Tensor) -> tuple[Tensor, Backward]:
+        """How a network's outputs change with its further inputs.
 
         Args:
-            name: of the policy's network.
-            critic: name of the network that judges; it does not move.
-            weight: [C, B], of each sample in its agent's mean.
-            observation: batch of observations, [C, B, ...] leaves.
+            name: of the network, which does not move; of an ensemble the first member is asked.
+            observation: batch of observations, [P, B, ...] leaves.
+            extra: [P, B, E].
 
         Returns:
-            [C], the losses.
-
-        Source: Silver et al. 2014, Deterministic policy gradient algorithms, eq. 9.
+            the outputs [P, B, O], and a function from their gradient to that of `extra`.
         """
-        return climb(self, name, critic, weight, observation)
+        passes = [bucket.vjp_extra(name, observation, extra) for bucket in self.buckets]
 
-    def update(self, algorithm: Any, batch: Any, noise: Any) -> dict[str, Tensor]:
+        def to_extra(grad: Tensor) -> Tensor:
+            return _whole(
+                [
+                    backward(grad[bucket.inside])
+                    for bucket, (_, backward) in zip(self.buckets, passes, strict=True)
+                ]
+            )
+
+        return _whole([out for out, _ in passes]), to_extra
+
+    def update(self, rule: LearningRule, batch: Any, noise: Any) -> dict[str, Tensor]:
         """One update; as observations do not change during it, pictures are laid out once for all networks.
 
         Where batch sizes differ, samples that are not an agent's own, which weigh nothing, are not computed.
         """
-        bound = [one for bucket in self.buckets for one in bucket.bound.values()]
-        plans = [one.plan for one in bound if hasattr(one.plan, "memo")]
-        memo: dict[int, Any] = {}
-        for plan in plans:
-            plan.memo = memo
-        length = batch.weight.shape[1]
-        mixed = min(self.sizes) < min(length, self.batch) and not algorithm.on_policy
-        limited = [bucket for bucket in self.buckets if mixed]
+        kernels, cache, length = self._kernels, {}, batch.weight.shape[1]  # type: ignore[var-annotated]
+        for kernel in kernels:
+            kernel.share_inputs(cache)
+        limited = self.buckets if min(self.sizes) < min(length, self.batch) else []
         for bucket in limited:
             bucket.limit(length, self.sizes[bucket.inside])
         try:
-            return algorithm.update(self, batch, noise)  # type: ignore[no-any-return]
+            return rule.update(self, batch, noise)
         finally:
-            for plan in plans:
-                plan.memo = None
+            for kernel in kernels:
+                kernel.share_inputs(None)
             for bucket in limited:
                 bucket.limit(length, None)
 
-    def follow(self, name: str) -> None:
+    def polyak_update(self, name: str) -> None:
         """Move the target of `name` towards it by the hyperparameter tau."""
         for bucket in self.buckets:
-            bucket.follow(name)
+            bucket.polyak_update(name)
 
 
-def _form(plan: Any, genes: Sequence[Any]) -> Any:
-    """What decides a plan's operations: what it says itself, or all that its agents' genes say."""
-    return plan.form if hasattr(plan, "form") else list(genes)
+def _pass(kernel: Kernel, flat: Tensor) -> Forward:
+    return lambda observation=None, extra=None, member=None: kernel(flat, observation, extra, member)
 
 
-def _pass(plan: Any, flat: Tensor) -> Forward:
-    return lambda observation=None, extra=None, member=None: plan(flat, observation, extra, member)
+def _whole(parts: Sequence[Tensor]) -> Tensor:
+    """A group's tensor [P, ...] from those of its buckets."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))

@@ -188,7 +188,7 @@ class CNN(Network):
         """The largest of every size; kernels, strides and depths are equal."""
         return largest(genes)
 
-    def plan(self, role: Role, genes: Sequence[CNNGenes], layout: Layout) -> CNNKernel:
+    def kernel(self, role: Role, genes: Sequence[CNNGenes], layout: Layout) -> CNNKernel:
         """The batched pass for these agents."""
         return CNNKernel(role, self.parts(role.observation_space), genes, genes[0].prefixes, layout)
 

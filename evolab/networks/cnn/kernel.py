@@ -19,6 +19,7 @@ from evolab.networks.base import Layout, Role, State
 from evolab.networks.cnn.encoder import Image, cost
 from evolab.networks.cnn.parts import Parts, picked
 from evolab.networks.cnn.rows import Encoded, Rows, encode
+from evolab.networks.kernel import Kernel
 from evolab.networks.layers import ACTIVATIONS, activate, runs
 
 BY_ROW = 3e7
@@ -27,7 +28,7 @@ BY_ROW = 3e7
 Stretches = list[tuple[str, int, int]]
 
 
-class CNNKernel:
+class CNNKernel(Kernel):
     """The batched pass of one role for the agents of one group: equal kernels, strides and depths.
 
     Args:
@@ -53,10 +54,10 @@ class CNNKernel:
         self._stretches = {members: self._runs(members) for members in {1, role.ensemble_size}}
         self._sizes = [torch.Size(shape).numel() for shape in layout.shapes]
         self._views: dict[Any, State] = {}
-        self.memo: dict[int, tuple[Tensor, Any]] | None = None
+        self._laid: dict[int, tuple[Tensor, Any]] | None = None
 
     def __call__(
-        self, flat: Tensor, observation: Any, extra: Tensor | None = None, member: int | None = None
+        self, flat: Tensor, observation: Any = None, extra: Tensor | None = None, member: int | None = None
     ) -> Tensor:
         """Outputs of all agents and members.
 
@@ -109,14 +110,15 @@ class CNNKernel:
 
     def _laid_out(self, how: Callable[[Tensor, torch.dtype], Any], seen: Tensor, dtype: torch.dtype) -> Any:
         """Images as convolutions want them; within an update, once for all networks."""
-        if self.memo is None:
+        if self._laid is None:
             return how(seen, dtype)
-        if id(seen) not in self.memo:
-            self.memo[id(seen)] = seen, how(seen, dtype)  # holding it keeps the id its own
-        return self.memo[id(seen)][1]
+        if id(seen) not in self._laid:
+            self._laid[id(seen)] = seen, how(seen, dtype)  # holding it keeps the id its own
+        return self._laid[id(seen)][1]
 
-    def give_back(self, gradient: Tensor) -> None:
-        """Gradients are torch's own; there is nothing to reuse."""
+    def share_inputs(self, cache: dict[int, Any] | None) -> None:
+        """Keep images there as convolutions want them."""
+        self._laid = cache
 
     def _runs(self, members: int) -> list[Stretches]:
         """Per layer, the activation of each contiguous stretch of rows."""

@@ -218,7 +218,7 @@ class GPT(Network):
         widest = (max(gene.hidden[i] for gene in genes if len(gene.hidden) > i) for i in range(depth))
         return GPTGenes(tuple(widest), genes[0].heads)
 
-    def plan(self, role: Role, genes: Sequence[GPTGenes], layout: Layout) -> GPTKernel:
+    def kernel(self, role: Role, genes: Sequence[GPTGenes], layout: Layout) -> GPTKernel:
         """The batched pass for these agents."""
         return GPTKernel(self.shape(role, genes[0]), role, genes, layout)
 

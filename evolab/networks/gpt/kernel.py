@@ -8,7 +8,6 @@ rows, and narrower feed-forward layers are padded with sleeping units, which GEL
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -16,50 +15,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from evolab.networks.base import Layout, Role, State
+from evolab.networks.cache import Cache
 from evolab.networks.gpt.genes import GPTGenes, Shape
+from evolab.networks.kernel import Kernel
 
 TOGETHER = 2**17
 """Entries of one activation [B, T, D] of one agent above which agents are computed one after another: beyond
 it a batched product only drives its operands out of the cache (measured, see tests/benchmarks/language.py)."""
 
 
-@dataclass
-class Cache:
-    """Keys and values of the positions that were computed, so that the next token costs one position.
-
-    Attributes:
-        keys: per block [n_l * B, heads, T, D / heads], grown as decoding goes on.
-        values: the same.
-        length: positions that are in it.
-        batch: B, sequences of each agent.
-    """
-
-    keys: list[Tensor] = field(default_factory=list)
-    values: list[Tensor] = field(default_factory=list)
-    length: int = 0
-    batch: int = 0
-
-    def extended(self, block: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of a block with those of the new positions behind them."""
-        if block == len(self.keys):
-            self.keys.append(key)
-            self.values.append(value)
-        else:
-            self.keys[block] = torch.cat([self.keys[block], key], 2)
-            self.values[block] = torch.cat([self.values[block], value], 2)
-        return self.keys[block], self.values[block]
-
-    def reorder(self, places: Tensor) -> None:
-        """Sequence b of agent c becomes what sequence `places[c, b]` [C, B] was: games ended, beams forked."""
-        for store in (self.keys, self.values):
-            for block, value in enumerate(store):
-                agents = value.shape[0] // self.batch
-                first = torch.arange(agents, device=value.device)[:, None] * self.batch
-                store[block] = value.index_select(0, (places[:agents] + first).flatten())
-        self.batch = places.shape[1]
-
-
-class GPTKernel:
+class GPTKernel(Kernel):
     """The batched pass of one role for the agents of one group; see the module `gpt`."""
 
     def __init__(self, shape: Shape, role: Role, genes: Sequence[GPTGenes], layout: Layout) -> None:
@@ -72,30 +37,37 @@ class GPTKernel:
         self._sizes.append(layout.size - sum(self._sizes))
 
     def __call__(
-        self,
-        flat: Tensor,
-        observation: Any,
-        extra: Tensor | None = None,
-        member: int | None = None,
-        cache: Cache | None = None,
+        self, flat: Tensor, observation: Any = None, extra: Tensor | None = None, member: int | None = None
     ) -> Tensor:
-        """Outputs at every position.
+        """Outputs at every position; see `Kernel`.
 
         Args:
-            flat: [C, M, N], the group's parameters.
-            observation: [C, B, T] int64 tokens, of which each position sees itself and those before;
-                those that are not in the cache yet, where there is one.
-            extra: [C, B], tokens of each sequence; what is said of the places behind them is no matter, and they
+            flat: [P, M, N], the group's parameters.
+            observation: [P, B, T] int64 tokens, of which each position sees itself and those before.
+            extra: [P, B], tokens of each sequence; what is said of the places behind them is no matter, and they
                 are left out where that pays. None for all.
             member: compute this member alone.
-            cache: is filled, and spares the positions that it holds.
 
         Returns:
-            [C, M, B, T, O], or [C, B, T, O] where there is one member or `member` is given.
+            [P, M, B, T, O], or [P, B, T, O] where there is one member or `member` is given.
 
         Raises:
             ValueError: the sequences are longer than the block.
         """
+        return self._outputs(flat, observation, extra, member, None)
+
+    def decode(self, flat: Tensor, tokens: Tensor, cache: Cache) -> Tensor:
+        """Outputs of tokens [P, B, T] that follow those in the cache, which is filled."""
+        return self._outputs(flat, tokens, None, None, cache)
+
+    def _outputs(
+        self,
+        flat: Tensor,
+        observation: Tensor,
+        extra: Tensor | None,
+        member: int | None,
+        cache: Cache | None,
+    ) -> Tensor:
         start = 0 if cache is None else cache.length
         block = self.layout.shapes[self.layout.names.index("position")][0]
         if start + observation.shape[-1] > block:
@@ -131,9 +103,6 @@ class GPTKernel:
             cache.length += tokens.shape[-1]
             cache.batch = tokens.shape[1]
         return out if members == 1 else out.unflatten(0, (agents, members))
-
-    def give_back(self, gradient: Tensor) -> None:
-        """Gradients are torch's own; there is nothing to reuse."""
 
     def _run(
         self,

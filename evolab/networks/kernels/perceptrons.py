@@ -5,17 +5,17 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from evolab.networks.base import Layout
+from evolab.networks.batching.adam import Adam
 from evolab.networks.kernels.build import library
 from evolab.networks.kernels.sharing import threads
-
-if TYPE_CHECKING:
-    from evolab.networks.base import Layout
+from evolab.networks.loss import Regression
 
 ACTIVATIONS = ("identity", "relu", "leaky_relu", "elu", "gelu", "tanh", "silu")
 """In the order of the kernels' own enumeration."""
@@ -133,14 +133,11 @@ class Perceptrons:
 
     def regress(
         self,
-        adam: Any,
+        adam: Adam,
         members: int,
         x: Tensor,
         extra: Tensor | None,
-        target: Tensor,
-        weight: Tensor,
-        choice: Tensor | None,
-        huber: float | None,
+        loss: Regression,
         counts: np.ndarray | None,
     ) -> Tensor:
         """One step of Adam for every row on the weighted squared error of its values.
@@ -150,10 +147,7 @@ class Perceptrons:
             members: M, rows of an agent.
             x: [A, B, F].
             extra: [A, B, E], further inputs; None where E is 0.
-            target: [A, B].
-            weight: [A, B].
-            choice: [A, B] int64, which output is the value; None where there is one output.
-            huber: errors beyond it count linearly; None for no such limit.
+            loss: targets, weights and choices [A, B].
             counts: as in `forward`.
 
         Returns:
@@ -164,15 +158,17 @@ class Perceptrons:
             IndexError: a choice is no output; agents with other choices have taken their step.
         """
         agents, batch = x.shape[:2]
-        rows = adam.parameters.flatten(0, 1)
+        rows, sizes = adam.parameters.flatten(0, 1), adam.sizes
+        assert sizes is not None
         inputs, held = self._inputs(rows, x, extra, counts)
         losses = rows.new_empty(agents, members)
-        for name, one in (("target", target), ("weight", weight), ("choice", choice)):
+        choice = loss.choice
+        for name, one in (("target", loss.target), ("weight", loss.weight), ("choice", choice)):
             if one is not None and one.shape != (agents, batch):
                 raise ValueError(f"{name} has shape {tuple(one.shape)}; {(agents, batch)} is expected.")
         if choice is None and self.outputs > 1:
             raise ValueError(f"there are {self.outputs} outputs; pass `choice`, the one that is the value.")
-        target, weight = target.to(rows.dtype).contiguous(), weight.to(rows.dtype).contiguous()
+        target, weight = (one.to(rows.dtype).contiguous() for one in (loss.target, loss.weight))
         choice = None if choice is None else choice.long().contiguous()
         rate, count = adam.rate.contiguous(), adam.count.add_(1).contiguous()
         failed = self.kernels.regress(
@@ -180,7 +176,7 @@ class Perceptrons:
             self._threads(3 * batch),
             *inputs,
             *(target.data_ptr(), weight.data_ptr(), None if choice is None else choice.data_ptr()),
-            *(huber or 0.0, losses.data_ptr(), adam.sizes.ctypes.data, adam.mean.data_ptr()),
+            *(loss.huber or 0.0, losses.data_ptr(), sizes.ctypes.data, adam.mean.data_ptr()),
             *(adam.square.data_ptr(), rate.data_ptr(), count.data_ptr()),
         )
         self._done(failed, batch)

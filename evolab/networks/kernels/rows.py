@@ -49,7 +49,7 @@ def adam(
     return True
 
 
-def follow(target: Tensor, source: Tensor, tau: Tensor, sizes: np.ndarray) -> bool:
+def polyak_update(target: Tensor, source: Tensor, tau: Tensor, sizes: np.ndarray) -> bool:
     """Polyak averaging in place, `target += tau * (source - target)`, with the kernels.
 
     Args:

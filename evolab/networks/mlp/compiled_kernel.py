@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,15 +11,14 @@ from gymnasium.spaces import Box
 from torch import Tensor
 
 from evolab.networks.base import Layout, Role
+from evolab.networks.batching.adam import Adam
+from evolab.networks.kernel import Backward, Kernel
 from evolab.networks.kernels.perceptrons import Perceptrons
-from evolab.networks.mlp.tape import Tape
+from evolab.networks.loss import Regression
 from evolab.networks.observations import encode, features
 
-if TYPE_CHECKING:
-    from evolab.networks.batching.adam import Adam
 
-
-class CompiledMLPKernel:
+class CompiledMLPKernel(Kernel):
     """The batched pass of one role for the agents of a bucket; the same function as `MLPKernel`.
 
     Args:
@@ -48,19 +47,9 @@ class CompiledMLPKernel:
         self._own: tuple[int, dict[bool, np.ndarray]] | None = None
 
     def __call__(
-        self, flat: Tensor, observation: Any, extra: Tensor | None = None, member: int | None = None
+        self, flat: Tensor, observation: Any = None, extra: Tensor | None = None, member: int | None = None
     ) -> Tensor:
-        """Outputs of all agents and members.
-
-        Args:
-            flat: [C, M, N], the bucket's parameters.
-            observation: batch of observations, [C, B, ...] leaves.
-            extra: [C, B, E], behind the features.
-            member: compute this member alone.
-
-        Returns:
-            [C, M, B, O], or [C, B, O] where there is one member or `member` is given.
-        """
+        """Outputs; see `Kernel`."""
         rows, alone = _rows(flat, member), member is not None or self.role.ensemble_size == 1
         if torch.is_grad_enabled() and (rows.requires_grad or (extra is not None and extra.requires_grad)):
             x = encode(self.role.observation_space, observation, 2, flat.dtype)
@@ -86,65 +75,40 @@ class CompiledMLPKernel:
         return self._own[1][alone] if self._own is not None and self._own[0] == x.shape[1] else None
 
     def limit(self, length: int, sizes: Sequence[int] | None) -> None:
-        """From now on, of batches of this length, only the first of `sizes` samples are each agent's own.
-
-        The others are not computed: their outputs are zero. None ends it.
-        """
+        """Samples that are not an agent's own are not computed: their outputs are zero."""
         if sizes is None:
             self._own = None
             return
         own = np.minimum(np.array(sizes, dtype=np.int64), length)
         self._own = length, {True: own, False: np.repeat(own, self.role.ensemble_size)}
 
-    def tape(self, flat: Tensor) -> Tape:
-        """Computes a loss's gradient by [C, M, N] at less cost than autograd would."""
-        return Tape(self, flat)
-
-    def record(self, flat: Tensor, observation: Any, extra: Tensor | None) -> tuple[Tensor, Any]:
-        """Outputs [R, B, O] of all members, outside of autograd, and what their gradient needs."""
-        return self.run(_rows(flat, None), observation, extra, self.role.ensemble_size == 1)
-
-    def slope(
-        self, flat: Tensor, observation: Any, extra: Tensor, grad: Tensor, member: int = 0
-    ) -> tuple[Tensor, Tensor]:
-        """Outputs [C, B, O] of one member, and how a loss changes with `extra`, [C, B, E].
-
-        Args:
-            flat: [C, M, N], the bucket's parameters.
-            observation: batch of observations, [C, B, ...] leaves.
-            extra: [C, B, E].
-            grad: [C, B, O], how the loss changes with the outputs.
-            member: the one that computes.
-        """
-        out, kept = self.run(_rows(flat, member), observation, extra, True)
-        _, flowing = kept.backward(grad, False, True)
-        return out, flowing
-
-    def regress(
-        self,
-        adam: Adam,
-        observation: Any,
-        extra: Tensor | None,
-        target: Tensor,
-        weight: Tensor,
-        choice: Tensor | None,
-        huber: float | None,
-    ) -> Tensor:
-        """One step of every row on its squared error while it lies in the cache; see `AgentGroup.regress`.
-
-        Returns:
-            [C], the losses, summed over the members.
-        """
+    def vjp_parameters(
+        self, flat: Tensor, observation: Any = None, extra: Tensor | None = None
+    ) -> tuple[Tensor, Backward]:
+        """Without autograd."""
         alone = self.role.ensemble_size == 1
-        x = self._encoded(observation, adam.parameters.dtype)
-        by = self.single if alone else self.every
-        losses = by.regress(
-            adam, self.role.ensemble_size, x, extra, target, weight, choice, huber, self._counts(x, alone)
-        )
-        return losses.squeeze(1) if alone else losses.sum(1)
+        out, kept = self.run(_rows(flat, None), observation, extra, alone)
 
-    def give_back(self, gradient: Tensor) -> None:
-        """There is nothing to reuse."""
+        def backward(grad: Tensor) -> Tensor:
+            gradient, _ = kept.backward(grad if alone else grad.flatten(0, 1), True, False)
+            return gradient.view(flat.shape)  # type: ignore[no-any-return]
+
+        return out if alone else out.unflatten(0, (len(flat), self.role.ensemble_size)), backward
+
+    def vjp_extra(
+        self, flat: Tensor, observation: Any, extra: Tensor, member: int = 0
+    ) -> tuple[Tensor, Backward]:
+        """Without autograd."""
+        out, kept = self.run(_rows(flat, member), observation, extra, True)
+        return out, lambda grad: kept.backward(grad, False, True)[1]
+
+    def regress(self, adam: Adam, observation: Any, extra: Tensor | None, loss: Regression) -> Tensor:
+        """One step of every row while it lies in the cache; the losses [P] are summed over the members."""
+        members = self.role.ensemble_size
+        x = self._encoded(observation, adam.parameters.dtype)
+        by, counts = self.single if members == 1 else self.every, self._counts(x, members == 1)
+        losses = by.regress(adam, members, x, extra, loss, counts)
+        return losses.squeeze(1) if members == 1 else losses.sum(1)
 
 
 class _Differentiable(torch.autograd.Function):

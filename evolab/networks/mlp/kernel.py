@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from evolab.networks.base import Layout, Role
+from evolab.networks.kernel import Backward, Kernel
 from evolab.networks.layers import activate, layer_norm, runs
-from evolab.networks.mlp.fused import FusedMLP, Kept, LayerPlan, Store, backward, forward
-from evolab.networks.mlp.tape import Tape
+from evolab.networks.mlp.fused import FusedMLP, LayerPlan, Store, backward, forward
 from evolab.networks.observations import encode
 
 
@@ -53,7 +53,7 @@ class _Pass:
         self.spare = self.lent = None
 
 
-class MLPKernel:
+class MLPKernel(Kernel):
     """The batched pass of one role for the agents of one group; see the module `mlp`."""
 
     def __init__(self, normalised: bool, role: Role, genes: Sequence[Any], layout: Layout) -> None:
@@ -70,23 +70,13 @@ class MLPKernel:
         self.every = _Pass(layers, reading, layout)
         self.single = _Pass([layer.thinned(role.ensemble_size) for layer in layers], reading, layout)
         self.how = self.single if role.ensemble_size == 1 else self.every
-        self.form = layout, [(one.rows, one.stretches, one.widths if normalised else ()) for one in layers]
+        self._form = layout, [(one.rows, one.stretches, one.widths if normalised else ()) for one in layers]
         self._stores: dict[Any, Store] = {}
 
     def __call__(
-        self, flat: Tensor, observation: Any, extra: Tensor | None = None, member: int | None = None
+        self, flat: Tensor, observation: Any = None, extra: Tensor | None = None, member: int | None = None
     ) -> Tensor:
-        """Outputs of all agents and members.
-
-        Args:
-            flat: [C, M, N], the group's parameters.
-            observation: batch of observations, [C, B, ...] leaves.
-            extra: [C, B, E], concatenated to the features.
-            member: compute this member alone.
-
-        Returns:
-            [C, M, B, O], or [C, B, O] where there is one member or `member` is given.
-        """
+        """Outputs; see `Kernel`."""
         agents, members = flat.shape[0], self.role.ensemble_size
         if not (torch.is_grad_enabled() or self.normalised or member is not None):
             x = self.joined(flat, observation, extra)
@@ -115,36 +105,47 @@ class MLPKernel:
         x = x if extra is None else torch.cat([x, extra], -1)
         return x if self.role.ensemble_size == 1 else _repeated(x, self.role.ensemble_size)
 
-    def tape(self, flat: Tensor) -> Tape | None:
-        """Computes a loss's gradient by [C, M, N] at less cost than autograd would; None where it can't."""
-        return None if self.normalised else Tape(self, flat)
+    def vjp_parameters(
+        self, flat: Tensor, observation: Any = None, extra: Tensor | None = None
+    ) -> tuple[Tensor, Backward]:
+        """Without autograd, but for layers that are normalised."""
+        if self.normalised:
+            return super().vjp_parameters(flat, observation, extra)
+        alone = self.role.ensemble_size == 1
+        rows = flat.squeeze(1) if alone else flat.flatten(0, 1)
+        x = self.joined(flat, observation, extra)
+        out, kept = forward(x, None, self.store(rows, None), self.how)
 
-    def record(self, flat: Tensor, observation: Any, extra: Tensor | None) -> tuple[Tensor, Kept]:
-        """Outputs [R, B, O] of all members, outside of autograd, and what their gradient needs."""
-        rows = flat.squeeze(1) if self.role.ensemble_size == 1 else flat.flatten(0, 1)
-        return forward(self.joined(flat, observation, extra), None, self.store(rows, None), self.how)
+        def to_parameters(grad: Tensor) -> Tensor:
+            gradient, _ = backward(kept, grad if alone else grad.flatten(0, 1), True, False)
+            assert gradient is not None
+            return gradient.flat.view(flat.shape)
 
-    def slope(
-        self, flat: Tensor, observation: Any, extra: Tensor, grad: Tensor, member: int = 0
-    ) -> tuple[Tensor, Tensor]:
-        """Outputs [C, B, O] of one member, and how a loss changes with `extra`, [C, B, E].
+        return out if alone else out.unflatten(0, (len(flat), self.role.ensemble_size)), to_parameters
 
-        Args:
-            flat: [C, M, N], the group's parameters.
-            observation: batch of observations, [C, B, ...] leaves.
-            extra: [C, B, E].
-            grad: [C, B, O], how the loss changes with the outputs.
-            member: the one that computes.
-        """
-        x, extra = self.inputs(flat, observation, extra, member)  # type: ignore[assignment]
+    def vjp_extra(
+        self, flat: Tensor, observation: Any, extra: Tensor, member: int = 0
+    ) -> tuple[Tensor, Backward]:
+        """Without autograd, but for layers that are normalised."""
+        if self.normalised:
+            return super().vjp_extra(flat, observation, extra, member)
+        x, _ = self.inputs(flat, observation, None, member)
         rows = flat.squeeze(1) if self.role.ensemble_size == 1 else flat[:, member]
         out, kept = forward(x, extra, self.store(rows, member), self.single)
-        _, flowing = backward(kept, grad, False, True)
-        assert flowing is not None
-        return out, flowing
+
+        def to_extra(grad: Tensor) -> Tensor:
+            _, flowing = backward(kept, grad, False, True)
+            assert flowing is not None
+            return flowing
+
+        return out, to_extra
+
+    def form(self, genes: Sequence[Any]) -> Any:
+        """The layout, and the layers with their activations: widths are padding here."""
+        return self._form
 
     def give_back(self, gradient: Tensor) -> None:
-        """Reuse a gradient [C, M, N] that the optimizer is done with."""
+        """Write into this gradient [P, M, N] next time."""
         if not self.normalised:
             (self.single if self.role.ensemble_size == 1 else self.every).give_back(gradient)
 

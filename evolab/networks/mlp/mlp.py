@@ -146,19 +146,19 @@ class MLP(Network):
         last = max(gene.hidden[-1] for gene in genes)
         return MLPGenes(tuple(widest), ("relu",) * depth, reading=last)
 
-    def plan(self, role: Role, genes: Sequence[MLPGenes], layout: Layout) -> MLPKernel:
+    def kernel(self, role: Role, genes: Sequence[MLPGenes], layout: Layout) -> MLPKernel:
         """The batched pass for these agents."""
         return MLPKernel(self.layer_norm, role, genes, layout)
 
-    def ragged(self, like: Tensor) -> bool:
+    def computes_unpadded(self, like: Tensor) -> bool:
         """On a CPU, where the kernels could be compiled."""
         return like.device.type == "cpu" and library(like.dtype) is not None
 
-    def compiled(
-        self, role: Role, genes: Sequence[MLPGenes], layouts: Sequence[Layout], like: Tensor
-    ) -> CompiledMLPKernel | None:
-        """The kernels' pass for these agents."""
-        return CompiledMLPKernel(like.dtype, role, genes, layouts) if self.ragged(like) else None
+    def unpadded_kernel(
+        self, role: Role, genes: Sequence[MLPGenes], layouts: Sequence[Layout], dtype: torch.dtype
+    ) -> CompiledMLPKernel:
+        """The pass in C, every agent at its own width."""
+        return CompiledMLPKernel(dtype, role, genes, layouts)
 
     def order(self, genes: MLPGenes) -> Any:
         """Deepest first, then by activation, then widest first."""

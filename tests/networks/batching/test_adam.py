@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from evolab.networks.batching.adam import adam_, clip_norm_, follow_
+from evolab.networks.batching.adam import adam_, clip_norm_, polyak_update_
 
 
 def test_adam_is_torchs_with_a_rate_and_a_count_per_agent():
@@ -41,7 +41,7 @@ def test_each_agents_gradient_is_clipped_by_its_own_norm():
     assert torch.allclose(gradient, torch.tensor([[[0.6, 0.8]], [[0.3, 0.4]]]), atol=1e-5)
 
 
-def test_targets_follow_by_each_agents_own_share():
+def test_targets_polyak_update_by_each_agents_own_share():
     target, source = torch.zeros(2, 1, 1), torch.ones(2, 1, 1)
-    follow_(target, source, torch.tensor([0.25, 1.0]))
+    polyak_update_(target, source, torch.tensor([0.25, 1.0]))
     assert target.flatten().tolist() == [0.25, 1.0]

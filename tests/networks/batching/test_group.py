@@ -5,11 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 from gymnasium.spaces import Box, Discrete
+from torch import nn
 
 import evolab as ev
-from evolab.networks.batching.bucket import tracked_pass
-from evolab.networks.batching.gradients import squared_error
+from evolab.algorithms.losses import DeterministicPolicyGradient, SquaredError
+from evolab.networks.batching.gradients import TrackedPass
 from evolab.networks.batching.group import AgentGroup
+from evolab.networks.custom import Stack
+from evolab.networks.kernels import build
+from evolab.networks.loss import Loss
 
 SPACE = Box(-1, 1, (5,))
 
@@ -38,41 +42,58 @@ def drawn(group: AgentGroup, batch: int = 6) -> tuple[torch.Tensor, ...]:
     )
 
 
-def same_step(one: ev.Population, other: ev.Population, name: str) -> None:
-    """Both populations hold the same parameters and moments."""
-    for kind in ("", ".mean", ".square", ".count"):
-        assert torch.allclose(one.table[name + kind], other.table[name + kind], atol=1e-12)
+class Squares(Loss):
+    """Weighted squares of all outputs, whose gradient is autograd's."""
+
+    def __init__(self, weight: torch.Tensor) -> None:
+        self.weight = weight
+
+    def __call__(self, out: torch.Tensor) -> torch.Tensor:
+        return (self.weight * out.square().sum(-1)).sum(-1)
 
 
-@pytest.mark.parametrize("layer_norm", [False, True])
-def test_regressing_twin_critics_is_minimising_their_squared_error(layer_norm):
-    network = ev.MLP([8, 8], layer_norm=layer_norm)
-    one, other = mixed("TD3", network), mixed("TD3", network)
+def losses(kind: str, group: AgentGroup) -> tuple[str, Loss, torch.Tensor | None]:
+    """A network's name, a loss of its outputs, and what it reads beside the observation."""
+    observation, action, target, weight = drawn(group)
+    choice = torch.randint(3, target.shape, generator=torch.Generator().manual_seed(3))
+    return {
+        "twin critics": ("critic", SquaredError(target, weight), action),
+        "policy": ("actor", DeterministicPolicyGradient(group, "critic", observation, weight), None),
+        "chosen": ("q", SquaredError(target, weight, choice), None),
+        "huber": ("q", SquaredError(3 * target, weight, choice, 0.7), None),
+        "own": ("q", Squares(weight), None),
+    }[kind]
+
+
+NETWORKS = {
+    "kernels": ev.MLP([8, 8]),
+    "layer_norm": ev.MLP([8, 8], layer_norm=True),
+    "module": Stack(
+        lambda inputs, outputs: nn.Sequential(nn.Linear(inputs, 8), nn.Tanh(), nn.Linear(8, outputs))
+    ),
+}
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("kind", ["twin critics", "policy", "chosen", "huber", "own"])
+@pytest.mark.parametrize("native", ["1", "0"], ids=["in C", "in torch"])
+def test_a_gradient_step_is_minimising_the_loss(monkeypatch, native, kind, network):
+    monkeypatch.setenv("EVOLAB_NATIVE", native)
+    build.library.cache_clear()
+    algorithm = "TD3" if kind in ("twin critics", "policy") else "DQN"
+    one, other = mixed(algorithm, NETWORKS[network]), mixed(algorithm, NETWORKS[network])
     for ours, plain in zip(one.groups, other.groups, strict=True):
-        observation, action, target, weight = drawn(ours)
-        loss = ours.regress("critic", target, weight, observation, action)
-
-        def error(net, target=target, weight=weight, observation=observation, action=action):
-            return (weight[:, None] * (net(observation, action).squeeze(-1) - target[:, None]) ** 2).sum(
-                (1, 2)
-            )
-
-        assert torch.allclose(loss, plain.minimise("critic", error), atol=1e-12)
-    same_step(one, other, "critic")
-
-
-def test_regressing_chosen_values_is_minimising_their_squared_error():
-    one, other = mixed("DQN"), mixed("DQN")
-    for ours, plain in zip(one.groups, other.groups, strict=True):
-        observation, _, target, weight = drawn(ours)
-        choice = torch.randint(3, target.shape, generator=torch.Generator().manual_seed(3))
-        loss = ours.regress("q", target, weight, observation, choice=choice)
-        expected = plain.minimise(
-            "q",
-            lambda net, o=observation, t=target, w=weight, c=choice: squared_error(net(o), t, w, c),
-        )
-        assert torch.allclose(loss, expected, atol=1e-12)
-    same_step(one, other, "q")
+        observation = drawn(ours)[0]
+        limit = torch.tensor([0.3, 5.0, 0.1], dtype=torch.float64)[: len(ours)] if kind == "own" else None
+        name, loss, extra = losses(kind, ours)
+        found = ours.gradient_step(name, loss, observation, extra, clip=limit)
+        _, loss, extra = losses(kind, plain)
+        expected = plain.minimise(name, lambda net, s=observation, e=extra, f=loss: f(net(s, e)), clip=limit)
+        assert torch.allclose(found, expected, atol=1e-12)
+    build.library.cache_clear()
+    for name in one.roles:
+        for kind in ("", ".mean", ".square", ".count"):
+            assert torch.allclose(one.table[name + kind], other.table[name + kind], atol=1e-12)
 
 
 def test_what_does_not_fit_a_regression_is_refused():
@@ -81,74 +102,22 @@ def test_what_does_not_fit_a_regression_is_refused():
     choice = torch.zeros(target.shape, dtype=torch.int64)
     before = group.flat("q").clone()
     for wrong in (3, -1):
+        error = SquaredError(target, weight, torch.full_like(choice, wrong))
         with pytest.raises((IndexError, RuntimeError)):
-            group.regress("q", target, weight, observation, choice=torch.full_like(choice, wrong))
+            group.gradient_step("q", error, observation)
     with pytest.raises((ValueError, RuntimeError)):
-        group.regress("q", target[:, :4], weight, observation, choice=choice)
+        group.gradient_step("q", SquaredError(target[:, :4], weight, choice), observation)
     assert torch.equal(group.flat("q"), before)
-    assert torch.isfinite(
-        group.regress("q", target.float(), weight.float(), observation, choice=choice)
-    ).all()
-
-
-def test_a_huber_error_is_twice_pytorch_s_own():
-    one, other = mixed("DQN"), mixed("DQN")
-    for ours, plain in zip(one.groups, other.groups, strict=True):
-        observation, _, target, weight = drawn(ours)
-        choice = torch.randint(3, target.shape, generator=torch.Generator().manual_seed(3))
-        loss = ours.regress("q", 3 * target, weight, observation, choice=choice, huber=0.7)
-
-        def error(net, o=observation, t=3 * target, w=weight, c=choice):
-            values = net(o).gather(-1, c[..., None]).squeeze(-1)
-            return (2 * w * torch.nn.functional.huber_loss(values, t, reduction="none", delta=0.7)).sum(1)
-
-        written = squared_error(plain.network("q")(observation), 3 * target, weight, choice, huber=0.7)
-        assert torch.allclose(loss, written, atol=1e-12)
-        assert torch.allclose(loss, plain.minimise("q", error), atol=1e-12)
-    same_step(one, other, "q")
-
-
-@pytest.mark.parametrize("layer_norm", [False, True])
-def test_climbing_a_critic_is_minimising_minus_its_value(layer_norm):
-    network = ev.MLP([8, 8], layer_norm=layer_norm)
-    one, other = mixed("TD3", network), mixed("TD3", network)
-    for ours, plain in zip(one.groups, other.groups, strict=True):
-        observation, _, _, weight = drawn(ours)
-        loss = ours.climb("actor", "critic", weight, observation)
-
-        def minus_value(policy, plain=plain, weight=weight, observation=observation):
-            action = torch.tanh(policy(observation))
-            value = plain.network("critic")(observation, action, member=0).squeeze(-1)
-            return -(weight * value).sum(-1)
-
-        assert torch.allclose(loss, plain.minimise("actor", minus_value), atol=1e-12)
-    same_step(one, other, "actor")
-    same_step(one, other, "critic")
-
-
-@pytest.mark.parametrize("layer_norm", [False, True])
-def test_a_slope_that_is_written_out_is_that_of_its_losses(layer_norm):
-    network = ev.MLP([8, 8], layer_norm=layer_norm)
-    one, other = mixed("DQN", network), mixed("DQN", network)
-    for ours, plain in zip(one.groups, other.groups, strict=True):
-        observation, _, _, weight = drawn(ours)
-
-        def judge(values, weight=weight):
-            return (weight * values.square().sum(-1)).sum(-1), 2 * weight[..., None] * values
-
-        clip = torch.tensor([0.3, 5.0, 0.1], dtype=torch.float64)[: len(ours)]
-        loss = ours.push("q", judge, observation, clip=clip)
-        expected = plain.minimise("q", lambda net, o=observation, j=judge: j(net(o))[0], clip=clip)
-        assert torch.allclose(loss, expected, atol=1e-12)
-    same_step(one, other, "q")
+    error = SquaredError(target.float(), weight.float(), choice)
+    assert torch.isfinite(group.gradient_step("q", error, observation)).all()
 
 
 def test_several_passes_of_one_loss_add_up():
     population = mixed("TD3")
     group = population.groups[0]
     observation, action, target, _ = drawn(group)
-    flat, plan = group.flat("critic"), group.bound["critic"].plan
-    tape = tracked_pass(plan, flat)
+    flat, kernel = group.flat("critic"), group.bound["critic"].kernel
+    tracked = TrackedPass(kernel, flat)
     leaf = flat.detach().requires_grad_()
 
     def loss(net):
@@ -159,9 +128,9 @@ def test_several_passes_of_one_loss_add_up():
             + net(observation, action, member=1).sum((1, 2))
         )
 
-    ours = tape.gradient(torch.autograd.grad(loss(tape).sum(), tape.leaves()))
+    ours = tracked.gradient(torch.autograd.grad(loss(tracked).sum(), tracked.leaves()))
     expected = torch.autograd.grad(
-        loss(lambda o, extra=None, member=None: plan(leaf, o, extra, member)).sum(), leaf
+        loss(lambda o, extra=None, member=None: kernel(leaf, o, extra, member)).sum(), leaf
     )[0]
     assert torch.allclose(ours, expected, atol=1e-10)
 

@@ -227,15 +227,15 @@ def test_targets_follow_each_by_its_own_tau():
     target, source = torch.randn(2, 2, 9, dtype=torch.float64), torch.randn(2, 2, 9, dtype=torch.float64)
     tau = torch.tensor([0.1, 0.7], dtype=torch.float64)
     expected = target.lerp(source, tau[:, None, None])
-    assert native.follow(target, source, tau, np.array([9, 9]))
+    assert native.polyak_update(target, source, tau, np.array([9, 9]))
     assert torch.allclose(target, expected, atol=1e-15)
 
 
 def test_rows_of_half_precision_and_elsewhere_are_left_to_torch():
     half = torch.zeros(1, 1, 4, dtype=torch.bfloat16)
-    assert not native.follow(half, half, half[:, 0, 0], np.array([4]))
+    assert not native.polyak_update(half, half, half[:, 0, 0], np.array([4]))
     meta = torch.zeros(1, 1, 4, device="meta")
-    assert not native.follow(meta, meta, meta[:, 0, 0], np.array([4]))
+    assert not native.polyak_update(meta, meta, meta[:, 0, 0], np.array([4]))
 
 
 def test_a_population_can_be_copied_and_sent_elsewhere():

@@ -61,6 +61,21 @@ static int64_t widest_of(const Plan *plan, int64_t rows) {
     return widest;
 }
 
+/* Entries of the largest matrix of these rows, its lines padded whichever way it is turned. */
+static int64_t largest_of(const Plan *plan, int64_t rows) {
+    int64_t largest = 0;
+    for (int64_t row = 0; row < rows; row++) {
+        const int64_t *shape = shape_of(plan, row);
+        int64_t from = padded(plan->features + plan->extra);
+        for (int64_t l = 0; l <= shape[DEPTH]; l++) {
+            int64_t to = padded(l < shape[DEPTH] ? UNITS_OF(shape, l) : plan->outputs);
+            if (from * to > largest) largest = from * to;
+            from = to;
+        }
+    }
+    return largest;
+}
+
 /* Memory of this thread's own, kept for the next time. There are two pieces: WORK for what a pass needs on its
  * way, HELD for what has to outlast a pass. NULL where there is none. */
 enum { WORK, HELD };
@@ -90,7 +105,7 @@ static void transpose(const REAL *w, int64_t units, int64_t inputs, REAL *to, in
 /* What all rows of a pass have in common; `starts` says where each row's kept entries begin. */
 typedef struct {
     const Plan *plan;
-    int64_t batch, members, widest, apart, x_agent, x_row, extra_agent, extra_row, gradient_apart, size;
+    int64_t batch, members, widest, largest, apart, x_agent, x_row, extra_agent, extra_row, gradient_apart, size;
     const int64_t *counts, *starts;
     const REAL *parameters, *x, *extra, *grad;
     REAL *out, *keep, *gradient, *flowing;
@@ -99,7 +114,7 @@ typedef struct {
 enum { BLOCK = 256 }; /* samples at a time where nothing is kept, so that a large batch takes no memory */
 
 static int64_t room_forward(const Pass *pass, int64_t block, int kept) {
-    return pass->widest * (pass->widest + 3 + (kept ? 1 : 5) * block) + padded(block);
+    return pass->largest + pass->widest * (3 + (kept ? 1 : 5) * block) + padded(block);
 }
 
 /* The outputs `out` [count, outputs] of some samples of a row, from sample `first` on. */
@@ -111,7 +126,7 @@ static void forward_lines(const Pass *pass, int64_t row, int64_t first, int64_t 
     const REAL *x = pass->x + row / pass->members * pass->x_agent + first * pass->x_row;
     const REAL *extra = pass->extra + row / pass->members * pass->extra_agent + first * pass->extra_row;
     int64_t inputs = plan->features + plan->extra, widest = pass->widest, ld = padded(inputs), width = inputs;
-    REAL *turned = memory, *bias = turned + widest * widest, *scale = bias + widest, *shift = scale + widest;
+    REAL *turned = memory, *bias = turned + pass->largest, *scale = bias + widest, *shift = scale + widest;
     REAL *wide = shift + widest, *lines = wide + block * widest, *spare = lines + 3 * block * widest; /* the last two: unkept */
     REAL *h = keep ? keep : lines, *next = h + count * ld;
     memset(h, 0, count * ld * sizeof(REAL));
@@ -187,8 +202,8 @@ int forward(const Plan *plan, int64_t threads, int64_t rows, int64_t batch, cons
             const REAL *extra, int64_t extra_agent, int64_t extra_row, REAL *out, REAL *keep) {
     int64_t starts[rows];
     lay_out(plan, rows, batch, starts);
-    Pass pass = {.plan = plan, .batch = batch, .members = members, .widest = widest_of(plan, rows), .apart = apart,
-                 .x_agent = x_agent, .x_row = x_row, .extra_agent = extra_agent, .extra_row = extra_row,
+    Pass pass = {.plan = plan, .batch = batch, .members = members, .widest = widest_of(plan, rows),
+                 .largest = largest_of(plan, rows), .apart = apart, .x_agent = x_agent, .x_row = x_row, .extra_agent = extra_agent, .extra_row = extra_row,
                  .counts = counts, .starts = starts, .parameters = parameters, .x = x, .extra = extra,
                  .out = out, .keep = keep};
     return spread(threads, rows, forward_row, &pass);
@@ -215,7 +230,7 @@ static void outer(int64_t batch, Matrix g, int64_t units, const REAL *h, int64_t
     for (int64_t u = 0; u < units; u++) memcpy(to + u * inputs, line + u * ld, inputs * sizeof(REAL));
 }
 
-static int64_t room_backward(const Pass *pass, int64_t count) { return 2 * pass->widest * (pass->widest + 1 + count); }
+static int64_t room_backward(const Pass *pass, int64_t count) { return 2 * (pass->largest + pass->widest * (1 + count)); }
 
 /* The gradients of a row's parameters, into `slots` but where nothing belongs, and of its extra inputs, into
  * `flowing` [count, extra], from that of its outputs, g [count, outputs]. Either may be NULL. */
@@ -223,7 +238,7 @@ static void backward_lines(const Pass *pass, int64_t row, int64_t count, const R
                            REAL *flowing, REAL *memory) {
     const Plan *plan = pass->plan;
     int64_t inputs = plan->features + plan->extra, outputs = plan->outputs, widest = pass->widest;
-    REAL *packed = memory, *line = packed + widest * widest, *sums = line + widest * widest, *scale = sums + widest;
+    REAL *packed = memory, *line = packed + pass->largest, *sums = line + pass->largest, *scale = sums + widest;
     const int64_t *shape = shape_of(plan, row), depth = shape[DEPTH];
     const REAL *own = pass->parameters + row * pass->apart;
     const REAL *end[depth + 1]; /* where each layer's entries end, h the last */
@@ -297,8 +312,8 @@ int backward(const Plan *plan, int64_t threads, int64_t rows, int64_t batch, con
              int64_t gradient_apart, int64_t size, REAL *flowing) {
     int64_t starts[rows];
     lay_out(plan, rows, batch, starts);
-    Pass pass = {.plan = plan, .batch = batch, .widest = widest_of(plan, rows), .apart = apart, .counts = counts,
-                 .starts = starts, .parameters = parameters, .grad = grad, .keep = keep, .gradient = gradient,
+    Pass pass = {.plan = plan, .batch = batch, .widest = widest_of(plan, rows), .largest = largest_of(plan, rows),
+                 .apart = apart, .counts = counts, .starts = starts, .parameters = parameters, .grad = grad, .keep = keep, .gradient = gradient,
                  .gradient_apart = gradient_apart, .size = size, .flowing = flowing};
     return spread(threads, rows, backward_row, &pass);
 }

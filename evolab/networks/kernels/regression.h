@@ -58,8 +58,8 @@ int regress(const Plan *plan, int64_t threads, int64_t rows, int64_t batch, cons
             const int64_t *choice, double huber, REAL *losses, const int64_t *sizes, REAL *mean, REAL *square,
             const REAL *rate, const REAL *steps) {
     Regression task = {
-        .pass = {.plan = plan, .batch = batch, .members = members, .widest = widest_of(plan, rows), .apart = apart,
-                 .x_agent = x_agent, .x_row = x_row, .extra_agent = extra_agent, .extra_row = extra_row,
+        .pass = {.plan = plan, .batch = batch, .members = members, .widest = widest_of(plan, rows),
+                 .largest = largest_of(plan, rows), .apart = apart, .x_agent = x_agent, .x_row = x_row, .extra_agent = extra_agent, .extra_row = extra_row,
                  .counts = counts, .parameters = parameters, .x = x, .extra = extra},
         .steps = {.sizes = sizes, .mean = mean, .square = square, .rate = rate, .steps = steps},
         .target = target, .weight = weight, .choice = choice, .huber = huber, .losses = losses};

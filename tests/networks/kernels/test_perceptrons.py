@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Discrete
 from torch import Tensor
 
 import evolab as ev
@@ -245,3 +246,33 @@ def test_a_population_can_be_copied_and_sent_elsewhere():
         assert np.array_equal(
             twin.act(observation, explore=False), population.act(observation, explore=False)
         )
+
+
+def test_memory_grows_with_the_largest_matrix_not_with_the_square_of_the_widest_line():
+    """Regression: vectors of 65 000 numbers ended in "no memory to compute 1 networks on a batch of 2"."""
+    width, batch = 120_000, 4
+    population = ev.Population(
+        "DQN",
+        Box(-1, 1, (width,)),
+        Discrete(2),
+        1,
+        network=[8],
+        seed=1,
+        device="cpu",
+        hyperparameters={"batch_size": batch},
+    )
+    generator = np.random.default_rng(0)
+    observation = generator.normal(size=(1, batch, width)).astype(np.float32)
+    values = population[0].module()(torch.from_numpy(observation[0]))
+    assert (population.act(observation, explore=False)[0] == values.argmax(-1).numpy()).all()
+    losses = population.learn(
+        SimpleNamespace(
+            observation=observation,
+            action=np.zeros((1, batch), dtype=np.int64),
+            reward=np.ones((1, batch), dtype=np.float32),
+            next_observation=observation,
+            terminated=np.ones((1, batch), dtype=bool),
+        )
+    )
+    expected = (values[:, 0].detach() - 1).square().mean()
+    assert float(losses["q"][0]) == pytest.approx(float(expected), rel=1e-4)

@@ -84,7 +84,7 @@ class PPO(Algorithm):
     def roles(self, observation_space: spaces.Space, actions: Any) -> dict[str, Role]:
         """The policy "actor", the value "critic" and, for Box actions, the logarithms "spread" [A]."""
         roles = {"actor": Role(observation_space, actions.width, has_target=False)}
-        if hasattr(actions, "half"):
+        if actions.continuous:
             start = Scalars(math.log(self.start_spread))
             roles["spread"] = Role(observation_space, actions.width, has_target=False, network=start)
         return roles | {"critic": Role(observation_space, 1, has_target=False)}
@@ -157,29 +157,54 @@ class PPO(Algorithm):
         """Log-probability (or density) of the batch's actions and the policy's entropy before clipping, [C, B]."""
         out = actor(batch.observation)
         if "spread" in agents.roles:
-            return clipped_gaussian(torch.tanh(out), spread().unsqueeze(1), batch.action)
+            return clipped_gaussian(torch.tanh(out), spread().unsqueeze(1), batch.action, batch.grain)
         log_probs = out.log_softmax(-1)  # [C, B, A]
         chosen = log_probs.gather(-1, batch.action.unsqueeze(-1)).squeeze(-1)
         return chosen, -(log_probs.exp() * log_probs).sum(-1)
 
 
-def clipped_gaussian(mean: Tensor, spread: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+def clipped_gaussian(
+    mean: Tensor, spread: Tensor, action: Tensor, grain: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Log-likelihood of Gaussian draws that were clipped to [-1, 1], and the entropy before clipping.
 
     Args:
-        mean: [C, B, A] in [-1, 1].
-        spread: [C, 1, A], logarithms of the standard deviations.
-        action: [C, B, A] in [-1, 1].
+        mean: [P, B, A] in [-1, 1].
+        spread: [P, 1, A], logarithms of the standard deviations.
+        action: [P, B, A] in [-1, 1].
+        grain: [A], for whole numbers half of what each takes of [-1, 1]; None for real ones.
 
     Returns:
-        log-density, or log-probability of lying beyond the bound where an entry is at one, summed
-        over the entries, [C, B]; entropy in nats, [C, B].
+        log-density, or log-probability of lying beyond the bound where an entry is at one, or of
+        all draws that become the same whole number; summed over the entries, [P, B]. Entropy in nats, [P, B].
 
     Source: Fujita and Maeda 2018, Clipped Action Policy Gradient.
     """
     deviation = spread.exp()
-    inside = -0.5 * ((action - mean) / deviation).square() - spread - 0.5 * math.log(2 * math.pi)
-    beyond = torch.special.log_ndtr((action.sign() * mean - 1) / deviation)
-    log_prob = torch.where(action.abs() >= 1 - EDGE, beyond, inside).sum(-1)
-    entropy = (spread + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)  # [C, 1]
+    if grain is None:
+        inside = -0.5 * ((action - mean) / deviation).square() - spread - 0.5 * math.log(2 * math.pi)
+        beyond = torch.special.log_ndtr((action.sign() * mean - 1) / deviation)
+        log_prob = torch.where(action.abs() >= 1 - EDGE, beyond, inside).sum(-1)
+    else:
+        log_prob = share_of_gaussian(mean, deviation, action, grain).sum(-1)
+    entropy = (spread + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)  # [P, 1]
     return log_prob, entropy.expand_as(log_prob)
+
+
+def share_of_gaussian(mean: Tensor, deviation: Tensor, action: Tensor, grain: Tensor) -> Tensor:
+    """Log-probability of a draw within `grain` of `action`, [P, B, A]; the outer shares reach to infinity."""
+    low, high = (action - grain - mean) / deviation, (action + grain - mean) / deviation
+    # Both ends on the side where the distribution function is small: 1 - 1e-9 has no logarithm in float32.
+    turned = low + high > 0
+    near, far = torch.where(turned, -low, high), torch.where(turned, -high, low)
+    above, below = torch.special.log_ndtr(near), torch.special.log_ndtr(far)
+    # A narrow share is the density times its width; the difference of its ends would be rounded away.
+    narrow = high - low < 1e-2
+    gap = torch.where(narrow, -torch.ones_like(above), below - above)
+    wide = above + torch.log(-torch.expm1(gap))
+    density = -0.5 * ((low + high) / 2).square() - 0.5 * math.log(2 * math.pi) + torch.log(high - low)
+    inside = torch.where(narrow, density, wide)
+    first, last = action - grain <= -1 + EDGE, action + grain >= 1 - EDGE
+    tail = torch.special.log_ndtr(torch.where(first, high, -low))
+    whole = torch.where(first & last, torch.zeros_like(tail), tail)  # the only value there is
+    return torch.where(first | last, whole, inside)

@@ -6,16 +6,52 @@ Everything outside an algorithm, stored experience included, is in the environme
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor
 
+FINITE = (
+    "Give it finite ones where it is made, or with gymnasium.wrappers.TransformAction"
+    "(env, lambda a: a, gymnasium.spaces.Box(-1.0, 1.0, shape)), in the range that makes sense."
+)
+"""What to do about infinite bounds; RescaleAction refuses them and ClipAction makes them."""
+
+
+class Actions(Protocol):
+    """What a population asks of its action space.
+
+    Attributes:
+        width: A, entries of a Box action, or the number of discrete actions.
+        continuous: True where networks compute actions [..., A] in [-1, 1], False where they choose one of A.
+        grain: [A], half of what one value takes of [-1, 1] in entries of whole numbers, 0 in others; None
+            where all entries are real numbers, or actions are discrete.
+    """
+
+    width: int
+    continuous: bool
+    grain: Tensor | None
+
+    def to_unit(self, action: Tensor, leading: int) -> Tensor:
+        """What an algorithm sees of actions in the environment's range with so many leading axes."""
+
+    def to_environment(self, unit: Tensor) -> Tensor:
+        """The inverse."""
+
+    def to_numpy(self, action: Tensor) -> np.ndarray:
+        """Actions in the environment's range, in its dtype."""
+
+    def random(self, lead: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
+        """Uniform actions [*lead, ...] in the environment's range."""
+
 
 class BoxActions:
     """A bounded Box, mapped to [-1, 1] and back entry by entry.
+
+    Whole numbers (a Box of integers or booleans) from low to high share [-1, 1] equally: each of n
+    values has 2 / n of it, and is seen by an algorithm as the middle of its share.
 
     Args:
         space: Box with finite bounds, of any rank.
@@ -26,22 +62,26 @@ class BoxActions:
         ValueError: a bound is infinite.
     """
 
+    continuous = True
+
     def __init__(self, space: spaces.Box, device: torch.device, dtype: torch.dtype) -> None:
-        if not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
+        if not is_finite(space):
             raise ValueError(
-                f"action space {space} has infinite bounds; a policy needs a finite range. "
-                f"Wrap the environment with gymnasium.wrappers.RescaleAction or ClipAction."
+                f"action space {space} has infinite bounds; a policy needs a finite range. {FINITE}"
             )
         self.space = space
         self.width = int(np.prod(space.shape)) if space.shape else 1
-        low = torch.as_tensor(np.asarray(space.low, dtype=np.float64).ravel())
-        high = torch.as_tensor(np.asarray(space.high, dtype=np.float64).ravel())
+        self.whole = whole = is_whole(space)
+        self._low, self._high = limits(space)
+        low, high = torch.from_numpy(self._low.ravel()), torch.from_numpy(self._high.ravel())
+        half = (high - low + whole) / 2
         self.centre = ((high + low) / 2).to(device=device, dtype=dtype)
-        self.half = ((high - low) / 2).to(device=device, dtype=dtype)
+        self.half = half.to(device=device, dtype=dtype)
+        self.low, self.high = (side.to(device=device, dtype=dtype) for side in (low, high))
+        self.grain = (0.5 / half).to(device=device, dtype=dtype) if whole else None
         # Where both bounds are one number there is nothing to choose, and 0 / 0 must not spoil the rest.
         self._divisor = torch.where(self.half == 0, torch.ones_like(self.half), self.half)
-        plain = bool((self.centre == 0).all() and (self.half == 1).all()) if device.type != "meta" else False
-        self._identity = plain
+        self._identity = not whole and bool((low == -1).all() and (high == 1).all()) and device.type != "meta"
 
     def to_unit(self, action: Tensor, leading: int) -> Tensor:
         """[..., A] in [-1, 1] from actions in the environment's range."""
@@ -51,16 +91,51 @@ class BoxActions:
     def to_environment(self, unit: Tensor) -> Tensor:
         """[..., *shape] in the environment's range from [..., A] in [-1, 1]."""
         action = unit if self._identity else unit * self.half + self.centre
+        if self.whole:
+            action = nearest_whole(action, self.low, self.high)
         return action if len(self.space.shape) == 1 else action.reshape(*action.shape[:-1], *self.space.shape)
 
     def to_numpy(self, action: Tensor) -> np.ndarray:
         """The environment's dtype, inside its bounds to the last bit."""
-        array = action.detach().cpu().numpy().astype(self.space.dtype, copy=False)
-        return np.clip(array, self.space.low, self.space.high)
+        array = action.detach().cpu().numpy()
+        if self.whole:  # clipped as floats: the bounds of a dtype are not exact in another
+            return np.clip(array.astype(np.float64), self._low, self._high).astype(self.space.dtype)
+        return np.clip(array.astype(self.space.dtype, copy=False), self.space.low, self.space.high)
+
+    def random(self, lead: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
+        """Uniform actions [*lead, ...]; of whole numbers each with equal chance, both bounds included."""
+        shape = (*lead, *self.space.shape)
+        if not self.whole:
+            return generator.uniform(self.space.low, self.space.high, shape).astype(self.space.dtype)
+        drawn = self._low + np.floor(generator.random(shape) * (self._high - self._low + 1))
+        return drawn.astype(self.space.dtype)
+
+
+def is_whole(space: spaces.Box) -> bool:
+    """True for a Box of integers or booleans."""
+    return np.dtype(space.dtype).kind in "iub"
+
+
+def is_finite(space: spaces.Box) -> bool:
+    """True where both bounds of every entry are finite; those of integers, too, may stand for infinity."""
+    return space.is_bounded("both") and bool(np.isfinite(space.low).all() and np.isfinite(space.high).all())
+
+
+def limits(space: spaces.Box) -> tuple[np.ndarray, np.ndarray]:
+    """Both bounds as float64, whatever the dtype of the space."""
+    return np.asarray(space.low, dtype=np.float64), np.asarray(space.high, dtype=np.float64)
+
+
+def nearest_whole(action: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Whole numbers within the bounds: every one for the values up to half a unit around it."""
+    return torch.clamp(torch.floor(action + 0.5), low, high)
 
 
 class DiscreteActions:
     """A Discrete space, counted from 0 inside and from `space.start` outside."""
+
+    continuous = False
+    grain: Tensor | None = None
 
     def __init__(self, space: spaces.Discrete) -> None:
         self.space = space
@@ -80,6 +155,10 @@ class DiscreteActions:
         """int64."""
         return action.detach().cpu().numpy().astype(np.int64, copy=False)
 
+    def random(self, lead: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
+        """Uniform actions [*lead], int64."""
+        return self.space.start + generator.integers(0, self.width, lead)
+
 
 class MultiDiscreteActions:
     """A small MultiDiscrete space as one Discrete space over its combinations.
@@ -87,6 +166,9 @@ class MultiDiscreteActions:
     Raises:
         ValueError: more than 4 096 combinations.
     """
+
+    continuous = False
+    grain: Tensor | None = None
 
     def __init__(self, space: spaces.MultiDiscrete, device: torch.device) -> None:
         self.space = space
@@ -120,8 +202,12 @@ class MultiDiscreteActions:
         array = action.detach().cpu().numpy().astype(self.space.dtype, copy=False)
         return array.reshape(*array.shape[:-1], *self.space.shape)
 
+    def random(self, lead: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
+        """Uniform actions [*lead, *shape]."""
+        return self.space.start + generator.integers(0, self.space.nvec, (*lead, *self.space.shape))
 
-def actions_of(space: spaces.Space, device: torch.device, dtype: torch.dtype) -> Any:
+
+def actions_of(space: spaces.Space, device: torch.device, dtype: torch.dtype) -> Actions:
     """The converter for an action space.
 
     Raises:

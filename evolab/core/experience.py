@@ -58,6 +58,7 @@ class Batch:
         log_prob: [P, B], log-probability of the action under the policy that took it; on-policy only.
         advantage: [P, B], how much better the action was than the policy's mean; on-policy only.
         goal: [P, B], what the value of the observation is to be; on-policy only.
+        grain: [A], half of what one whole number takes of [-1, 1], 0 for real entries; see `core.actions.Actions`.
     """
 
     observation: Any
@@ -69,6 +70,7 @@ class Batch:
     log_prob: Tensor | None = None
     advantage: Tensor | None = None
     goal: Tensor | None = None
+    grain: Tensor | None = None
 
     def cut(self, rows: Any, count: int) -> Batch:
         """The first `count` transitions of some agents."""
@@ -78,7 +80,11 @@ class Batch:
         """The batches of several updates, whose fields lead with one axis more; the weights are common to all."""
         pieces = {name: map_leaves(lambda leaf: leaf.unbind(0), getattr(self, name)) for name in DRAWN}
         for update in range(len(self.reward)):
-            yield Batch(**{name: _nth(piece, update) for name, piece in pieces.items()}, weight=self.weight)
+            yield Batch(
+                **{name: _nth(piece, update) for name, piece in pieces.items()},
+                weight=self.weight,
+                grain=self.grain,
+            )
 
 
 DRAWN = ("observation", "action", "reward", "next_observation", "terminated")

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
+from evolab.core.actions import is_whole, limits
+
 
 def as_batch(
     space: spaces.Space[Any], action: Any, lead: tuple[int, int]
@@ -37,7 +39,9 @@ def as_batch(
         finite = np.isfinite(given)
         if not finite.all():
             bad = ~finite.reshape(len(given), -1).all(axis=1)
-            given = np.where(finite, given, (space.low + space.high) / 2)
+            given = np.where(finite, given, middle(space))
+        if is_whole(space):  # a cast would cut towards zero
+            return np.clip(np.rint(given.astype(np.float64)), *limits(space)).astype(space.dtype), bad
         return np.clip(given, space.low, space.high).astype(space.dtype, copy=False), bad  # clip copies
     if given.dtype.kind not in "iu":
         raise ValueError(f"action has dtype {given.dtype}; {space} takes integers.")
@@ -48,3 +52,13 @@ def as_batch(
     if (given < low).any() or (given >= high).any():
         raise ValueError(f"action has values in {given.min()}..{given.max()}; {space} has no such action.")
     return given.astype(space.dtype), None
+
+
+def middle(space: spaces.Space[Any]) -> Any:
+    """A legal action, always the same: the middle of a range, the first of several."""
+    if isinstance(space, spaces.Box):
+        low, high = limits(space)
+        return ((low + high) / 2).astype(space.dtype)
+    if isinstance(space, spaces.MultiDiscrete):
+        return np.array(space.start, dtype=space.dtype)
+    return space.start  # type: ignore[attr-defined]

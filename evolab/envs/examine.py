@@ -8,6 +8,8 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from evolab.core.actions import FINITE, is_finite
+from evolab.envs.actions import middle
 from evolab.envs.batches import leaf_dtype
 
 LEAVES = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
@@ -29,11 +31,8 @@ def examine_spaces(name: str, observation: spaces.Space[Any], action: spaces.Spa
                 "MultiBinary, and Dict and Tuple of them. wrappers.TransformObservation converts it."
             )
     if isinstance(action, spaces.Box):
-        if not (np.isfinite(action.low).all() and np.isfinite(action.high).all()):
-            raise ValueError(
-                f"{name}: its action space {action} has no finite bounds. Give it some with "
-                "gymnasium.wrappers.RescaleAction or in the environment."
-            )
+        if not is_finite(action):
+            raise ValueError(f"{name}: its action space {action} has no finite bounds. {FINITE}")
     elif not isinstance(action, spaces.Discrete | spaces.MultiDiscrete):
         raise ValueError(
             f"{name}: its action space is {action}; supported are Box with finite bounds, "
@@ -78,15 +77,6 @@ def examine_step(name: str, env: gymnasium.Env[Any, Any]) -> None:
     _examine(f"{name}: the observation of step", env.observation_space, answer[0])
     if np.ndim(answer[1]) != 0 and np.size(answer[1]) != 1:
         raise ValueError(f"{name}: step gave a reward of shape {np.shape(answer[1])}; expected one number.")
-
-
-def middle(space: spaces.Space[Any]) -> Any:
-    """A legal action, always the same: the middle of a range, the first of several."""
-    if isinstance(space, spaces.Box):
-        return ((space.low + space.high) / 2).astype(space.dtype)
-    if isinstance(space, spaces.MultiDiscrete):
-        return np.array(space.start, dtype=space.dtype)
-    return space.start  # type: ignore[attr-defined]
 
 
 def _leaves(space: spaces.Space[Any], path: str = "") -> list[tuple[str, spaces.Space[Any]]]:

@@ -72,20 +72,13 @@ def act_alone(table: Table, row: int, observation: Any, explore: bool = False) -
 
 def random_actions(table: Table, num_envs: int, generator: np.random.Generator) -> np.ndarray:
     """Uniform actions [P, E, ...] in the environment's own range."""
-    space = table.spec.action_space
-    if isinstance(space, spaces.Box):
-        drawn = generator.uniform(space.low, space.high, (table.size, num_envs, *space.shape))
-        return drawn.astype(space.dtype)
-    if isinstance(space, spaces.MultiDiscrete):
-        return space.start + generator.integers(0, space.nvec, (table.size, num_envs, *space.nvec.shape))
-    assert isinstance(space, spaces.Discrete)
-    return space.start + generator.integers(0, table.actions.width, (table.size, num_envs))
+    return table.actions.random((table.size, num_envs), generator)
 
 
 def _to_environment(table: Table, unit: Tensor) -> Tensor:
     if unit.is_floating_point():
         unit = torch.nan_to_num(unit)  # a diverged agent loses its tournament, not the run
-    return table.actions.to_environment(unit)  # type: ignore[no-any-return]
+    return table.actions.to_environment(unit)
 
 
 def _remember(table: Table, num_envs: int, ended: Any = None) -> None:

@@ -16,7 +16,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from evolab.core import checks
-from evolab.core.actions import BoxActions
+from evolab.core.actions import BoxActions, is_whole, limits, nearest_whole
 from evolab.core.trees import leaves, map_leaves
 from evolab.networks.observations import encode
 from evolab.population.acting import act_alone
@@ -27,6 +27,12 @@ from evolab.storage.files import replace_bytes
 SUFFIXES = (".onnx", ".pt2")
 TOLERANCE = 1e-4
 """Largest difference to the agent's own actions, as a share of the action's range."""
+
+WHOLE = {
+    str(dtype).removeprefix("torch."): dtype
+    for dtype in (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32)
+}
+"""Dtypes of whole-number actions that every runtime has; others become int64."""
 
 
 def module(table: Table, row: int) -> nn.Module:
@@ -43,17 +49,23 @@ class Policy(nn.Module):
 
     scale: Tensor
     centre: Tensor
+    low: Tensor
+    high: Tensor
 
     def __init__(self, core: nn.Module, spec: Spec) -> None:
         super().__init__()
         self.core = core
         self._space, self._dtype = spec.observation_space, spec.dtype
-        self._bounded = isinstance(spec.actions, BoxActions)
         self._mode, self._width = spec.algorithm.mode, spec.actions.width
         self._shape = tuple(spec.action_space.shape or ())
-        if self._bounded:
+        self._bounded, self._whole = False, False
+        if isinstance(spec.actions, BoxActions):
+            self._bounded, self._whole = True, spec.actions.whole
             self.register_buffer("centre", spec.actions.centre.detach().cpu().clone())
             self.register_buffer("scale", spec.actions.half.detach().cpu().clone())  # `half` is torch's
+            if self._whole:
+                self.register_buffer("low", spec.actions.low.detach().cpu().clone())
+                self.register_buffer("high", spec.actions.high.detach().cpu().clone())
 
     def forward(self, observation: Any) -> Tensor:
         """[B, ...] observations to [B, ...] actions or [B, A] values."""
@@ -61,6 +73,8 @@ class Policy(nn.Module):
         if not self._bounded:
             return out
         action = self._mode(out, self._width) * self.scale + self.centre
+        if self._whole:
+            action = nearest_whole(action, self.low, self.high)
         return action if len(self._shape) == 1 else action.reshape(*action.shape[:-1], *self._shape)
 
 
@@ -77,8 +91,9 @@ class Greedy(nn.Module):
         self._kind, self._start, self._counts = "values", 0, [1]
         if isinstance(space, spaces.Box):
             self._kind = "box"
-            self.register_buffer("low", torch.as_tensor(np.asarray(space.low), dtype=table.dtype))
-            self.register_buffer("high", torch.as_tensor(np.asarray(space.high), dtype=table.dtype))
+            self._whole = WHOLE.get(np.dtype(space.dtype).name, torch.int64) if is_whole(space) else None
+            for name, bound in zip(("low", "high"), limits(space), strict=True):
+                self.register_buffer(name, torch.as_tensor(bound, dtype=table.dtype))
         elif isinstance(space, spaces.MultiDiscrete):
             self._kind = "several"
             self._counts = [int(count) for count in np.asarray(space.nvec).ravel()]
@@ -91,7 +106,8 @@ class Greedy(nn.Module):
         """Greedy actions."""
         out = self.policy(observation)
         if self._kind == "box":
-            return torch.clamp(out, self.low, self.high)
+            action = torch.clamp(out, self.low, self.high)
+            return action if self._whole is None else action.to(self._whole)
         choice = out.argmax(-1)
         if self._kind == "values":
             return choice + self._start
@@ -178,10 +194,11 @@ def _same(table: Table, row: int, found: Tensor) -> bool:
     observation = map_leaves(lambda leaf: leaf.numpy(), _examples(table, 7))
     expected = torch.as_tensor(np.asarray(act_alone(table, row, observation)))
     space = table.spec.action_space
-    if isinstance(space, spaces.Box):
-        width = torch.as_tensor(np.asarray(space.high - space.low), dtype=torch.float64)
+    if isinstance(space, spaces.Box) and not is_whole(space):
+        low, high = limits(space)
+        width = torch.as_tensor(high - low)
         return bool(((found.double() - expected.double()).abs() <= TOLERANCE * width).all())
-    return bool((found == expected).double().mean() > 0.8)  # values that tie may fall either way
+    return bool((found == expected).double().mean() > 0.8)  # what lies between two may fall either way
 
 
 def _examples(table: Table, count: int) -> Any:
@@ -196,7 +213,7 @@ def _drawn(space: spaces.Space, count: int, stream: np.random.Generator) -> Any:
         return tuple(_drawn(part, count, stream) for part in space)
     shape = (count, *(space.shape or ()))
     if isinstance(space, spaces.Box):
-        if space.dtype.kind in "iu":
+        if is_whole(space):
             drawn = stream.integers(space.low, space.high, shape, endpoint=True)
         else:
             drawn = stream.normal(size=shape).clip(space.low, space.high)

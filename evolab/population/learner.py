@@ -156,6 +156,7 @@ class Learner:
             next_observation=map_leaves(lambda leaf: leaf.to(table.device), sample.next_observation),
             terminated=sample.terminated.to(table.device, table.dtype),
             weight=group.weight(reward.shape[-1], reward),
+            grain=table.actions.grain,
         )
 
     # Updates ----------------------------------------------------------------------------------

@@ -198,6 +198,7 @@ class RolloutBuffer:
                     log_prob=take(log_prob),
                     advantage=take(advantage),
                     goal=take(goal),
+                    grain=whole.grain,
                 )
 
     def observations(self, count: int, generator: torch.Generator) -> Any:

@@ -47,7 +47,7 @@ class Evidence:
     ) -> None:
         self.buffer, self.space, self.actions = buffer, population.observation_space, population.actions
         self.device, self.dtype = population.device, population.dtype
-        self.discrete = not hasattr(population.actions, "half")
+        self.discrete = not population.actions.continuous
         self.features, self.size = features(self.space), len(buffer)
         episode = buffer.fields.get("episode")
         self.known = episode is not None

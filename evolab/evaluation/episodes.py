@@ -28,8 +28,8 @@ class Evaluated:
     """What evaluation found.
 
     Attributes:
-        returns: [P, K], undiscounted return of each episode; NaN where faults broke it off `TRIES` times.
-        lengths: [P, K], environment steps; 0 where no episode was played.
+        returns: [P, E], undiscounted return of the episode of each environment; NaN where faults broke it off `TRIES` times.
+        lengths: [P, E], environment steps; 0 where no episode was played.
         endless: True where an episode was cut by `LONGEST`, for want of another limit.
         wasted: environment steps of episodes that faults broke off.
     """
@@ -67,7 +67,7 @@ def evaluate(
     Args:
         population: of P agents.
         envs: the environments to make more of.
-        episodes: K per agent.
+        episodes: of each agent.
         seed: of the episodes; None for a fresh one.
         max_steps: longest episode; None for the environment's own limit.
 
@@ -162,8 +162,8 @@ def evaluating(
 
     Args:
         population: of P agents.
-        evaluator: P x K environments.
-        seed: episode k of every agent has seed `seed_of(seed, k)`.
+        evaluator: P x E environments.
+        seed: episode e of every agent has seed `seed_of(seed, e)`.
         max_steps: longest episode; None for the environment's own limit, or `LONGEST` where it has none.
         paired: give all agents the same episodes; False gives every environment one of its own.
     """

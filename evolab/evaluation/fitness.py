@@ -20,10 +20,10 @@ class Fitness:
         beside_returns: it is recorded beside the mean return of episodes, which then decides, where there is
             an environment.
         fresh: other seeds give other episodes, so that a record can be confirmed on fresh ones.
-        episodes: K, episodes of each agent behind a figure; 0 where it takes none.
+        episodes: of each agent behind a figure; 0 where it takes none.
         measures: further figures by name, [P] each, of the newest estimate.
-        lengths: [P, K], environment steps of the episodes behind the newest estimate, 0 where none was
-            played; None where it takes none.
+        lengths: [P, E], environment steps of the newest estimate's episodes, one in each of E environments,
+            0 where none was played; None where it takes none.
     """
 
     beside_returns: bool = False
@@ -61,7 +61,7 @@ class Returns(Fitness):
 
     Args:
         evaluator: plays them.
-        episodes: K, of each agent.
+        episodes: of each agent.
     """
 
     fresh = True
@@ -88,7 +88,7 @@ class Given(Fitness):
 
     Args:
         given: it.
-        episodes: K, where it measures `lengths`.
+        episodes: of each agent, where it measures `lengths`.
     """
 
     def __init__(self, given: Any, episodes: int | None = None) -> None:

@@ -114,7 +114,7 @@ def judged(population: ev.Population, buffer: Any, truth: np.ndarray) -> dict[st
     started = time.process_time()
     *_, estimate = fqe.estimate(population, buffer, seed=0)
     cpu = time.process_time() - started
-    own = own_value(population, fqe._evidence.starts)
+    own = own_value(population, fqe._data.starts)
     by = {"fqe": estimate, "own q": own, "chance": np.random.default_rng(1).permutation(len(truth))}
     high, order = upper(truth), np.argsort(truth)
     found = {
@@ -236,7 +236,7 @@ def final(buffer: Any, spaces: tuple[Any, Any], env: str, algorithm: str, seed: 
         if generation < last:
             ev.evolve(population, fitness, ev.Tournament(), ev.Mutations(), generation=generation)
     truth = returns(population, env, UNSEEN, seed=20_000 + seed).mean(1)
-    own, best = own_value(population, fqe._evidence.starts), truth.max()
+    own, best = own_value(population, fqe._data.starts), truth.max()
     row = {
         "seed": seed,
         "returns": [round(float(value), 1) for value in truth],

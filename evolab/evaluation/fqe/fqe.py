@@ -1,4 +1,4 @@
-"""Fitted Q evaluation: what policies are worth, judged from recorded data alone."""
+"""Fitted Q evaluation: what policies are worth, estimated from recorded data alone."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from evolab.core.rng import torch_stream
 from evolab.core.trees import map_leaves
 from evolab.evaluation.episodes import healthy
 from evolab.evaluation.fitness import Fitness
-from evolab.evaluation.fqe.critics import Critics
-from evolab.evaluation.fqe.evidence import Behaviour, Evidence, Neighbours
+from evolab.evaluation.fqe.behaviour import BehaviourPolicy, ContinuousBehaviour, DiscreteBehaviour
+from evolab.evaluation.fqe.data import EvaluationData
+from evolab.evaluation.fqe.ensemble import CriticEnsembles
 from evolab.evaluation.fqe.world_model import WorldModel
 
 if TYPE_CHECKING:
     from evolab.population.population import Population
 
 
-BELIEVED = 0.95
+RELIABLE = 0.95
 """Share of the held-out changes' variance that a model has to predict: less, and a hundred steps of it are noise."""
 
 SUPPORTED = 0.9
-"""Share of supported actions from which on nothing is deducted: no test of support is sharper than that."""
+"""Share of supported actions from which on nothing is deducted: no test of support is sharper."""
 
 
 @dataclass
@@ -39,7 +40,7 @@ class FQE(Fitness):
     the same batches as everyone's, from all episodes but those held out; targets are kept within
     what the rewards allow. The fitness is the mean value of the held-out episodes' first
     observations, less the ensemble's standard deviation: its lower bound. An agent of whose actions
-    less than 90% are such as the data show (see `Behaviour` and `Neighbours`) is valued, in
+    less than 90% are such as the data show (see `DiscreteBehaviour` and `ContinuousBehaviour`) is valued, in
     proportion to what is missing, at the least that the rewards allow.
 
     Critics follow their agents: a survivor keeps its own, a newborn starts from its parent's.
@@ -54,7 +55,7 @@ class FQE(Fitness):
 
     Args:
         discount: of the values; 1 / (1 - discount) steps is how far it looks.
-        members: K, critics of an agent.
+        members: M, critics of an agent.
         hidden: widths of a critic's hidden layers.
         batch_size: rows per update.
         lr: Adam's learning rate.
@@ -65,7 +66,7 @@ class FQE(Fitness):
             the model's 200 steps about as long as 200 updates of four small agents.
         first: fewest updates of the first estimate, which starts from nothing.
         held_out: share of the episodes that no critic learns from.
-        imagined: steps played in the model, where it is to be believed; None for 2 / (1 - discount), at
+        imagined: steps played in the model, where it predicts well enough; None for 2 / (1 - discount), at
             most 500; 0 for none.
         beside_returns: record the estimate beside the returns, which then decide. Without an
             environment it always decides.
@@ -104,12 +105,12 @@ class FQE(Fitness):
             checks.positive_integer("imagined", self.imagined, minimum=0)
         self.hidden = tuple(self.hidden)
         self.measures: dict[str, np.ndarray] = {}
-        self._judged: Population | None = None
+        self._measured: Population | None = None
         self._made: dict[int, int] = {}
         self._record = -np.inf
-        self._evidence: Evidence
-        self._critics: Critics
-        self._behaviour: Behaviour | Neighbours
+        self._data: EvaluationData
+        self._critics: CriticEnsembles
+        self._behaviour: BehaviourPolicy
         self._keep: Tensor
         self._world: WorldModel | None = None
         self._restored: tuple[dict[str, Any], dict[str, Tensor]] | None = None
@@ -130,27 +131,27 @@ class FQE(Fitness):
         """
         generator = torch_stream(seed, "fqe")
         yield from self._begin(population, buffer)
-        evidence, critics, scale = self._evidence, self._critics, self._evidence.scale
+        data, critics, scale = self._data, self._critics, self._data.scale
         parents = [individual.parent for individual in population.individuals]
         made = [individual.updates for individual in population.individuals]
         all_new = critics.assign(
-            population.ids, parents, torch_stream(population.seed, "fqe critics"), evidence.mean
+            population.ids, parents, torch_stream(population.seed, "fqe critics"), data.mean
         )
         total = self._due(made, all_new)
         group = critics.group
         for done in range(total):
-            index = evidence.draw(self.batch_size, generator)
-            rows = evidence.rows(index)
-            x = self._everyone(evidence.standard(rows["observation"]), population)
-            after = self._everyone(evidence.standard(rows["next_observation"]), population)
+            index = data.draw(self.batch_size, generator)
+            rows = data.rows(index)
+            x = self._everyone(data.standard(rows["observation"]), population)
+            after = self._everyone(data.standard(rows["next_observation"]), population)
             action = self._everyone(rows["action"], population)
             with torch.no_grad():
                 chosen = policy(population, rows["next_observation"])
-                value = critics.values(group.network("value", target=True), after, chosen)  # [P, K, B]
+                value = critics.values(group.network("value", target=True), after, chosen)  # [P, M, B]
                 value = (scale.centre + scale.unit * value).clamp(scale.low, scale.high)
                 target = rows["reward"] + self.discount * (1 - rows["terminated"]) * value
                 target = (target.clamp(scale.low, scale.high) - scale.centre) / scale.unit
-                keep = self._keep[:, evidence.episode[index]]  # [K, B]
+                keep = self._keep[:, data.episode[index]]  # [M, B]
 
             group.minimise("value", partial(_error, critics, x, action, target, keep))
             group.polyak_update("value")
@@ -166,45 +167,41 @@ class FQE(Fitness):
 
     def _begin(self, population: Population, buffer: Any) -> Iterator[tuple[int, int]]:
         """Start anew for another population or other data; go on otherwise."""
-        if (
-            self._judged is population
-            and self._evidence.buffer is buffer
-            and self._evidence.size == len(buffer)
-        ):
+        if self._measured is population and self._data.buffer is buffer and self._data.size == len(buffer):
             return
         stream = torch_stream(population.seed, "fqe evidence")
-        self._evidence = evidence = Evidence(population, buffer, self.discount, self.held_out, stream)
+        self._data = data = EvaluationData(population, buffer, self.discount, self.held_out, stream)
         width = population.actions.width
         self._behaviour = (
-            Behaviour(evidence, width, stream) if evidence.discrete else Neighbours(evidence, stream)
+            DiscreteBehaviour(data, width, stream) if data.discrete else ContinuousBehaviour(data, stream)
         )
         self._world = None
-        if self.imagined != 0 and evidence.known and WorldModel.serves(population.observation_space):
-            world = WorldModel(evidence, width, self.members, torch_stream(population.seed, "fqe world"))
+        if self.imagined != 0 and data.known and WorldModel.serves(population.observation_space):
+            world = WorldModel(data, width, self.members, torch_stream(population.seed, "fqe world"))
             yield from world.fit()
-            self._world = world if world.explained >= BELIEVED else None
-        episodes = int(evidence.episode[-1]) + 1
+            self._world = world if world.explained >= RELIABLE else None
+        episodes = int(data.episode[-1]) + 1
         # Each critic does without a fifth of the episodes, so that an ensemble differs by what it saw.
         drawn = torch.rand(self.members, episodes, generator=stream)
         self._keep = (drawn < (0.8 if episodes >= 5 else 1.0)).to(
             device=population.device, dtype=population.dtype
         )
-        if self._judged is not population:
-            self._critics = Critics(
-                evidence.features, width, evidence.discrete, self.members, self.hidden, self.lr, self.tau
+        if self._measured is not population:
+            self._critics = CriticEnsembles(
+                data.features, width, data.discrete, self.members, self.hidden, self.lr, self.tau
             )
             self._made, self._record = {}, -np.inf
         if self._restored is not None:
             state, tensors = self._restored
             self._made = dict(zip(state["owners"], state["made"], strict=True))
             self._record = float(state["record"])
-            self._critics.put_state(state, tensors, evidence.mean)
+            self._critics.put_state(state, tensors, data.mean)
             self._restored = None
-        self._judged = population
+        self._measured = population
 
     def take_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """What a checkpoint keeps: plain values, and tensors by name."""
-        if self._judged is None:
+        if self._measured is None:
             return self._restored or ({"owners": []}, {})
         state, tensors = self._critics.take_state()
         made = [self._made[owner] for owner in state["owners"]]
@@ -212,7 +209,7 @@ class FQE(Fitness):
 
     def put_state(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         """Go on from a checkpoint, at the next estimate."""
-        self._judged = None
+        self._measured = None
         self._restored = (state, tensors) if state["owners"] else None
 
     def _due(self, made: list[int], all_new: bool) -> int:
@@ -226,36 +223,34 @@ class FQE(Fitness):
         return part.unsqueeze(0).expand(len(population), *part.shape)
 
     def _expected(self, population: Population) -> Generator[tuple[int, int], None, Tensor]:
-        """[P, K]: value of every agent at the held-out first observations, by every member of the ensemble."""
-        evidence, scale = self._evidence, self._evidence.scale
+        """[P, M]: value of every agent at the held-out first observations, by every member of the ensemble."""
+        data, scale = self._data, self._data.scale
         if self._world is None:
-            x = self._everyone(evidence.standard(evidence.starts), population)
-            return self._valued(x, policy(population, evidence.starts)).mean(-1)
+            x = self._everyone(data.standard(data.starts), population)
+            return self._valued(x, policy(population, data.starts)).mean(-1)
         steps = self.imagined or min(500, round(2 / (1 - self.discount)))
         play = self._world.imagine(population, steps, self.discount, scale.low)
         total, state, alive = yield from play
         _, members, episodes = total.shape
-        x = state.flatten(1, 2)  # [P, K B, F]: the critics' member k goes on where the model's left
-        action = self._world.acted(population, x * evidence.std + evidence.mean)
-        after = self._valued(x, action).unflatten(-1, (members, episodes))  # [P, K, K, B]
-        after = after.diagonal(dim1=1, dim2=2).transpose(1, 2)  # [P, K, B]
+        x = state.flatten(1, 2)  # [P, M B, F]: the ensemble's member m goes on where the model's left
+        action = self._world.acted(population, x * data.std + data.mean)
+        after = self._valued(x, action).unflatten(-1, (members, episodes))  # [P, M, M, B]
+        after = after.diagonal(dim1=1, dim2=2).transpose(1, 2)  # [P, M, B]
         return (total + alive * after).clamp(scale.low, scale.high).mean(-1)
 
     def _valued(self, x: Tensor, action: Tensor) -> Tensor:
-        """[P, K, B]: the critics' values, in units of return, within what the rewards allow."""
-        critics, scale = self._critics, self._evidence.scale
+        """[P, M, B]: the critics' values, in units of return, within what the rewards allow."""
+        critics, scale = self._critics, self._data.scale
         with torch.no_grad():
             plain = critics.values(critics.group.network("value", target=True), x, action)
             return (scale.centre + scale.unit * plain).clamp(scale.low, scale.high)
 
     def _lower_bound(self, population: Population) -> Generator[tuple[int, int], None, np.ndarray]:
-        evidence, scale = self._evidence, self._evidence.scale
+        data, scale = self._data, self._data.scale
         value = yield from self._expected(population)
         with torch.no_grad():
             spread = value.std(-1, correction=0)
-            support = self._behaviour.support(
-                evidence.standard(evidence.probes), policy(population, evidence.probes)
-            )
+            support = self._behaviour.support(data.standard(data.probes), policy(population, data.probes))
             lower = (value.mean(-1) - spread).clamp(min=scale.low)
             trust = (support / SUPPORTED).clamp(max=1.0)
             lower = trust * lower + (1 - trust) * scale.low
@@ -264,7 +259,9 @@ class FQE(Fitness):
         return np.where(healthy(population), self.measures["fqe"], np.nan)
 
 
-def _error(critics: Critics, x: Tensor, action: Tensor, target: Tensor, keep: Tensor, forward: Any) -> Tensor:
+def _error(
+    critics: CriticEnsembles, x: Tensor, action: Tensor, target: Tensor, keep: Tensor, forward: Any
+) -> Tensor:
     """[P]: squared error, meaned over the batch and summed over the ensemble; `keep` hides rows from members."""
     return (keep * (critics.values(forward, x, action) - target).square()).mean(-1).sum(-1)
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.evaluation.fqe.evidence import Evidence
+from evolab.evaluation.fqe.data import EvaluationData
 from evolab.networks.base import Layout, Role
 from evolab.networks.batching.group import AgentGroup
 from evolab.networks.mlp.mlp import MLP
@@ -34,30 +34,30 @@ MARGIN = 0.1
 
 
 class WorldModel:
-    """How the environment answers: K networks that give the change, the reward and whether the episode ends.
+    """How the environment answers: M networks that give the change, the reward and whether the episode ends.
 
     A straight line through the data, found in closed form, carries most of a step; a network adds
     what bends. So far from the data the model goes on as near to it, where a network alone says
     anything; states stay within the range of the recorded ones all the same.
 
     Args:
-        evidence: the data; only rows that are not held out are learnt from.
+        data: recorded; only rows that are not held out are learnt from.
         width: number of discrete actions, or entries of a continuous one.
-        members: K.
+        members: M.
         generator: of the first weights and the batches.
 
     Attributes:
         explained: share of the variance of held-out changes and rewards that is predicted, known after
-            `fit`; 1 is all. Where it is low the model is not to be believed.
+            `fit`; 1 is all. Where it is low the model should not be used.
 
     Source: Kidambi et al. 2020, MOReL, section 4: an ensemble over changes, and an end where the data
     do not reach; what is unknown is told by the range of the states here, not by disagreement.
     """
 
-    def __init__(self, evidence: Evidence, width: int, members: int, generator: torch.Generator) -> None:
-        self.evidence, self.width, self.members, self.explained = evidence, width, members, 0.0
+    def __init__(self, data: EvaluationData, width: int, members: int, generator: torch.Generator) -> None:
+        self.data, self.width, self.members, self.explained = data, width, members, 0.0
         self._generator = generator
-        pool = evidence.training
+        pool = data.training
         rows = self._taken(pool[torch.randperm(len(pool), generator=generator)[:ROWS]])
         inputs, change, reward, ended = rows
         on = ended < 0.5  # what follows an end is never asked for, and many files hold nothing there
@@ -65,7 +65,7 @@ class WorldModel:
             on = torch.ones_like(on)
         self.change = change[on].mean(0), change[on].std(0).clamp(min=1e-6)
         self.reward = reward.mean(), reward.std().clamp(min=1e-6)
-        seen = inputs[:, : evidence.features]
+        seen = inputs[:, : data.features]
         low, high = seen.amin(0), seen.amax(0)
         self.range = low - MARGIN * (high - low), high + MARGIN * (high - low)
         self.can_end = bool(ended.any())
@@ -113,12 +113,12 @@ class WorldModel:
             (steps done, steps in all), now and then.
 
         Returns:
-            [P, K, B], discounted rewards; [P, K, B, F], the states reached; [P, K, B], the
+            [P, M, B], discounted rewards; [P, M, B, F], the states reached; [P, M, B], the
             discounted share of the episodes that goes on there.
         """
-        evidence, count, members = self.evidence, len(population), self.members
-        starts = evidence.standard(evidence.starts)[:64]
-        state = starts.expand(count, members, *starts.shape)  # [P, K, B, F]
+        data, count, members = self.data, len(population), self.members
+        starts = data.standard(data.starts)[:64]
+        state = starts.expand(count, members, *starts.shape)  # [P, M, B, F]
         total = state.new_zeros(state.shape[:-1])
         alive = torch.ones_like(total)
         world, end = self.group.network("world"), self.group.network("end")
@@ -127,13 +127,13 @@ class WorldModel:
             for done in range(steps):
                 if done % 25 == 0:
                     yield done, steps
-                plain = (state * evidence.std + evidence.mean).reshape(*flat, -1)
+                plain = (state * data.std + data.mean).reshape(*flat, -1)
                 action = self._code(self.acted(population, plain)).reshape(*state.shape[:-1], self.width)
-                inputs = torch.cat([state, action], -1).transpose(0, 1).flatten(1, 2)  # [K, P B, F + A]
+                inputs = torch.cat([state, action], -1).transpose(0, 1).flatten(1, 2)  # [M, P B, F + A]
                 shape = (members, count, len(starts))
                 move, reward = self._step(inputs, world(inputs))
                 total = total + alive * reward.reshape(shape).transpose(0, 1)
-                after = inputs[..., : evidence.features] + move
+                after = inputs[..., : data.features] + move
                 alive = alive * discount
                 within = torch.minimum(torch.maximum(after, self.range[0]), self.range[1])
                 if self.can_end:
@@ -152,15 +152,15 @@ class WorldModel:
 
     def _taken(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Inputs [N, F + A], changes [N, F], rewards [N] and ends [N] of given rows."""
-        rows = self.evidence.rows(index)
-        before = self.evidence.standard(rows["observation"])
-        change = self.evidence.standard(rows["next_observation"]) - before
+        rows = self.data.rows(index)
+        before = self.data.standard(rows["observation"])
+        change = self.data.standard(rows["next_observation"]) - before
         inputs = torch.cat([before, self._code(rows["action"])], -1)
         return inputs, change, rows["reward"], rows["terminated"]
 
     def _code(self, action: Tensor) -> Tensor:
         """Actions as a network reads them: one-hot where they are discrete."""
-        return F.one_hot(action, self.width).to(self.evidence.dtype) if self.evidence.discrete else action
+        return F.one_hot(action, self.width).to(self.data.dtype) if self.data.discrete else action
 
     @staticmethod
     def _unit(values: Tensor, scale: tuple[Tensor, Tensor]) -> Tensor:
@@ -186,19 +186,19 @@ class WorldModel:
         ] + self.reward[0]
 
     def _error(self, inputs: Tensor, rest: Tensor, ended: Tensor, world: Any, end: Any) -> Tensor:
-        """[K]: squared error of changes and rewards, and surprise at the ends, of every member on its own batch.
+        """[M]: squared error of changes and rewards, and surprise at the ends, of every member on its own batch.
 
         An end is read from the state that the model expects: files seldom hold the last one.
         """
-        out = world(inputs)  # [K, B, F + 1]
+        out = world(inputs)  # [M, B, F + 1]
         error = (out - rest).square()
         error = torch.cat([error[..., :-1] * (1 - ended)[..., None], error[..., -1:]], -1)
-        after = inputs[..., : self.evidence.features] + self._step(inputs, out.detach())[0]
+        after = inputs[..., : self.data.features] + self._step(inputs, out.detach())[0]
         surprise = F.binary_cross_entropy_with_logits(end(after)[..., 0], ended, reduction="none")
         return error.mean((1, 2)) + surprise.mean(1)
 
     def _build(self, generator: torch.Generator, like: Tensor) -> None:
-        features, members = self.evidence.features, self.members
+        features, members = self.data.features, self.members
         network = MLP((64, 64), activation="silu")
         roles = {
             "world": Role(_vector(features + self.width), features + 1, has_target=False, rate="lr"),
@@ -210,7 +210,7 @@ class WorldModel:
             order = Layout.of(network.axes(role, genes)).names
             drawn = [network.initialise(role, genes, generator) for _ in range(members)]
             flat = torch.stack([torch.cat([one[part].flatten() for part in order]) for one in drawn])
-            flat = flat.to(device=like.device, dtype=like.dtype).unsqueeze(1)  # [K, 1, N]
+            flat = flat.to(device=like.device, dtype=like.dtype).unsqueeze(1)  # [M, 1, N]
             table |= {
                 name: flat,
                 f"{name}.mean": torch.zeros_like(flat),
@@ -221,7 +221,7 @@ class WorldModel:
         self.group = AgentGroup(table, hyper, network, roles, 0, [genes] * members, [{}] * members)
 
     def _explained(self) -> float:
-        inputs, change, reward, ended = self._taken(self.evidence.probe_rows)
+        inputs, change, reward, ended = self._taken(self.data.probe_rows)
         with torch.no_grad():
             out = self.group.network("world")(inputs.expand(self.members, -1, -1)).mean(0)
         wanted = torch.cat([self._unit(change, self.change), self._unit(reward, self.reward)[:, None]], -1)

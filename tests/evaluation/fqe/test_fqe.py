@@ -9,7 +9,7 @@ from gymnasium import spaces
 
 import evolab as ev
 from evolab.data.buffers.offline import buffer_from
-from evolab.evaluation.fqe.critics import Critics, Scale
+from evolab.evaluation.fqe.ensemble import CriticEnsembles, Scale
 from evolab.evaluation.fqe.fqe import FQE
 
 FLIP = spaces.Box(0, 1, (1,), np.float32)
@@ -111,7 +111,7 @@ def test_an_action_that_data_never_show_is_worth_the_least():
 
 def test_critics_follow_their_agents():
     like = torch.zeros(1)
-    critics = Critics(1, 2, True, members=2, hidden=(4,), rate=1e-3, tau=0.1)
+    critics = CriticEnsembles(1, 2, True, members=2, hidden=(4,), rate=1e-3, tau=0.1)
     assert critics.assign([0, 1], [None, None], torch.Generator().manual_seed(0), like)
     critics.table["value"][0], critics.table["value"][1] = 10.0, 11.0
     critics.keep(1)

@@ -7,7 +7,7 @@ from gymnasium import spaces
 
 import evolab as ev
 from evolab.data.buffers.offline import buffer_from
-from evolab.evaluation.fqe.evidence import Evidence
+from evolab.evaluation.fqe.data import EvaluationData
 from evolab.evaluation.fqe.fqe import FQE
 from evolab.evaluation.fqe.world_model import WorldModel
 
@@ -56,8 +56,8 @@ def finished(generator):
 
 @pytest.fixture(scope="module")
 def model() -> WorldModel:
-    evidence = Evidence(walkers(), buffer_from(walks())[0], 0.9, 0.2, torch.Generator().manual_seed(0))
-    made = WorldModel(evidence, 2, members=3, generator=torch.Generator().manual_seed(1))
+    data = EvaluationData(walkers(), buffer_from(walks())[0], 0.9, 0.2, torch.Generator().manual_seed(0))
+    made = WorldModel(data, 2, members=3, generator=torch.Generator().manual_seed(1))
     assert max(done / total for done, total in made.fit()) < 1
     return made
 
@@ -72,8 +72,8 @@ def test_imagined_episodes_end_where_recorded_ones_do(model):
     total, state, alive = finished(model.imagine(walkers(), 6, 1.0, least=-7.0))
     assert alive[0].max() < 0.2
     assert alive[1].min() > 0.8
-    place = state * model.evidence.std + model.evidence.mean
-    begun = model.evidence.starts[:64, 0]
+    place = state * model.data.std + model.data.mean
+    begun = model.data.starts[:64, 0]
     assert torch.allclose(place[1, :, :, 0], (begun - 0.6).expand(3, -1), atol=0.03)
     wanted = sum(begun - 0.1 * step for step in range(6))
     assert torch.allclose(total[1], wanted.expand(3, -1), atol=0.15)

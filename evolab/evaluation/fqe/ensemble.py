@@ -46,14 +46,14 @@ class Scale:
         return Scale(least * horizon, most * horizon, float(reward.mean()) * horizon, width / 10)
 
 
-class Critics:
-    """Ensembles of K action-value networks over feature vectors, one ensemble per agent.
+class CriticEnsembles:
+    """Ensembles of M action-value networks over feature vectors, one ensemble per agent.
 
     Args:
         features: F, length of an observation's feature vector.
         actions: A, number of discrete actions, or entries of a continuous one.
         discrete: True where an output per action is wanted; else the action is an input.
-        members: K.
+        members: M.
         hidden: widths of the hidden layers.
         rate: Adam's learning rate.
         tau: share of a critic that its target takes over at each update.
@@ -124,7 +124,7 @@ class Critics:
             self.network.initialise(self.role, self.genes, generator) for _ in range(self.role.ensemble_size)
         ]
         flat = torch.stack([torch.cat([one[name].flatten() for name in self.layout.names]) for one in drawn])
-        flat = flat.to(device=like.device, dtype=like.dtype)  # [K, N]
+        flat = flat.to(device=like.device, dtype=like.dtype)  # [M, N]
         zero = torch.zeros_like(flat)
         return {
             "value": flat,
@@ -150,9 +150,9 @@ class Critics:
             self.kept = (state["kept"], {n[5:]: v for n, v in tensors.items() if n.startswith("kept/")})
 
     def values(self, forward: Any, features: Tensor, action: Tensor) -> Tensor:
-        """[P, K, B]: plain outputs for observations [P, B, F] and actions [P, B] or [P, B, A]."""
+        """[P, M, B]: plain outputs for observations [P, B, F] and actions [P, B] or [P, B, A]."""
         if self.discrete:
-            out = forward(features)  # [P, K, B, A], [P, B, A] for one member
+            out = forward(features)  # [P, M, B, A], [P, B, A] for one member
             out = out if out.dim() == 4 else out.unsqueeze(1)
             index = action[:, None, :, None].expand(-1, out.shape[1], -1, 1)
             return out.gather(-1, index).squeeze(-1)

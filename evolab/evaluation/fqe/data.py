@@ -1,15 +1,15 @@
-"""What fitted Q evaluation takes from recorded data: rows to learn from, episodes held out, the behaviour."""
+"""Recorded data as fitted Q evaluation takes them: rows to learn from, and episodes held out."""
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from evolab.core.trees import map_leaves
-from evolab.evaluation.fqe.critics import Critics, Scale
+from evolab.data.buffers.replay import ReplayBuffer
+from evolab.evaluation.fqe.ensemble import Scale
 from evolab.networks.observations import encode, features
 from evolab.population.population import Population
 
@@ -26,7 +26,7 @@ BLOCK = 100
 """Rows that are held out together where nothing says which episode they belong to."""
 
 
-class Evidence:
+class EvaluationData:
     """A buffer as fitted Q evaluation sees it.
 
     Args:
@@ -40,7 +40,7 @@ class Evidence:
     def __init__(
         self,
         population: Population,
-        buffer: Any,
+        buffer: ReplayBuffer,
         discount: float,
         held_out: float,
         generator: torch.Generator,
@@ -75,7 +75,7 @@ class Evidence:
             seen = torch.randperm(self.size, generator=generator)[:most].sort().values
         rows = self.rows(seen)
         plain = self.encoded(rows["observation"])
-        self.mean = plain.mean(0)
+        self.mean = plain.mean(0)  # [F]
         self.std = plain.std(0).clamp(min=1e-3)
         self.scale = Scale.of(rows["reward"], rows["terminated"], discount)
         self.starts = self.rows(starts)["observation"]
@@ -106,70 +106,3 @@ class Evidence:
 def moved(value: Any, device: torch.device) -> Any:
     """Tensors of a tree on another device."""
     return map_leaves(lambda leaf: leaf.to(device), value)
-
-
-class Behaviour:
-    """What the data do: which actions they show where, for discrete actions.
-
-    Args:
-        evidence: the data; only rows that are not held out are learnt from.
-        width: number of actions.
-        generator: of the first weights and the batches.
-        updates: of 256 rows each.
-    """
-
-    def __init__(
-        self, evidence: Evidence, width: int, generator: torch.Generator, updates: int = 400
-    ) -> None:
-        self.model = model = Critics(evidence.features, width, True, 1, (64, 64), rate=2e-3, tau=0.0)
-        model.assign([0], [None], generator, evidence.mean)
-        for _ in range(updates):
-            rows = evidence.rows(evidence.draw(256, generator))
-            x = evidence.standard(rows["observation"]).unsqueeze(0)
-            model.group.minimise("value", partial(_surprise, x, rows["action"]))
-
-    def support(self, features: Tensor, action: Tensor) -> Tensor:
-        """[P]: share of the observations [B, F] at which an agent's action [P, B] is one that the data show.
-
-        It counts as shown where its probability is at least a tenth of the likeliest one's.
-        """
-        out = self.model.group.network("value")(features.unsqueeze(0))[0]  # [B, A]
-        odds = (out - out.amax(-1, keepdim=True)).exp().expand(len(action), -1, -1)
-        return (odds.gather(-1, action.unsqueeze(-1)).squeeze(-1) >= 0.1).to(features.dtype).mean(-1)
-
-
-class Neighbours:
-    """What the data do with continuous actions, which a policy may spread over several places.
-
-    Args:
-        evidence: the data; only rows that are not held out are compared with.
-        generator: of the choice of rows.
-        count: rows that are kept to compare with.
-    """
-
-    def __init__(self, evidence: Evidence, generator: torch.Generator, count: int = 4096) -> None:
-        rows = evidence.rows(evidence.draw(count, generator))
-        self.unit = rows["action"].std(0).clamp(min=1e-3)
-        self.pairs = self._pair(evidence.standard(rows["observation"]), rows["action"])
-        others = evidence.rows(evidence.probe_rows)
-        nearest = self._nearest(self._pair(evidence.standard(others["observation"]), others["action"]))
-        self.reach = nearest.quantile(0.95)
-
-    def support(self, features: Tensor, action: Tensor) -> Tensor:
-        """[P]: share of the observations [B, F] at which an agent's action [P, B, A] is near one in the data.
-
-        Near means no further from a recorded (observation, action) than 95% of the held-out ones are.
-        """
-        near = [self._nearest(self._pair(features, one)) <= self.reach for one in action]
-        return torch.stack(near).to(features.dtype).mean(-1)
-
-    def _pair(self, features: Tensor, action: Tensor) -> Tensor:
-        return torch.cat([features, action / self.unit], -1)
-
-    def _nearest(self, pairs: Tensor) -> Tensor:
-        return torch.cdist(pairs, self.pairs).amin(-1)
-
-
-def _surprise(x: Tensor, action: Tensor, forward: Any) -> Tensor:
-    """[1]: minus the log-likelihood of the data's actions, meaned."""
-    return -forward(x).log_softmax(-1).gather(-1, action[None, :, None]).mean((1, 2))

@@ -163,11 +163,11 @@ def _demo(options: argparse.Namespace) -> tuple[Path, Experiment, dict[str, Any]
 def _run(options: argparse.Namespace) -> tuple[Path, Experiment, dict[str, Any]]:
     """The experiment of `evolab run`, filled and ready."""
     from evolab.core import checks
-    from evolab.experiment import config
     from evolab.experiment.experiment import Experiment
+    from evolab.experiment.options import read
 
     place = Path(options.config)
-    settings = {} if place.is_dir() else config.read(place)
+    settings = {} if place.is_dir() else read(place)
     goals = {"fill": 1_000, "generations": None, "max_steps": None, "target": settings.get("target")}
     section = settings.pop("run", None) or {}
     for name, value in section.items():
@@ -181,6 +181,7 @@ def _run(options: argparse.Namespace) -> tuple[Path, Experiment, dict[str, Any]]
         goals["fill"] = int(goals["fill"])
     if place.is_dir():
         experiment = Experiment.load(place)
+        experiment.folder = place  # one saved by hand is kept by itself from now on
         if goals["target"] is not None:
             experiment.target = float(goals["target"])
         goals["target"] = experiment.target
@@ -191,7 +192,6 @@ def _run(options: argparse.Namespace) -> tuple[Path, Experiment, dict[str, Any]]
     if place.is_dir():
         if goals["generations"] is not None:
             goals["generations"] += experiment.generation
-        experiment._keeper.folder = place  # one saved by hand is kept by itself from now on
         return place, experiment, goals
     folder = _folder(options.out, place.stem)
     experiment = Experiment.from_config({**settings, "target": target}, folder=folder)

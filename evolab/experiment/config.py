@@ -1,49 +1,291 @@
-"""Configurations: every option of an experiment as plain values, and back.
+"""ExperimentConfig: the one place where an option is declared, checked, resolved, written and read.
 
-Only evolab's own options are made from a file; what is the user's own (a callable
-environment, an algorithm or a network of theirs) is named in the configuration and has to be
-passed in again.
+Only parts that the registry knows are made from a file; what is the user's own (a callable
+environment, an algorithm or a network of theirs) is named there and has to be passed in again.
 """
 
 from __future__ import annotations
 
-import json
-import warnings
+import dataclasses
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, fields
+from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
+
+import torch
+
+from evolab.algorithms.base import Algorithm
+from evolab.algorithms.options import algorithm_named, search_space_of
+from evolab.core import checks, registry
+from evolab.core.device import precision_named
+from evolab.core.plain import from_plain, to_plain
+from evolab.core.ranges import Range
+from evolab.core.rng import fresh_seed
+from evolab.data.buffers.replay import ReplayBuffer
+from evolab.data.buffers.rollout import RolloutBuffer
+from evolab.envs.language.environment import LanguageEnvironment
+from evolab.evaluation.fqe.fqe import FQE
+from evolab.evolution.hall_of_fame import CONFIRMATION, HallOfFame
+from evolab.evolution.mutation.mutations import Mutations
+from evolab.evolution.selection.base import Selection
+from evolab.evolution.selection.tournament import Tournament
+from evolab.experiment.options import buffer_of, dtype_named, interval, mutations_of, positive_or_none, read
+from evolab.networks.base import Network
+from evolab.population.agent import Agent
+from evolab.reporting.trackers.trackers import TrackerLike
+
+Source: TypeAlias = "Mapping[str, Any] | str | PathLike[str]"
+"""Plain values by name, or the path of a file that holds them."""
+
+Environment: TypeAlias = "str | Callable[..., Any] | LanguageEnvironment | None"
 
 
-def read(source: Any) -> dict[str, Any]:
-    """A configuration from a dict, or from the path of a .json, .yaml or .yml file.
+@dataclass(frozen=True, eq=False)
+class ExperimentConfig:
+    """Every option of an experiment, checked, with names and plain values resolved to objects.
+
+    Args:
+        environment: an id, a callable that makes a Gymnasium environment, a language environment
+            such as `ev.envs.WordGame()`, or None to learn from data without a simulator.
+        algorithm: a name such as "TD3", or an object such as `ev.TD3(ou_noise=True)`.
+        population: P, the number of agents.
+        num_envs: environments of each agent.
+        network: where the architecture starts; None for one that suits the observations.
+        hyperparameters: starting values by name.
+        search_space: ranges of the hyperparameters that mutate; None for the algorithm's own.
+        selection: who survives; None for a tournament of two with elitism.
+        mutations: what changes in the newborn; None for the defaults.
+        buffer: where experience is kept; None for a shared one of 100 000 transitions, or of the data set's
+            size, or for PPO for rollouts of 256 steps in each environment. A number sets these.
+        steps_per_generation: environment steps of each agent; updates of each agent offline.
+        eval_episodes: whole episodes behind each agent's fitness; None for one, and for every starting
+            point of a language environment, which are then the same in all generations.
+        eval_steps: longest evaluation episode; None for the environment's own limit.
+        confirmation: fresh episodes that confirm the best agent where it promises a record; four times as many
+            follow where they reach the target.
+        update_ratio: updates per agent and environment step of its own, at a learn step of 1.
+        evolving: False keeps the population as it is: no selection, no mutation.
+        revive: True to have the archived elite return in place of the worst agent when nobody reaches
+            its confirmed fitness any more; "resting" to give it one slot for as long as nobody is
+            confirmed to be better, where it acts and its policy doesn't change. Both after the
+            selection's warm-up.
+        draw: draw the first hyperparameters at random from the search space.
+        load: start from an agent (or its folder), or from a folder with a GPT-2 in Hugging Face's form.
+        fitness: "return" (episodes in the environment), "fqe", or an object such as `ev.FQE(...)`.
+        device: "auto", "cpu" or "cuda".
+        dtype: of the parameters.
+        precision: of matrix products on CUDA, "float32" or the faster "tf32"; other devices ignore it.
+        vectorization: "sync", or "async" for one process per environment.
+        overlap: let "async" environments step while the agents learn: they then act by the policies
+            before the newest updates. It pays for slow environments.
+        target: draw this return in the figures, and stop `run` there.
+        seed: of everything; None for a fresh one.
+        folder: write checkpoints there by itself; None for none but those of `save`.
+        checkpoint_every: generations between two of them, or a time such as "10 min".
+        keep: newest checkpoints to keep; the best one is kept as well.
+        trackers: where else to write the run down: "csv", "jsonl", "tensorboard", "wandb", "mlflow",
+            or objects with `start`, `log` and `finish`.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file holds no mapping, or is not well formed.
+        ValueError: an unknown name or a value outside its range.
+        TypeError: a value of the wrong type.
     """
-    if isinstance(source, dict):
-        return _without_racing(source)
-    path = Path(source)
-    if not path.exists():
-        raise FileNotFoundError(
-            f"no configuration at {path}. Write one with: evolab demo --help, or exp.config."
+
+    environment: Environment
+    algorithm: Algorithm = "TD3"  # type: ignore[assignment]  # names are resolved below
+    _: KW_ONLY
+    population: int = 4
+    num_envs: int = 8
+    network: Network | Sequence[int] | None = None
+    hyperparameters: Mapping[str, Any] = None  # type: ignore[assignment]
+    search_space: Mapping[str, Range] = None  # type: ignore[assignment]
+    selection: Selection = None  # type: ignore[assignment]
+    mutations: Mutations = None  # type: ignore[assignment]
+    buffer: ReplayBuffer | RolloutBuffer | None = None
+    steps_per_generation: int = 10_000
+    eval_episodes: int | None = None
+    eval_steps: int | None = None
+    confirmation: int = CONFIRMATION
+    update_ratio: float = 1.0
+    evolving: bool = True
+    revive: bool | str = False
+    draw: bool = False
+    load: Agent | str | PathLike[str] | None = None
+    fitness: Any = "return"
+    device: str | torch.device = "auto"
+    dtype: torch.dtype = torch.float32
+    precision: str = "float32"
+    vectorization: str = "sync"
+    overlap: bool = False
+    target: float | None = None
+    seed: int = None  # type: ignore[assignment]
+    folder: Path | None = None
+    checkpoint_every: int | str = 1
+    keep: int = 3
+    trackers: TrackerLike | Iterable[TrackerLike] = ()
+
+    def __post_init__(self) -> None:
+        """Check every option, and resolve what stands for something else."""
+        algorithm = algorithm_named(self.algorithm)
+        size = checks.positive_integer("population", self.population)
+        selection = Tournament(size=min(2, size)) if self.selection is None else self.selection
+        values, ranges = search_space_of(algorithm, self.hyperparameters, self.search_space)
+        every = self.checkpoint_every
+        resolved = {
+            "algorithm": algorithm,
+            "population": size,
+            "num_envs": checks.positive_integer("num_envs", self.num_envs),
+            "hyperparameters": values,
+            "search_space": ranges,
+            "selection": registry.resolve("selection", selection, Selection),
+            "mutations": mutations_of(self.mutations),
+            "buffer": buffer_of(self.buffer, algorithm.on_policy),
+            "steps_per_generation": checks.positive_integer(
+                "steps_per_generation", self.steps_per_generation
+            ),
+            "eval_episodes": positive_or_none("eval_episodes", self.eval_episodes),
+            "eval_steps": positive_or_none("eval_steps", self.eval_steps),
+            "update_ratio": checks.finite("update_ratio", self.update_ratio, low=1e-6),
+            "dtype": dtype_named(self.dtype),
+            "precision": precision_named(self.precision),
+            "target": None if self.target is None else checks.finite("target", self.target),
+            "seed": fresh_seed()
+            if self.seed is None
+            else checks.positive_integer("seed", self.seed, minimum=0),
+            "folder": None if self.folder is None else Path(self.folder).expanduser(),
+            "checkpoint_every": every if isinstance(every, (int, str)) else f"{interval(every)[1]:g} s",
+            "keep": checks.positive_integer("keep", self.keep),
+        }
+        for name, value in resolved.items():
+            object.__setattr__(self, name, value)
+        self.selection.check(size)
+        HallOfFame(self.revive, self.confirmation)
+        interval(self.checkpoint_every)
+        self._check_together()
+
+    def _check_together(self) -> None:
+        """Refuse options that do not go together."""
+        algorithm = self.algorithm
+        if algorithm.on_policy and self.update_ratio != 1:
+            raise ValueError(f"{algorithm.name} has no update_ratio; set hyperparameters={{'epochs': ...}}.")
+        if self.overlap and (algorithm.on_policy or algorithm.offline or self.environment is None):
+            raise ValueError(
+                f"overlap=True: {algorithm.name} here does not learn while it acts. Leave overlap out."
+            )
+        if self.overlap and self.vectorization != "async":
+            raise ValueError(
+                "overlap=True needs vectorization='async': environments of this process would hold up the updates."
+            )
+        if self.environment is None and not algorithm.offline:
+            raise ValueError(
+                f"{algorithm.name} learns by acting, and no environment was given. "
+                f"Pass one, or use an offline algorithm such as 'CQN' with data."
+            )
+        if self.environment is None and self.fitness in (None, "return"):
+            raise ValueError(
+                "without an environment there are no returns to compare. Pass fitness='fqe' to measure "
+                "fitness from the data, or an environment."
+            )
+
+        if self.fitness == "fqe" or isinstance(self.fitness, FQE):
+            if algorithm.on_policy:
+                raise ValueError(
+                    "fitness='fqe' measures from stored data, which PPO keeps none of; use 'return'."
+                )
+            if algorithm.reads_tokens:
+                raise ValueError(
+                    f"fitness='fqe' measures agents by transitions, and {algorithm.name} learns from episodes of "
+                    f"tokens; use 'return', the mean return of games with fixed starts."
+                )
+        elif isinstance(self.fitness, str) and self.fitness != "return":
+            raise checks.unknown("fitness", self.fitness, ["return", "fqe"])
+
+    # Made, written and read -------------------------------------------------------------------
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """Every option."""
+        return [field.name for field in fields(cls)]
+
+    @classmethod
+    def made(cls, options: Mapping[str, Any]) -> ExperimentConfig:
+        """A configuration from options by name.
+
+        Raises:
+            ValueError: an unknown option; says which is near.
+        """
+        for name in options:
+            if name not in cls.names():
+                raise checks.unknown("option of Experiment", name, cls.names())
+        return cls(options.get("environment"), **{k: v for k, v in options.items() if k != "environment"})
+
+    def options(self) -> dict[str, Any]:
+        """Every option by name, as `made` takes them."""
+        return {name: getattr(self, name) for name in self.names()}
+
+    def own(self, network: Network) -> dict[str, str]:
+        """The parts that are the user's own, which a file cannot bring back: name and type of each.
+
+        Args:
+            network: of the population.
+        """
+        own: dict[str, str] = {}
+        environment = self.environment
+        if not (environment is None or isinstance(environment, str) or registry.name_of(environment)):
+            own["environment"] = getattr(environment, "__name__", type(environment).__name__)
+        parts = {name: getattr(self, name) for name in ("algorithm", "selection", "mutations", "fitness")}
+        for name, part in {**parts, "network": network}.items():
+            evolabs = part is None or isinstance(part, str) or registry.name_of(part) is not None
+            if not evolabs or (isinstance(part, Mutations) and part.extra):
+                own[name] = type(part).__name__
+        return own
+
+    def replaced(self, **options: Any) -> ExperimentConfig:
+        """The same with other values of some options."""
+        return dataclasses.replace(self, **options)
+
+    def to_plain(self, **today: Any) -> dict[str, Any]:
+        """Every option but `folder` as plain values, which `from_plain` reads.
+
+        Args:
+            today: options by name as the run has them, where they were left to evolab.
+        """
+        values = self.options() | today
+        del values["folder"]
+        if isinstance(values["buffer"], (ReplayBuffer, RolloutBuffer)):
+            values["buffer"] = values["buffer"].options
+        trackers = values["trackers"]
+        listed = (
+            [trackers] if isinstance(trackers, str) else trackers if isinstance(trackers, Iterable) else []
         )
-    text = path.read_text(encoding="utf-8")
-    try:
-        if path.suffix == ".json":
-            value = json.loads(text)
-        else:
-            import yaml
+        values["trackers"] = [one for one in listed if isinstance(one, str)]
+        values["dtype"] = str(values["dtype"]).removeprefix("torch.")
+        values["device"] = str(values["device"])
+        values["load"] = None if values["load"] is None else str(values["load"])
+        return {name: to_plain(value) for name, value in values.items()}
 
-            value = yaml.safe_load(text)
-    except Exception as error:
-        raise ValueError(f"{path}: not well formed: {error}") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"{path}: a mapping of options is expected, {type(value).__name__} came.")
-    return _without_racing(value)
+    @classmethod
+    def from_plain(cls, source: Source, **own: Any) -> ExperimentConfig:
+        """A configuration from plain values, or from a .yaml or .json file of them.
+
+        Args:
+            source: as `to_plain` gives, or as an earlier version has written.
+            own: options in place of those that are there.
+
+        Raises:
+            ValueError: an unknown option or type, or a file that is not well formed.
+        """
+        return cls.made({name: from_plain(value) for name, value in read(source).items()} | own)
 
 
-def _without_racing(options: dict[str, Any]) -> dict[str, Any]:
-    """Options of evolab 0.1, of which one is gone."""
-    if options.get("racing"):
-        warnings.warn("racing is gone: all agents now play equally many evaluation episodes.", stacklevel=4)
-    return {name: value for name, value in options.items() if name != "racing"}
+def signature() -> inspect.Signature:
+    """What `Experiment` takes, as an editor shows it."""
+    return inspect.signature(ExperimentConfig).replace(return_annotation=inspect.Signature.empty)
+
+
+def documented() -> str:
+    """The options as a docstring lists them."""
+    text = inspect.getdoc(ExperimentConfig) or ""
+    return text[text.find("Args:") : text.find("\nRaises:")].rstrip()

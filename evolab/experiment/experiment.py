@@ -3,87 +3,44 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator
+from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from evolab.algorithms.base import Algorithm
-from evolab.algorithms.options import algorithm_named
 from evolab.core import checks
-from evolab.core.device import precision_named
-from evolab.core.plain import from_plain
-from evolab.core.ranges import Range
-from evolab.core.rng import fresh_seed, seed_of
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.data.buffers.rollout import RolloutBuffer
-from evolab.evolution.hall_of_fame import CONFIRMATION
 from evolab.evolution.mutation.mutations import Mutations
 from evolab.evolution.selection.base import Selection
-from evolab.evolution.selection.tournament import Tournament
-from evolab.experiment import config
-from evolab.experiment.build import assemble, describe, take_data
-from evolab.experiment.checkpointer import Checkpointer, load_experiment
-from evolab.experiment.language import filled
+from evolab.experiment.build import build, described, take_data
+from evolab.experiment.checkpointer import Checkpointer
+from evolab.experiment.config import ExperimentConfig, Source, documented, signature
+from evolab.experiment.loading import SavedRun, open_run
+from evolab.experiment.replay import enter, options_of, prepare, stages_of, warm_up
+from evolab.experiment.rollouts import chosen, played
 from evolab.experiment.runner import Runner
-from evolab.experiment.shorthands import buffer_of, mutations_of, selection_named
-from evolab.networks.base import Network
+from evolab.history.events import Event, Generation, Progress
+from evolab.history.history import History
+from evolab.population.agent import Agent
 from evolab.population.population import Population
+from evolab.reporting.panels.panel import Plot
+from evolab.reporting.panels.rollout import Rollout
 from evolab.reporting.progress import bar
+from evolab.reporting.trackers.tracker import RunFacts
+from evolab.reporting.trackers.trackers import Trackers
 from evolab.training.learning import fill
+from evolab.training.loop import train
 
 if TYPE_CHECKING:
-    from os import PathLike
-    from pathlib import Path
-
-    from evolab.history.history import History
-    from evolab.population.agent import Agent
+    from evolab.reporting.panels.dashboard import Dashboard
 
 
-class Experiment(Runner):
+class Experiment:
     """Evolve a population of agents: fill, step, look, change something, step on.
 
-    Args:
-        environment: an id, a callable that makes a Gymnasium environment, a language environment
-            such as `ev.envs.WordGame()`, or None to learn from data without a simulator.
-        algorithm: a name such as "TD3", or an object such as `ev.TD3(ou_noise=True)`.
-        population: P, the number of agents.
-        num_envs: environments of each agent.
-        network: where the architecture starts; None for one that suits the observations.
-        hyperparameters: starting values by name.
-        search_space: ranges of the hyperparameters that mutate; None for the algorithm's own.
-        selection: who survives; None for a tournament of two with elitism.
-        mutations: what changes in the newborn; None for the defaults.
-        buffer: where experience is kept; None for a shared one of 100 000 transitions, or of the data set's
-            size, or for PPO for rollouts of 256 steps in each environment. A number sets these.
-        steps_per_generation: environment steps of each agent; updates of each agent offline.
-        eval_episodes: whole episodes behind each agent's fitness; None for one, and for every starting
-            point of a language environment, which are then the same in all generations.
-        eval_steps: longest evaluation episode; None for the environment's own limit.
-        confirmation: fresh episodes that confirm the best agent where it promises a record; four times as many
-            follow where they reach the target.
-        update_ratio: updates per agent and environment step of its own, at a learn step of 1.
-        evolving: False keeps the population as it is: no selection, no mutation.
-        revive: True to have the archived elite return in place of the worst agent when nobody reaches
-            its confirmed fitness any more; "resting" to give it one place for as long as nobody is
-            confirmed to be better, where it acts and its policy doesn't change. Both after the
-            selection's warm-up.
-        draw: draw the first hyperparameters at random from the search space.
-        load: start from an agent (or its folder), or from a folder with a GPT-2 in Hugging Face's form.
-        fitness: "return" (episodes in the environment), "fqe", or an object such as `ev.FQE(...)`.
-        target: draw this return in the figures, and stop `run` there.
-        seed: of everything; None for a fresh one.
-        device: "auto", "cpu" or "cuda".
-        dtype: of the parameters.
-        precision: of matrix products on CUDA, "float32" or the faster "tf32"; other devices ignore it.
-        vectorization: "sync", or "async" for one process per environment.
-        overlap: let "async" environments step while the agents learn: they then act by the policies
-            before the newest updates. It pays for slow environments.
-        folder: write checkpoints there by itself; None for none but those of `save`.
-        checkpoint_every: generations between two of them, or a time such as "10 min".
-        keep: newest checkpoints to keep; the best one is kept as well.
-        trackers: where else to write the run down: "csv", "jsonl", "tensorboard", "wandb", "mlflow",
-            or objects with `start`, `log` and `finish`.
+    {options}
 
     Raises:
         ValueError: an unknown name or a value outside its range.
@@ -96,83 +53,18 @@ class Experiment(Runner):
         0
     """
 
-    def __init__(
-        self,
-        environment: str | Callable[..., Any] | None,
-        algorithm: str | Algorithm = "TD3",
-        *,
-        population: int = 4,
-        num_envs: int = 8,
-        network: Network | Sequence[int] | None = None,
-        hyperparameters: Mapping[str, Any] | None = None,
-        search_space: Mapping[str, Range] | None = None,
-        selection: Selection | None = None,
-        mutations: Mutations | None = None,
-        buffer: ReplayBuffer | RolloutBuffer | int | None = None,
-        steps_per_generation: int = 10_000,
-        eval_episodes: int | None = None,
-        eval_steps: int | None = None,
-        confirmation: int = CONFIRMATION,
-        update_ratio: float = 1.0,
-        evolving: bool = True,
-        revive: bool | str = False,
-        draw: bool = False,
-        load: Any = None,
-        fitness: Any = "return",
-        target: float | None = None,
-        seed: int | None = None,
-        device: str = "auto",
-        dtype: torch.dtype = torch.float32,
-        precision: str = "float32",
-        vectorization: str = "sync",
-        overlap: bool = False,
-        folder: str | PathLike[str] | None = None,
-        checkpoint_every: Any = 1,
-        keep: int = 3,
-        trackers: Any = (),
-    ) -> None:
-        size = checks.positive_integer("population", population)
-        checks.positive_integer("steps_per_generation", steps_per_generation)
-        for name, value in (("eval_episodes", eval_episodes), ("eval_steps", eval_steps)):
-            if value is not None:
-                checks.positive_integer(name, value)
-        checks.finite("update_ratio", update_ratio, low=1e-6)
-        self._seed = fresh_seed() if seed is None else checks.positive_integer("seed", seed, minimum=0)
-        selection = Tournament(size=min(2, size)) if selection is None else selection_named(selection)
-        selection.check(size)
-        algorithm, mutations = algorithm_named(algorithm), mutations_of(mutations)
-        buffer = buffer_of(buffer, algorithm.on_policy)
-        if algorithm.on_policy and update_ratio != 1:
-            raise ValueError(f"{algorithm.name} has no update_ratio; set hyperparameters={{'epochs': ...}}.")
-        self._options = {
-            "environment": environment,
-            "algorithm": algorithm,
-            "population": size,
-            "num_envs": num_envs,
-            "hyperparameters": hyperparameters,
-            "search_space": search_space,
-            "network": network,
-            "draw": draw,
-            "load": load,
-            "eval_episodes": eval_episodes,
-            "device": device,
-            "dtype": dtype,
-            "precision": precision_named(precision),
-            "vectorization": vectorization,
-            "overlap": overlap,
-            "fitness": fitness,
-            "buffer": buffer,
-            "steps_per_generation": steps_per_generation,
-            "eval_steps": eval_steps,
-            "confirmation": confirmation,
-            "update_ratio": update_ratio,
-            "evolving": evolving,
-            "revive": revive,
-        }
-        default = RolloutBuffer() if algorithm.on_policy else ReplayBuffer()
-        buffer = default if buffer is None else buffer
-        super().__init__(assemble(self._options, self._seed, selection, mutations, buffer), target)
-        self._keeper = Checkpointer(self, folder, checkpoint_every, keep, trackers)
+    def __init__(self, environment: Any, algorithm: str | Algorithm = "TD3", **options: Any) -> None:
+        self._config = ExperimentConfig.made({"environment": environment, "algorithm": algorithm, **options})
+        self._state = build(self._config)
+        self._runner = Runner(self._state)
+        self._trackers = Trackers(self._config.trackers)
+        self._checkpointer = Checkpointer(
+            self._state,
+            self._about,
+            folder=self._config.folder,
+            every=self._config.checkpoint_every,
+            keep=self._config.keep,
+        )
 
     # Data -------------------------------------------------------------------------------------
 
@@ -187,31 +79,119 @@ class Experiment(Runner):
         Raises:
             DatasetError: the data are damaged or do not fit the environment; nothing is changed.
         """
-        self._refuse_while_running("fill")
+        self._runner.refuse_while_running("fill")
+        state, steps = self._state, isinstance(source, int) and not isinstance(source, bool)
         if self.algorithm.on_policy:
             alone = f"{self.algorithm.name} learns from its own newest steps alone: nothing can be filled in."
-            if not isinstance(source, int):
+            if not steps:
                 raise ValueError(alone)
             warnings.warn(alone, stacklevel=2)
             return
-        if self.algorithm.reads_tokens:
-            self._run.learn_from(filled(source, self._options, self._seed, self.population.device))
-            self.version += 1
-            return
-        if isinstance(source, int) and not isinstance(source, bool):
-            if self._run.envs is None:
+        acted = steps and not self.algorithm.reads_tokens
+        if acted and state.envs is None:
+            raise ValueError(
+                "random rollouts need an environment; this experiment has none. Pass data instead."
+            )
+        if acted:
+            state.place_buffer()
+            count = checks.positive_integer("fill", source)
+            with bar("filling", count) as show, self._runner.interruptible():
+                self._runner.follow(fill(state, count), show)
+        else:
+            take_data(state, self._config, source)
+        self._runner.changed()
+
+    # Training ---------------------------------------------------------------------------------
+
+    def step(self) -> Generation:
+        """One generation: learn, evaluate, select, mutate. Shows a progress bar; returns what happened.
+
+        Ctrl-C (the kernel's interrupt) is honoured at the next step of the environments; the
+        next call goes on where this one stopped.
+        """
+        self.run(generations=1)
+        return self._state.history.generations[-1]
+
+    def run(
+        self, generations: int | None = None, *, max_steps: int | None = None, target: float | None = None
+    ) -> History:
+        """Generations until a goal is met.
+
+        Args:
+            generations: so many more generations.
+            max_steps: until `total_steps` reaches this.
+            target: until the best agent averages this return over fresh episodes (20, then 80 more); None for
+                the experiment's own target, if it has one.
+
+        Returns:
+            the history, so that it shows at the end of a cell.
+
+        Raises:
+            ValueError: no goal at all, or an empty buffer.
+        """
+        if generations is None and max_steps is None and target is None and self.target is None:
+            raise ValueError("run() needs a goal: generations=20, max_steps=300_000 or target=200.0.")
+        events = self._training("step", generations, max_steps, target)
+        if target is not None:
+            self._config = self._config.replaced(target=target)
+        with bar("training", self._state.options.steps_per_generation) as show:
+            self._runner.run(events, show)
+        return self._state.history
+
+    def start(
+        self, generations: int | None = None, *, max_steps: int | None = None, target: float | None = None
+    ) -> None:
+        """Train on a background thread; the notebook stays usable. Without a goal, until paused."""
+        self._runner.start(self._training("start", generations, max_steps, target), at_exit=self.close)
+
+    def pause(self) -> None:
+        """Stop at the next step of the environments; `start`, `run` and `step` go on from there."""
+        self._runner.halt("paused")
+
+    def stop(self) -> None:
+        """As `pause`; the figures then say that the run was ended."""
+        self._runner.halt("stopped")
+
+    def wait(self, timeout: float | None = None) -> str:
+        """Wait for the background thread to come to rest; returns the status, raises its error."""
+        return self._runner.wait(timeout)
+
+    def _training(
+        self, what: str, generations: int | None, max_steps: int | None, target: float | None
+    ) -> Iterator[Event]:
+        """The events of training, once everything is in place for it."""
+        for name, goal in (("generations", generations), ("max_steps", max_steps)):
+            if goal is not None:
+                checks.positive_integer(name, goal)
+        aim = self.target if target is None else checks.finite("target", target)
+        self._runner.refuse_while_running(what)
+        state = self._state
+        population = state.population
+        self._checkpointer.ready()
+        self._trackers.start(self._facts)
+        state.place_buffer()
+        if not self.algorithm.on_policy:
+            largest = 1 if self.algorithm.offline else population.table.largest_batch
+            if len(state.buffer) < largest:
+                recorded = self.algorithm.offline or state.envs is None
+                advice = "exp.fill('data.h5')" if recorded else f"exp.fill({max(1000, largest)})"
                 raise ValueError(
-                    "random rollouts need an environment; this experiment has none. Pass data instead."
+                    f"the buffer holds {len(state.buffer)} transitions, fewer than the largest batch of {largest}. "
+                    f"Call {advice} first."
                 )
-            self._run.place_buffer()
-            with bar("filling", checks.positive_integer("fill", source)) as show, self._interruptible():
-                for progress in fill(self._run, source):
-                    show(progress)
-                    self._note(progress)
-                    self._raise_interrupt()
-            return
-        take_data(self._run, self._options, self._seed, source)
-        self.version += 1
+        return self._recorded(train(state, generations, max_steps, aim))
+
+    def _recorded(self, events: Iterator[Event]) -> Iterator[Event]:
+        """The same events, each written down before it is passed on."""
+        try:
+            for event in events:
+                if isinstance(event, Generation):
+                    self._trackers.log(event)
+                self._checkpointer.after(event)
+                yield event
+        except Exception:
+            self._checkpointer.failed()
+            raise
 
     def replay(self, schedule: Any = None, *, fill: int | None = None, **options: Any) -> Experiment:
         """Train one agent from scratch by the winner's schedule: its result without evolution.
@@ -234,42 +214,49 @@ class Experiment(Runner):
             ValueError: an empty schedule, an unknown column, a value outside its range, an
                 architecture that the network's limits exclude; before training starts.
         """
-        from evolab.experiment.replay import replay
-
-        self._refuse_while_running("replay")
-        return replay(self, schedule, fill, options)  # type: ignore[no-any-return]
+        self._runner.refuse_while_running("replay")
+        stages = stages_of(self.history.schedule() if schedule is None else schedule, self.algorithm)
+        again = type(self)(**options_of(self._config, self._state, stages, options))
+        prepare(again._state, again._config, self._state, stages)
+        if not (self.algorithm.offline or self.algorithm.on_policy):
+            steps = self._state.options.steps_per_generation
+            again.fill(warm_up(again._state, steps, stages) if fill is None else fill)
+        for stage in stages:
+            if enter(again._state, stage):
+                again.step()
+        return again
 
     # What there is to see ---------------------------------------------------------------------
 
     @property
     def population(self) -> Population:
         """The agents of today."""
-        return self._run.population
+        return self._state.population
 
     @property
     def buffer(self) -> ReplayBuffer | RolloutBuffer:
         """Their experience."""
-        return self._run.buffer
+        return self._state.buffer
 
     @property
     def history(self) -> History:
         """Every finished generation; tables of fitness, mutations, hyperparameters, lineage."""
-        return self._run.history
+        return self._state.history
 
     @property
     def generation(self) -> int:
         """Finished generations."""
-        return self._run.generation
+        return self._state.generation
 
     @property
     def total_steps(self) -> int:
         """Training steps of all agents, warm-up included; updates of all agents offline."""
-        return self._run.total_steps
+        return self._state.total_steps
 
     @property
     def evaluation_steps(self) -> int:
         """Environment steps spent on evaluation, which `total_steps` does not count."""
-        return self._run.evaluation_steps
+        return self._state.evaluation_steps
 
     @property
     def best(self) -> Agent:
@@ -278,9 +265,9 @@ class Experiment(Runner):
         Raises:
             LookupError: no generation has ended yet.
         """
-        if self._run.best is None:
+        if self._state.best is None:
             raise LookupError("no generation has ended yet, so nobody is best. Call exp.step() first.")
-        return self._run.best.copy()  # the run itself may go back to this agent
+        return self._state.best.copy()  # the run itself may go back to this agent
 
     @property
     def elite(self) -> Agent:
@@ -289,71 +276,94 @@ class Experiment(Runner):
         Raises:
             LookupError: no generation has ended yet.
         """
-        if self._run.hall.elite is None:
-            raise LookupError("no agent has been confirmed yet. Call exp.step() first.")
-        return self._run.hall.elite.copy()
+        return chosen(self._state, "elite")
 
     @property
     def name(self) -> str:
         """The environment's id, or what stands for it."""
-        return self._run.envs.name if self._run.envs is not None else "data"
+        return self._state.envs.name if self._state.envs is not None else "data"
 
     @property
     def algorithm(self) -> Algorithm:
         """The algorithm, with its options."""
-        return self._options["algorithm"]  # type: ignore[no-any-return]
+        return self._config.algorithm
+
+    @property
+    def status(self) -> str:
+        """What the run is doing: "idle", "running", "paused", "stopped" or "failed"."""
+        return self._runner.status
+
+    @property
+    def version(self) -> int:
+        """A number that grows with every change that a view may want to show."""
+        return self._runner.version
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far the current phase is; None before the first."""
+        return self._runner.progress
+
+    @property
+    def error(self) -> BaseException | None:
+        """What ended the background thread, until the next call raises it."""
+        return self._runner.error
+
+    @property
+    def target(self) -> float | None:
+        """Mean return at which `run` stops; None for none."""
+        return self._config.target
+
+    @target.setter
+    def target(self, target: float | None) -> None:
+        self._config = self._config.replaced(target=target)
+        self._runner.changed()
 
     @property
     def mutations(self) -> Mutations:
         """What changes in the newborn; set another one and it holds from the next generation on."""
-        return self._run.mutations
+        return self._state.mutations
 
     @mutations.setter
     def mutations(self, mutations: Mutations) -> None:
-        if not isinstance(mutations, Mutations):
-            raise TypeError(f"mutations is {mutations!r}; ev.Mutations(...) is expected.")
-        self._run.change(mutations=mutations)
-        self.version += 1
+        self._config = self._config.replaced(mutations=mutations)
+        self._state.change(mutations=self._config.mutations)
+        self._runner.changed()
 
     @property
     def selection(self) -> Selection:
         """Who survives; set another one and it holds from the next generation on."""
-        return self._run.selection
+        return self._state.selection
 
     @selection.setter
     def selection(self, selection: Selection) -> None:
-        selection.check(self._options["population"])
-        self._run.change(selection=selection)
-        self.version += 1
+        self._config = self._config.replaced(selection=selection)
+        self._state.change(selection=self._config.selection)
+        self._runner.changed()
+
+    # On disk ----------------------------------------------------------------------------------
 
     @property
     def config(self) -> dict[str, Any]:
         """Every option as plain values; `Experiment.from_config` makes the same run from it."""
-        keeping = {
-            "checkpoint_every": self._keeper.every,
-            "keep": self._keeper.keep,
-            "trackers": self._keeper.trackers.names,
-        }
-        own = {"target": self.target, "seed": self._seed, **keeping}
-        return describe(self._options, self._run, own)
+        return described(self._config, self._state)
+
+    @property
+    def folder(self) -> Path | None:
+        """Where checkpoints are written by themselves; None for nowhere."""
+        return self._checkpointer.folder
+
+    @folder.setter
+    def folder(self, folder: str | PathLike[str] | None) -> None:
+        self._checkpointer.move(None if folder is None else Path(folder).expanduser())
 
     @classmethod
-    def from_config(cls, source: Any, **overrides: Any) -> Experiment:
+    def from_config(cls, source: Source, **own: Any) -> Experiment:
         """An experiment from a dict or from a .yaml or .json file; keyword arguments win.
 
         Raises:
             ValueError: an unknown option.
         """
-        import inspect
-
-        options = {name: from_plain(value) for name, value in config.read(source).items()} | overrides
-        known = [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
-        for name in options:
-            if name not in known:
-                raise checks.unknown("option of Experiment", name, known)
-        if isinstance(options.get("dtype"), str):
-            options["dtype"] = getattr(torch, options["dtype"])
-        return cls(options.pop("environment", None), **options)
+        return cls(**ExperimentConfig.from_plain(source, **own).options())
 
     def save(self, folder: str | PathLike[str] | None = None, *, overwrite: bool = False) -> Path:
         """Write a checkpoint that `Experiment.load` goes on from, bit for bit.
@@ -370,8 +380,12 @@ class Experiment(Runner):
             RuntimeError: the run rests in the middle of a generation, or another process writes there.
             OSError: the disk is full or the folder read-only; what was there is untouched.
         """
-        self._raise_past_error()
-        return self._keeper.save(folder, overwrite)
+        self._runner.raise_past_error()
+        path = self._checkpointer.place(None if folder is None else Path(folder).expanduser())
+        if not self._runner.between_generations(lambda: self._checkpointer.write(path, overwrite)):
+            with self._runner.lock:
+                self._checkpointer.copy_boundary(path)
+        return path
 
     @classmethod
     def load(
@@ -399,11 +413,39 @@ class Experiment(Runner):
             ValueError: every generation is damaged (the files are named), or a part of your own is missing.
         """
         own |= {"environment": environment, "algorithm": algorithm, "network": network}
-        return load_experiment(cls, folder, generation, own)
+        own = {name: value for name, value in own.items() if value is not None}
+        found = open_run(Path(folder).expanduser(), generation)
+        experiment = cls(**found.config(own).options())
+        experiment._go_on_with(found)
+        return experiment
+
+    def _go_on_with(self, found: SavedRun) -> None:
+        found.restore(self._state, self._config)
+        folder = found.folder.path if found.state["automatic"] else None
+        self._checkpointer.adopt(found.folder, str(found.state["run"]), folder)
+
+    def _about(self) -> dict[str, Any]:
+        own = self._config.own(self._state.population.network)
+        return {"name": self.name, "config": self.config, "own": own}
+
+    def _facts(self) -> RunFacts:
+        return RunFacts(
+            run_id=self._checkpointer.run_id,
+            run_name=f"{self.algorithm.name}-{self.name}-{self._config.seed}",
+            folder=self._checkpointer.folder,
+            resumed=self.generation,
+            config=self.config,
+        )
+
+    # Views ------------------------------------------------------------------------------------
 
     def rollout(
-        self, episodes: int = 1, max_steps: int | None = None, agent: Any = "best", seed: int | None = None
-    ) -> Any:
+        self,
+        episodes: int = 1,
+        max_steps: int | None = None,
+        agent: Agent | str | int = "best",
+        seed: int | None = None,
+    ) -> Rollout:
         """Play episodes and keep the pictures.
 
         Args:
@@ -415,62 +457,22 @@ class Experiment(Runner):
         Returns:
             a `Rollout` with `.returns`, `.frames`, `.observations`, `.save("x.gif")`; it shows itself.
         """
-        from evolab.evaluation.episodes import play
-        from evolab.population.language import voice
-        from evolab.reporting.panels.rollout import Rollout
-
-        if self._run.envs is None:
-            raise ValueError("a rollout needs an environment; this experiment has none.")
-        actor = voice(self._agent(agent), self._options["environment"])
-        env = self._stage()
-        start = seed_of(self._seed, self.generation, "rollout") % 2**31 if seed is None else seed
-        try:
-            returns, frames, observations = play(
-                actor, env, checks.positive_integer("episodes", episodes), max_steps, start
-            )
-            fps = float(env.metadata.get("render_fps") or 30)
-        finally:
-            env.close()
-        return Rollout(returns=returns, frames=frames, observations=observations, fps=fps)
-
-    def _stage(self) -> Any:
-        """One environment to be watched; one without pictures where it cannot be drawn."""
-        assert self._run.envs is not None
-        try:
-            return self._run.envs.render_env()
-        except ValueError:
-            if callable(self._options["environment"]):
-                return self._options["environment"]()
-            raise
-
-    def _agent(self, agent: Any) -> Agent:
-        if agent == "best":
-            if self._run.best is None:
-                return self.population[0].copy()
-            return self.best
-        if agent == "elite":
-            return self.elite
-        if isinstance(agent, int):
-            with self._lock:
-                return self.population[self.population.row(agent)].copy()
-        if hasattr(agent, "act"):
-            return agent  # type: ignore[no-any-return]
-        raise checks.unknown("agent", agent, ["best", "elite", "an agent's id"])
+        with self._runner.lock:
+            actor = chosen(self._state, agent)
+        return played(self._state, self._config.environment, actor, episodes, max_steps, seed)
 
     @property
-    def plot(self) -> Any:
+    def plot(self) -> Plot:
         """Figures of the run: `exp.plot.fitness()`, `.hyperparameters()`, `.lineage()`, `.mutations()`."""
-        from evolab.reporting.panels.panel import Plot
-
         return Plot(self.history, self.target)
 
-    def dashboard(self, **options: Any) -> Any:
+    def dashboard(self, **options: Any) -> Dashboard:
         """The live dashboard, a widget: Step, Run, Pause, Stop and everything that evolves."""
         from evolab.reporting.panels.dashboard import Dashboard
 
         return Dashboard(self, **options)
 
-    def report(self, path: str | PathLike[str] = "report.html") -> Any:
+    def report(self, path: str | PathLike[str] = "report.html") -> Path:
         """Write one self-contained page of the whole run."""
         from evolab.reporting.panels.report import write_report
 
@@ -479,27 +481,30 @@ class Experiment(Runner):
     def close(self) -> None:
         """End the background thread and close the environments."""
         self.pause()
-        if self._thread is not None:
-            self._thread.join()
-        self._keeper.close()
-        self._run.close()
+        self._runner.join()
+        self._trackers.finish(None if self._state.best is None else lambda: self.rollout(agent="elite"))
+        self._checkpointer.close()
+        self._state.close()
 
     def __repr__(self) -> str:
-        run = self._run
-        size = f"{self._options['population']} {self.algorithm.name} agents"
-        head = f"Experiment({self.name}, {size}, seed {self._seed}): {self.status}"
+        state = self._state
+        size = f"{self._config.population} {self.algorithm.name} agents"
+        head = f"Experiment({self.name}, {size}, seed {self._config.seed}): {self.status}"
         if not self.history.generations:
-            filled = (
-                f"{len(run.buffer):,} transitions in the buffer" if len(run.buffer) else "the buffer is empty"
-            )
-            return f"{head}; no generation yet" + ("" if self.algorithm.on_policy else f", {filled}")
+            count = len(state.buffer)
+            stored = f"{count:,} transitions in the buffer" if count else "the buffer is empty"
+            return f"{head}; no generation yet" + ("" if self.algorithm.on_policy else f", {stored}")
         last = self.history.generations[-1]
         return (
             f"{head}\n  generation {self.generation}, {self.total_steps:,} steps "
             f"(and {self.evaluation_steps:,} of evaluation)\n  best {last.fitness:.1f} (agent {last.best.agent}), "
-            f"elite {run.hall.fitness:.1f}"
+            f"elite {state.hall.fitness:.1f}"
         )
 
     def _ipython_display_(self) -> None:
         """The dashboard, as the last expression of a cell."""
         self.dashboard()._ipython_display_()
+
+
+Experiment.__signature__ = signature()  # type: ignore[attr-defined]  # so that editors show the options
+Experiment.__doc__ = (Experiment.__doc__ or "").replace("{options}", documented())

@@ -11,8 +11,6 @@ from typing import Any
 import torch
 
 from evolab.core import checks
-from evolab.core.rng import seed_of
-from evolab.data.buffers.token_buffer import TokenBuffer
 from evolab.data.datasets.columns import DatasetError
 from evolab.data.datasets.tokens import TokenDataset
 from evolab.envs.language.environment import LanguageEnvironment
@@ -84,18 +82,3 @@ def random_episodes(environment: LanguageEnvironment, count: int, seed: int) -> 
         return torch.multinomial(turn.legal.double(), 1, generator=generator)[:, 0]
 
     return environment.play_many(policy, environment.fixed_starts(count, seed))
-
-
-def filled(source: Any, options: Mapping[str, Any], seed: int, device: torch.device) -> TokenBuffer:
-    """A buffer with recorded episodes; see `episodes_from`.
-
-    Args:
-        source: of the episodes.
-        options: of an `Experiment`, by name; its own buffer limits how many are kept.
-        seed: of the run.
-        device: where they are kept.
-    """
-    environment, given = options["environment"], options["buffer"]
-    buffer = TokenBuffer(None if given is None else given.capacity, device)
-    buffer.put(episodes_from(source, environment, seed_of(seed, "fill")), environment.block)
-    return buffer

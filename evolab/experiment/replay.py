@@ -19,7 +19,9 @@ from evolab.core.ranges import Integer
 from evolab.evolution.mutation.context import Context
 from evolab.evolution.mutation.reshape import reshape
 from evolab.experiment.build import populate
+from evolab.experiment.config import ExperimentConfig
 from evolab.population.population import Population
+from evolab.training.state import TrainingState
 
 MARKS = ("generation", "agent", "start", "steps", "hidden", "activation", "genes")
 """Columns of a schedule that are no hyperparameters."""
@@ -105,47 +107,77 @@ def adopt(population: Population, stage: Stage) -> None:
     population.rebuild(members)
 
 
-def replay(experiment: Any, schedule: Any, fill: int | None, options: Mapping[str, Any]) -> Any:
-    """Train by a schedule in a new experiment; see `Experiment.replay`."""
-    run, own = experiment._run, experiment._options
-    stages = stages_of(experiment.history.schedule() if schedule is None else schedule, own["algorithm"])
-    asked = {
+def options_of(
+    config: ExperimentConfig, state: TrainingState, stages: Sequence[Stage], asked: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The options of an experiment that trains by a schedule as the run did that it is from.
+
+    Args:
+        config: of that run.
+        state: of that run.
+        stages: of the schedule.
+        asked: options in place of that run's.
+    """
+    like = (
+        "num_envs", "update_ratio", "fitness", "seed", "device", "dtype", "precision", "vectorization", "overlap",
+        "eval_episodes", "eval_steps", "confirmation",
+    )  # fmt: skip
+    return {
+        "environment": config.environment,
+        "algorithm": config.algorithm,
         "population": 1,
-        "num_envs": own["num_envs"],
-        "network": run.population.network,
+        "network": state.population.network,
         "hyperparameters": stages[0].hyperparameters,
         "search_space": {},
-        "steps_per_generation": run.options.steps_per_generation,
-        "eval_episodes": own["eval_episodes"],
-        "eval_steps": own["eval_steps"],
-        "confirmation": own["confirmation"],
-        "update_ratio": run.options.update_ratio,
-        "fitness": own["fitness"],
-        "seed": experiment.config["seed"],
-        **{name: own[name] for name in ("device", "dtype", "precision", "vectorization", "overlap")},
-        **({"buffer": run.buffer.options} if own["algorithm"].on_policy else {}),
-        **options,
+        "steps_per_generation": state.options.steps_per_generation,
+        **{name: getattr(config, name) for name in like},
+        **({"buffer": state.buffer.options} if config.algorithm.on_policy else {}),
+        **asked,
         "evolving": False,
     }
-    algorithm = own["algorithm"]
-    twin = type(experiment)(own["environment"], algorithm, **asked)
-    again = twin._run
-    if algorithm.offline:
-        again.learn_from(run.buffer)
-        if not again.populated:
-            spaces = run.population.observation_space, run.population.action_space
-            again.populate(populate(twin._options, twin._seed, *spaces))
-    trial = again.population.copy([0])
+
+
+def prepare(
+    state: TrainingState, config: ExperimentConfig, like: TrainingState, stages: Sequence[Stage]
+) -> None:
+    """Give a fresh run the data of the one that it follows, and try every stage.
+
+    Args:
+        state: of the fresh run.
+        config: of the fresh run.
+        like: of the run that the schedule is from.
+        stages: of the schedule.
+
+    Raises:
+        ValueError: an architecture that the network's limits exclude.
+    """
+    if config.algorithm.offline:
+        state.learn_from(like.buffer)
+        if not state.populated:
+            lived = like.population.observation_space, like.population.action_space
+            state.populate(populate(config, *lived))
+    trial = state.population.copy([0])
     for stage in stages:  # what cannot be reached is said before training starts
         adopt(trial, stage)
-    if not (algorithm.offline or algorithm.on_policy):
-        warm = max(0, stages[0].steps - run.options.steps_per_generation) * len(again.population)
-        twin.fill(max(warm, int(stages[0].hyperparameters.get("batch_size", 1)), 1) if fill is None else fill)
-    for stage in stages:
-        adopt(again.population, stage)
-        agent = again.population.individuals[0]
-        left = stage.steps - (agent.updates if algorithm.offline else agent.steps)
-        if left > 0:
-            again.change(steps_per_generation=left)
-            twin.step()
-    return twin
+
+
+def warm_up(state: TrainingState, steps: int, stages: Sequence[Stage]) -> int:
+    """Random steps before the first stage: as many per agent as the line had.
+
+    Args:
+        state: of the fresh run.
+        steps: of a generation of the run that the schedule is from.
+        stages: of the schedule.
+    """
+    warm = max(0, stages[0].steps - steps) * len(state.population)
+    return max(warm, int(stages[0].hyperparameters.get("batch_size", 1)), 1)
+
+
+def enter(state: TrainingState, stage: Stage) -> bool:
+    """Begin a stage; False where it is over already."""
+    adopt(state.population, stage)
+    agent = state.population.individuals[0]
+    left = stage.steps - (agent.updates if state.population.algorithm.offline else agent.steps)
+    if left > 0:
+        state.change(steps_per_generation=left)
+    return left > 0

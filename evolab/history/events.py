@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html import escape
-from typing import Any
+from typing import Any, TypeAlias
 
 from evolab.history.display import count, html_table, number, plain_table
 
@@ -222,3 +222,6 @@ class Finished:
     generation: int
     total_steps: int
     fitness: float
+
+
+Event: TypeAlias = "Progress | Generation | Finished"

@@ -157,7 +157,7 @@ class Evolab:
         self.experiment.step()
 
     def mark(self, k: int) -> None:
-        run = self.experiment._run
+        run = self.experiment._state
         for value in run.population.table.values():
             if value.dim() == 3:
                 value.fill_(k)
@@ -166,7 +166,7 @@ class Evolab:
 
     def save(self, folder: Path, name: str) -> None:
         if name != "one":
-            self.experiment._run.generation = int(name)
+            self.experiment._state.generation = int(name)
         self.experiment.save(folder / "run")
 
     def load(self, folder: Path, name: str) -> tuple[set[float], str]:

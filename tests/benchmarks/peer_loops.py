@@ -93,12 +93,12 @@ class Evolab:
             )
             experiment.fill(FILLED)
         experiment = self.made[key]
-        experiment._run.change(steps_per_generation=steps)
-        watch, environments = Stopwatch(), experiment._run.envs
+        experiment._state.change(steps_per_generation=steps)
+        watch, environments = Stopwatch(), experiment._state.envs
         reset = environments.reset
         environments.reset = watch.around(reset)
         try:
-            for event in self.train(experiment._run, generations=1):
+            for event in self.train(experiment._state, generations=1):
                 if getattr(event, "phase", "") == "train" and event.done >= event.total:
                     watch.stop()
         finally:

@@ -21,7 +21,7 @@ def started(revive, algorithm="TD3", environment=Toy, **options):
                         selection=ev.Truncation(0.34, warmup=2), **options)  # fmt: skip
     exp.fill(40)
     exp.step()
-    archive(exp._run, exp._run.best, 100.0)
+    archive(exp._state, exp._state.best, 100.0)
     return exp
 
 
@@ -51,7 +51,7 @@ def same(ours, theirs):
 @pytest.fixture
 def run():
     exp = started(True)
-    yield exp._run
+    yield exp._state
     exp.close()
 
 
@@ -59,7 +59,7 @@ def run():
 def still():
     """Where the elite rests."""
     exp = started("resting")
-    evolved(exp._run, 3, np.array([3.0, 1.0, 2.0]))
+    evolved(exp._state, 3, np.array([3.0, 1.0, 2.0]))
     yield exp
     exp.close()
 
@@ -83,13 +83,13 @@ def test_nobody_is_revived_in_the_warm_up_or_while_somebody_is_as_good(run, numb
 
 
 def test_an_elite_at_rest_acts_and_keeps_its_policy_while_its_critics_and_the_others_learn(still):
-    run, elite = still._run, still._run.hall.elite
+    run, elite = still._state, still._state.hall.elite
     (seat,) = resting(run)
     assert seat.resting == elite.id
     policy, critics = weights(run, seat.id, "actor"), weights(run, seat.id, "critic")
     others = {m.id: weights(run, m.id, "actor") for m in run.population.individuals if m is not seat}
     steps = seat.steps
-    still._run.change(evolving=False)
+    still._state.change(evolving=False)
     still.step()
     assert same(weights(run, seat.id, "actor"), policy)
     assert same(policy, elite.individual().tensors["actor"])
@@ -99,7 +99,7 @@ def test_an_elite_at_rest_acts_and_keeps_its_policy_while_its_critics_and_the_ot
 
 
 def test_it_keeps_its_place_and_its_children_learn(still):
-    run = still._run
+    run = still._state
     (seat,) = resting(run)
     births = evolved(run, 4, np.array([0.0 if m is seat else -1.0 for m in run.population.individuals]))
     assert [m.id for m in resting(run)] == [seat.id]
@@ -110,7 +110,7 @@ def test_it_keeps_its_place_and_its_children_learn(still):
 
 
 def test_a_better_elite_takes_the_place_of_the_one_at_rest(still):
-    run = still._run
+    run = still._state
     (seat,) = resting(run)
     better = next(m.id for m in run.population.individuals if m.id != seat.id)
     archive(run, run.population[run.population.row(better)], 200.0)
@@ -123,7 +123,7 @@ def test_a_better_elite_takes_the_place_of_the_one_at_rest(still):
 
 
 def test_one_that_was_damaged_comes_back_from_the_archive(still):
-    run = still._run
+    run = still._state
     (seat,) = resting(run)
     row = run.population.row(seat.id)
     run.population.table["actor"][row] = float("nan")
@@ -134,7 +134,7 @@ def test_one_that_was_damaged_comes_back_from_the_archive(still):
 
 
 def test_a_copy_of_an_agent_at_rest_learns(still):
-    (seat,) = resting(still._run)
+    (seat,) = resting(still._state)
     copy = still.population[still.population.row(seat.id)].copy()
     before = copied(copy.table, 0, "actor")
     for _ in range(2):  # the policy moves at every second update
@@ -144,7 +144,7 @@ def test_a_copy_of_an_agent_at_rest_learns(still):
 
 def test_where_values_are_the_policy_they_rest():
     exp = started("resting", "DQN", environment=Choosing)
-    run = exp._run
+    run = exp._state
     evolved(run, 3, np.array([3.0, 1.0, 2.0]))
     run.change(evolving=False)
     (seat,) = resting(run)
@@ -160,8 +160,8 @@ class Renamed(ev.DQN):
 
 def test_a_rule_that_names_networks_it_has_not_rests_whole():
     exp = started("resting", Renamed(), environment=Choosing)
-    evolved(exp._run, 3, np.array([3.0, 1.0, 2.0]))
-    (seat,) = resting(exp._run)
+    evolved(exp._state, 3, np.array([3.0, 1.0, 2.0]))
+    (seat,) = resting(exp._state)
     row = exp.population.row(seat.id)
     assert [float(rate) == 0.0 for rate in exp.population.hyper["lr"]] == [i == row for i in range(3)]
     exp.close()
@@ -170,7 +170,7 @@ def test_a_rule_that_names_networks_it_has_not_rests_whole():
 def test_experience_of_its_own_follows_each_agent_when_an_elite_returns():
     """An elite of another size is laid out among others, so that rows move."""
     exp = started(True, buffer=ev.ReplayBuffer(100, shared=False))
-    run = exp._run
+    run = exp._state
     small = ev.Experiment(Toy, "TD3", population=1, num_envs=2, network=[4], seed=1, device="cpu",
                           hyperparameters={"batch_size": 8})  # fmt: skip
     archive(run, small.population[0], 100.0)

@@ -4,7 +4,7 @@ import pytest
 
 import evolab as ev
 from evolab.core.plain import from_plain
-from evolab.experiment import config
+from evolab.experiment.options import read
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ from evolab.experiment import config
 def test_damaged_files_are_named_and_nothing_is_executed(tmp_path, name, text, message):
     (tmp_path / name).write_text(text)
     with pytest.raises(ValueError, match=message):
-        config.read(tmp_path / name)
+        read(tmp_path / name)
 
 
 def test_yaml_and_json_give_the_same(tmp_path):
@@ -29,14 +29,14 @@ def test_yaml_and_json_give_the_same(tmp_path):
     (tmp_path / "run.json").write_text(
         '{"algorithm": "DQN", "population": 3, "search_space": {"lr": {"type": "Float", "low": 0.1, "high": 1}}}'
     )
-    assert config.read(tmp_path / "run.yaml") == config.read(tmp_path / "run.json")
-    found = from_plain(config.read(tmp_path / "run.yaml"))
+    assert read(tmp_path / "run.yaml") == read(tmp_path / "run.json")
+    found = from_plain(read(tmp_path / "run.yaml"))
     assert found["search_space"] == {"lr": ev.Float(0.1, 1)}
 
 
 @pytest.mark.parametrize("racing", [False, None])
 def test_an_option_that_is_gone_and_was_not_used_is_dropped(racing):
-    assert config.read({"population": 3, "racing": racing}) == {"population": 3}
+    assert read({"population": 3, "racing": racing}) == {"population": 3}
 
 
 @pytest.mark.parametrize("racing", [True, {"type": "Racing", "width": 2.0}])

@@ -106,7 +106,7 @@ def test_best_and_elite_are_copies_that_nothing_changes(exp):
     observation = np.array([0.3, 0.1], np.float32)
     answers = best.act(observation), elite.act(observation)
     assert np.shape(answers[0]) == (1,)
-    assert elite.fitness == exp._run.hall.fitness
+    assert elite.fitness == exp._state.hall.fitness
     state = exp.population.generator.get_state()
     best.act(observation, explore=True)
     assert torch.equal(exp.population.generator.get_state(), state)
@@ -251,7 +251,9 @@ def test_other_mutations_hold_from_the_next_generation(exp):
     assert {birth.kind for birth in generation.births} == {"elite", "architecture"}
     assert generation.mutation_weights["architecture"] == 1.0
     with pytest.raises(TypeError, match=r"ev.Mutations\(...\) is expected"):
-        exp.mutations = {"none": 1}
+        exp.mutations = 3
+    exp.mutations = {"none": 0.9}  # as the constructor takes it
+    assert exp.mutations == ev.Mutations(none=0.9)
 
 
 def test_without_evolution_the_population_stays():
@@ -357,7 +359,8 @@ def test_starting_again_right_after_a_pause_goes_on(exp):
 
 def test_what_cannot_be_done_while_it_runs_says_so(exp):
     exp.start()
-    exp.start()
+    with pytest.raises(RuntimeError, match=r"before exp\.start"):
+        exp.start()
     with pytest.raises(
         RuntimeError, match=r"training runs in the background; call exp.pause\(\) before exp.step\(\)."
     ):
@@ -462,7 +465,7 @@ def test_an_error_in_the_background_is_raised_by_the_next_call(broken):
     exp.step()
     broken.broken = True
     exp.start()
-    exp._thread.join(60)
+    exp._runner.join(60)
     assert exp.status == "failed"
     assert "the gripper is jammed" in str(exp.error)
     with pytest.raises(Exception, match="the gripper is jammed"):

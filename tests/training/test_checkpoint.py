@@ -137,7 +137,7 @@ def test_a_checkpoint_after_some_minutes(tmp_path, monkeypatch):
     exp.pause()
     exp.wait()
     assert not list((tmp_path / "run").glob("generation-*"))
-    exp._keeper._saved_at -= 601
+    exp._checkpointer._saved_at -= 601
     exp.step()
     assert [path.name for path in (tmp_path / "run").glob("generation-*")] == ["generation-000001"]
     with pytest.raises(ValueError, match="'soon'; a number of generations or a time like"):

@@ -214,7 +214,7 @@ def test_environments_that_step_while_agents_learn_give_the_same_run_every_time(
         exp.run(generations=2)
         records.append(exp.history.fitness.drop(columns=["seconds"], errors="ignore"))
         assert exp.total_steps == 40 + 2 * 2 * 40
-        assert len(exp._run.buffer) == exp.total_steps
+        assert len(exp._state.buffer) == exp.total_steps
         assert exp.population.individuals[0].updates > 0
         exp.close()
     assert records[0].equals(records[1])

@@ -213,7 +213,7 @@ def test_beside_returns_the_returns_decide():
 def test_options_survive_a_configuration():
     exp = ev.Experiment(None, "CQN", fitness=FQE(members=2, hidden=(32,), tau=0.1), seed=1)
     again = ev.Experiment.from_config(exp.config)
-    assert again._run.fitness == FQE(members=2, hidden=(32,), tau=0.1)
+    assert again._state.fitness == FQE(members=2, hidden=(32,), tau=0.1)
 
 
 @pytest.mark.parametrize(("option", "value"), [("discount", 1.0), ("tau", 0.0), ("members", 0), ("first", 0)])

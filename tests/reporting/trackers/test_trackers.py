@@ -83,7 +83,7 @@ def test_a_failing_tracker_is_reported_once_and_never_stops_training(method):
     assert len([w for w in caught if "tracker" in str(w.message)]) == 1
     assert exp.generation == 3
     assert len(sound.heard) == 4
-    assert "the server is away" in exp._keeper.trackers.failed["Listening"]
+    assert "the server is away" in exp._trackers.failed["Listening"]
 
 
 def test_a_failing_tracker_does_not_stop_training_where_warnings_are_errors(capsys):
@@ -195,7 +195,7 @@ def test_wandb_offline_files_hold_what_was_logged(tmp_path, monkeypatch):
     exp = experiment(folder=tmp_path / "run", trackers=[WandB(mode="offline", tags=["mine"])])
     exp.run(generations=2)
     exp.close()
-    assert not exp._keeper.trackers.failed
+    assert not exp._trackers.failed
     (path,) = (tmp_path / "run" / "wandb").glob("offline-run-*/*.wandb")
     for _ in range(300):  # W&B's own process writes the file, and may be behind
         records = list(offline_records(path))
@@ -203,7 +203,7 @@ def test_wandb_offline_files_hold_what_was_logged(tmp_path, monkeypatch):
             break
         time.sleep(0.1)
     (start,) = [record.run for record in records if record.HasField("run")]
-    assert start.run_id == exp._keeper.run_id
+    assert start.run_id == exp._checkpointer.run_id
     assert start.project == "evolab"
     assert set(start.tags) == {"DQN", "CartPole-v1", "mine"}
     config = {item.key: json.loads(item.value_json) for item in start.config.update}

@@ -1,0 +1,86 @@
+"""Saved runs, opened: what a folder says, with the parts that only the caller can bring."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from evolab.core import spaces
+from evolab.experiment.build import populate
+from evolab.experiment.config import ExperimentConfig
+from evolab.storage import lock
+from evolab.storage.folders import Saved
+from evolab.training.checkpoint import RunFolder
+from evolab.training.state import TrainingState
+
+
+class SavedRun(NamedTuple):
+    """A run on disk that is whole.
+
+    Attributes:
+        folder: of the run.
+        saved: its newest whole generation, or the one asked for.
+        state: what that generation's `state.json` says.
+    """
+
+    folder: RunFolder
+    saved: Saved
+    state: Mapping[str, Any]
+
+    def config(self, own: Mapping[str, Any]) -> ExperimentConfig:
+        """How the run was configured.
+
+        Args:
+            own: options in place of the saved ones.
+
+        Raises:
+            ValueError: a part of the user's own is missing.
+        """
+        path = self.folder.path
+        for name, described in self.state["own"].items():
+            if name not in own:
+                raise ValueError(
+                    f"the run in {path} has its own {name} ({described}), and nothing is imported by a name in a "
+                    f"file. Pass the object: Experiment.load({str(path)!r}, {name}=...)."
+                )
+        # What it was started from is in its agents by now, and may be gone.
+        saved = {name: value for name, value in self.state["config"].items() if name not in (*own, "load")}
+        return ExperimentConfig.from_plain(saved, **own)
+
+    def restore(self, state: TrainingState, config: ExperimentConfig) -> None:
+        """Put what was saved into the state of a run that was built from `config`."""
+        about = self.state["population"]
+        if not state.populated:  # without an environment, the saved agents say what they act in
+            observed, acted = (spaces.from_json(about[f"{name}_space"]) for name in ("observation", "action"))
+            state.populate(populate(config, observed, acted))
+        self.folder.restore(state, self.saved, self.state, str(config.device))
+
+
+def open_run(folder: Path, generation: int | None) -> SavedRun:
+    """A saved run, with a warning for whatever stands in the way of going on with it.
+
+    Raises:
+        FileNotFoundError: no run there.
+        ValueError: the folder is a link, or every generation is damaged (the files are named).
+    """
+    if folder.is_symlink():
+        raise ValueError(f"{folder} is a link; links are not followed. Pass the folder itself.")
+    place = RunFolder(folder)
+    saved, state, problems = place.open(generation)
+    for problem in problems:
+        warnings.warn(f"{problem} Generation {state['generation']} is used instead.", stacklevel=4)
+    other = lock.holder(folder)
+    if other is not None:
+        warnings.warn(
+            f"{folder} is in use by process {other.get('pid')} on {other.get('host')}: this copy can be "
+            "looked at, and saved elsewhere.",
+            stacklevel=4,
+        )
+    if "data" in state["buffer"]:
+        name = state["buffer"]["data"]
+        warnings.warn(
+            f"its data stayed in {name}: call exp.fill({name!r}) before the next step.", stacklevel=4
+        )
+    return SavedRun(place, saved, state)

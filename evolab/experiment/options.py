@@ -1,0 +1,132 @@
+"""Single options of an experiment: what stands for what, and where whole configurations are read from."""
+
+from __future__ import annotations
+
+import json
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import fields
+from datetime import timedelta
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from evolab.core import checks
+from evolab.data.buffers.replay import ReplayBuffer
+from evolab.data.buffers.rollout import RolloutBuffer
+from evolab.evolution.mutation.mutations import Mutations
+
+_SECONDS = {"s": 1, "sec": 1, "second": 1, "m": 60, "min": 60, "minute": 60, "h": 3600, "hour": 3600}
+
+
+def read(source: Mapping[str, Any] | str | PathLike[str]) -> dict[str, Any]:
+    """Plain values from a mapping, or from the path of a .json, .yaml or .yml file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file holds no mapping, or is not well formed.
+    """
+    if isinstance(source, Mapping):
+        if source.get("racing"):
+            warnings.warn(
+                "racing is gone: all agents now play equally many evaluation episodes.", stacklevel=5
+            )
+        return {name: value for name, value in source.items() if name != "racing"}  # of evolab 0.1
+    path = Path(source)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"no configuration at {path}. Write one with: evolab demo --help, or exp.config."
+        )
+    text = path.read_text(encoding="utf-8")
+    try:
+        if path.suffix == ".json":
+            value = json.loads(text)
+        else:
+            import yaml
+
+            value = yaml.safe_load(text)
+    except Exception as error:
+        raise ValueError(f"{path}: not well formed: {error}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{path}: a mapping of options is expected, {type(value).__name__} came.")
+    return read(value)
+
+
+def interval(every: int | str | timedelta) -> tuple[int, float]:
+    """Generations and seconds that must have passed between two checkpoints.
+
+    Raises:
+        ValueError: neither a whole number of generations nor a time.
+
+    >>> interval(5), interval("10 min")
+    ((5, 0.0), (1, 600.0))
+    """
+    if isinstance(every, timedelta):
+        return 1, every.total_seconds()
+    if isinstance(every, str):
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+?)s?\s*", every.lower())
+        if match and match[2] in _SECONDS:
+            return 1, float(match[1]) * _SECONDS[match[2]]
+        raise ValueError(
+            f"checkpoint_every is {every!r}; a number of generations or a time like '10 min' is expected."
+        )
+    return checks.positive_integer("checkpoint_every", every), 0.0
+
+
+def mutations_of(mutations: Mutations | Mapping[str, Any] | None) -> Mutations:
+    """Mutations from an object, from a mapping of its options, or from None, the defaults.
+
+    Raises:
+        TypeError: something else came.
+        ValueError: an unknown option.
+    """
+    if mutations is None or isinstance(mutations, Mapping):
+        known = [option.name for option in fields(Mutations)]
+        for name in mutations or {}:
+            if name not in known:
+                raise checks.unknown("option of Mutations", name, known)
+        return Mutations(**(mutations or {}))
+    if not isinstance(mutations, Mutations):
+        raise TypeError(f"mutations is {mutations!r}; ev.Mutations(...) is expected.")
+    return mutations
+
+
+def buffer_of(buffer: Any, on_policy: bool = False) -> ReplayBuffer | RolloutBuffer | None:
+    """A buffer from an object, from its options, or from its capacity or horizon; None stays None.
+
+    Args:
+        buffer: what the user gave.
+        on_policy: True where a rollout is wanted.
+
+    Raises:
+        TypeError: something else came, or the kind that the algorithm does not learn from.
+    """
+    kind: type[ReplayBuffer] | type[RolloutBuffer] = RolloutBuffer if on_policy else ReplayBuffer
+    if isinstance(buffer, int) and not isinstance(buffer, bool):
+        return kind(buffer)
+    if isinstance(buffer, Mapping):
+        return kind(**buffer)
+    if buffer is not None and not isinstance(buffer, kind):
+        what = "a horizon" if on_policy else "a capacity"
+        raise TypeError(f"buffer is {buffer!r}; ev.{kind.__name__}(...) or {what} is expected.")
+    return buffer
+
+
+def positive_or_none(name: str, value: int | None) -> int | None:
+    """A whole number of at least 1, or None."""
+    return None if value is None else checks.positive_integer(name, value)
+
+
+def dtype_named(dtype: torch.dtype | str) -> torch.dtype:
+    """A dtype from itself or from its name.
+
+    Raises:
+        TypeError: it is none.
+    """
+    found = getattr(torch, dtype.removeprefix("torch."), None) if isinstance(dtype, str) else dtype
+    if not isinstance(found, torch.dtype):
+        raise TypeError(f"dtype is {dtype!r}; a dtype such as torch.float32 is expected.")
+    return found

@@ -1,0 +1,73 @@
+"""Episodes of a run's agents, played to be watched."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from evolab.core import checks
+from evolab.core.rng import seed_of
+from evolab.evaluation.episodes import play
+from evolab.population.agent import Agent
+from evolab.population.language import voice
+from evolab.reporting.panels.rollout import Rollout
+from evolab.training.state import TrainingState
+
+
+def chosen(state: TrainingState, agent: Agent | str | int) -> Agent:
+    """A copy of the agent that a name, an id or an agent stands for.
+
+    Raises:
+        LookupError: nobody was confirmed yet, or the agent of that id has died.
+        ValueError: an unknown name.
+    """
+    if agent == "best":
+        return state.population[0].copy() if state.best is None else state.best.copy()
+    if agent == "elite":
+        if state.hall.elite is None:
+            raise LookupError("no agent has been confirmed yet. Call exp.step() first.")
+        return state.hall.elite.copy()
+    if isinstance(agent, int):
+        return state.population[state.population.row(agent)].copy()
+    if isinstance(agent, Agent):
+        return agent
+    raise checks.unknown("agent", agent, ["best", "elite", "an agent's id"])
+
+
+def played(
+    state: TrainingState,
+    environment: Any,
+    agent: Agent,
+    episodes: int = 1,
+    max_steps: int | None = None,
+    seed: int | None = None,
+) -> Rollout:
+    """Episodes of one agent, with pictures where the environment draws some.
+
+    Args:
+        state: of the run.
+        environment: as the experiment was given it.
+        agent: that plays.
+        episodes: how many.
+        max_steps: longest episode; None for the environment's own limit.
+        seed: of the first episode; None for one that follows from the run's.
+
+    Raises:
+        ValueError: the run has no environment.
+    """
+    if state.envs is None:
+        raise ValueError("a rollout needs an environment; this experiment has none.")
+    try:
+        env = state.envs.render_env()
+    except ValueError:  # it cannot be drawn
+        if not callable(environment):
+            raise
+        env = environment()
+    start = seed_of(state.options.seed, state.generation, "rollout") % 2**31 if seed is None else seed
+    try:
+        returns, frames, observations = play(
+            voice(agent, environment), env, checks.positive_integer("episodes", episodes), max_steps, start
+        )
+        fps = float(env.metadata.get("render_fps") or 30)
+    finally:
+        env.close()
+    return Rollout(returns=returns, frames=frames, observations=observations, fps=fps)

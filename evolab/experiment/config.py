@@ -178,17 +178,17 @@ class ExperimentConfig:
             raise ValueError(
                 "overlap=True needs vectorization='async': environments of this process would hold up the updates."
             )
-        if self.environment is None and not algorithm.offline:
-            raise ValueError(
-                f"{algorithm.name} learns by acting, and no environment was given. "
-                f"Pass one, or use an offline algorithm such as 'CQN' with data."
-            )
         if self.environment is None and self.fitness in (None, "return"):
             raise ValueError(
                 "without an environment there are no returns to compare. Pass fitness='fqe' to measure "
                 "fitness from the data, or an environment."
             )
 
+        if self.environment is None and not algorithm.offline:
+            raise ValueError(
+                f"{algorithm.name} learns by acting, and no environment was given. "
+                f"Pass one, or use an offline algorithm such as 'CQN' with data."
+            )
         if self.fitness == "fqe" or isinstance(self.fitness, FQE):
             if algorithm.on_policy:
                 raise ValueError(

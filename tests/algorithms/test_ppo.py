@@ -336,7 +336,7 @@ def test_what_a_generation_leaves_is_learned_from_if_it_fills_a_minibatch():
 def interrupted(exp):
     """A generation that Ctrl-C stops at its first step."""
     exp._state.interrupt()
-    for _ in exp._pull(1, None, None):
+    for _ in exp._runner._pull(exp._training("step", 1, None, None)):
         exp._raise_interrupt()
 
 

@@ -639,7 +639,7 @@ def test_a_batch_that_outgrows_the_buffer_waits_for_more():
 def test_rewards_that_are_not_numbers_stop_the_run_with_the_environments_name():
     exp = toy(environment=Sick)
     with pytest.raises(
-        ev.envs.EnvironmentFault, match=r"Sick: member .* failed 10 times in a row: reward nan"
+        ev.envs.EnvironmentFault, match=r"Sick: environment .* failed 10 times in a row: reward nan"
     ):
         exp.fill(60)
 

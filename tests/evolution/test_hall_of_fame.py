@@ -197,24 +197,24 @@ def test_anything_else_is_refused(asked):
 
 def test_an_elite_at_rest_that_is_lucky_again_does_not_replace_itself(still, monkeypatch):
     """Its number crept up by luck alone: the mean of its luckiest twenty episodes counted, under a new id each time."""
-    exp, hall = still, still._run.hall
-    (seat,) = resting(exp._run)
+    exp, hall = still, still._state.hall
+    (seat,) = resting(exp._state)
     hall.put_state({"elite_fitness": -3.0, "elite_episodes": 30}, hall.elite)
     elite = hall.elite.id
 
     def lucky(population, buffer, seed):
-        exp._run.fitness.lengths = np.full((3, 1), 10)
+        exp._state.fitness.lengths = np.full((3, 1), 10)
         yield np.array([9.0 if one.resting is not None else -50.0 for one in population.individuals])
 
     def fresh(population, episodes, seed, paired=True):
         returns = np.full((len(population), episodes), 5.0)
         yield Evaluated(returns, np.full(returns.shape, 10))
 
-    monkeypatch.setattr(exp._run.fitness, "estimate", lucky)
-    monkeypatch.setattr(exp._run.evaluator, "play", fresh)
+    monkeypatch.setattr(exp._state.fitness, "estimate", lucky)
+    monkeypatch.setattr(exp._state.evaluator, "play", fresh)
     generation = exp.step()
     assert hall.elite.id == elite
-    assert [one.id for one in resting(exp._run)] == [seat.id]
+    assert [one.id for one in resting(exp._state)] == [seat.id]
     assert hall.episodes == 30 + 1 + 21, "one of the evaluation, seven each of three copies"
     assert hall.fitness == pytest.approx((30 * -3.0 + 9.0 + 21 * 5.0) / 52)
     assert generation.confirmed == hall.fitness == exp.elite.fitness
@@ -230,7 +230,7 @@ def test_how_many_episodes_confirm_a_record_can_be_set_and_they_end_by_eval_step
     assert exp.evaluation_steps == 4 * (3 + confirmation), "an episode of each agent, and the fresh ones"
     exp.run(generations=1, target=-1e9)
     assert exp.evaluation_steps == 4 * (3 + confirmation) + 4 * (3 + 5 * confirmation)
-    assert exp._run.hall.episodes in (confirmation, 5 * confirmation)
+    assert exp._state.hall.episodes in (confirmation, 5 * confirmation)
     assert ev.Experiment.from_config(exp.config | {"environment": None}, environment=Toy).config["confirmation"] \
         == confirmation  # fmt: skip
     exp.close()

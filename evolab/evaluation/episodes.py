@@ -135,7 +135,7 @@ class Evaluator:
 def acting(
     act: Callable[[Any, Any], Any], step: Callable[[Any], Transition], observation: Any
 ) -> Iterator[Transition]:
-    """Act and step, for as long as somebody asks: the one loop of everything that plays in `Environments`.
+    """Act and step, for as long as the caller asks: the one loop of everything that plays in `Environments`.
 
     Args:
         act: actions [P, E, ...] from observations [P, E, ...] and from [P, E], True where an episode has just

@@ -19,7 +19,7 @@ from evolab.population.language import player
 from evolab.population.population import Population
 
 MANY = 256
-"""Episodes at most behind a fitness for which nobody asked for a number."""
+"""Episodes at most behind a fitness where no number is asked for."""
 
 
 class LanguageReturns(Fitness):

@@ -22,7 +22,7 @@ from evolab.population.population import Population
 RESTING = "resting"
 
 CONFIRMATION = 20
-"""Fresh episodes that confirm a record, where nobody asked for another number."""
+"""Fresh episodes that confirm a record, where `confirmation` says nothing else."""
 
 FURTHER = 4
 """Times as many episodes follow where the first ones reach the target. Every generation tries, so twenty are
@@ -70,7 +70,7 @@ class HallOfFame:
     """Owns the archived elite: which agent it is, what is known of it, and when it comes back.
 
     Args:
-        revive: True has the elite return in place of the worst agent when nobody reaches its fitness;
+        revive: True has the elite return in place of the worst agent when no agent reaches its fitness;
             "resting" keeps it in one slot of the population, where it acts, so that the others learn from
             what it does, and its policy stays as it is. False does neither.
         confirmation: fresh episodes that confirm a record; four times as many follow where they reach a target.
@@ -157,7 +157,7 @@ class HallOfFame:
     # How it comes back --------------------------------------------------------------------------
 
     def revive(self, population: Population, scores: np.ndarray, buffer: Any) -> Revival:
-        """Let the elite take the place of the worst agent, where nobody reaches its fitness; or give it its rest.
+        """Let the elite take the place of the worst agent, where no agent reaches its fitness; or keep it at rest.
 
         Args:
             population: of P agents; a row changes, and rows may move.
@@ -167,14 +167,14 @@ class HallOfFame:
         finite = np.isfinite(scores)
         if not self.revives or self.elite is None or len(population) == 1:
             return Revival(scores)
-        seats = [row for row, one in enumerate(population.individuals) if one.resting is not None]
+        resting = [row for row, one in enumerate(population.individuals) if one.resting is not None]
         scores = scores.copy()
-        if seats and self.holds(population.individuals[seats[0]]) and finite[seats[0]]:
-            scores[seats[0]] = self.fitness  # known from more episodes than today's
+        if resting and self.holds(population.individuals[resting[0]]) and finite[resting[0]]:
+            scores[resting[0]] = self.fitness  # known from more episodes than this generation's
             return Revival(scores)
         if self.revives != RESTING and finite.any() and scores[finite].max() >= self.fitness:
             return Revival(scores)
-        worst = seats[0] if seats else int(np.argmin(np.where(finite, scores, -np.inf)))
+        worst = resting[0] if resting else int(np.argmin(np.where(finite, scores, -np.inf)))
         individuals = [population.individual(row) for row in range(len(population))]
         revived = self.elite.individual().child(population.new_id())
         revived.fitness = [self.fitness]

@@ -13,12 +13,13 @@ from evolab.core import checks
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.data.buffers.rollout import RolloutBuffer
 from evolab.evolution.mutation.mutations import Mutations
+from evolab.evolution.schedules import stages_of
 from evolab.evolution.selection.base import Selection
 from evolab.experiment.build import build, described, take_data
 from evolab.experiment.checkpointer import Checkpointer
 from evolab.experiment.config import ExperimentConfig, Source, documented, signature
 from evolab.experiment.loading import SavedRun, open_run
-from evolab.experiment.replay import enter, options_of, prepare, stages_of, warm_up
+from evolab.experiment.replay import enter, options_of, prepare, warm_up
 from evolab.experiment.rollouts import chosen, played
 from evolab.experiment.runner import Runner
 from evolab.history.events import Event, Generation, Progress

@@ -201,7 +201,7 @@ def _confirm(
 def evolved(run: TrainingState, number: int, scores: np.ndarray) -> list[Birth]:
     """Evolve the population; the records of birth of the next one, in the order of its rows."""
     population = run.population
-    # Nobody is replaced before the selection has warmed up, by the archived elite neither.
+    # No agent is replaced before the selection has warmed up, not by the archived elite either.
     waiting = number <= run.selection.warmup
     revival = Revival(scores) if waiting else run.hall.revive(population, scores, run.buffer)
     births = evolve(

@@ -45,8 +45,8 @@ class GenerationFolders:
 
     def owner(self) -> str | None:
         """The id of the run that the folder holds; None where it holds none that can be read."""
-        places = [(self.path, ABOUT), *((self.generation(n), "state.json") for n in self.numbers())]
-        for folder, name in places:
+        files = [(self.path, ABOUT), *((self.generation(n), "state.json") for n in self.numbers())]
+        for folder, name in files:
             try:
                 found = read_json(folder / name).get("run")
             except (Damaged, AttributeError):

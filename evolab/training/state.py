@@ -40,7 +40,7 @@ class TrainingOptions:
 
 
 class TrainingState:
-    """What a run is made of, and how far it is. Whoever wants something changed here asks it to.
+    """What a run is made of, and how far it is. Other files change it by its methods alone.
 
     Args:
         population: the agents; None until data tell the spaces that they live in.
@@ -128,7 +128,7 @@ class TrainingState:
         self.buffer = buffer
 
     def place_buffer(self) -> None:
-        """Keep experience where the agents are, unless somebody has said where."""
+        """Keep experience where the agents are, unless the user has said where."""
         if self.buffer.device is None:
             self.buffer.device = self.population.device
 

@@ -52,7 +52,7 @@ class DiscreteBehaviour:
 
 
 class ContinuousBehaviour:
-    """Where in the data continuous actions lie, which a policy may spread over several places: nearest neighbours.
+    """Where in the data continuous actions lie, which a policy may spread over several regions: nearest neighbours.
 
     Args:
         data: recorded; only rows that are not held out are compared with.

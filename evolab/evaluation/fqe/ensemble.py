@@ -84,7 +84,7 @@ class CriticEnsembles:
     def assign(
         self, owners: Sequence[int], parents: Sequence[int | None], generator: torch.Generator, like: Tensor
     ) -> bool:
-        """Give every agent its own critics, or its parent's; somebody's, where neither is known.
+        """Give every agent its own critics, or its parent's; any others, where neither is known.
 
         Args:
             owners: [P], ids of the agents.
@@ -97,12 +97,12 @@ class CriticEnsembles:
         """
         rows = dict([self.kept] if self.kept else [])
         rows |= {owner: self.row(owner) for owner in self.owners}
-        anybody = next(reversed(rows.values())) if rows else self._newborn(generator, like)
+        any_other = next(reversed(rows.values())) if rows else self._newborn(generator, like)
         chosen = [
-            rows[owner] if owner in rows else rows.get(parent, anybody)  # type: ignore[arg-type]
+            rows[owner] if owner in rows else rows.get(parent, any_other)  # type: ignore[arg-type]
             for owner, parent in zip(owners, parents, strict=True)
         ]
-        self.table = {name: torch.stack([one[name] for one in chosen]) for name in anybody}
+        self.table = {name: torch.stack([one[name] for one in chosen]) for name in any_other}
         self.owners = list(owners)
         count = len(owners)
         hyper = {"lr": like.new_full((count,), self.rate), "tau": like.new_full((count,), self.tau)}

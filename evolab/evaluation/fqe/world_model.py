@@ -101,7 +101,7 @@ class WorldModel:
         """Episodes of every agent's greedy policy from the held-out first observations.
 
         Where the data show episodes that end, an episode that leaves the range of the recorded
-        states is over: nobody knows what comes then. Elsewhere it is kept within that range.
+        states is over: what comes then is unknown. Elsewhere it is kept within that range.
 
         Args:
             population: of P agents.

@@ -28,9 +28,8 @@ def change_parameters(individual: Individual, context: Context, generator: np.ra
     touched_entries = 0
     for name in subset:
         weight = individual.tensors[policy][name]
-        draw = _draws(weight, context.generator)
-        touched = draw() < SHARE
-        which = draw()
+        touched = _uniform(weight, context.generator) < SHARE
+        which = _uniform(weight, context.generator)
         noise = torch.randn(weight.shape, generator=context.generator).to(weight)
         spread = weight.abs() * context.sd
         kicked = weight + noise * torch.where(which < LARGE, 10 * spread, spread)
@@ -47,5 +46,6 @@ def change_parameters(individual: Individual, context: Context, generator: np.ra
     return f"{touched_entries} weights of {policy}"
 
 
-def _draws(like: torch.Tensor, generator: torch.Generator):  # type: ignore[no-untyped-def]
-    return lambda: torch.rand(like.shape, generator=generator).to(like.device)
+def _uniform(like: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Draws from [0, 1) of the same shape; on the CPU, whose streams are the same on every machine."""
+    return torch.rand(like.shape, generator=generator).to(like.device)

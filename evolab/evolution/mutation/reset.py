@@ -35,38 +35,38 @@ def reset_dormant(individual: Individual, context: Context, generator: np.random
         ]
         fresh = {key: torch.stack([one[key] for one in drawn]) for key in drawn[0]}
         labels = (axis.gene for parameter in axes.values() for axis in parameter if not axis.centred)
-        # All are judged before any is touched: resetting one layer must not make the next look dormant.
-        judged = {gene: _dormant(individual.tensors[f"{name}.square"], axes, gene) for gene in labels if gene}
-        for gene, dormant in judged.items():
+        # All are examined before any is touched: resetting one layer must not make the next look dormant.
+        found = {gene: _dormant(individual.tensors[f"{name}.square"], axes, gene) for gene in labels if gene}
+        for gene, dormant in found.items():
             total += dormant.numel()
             if dormant.any():
                 reset += int(dormant.sum())
-                _renew(individual, name, axes, gene, dormant, fresh)
+                _reset(individual, name, axes, gene, dormant, fresh)
     return f"{reset} of {total} units reset" if reset else None
 
 
 def _dormant(square: dict[str, Tensor], axes: Axes, gene: str) -> Tensor:
     """[M, units]: True where the gradient into a unit has been small against its layer's mean."""
     into = [
-        square[name].movedim(place + 1, 1).unsqueeze(-1).flatten(2).sum(2)
+        square[name].movedim(dimension + 1, 1).unsqueeze(-1).flatten(2).sum(2)
         for name, parameter in axes.items()
-        for place, axis in enumerate(parameter)
+        for dimension, axis in enumerate(parameter)
         if axis.gene == gene and not axis.incoming
     ]
     size = torch.stack(into).sum(0).sqrt()
     return size <= DORMANT * size.mean(1, keepdim=True)
 
 
-def _renew(
+def _reset(
     individual: Individual, role: str, axes: Axes, gene: str, dormant: Tensor, fresh: dict[str, Tensor]
 ) -> None:
     for kind in KINDS:
         state = individual.tensors.get(role + kind, {})
         for name in state:
-            for place, axis in enumerate(axes[name]):
+            for dimension, axis in enumerate(axes[name]):
                 if axis.gene == gene and not axis.centred:
                     shape = [1] * (len(axes[name]) + 1)
-                    shape[0], shape[place + 1] = len(dormant), -1
+                    shape[0], shape[dimension + 1] = len(dormant), -1
                     mask = dormant.view(shape)
                     empty = axis.incoming or kind in (".mean", ".square")
                     value = torch.zeros_like(state[name]) if empty else fresh[name].to(state[name])

@@ -39,16 +39,16 @@ class Selected:
 class Selection:
     """The base of every selection; a subclass adds its options and `choose`.
 
-    Agents whose fitness is NaN or infinite have diverged: they never win, and where nobody has a
-    finite fitness nobody can be compared, so everyone is kept as it is.
+    Agents whose fitness is NaN or infinite have diverged: they never win, and where no agent
+    has a finite fitness all are kept as they are.
 
     Attributes:
         window: an agent's fitness is the mean of its last `window` evaluations, of the same
             individual: a child starts with an empty record. See `score`.
         by: "mean" of the window, or its "best": what an agent has lately shown it can do. Agents that
             learn quickly fall back often, and a mean, or the newest value alone, takes them for bad.
-        warmup: generations at the start in which nobody is replaced. Who leads before anybody has
-            learned much is not who will lead: a high learning rate looks bad at first.
+        warmup: generations at the start in which no agent is replaced. Who leads before much was
+            learned is not who will lead: a high learning rate looks bad at first.
     """
 
     window: int = field(default=1, kw_only=True)

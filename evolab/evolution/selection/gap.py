@@ -1,4 +1,4 @@
-"""Gap: the clearly worse copy the clearly better, and among near equals nobody is replaced."""
+"""Gap: the clearly worse copy the clearly better, and near equals are left alone."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from evolab.evolution.selection.base import Selected, Selection, ranking, replac
 class Gap(Selection):
     """Splits the ranking at its widest gap; those below become children of those above.
 
-    A tournament or a truncation replaces somebody every generation, also where fitness differs by
-    no more than luck, and each time another line of learning ends. Here somebody is replaced only
+    A tournament or a truncation replaces agents every generation, also where fitness differs by
+    no more than luck, and each time another line of learning ends. Here an agent is replaced only
     where the widest difference between neighbours in the ranking is at least `width` of the range
     from best to worst: an agent that has found what the others have not, or one that learns nothing.
 
@@ -29,7 +29,7 @@ class Gap(Selection):
             Agents that diverged are replaced beyond it.
         inherit: as in `Truncation`: chance that a child takes its parent's hyperparameters as well.
         restless: chance that the worst is replaced although no gap tells it from the others: where all
-            are equally stuck, somebody has to try something else.
+            are equally stuck, one has to try something else.
         window, by, warmup: see `Selection`.
 
     Source: the split of single-linkage clustering into two clusters, in one dimension.

@@ -1,4 +1,4 @@
-"""Tournament: each place in the next population goes to the best of a few agents drawn at random."""
+"""Tournament: each slot of the next population goes to the best of a few agents drawn at random."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ class Tournament(Selection):
     def choose(self, fitness: np.ndarray, generator: np.random.Generator, generation: int) -> Selected:
         """The winners of P tournaments, or of P - 1 beside the elite."""
         entrants = np.flatnonzero(np.isfinite(fitness))  # a diverged agent could win against itself
-        places = len(fitness) - int(self.elitism)
-        drawn = entrants[generator.integers(len(entrants), size=(places, self.size))]  # [places, size]
-        winners = drawn[np.arange(places), fitness[drawn].argmax(1)]
+        slots = len(fitness) - int(self.elitism)
+        drawn = entrants[generator.integers(len(entrants), size=(slots, self.size))]  # [slots, size]
+        winners = drawn[np.arange(slots), fitness[drawn].argmax(1)]
         if not self.elitism:
             return Selected(parents=tuple(winners.tolist()), elite=None, survivors=frozenset())
         best = int(fitness.argmax())

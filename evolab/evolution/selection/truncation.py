@@ -14,15 +14,15 @@ from evolab.evolution.selection.base import Selected, Selection, ranking, replac
 class Truncation(Selection):
     """The bottom `fraction` is replaced by children of the top `fraction`, drawn uniformly from it.
 
-    Gentler than a tournament: whoever is neither at the top nor at the bottom keeps learning as it
+    Gentler than a tournament: an agent that is neither at the top nor at the bottom keeps learning as it
     is, so less experience is thrown away. One agent at least is replaced (in a population of two or
     more), and so is every agent that diverged.
 
     Attributes:
         fraction: share of the population that is replaced, in (0, 0.5].
         inherit: chance that a child takes its parent's hyperparameters along with its weights; otherwise
-            it goes on with those of the agent whose place it takes. Fitness after a short while favours
-            what learns fast at first; hyperparameters that keep the place of a loser are tried again
+            it goes on with those of the agent whose slot it takes. Fitness after a short while favours
+            what learns fast at first; hyperparameters that stay in the slot of a loser are tried again
             from the winner's weights before they die out.
         window, by, warmup: see `Selection`.
 

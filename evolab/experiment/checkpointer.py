@@ -52,6 +52,7 @@ class Checkpointer:
         self._generations, self._seconds = interval(every)
         self._keep = keep
         self._folders: dict[Path, RunFolder] = {}
+        self._owned: set[Path] = set()  # what another object has taken over since is not taken back
         self._saved_at, self._unsaved = time.monotonic(), 0
         self.move(folder)
 
@@ -60,7 +61,10 @@ class Checkpointer:
     def ready(self) -> None:
         """Before training: make sure that the folder is ours."""
         if self.folder is not None and self.folder.exists():
-            lock.acquire(self.folder)
+            try:
+                self._own(self.folder)
+            except lock.TakenOver as error:
+                self._let_go(error)
 
     def after(self, event: Event) -> None:
         """Between two events of training: write a checkpoint where one is due."""
@@ -87,7 +91,7 @@ class Checkpointer:
     def close(self) -> None:
         """Give the folders back."""
         for path in {*self._folders, *([self.folder] if self.folder else [])}:
-            lock.release(path)
+            lock.release(path, self)
 
     def _write_quietly(self) -> None:
         if self.folder is None:
@@ -95,10 +99,22 @@ class Checkpointer:
         try:
             self.write(self.folder)
             self.problem = None
+        except lock.TakenOver as error:
+            self._let_go(error)
         except Exception as error:
             self.problem = str(error)
             self._saved_at = time.monotonic()  # not again at once: a slow disk must not slow training
             checks.notice(f"no checkpoint of generation {self._state.generation}, training goes on: {error}")
+
+    def _own(self, path: Path) -> None:
+        """Take a folder from whoever had it in this process; what was lost so is lost for good."""
+        known = path.resolve()
+        lock.acquire(path, self, take=known not in self._owned)
+        self._owned.add(known)
+
+    def _let_go(self, error: lock.TakenOver) -> None:
+        self.problem, self.folder = str(error), None
+        checks.notice(f"{error} It goes on in memory.")
 
     # On request -------------------------------------------------------------------------------
 
@@ -129,7 +145,10 @@ class Checkpointer:
             folder = RunFolder(path)
         about = {"run": self.run_id, **self._about(), "automatic": path == self.folder}
         try:
-            folder.write(self._state, about, self._keep)
+            path.mkdir(parents=True, exist_ok=True)
+            with lock.writing(path):
+                self._own(path)
+                folder.write(self._state, about, self._keep)
         except OSError as error:
             before = f"that of generation {folder.newest}" if folder.newest is not None else "what was there"
             raise type(error)(
@@ -175,7 +194,7 @@ class Checkpointer:
         if folder is not None:
             self._refuse_other_run(folder, "Continue it with Experiment.load, or choose another folder.")
             folder.mkdir(parents=True, exist_ok=True)
-            lock.acquire(folder)
+            self._own(folder)
         self.folder = folder
 
     def _refuse_other_run(self, path: Path, advice: str) -> None:

@@ -1,4 +1,4 @@
-"""One process at a time writes to a run's folder; the second one is told who the first is."""
+"""One process at a time writes to a run's folder, and one object in it; the second one is told who the first is."""
 
 from __future__ import annotations
 
@@ -6,23 +6,53 @@ import atexit
 import json
 import os
 import socket
-from contextlib import suppress
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 NAME = ".lock"
-_held: set[Path] = set()
+_held: dict[Path, weakref.ref[object] | None] = {}  # by whom in this process; None where nobody has said
+_changing = threading.RLock()
+_writers: dict[Path, threading.RLock] = {}
 
 
-def acquire(folder: Path) -> None:
+class TakenOver(RuntimeError):
+    """Another object of this process writes to the folder."""
+
+
+def acquire(folder: Path, owner: object | None = None, take: bool = False) -> None:
     """Take the folder for this process until it ends, or until `release`.
+
+    Args:
+        folder: of a run.
+        owner: the object that will write there; None for any of this process.
+        take: have it although another object of this process has it.
 
     Raises:
         RuntimeError: another process that still runs holds it; names its pid and host.
+        TakenOver: another object of this process holds it.
     """
     path = folder.resolve() / NAME
-    if path in _held and _owner(path) == _self():
-        return
+    with _changing:
+        known = _held.get(path)
+        other = None if known is None else known()
+        if owner is not None and other is not None and other is not owner and not take:
+            raise TakenOver(
+                f"{folder} belongs to another Experiment of this process, which has gone on with the same run. "
+                f"Save this one elsewhere, with exp.save('...')."
+            )
+        if path not in _held or _owner(path) != _self():
+            _acquire(folder, path)
+            if not _held:
+                atexit.register(_release_all)
+        if owner is not None or path not in _held:
+            _held[path] = None if owner is None else weakref.ref(owner)
+
+
+def _acquire(folder: Path, path: Path) -> None:
     mine = path.with_name(f"{NAME}-{os.getpid()}")
     with suppress(FileNotFoundError):
         mine.unlink()
@@ -47,16 +77,26 @@ def acquire(folder: Path) -> None:
     finally:
         with suppress(FileNotFoundError):
             mine.unlink()
-    if not _held:
-        atexit.register(_release_all)
-    _held.add(path)
 
 
-def release(folder: Path) -> None:
-    """Give the folder back, where this process holds it."""
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Inside, no other object of this process writes to the folder."""
+    with _changing:
+        mutex = _writers.setdefault(folder.resolve(), threading.RLock())
+    with mutex:
+        yield
+
+
+def release(folder: Path, owner: object | None = None) -> None:
+    """Give the folder back, where this process (and this object) holds it."""
     path = folder.resolve() / NAME
-    if path in _held:
-        _held.discard(path)
+    with _changing:
+        known = _held.get(path)
+        other = None if known is None else known()
+        if path not in _held or (owner is not None and other is not None and other is not owner):
+            return
+        del _held[path]
         if _owner(path) == _self():
             with suppress(OSError):
                 path.unlink()

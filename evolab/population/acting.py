@@ -6,24 +6,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from torch import Tensor
 
 from evolab.core.device import products
-from evolab.core.trees import first_leaf, map_leaves, to_tensor
+from evolab.core.observed import as_space, leading_shape
+from evolab.core.trees import Tree, first_leaf, map_leaves, to_tensor
 from evolab.population.table import Table
 
 
 def act(table: Table, observation: Any, explore: bool, ended: Any = None) -> Any:
     """Actions of all agents, each in its own environments; see `Population.act`."""
+    observation, lead = _understood(table, observation)
+    if len(lead) != 2 or lead[0] != table.size:
+        shape = tuple(first_leaf(observation).shape)
+        raise ValueError(f"observation has shape {shape}; [P, E, ...] with P = {table.size} is expected.")
+    num_envs = lead[1]
     as_array = not isinstance(first_leaf(observation), Tensor)
     observed = to_tensor(observation, table.device)
-    shape = first_leaf(observed).shape
-    if shape[0] != table.size:
-        raise ValueError(
-            f"observation has shape {tuple(shape)}; [P, E, ...] with P = {table.size} is expected."
-        )
-    num_envs = shape[1]
     parts = []
     with torch.no_grad(), products(table.device, table.spec.precision):
         if explore:
@@ -46,11 +45,15 @@ def act(table: Table, observation: Any, explore: bool, ended: Any = None) -> Any
 
 def act_alone(table: Table, row: int, observation: Any, explore: bool = False) -> Any:
     """The action of one agent for one observation, or for a batch of them; see `Agent.act`."""
-    leaf = first_leaf(observation)
-    single = np.ndim(leaf) == len(_first_space(table.spec.observation_space).shape or ())
-    as_array = not isinstance(leaf, Tensor)
-    batch = map_leaves(lambda x: x[None] if isinstance(x, Tensor) else np.asarray(x)[None], observation)
-    batch = map_leaves(lambda x: x[None], batch) if single else batch
+    observation, lead = _understood(table, observation)
+    if len(lead) > 1:
+        shape, own = tuple(first_leaf(observation).shape), table.spec.observation_space
+        raise ValueError(
+            f"observation has shape {shape}; one observation of {own} or a batch of them is expected."
+        )
+    single = not lead
+    as_array = not isinstance(first_leaf(observation), Tensor)
+    batch = map_leaves(lambda leaf: leaf[None, None] if single else leaf[None], observation)
     observed = to_tensor(batch, table.device)  # [1, B, ...]
     group = table.solo(row)
     with torch.no_grad():
@@ -91,9 +94,10 @@ def _remember(table: Table, num_envs: int, ended: Any = None) -> None:
             memory[name][torch.as_tensor(ended, device=table.device, dtype=torch.bool)] = 0
 
 
-def _first_space(space: spaces.Space) -> spaces.Space:
-    if isinstance(space, spaces.Dict):
-        return _first_space(next(iter(space.values())))
-    if isinstance(space, spaces.Tuple):
-        return _first_space(space[0])
-    return space
+def _understood(table: Table, observation: Any) -> tuple[Tree, tuple[int, ...]]:
+    """The observation in the order of its space, and its leading axes."""
+    spec = table.spec
+    observation = as_space(spec.observation_space, observation)
+    if spec.network.reads_tokens:  # as many as there are so far
+        return observation, tuple(observation.shape[:-1])
+    return observation, leading_shape(spec.observation_space, observation)

@@ -1,0 +1,89 @@
+"""Observations that somebody hands over, in the structure and order of their space."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from torch import Tensor
+
+from evolab.core.trees import Tree
+
+MEND = "env.reset() returns (observation, info) and env.step() five values: pass the observation alone."
+
+
+def as_space(space: spaces.Space[Any], observation: Any, path: str = "observation") -> Tree:
+    """The observation with the keys of its space, in the space's order; leaves are arrays or tensors.
+
+    Environments hand out their own order of keys, Gymnasium sorts those of a space that is made from
+    a dict: whoever walks the observation may meet another leaf than whoever walks the space.
+
+    Raises:
+        ValueError: it has another structure, or holds no numbers.
+
+    >>> space = spaces.Dict({"a": spaces.Discrete(2), "b": spaces.Discrete(3)})
+    >>> as_space(space, {"b": np.array(2), "a": np.array(1)})
+    {'a': array(1), 'b': array(2)}
+    """
+    if isinstance(space, spaces.Dict):
+        if not isinstance(observation, Mapping) or set(observation) != set(space):
+            raise ValueError(f"{path} is {_told(observation)}; its space has the keys {', '.join(space)}.")
+        return {key: as_space(part, observation[key], f"{path}[{key!r}]") for key, part in space.items()}
+    if isinstance(space, spaces.Tuple):
+        if not isinstance(observation, (tuple, list)) or len(observation) != len(space):
+            raise ValueError(f"{path} is {_told(observation)}; its space is a tuple of {len(space)} parts.")
+        parts = zip(space, observation, strict=True)
+        return tuple(as_space(part, value, f"{path}[{i}]") for i, (part, value) in enumerate(parts))
+    if isinstance(observation, (np.ndarray, Tensor)):
+        return observation
+    try:
+        array = np.asarray(observation)
+    except ValueError:  # parts of different shape
+        array = np.empty(0, object)
+    if array.dtype.kind not in "biuf":
+        hint = f" {MEND}" if isinstance(observation, tuple) else ""
+        raise ValueError(f"{path} is {_told(observation)}; its space is {space}.{hint}")
+    return array
+
+
+def leading_shape(space: spaces.Space[Any], observation: Tree, path: str = "observation") -> tuple[int, ...]:
+    """The axes before an observation's own, which all of its leaves have in common.
+
+    Args:
+        space: of one observation.
+        observation: as `as_space` gives it.
+        path: what messages call it.
+
+    Raises:
+        ValueError: a leaf does not end in its space's shape, or leaves differ in what comes before.
+    """
+    if isinstance(space, (spaces.Dict, spaces.Tuple)):
+        parts = space.items() if isinstance(space, spaces.Dict) else enumerate(space)
+        found = {key: leading_shape(part, observation[key], f"{path}[{key!r}]") for key, part in parts}
+        first = next(iter(found.values()), ())
+        wrong = next((key for key, shape in found.items() if shape != first), None)
+        if wrong is not None:
+            raise ValueError(
+                f"{path}[{wrong!r}] comes in a batch of shape {found[wrong]}, another part of {path} in {first}."
+            )
+        return first
+    own, shape = tuple(space.shape or ()), tuple(observation.shape)
+    split = len(shape) - len(own)
+    if split < 0 or shape[split:] != own:
+        raise ValueError(
+            f"{path} has shape {shape}; one of {space} has shape {own}, a batch (B, ...) of them."
+        )
+    return shape[:split]
+
+
+def _told(value: Any) -> str:
+    """What came, in a few words."""
+    if isinstance(value, Mapping):
+        return f"a dict of {', '.join(map(repr, value)) or 'nothing'}"
+    if isinstance(value, (tuple, list)):
+        return f"a {type(value).__name__} of {', '.join(type(part).__name__ for part in value[:6])}"
+    if isinstance(value, (np.ndarray, Tensor)):
+        return f"an array of shape {tuple(value.shape)}"
+    return "None" if value is None else f"{str(value)[:40]!r} ({type(value).__name__})"

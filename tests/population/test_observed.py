@@ -1,0 +1,107 @@
+"""Agents answer the same whatever order a dict's keys come in, and say what is wrong with an observation."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+import evolab as ev
+
+PLAIN = spaces.Dict({"a": spaces.Box(-1, 1, (3,)), "b": spaces.Discrete(4)})
+NESTED = spaces.Dict(
+    {
+        "eye": spaces.Box(0, 255, (8, 8, 3), np.uint8),
+        "inner": spaces.Dict({"z": spaces.Box(-1, 1, (2,)), "y": spaces.Tuple([spaces.Discrete(3), PLAIN])}),
+    }
+)
+OWN_ORDER = spaces.Dict(OrderedDict([("z", spaces.Box(-1, 1, (2,))), ("a", spaces.Box(-1, 1, ()))]))
+SPACES = {"plain": PLAIN, "nested": NESTED, "own": OWN_ORDER}
+EACH = pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
+
+
+def turned(value):
+    """The same observation with the keys of every dict the other way round."""
+    if isinstance(value, dict):
+        return {key: turned(value[key]) for key in reversed(list(value))}
+    return tuple(map(turned, value)) if isinstance(value, tuple) else value
+
+
+def stacked(parts):
+    if isinstance(parts[0], dict):
+        return {key: stacked([part[key] for part in parts]) for key in parts[0]}
+    if isinstance(parts[0], tuple):
+        return tuple(stacked(list(column)) for column in zip(*parts, strict=True))
+    return np.stack([np.asarray(part) for part in parts])
+
+
+def drawn(space, count):
+    space.seed(1)
+    return [space.sample() for _ in range(count)]
+
+
+@EACH
+@pytest.mark.parametrize("algorithm", ["DQN", "TD3", "PPO"])
+def test_the_order_of_keys_changes_nothing(space, algorithm, tmp_path):
+    actions = spaces.Discrete(5) if algorithm == "DQN" else spaces.Box(-1, 1, (2,))
+    agent = ev.Population(algorithm, space, actions, 1, seed=0, device="cpu")[0]
+    agent.save(tmp_path / "agent")
+    loaded = ev.Agent.load(tmp_path / "agent")
+    singles = drawn(space, 6)
+    batch = stacked(singles)
+    expected = agent.act(batch)
+    assert len({tuple(np.ravel(row)) for row in expected}) > 1  # or the test could not fail
+    for actor in (agent, loaded):
+        assert np.array_equal(actor.act(turned(batch)), expected)
+        for one, row in zip(singles, expected, strict=True):
+            assert np.allclose(actor.act(turned(one)), row, atol=1e-6)
+            assert np.allclose(actor.act(turned(one)), actor.act(one), atol=1e-6)
+
+
+@pytest.mark.parametrize("suffix", [".pt2"])
+def test_an_exported_program_does_not_depend_on_the_order_either(tmp_path, suffix):
+    agent = ev.Population("TD3", PLAIN, spaces.Box(-1, 1, (2,)), 1, seed=0, device="cpu")[0]
+    program = torch.export.load(agent.export(tmp_path / f"agent{suffix}")).module()
+    batch = stacked(drawn(PLAIN, 5))
+    seen = {"b": torch.from_numpy(batch["b"]), "a": torch.from_numpy(batch["a"])}
+    assert np.allclose(program(seen).numpy(), agent.act(batch), atol=1e-6)
+    assert np.allclose(agent.module()(seen).detach().numpy(), agent.act(batch), atol=1e-6)
+
+
+@EACH
+def test_a_population_acts_in_any_order(space):
+    population = ev.Population("DQN", space, spaces.Discrete(5), 2, seed=0, device="cpu")
+    rows = stacked([stacked(drawn(space, 6)[:3]), stacked(drawn(space, 6)[3:])])
+    assert np.array_equal(population.act(turned(rows), explore=False), population.act(rows, explore=False))
+
+
+AGENT_OF = {"box": spaces.Box(-1, 1, (3,)), "dict": PLAIN}
+WRONG = {
+    "(obs, info)": (
+        "box",
+        (np.zeros(3), {}),
+        r"is a tuple of ndarray, dict; its space is Box.*pass the observation",
+    ),
+    "None": ("box", None, r"observation is None; its space is Box"),
+    "shape": ("box", np.zeros(4), r"has shape \(4,\); one of Box.* has shape \(3,\)"),
+    "too many axes": ("box", np.zeros((2, 5, 3)), r"shape \(2, 5, 3\); one observation of Box"),
+    "text": ("box", "left", r"observation is 'left' \(str\)"),
+    "an array for a dict": ("dict", np.zeros(3), r"an array of shape \(3,\); its space has the keys a, b"),
+    "a missing key": ("dict", {"a": np.zeros(3)}, r"a dict of 'a'; its space has the keys a, b"),
+    "a wrong part": ("dict", {"b": 1, "a": np.zeros(2)}, r"observation\['a'\] has shape \(2,\)"),
+    "half a batch": (
+        "dict",
+        {"b": 1, "a": np.zeros((5, 3))},
+        r"in a batch of shape \(\), another part .* in \(5,\)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("kind", "observation", "message"), WRONG.values(), ids=WRONG)
+def test_what_is_wrong_with_an_observation_is_said(kind, observation, message):
+    agent = ev.Population("DQN", AGENT_OF[kind], spaces.Discrete(2), 1, seed=0, device="cpu")[0]
+    with pytest.raises(ValueError, match=message):
+        agent.act(observation)

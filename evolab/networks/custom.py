@@ -32,7 +32,7 @@ class Stack(Network):
     Args:
         factory: `factory(inputs, outputs)`, or `factory(observation_space, extra, outputs)` where the
             module has to know the shape of an observation. It gives a module that maps features
-            [B, inputs] to [B, outputs]: the observation flattened (bytes divided by 255, one-hot,
+            [B, inputs] to [B, outputs]: the observation flattened (0..255 divided by 255, one-hot,
             concatenated), behind it `extra` entries, such as the action that a critic judges.
 
     Raises:

@@ -1,7 +1,8 @@
 """Observations become feature vectors here, and nowhere else.
 
-Box is flattened, Discrete and MultiDiscrete are one-hot, MultiBinary is 0 or 1, Dict and
-Tuple are the concatenation of their parts in the order of the space.
+Box is flattened (values from 0 to 255 by its bounds are divided by 255), Discrete and MultiDiscrete
+are one-hot, MultiBinary is 0 or 1, Dict and Tuple are the concatenation of their parts in the order
+of the space.
 """
 
 from __future__ import annotations
@@ -41,8 +42,17 @@ def features(space: spaces.Space) -> int:
 
 
 def is_image(space: spaces.Space) -> bool:
-    """True for a Box of rank 3 that holds bytes: (H, W, C) or (C, H, W)."""
-    return isinstance(space, spaces.Box) and len(space.shape) == 3 and space.dtype == np.uint8
+    """True for a Box of rank 3, (H, W, C) or (C, H, W), that holds bytes or is 8 pixels wide and high at least."""
+    if not isinstance(space, spaces.Box) or len(space.shape) != 3:
+        return False
+    return bool(space.dtype == np.uint8) or sorted(space.shape)[1] >= 8
+
+
+def in_bytes(space: spaces.Box) -> bool:
+    """True where values go from 0 to 255, whatever their dtype: they are divided by 255."""
+    if not space.high.size or space.high.flat[0] != 255:  # nearly always: all bounds take 14 us of a picture
+        return False
+    return bool((space.low == 0).all() and (space.high == 255).all())
 
 
 def encode(space: spaces.Space, observation: Any, leading: int, dtype: torch.dtype) -> Tensor:
@@ -62,7 +72,7 @@ def encode(space: spaces.Space, observation: Any, leading: int, dtype: torch.dty
             observation = observation.unsqueeze(-1)
         flat = observation if observation.dim() == leading + 1 else observation.flatten(leading)
         flat = flat.to(dtype)
-        return flat / 255 if space.dtype == np.uint8 else flat
+        return flat / 255 if in_bytes(space) else flat
     if isinstance(space, spaces.Discrete):
         return F.one_hot((observation.long() - int(space.start)).clamp(0, int(space.n) - 1), int(space.n)).to(
             dtype

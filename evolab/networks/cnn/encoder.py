@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from gymnasium import spaces
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from evolab.networks.base import Axes, Axis, State
 from evolab.networks.layers import ACTIVATIONS, linear_state
+from evolab.networks.observations import in_bytes
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Image:
         path: keys that lead to it through Dict and Tuple spaces.
         shape: as the environment gives it.
         channels_first: True for (C, H, W), False for (H, W, C).
-        scaled: True for bytes, which are divided by 255.
+        scaled: True for values from 0 to 255, which are divided by 255.
         start: place of its first entry among the features of the whole observation.
     """
 
@@ -69,7 +69,7 @@ class Image:
     def of(space: spaces.Box, path: tuple[str | int, ...] = (), start: int = 0) -> Image:
         """The image of a Box of rank 3: the shorter outer axis holds the channels, the last one in a tie."""
         shape = tuple(int(size) for size in space.shape)
-        return Image(path, shape, shape[0] < shape[2], space.dtype == np.uint8, start)
+        return Image(path, shape, shape[0] < shape[2], in_bytes(space), start)
 
     @property
     def channels(self) -> int:

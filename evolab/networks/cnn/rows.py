@@ -29,7 +29,7 @@ class Rows:
     Attributes:
         genes: of each agent's encoder.
         members: M, networks of each agent, which look at the same pictures.
-        scaled: True where pictures are bytes; the first kernels are divided by 255 instead of them.
+        scaled: True where pictures go from 0 to 255; the first kernels are divided by 255 instead of them.
     """
 
     genes: tuple[EncoderGenes, ...]

@@ -15,7 +15,7 @@ from evolab.networks.batching.adam import Adam
 from evolab.networks.kernel import Backward, Kernel
 from evolab.networks.kernels.perceptrons import Perceptrons
 from evolab.networks.loss import Regression
-from evolab.networks.observations import encode, features
+from evolab.networks.observations import encode, features, in_bytes
 
 
 class CompiledMLPKernel(Kernel):
@@ -43,7 +43,8 @@ class CompiledMLPKernel(Kernel):
                 *widths,
             )
         space = role.observation_space
-        self._plain = isinstance(space, Box) and len(space.shape) == 1 and space.dtype != np.uint8
+        flat = isinstance(space, Box) and len(space.shape) == 1 and space.dtype != np.uint8
+        self._plain = flat and not (isinstance(space, Box) and in_bytes(space))
         self._own: tuple[int, dict[bool, np.ndarray]] | None = None
 
     def __call__(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
+import gymnasium
 import numpy as np
 import torch
 
@@ -90,14 +91,13 @@ class Evaluator:
     Args:
         envs: the environments to make more of; they are not touched.
         max_steps: longest episode; None for the environment's own limit.
-        steps: environment steps that were spent before.
 
     Attributes:
         steps: environment steps spent so far.
     """
 
-    def __init__(self, envs: Environments, max_steps: int | None = None, steps: int = 0) -> None:
-        self.steps, self.max_steps = steps, max_steps
+    def __init__(self, envs: Environments, max_steps: int | None = None) -> None:
+        self.steps, self.max_steps = 0, max_steps
         self._envs, self._warned = envs, False
         self._made: dict[int, Environments] = {}
         self._faults: list[tuple[int | None, Fault]] = []
@@ -119,6 +119,10 @@ class Evaluator:
                     self._warned = True
                     _warn_of_endless(envs.name)
             yield event
+
+    def resume(self, steps: int) -> None:
+        """Go on counting from the steps that a checkpoint tells."""
+        self.steps = steps
 
     def take_faults(self) -> list[tuple[int | None, Fault]]:
         """The faults since the last call, each with the id of its agent, where that can be told."""
@@ -221,15 +225,25 @@ def _warn_of_endless(name: str) -> None:
     )
 
 
+class Actor(Protocol):
+    """What acts: an agent, or an object of the user's own."""
+
+    def act(self, observation: Any) -> Any:
+        """The action for one observation of the environment, in the environment's range."""
+
+
 def play(
-    agent: Any, env: Any, episodes: int = 1, max_steps: int | None = None, seed: int = 0
+    agent: Actor,
+    env: gymnasium.Env[Any, Any],
+    episodes: int = 1,
+    max_steps: int | None = None,
+    seed: int = 0,
 ) -> tuple[list[float], list[np.ndarray], list[Any]]:
     """Episodes of one agent in one environment: returns, rendered frames, observations.
 
     Args:
-        agent: anything with `act(observation)`.
-        env: a Gymnasium environment; where it renders "rgb_array", a frame is taken before every step
-            and one of how the episode ends.
+        agent: what acts.
+        env: where it renders "rgb_array", a frame is taken before every step and one of how the episode ends.
         episodes: how many.
         max_steps: longest episode; None for the environment's own limit.
         seed: of the first episode; the next ones count up.
@@ -237,20 +251,22 @@ def play(
     returns: list[float] = []
     frames: list[np.ndarray] = []
     observations: list[Any] = []
-    spec = getattr(env, "spec", None)
-    limit = max_steps or (spec.max_episode_steps if spec is not None else None) or LONGEST
+    limit = max_steps or (env.spec.max_episode_steps if env.spec is not None else None) or LONGEST
+
+    def look() -> None:
+        if env.render_mode == "rgb_array":
+            frames.append(np.asarray(env.render(), dtype=np.uint8))
+
     for episode in range(episodes):
         observation, _ = env.reset(seed=seed + episode)
         total = 0.0
         for _ in range(limit):
-            if env.render_mode == "rgb_array":
-                frames.append(np.asarray(env.render(), dtype=np.uint8))
+            look()
             observations.append(observation)
             observation, reward, terminated, truncated, _ = env.step(agent.act(observation))
             total += float(reward)
             if terminated or truncated:
                 break
-        if env.render_mode == "rgb_array":
-            frames.append(np.asarray(env.render(), dtype=np.uint8))
+        look()
         returns.append(total)
     return returns, frames, observations

@@ -176,10 +176,12 @@ class HallOfFame:
             return Revival(scores)
         worst = resting[0] if resting else int(np.argmin(np.where(finite, scores, -np.inf)))
         individuals = [population.individual(row) for row in range(len(population))]
-        revived = self.elite.individual().child(population.new_id())
-        revived.fitness = [self.fitness]
-        revived.resting = self.elite.id if self.revives == RESTING else None
-        revived.slot = individuals[worst].slot
+        revived = replace(
+            self.elite.individual().child(population.new_id()),
+            fitness=[self.fitness],
+            resting=self.elite.id if self.revives == RESTING else None,
+            slot=individuals[worst].slot,
+        )
         individuals[worst] = revived
         scores[worst] = self.fitness
         order = population.rebuild(individuals)

@@ -234,7 +234,7 @@ class Runner:
                 return True
             self._jobs.remove(job)
         with self.lock:
-            if self._state.current is not None:
+            if self._state.under_way:
                 return False
             work()
         return True

@@ -109,7 +109,7 @@ def _by_acting(run: TrainingState, number: int, losses: _Losses, faults: list[Fa
             buffer.finish(largest)
         if not options.overlap:
             update()
-        run.total_steps += envs.num_envs * len(population)
+        run.count(envs.num_envs * len(population))
         for fault in envs.take_faults() if envs.faults else ():
             owner = None if fault.index is None else population.individuals[fault.index[0]].id
             faults.append(Fault(number, owner, fault.kind, fault.message))
@@ -135,7 +135,7 @@ def _from_data(run: TrainingState, losses: _Losses) -> Iterator[int]:
         count = min(PIECE, total - done)
         losses.note(run.population.learn(run.buffer, updates=count))
         done += count
-        run.total_steps += count * len(run.population)
+        run.count(count * len(run.population))
         yield done
 
 
@@ -149,7 +149,7 @@ def fill(run: TrainingState, steps: int) -> Iterator[Progress]:
     for transition in acting(lambda *_: population.random_actions(envs.num_envs, stream), envs.step, first):
         run.buffer.add(transition)
         done += width
-        run.total_steps += width
+        run.count(width)
         population.count_steps(envs.num_envs)
         if watch.due(done >= steps):
             yield Progress("fill", run.generation, min(done, steps), steps, run.total_steps)

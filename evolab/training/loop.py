@@ -41,24 +41,16 @@ def train(
         `Progress` some times a second, a `Generation` at each end, `Finished` at last.
     """
     finished = 0
-    run.target = target
+    run.seek(target)
     done = max_steps is not None and run.total_steps >= max_steps
-    if done and run.current is None and run.history.generations:
+    if done and not run.under_way and run.history.generations:
         yield Finished("max_steps", run.generation, run.total_steps, run.history.generations[-1].fitness)
         return
     while True:
-        if run.current is None:
-            run.current = one_generation(run)
-        try:
-            event = next(run.current)
-        except BaseException:
-            run.current = None
-            raise
-        if not isinstance(event, Generation):
-            yield event
-            continue
-        run.current = None
+        event = run.advance(one_generation)
         yield event
+        if not isinstance(event, Generation):
+            continue
         finished += 1
         reason = None
         if target is not None and event.confirmed is not None and event.confirmed >= target:
@@ -86,7 +78,7 @@ def one_generation(run: TrainingState) -> Iterator[Progress | Generation]:
     losses = yield from learn(run, number, faults)
     clock.append(time.perf_counter())
     found = yield from _evaluate(run, number, faults)
-    run.best = population[found.order[0]].copy()
+    run.keep(population[found.order[0]].copy())
     confirmed = yield from _confirm(run, number, found, faults)
     clock.append(time.perf_counter())
     evaluations = [_record(run, number, found, row) for row in found.order]
@@ -100,7 +92,6 @@ def one_generation(run: TrainingState) -> Iterator[Progress | Generation]:
             told = "fitness is not finite; it cannot win a tournament"
             faults.append(Fault(number, one.agent, "diverged", told))
     clock.append(time.perf_counter())
-    run.generation = number
     event = Generation(
         number=number,
         total_steps=run.total_steps,
@@ -113,7 +104,7 @@ def one_generation(run: TrainingState) -> Iterator[Progress | Generation]:
         mutation_weights=weights,
         confirmed=confirmed,
     )
-    run.history.append(event)
+    run.end(event)
     yield event
 
 
@@ -148,9 +139,9 @@ def _evaluate(run: TrainingState, number: int, faults: list[Fault]) -> Generator
     if decisive.lengths is not None:
         episodes = (decisive.lengths > 0).sum(1)
         length = decisive.lengths.sum(1) / np.maximum(episodes, 1)
-    for row, individual in enumerate(population.individuals):
-        individual.fitness.append(float(fitness[row]))
-        if decisive.fresh and run.hall.holds(individual):
+    for row, agent in enumerate(population):
+        agent.evaluated(float(fitness[row]))
+        if decisive.fresh and run.hall.holds(population.individuals[row]):
             run.hall.observe(float(fitness[row]), int(episodes[row]))
     scores = np.array([run.selection.score(individual.fitness) for individual in population.individuals])
     # Of equals the elite at rest is first, of others the one in the lower slot, as for the selections.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -61,7 +61,6 @@ class TrainingState:
         best: a copy of the best agent of the last generation; None before the first.
         target: mean return that is looked for; what `train` was asked last.
         interrupted: the next vector step yields, whatever the clock says.
-        current: the generation under way; None between two.
     """
 
     def __init__(
@@ -87,7 +86,7 @@ class TrainingState:
         self.best: Agent | None = None
         self.target: float | None = None
         self.interrupted = False
-        self.current: Iterator[Progress | Generation] | None = None
+        self._under_way: Iterator[Progress | Generation] | None = None
 
     # What there is ----------------------------------------------------------------------------
 
@@ -108,6 +107,11 @@ class TrainingState:
         return self._population
 
     @property
+    def under_way(self) -> bool:
+        """True in the middle of a generation."""
+        return self._under_way is not None
+
+    @property
     def evaluation_steps(self) -> int:
         """Environment steps of evaluation so far."""
         return 0 if self.evaluator is None else self.evaluator.steps
@@ -117,7 +121,44 @@ class TrainingState:
         """True where experience comes from the environment, False where it is all there beforehand."""
         return self.envs is not None and not self.population.algorithm.offline
 
+    # How far it is --------------------------------------------------------------------------------
+
+    def advance(
+        self, begin: Callable[[TrainingState], Iterator[Progress | Generation]]
+    ) -> Progress | Generation:
+        """The next event of the generation under way, or of a new one that begins.
+
+        An error ends the generation: the next call begins it anew.
+        """
+        if self._under_way is None:
+            self._under_way = begin(self)
+        try:
+            event = next(self._under_way)
+        except BaseException:
+            self._under_way = None
+            raise
+        if isinstance(event, Generation):
+            self._under_way = None
+        return event
+
+    def count(self, steps: int) -> None:
+        """Add training steps, those of all agents together."""
+        self.total_steps += steps
+
+    def end(self, generation: Generation) -> None:
+        """Write a generation down that has ended."""
+        self.history.append(generation)
+        self.generation = generation.number
+
     # What may be changed from outside -----------------------------------------------------------
+
+    def seek(self, target: float | None) -> None:
+        """Look for agents of this mean return."""
+        self.target = target
+
+    def keep(self, best: Agent) -> None:
+        """Take an agent, a copy, for the best of the generation that ends."""
+        self.best = best
 
     def populate(self, population: Population) -> None:
         """Begin with these agents."""
@@ -157,7 +198,7 @@ class TrainingState:
         """
         self.generation, self.total_steps = int(progress["generation"]), int(progress["total_steps"])
         if self.evaluator is not None:
-            self.evaluator.steps = int(progress["evaluation_steps"])
+            self.evaluator.resume(int(progress["evaluation_steps"]))
         self.history, self.best = history, best
         self.hall.put_state(progress, elite)
         self.population.reseed(self.generation)

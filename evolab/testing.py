@@ -16,7 +16,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from evolab.algorithms.base import Algorithm
-from evolab.core.experience import Episodes
+from evolab.core.experience import Episodes, to_batch
 from evolab.evolution.mutation.context import Context
 from evolab.evolution.mutation.resize import resize
 from evolab.networks.base import Layout, Network, Role
@@ -340,7 +340,8 @@ def _rows(batch: Any, rows: Any, device: str = "cpu") -> Any:
 def _noise(population: Any, batch: SimpleNamespace, agents: int) -> Tensor | None:
     """[P, B, ...] standard normal in the shape that the algorithm draws, or None where it draws nothing."""
     group = population.groups[0]
-    seen = population.learner.batch_of(group, _rows(batch, slice(0, len(group))))
+    given = to_batch(_rows(batch, slice(0, len(group))), population.device)
+    seen = population.learner.batch_of(group, given)
     drawn = population.algorithm.draw(group, seen, torch.Generator().manual_seed(0))
     if drawn is None:
         return None

@@ -8,7 +8,7 @@ group of agents at once, so its one new habit is: reduce over the last axis, nev
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -58,8 +58,7 @@ class Algorithm(ABC):
         name: as the user writes it.
         hyperparameters: by name; each is a tensor [P] in the population.
         offline: True if it learns from a fixed dataset.
-        on_policy: True if it learns from rollouts of its own policy; it then has `judge`, and the
-            hyperparameters discount, gae_lambda, epochs and batch_size.
+        on_policy: True if it learns from rollouts of its own policy, of which `minibatches` makes batches.
         reads_tokens: True if it learns from episodes of tokens, in language environments.
         recordable: True, said by the class itself, if what an update computes changes with nothing on
             the host but `agents.updates` modulo the values of `schedule`, and never waits for the
@@ -131,9 +130,16 @@ class Algorithm(ABC):
         """The noise of one update, so that an update is a function of its arguments."""
         return None
 
-    def judge(self, agents: AgentGroup, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-probabilities of the actions, values, values of the successors, [C, B] each; on-policy only."""
-        raise NotImplementedError(f"{self.name} learns from replayed experience, so it judges no rollout.")
+    def least_experience(self, batch_size: int) -> int:
+        """Transitions that must be there before an update with batches of this size.
+
+        Recorded data stay as few as they are: a batch beyond them draws some twice. Experience will grow.
+        """
+        return 1 if self.offline else batch_size
+
+    def minibatches(self, agents: AgentGroup, batch: Batch, generator: torch.Generator) -> Iterator[Batch]:
+        """The batches of the updates that are made of one batch from a buffer: that one, as a rule."""
+        yield batch
 
     @abstractmethod
     def update(self, agents: AgentGroup, batch: Batch, noise: Tensor | None) -> dict[str, Tensor]:

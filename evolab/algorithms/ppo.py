@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -12,6 +13,8 @@ from torch import Tensor
 
 from evolab.algorithms.base import RATE, AgentGroup, Algorithm, Float, Hyperparameter, Integer, Role
 from evolab.core.experience import Batch
+from evolab.core.trees import map_leaves
+from evolab.data.buffers.rollout import Rollout
 from evolab.networks.scalars import Scalars
 
 EDGE = 1e-6
@@ -107,7 +110,7 @@ class PPO(Algorithm):
         clocks = drawn.exponential_(generator=generator).to(out.device)
         return (out.softmax(-1) / clocks).argmax(-1)
 
-    def judge(self, agents: AgentGroup, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    def evaluate(self, agents: AgentGroup, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Log-probabilities of the actions, values and successors' values, [C, B] each, as the agents are now."""
         with torch.no_grad():
             spread = agents.network("spread") if "spread" in agents.roles else None
@@ -116,11 +119,49 @@ class PPO(Algorithm):
             next_value = agents.network("critic")(batch.next_observation).squeeze(-1)
         return log_prob, value, next_value
 
+    def minibatches(self, agents: AgentGroup, batch: Batch, generator: torch.Generator) -> Iterator[Batch]:
+        """Of a rollout: each of `epochs` passes uses every step once, in an order of each agent's own.
+
+        All minibatches of a pass are of one size, give or take one, and `batch_size` at most. What
+        depends on the acting policy is worked out before the first: no parameter has moved since then.
+        """
+        assert isinstance(batch, Rollout)
+        log_prob, value, next_value = self.evaluate(agents, batch)
+        h, valid = agents.hyper, batch.valid.to(value)
+        advantage = advantages(batch, value, next_value, h["discount"], h["gae_lambda"])
+        goal = advantage + value
+        count, total = value.shape
+        first = (
+            torch.arange(count, device=value.device).unsqueeze(1) * total
+        )  # [P, 1], of the flattened steps
+        epochs, size = int(agents.settings[0]["epochs"]), int(agents.settings[0]["batch_size"])
+        for _ in range(epochs):
+            drawn = torch.rand((count, total), generator=generator, device=generator.device)
+            for part in drawn.argsort(1).to(value.device).tensor_split(-(-total // size), 1):
+                index = (part + first).flatten()
+
+                def take(x: Tensor, index: Tensor = index, length: int = part.shape[1]) -> Tensor:
+                    return x.flatten(0, 1).index_select(0, index).unflatten(0, (count, length))
+
+                counted = take(valid)
+                yield Batch(
+                    observation=map_leaves(take, batch.observation),
+                    action=take(batch.action),
+                    reward=take(batch.reward),
+                    next_observation=None,  # the advantage knows all that follows
+                    terminated=take(batch.terminated),
+                    weight=counted / counted.sum(1, keepdim=True).clamp(min=1),
+                    log_prob=take(log_prob),
+                    advantage=take(advantage),
+                    goal=take(goal),
+                    grain=batch.grain,
+                )
+
     def update(self, agents: AgentGroup, batch: Batch, noise: Tensor | None) -> dict[str, Tensor]:
         """One step on a minibatch; a batch without advantages is taken as rollouts of one step each."""
         h, weight = agents.hyper, batch.weight
         if batch.advantage is None:
-            log_prob, value, next_value = self.judge(agents, batch)
+            log_prob, value, next_value = self.evaluate(agents, batch)
             goal = batch.reward + h["discount"][:, None] * (1 - batch.terminated) * next_value
             batch = replace(batch, log_prob=log_prob, advantage=goal - value, goal=goal)
         before, raw, target = batch.log_prob, batch.advantage, batch.goal
@@ -161,6 +202,41 @@ class PPO(Algorithm):
         log_probs = out.log_softmax(-1)  # [C, B, A]
         chosen = log_probs.gather(-1, batch.action.unsqueeze(-1)).squeeze(-1)
         return chosen, -(log_probs.exp() * log_probs).sum(-1)
+
+
+def advantages(
+    rollout: Rollout, value: Tensor, next_value: Tensor, discount: Tensor, trace: Tensor
+) -> Tensor:
+    """Generalised advantage estimates.
+
+    `delta = reward + discount (1 - terminated) next_value - value`, summed over the rest of the
+    episode with weights `(discount trace)^k`. Where an episode was truncated, and at the end of the
+    rollout, `next_value` is that of the true successor, so both bootstrap; only the sum ends there.
+
+    Args:
+        rollout: [P, B], of T steps in E environments.
+        value: [P, B], of what was acted on.
+        next_value: [P, B], of what truly followed.
+        discount: [P].
+        trace: [P], lambda.
+
+    Returns:
+        [P, B].
+
+    Source: Schulman et al. 2016, High-Dimensional Continuous Control Using Generalized Advantage
+    Estimation, eq. 16.
+    """
+    valid, ended = rollout.valid.to(value), rollout.ended.to(value)
+    discount, trace = discount[:, None], trace[:, None]
+    delta = (rollout.reward + discount * (1 - rollout.terminated) * next_value - value) * valid
+    decay = discount * trace * (1 - ended) * valid
+    delta, decay = (x.unflatten(1, (-1, rollout.num_envs)) for x in (delta, decay))  # [P, T, E]
+    found = torch.empty_like(delta)
+    running = torch.zeros_like(delta[:, 0])
+    for step in range(delta.shape[1] - 1, -1, -1):
+        running = torch.addcmul(delta[:, step], decay[:, step], running)
+        found[:, step] = running
+    return found.flatten(1)
 
 
 def clipped_gaussian(

@@ -86,13 +86,13 @@ def evolve(
     order = population.replace(offspring)
     origins = [rows[selected.parents[slot]] for slot in order]
     if buffer is not None:
-        buffer.gather(origins)
+        buffer.follow(origins)
     return _with_change(population, [births[slot] for slot in order], before, probes, origins)
 
 
 def _probes(population: Population, buffer: Any, generation: int) -> Any:
     """Observations [B, ...] on which changes of policies are measured; None where there are none."""
-    if buffer is None or not (len(buffer) or population.algorithm.on_policy):
+    if buffer is None:
         return None
     stream = torch_stream(population.seed, generation, "probes", device=buffer.device or "cpu")
     return buffer.observations(64, stream)

@@ -185,7 +185,7 @@ class HallOfFame:
         individuals[worst] = revived
         scores[worst] = self.fitness
         order = population.rebuild(individuals)
-        buffer.gather(order)  # experience of their own moves with the rows
+        buffer.follow(order)  # experience of their own moves with the rows
         return Revival(scores[order], revived.id, self.elite.id, self.revives == RESTING)
 
     # On disk ------------------------------------------------------------------------------------

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from evolab.algorithms.base import Algorithm
 from evolab.core import checks
-from evolab.data.buffers.replay import ReplayBuffer
-from evolab.data.buffers.rollout import RolloutBuffer
+from evolab.data.buffers.base import Buffer
 from evolab.evolution.mutation.mutations import Mutations
 from evolab.evolution.schedules import stages_of
 from evolab.evolution.selection.base import Selection
@@ -172,7 +171,7 @@ class Experiment:
         self._trackers.start(self._facts)
         state.place_buffer()
         if not self.algorithm.on_policy:
-            largest = 1 if self.algorithm.offline else population.table.largest_batch
+            largest = population.least_experience
             if len(state.buffer) < largest:
                 recorded = self.algorithm.offline or state.envs is None
                 advice = "exp.fill('data.h5')" if recorded else f"exp.fill({max(1000, largest)})"
@@ -235,7 +234,7 @@ class Experiment:
         return self._state.population
 
     @property
-    def buffer(self) -> ReplayBuffer | RolloutBuffer:
+    def buffer(self) -> Buffer:
         """Their experience."""
         return self._state.buffer
 

@@ -7,9 +7,10 @@ the algorithm's.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor
 from evolab.core.device import products
 from evolab.core.experience import Batch, Episodes, to_batch
 from evolab.core.trees import map_leaves
+from evolab.data.buffers.base import AT_ONCE, Buffer
 from evolab.networks.batching import cuda_graphs as graphs
 from evolab.networks.batching.group import AgentGroup
 from evolab.networks.kernels.sharing import cores_for_kernels
@@ -26,8 +28,8 @@ from evolab.population.table import Table
 LONGEST = 8
 """Longest period of delays whose updates are recorded, each phase of it apart."""
 
-AT_ONCE = 8
-"""Updates whose samples are drawn together: what an agent with eight environments owes for one vector step."""
+WANTED = {True: ("its own newest steps alone", "RolloutBuffer"), False: ("a replay buffer", "ReplayBuffer")}
+"""What algorithms learn from that are on-policy, and those that are not."""
 
 Losses = Mapping[str, Tensor]
 
@@ -62,10 +64,7 @@ class Learner:
         )
         with shared, products(table.device, table.spec.precision):
             found = Collected(table)
-            if hasattr(source, "batches"):
-                self._from_rollout(table.groups, source, found)
-                source.consumed()
-            elif hasattr(source, "sample"):
+            if isinstance(source, Buffer):
                 self._from_buffer(source, updates, ratio, found)
             else:
                 self._from_batch(source, noise, found)
@@ -75,25 +74,25 @@ class Learner:
         """One update of one agent; see `Agent.learn`."""
         table = self.table
         group, found = table.solo(row), Collected(table)
-        if hasattr(source, "batches"):
-            self._from_rollout([group], source, found)
-            return {name: float(loss[row]) for name, loss in found.means().items()}
-        if hasattr(source, "sample"):
+        if isinstance(source, Buffer):
             self._check(source)
-            sample = source.sample(group.rows, group.batch, table.generator)
+            batches = self._batches(source, group, 1)
         else:
-            sample = to_batch(source, table.device).cut(None, group.batch)
-        batch = self.batch_of(group, sample)
-        if noise is not None:
-            noise = map_leaves(lambda x: x[None, : batch.reward.shape[1]], noise)
+            batches = iter([self.batch_of(group, to_batch(source, table.device).cut(None, group.batch))])
         group.updates = table.individuals[row].updates  # delays are the agent's own
-        self._update(group, batch, noise, found)
+        for batch in batches:
+            own = noise
+            if noise is not None:
+                own = map_leaves(lambda x, n=batch.reward.shape[1]: x[None, :n], noise)
+            self._update(group, batch, own, found)
         return {name: float(loss[row]) for name, loss in found.means().items()}
 
     # Where batches come from ------------------------------------------------------------------
 
-    def _from_buffer(self, source: Any, updates: int | None, ratio: float, found: Collected) -> None:
+    def _from_buffer(self, source: Buffer, updates: int | None, ratio: float, found: Collected) -> None:
         self._check(source)
+        if not source.ready(self.table.least_experience):
+            return
         for group in self.table.groups:
             due = self._due(group, updates, ratio)
             if due and self._recordable(source):
@@ -101,14 +100,8 @@ class Learner:
                 continue
             for batch in self._batches(source, group, due):
                 self._update(group, batch, None, found)
+        source.consumed()
         self.warmed_up = True
-
-    def _from_rollout(self, groups: Sequence[AgentGroup], source: Any, found: Collected) -> None:
-        self._check_rollout(source)
-        for group in groups if source.full else ():
-            whole = self.batch_of(group, source.taken(group.rows))
-            for batch in source.batches(self.table.algorithm, group, whole, self.table.generator):
-                self._update(group, batch, None, found)
 
     def _from_batch(self, source: Any, noise: Any, found: Collected) -> None:
         whole = to_batch(source, self.table.device)
@@ -122,22 +115,16 @@ class Learner:
                 own = map_leaves(lambda x, rows=group.rows, n=length: x[rows, :n], noise)
             self._update(group, batch, own, found)
 
-    def _batches(self, source: Any, group: AgentGroup, updates: int) -> Iterator[Any]:
-        """One batch per update; drawn some at a time where the source can."""
-        if not hasattr(source, "samples"):
-            for _ in range(updates):
-                yield self.batch_of(group, source.sample(group.rows, group.batch, self.table.generator))
-            return
-        for start in range(0, updates, AT_ONCE):
-            count = min(AT_ONCE, updates - start)
-            drawn = source.samples(group.rows, group.batch, count, self.table.generator)
-            if isinstance(drawn, Batch):
-                yield from self.batch_of(group, drawn, leading=3).apart()
-            else:
-                for sample in drawn:
-                    yield self.batch_of(group, sample)
+    def _batches(self, source: Buffer, group: AgentGroup, updates: int) -> Iterator[Any]:
+        """One batch per update, as the algorithm sees them."""
+        table = self.table
+        for drawn in source.batches(group.rows, group.batch, updates, table.generator):
+            several = isinstance(drawn, Batch) and drawn.reward.dim() == 3
+            seen = self.batch_of(group, drawn, leading=3 if several else 2)
+            for batch in seen.apart() if several else (seen,):
+                yield from table.algorithm.minibatches(group, batch, table.generator)
 
-    def batch_of(self, group: AgentGroup, sample: Any, leading: int = 2) -> Any:
+    def batch_of(self, group: AgentGroup, sample: Batch | Episodes, leading: int = 2) -> Any:
         """What was drawn for a group, on the table's device and in the algorithm's ranges.
 
         Args:
@@ -149,7 +136,8 @@ class Learner:
         if isinstance(sample, Episodes):
             return sample.placed(table.spec.like, group.weight)
         reward = sample.reward.to(table.device, table.dtype)
-        return Batch(
+        return dataclasses.replace(
+            sample,
             observation=map_leaves(lambda leaf: leaf.to(table.device), sample.observation),
             action=table.actions.to_unit(sample.action.to(table.device), leading),
             reward=reward,
@@ -183,19 +171,17 @@ class Learner:
         for individual in self.table.individuals[group.rows]:
             individual.updates += 1
 
-    def _recordable(self, source: Any) -> bool:
+    def _recordable(self, source: Buffer) -> bool:
         """True where updates from this source can be recorded: by rules that say so, on data that lie on the device."""
         if self.unrecordable or not graphs.possible(self.table.device):
             return False
-        if not getattr(source, "recordable", False):
-            return False
         said = bool(vars(type(self.table.algorithm)).get("recordable"))  # not of a class that it derives from
-        return said and source.example.device == self.table.spec.like.device
+        return said and source.recordable and source.device == self.table.device
 
-    def _replay(self, group: AgentGroup, source: Any, due: int, found: Collected) -> None:
+    def _replay(self, group: AgentGroup, source: Buffer, due: int, found: Collected) -> None:
         """The updates that a group owes, some at a time as one recording."""
         table = self.table
-        source.tell()
+        source.tell_device()
         delays = [name for name in table.algorithm.schedule if name != "learn_step"]
         period = math.lcm(*(max(1, int(group.settings[0].get(name, 1))) for name in delays))
         for done in range(0, due, AT_ONCE):
@@ -215,7 +201,7 @@ class Learner:
                 if period > LONGEST:
                     losses = work()
                 else:
-                    key = count, before % period, source.place
+                    key = count, before % period, source.recording_key()
                     losses = group.recordings.run(key, work, table.generator, group.forget)
             except graphs.Unrecordable as problem:
                 warnings.warn(str(problem), stacklevel=4)
@@ -231,39 +217,14 @@ class Learner:
 
     # Checks -----------------------------------------------------------------------------------
 
-    def _check(self, source: Any) -> None:
+    def _check(self, source: Buffer) -> None:
         algorithm = self.table.algorithm
-        if algorithm.on_policy:
+        if algorithm.on_policy != source.on_policy:
+            what, kind = WANTED[algorithm.on_policy]
             raise TypeError(
-                f"{algorithm.name} learns from its own newest steps alone: pass an ev.RolloutBuffer, not a "
-                f"{type(source).__name__}."
+                f"{algorithm.name} learns from {what}; pass an ev.{kind}, not a {type(source).__name__}."
             )
-        # Recorded data stay as few as they are: a batch beyond them draws some twice. Experience will grow.
-        least = 1 if algorithm.offline else self.table.largest_batch
-        if len(source) < least:
-            raise ValueError(
-                f"the buffer holds {len(source)} transitions, fewer than the largest batch size {least}. "
-                f"Fill it first: exp.fill({max(1000, least)})."
-            )
-
-    def _check_rollout(self, source: Any) -> None:
-        algorithm, agents, before = self.table.algorithm, self.table.size, self.table.replaced
-        if not algorithm.on_policy:
-            raise TypeError(
-                f"{algorithm.name} learns from a replay buffer; pass an ev.ReplayBuffer, not a rollout."
-            )
-        if source.full and source.shape[0] != agents:
-            raise ValueError(
-                f"the rollout is of {source.shape[0]} agents; the population has {agents}. Use one for each."
-            )
-        if not source.full or before is None:
-            return
-        own = min(one.steps - start for one, start in zip(self.table.individuals, before, strict=True))
-        if own < len(source):
-            raise ValueError(
-                f"the rollout holds steps of agents that have been replaced: {len(source)} of each, of which "
-                f"today's took {own}. Pass buffer= to ev.evolve, or call buffer.clear() after it."
-            )
+        source.require(self.table.least_experience, self.table.own_steps)
 
 
 class Collected:

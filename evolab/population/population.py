@@ -235,6 +235,11 @@ class Population:
         """Uniform actions [P, E, ...] in the environment's own range."""
         return acting.random_actions(self.table, num_envs, generator)
 
+    @property
+    def least_experience(self) -> int:
+        """Transitions that a buffer must hold before `learn`."""
+        return self.table.least_experience
+
     def count_steps(self, steps: int) -> None:
         """Note environment steps of each agent that `act` did not choose."""
         self.table.count_steps(steps)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -40,7 +41,6 @@ class Table(Mapping[str, Tensor]):
         hyper: hyperparameters and "steps" by name, [P]; the same tensors as in the table.
         individuals: of each row, without tensors.
         memory: what exploration remembers, [P, E, ...] by name; not kept when the agents change.
-        replaced: of each row the steps that its agent had taken when evolution put it there; None before.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Table(Mapping[str, Tensor]):
         self.hyper: dict[str, Tensor] = {}
         self.individuals: list[Individual] = []
         self.memory: dict[str, Tensor] = {}
-        self.replaced: list[int] | None = None
+        self._replaced: list[float] | None = None  # steps of each agent when evolution put it into its row
         self.next_id = next_id
         self._tensors: dict[str, Tensor] = {}
         self._spans: list[list[Span]] = []
@@ -143,9 +143,9 @@ class Table(Mapping[str, Tensor]):
         return self._groups
 
     @property
-    def largest_batch(self) -> int:
-        """The largest batch size of all agents."""
-        return max(group.batch for group in self.groups)
+    def least_experience(self) -> int:
+        """Transitions that must be there before an update."""
+        return self.algorithm.least_experience(max(group.batch for group in self.groups))
 
     def group_of(self, row: int) -> AgentGroup:
         """The group that holds a row."""
@@ -203,6 +203,12 @@ class Table(Mapping[str, Tensor]):
         for individual in self.individuals if row is None else [self.individuals[row]]:
             individual.steps += steps
 
+    @property
+    def own_steps(self) -> list[float]:
+        """Of each agent, the steps that it has taken itself, its ancestors' apart; unlimited where it has none."""
+        before = self._replaced or [-math.inf] * self.size
+        return [one.steps - start for one, start in zip(self.individuals, before, strict=True)]
+
     # Changing who is there --------------------------------------------------------------------
 
     def rebuild(self, individuals: Sequence[Individual], next_id: int = 0) -> list[int]:
@@ -237,7 +243,7 @@ class Table(Mapping[str, Tensor]):
     def replace(self, offspring: Sequence[Individual]) -> list[int]:
         """As `rebuild`, at the end of a generation: what these agents do from now on is their own."""
         order = self.rebuild(offspring)
-        self.replaced = [individual.steps for individual in self.individuals]
+        self._replaced = [individual.steps for individual in self.individuals]
         return order
 
     def copy(self, rows: Sequence[int]) -> Table:

@@ -21,7 +21,7 @@ import torch
 from evolab.core import registry, spaces
 from evolab.core.plain import plain
 from evolab.core.version import VERSION
-from evolab.data.buffers.saving import Written, read_ring, write_ring
+from evolab.data.buffers.saving import Written, read_buffer, write_buffer
 from evolab.history.history import History
 from evolab.history.writer import HistoryWriter
 from evolab.population import serialisation as archive
@@ -49,7 +49,7 @@ class RunFolder(GenerationFolders):
         super().__init__(path)
         self.newest: int | None = None
         self._history = HistoryWriter(path / "history")
-        self._ring = Written()
+        self._buffer = Written()
         self._elite: tuple[int, float] | None = None
 
     # Writing ----------------------------------------------------------------------------------
@@ -92,14 +92,14 @@ class RunFolder(GenerationFolders):
             state[name] = agent and archive.take(agent.table, agent.row, f"{name}/", tensors)
         with drafting(folder, "generation", owned=True) as draft:
             draft.tensors("population.safetensors", tensors)
-            state["buffer"], ring = write_ring(draft, folder, run.buffer, self._ring)
+            state["buffer"], ring = write_buffer(draft, folder, run.buffer, self._buffer)
             for fitness in (run.fitness, run.beside):
                 kept = None if fitness is None else fitness.take_state()
                 if kept is not None:
                     state["fitness"], tensors = kept
                     draft.tensors("fitness.safetensors", tensors)
             draft.json("state.json", plain(state))
-        self._ring, self.newest = ring, number
+        self._buffer, self.newest = ring, number
         self._tell(run, about)
         elite, known = run.hall.elite, run.hall.fitness
         if elite is not None and self._elite != (elite.id, known):
@@ -193,7 +193,7 @@ class RunFolder(GenerationFolders):
 
             best, elite = agent("best"), agent("elite")
             run.place_buffer()
-            self._ring = read_ring(saved, state["buffer"], run.buffer)
+            self._buffer = read_buffer(saved, state["buffer"], run.buffer)
             if "fitness" in state:
                 for fitness in (run.fitness, run.beside):
                     if fitness is not None:

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from evolab.core.experience import Transition
 from evolab.core.rng import numpy_stream, seed_of
-from evolab.data.buffers.rollout import RolloutBuffer
 from evolab.envs.base import Environments
 from evolab.evaluation.episodes import acting
 from evolab.history.events import Fault, Progress
@@ -76,15 +75,13 @@ def learn(
 def _by_acting(run: TrainingState, number: int, losses: _Losses, faults: list[Fault]) -> Iterator[int]:
     """Act, store, learn, until every agent has taken its steps.
 
-    An on-policy buffer decides itself when to learn. The steps that a generation's end leaves in it
+    The buffer says when it is time to learn. The steps that a generation's end leaves in a rollout
     are learned from if every agent can make a whole minibatch of them, and dropped if not.
     """
     envs, population, buffer, options = run.envs, run.population, run.buffer, run.options
     assert envs is not None
-    on_policy = isinstance(buffer, RolloutBuffer)
-    if on_policy:
-        buffer.clear()  # of what a generation that failed has left
-    largest = population.table.largest_batch
+    buffer.begin_generation()
+    least = population.least_experience
     latest: Mapping[str, Tensor] = {}
     # By count, not by the clock: the record of a run does not depend on how fast it was. Odd, so
     # that updates every second step are met.
@@ -93,7 +90,7 @@ def _by_acting(run: TrainingState, number: int, losses: _Losses, faults: list[Fa
     def update() -> None:
         nonlocal latest
         # A batch size that mutated beyond the buffer waits for it to fill.
-        if on_policy or len(buffer) >= largest:
+        if buffer.ready(least):
             latest = population.learn(buffer, ratio=options.update_ratio) or latest
 
     def step(action: Any) -> Transition:
@@ -105,8 +102,8 @@ def _by_acting(run: TrainingState, number: int, losses: _Losses, faults: list[Fa
     for count, transition in enumerate(playing, start=1):
         buffer.add(transition)
         done += envs.num_envs
-        if isinstance(buffer, RolloutBuffer) and done >= options.steps_per_generation:
-            buffer.finish(largest)
+        if done >= options.steps_per_generation:
+            buffer.end_generation(least)
         if not options.overlap:
             update()
         run.count(envs.num_envs * len(population))

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from evolab.data.buffers.replay import ReplayBuffer
-from evolab.data.buffers.rollout import RolloutBuffer
+from evolab.data.buffers.base import Buffer
 from evolab.envs.base import Environments
 from evolab.evaluation.episodes import Evaluator
 from evolab.evaluation.fitness import Fitness
@@ -66,7 +65,7 @@ class TrainingState:
     def __init__(
         self,
         population: Population | None,
-        buffer: ReplayBuffer | RolloutBuffer,
+        buffer: Buffer,
         envs: Environments | None,
         selection: Selection,
         mutations: Mutations,
@@ -164,14 +163,13 @@ class TrainingState:
         """Begin with these agents."""
         self._population = population
 
-    def learn_from(self, buffer: ReplayBuffer | RolloutBuffer) -> None:
+    def learn_from(self, buffer: Buffer) -> None:
         """Take this experience in the place of what there was."""
         self.buffer = buffer
 
     def place_buffer(self) -> None:
         """Keep experience where the agents are, unless the user has said where."""
-        if self.buffer.device is None:
-            self.buffer.device = self.population.device
+        self.buffer.place_on(self.population.device)
 
     def change(
         self, selection: Selection | None = None, mutations: Mutations | None = None, **options: Any

@@ -12,7 +12,7 @@ from evolab.algorithms.ppo import clipped_gaussian
 from evolab.core.experience import Batch
 from evolab.envs.probes import BEST, PROBES, show
 from tests import plain
-from tests.data.buffers.test_rollout import slow
+from tests.algorithms.test_advantages import slow
 from tests.mixed import BOX, DISCRETE, FEATURES, compare, experience, mixed, padding, singles
 from tests.toys import Choosing, Toy
 

@@ -7,6 +7,7 @@ import torch
 
 from evolab.algorithms.options import algorithm_named
 from evolab.algorithms.td3_bc import TD3BC
+from evolab.core.experience import to_batch
 from evolab.population.population import Population
 from tests.mixed import BOX, OBSERVATIONS, experience
 
@@ -44,8 +45,7 @@ def test_policy_loss_by_hand():
     critic = population.individual(0).tensors["critic"]
     critic["output.bias"].fill_(-7.0)
     batch = experience(1, 64, seed=1, discrete=False)
-    inner = population.learner.batch_of(population.groups[0], SimpleNamespace(**{k: getattr(batch, k) for k in (
-        "observation", "action", "reward", "next_observation", "terminated")}))  # fmt: skip
+    inner = population.learner.batch_of(population.groups[0], to_batch(batch, population.device))
     group = population.groups[0]
     loss = TD3BC().policy_loss(group, group.network("actor"), inner)
     assert float(loss[0]) == pytest.approx(2.5 + float(inner.action.square().mean()), abs=1e-9)

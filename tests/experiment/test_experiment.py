@@ -321,7 +321,7 @@ def test_a_buffer_of_ones_own_is_taken_although_it_is_empty():
     exp.fill(150)
     assert exp.buffer.capacity == len(exp.buffer) == 40
     exp.run(generations=2)
-    assert exp.buffer.rings == 3
+    assert exp.buffer.pools == 3
     exp.close()
 
 

@@ -13,6 +13,7 @@ from torch import nn
 import evolab as ev
 from evolab.algorithms.dqn import DQN
 from evolab.algorithms.td3 import TD3
+from evolab.core.experience import to_batch
 from evolab.evolution.mutation.context import Context
 from evolab.evolution.mutation.layers import change_layers
 from evolab.evolution.mutation.resize import resize
@@ -253,7 +254,7 @@ def test_an_update_runs_on_the_meta_device():
     batch = images.experience(images.IMAGE, 3, 8, 0, discrete=False)
     population.algorithm.update(
         population.groups[0],
-        population.learner.batch_of(population.groups[0], batch),
+        population.learner.batch_of(population.groups[0], to_batch(batch, population.device)),
         torch.empty(3, 8, 2, device="meta"),
     )
 

@@ -11,6 +11,7 @@ from torch import nn
 import evolab as ev
 from evolab.algorithms.dqn import DQN
 from evolab.algorithms.td3 import TD3
+from evolab.core.experience import to_batch
 from evolab.networks.custom import Stack
 from tests import plain
 from tests.mixed import settings_of
@@ -117,7 +118,9 @@ def test_an_update_runs_on_the_meta_device():
     batch = images.experience(SPACE, 2, 8, 0, discrete=False)
     group = population.groups[0]
     population.algorithm.update(
-        group, population.learner.batch_of(group, batch), torch.empty(2, 8, 2, device="meta")
+        group,
+        population.learner.batch_of(group, to_batch(batch, population.device)),
+        torch.empty(2, 8, 2, device="meta"),
     )
 
 

@@ -10,6 +10,8 @@ from evolab.algorithms.ddpg import DDPG
 from evolab.algorithms.dqn import DQN
 from evolab.algorithms.sac import SAC
 from evolab.algorithms.td3 import TD3
+from evolab.core.experience import DRAWN, Batch
+from evolab.data.buffers.base import Buffer
 from evolab.evolution.evolve import evolve
 from evolab.evolution.mutation.mutations import Mutations
 from evolab.evolution.selection.base import Selected, Selection
@@ -91,7 +93,7 @@ def test_an_agent_that_learns_alone_learns_as_one_of_many(algorithm):
         assert not population.table[name][mask].any(), f"padding of {name} moved"
 
 
-class Feed:
+class Feed(Buffer):
     """A buffer that hands every agent a batch of its own, keyed by how many it has had."""
 
     def __init__(self, discrete):
@@ -100,11 +102,15 @@ class Feed:
     def __len__(self):
         return 1000
 
-    def sample(self, agents, size, generator):
-        parts = [self.batch(row, self.taken[row], size) for row in range(8)[agents]]
-        for row in range(8)[agents]:
-            self.taken[row] += 1
-        return type(parts[0])(**{n: torch.stack([getattr(p, n) for p in parts]) for n in vars(parts[0])})
+    def add(self, transition):
+        raise NotImplementedError
+
+    def batches(self, rows, size, updates, generator):
+        for _ in range(updates):
+            parts = [self.batch(row, self.taken[row], size) for row in range(8)[rows]]
+            for row in range(8)[rows]:
+                self.taken[row] += 1
+            yield Batch(**{name: torch.stack([getattr(part, name) for part in parts]) for name in DRAWN})
 
     def batch(self, row, turn, size):
         whole = experience(1, LENGTH, seed=1000 * row + turn, discrete=self.discrete)

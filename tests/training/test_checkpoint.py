@@ -25,14 +25,14 @@ import pytest
 import torch
 
 import evolab as ev
-from evolab.data.buffers import saving as ring
+from evolab.data.buffers import saving
 from evolab.storage import files, lock
 from evolab.storage.files import Damaged
 from tests.small import QUICK, assert_same, experiment, quiet, told
 
 
 def test_a_large_buffer_is_written_in_segments_and_comes_back(tmp_path, monkeypatch):
-    monkeypatch.setattr(ring, "SMALL", 0)
+    monkeypatch.setattr(saving, "SMALL", 0)
     exp = experiment(keep=2)
     for _ in range(6):
         exp.step()
@@ -49,7 +49,7 @@ def test_a_large_buffer_is_written_in_segments_and_comes_back(tmp_path, monkeypa
 
 
 def test_the_buffer_of_a_later_checkpoint_costs_what_is_new(tmp_path, monkeypatch):
-    monkeypatch.setattr(ring, "SMALL", 0)
+    monkeypatch.setattr(saving, "SMALL", 0)
     exp = experiment(buffer=ev.ReplayBuffer(3000))
     exp.fill(2400)
     written: list[int] = []
@@ -71,7 +71,7 @@ def test_the_buffer_of_a_later_checkpoint_costs_what_is_new(tmp_path, monkeypatc
 
 
 def test_a_clear_buffer_is_not_mistaken_for_the_old_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(ring, "SMALL", 0)
+    monkeypatch.setattr(saving, "SMALL", 0)
     exp = experiment()
     exp.save(tmp_path / "run")
     exp.buffer.clear()

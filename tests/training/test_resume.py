@@ -193,7 +193,7 @@ def test_agents_that_share_no_buffer_resume(tmp_path):
     part.run(generations=2)
     part.save(tmp_path / "run")
     again = ev.Experiment.load(tmp_path / "run")
-    assert again.buffer.rings == 3
+    assert again.buffer.pools == 3
     again.run(generations=2)
     assert_same(whole, again)
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from evolab.core.experience import Batch
+from evolab.core.experience import DRAWN, Batch
 from evolab.core.trees import map_leaves
-from evolab.data.buffers.replay import FIELDS, ReplayBuffer
+from evolab.data.buffers.replay import ReplayBuffer
 from evolab.data.datasets.columns import DatasetError
 from evolab.data.datasets.dataset import Dataset
 
@@ -85,7 +85,7 @@ class StoredBuffer(ReplayBuffer):
 
     def __init__(self, dataset: Dataset, size: int) -> None:
         super().__init__(size, device="cpu")
-        self.dataset = dataset
+        self.dataset, self.source = dataset, str(dataset.name)
         self.length[:] = size
         self.fields = {"episode": torch.from_numpy(dataset.episode_of(np.arange(size)))}
 
@@ -102,22 +102,20 @@ class StoredBuffer(ReplayBuffer):
     def rows(self, index: torch.Tensor) -> dict[str, Any]:
         """The fields of given rows, [B, ...] each."""
         taken = self.dataset.transitions(index.numpy())
-        return {name: map_leaves(torch.from_numpy, getattr(taken, name)) for name in FIELDS}
+        return {name: map_leaves(torch.from_numpy, getattr(taken, name)) for name in DRAWN}
 
-    def sample(self, agents: slice, size: int, generator: torch.Generator) -> Batch:
+    def sample(self, rows: slice, size: int, generator: torch.Generator) -> Batch:
         """`size` transitions for each agent, read from disk."""
-        count = agents.stop - agents.start
+        count = rows.stop - rows.start
         index = torch.randint(len(self), (count * size,), generator=generator, device=generator.device)
         fields = self.rows(index.cpu())
         return Batch(
-            **{name: map_leaves(lambda x: x.unflatten(0, (count, size)), fields[name]) for name in FIELDS}
+            **{name: map_leaves(lambda x: x.unflatten(0, (count, size)), fields[name]) for name in DRAWN}
         )
 
-    def samples(  # type: ignore[override]
-        self, agents: slice, size: int, updates: int, generator: torch.Generator
-    ) -> Iterator[Batch]:
-        """As `sample`, for several updates, one after the other."""
-        return (self.sample(agents, size, generator) for _ in range(updates))
+    def batches(self, rows: slice, size: int, updates: int, generator: torch.Generator) -> Iterator[Batch]:
+        """Transitions for one update after another."""
+        return (self.sample(rows, size, generator) for _ in range(updates))
 
     def observations(self, count: int, generator: torch.Generator) -> Any:
         """Up to `count` stored observations, [B, ...] leaves."""

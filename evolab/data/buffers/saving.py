@@ -8,7 +8,7 @@ time, so that its checkpoints do not depend on one another.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from evolab.data.buffers.base import Buffer
 from evolab.data.buffers.replay import ReplayBuffer
-from evolab.data.buffers.rollout import RolloutBuffer
 from evolab.storage.files import Damaged
 from evolab.storage.folders import Draft, Saved
 
@@ -57,8 +57,8 @@ class Written:
     segments: list[Segment] = field(default_factory=list)
 
 
-def write_ring(
-    draft: Draft, folder: Path, buffer: ReplayBuffer | RolloutBuffer, before: Written
+def write_buffer(
+    draft: Draft, folder: Path, buffer: Buffer, before: Written
 ) -> tuple[dict[str, Any], Written]:
     """Write a buffer into a draft.
 
@@ -69,20 +69,20 @@ def write_ring(
         before: what the checkpoint before holds; `Written()` for nothing.
 
     Returns:
-        the description that `read_ring` wants, and what is on disk then.
+        the description that `read_buffer` wants, and what is on disk then.
     """
-    if isinstance(buffer, RolloutBuffer):  # empty between two generations
-        return {"horizon": buffer.horizon}, Written()
+    if not isinstance(buffer, ReplayBuffer):  # a rollout is empty between two generations
+        return buffer.options, Written()
     about: dict[str, Any] = {
         "capacity": buffer.capacity,
         "shared": buffer.shared,
-        "rings": buffer.rings,
+        "rings": buffer.pools,
         "length": buffer.length.tolist(),
         "cursor": buffer.cursor.tolist(),
         "added": int(buffer.added),
     }
-    if hasattr(buffer, "dataset"):  # recorded data that stay in the user's own file
-        return {**about, "data": str(buffer.dataset.name)}, Written()
+    if buffer.source is not None:  # recorded data that stay in the user's own file
+        return {**about, "data": buffer.source}, Written()
     about["fields"] = {name: _tree(value, name) for name, value in buffer.fields.items()}
     total = int(buffer.length.sum())
     fresh = _fresh_rows(buffer, before)
@@ -105,44 +105,62 @@ def write_ring(
     return about, Written(buffer, buffer.added, total, segments)
 
 
-def read_ring(saved: Saved, about: Mapping[str, Any], buffer: ReplayBuffer | RolloutBuffer) -> Written:
-    """Fill an empty buffer with what `write_ring` wrote.
+def read_buffer(saved: Saved, about: Mapping[str, Any], buffer: Buffer) -> Written:
+    """Fill an empty buffer with what `write_buffer` wrote.
 
     Raises:
         Damaged: a segment is missing or does not fit the description.
         ValueError: an absurd size.
     """
     where = str(saved.path / "state.json")
-    if isinstance(buffer, RolloutBuffer):
+    if not isinstance(buffer, ReplayBuffer):
         return Written()
-    capacity, rings = int(about["capacity"]), int(about["rings"])
+    _read_sizes(where, about, buffer)
+    if "data" in about:  # nothing is here until the user's file has been read again
+        buffer.clear()
+        return Written()
+    stores = _rooms(where, about, buffer)
+    segments = [Segment(saved.path / name, int(rows), saved.files[name]) for name, rows in about["segments"]]
+    total = int(buffer.length.sum())
+    _read_segments(saved, segments, stores, buffer)
+    buffer.fields = {name: _planted(tree, stores) for name, tree in about["fields"].items()}
+    return Written(buffer, buffer.added, total, segments)
+
+
+def _read_sizes(where: str, about: Mapping[str, Any], buffer: ReplayBuffer) -> None:
+    capacity, pools = int(about["capacity"]), int(about["rings"])
     length = np.asarray(about["length"], dtype=np.int64)
     cursor = np.asarray(about["cursor"], dtype=np.int64)
-    sound = length.shape == cursor.shape == (rings,) and capacity > 0 and bool((cursor >= 0).all())
+    sound = length.shape == cursor.shape == (pools,) and capacity > 0 and bool((cursor >= 0).all())
     if not sound or (length > capacity).any() or (length < 0).any() or (cursor >= capacity).any():
         raise Damaged(f"{where} describes no buffer: capacity {capacity}, lengths {about['length']}.")
-    buffer.capacity, buffer.shared, buffer.rings = capacity, bool(about["shared"]), rings
+    buffer.capacity, buffer.shared, buffer.pools = capacity, bool(about["shared"]), pools
     buffer.length, buffer.cursor, buffer.added = length, cursor, int(about["added"])
-    if "data" in about:
-        buffer.length, buffer.cursor = np.zeros_like(length), np.zeros_like(cursor)
-        return Written()
+
+
+def _rooms(where: str, about: Mapping[str, Any], buffer: ReplayBuffer) -> dict[str, Tensor]:
+    """Empty tensors [pools * capacity, ...] for all leaves, by name."""
     leaves: list[tuple[str, str, tuple[int, ...]]] = []
     for tree in about["fields"].values():
         _leaves(tree, leaves)
+    rows = buffer.pools * buffer.capacity
     size = sum(_dtype(dtype).itemsize * int(np.prod(shape, dtype=object)) for _, dtype, shape in leaves)
-    if size * capacity * rings > LARGEST:
-        raise ValueError(
-            f"{where} describes a buffer of {size * capacity * rings >> 30} GiB, which is refused."
-        )
-    device = buffer.device = buffer.device or torch.device("cpu")
-    stores = {
-        name: torch.zeros(rings * capacity, *shape, dtype=_dtype(dtype), device=device)
+    if size * rows > LARGEST:
+        raise ValueError(f"{where} describes a buffer of {size * rows >> 30} GiB, which is refused.")
+    buffer.place_on(torch.device("cpu"))
+    return {
+        name: torch.zeros(rows, *shape, dtype=_dtype(dtype), device=buffer.device)
         for name, dtype, shape in leaves
     }
-    total = int(length.sum())
-    segments = [Segment(saved.path / name, int(rows), saved.files[name]) for name, rows in about["segments"]]
+
+
+def _read_segments(
+    saved: Saved, segments: Sequence[Segment], stores: Mapping[str, Tensor], buffer: ReplayBuffer
+) -> None:
+    """Put the newest transitions of the segments where they lay."""
+    total = int(buffer.length.sum())
+    positions = _positions(buffer)
     offset = total - sum(segment.rows for segment in segments)  # below 0: rows older than the buffer
-    positions = _positions(length, cursor, capacity)
     for segment in segments:
         tensors = saved.tensors(segment.path.name)
         skip = max(0, -offset)
@@ -154,19 +172,17 @@ def read_ring(saved: Saved, about: Mapping[str, Any], buffer: ReplayBuffer | Rol
             if skip < segment.rows:
                 first = max(0, offset)
                 rows = positions[first : first + segment.rows - skip]
-                _put(store, rows, part[skip:].to(device))
+                _put(store, rows, part[skip:].to(store.device))
         offset += segment.rows
     if total and offset != total:
-        raise Damaged(f"{where}: the segments hold {offset} of {total} transitions.")
-    buffer.fields = {name: _planted(tree, stores) for name, tree in about["fields"].items()}
-    return Written(buffer, buffer.added, total, segments)
+        raise Damaged(f"{saved.path / 'state.json'}: the segments hold {offset} of {total} transitions.")
 
 
 def _fresh_rows(buffer: ReplayBuffer, before: Written) -> int | None:
     """Transitions that `before` lacks; None where all have to be written."""
     if (
         before.buffer is not buffer
-        or buffer.rings > 1
+        or buffer.pools > 1
         or buffer.nbytes * len(buffer) <= SMALL * buffer.capacity
     ):
         return None
@@ -182,12 +198,12 @@ def _fresh_rows(buffer: ReplayBuffer, before: Written) -> int | None:
 
 
 def _newest(buffer: ReplayBuffer, count: int) -> dict[str, list[Tensor]]:
-    """The newest rows of every leaf as slices of the buffer, oldest first; all rows where rings are apart."""
+    """The newest rows of every leaf as slices of the buffer, oldest first; all rows of pools apart."""
     stretches: list[tuple[int, int]] = []
-    for ring in range(buffer.rings):
-        rows = count if buffer.rings == 1 else int(buffer.length[ring])
-        stop = int(buffer.cursor[ring])
-        base = ring * buffer.capacity
+    for pool in range(buffer.pools):
+        rows = count if buffer.pools == 1 else int(buffer.length[pool])
+        stop = int(buffer.cursor[pool])
+        base = pool * buffer.capacity
         if rows > stop:
             stretches.append((base + buffer.capacity - (rows - stop), base + buffer.capacity))
         stretches.append((base + max(0, stop - rows), base + stop))
@@ -198,11 +214,12 @@ def _newest(buffer: ReplayBuffer, count: int) -> dict[str, list[Tensor]]:
     }
 
 
-def _positions(length: np.ndarray, cursor: np.ndarray, capacity: int) -> Tensor:
-    """Where the rows lie in the store, oldest first, ring by ring."""
+def _positions(buffer: ReplayBuffer) -> Tensor:
+    """Where the rows lie in the store, oldest first, pool by pool."""
+    capacity = buffer.capacity
     parts = [
-        ring * capacity + (cursor[ring] - length[ring] + np.arange(length[ring])) % capacity
-        for ring in range(len(length))
+        pool * capacity + (cursor - length + np.arange(length)) % capacity
+        for pool, (length, cursor) in enumerate(zip(buffer.length, buffer.cursor, strict=True))
     ]
     return torch.from_numpy(np.concatenate(parts).astype(np.int64))
 

@@ -48,7 +48,7 @@ class TokenBuffer(ReplayBuffer):
         if not len(data):
             raise DatasetError(f"the data set of {data.environment or 'tokens'} has no episodes.")
         width = min(data.block, block)
-        self.device = self.device or torch.device("cpu")
+        self.place_on(torch.device("cpu"))
         kept = {
             "tokens": data.tokens[:, :width], "action_mask": data.action_mask[:, :width],
             "reward": data.rewards[:, :width], "terminated": data.terminated, "length": data.length,
@@ -69,11 +69,11 @@ class TokenBuffer(ReplayBuffer):
             "a TokenBuffer holds whole episodes: exp.fill(TokenDataset(...)), or buffer.put(data, block)."
         )
 
-    def sample(self, agents: slice, size: int, generator: torch.Generator) -> Episodes:  # type: ignore[override]
-        """`size` episodes for each agent of `agents`, as long as the longest of them."""
+    def sample(self, rows: slice, size: int, generator: torch.Generator) -> Episodes:
+        """`size` episodes for each agent of `rows`, as long as the longest of them."""
         if len(self) == 0:
             raise ValueError("the buffer of episodes is empty. Call exp.fill(data) first.")
-        count = agents.stop - agents.start
+        count = rows.stop - rows.start
         index = self._draw(0, count * size, generator)
         length = self.fields["length"].index_select(0, index)
         longest = int(length.max()) if length.device.type != "meta" else self.fields["tokens"].shape[1]
@@ -85,11 +85,9 @@ class TokenBuffer(ReplayBuffer):
 
         return Episodes(**{name: take(name) for name in FIELDS})
 
-    def samples(  # type: ignore[override]
-        self, agents: slice, size: int, count: int, generator: torch.Generator
-    ) -> Iterator[Episodes]:
-        """`count` samples, one after the other."""
-        return (self.sample(agents, size, generator) for _ in range(count))
+    def batches(self, rows: slice, size: int, updates: int, generator: torch.Generator) -> Iterator[Episodes]:
+        """Episodes for one update after another, each batch as long as its longest."""
+        return (self.sample(rows, size, generator) for _ in range(updates))
 
     def rows(self, index: Tensor) -> dict[str, Any]:
         """The fields of given episodes."""
@@ -98,5 +96,7 @@ class TokenBuffer(ReplayBuffer):
 
     def observations(self, count: int, generator: torch.Generator) -> Any:
         """Up to `count` stored episodes' tokens, [B, T]."""
+        if len(self) == 0:
+            return None
         index = self._draw(0, min(count, len(self)), generator)
         return self.fields["tokens"].index_select(0, index)

@@ -95,7 +95,7 @@ def test_agents_that_do_not_share_see_their_own_experience_alone():
     assert set(sample.observation[0].flatten().int().tolist()) == {8, 9, 14, 15}
     assert set(sample.observation[1].flatten().int().tolist()) == {10, 11, 16, 17}
     consistent(sample)
-    buffer.gather([2, 2, 0])
+    buffer.follow([2, 2, 0])
     assert [contents(buffer, ring)[0] for ring in range(3)] == [10, 10, 6]
     buffer.add(rows(100, 3, 1))
     assert contents(buffer, 1) == [11, 16, 17, 101]
@@ -113,7 +113,7 @@ def test_a_shared_pool_has_nothing_to_gather():
     buffer = ReplayBuffer(8)
     buffer.add(rows(0, 2, 2))
     before = buffer.fields["observation"].clone()
-    buffer.gather([1, 1])
+    buffer.follow([1, 1])
     assert torch.equal(buffer.fields["observation"], before)
 
 

@@ -7,70 +7,6 @@ import pytest
 import torch
 
 import evolab as ev
-from evolab.data.buffers.rollout import advantages
-
-
-def slow(reward, value, next_value, terminated, ended, valid, discount, trace):
-    """The definition, written out: for each step the weighted sum of all errors that follow in its episode."""
-    agents, steps, members = reward.shape
-    found = np.zeros(reward.shape)
-    for agent in range(agents):
-        for member in range(members):
-            for start in range(steps):
-                weight = 1.0
-                for step in range(start, steps):
-                    place = agent, step, member
-                    if not valid[place]:
-                        break
-                    following = 0.0 if terminated[place] else next_value[place]
-                    found[agent, start, member] += weight * (
-                        reward[place] + discount[agent] * following - value[place]
-                    )
-                    if ended[place]:
-                        break
-                    weight *= discount[agent] * trace[agent]
-    return found
-
-
-def drawn(shape=(3, 17, 4), seed=0):
-    """Random rewards and values, with episodes that end either way, and with faults."""
-    rng = np.random.default_rng(seed)
-    reward, value, next_value = rng.normal(size=(3, *shape))
-    terminated = rng.random(shape) < 0.1
-    ended = terminated | (rng.random(shape) < 0.1)
-    valid = rng.random(shape) > 0.05
-    assert terminated.any()
-    assert (ended & ~terminated).any()
-    assert not valid.all()
-    return [reward, value, next_value, terminated, ended, valid]
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_advantages_are_those_of_the_definition(seed):
-    parts = drawn(seed=seed)
-    discount, trace = np.array([0.99, 0.5, 1.0]), np.array([0.95, 1.0, 0.0])
-    found = advantages(*(torch.as_tensor(part, dtype=torch.float64) for part in [*parts, discount, trace]))
-    assert np.allclose(found.numpy(), slow(*parts, discount, trace), atol=1e-12, rtol=0)
-
-
-def numbers(*values):
-    return torch.tensor(values, dtype=torch.float64)[None, :, None]
-
-
-def test_a_truncated_episode_bootstraps_and_a_terminated_one_does_not():
-    zero, one = numbers(0, 0), numbers(0, 1)
-    rest = (numbers(1, 1), torch.tensor([0.5]), torch.tensor([1.0]))
-    reward, value, following = numbers(1, 1), numbers(2, 4), numbers(4, 8)
-    # the last step: 1 + 0.5 * 8 - 4 = 1, or 1 - 4 = -3; the first: 1 + 0.5 * 4 - 2 = 1, and half of the last
-    assert advantages(reward, value, following, zero, one, *rest).flatten().tolist() == [1.5, 1.0]
-    assert advantages(reward, value, following, one, one, *rest).flatten().tolist() == [-0.5, -3.0]
-
-
-def test_nothing_of_the_next_episode_reaches_the_one_before():
-    reward = numbers(0, 0, 100)
-    args = (numbers(0, 0, 0), numbers(0, 0, 0), numbers(0, 0, 0), numbers(0, 1, 0), numbers(1, 1, 1))
-    found = advantages(reward, *args, torch.tensor([0.9]), torch.tensor([1.0]))
-    assert found.flatten().tolist() == [0.0, 0.0, 100.0]
 
 
 def transition(step, agents=2, members=3, **changes):
@@ -107,21 +43,21 @@ def test_it_is_full_at_its_horizon_and_empty_when_it_was_learned_from():
     buffer.consumed()
     assert (len(buffer), buffer.full) == (0, False)
     buffer.add(transition(9))
-    assert buffer.taken(slice(1, 2)).reward.tolist() == [[910, 911, 912]]
+    assert buffer.rollout(slice(1, 2)).reward.tolist() == [[910, 911, 912]]
 
 
 def test_the_last_steps_count_where_they_are_enough():
     buffer = filled(horizon=8, steps=2)
     assert not buffer.full
-    buffer.finish(6)
+    buffer.end_generation(6)
     assert buffer.full
     buffer = filled(horizon=8, steps=2)
-    buffer.finish(7)
+    buffer.end_generation(7)
     assert (len(buffer), buffer.full) == (0, False)
 
 
 def test_every_agent_takes_its_own_steps_environments_side_by_side():
-    taken = filled(steps=2, horizon=2).taken(slice(1, 2))
+    taken = filled(steps=2, horizon=2).rollout(slice(1, 2))
     assert taken.reward.tolist() == [[10, 11, 12, 110, 111, 112]]
     assert taken.observation.shape == (1, 6, 2)
     assert taken.next_observation[0, :, 0].tolist() == [11, 12, 13, 111, 112, 113]
@@ -133,7 +69,7 @@ def test_parts_of_an_observation_are_kept_apart():
         one = transition(step)
         nested = {"a": one.observation, "b": (one.reward, one.action)}
         buffer.add(transition(step, observation=nested, next_observation=nested))
-    taken = buffer.taken(slice(0, 2)).observation
+    taken = buffer.rollout(slice(0, 2)).observation
     assert taken["a"].shape == (2, 6, 2)
     assert taken["b"][0].tolist() == taken["b"][1].tolist()
     seen = buffer.observations(5, torch.Generator())
@@ -147,8 +83,8 @@ def test_every_pass_uses_every_step_once_in_an_order_of_each_agents_own(size, le
     population = small(hyperparameters={"batch_size": size, "epochs": 2})
     (group,) = population.groups
     buffer = filled()
-    whole = population.learner.batch_of(group, buffer.taken(group.rows))
-    batches = list(buffer.batches(population.algorithm, group, whole, torch.Generator().manual_seed(1)))
+    whole = population.learner.batch_of(group, buffer.rollout(group.rows))
+    batches = list(population.algorithm.minibatches(group, whole, torch.Generator().manual_seed(1)))
     assert [batch.reward.shape[1] for batch in batches] == lengths * 2
     for batch in batches:
         assert torch.equal(batch.observation[..., 0], batch.reward), "rows belong together"
@@ -169,8 +105,8 @@ def test_a_step_that_was_none_counts_for_nothing():
     lost = np.ones((2, 3), bool)
     lost[0, 1] = False
     buffer.add(transition(1, valid=lost))
-    whole = population.learner.batch_of(group, buffer.taken(group.rows))
-    (batch,) = buffer.batches(population.algorithm, group, whole, torch.Generator())
+    whole = population.learner.batch_of(group, buffer.rollout(group.rows))
+    (batch,) = population.algorithm.minibatches(group, whole, torch.Generator())
     gone = batch.reward[0] == 101
     assert batch.weight[0][gone].tolist() == [0.0]
     assert batch.weight[0][~gone].tolist() == pytest.approx([1 / 5] * 5)
@@ -186,7 +122,7 @@ def small(**options):
 
 def test_a_change_of_generation_drops_it_but_not_what_changes_are_measured_on():
     buffer = filled()
-    buffer.gather([0, 0])
+    buffer.follow([0, 0])
     assert len(buffer) == 0
     assert buffer.observations(8, torch.Generator()).shape == (8, 2)
     buffer.clear()

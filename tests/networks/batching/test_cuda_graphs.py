@@ -146,7 +146,7 @@ def test_every_draw_of_a_replay_is_new(device):
 def test_a_replay_draws_from_what_was_added_since(device):
     buffer = ev.ReplayBuffer(1000, device=device.name)
     buffer.add(transitions(10, True))
-    buffer.tell()
+    buffer.tell_device()
     generator = torch.Generator(device.name).manual_seed(0)
     recording = graphs.record(
         lambda: {"reward": buffer.samples(slice(0, 1), 400, 1, generator).reward}, generator
@@ -154,7 +154,7 @@ def test_a_replay_draws_from_what_was_added_since(device):
     recording.replay()
     assert len(recording.results["reward"].unique()) == 10
     buffer.add(transitions(90, True, seed=1))
-    buffer.tell()
+    buffer.tell_device()
     recording.replay()
     assert len(recording.results["reward"].unique()) > 90
 
@@ -170,7 +170,7 @@ def test_a_generation_of_the_same_capacity_keeps_what_was_recorded(device, share
         for _ in range(6):
             population.learn(buffer, updates=2)
         ev.evolve(population, [1.0, 2.0, 3.0], ev.Tournament(), rates)
-        buffer.gather([0, 1, 2])
+        buffer.follow([0, 1, 2])
         assert len(device.made) == (1 if shared else generation + 1), "agents' own experience moves with them"
 
 
@@ -225,7 +225,7 @@ def test_another_buffer_at_the_same_addresses_is_recorded_anew(device):
     for _ in range(3):
         population.learn(other, updates=1)
     assert len(device.made) == 2
-    assert other.place != buffer.place
+    assert other.recording_key() != buffer.recording_key()
 
 
 def test_the_results_of_a_replay_are_the_callers_own(device):

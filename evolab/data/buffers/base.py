@@ -1,0 +1,113 @@
+"""What a buffer is: where the experience of a population lies until it is learned from."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterator, Sequence
+from typing import Any, ClassVar
+
+import torch
+
+from evolab.core.experience import Batch, Episodes
+from evolab.core.trees import Tree
+
+AT_ONCE = 8
+"""Updates whose samples are drawn together: what an agent with eight environments owes for one vector step."""
+
+
+class Buffer(ABC):
+    """Experience that a population learns from. The defaults are those of one pool that everybody shares.
+
+    Attributes:
+        on_policy: True where it holds steps of the agents' present policies alone, which are used up
+            by learning; for algorithms that say the same.
+        recordable: True where `batches` may be recorded as a CUDA graph and replayed; see `recording_key`.
+        device: where it keeps things; None until that is decided.
+    """
+
+    on_policy: ClassVar[bool] = False
+    recordable: bool = False
+    device: torch.device | None = None
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Transitions (episodes, in language environments) that each agent can learn from."""
+
+    @abstractmethod
+    def add(self, transition: Any) -> int:
+        """Store one step of all environments, a `Transition` [P, E] or [B]; gives the number of rows stored."""
+
+    @abstractmethod
+    def batches(
+        self, rows: slice, size: int, updates: int, generator: torch.Generator
+    ) -> Iterator[Batch | Episodes]:
+        """What some agents learn from, in the environment's own ranges.
+
+        Args:
+            rows: of these agents, which are P here.
+            size: B, samples of each.
+            updates: for so many updates in a row.
+            generator: of every draw.
+
+        Yields:
+            a batch [P, B, ...] for one update after another, or one [U, P, B, ...] for several.
+        """
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What it was made with, as plain values."""
+        return {}
+
+    def place_on(self, device: torch.device) -> None:
+        """Keep experience on this device, unless somebody has said where."""
+        self.device = device if self.device is None else self.device
+
+    def ready(self, least: int) -> bool:
+        """True when it is time to learn, given the least number of transitions that an update takes."""
+        return len(self) >= least
+
+    def require(self, least: int, own_steps: Sequence[float]) -> None:
+        """Raise where learning from it now would be a mistake of the caller's.
+
+        Args:
+            least: as in `ready`.
+            own_steps: of each agent, the steps that it has taken itself.
+
+        Raises:
+            ValueError: it is not ready, and does not say itself when it is.
+        """
+        if not self.ready(least):
+            raise ValueError(
+                f"the buffer holds {len(self)} transitions, fewer than the largest batch size {least}. "
+                f"Fill it first: exp.fill({max(1000, least)})."
+            )
+
+    def consumed(self) -> None:
+        """Note that every agent has learned from what was ready."""
+        return
+
+    def follow(self, parents: Sequence[int]) -> None:
+        """Move the experience that agents keep for themselves: row i now has that of row `parents[i]`."""
+        return
+
+    def begin_generation(self) -> None:
+        """Drop what a generation that failed may have left behind."""
+        return
+
+    def end_generation(self, least: int) -> None:
+        """Be ready with what there is if that is at least `least` transitions: no further step will come."""
+        return
+
+    def observations(self, count: int, generator: torch.Generator) -> Tree | None:
+        """Up to `count` stored observations, [B, ...] leaves, to measure changes of a policy on; None without any."""
+        return None
+
+    # Recordings -------------------------------------------------------------------------------
+
+    def recording_key(self) -> Hashable:
+        """What a recording of `batches` is bound to: equal keys, equal addresses and sizes."""
+        return self
+
+    def tell_device(self) -> None:
+        """Before a replay: let the device know what has been added, which a recording cannot be told by a number."""
+        return

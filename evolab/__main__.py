@@ -236,7 +236,8 @@ def _train(experiment: Experiment, folder: Path, generations: int | None, max_st
     code = 0
     try:
         while not _reached(experiment, generations, max_steps):
-            _print_generation(experiment.step())
+            experiment.run(generations=1, max_steps=max_steps)
+            _print_generation(experiment.history.generations[-1])
     except KeyboardInterrupt:
         print("interrupted; writing what there is", file=sys.stderr)
         code = 130

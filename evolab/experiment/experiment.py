@@ -119,7 +119,7 @@ class Experiment:
 
         Args:
             generations: so many more generations.
-            max_steps: until `total_steps` reaches this.
+            max_steps: until `total_steps` reaches this; the last generation is cut to what is left.
             target: until the best agent averages this return over fresh episodes (20, then 80 more); None for
                 the experiment's own target, if it has one.
 

@@ -67,7 +67,7 @@ def learn(
     learning = _by_acting(run, number, losses, faults) if run.learns_by_acting else _from_data(run, losses)
     total = run.options.steps_per_generation
     for done in learning:
-        if watch.due(done >= total):
+        if watch.due(done >= total or run.spent):
             yield Progress("train", number, min(done, total), total, run.total_steps, losses.newest)
     return losses.noted
 
@@ -102,18 +102,19 @@ def _by_acting(run: TrainingState, number: int, losses: _Losses, faults: list[Fa
     for count, transition in enumerate(playing, start=1):
         buffer.add(transition)
         done += envs.num_envs
-        if done >= options.steps_per_generation:
+        run.count(envs.num_envs * len(population))
+        ended = done >= options.steps_per_generation or run.spent
+        if ended:
             buffer.end_generation(least)
         if not options.overlap:
             update()
-        run.count(envs.num_envs * len(population))
         for fault in envs.take_faults() if envs.faults else ():
             owner = None if fault.index is None else population.individuals[fault.index[0]].id
             faults.append(Fault(number, owner, fault.kind, fault.message))
-        if count % spacing == 0 or done >= options.steps_per_generation:
+        if count % spacing == 0 or ended:
             losses.note(latest)
         yield done
-        if done >= options.steps_per_generation:
+        if ended:
             return
 
 
@@ -128,8 +129,10 @@ def _overlapped(envs: Environments, action: Any, work: Any) -> Transition:
 def _from_data(run: TrainingState, losses: _Losses) -> Iterator[int]:
     """Learn from the stored data, in pieces short enough to pause between."""
     done, total = 0, run.options.steps_per_generation
-    while done < total:
+    while done < total and not (done and run.spent):
         count = min(PIECE, total - done)
+        if run.limit is not None:
+            count = max(1, min(count, -(-(run.limit - run.total_steps) // len(run.population))))
         losses.note(run.population.learn(run.buffer, updates=count))
         done += count
         run.count(count * len(run.population))

@@ -34,16 +34,15 @@ def train(
     Args:
         run: is changed as it goes; a generation that was interrupted is gone on with.
         generations: finish this many more generations.
-        max_steps: stop after the generation in which `total_steps` reaches this.
+        max_steps: stop where `total_steps` reaches this: the last generation is cut to what is left.
         target: stop when the best agent averages this return over the fresh episodes of a confirmation.
 
     Yields:
         `Progress` some times a second, a `Generation` at each end, `Finished` at last.
     """
     finished = 0
-    run.seek(target)
-    done = max_steps is not None and run.total_steps >= max_steps
-    if done and not run.under_way and run.history.generations:
+    run.seek(target, max_steps)
+    if run.spent and not run.under_way and run.history.generations:
         yield Finished("max_steps", run.generation, run.total_steps, run.history.generations[-1].fitness)
         return
     while True:
@@ -57,7 +56,7 @@ def train(
             reason = "target"
         elif generations is not None and finished >= generations:
             reason = "generations"
-        elif max_steps is not None and run.total_steps >= max_steps:
+        elif run.spent:
             reason = "max_steps"
         if reason:
             yield Finished(reason, run.generation, run.total_steps, event.fitness)

@@ -59,6 +59,7 @@ class TrainingState:
         total_steps: training steps of all agents, warm-up included.
         best: a copy of the best agent of the last generation; None before the first.
         target: mean return that is looked for; what `train` was asked last.
+        limit: `total_steps` at which learning ends, a generation under way included; None for no limit.
         interrupted: the next vector step yields, whatever the clock says.
     """
 
@@ -84,6 +85,7 @@ class TrainingState:
         self.generation = self.total_steps = 0
         self.best: Agent | None = None
         self.target: float | None = None
+        self.limit: int | None = None
         self.interrupted = False
         self._under_way: Iterator[Progress | Generation] | None = None
 
@@ -120,6 +122,11 @@ class TrainingState:
         """True where experience comes from the environment, False where it is all there beforehand."""
         return self.envs is not None and not self.population.algorithm.offline
 
+    @property
+    def spent(self) -> bool:
+        """True where `limit` is reached."""
+        return self.limit is not None and self.total_steps >= self.limit
+
     # How far it is --------------------------------------------------------------------------------
 
     def advance(
@@ -151,9 +158,9 @@ class TrainingState:
 
     # What may be changed from outside -----------------------------------------------------------
 
-    def seek(self, target: float | None) -> None:
-        """Look for agents of this mean return."""
-        self.target = target
+    def seek(self, target: float | None, limit: int | None = None) -> None:
+        """Look for agents of this mean return, in so many steps of all agents."""
+        self.target, self.limit = target, limit
 
     def keep(self, best: Agent) -> None:
         """Take an agent, a copy, for the best of the generation that ends."""

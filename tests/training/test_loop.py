@@ -10,7 +10,8 @@ from gymnasium import spaces
 import evolab as ev
 from evolab.envs import probes as probe
 from evolab.envs.base import EnvironmentFault
-from tests.toys import Lottery, Toy
+from tests.small import recorded
+from tests.toys import Choosing, Lottery, Toy
 
 
 class Ending(Toy):
@@ -288,4 +289,56 @@ def test_where_the_archived_elite_may_return_it_does():
     assert not any(np.isfinite(one.fitness) for one in generation.evaluations)
     assert {birth.kind for birth in generation.births} >= {"revived"}
     assert torch.isfinite(exp.population.table["actor"]).all()
+    exp.close()
+
+
+# Budgets ------------------------------------------------------------------------------------------
+
+
+def limited(algorithm="TD3", **options):
+    """Three agents with two environments each: a vector step is six steps, a generation 120."""
+    settings = {"population": 3, "num_envs": 2, "steps_per_generation": 40, "network": [8], "seed": 3,
+                "hyperparameters": {"batch_size": 8}, "device": "cpu"}  # fmt: skip
+    environment = {"PPO": Choosing, "CQN": None}.get(algorithm, Toy)
+    return ev.Experiment(environment, algorithm, **settings | options)
+
+
+def test_a_budget_is_passed_by_no_more_than_one_vector_step():
+    """`run(max_steps=5_000)` trained 41 024 steps, the whole of a generation."""
+    exp = limited()
+    exp.fill(60)
+    exp.run(max_steps=100)  # 40 are left: seven vector steps of six
+    assert (exp.generation, exp.total_steps) == (1, 60 + 7 * 6)
+    assert set(exp.history.fitness["steps"]) == {20 + 14}
+    assert set(exp.history.fitness["updates"]) == {14}
+    exp.run(max_steps=300)  # 198 are left: a generation of 120, and 78 are thirteen vector steps
+    assert (exp.generation, exp.total_steps) == (3, 300)
+    assert [g.total_steps for g in exp.history] == [102, 222, 300]
+    exp.step()
+    assert exp.total_steps == 300 + 120, "a generation is whole again where nobody limits it"
+    exp.close()
+
+
+def test_a_budget_cuts_the_generation_that_rests_under_way():
+    exp = limited()
+    exp.fill(60)
+    events = exp._training("step", 1, None, None)
+    exp._state.interrupt()
+    next(events)
+    exp._state.interrupt(False)
+    assert exp.total_steps == 66
+    exp.run(max_steps=80)
+    assert (exp.generation, exp.total_steps) == (1, 84)
+    exp.close()
+
+
+def test_a_budget_of_rollouts_and_of_updates_is_one_too():
+    exp = limited("PPO", buffer=10, hyperparameters={"batch_size": 4})
+    exp.run(max_steps=100)
+    assert (exp.generation, exp.total_steps) == (1, 17 * 6)
+    exp.close()
+    exp = limited("CQN", fitness="fqe")
+    exp.fill(recorded(rows=200))
+    exp.run(max_steps=200)  # updates of three agents: 120, and 27 each
+    assert (exp.generation, exp.total_steps) == (2, 120 + 3 * 27)
     exp.close()

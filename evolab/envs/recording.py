@@ -180,6 +180,7 @@ def _record(envs: Any, act: Callable[[Tree], Any], steps: int) -> dict[str, Any]
         "rewards": column("reward"),
         "terminals": terminated,
         "timeouts": truncated | cut,
+        "recording_ends": cut & ~truncated,
         "next_observations": column("next_observation"),
     }
 

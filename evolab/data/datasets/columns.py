@@ -65,6 +65,13 @@ class Columns:
         """[E], undiscounted return of each episode over all its rows, float64."""
         return np.add.reduceat(self.rewards, self.episodes.starts, dtype=np.float64)
 
+    @property
+    def whole_returns(self) -> np.ndarray:
+        """Finite returns of the episodes that the recording saw to their end; of all where it saw none."""
+        returns, finished = self.returns, self.episodes.finished
+        returns = returns[finished] if finished.any() else returns
+        return returns[np.isfinite(returns)]
+
 
 class Scratch:
     """A temporary folder that goes with its last owner, without a word."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from evolab.core.trees import map_leaves, named_leaves
 from evolab.data.datasets import hdf5
 from evolab.data.datasets.columns import Allocator, Columns
 from evolab.data.datasets.layouts import Found, find, from_flat
+from evolab.data.datasets.writers import CUTS
 
 if TYPE_CHECKING:
     import h5py
@@ -38,5 +41,10 @@ def load(file: h5py.File, path: Path, name: str, max_memory: int) -> Columns:
         return Found(column.key, map_leaves(one, column.data))
 
     arrays = {role: read(role, column) for role, column in found.items()}
+    if "timeouts" in arrays:
+        cuts = file[arrays["timeouts"].key].attrs.get(CUTS)
+        rows = np.asarray(() if cuts is None else cuts)
+        if rows.dtype.kind in "iu" and rows.ndim == 1 and rows.size:  # as `ev.collect` writes it
+            arrays["cuts"] = Found(CUTS, np.isin(np.arange(len(arrays["timeouts"].data)), rows))
     form = "d3rlpy v1 HDF5" if "ends" in found else "D4RL HDF5"
     return from_flat(arrays, name, form, folder=room.folder)

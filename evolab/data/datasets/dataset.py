@@ -38,8 +38,8 @@ class Dataset:
     temporary files, which are deleted with the data set.
 
     Args:
-        source: a path to HDF5 as D4RL or d3rlpy (v1 and v2) write it; a Minari folder or
-            id; a dict of arrays; or a DataFrame. Columns: observations, actions, rewards,
+        source: a path to HDF5 as D4RL or d3rlpy (v1 and v2) write it, to .npz or .parquet; a Minari
+            folder or id; a dict of arrays; or a DataFrame. Columns: observations, actions, rewards,
             and terminals, timeouts or episode_terminals; next_observations and episode are
             optional. The singular is understood too, and `observation_0`, `observation_1`,
             ... in a DataFrame.
@@ -151,9 +151,9 @@ class Dataset:
 
     @property
     def mean_return(self) -> float:
-        """Mean of the returns that are finite."""
-        finite = self.returns[np.isfinite(self.returns)]
-        return float(finite.mean()) if len(finite) else float("nan")
+        """Mean of the finite returns of whole episodes: those that the recording's end cut off are left out."""
+        whole = self._columns.whole_returns
+        return float(whole.mean()) if len(whole) else float("nan")
 
     def transitions(self, rows: Any) -> Transition:
         """The transitions of given numbers, [B] each below `len(self)`; fields are fresh arrays.
@@ -203,16 +203,21 @@ class Dataset:
         Raises:
             DatasetError: the data don't fit.
         """
-        columns, ranges = self._columns, self._scan.ranges
+        columns, found = self._columns, self._scan
         if observation_space is not None:
             whose = "the environment's observations are"
+            for key in ("observations", "next_observations"):
+                tree = getattr(columns, key)
+                if tree is not None:
+                    setattr(columns, key, spaces.fitted(tree, observation_space, key, found.casts))
             spaces.compare(
-                columns.observations, observation_space, ranges, self.name, "observations", whose, False
+                columns.observations, observation_space, found.ranges, self.name, "observations", whose, False
             )
         if action_space is not None:
             whose = "the environment's actions are"
             bounded = not (self.clip and type(action_space).__name__ == "Box")
-            spaces.compare(columns.actions, action_space, ranges, self.name, "actions", whose, bounded)
+            columns.actions = spaces.fitted(columns.actions, action_space, "actions", found.casts)
+            spaces.compare(columns.actions, action_space, found.ranges, self.name, "actions", whose, bounded)
         self._observation_space = self._observation_space if observation_space is None else observation_space
         self._action_space = self._action_space if action_space is None else action_space
 

@@ -19,6 +19,8 @@ class Episodes:
         truncated: [E], True where a limit, or the end of the recording, cut the episode.
             Both may be True in the same row; `terminated` then decides about bootstrapping.
         followed: [E], True where the last row's successor is stored.
+        unfinished: [E], True where the recording itself stopped, so that the return is a part of one; None
+            where nothing says so of any.
     """
 
     starts: np.ndarray
@@ -26,6 +28,7 @@ class Episodes:
     terminated: np.ndarray
     truncated: np.ndarray
     followed: np.ndarray
+    unfinished: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -37,6 +40,11 @@ class Episodes:
     def rows(self) -> int:
         """Number of rows, N."""
         return int(self.lengths.sum())
+
+    @cached_property
+    def finished(self) -> np.ndarray:
+        """[E], True where the return is that of a whole episode."""
+        return np.ones(len(self), bool) if self.unfinished is None else ~self.unfinished
 
     @cached_property
     def ends(self) -> np.ndarray:
@@ -59,7 +67,11 @@ class Episodes:
 
 
 def from_lengths(
-    lengths: np.ndarray, terminated: np.ndarray, truncated: np.ndarray, followed: np.ndarray
+    lengths: np.ndarray,
+    terminated: np.ndarray,
+    truncated: np.ndarray,
+    followed: np.ndarray,
+    unfinished: np.ndarray | None = None,
 ) -> Episodes:
     """Episodes of given lengths, [E], one after the other."""
     lengths = np.asarray(lengths, np.int64)
@@ -69,11 +81,16 @@ def from_lengths(
         np.asarray(terminated, bool),
         np.asarray(truncated, bool),
         np.asarray(followed, bool),
+        unfinished,
     )
 
 
 def from_flags(
-    terminals: np.ndarray, timeouts: np.ndarray, ends: np.ndarray, followed: bool
+    terminals: np.ndarray,
+    timeouts: np.ndarray,
+    ends: np.ndarray,
+    followed: bool,
+    cuts: np.ndarray | None = None,
 ) -> Episodes | None:
     """Episodes of a flat file; the recording's end cuts the last one.
 
@@ -82,6 +99,7 @@ def from_flags(
         timeouts: [N], a limit cut the episode here.
         ends: [N], the episode ended here for any reason, known otherwise.
         followed: True where every row's successor is stored on its own.
+        cuts: [N], the recording stopped here, in the middle of an episode; None where nothing says so.
 
     Returns:
         None where no row ends an episode.
@@ -94,7 +112,11 @@ def from_flags(
         stops = np.append(stops, len(last) - 1)
     terminated = terminals[stops]
     truncated = timeouts[stops] | ~terminated
-    return from_lengths(np.diff(stops, prepend=-1), terminated, truncated, np.full(len(stops), followed))
+    unfinished = np.zeros(len(stops), bool) if cuts is None else cuts[stops]
+    unfinished[-1] |= not last[-1]
+    return from_lengths(
+        np.diff(stops, prepend=-1), terminated, truncated, np.full(len(stops), followed), unfinished
+    )
 
 
 def early_terminals(

@@ -21,6 +21,7 @@ SPELLINGS = {
     "terminals": ("terminals", "terminal", "terminations", "terminated", "dones", "done"),
     "timeouts": ("timeouts", "timeout", "truncations", "truncated"),
     "ends": ("episode_terminals", "episode_ends"),
+    "cuts": ("recording_ends",),
     "next_observations": ("next_observations", "next_observation", "next_obs"),
     "episode": ("episode", "episodes", "episode_id", "episode_ids"),
 }
@@ -105,7 +106,8 @@ def from_flat(found: Mapping[str, Found], name: str, form: str, **known: Any) ->
         notes.append(f"{stray} terminal flags that {found['ends'].key!r} knows nothing of, taken as ends")
     bounds = none if bounds is None else bounds
     followed = "next_observations" in found
-    episodes = from_flags(terminals, none if timeouts is None else timeouts, bounds, followed)
+    cuts = labels("cuts")
+    episodes = from_flags(terminals, none if timeouts is None else timeouts, bounds, followed, cuts)
     if episodes is None:
         keys = " and ".join(
             repr(found[r].key) for r in ("terminals", "timeouts", "ends", "episode") if r in found

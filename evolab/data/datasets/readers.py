@@ -10,6 +10,8 @@ from typing import Any
 from evolab.data.datasets import d3rlpy, d4rl, hdf5, minari, tables
 from evolab.data.datasets.columns import Columns, DatasetError
 
+TABLES = {".npz": tables.from_npz, ".parquet": tables.from_parquet}
+
 
 def read(source: Any, name: str | None, max_memory: int) -> Columns:
     """The columns of any source that `Dataset` takes.
@@ -19,7 +21,8 @@ def read(source: Any, name: str | None, max_memory: int) -> Columns:
         TypeError: `source` is of no kind that is read.
     """
     if isinstance(source, Mapping):
-        return tables.from_mapping(source, name or "arrays")
+        file = getattr(getattr(source, "zip", None), "filename", None)  # of an .npz that is open
+        return tables.from_mapping(source, name or (Path(file).name if file else "arrays"))
     if hasattr(source, "columns") and hasattr(source, "to_numpy"):
         return tables.from_frame(source, name or "DataFrame")
     if not isinstance(source, (str, os.PathLike)):
@@ -50,6 +53,8 @@ def read(source: Any, name: str | None, max_memory: int) -> Columns:
         )
     else:
         label = name or path.name
+        if path.suffix.lower() in TABLES:
+            return TABLES[path.suffix.lower()](path, label)
     with hdf5.opened(path, label) as file:
         names = set(hdf5.keys(file))
         if "num_episodes" in names or "observations_0" in names:

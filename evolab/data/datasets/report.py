@@ -33,7 +33,7 @@ class DatasetReport:
         rows: rows stored.
         transitions: rows one can learn from.
         episodes: number of episodes.
-        mean_return: mean undiscounted return of an episode, over all its rows.
+        mean_return: mean undiscounted return of the episodes that the recording saw to their end, over all rows.
         returns: quantiles of the returns, by 0, 0.25, 0.5, 0.75 and 1.
         lengths: quantiles of the lengths, in rows, likewise.
         terminals: episodes that ended by themselves.
@@ -146,8 +146,14 @@ class DatasetReport:
 
 def describe(columns: Columns, scan: Scan, observation_space: Space, action_space: Space) -> DatasetReport:
     """The report of loaded columns, seen in these spaces."""
-    episodes, returns = columns.episodes, columns.returns
-    finite = returns[np.isfinite(returns)]
+    episodes, finite = columns.episodes, columns.whole_returns
+    cut = len(episodes) - int(episodes.finished.sum())
+    notes = columns.notes
+    if cut:
+        left = (
+            "left out of the returns" if cut < len(episodes) else "so that no return is that of a whole one"
+        )
+        notes += (f"{cut} episodes were cut off by the end of the recording, {left}",)
     share, outside = _behaviour(columns.actions, action_space, scan.ranges)
     return DatasetReport(
         name=columns.name,
@@ -169,7 +175,7 @@ def describe(columns: Columns, scan: Scan, observation_space: Space, action_spac
         action_range={key: value for key, value in scan.ranges.items() if key.partition("/")[0] == "actions"},
         outside=outside,
         entropy=share,
-        notes=columns.notes,
+        notes=notes,
         histogram=_histogram(finite),
     )
 

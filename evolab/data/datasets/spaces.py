@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from gymnasium import Space
 
 from evolab.core.trees import Tree
 from evolab.data.datasets.columns import DEPTH, DatasetError
@@ -96,7 +97,8 @@ def infer(tree: Tree, ranges: dict[str, tuple[float, float]], path: str, actions
     """The smallest plain space that holds the data.
 
     Whole numbers [N] are Discrete up to the largest seen; uint8 of at least two axes is
-    an image; floats are a Box without bounds, or for actions the unit box if they fit
+    an image; several whole numbers of an action are choices each, up to its column's largest; floats
+    are a Box without bounds, or for actions the unit box if they fit
     in it and else a symmetric box around them. A space seen through data is a lower
     bound: an action that never occurs is missing from it.
 
@@ -122,10 +124,39 @@ def infer(tree: Tree, ranges: dict[str, tuple[float, float]], path: str, actions
     if not shape:
         start = min(0, int(low))
         return spaces.Discrete(int(high) - start + 1, start=start)
-    if low >= 0 and actions:
-        return spaces.MultiDiscrete(np.full(shape, int(high) + 1))
+    if low >= 0 and actions:  # counted by column: one of two choices may stand beside one of many
+        step = max(1, 2**20 // max(1, int(np.prod(shape))))
+        blocks = (np.asarray(tree[i : i + step]).max(0) for i in range(0, len(tree), step))
+        return spaces.MultiDiscrete(np.max(list(blocks), axis=0).astype(np.int64) + 1)
     kind = np.int64 if tree.dtype.kind == "b" else tree.dtype.type
     return spaces.Box(int(low), int(high), shape, kind)
+
+
+def fitted(tree: Tree, space: Space[Any], path: str, casts: dict[str, str]) -> Tree:
+    """The columns as the space has them, where only the form differs: what a file cannot say of one number.
+
+    One number a row is [N] where the space's shape is (), [N, 1] where it is (1,); whole numbers that are stored
+    as floats become whole where the space has choices, and are noted in `casts`. What differs otherwise
+    is left to `compare`.
+    """
+    inner: Any = getattr(space, "spaces", None)
+    if isinstance(tree, dict) and isinstance(inner, dict) and tree.keys() == inner.keys():
+        return {key: fitted(part, inner[key], f"{path}/{key}", casts) for key, part in tree.items()}
+    if isinstance(tree, tuple) and isinstance(inner, tuple) and len(tree) == len(inner):
+        return tuple(
+            fitted(part, own, f"{path}/{i}", casts)
+            for i, (part, own) in enumerate(zip(tree, inner, strict=True))
+        )
+    if inner is not None or isinstance(tree, (dict, tuple)):
+        return tree
+    shape: tuple[int, ...] = tuple(space.shape or ())
+    if (tree.shape[1:], shape) in (((1,), ()), ((), (1,))):
+        tree = tree.reshape(len(tree), *shape)
+    choices = type(space).__name__ in ("Discrete", "MultiDiscrete", "MultiBinary")
+    if choices and tree.dtype.kind == "f" and bool((np.asarray(tree) == np.rint(tree)).all()):
+        casts[path] = f"{tree.dtype} -> int64"
+        tree = np.asarray(tree).astype(np.int64)
+    return tree
 
 
 def compare(

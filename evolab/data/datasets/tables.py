@@ -1,16 +1,26 @@
-"""Data that are in memory already: a dict of numpy arrays, or a pandas DataFrame."""
+"""Tables: a dict of numpy arrays, a pandas DataFrame, and the files of both, .npz and .parquet."""
 
 from __future__ import annotations
 
 import re
+import zipfile
+import zlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 
 from evolab.core.trees import Tree
 from evolab.data.datasets.columns import DEPTH, Columns, DatasetError, numeric
-from evolab.data.datasets.layouts import SPELLINGS, find, from_flat
+from evolab.data.datasets.layouts import REQUIRED, SPELLINGS, Found, find, from_flat
+
+DAMAGED = (
+    *(zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, KeyError, TypeError, SyntaxError),
+    *(NotImplementedError, RuntimeError, MemoryError, OverflowError, UnicodeError, IndexError),
+)
+"""What numpy, zipfile and zlib raise on damaged bytes."""
 
 
 def from_mapping(source: Mapping[str, Any], name: str) -> Columns:
@@ -24,18 +34,79 @@ def from_mapping(source: Mapping[str, Any], name: str) -> Columns:
     Raises:
         DatasetError: see `layouts.from_flat`.
     """
-    return from_flat(find(source, lambda key: _tree(source[key], name, key, 0), name), name, "arrays")
+    form = "npz" if isinstance(source, NpzFile) else "arrays"
+
+    def get(key: str) -> Tree:
+        return _tree(_array(source, key, name) if isinstance(source, NpzFile) else source[key], name, key, 0)
+
+    return from_flat(find(source, get, name), name, form)
+
+
+def from_npz(path: Path, name: str) -> Columns:
+    """The columns of numpy's .npz, keys as in D4RL files; nothing in it is executed.
+
+    Raises:
+        DatasetError: it is damaged (the array is named), or see `layouts.from_flat`.
+    """
+    try:
+        source = np.load(path, allow_pickle=False)
+    except DAMAGED as error:
+        raise DatasetError(
+            f"{name}: it is no .npz, or damaged ({_said(error)}). Copy or write it again."
+        ) from error
+    if not isinstance(source, NpzFile):
+        raise DatasetError(f"{name}: it holds a single array; expected several, as np.savez writes them.")
+    with source:
+        return from_mapping(source, name)
+
+
+def from_parquet(path: Path, name: str) -> Columns:
+    """The columns of a .parquet file, as pandas reads it; see `from_frame`.
+
+    Raises:
+        DatasetError: it is damaged, or see `from_frame`.
+        ImportError: neither pyarrow nor fastparquet is installed.
+    """
+    import pandas as pd
+
+    try:
+        frame = pd.read_parquet(path)
+    except ImportError as error:
+        raise ImportError(f"{name}: pandas needs pyarrow to read .parquet: pip install pyarrow.") from error
+    except Exception as error:  # what the two engines raise is of their own kinds
+        raise DatasetError(
+            f"{name}: it is no .parquet, or damaged ({_said(error)}). Copy or download it again."
+        ) from error
+    return from_frame(frame, name)
+
+
+def _array(source: NpzFile, key: str, name: str) -> np.ndarray:
+    try:
+        return np.asarray(source[key])
+    except DAMAGED as error:
+        raise DatasetError(
+            f"{name}: {key!r} can't be read ({_said(error)}); it is damaged, or holds objects. "
+            "Copy or write it again, as plain numbers."
+        ) from error
+
+
+def _said(error: BaseException) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def from_frame(frame: Any, name: str) -> Columns:
     """The columns of a DataFrame, one row per step in the order of time.
 
     A column such as `observation` holds a number or a vector per row; a vector may
-    also be spread over columns `observation_0`, `observation_1`, ...
+    also be spread over columns `observation_0`, `observation_1`, ... Where the rewards hold a
+    list per row, as in data sets of Hugging Face, a row is an episode.
 
     Raises:
         DatasetError: numbered columns have a gap, or see `layouts.from_flat`.
     """
+    reward = next((key for key in SPELLINGS["rewards"] if key in frame.columns), None)
+    if reward is not None and len(frame) and np.ndim(frame[reward].iloc[0]) == 1:
+        return from_flat(_episodes(frame, name, reward), name, "DataFrame of episodes")
     columns: dict[str, Any] = {}
     spread: dict[str, dict[int, str]] = {}
     known = {spelling for spellings in SPELLINGS.values() for spelling in spellings}
@@ -63,6 +134,38 @@ def from_frame(frame: Any, name: str) -> Columns:
     return from_flat(find(columns, get, name), name, "DataFrame")
 
 
+def _episodes(frame: Any, name: str, reward: str) -> dict[str, Found]:
+    """The columns of a frame with one row per episode, joined; an episode of T rewards may have T + 1 observations."""
+    lengths = [len(cell) for cell in frame[reward]]
+    present = {
+        role: next(key for key in spellings if key in frame.columns)
+        for role, spellings in SPELLINGS.items()
+        if role not in ("episode", "ends") and any(key in frame.columns for key in spellings)
+    }
+    parts: dict[str, list[np.ndarray]] = {}
+    for role, key in present.items():
+        for row, (cell, length) in enumerate(zip(frame[key], lengths, strict=True)):
+            steps = _tree(list(cell), name, f"{key} of row {row}", 0)
+            if role == "observations" and len(steps) == length + 1 and "next_observations" not in present:
+                parts.setdefault("next_observations", []).append(steps[1:])
+                steps = steps[:-1]
+            if len(steps) != length:
+                raise DatasetError(
+                    f"{name}: {key!r} has {len(steps)} entries in row {row}, {reward!r} {length}; expected as many."
+                )
+            parts.setdefault(role, []).append(steps)
+    if len(parts.get("next_observations", lengths)) != len(lengths):
+        raise DatasetError(f"{name}: some episodes have one observation more than rewards, others as many.")
+    found = {role: Found(present.get(role, role), np.concatenate(steps)) for role, steps in parts.items()}
+    ends = np.zeros(sum(lengths), bool)
+    ends[np.cumsum(lengths) - 1] = True
+    found["ends"] = Found("row", ends)
+    missing = [role for role in REQUIRED if role not in found]
+    if missing:
+        raise DatasetError(f"{name}: {missing[0]!r} is missing; found {', '.join(map(str, frame.columns))}.")
+    return found
+
+
 def _tree(value: Any, name: str, key: str, depth: int) -> Tree:
     if depth > DEPTH:
         raise DatasetError(f"{name}: {key!r} is nested too deeply; expected arrays.")
@@ -76,8 +179,10 @@ def _tree(value: Any, name: str, key: str, depth: int) -> Tree:
         return tuple(_tree(v, name, f"{key}/{i}", depth + 1) for i, v in enumerate(value))
     try:
         array = value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
-        if array.dtype == object and array.ndim == 1 and len(array):
-            array = np.stack([np.asarray(row) for row in array])  # a vector in every row
+        while array.dtype == object and len(array) and np.ndim(array.flat[0]):
+            array = np.stack([np.asarray(row) for row in array])  # a vector in every row, or a list of them
+        if array.dtype == object and array.size:
+            array = np.asarray(array.tolist())  # numbers that pandas kept as objects
     except (ValueError, TypeError) as error:
         raise DatasetError(
             f"{name}: {key!r} is no array ({error}); expected entries of one shape. Pad or drop the odd rows."

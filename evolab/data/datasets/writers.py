@@ -14,6 +14,9 @@ import numpy as np
 
 from evolab.core.trees import Tree, map_leaves, named_leaves
 
+CUTS = "recording_ends"
+"""Rows where the recording stopped within an episode; an attribute of "timeouts" in a file."""
+
 
 def rows(tree: Tree, index: Any) -> Tree:
     """The rows of every leaf that an index or a slice picks."""
@@ -30,10 +33,14 @@ def write_hdf5(path: Path, columns: dict[str, Any]) -> None:
     try:
         with h5py.File(temporary, "w") as file:
             for key, tree in columns.items():
+                if key == CUTS:
+                    continue
                 for name, leaf in named_leaves(_named(tree), key):
                     image = leaf.dtype == np.uint8 and leaf.ndim > 2
                     packing = {"compression": "gzip", "compression_opts": 1} if image else {}
                     file.create_dataset(name, data=leaf, **packing)
+            if CUTS in columns:  # no column: D4RL's readers expect those that they know
+                file["timeouts"].attrs[CUTS] = np.flatnonzero(columns[CUTS])
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask)  # mkstemp's own mode shuts everyone else out

@@ -137,7 +137,7 @@ class Algorithm(ABC):
         """
         return 1 if self.offline else batch_size
 
-    def minibatches(self, agents: AgentGroup, batch: Batch, generator: torch.Generator) -> Iterator[Batch]:
+    def minibatches(self, agents: AgentGroup, batch: Any, generator: torch.Generator) -> Iterator[Any]:
         """The batches of the updates that are made of one batch from a buffer: that one, as a rule."""
         yield batch
 

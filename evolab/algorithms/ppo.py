@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -19,6 +19,29 @@ from evolab.networks.scalars import Scalars
 
 EDGE = 1e-6
 """How near to a bound, in [-1, 1], an action counts as clipped there: what a round trip through float32 costs."""
+
+
+@dataclass
+class Minibatch:
+    """Steps of a rollout that one update learns from.
+
+    Attributes:
+        observation: [P, B, ...] leaves.
+        action: [P, B, A] in [-1, 1] for Box actions, [P, B] from 0 for Discrete ones.
+        weight: [P, B], what a step counts in its agent's mean; sums to 1 per agent.
+        log_prob: [P, B], log-probability of the action under the policy that took it.
+        advantage: [P, B], how much better the action was than the policy's mean.
+        goal: [P, B], what the value of the observation is to be.
+        grain: [A], as in `Batch`.
+    """
+
+    observation: Any
+    action: Tensor
+    weight: Tensor
+    log_prob: Tensor
+    advantage: Tensor
+    goal: Tensor
+    grain: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -119,13 +142,14 @@ class PPO(Algorithm):
             next_value = agents.network("critic")(batch.next_observation).squeeze(-1)
         return log_prob, value, next_value
 
-    def minibatches(self, agents: AgentGroup, batch: Batch, generator: torch.Generator) -> Iterator[Batch]:
+    def minibatches(
+        self, agents: AgentGroup, batch: Rollout, generator: torch.Generator
+    ) -> Iterator[Minibatch]:
         """Of a rollout: each of `epochs` passes uses every step once, in an order of each agent's own.
 
         All minibatches of a pass are of one size, give or take one, and `batch_size` at most. What
         depends on the acting policy is worked out before the first: no parameter has moved since then.
         """
-        assert isinstance(batch, Rollout)
         log_prob, value, next_value = self.evaluate(agents, batch)
         h, valid = agents.hyper, batch.valid.to(value)
         advantage = advantages(batch, value, next_value, h["discount"], h["gae_lambda"])
@@ -144,12 +168,9 @@ class PPO(Algorithm):
                     return x.flatten(0, 1).index_select(0, index).unflatten(0, (count, length))
 
                 counted = take(valid)
-                yield Batch(
+                yield Minibatch(
                     observation=map_leaves(take, batch.observation),
                     action=take(batch.action),
-                    reward=take(batch.reward),
-                    next_observation=None,  # the advantage knows all that follows
-                    terminated=take(batch.terminated),
                     weight=counted / counted.sum(1, keepdim=True).clamp(min=1),
                     log_prob=take(log_prob),
                     advantage=take(advantage),
@@ -157,17 +178,15 @@ class PPO(Algorithm):
                     grain=batch.grain,
                 )
 
-    def update(self, agents: AgentGroup, batch: Batch, noise: Tensor | None) -> dict[str, Tensor]:
-        """One step on a minibatch; a batch without advantages is taken as rollouts of one step each."""
+    def update(self, agents: AgentGroup, batch: Batch | Minibatch, noise: Tensor | None) -> dict[str, Tensor]:
+        """One step on a minibatch; any other batch is taken as rollouts of one step each."""
         h, weight = agents.hyper, batch.weight
-        if batch.advantage is None:
-            log_prob, value, next_value = self.evaluate(agents, batch)
-            goal = batch.reward + h["discount"][:, None] * (1 - batch.terminated) * next_value
-            batch = replace(batch, log_prob=log_prob, advantage=goal - value, goal=goal)
-        before, raw, target = batch.log_prob, batch.advantage, batch.goal
-        assert before is not None
-        assert raw is not None
-        assert target is not None
+        if isinstance(batch, Batch):
+            before, value, next_value = self.evaluate(agents, batch)
+            target = batch.reward + h["discount"][:, None] * (1 - batch.terminated) * next_value
+            raw = target - value
+        else:
+            before, raw, target = batch.log_prob, batch.advantage, batch.goal
         centred = raw - (weight * raw).sum(-1, keepdim=True)
         deviation = (weight * centred.square()).sum(-1, keepdim=True).sqrt()
         advantage = centred / (deviation + 1e-8)  # [C, B]
@@ -194,7 +213,9 @@ class PPO(Algorithm):
         agents.minimise(names, loss, clip=h["max_grad_norm"])
         return {name: value.detach() for name, value in seen.items()}
 
-    def likelihood(self, agents: AgentGroup, actor: Any, spread: Any, batch: Batch) -> tuple[Tensor, Tensor]:
+    def likelihood(
+        self, agents: AgentGroup, actor: Any, spread: Any, batch: Batch | Minibatch
+    ) -> tuple[Tensor, Tensor]:
         """Log-probability (or density) of the batch's actions and the policy's entropy before clipping, [C, B]."""
         out = actor(batch.observation)
         if "spread" in agents.roles:

@@ -55,9 +55,6 @@ class Batch:
         next_observation: [P, B, ...] leaves, the true successor.
         terminated: [P, B], 1 where nothing follows. A truncated episode has 0: it bootstraps.
         weight: [P, B], what a sample counts in its agent's mean; sums to 1 per agent. The learner sets it.
-        log_prob: [P, B], log-probability of the action under the policy that took it; on-policy only.
-        advantage: [P, B], how much better the action was than the policy's mean; on-policy only.
-        goal: [P, B], what the value of the observation is to be; on-policy only.
         grain: [A], half of what one whole number takes of [-1, 1], 0 for real entries; see `core.actions.Actions`.
     """
 
@@ -67,9 +64,6 @@ class Batch:
     next_observation: Any
     terminated: Tensor
     weight: Tensor = None  # type: ignore[assignment]  # no algorithm sees a batch without one
-    log_prob: Tensor | None = None
-    advantage: Tensor | None = None
-    goal: Tensor | None = None
     grain: Tensor | None = None
 
     def cut(self, rows: Any, count: int) -> Batch:

@@ -8,8 +8,7 @@ import pytest
 import torch
 
 import evolab as ev
-from evolab.algorithms.ppo import clipped_gaussian
-from evolab.core.experience import Batch
+from evolab.algorithms.ppo import Minibatch, clipped_gaussian
 from evolab.envs.probes import BEST, PROBES, show
 from tests import plain
 from tests.algorithms.test_advantages import slow
@@ -95,8 +94,7 @@ def test_minibatches_are_learned_from_as_if_alone(space):
         for group in population.groups:
             c = group.rows
             weight = torch.full((len(group), 11), 1 / 11, dtype=torch.float64)
-            batch = Batch(one.observation[c], action[c], one.reward[c], None, one.terminated[c], weight,
-                          old[c] - 1, advantage[c], goal[c])  # fmt: skip
+            batch = Minibatch(one.observation[c], action[c], weight, old[c] - 1, advantage[c], goal[c])
             population.algorithm.update(group, batch, None)
         for row, agent in enumerate(agents):
             plain.ppo(agent, one.observation[row], action[row], old[row] - 1, advantage[row], goal[row])

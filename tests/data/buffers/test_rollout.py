@@ -85,11 +85,11 @@ def test_every_pass_uses_every_step_once_in_an_order_of_each_agents_own(size, le
     buffer = filled()
     whole = population.learner.batch_of(group, buffer.rollout(group.rows))
     batches = list(population.algorithm.minibatches(group, whole, torch.Generator().manual_seed(1)))
-    assert [batch.reward.shape[1] for batch in batches] == lengths * 2
+    assert [batch.weight.shape[1] for batch in batches] == lengths * 2
     for batch in batches:
-        assert torch.equal(batch.observation[..., 0], batch.reward), "rows belong together"
+        assert torch.equal(batch.observation[..., 0], batch.action.float()), "rows belong together"
         assert torch.allclose(batch.weight.sum(1), torch.ones(2))
-    passes = torch.cat([batch.reward for batch in batches], 1).unflatten(1, (2, 12))
+    passes = torch.cat([batch.observation[..., 0] for batch in batches], 1).unflatten(1, (2, 12))
     for agent in range(2):
         for one in passes[agent]:
             assert sorted(one.tolist()) == sorted(whole.reward[agent].tolist())
@@ -107,7 +107,7 @@ def test_a_step_that_was_none_counts_for_nothing():
     buffer.add(transition(1, valid=lost))
     whole = population.learner.batch_of(group, buffer.rollout(group.rows))
     (batch,) = population.algorithm.minibatches(group, whole, torch.Generator())
-    gone = batch.reward[0] == 101
+    gone = batch.action[0] == 101
     assert batch.weight[0][gone].tolist() == [0.0]
     assert batch.weight[0][~gone].tolist() == pytest.approx([1 / 5] * 5)
     assert batch.weight[1].tolist() == pytest.approx([1 / 6] * 6)

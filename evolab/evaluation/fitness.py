@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from evolab.data.buffers.base import Buffer
 from evolab.evaluation.episodes import Evaluated, Evaluator
 from evolab.population.population import Population
 
@@ -33,7 +34,7 @@ class Fitness:
     lengths: np.ndarray | None = None
 
     def estimate(
-        self, population: Population, buffer: Any, seed: int
+        self, population: Population, buffer: Buffer, seed: int
     ) -> Iterator[tuple[int, int] | np.ndarray]:
         """Fitness of all agents.
 
@@ -71,7 +72,7 @@ class Returns(Fitness):
         self._evaluator = evaluator
 
     def estimate(
-        self, population: Population, buffer: Any, seed: int
+        self, population: Population, buffer: Buffer, seed: int
     ) -> Iterator[tuple[int, int] | np.ndarray]:
         """Play them; see `Fitness.estimate`."""
         total = len(population) * self.episodes
@@ -97,12 +98,17 @@ class Given(Fitness):
         self.episodes = episodes or int(getattr(given, "episodes", 0))
 
     def estimate(
-        self, population: Population, buffer: Any, seed: int
+        self, population: Population, buffer: Buffer, seed: int
     ) -> Iterator[tuple[int, int] | np.ndarray]:
         """See `Fitness.estimate`."""
-        yield from self._given.estimate(population, buffer, seed)
-        self.measures = getattr(self._given, "measures", {})
-        self.lengths = getattr(self._given, "lengths", None)
+        for event in self._given.estimate(population, buffer, seed):
+            if isinstance(event, np.ndarray):
+                self.measures = getattr(self._given, "measures", {})
+                self.lengths = getattr(self._given, "lengths", None)
+                yield event
+                return
+            yield event
+        raise ValueError(f"{type(self._given).__name__}.estimate ended without an array of fitness, (P,).")
 
     def take_state(self) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
         """What the object keeps, if it can tell."""

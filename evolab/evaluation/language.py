@@ -9,6 +9,7 @@ import numpy as np
 
 from evolab.core import checks
 from evolab.core.rng import seed_of
+from evolab.data.buffers.base import Buffer
 from evolab.data.datasets.tokens import TokenDataset
 from evolab.envs.language.environment import LanguageEnvironment
 from evolab.evaluation.episodes import healthy
@@ -39,7 +40,7 @@ class LanguageReturns(Fitness):
         self.starts = environment.fixed_starts(self.episodes, seed_of(seed, "games"))
 
     def estimate(
-        self, population: Population, buffer: Any, seed: int
+        self, population: Population, buffer: Buffer, seed: int
     ) -> Iterator[tuple[int, int] | np.ndarray]:
         """Play them all at once, greedily; see `Fitness.estimate`."""
         agents, total = len(population), len(population) * len(self.starts)

@@ -4,30 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 from evolab.core.rng import numpy_stream, torch_stream
-from evolab.core.trees import map_leaves
+from evolab.core.trees import Tree, map_leaves
+from evolab.data.buffers.base import Buffer
+from evolab.evolution.mutation.mutations import Mutations
+from evolab.evolution.selection.base import Selection
 from evolab.history.events import Birth
 from evolab.population.individual import Individual
-
-if TYPE_CHECKING:
-    from evolab.evolution.mutation.mutations import Mutations
-    from evolab.evolution.selection.base import Selection
-    from evolab.population.population import Population
+from evolab.population.population import Population
 
 
 def evolve(
     population: Population,
-    fitness: Any,
+    fitness: ArrayLike,
     selection: Selection,
     mutations: Mutations,
     *,
     generation: int = 0,
-    buffer: Any = None,
+    buffer: Buffer | None = None,
     generator: np.random.Generator | None = None,
 ) -> list[Birth]:
     """Replace the population, in place, by its selected and mutated offspring.
@@ -90,7 +89,7 @@ def evolve(
     return _with_change(population, [births[slot] for slot in order], before, probes, origins)
 
 
-def _probes(population: Population, buffer: Any, generation: int) -> Any:
+def _probes(population: Population, buffer: Buffer | None, generation: int) -> Tree | None:
     """Observations [B, ...] on which changes of policies are measured; None where there are none."""
     if buffer is None:
         return None
@@ -98,7 +97,7 @@ def _probes(population: Population, buffer: Any, generation: int) -> Any:
     return buffer.observations(64, stream)
 
 
-def _outputs(population: Population, probes: Any) -> torch.Tensor | None:
+def _outputs(population: Population, probes: Tree | None) -> torch.Tensor | None:
     """[P, B, O]: raw outputs of every policy on common observations [B, ...]."""
     if probes is None:
         return None
@@ -118,7 +117,7 @@ def _with_change(
     population: Population,
     births: Sequence[Birth],
     before: torch.Tensor | None,
-    probes: Any,
+    probes: Tree | None,
     rows: Sequence[int],
 ) -> list[Birth]:
     after = _outputs(population, probes)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from evolab.core import checks
+from evolab.data.buffers.base import Buffer
 from evolab.evaluation.episodes import Evaluated
 from evolab.history.events import Birth, Progress
 from evolab.population.agent import Agent
@@ -156,7 +157,7 @@ class HallOfFame:
 
     # How it comes back --------------------------------------------------------------------------
 
-    def revive(self, population: Population, scores: np.ndarray, buffer: Any) -> Revival:
+    def revive(self, population: Population, scores: np.ndarray, buffer: Buffer) -> Revival:
         """Let the elite take the place of the worst agent, where no agent reaches its fitness; or keep it at rest.
 
         Args:

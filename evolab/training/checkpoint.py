@@ -18,7 +18,7 @@ import gymnasium
 import numpy as np
 import torch
 
-from evolab.core import registry, spaces
+from evolab.core import spaces
 from evolab.core.plain import plain
 from evolab.core.version import VERSION
 from evolab.data.buffers.saving import Written, read_buffer, write_buffer
@@ -54,11 +54,11 @@ class RunFolder(GenerationFolders):
 
     # Writing ----------------------------------------------------------------------------------
 
-    def write(self, run: TrainingState, about: Mapping[str, Any], keep: int) -> None:
+    def write(self, state: TrainingState, about: Mapping[str, Any], keep: int) -> None:
         """Write the run as it stands between two generations, and clear away what is not kept.
 
         Args:
-            run: between two generations.
+            state: of a run, between two generations.
             about: what else to remember: "run" (its id), "config" and "own".
             keep: newest generations to keep; the best one is kept as well.
 
@@ -69,60 +69,60 @@ class RunFolder(GenerationFolders):
         self.path.mkdir(parents=True, exist_ok=True)
         lock.acquire(self.path)
         self.sweep()
-        number = run.generation
-        mark = self._history.append(run.history.generations)
+        number = state.generation
+        mark = self._history.append(state.history.generations)
         folder = self.generation(number)
-        population = run.population
-        state: dict[str, Any] = {
+        population = state.population
+        kept: dict[str, Any] = {
             **about,
             "versions": versions(),
             "population": archive.describe(population.table.spec),
             "agents": [],
             "next_id": population.table.next_id,
             "generation": number,
-            "total_steps": run.total_steps,
-            "evaluation_steps": run.evaluation_steps,
-            **run.hall.take_state(),
+            "total_steps": state.total_steps,
+            "evaluation_steps": state.evaluation_steps,
+            **state.hall.take_state(),
             "history": mark,
         }
         tensors: dict[str, torch.Tensor] = {}
         for row in range(len(population)):
-            state["agents"].append(archive.take(population.table, row, f"{row}/", tensors))
-        for name, agent in (("best", run.best), ("elite", run.hall.elite)):
-            state[name] = agent and archive.take(agent.table, agent.row, f"{name}/", tensors)
+            kept["agents"].append(archive.take(population.table, row, f"{row}/", tensors))
+        for name, agent in (("best", state.best), ("elite", state.hall.elite)):
+            kept[name] = agent and archive.take(agent.table, agent.row, f"{name}/", tensors)
         with drafting(folder, "generation", owned=True) as draft:
             draft.tensors("population.safetensors", tensors)
-            state["buffer"], ring = write_buffer(draft, folder, run.buffer, self._buffer)
-            for fitness in (run.fitness, run.beside):
-                kept = None if fitness is None else fitness.take_state()
-                if kept is not None:
-                    state["fitness"], tensors = kept
+            kept["buffer"], ring = write_buffer(draft, folder, state.buffer, self._buffer)
+            for fitness in (state.fitness, state.beside):
+                taken = None if fitness is None else fitness.take_state()
+                if taken is not None:
+                    kept["fitness"], tensors = taken
                     draft.tensors("fitness.safetensors", tensors)
-            draft.json("state.json", plain(state))
+            draft.json("state.json", plain(kept))
         self._buffer, self.newest = ring, number
-        self._tell(run, about)
-        elite, known = run.hall.elite, run.hall.fitness
+        self._tell(state, about)
+        elite, known = state.hall.elite, state.hall.fitness
         if elite is not None and self._elite != (elite.id, known):
             elite.save(self.path / "elite")
             self._elite = (elite.id, known)
-        numbers = [number for number in self.numbers() if number <= run.generation]
-        self.clear(run.generation, {*numbers[: max(1, keep)], _best(run.history)})
+        numbers = [number for number in self.numbers() if number <= state.generation]
+        self.clear(state.generation, {*numbers[: max(1, keep)], _best(state.history)})
 
-    def _tell(self, run: TrainingState, about: Mapping[str, Any]) -> None:
+    def _tell(self, state: TrainingState, about: Mapping[str, Any]) -> None:
         """The few facts that a listing of runs shows."""
-        history = run.history.generations
+        history = state.history.generations
         facts = {
             "format": FORMAT,
             "run": about["run"],
             "environment": about["name"],
-            "algorithm": run.population.algorithm.name,
-            "population": len(run.population),
-            "seed": run.options.seed,
-            "generation": run.generation,
-            "total_steps": run.total_steps,
-            "evaluation_steps": run.evaluation_steps,
+            "algorithm": state.population.algorithm.name,
+            "population": len(state.population),
+            "seed": state.options.seed,
+            "generation": state.generation,
+            "total_steps": state.total_steps,
+            "evaluation_steps": state.evaluation_steps,
             "best_fitness": max((g.fitness for g in history if np.isfinite(g.fitness)), default=None),
-            "elite_fitness": run.hall.fitness if np.isfinite(run.hall.fitness) else None,
+            "elite_fitness": state.hall.fitness if np.isfinite(state.hall.fitness) else None,
             "seconds": sum(sum(g.seconds.values()) for g in history),
             "saved": time.time(),
             "versions": versions(),
@@ -137,7 +137,7 @@ class RunFolder(GenerationFolders):
         """The newest generation that is whole, or the one asked for.
 
         Returns:
-            its folder, its state and what is wrong with newer ones.
+            its folder, what `state.json` says and what is wrong with newer ones.
 
         Raises:
             FileNotFoundError: there is no run, or not that generation.
@@ -156,17 +156,17 @@ class RunFolder(GenerationFolders):
             try:
                 saved = Saved(self.generation(candidate), "generation")
                 saved.check()
-                state = saved.json("state.json")
+                kept = saved.json("state.json")
                 with archive.naming(str(saved.path / "state.json")):
-                    self._generations = self._history.read(state["history"])
-                return saved, state, problems
+                    self._generations = self._history.read(kept["history"])
+                return saved, kept, problems
             except (Damaged, FileNotFoundError) as error:
                 problems.append(str(error))
         others = [n for n in numbers if number is not None and n != number]
         offer = f" Other generations are {others}: pass generation={others[0]}." if others else ""
         raise Damaged(f"{self.path} cannot be loaded: " + " ".join(problems) + offer)
 
-    def restore(self, run: TrainingState, saved: Saved, state: Mapping[str, Any], device: str) -> None:
+    def restore(self, state: TrainingState, saved: Saved, kept: Mapping[str, Any], device: str) -> None:
         """Put what `open` gave into a run that was built from the same configuration.
 
         Raises:
@@ -176,30 +176,30 @@ class RunFolder(GenerationFolders):
         where = str(saved.path / "state.json")
         tensors = saved.tensors("population.safetensors")
         with archive.naming(where):
-            population, about = run.population, state["population"]
+            population, about = state.population, kept["population"]
             _same_spaces(population, about)
             individuals = [
                 archive.individual_of(population.table.spec, values, f"{row}/", tensors, where)
-                for row, values in enumerate(state["agents"])
+                for row, values in enumerate(kept["agents"])
             ]
-            population.rebuild(individuals, int(state["next_id"]))
+            population.rebuild(individuals, int(kept["next_id"]))
             spec = archive.spec_of(about, population.algorithm, population.network, device)
 
             def agent(name: str) -> Agent | None:
-                if state[name] is None:
+                if kept[name] is None:
                     return None
-                one = archive.individual_of(spec, state[name], f"{name}/", tensors, where)
+                one = archive.individual_of(spec, kept[name], f"{name}/", tensors, where)
                 return Agent(Table(spec, [one]), one.id)
 
             best, elite = agent("best"), agent("elite")
-            run.place_buffer()
-            self._buffer = read_buffer(saved, state["buffer"], run.buffer)
-            if "fitness" in state:
-                for fitness in (run.fitness, run.beside):
+            state.place_buffer()
+            self._buffer = read_buffer(saved, kept["buffer"], state.buffer)
+            if "fitness" in kept:
+                for fitness in (state.fitness, state.beside):
                     if fitness is not None:
-                        fitness.put_state(state["fitness"], saved.tensors("fitness.safetensors"))
-            run.put_state(state, History(self._generations), best, elite)
-        self.newest = run.generation
+                        fitness.put_state(kept["fitness"], saved.tensors("fitness.safetensors"))
+            state.put_state(kept, History(self._generations), best, elite)
+        self.newest = state.generation
 
 
 def _same_spaces(population: Population, about: Mapping[str, Any]) -> None:
@@ -231,25 +231,3 @@ def versions() -> dict[str, str]:
         "gymnasium": gymnasium.__version__,
         "machine": f"{platform.system()} {platform.machine()}",
     }
-
-
-def own_parts(options: Mapping[str, Any], run: TrainingState) -> dict[str, str]:
-    """The parts of a run that are the user's own, which a file cannot bring back: name and type of each."""
-    own: dict[str, str] = {}
-    environment = options["environment"]
-    if environment is not None and not isinstance(environment, str) and registry.name_of(environment) is None:
-        own["environment"] = getattr(environment, "__name__", type(environment).__name__)
-    parts = {
-        "algorithm": run.population.algorithm,
-        "network": run.population.network,
-        "selection": run.selection,
-        "mutations": run.mutations,
-        "fitness": options["fitness"],
-    }
-    for name, part in parts.items():
-        evolabs = part is None or isinstance(part, str) or registry.name_of(part) is not None
-        if not evolabs:
-            own[name] = type(part).__name__
-    if run.mutations.extra:
-        own["mutations"] = type(run.mutations).__name__
-    return own

@@ -29,16 +29,16 @@ class Watch:
     """Tells when `Progress` is due.
 
     Args:
-        run: an interrupted one is shown at once, so that it can be paused.
+        state: an interrupted one is shown at once, so that it can be paused.
     """
 
-    def __init__(self, run: TrainingState) -> None:
-        self._run, self._shown = run, time.perf_counter()
+    def __init__(self, state: TrainingState) -> None:
+        self._state, self._shown = state, time.perf_counter()
 
     def due(self, ended: bool = False) -> bool:
         """True some times a second, and at the end."""
         now = time.perf_counter()
-        if not (ended or self._run.interrupted or now - self._shown > SHOWN_EVERY):
+        if not (ended or self._state.interrupted or now - self._shown > SHOWN_EVERY):
             return False
         self._shown = now
         return True
@@ -60,25 +60,27 @@ class _Losses:
 
 
 def learn(
-    run: TrainingState, number: int, faults: list[Fault]
+    state: TrainingState, number: int, faults: list[Fault]
 ) -> Generator[Progress, None, Mapping[str, list[float]]]:
     """Everybody's steps of a generation; the losses by name, noted some hundred times."""
-    losses, watch = _Losses(), Watch(run)
-    learning = _by_acting(run, number, losses, faults) if run.learns_by_acting else _from_data(run, losses)
-    total = run.options.steps_per_generation
+    losses, watch = _Losses(), Watch(state)
+    learning = (
+        _by_acting(state, number, losses, faults) if state.learns_by_acting else _from_data(state, losses)
+    )
+    total = state.options.steps_per_generation
     for done in learning:
-        if watch.due(done >= total or run.spent):
-            yield Progress("train", number, min(done, total), total, run.total_steps, losses.newest)
+        if watch.due(done >= total or state.spent):
+            yield Progress("train", number, min(done, total), total, state.total_steps, losses.newest)
     return losses.noted
 
 
-def _by_acting(run: TrainingState, number: int, losses: _Losses, faults: list[Fault]) -> Iterator[int]:
+def _by_acting(state: TrainingState, number: int, losses: _Losses, faults: list[Fault]) -> Iterator[int]:
     """Act, store, learn, until every agent has taken its steps.
 
     The buffer says when it is time to learn. The steps that a generation's end leaves in a rollout
     are learned from if every agent can make a whole minibatch of them, and dropped if not.
     """
-    envs, population, buffer, options = run.envs, run.population, run.buffer, run.options
+    envs, population, buffer, options = state.envs, state.population, state.buffer, state.options
     assert envs is not None
     buffer.begin_generation()
     least = population.least_experience
@@ -102,8 +104,8 @@ def _by_acting(run: TrainingState, number: int, losses: _Losses, faults: list[Fa
     for count, transition in enumerate(playing, start=1):
         buffer.add(transition)
         done += envs.num_envs
-        run.count(envs.num_envs * len(population))
-        ended = done >= options.steps_per_generation or run.spent
+        state.count(envs.num_envs * len(population))
+        ended = done >= options.steps_per_generation or state.spent
         if ended:
             buffer.end_generation(least)
         if not options.overlap:
@@ -126,32 +128,32 @@ def _overlapped(envs: Environments, action: Any, work: Any) -> Transition:
     return stepping.result()
 
 
-def _from_data(run: TrainingState, losses: _Losses) -> Iterator[int]:
+def _from_data(state: TrainingState, losses: _Losses) -> Iterator[int]:
     """Learn from the stored data, in pieces short enough to pause between."""
-    done, total = 0, run.options.steps_per_generation
-    while done < total and not (done and run.spent):
+    done, total = 0, state.options.steps_per_generation
+    while done < total and not (done and state.spent):
         count = min(PIECE, total - done)
-        if run.limit is not None:
-            count = max(1, min(count, -(-(run.limit - run.total_steps) // len(run.population))))
-        losses.note(run.population.learn(run.buffer, updates=count))
+        if state.limit is not None:
+            count = max(1, min(count, -(-(state.limit - state.total_steps) // len(state.population))))
+        losses.note(state.population.learn(state.buffer, updates=count))
         done += count
-        run.count(count * len(run.population))
+        state.count(count * len(state.population))
         yield done
 
 
-def fill(run: TrainingState, steps: int) -> Iterator[Progress]:
+def fill(state: TrainingState, steps: int) -> Iterator[Progress]:
     """Random actions into the buffer: at least `steps` environment steps over the whole population."""
-    envs, population, seed = run.envs, run.population, run.options.seed
+    envs, population, seed = state.envs, state.population, state.options.seed
     assert envs is not None
-    stream, watch = numpy_stream(seed, run.total_steps, "fill"), Watch(run)
-    first = envs.reset(seed=seed_of(seed, run.total_steps, "fill") % 2**31)
+    stream, watch = numpy_stream(seed, state.total_steps, "fill"), Watch(state)
+    first = envs.reset(seed=seed_of(seed, state.total_steps, "fill") % 2**31)
     done, width = 0, len(population) * envs.num_envs
     for transition in acting(lambda *_: population.random_actions(envs.num_envs, stream), envs.step, first):
-        run.buffer.add(transition)
+        state.buffer.add(transition)
         done += width
-        run.count(width)
+        state.count(width)
         population.count_steps(envs.num_envs)
         if watch.due(done >= steps):
-            yield Progress("fill", run.generation, min(done, steps), steps, run.total_steps)
+            yield Progress("fill", state.generation, min(done, steps), steps, state.total_steps)
         if done >= steps:
             return

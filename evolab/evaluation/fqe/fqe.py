@@ -14,6 +14,8 @@ from torch import Tensor
 from evolab.core import checks
 from evolab.core.rng import torch_stream
 from evolab.core.trees import map_leaves
+from evolab.data.buffers.base import Buffer
+from evolab.data.buffers.replay import ReplayBuffer
 from evolab.evaluation.episodes import healthy
 from evolab.evaluation.fitness import Fitness
 from evolab.evaluation.fqe.behaviour import BehaviourPolicy, ContinuousBehaviour, DiscreteBehaviour
@@ -116,7 +118,7 @@ class FQE(Fitness):
         self._restored: tuple[dict[str, Any], dict[str, Tensor]] | None = None
 
     def estimate(
-        self, population: Population, buffer: Any, seed: int
+        self, population: Population, buffer: Buffer, seed: int
     ) -> Iterator[tuple[int, int] | np.ndarray]:
         """Values of all agents.
 
@@ -165,8 +167,13 @@ class FQE(Fitness):
             critics.keep(population.ids[best])
         yield fitness
 
-    def _begin(self, population: Population, buffer: Any) -> Iterator[tuple[int, int]]:
+    def _begin(self, population: Population, buffer: Buffer) -> Iterator[tuple[int, int]]:
         """Start anew for another population or other data; go on otherwise."""
+        if not isinstance(buffer, ReplayBuffer):
+            raise TypeError(
+                f"fitted Q evaluation measures from stored transitions: a ReplayBuffer is expected, "
+                f"{type(buffer).__name__} came."
+            )
         if self._measured is population and self._data.buffer is buffer and self._data.size == len(buffer):
             return
         stream = torch_stream(population.seed, "fqe evidence")

@@ -61,10 +61,10 @@ class Algorithm(ABC):
         on_policy: True if it learns from rollouts of its own policy, of which `minibatches` makes batches.
         reads_tokens: True if it learns from episodes of tokens, in language environments.
         recordable: True, said by the class itself, if what an update computes changes with nothing on
-            the host but `agents.updates` modulo the values of `schedule`, and never waits for the
+            the host but `agents.updates` modulo the values of `update_timing`, and never waits for the
             device: on CUDA updates are then recorded as a graph.
         acting: names of the networks that actions depend on; None for all. They lie still in an agent at rest.
-        schedule: whole-number hyperparameters that decide when an agent updates: agents that
+        update_timing: whole-number hyperparameters that decide when an agent updates: agents that
             differ in one are never computed together.
         action_spaces: kinds of action space it can take.
     """
@@ -76,7 +76,7 @@ class Algorithm(ABC):
     reads_tokens: ClassVar[bool] = False
     recordable: ClassVar[bool] = False
     acting: ClassVar[tuple[str, ...] | None] = None
-    schedule: ClassVar[tuple[str, ...]] = ("learn_step", "policy_delay")
+    update_timing: ClassVar[tuple[str, ...]] = ("learn_step", "policy_delay")
     action_spaces: ClassVar[tuple[type, ...]]
 
     def check(self, observation_space: spaces.Space, action_space: spaces.Space) -> None:

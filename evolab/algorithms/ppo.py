@@ -71,7 +71,7 @@ class PPO(Algorithm):
 
     name: ClassVar[str] = "PPO"
     on_policy: ClassVar[bool] = True
-    schedule: ClassVar[tuple[str, ...]] = ("epochs", "batch_size")
+    update_timing: ClassVar[tuple[str, ...]] = ("epochs", "batch_size")
     action_spaces: ClassVar[tuple[type, ...]] = (spaces.Discrete, spaces.MultiDiscrete, spaces.Box)
     # Evolved by default is what its authors and users tune first and what costs no time: agents of
     # different `epochs` or `batch_size` cannot share a batched update, so these wait to be asked for.

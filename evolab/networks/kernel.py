@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evolab.networks.batching.adam import Adam
+from evolab.networks.adam import AdamState
 from evolab.networks.cache import Cache
 from evolab.networks.loss import Regression
 
@@ -66,7 +66,9 @@ class Kernel(ABC):
             out = self(flat.detach(), observation, leaf, member)
         return out.detach(), lambda grad: torch.autograd.grad(out, leaf, grad)[0]
 
-    def regress(self, adam: Adam, observation: Any, extra: Tensor | None, loss: Regression) -> Tensor | None:
+    def regress(
+        self, state: AdamState, observation: Any, extra: Tensor | None, loss: Regression
+    ) -> Tensor | None:
         """One Adam step on a regression in a single call: the losses [P]; None where this kernel has none."""
         return None
 

@@ -182,7 +182,7 @@ class Learner:
         """The updates that a group owes, some at a time as one recording."""
         table = self.table
         source.tell_device()
-        delays = [name for name in table.algorithm.schedule if name != "learn_step"]
+        delays = [name for name in table.algorithm.update_timing if name != "learn_step"]
         period = math.lcm(*(max(1, int(group.settings[0].get(name, 1))) for name in delays))
         for done in range(0, due, AT_ONCE):
             count, before = min(AT_ONCE, due - done), group.updates

@@ -225,7 +225,7 @@ class Table(Mapping[str, Tensor]):
             for each row of the new table, the index into `individuals` that it holds.
         """
         addresses = graphs.addresses(self._tensors)
-        timing = self.algorithm.schedule
+        timing = self.algorithm.update_timing
         order, self._spans = arrange(individuals, self.network, self.roles, timing, self.spec.like)
         chosen = [individuals[index] for index in order]
         self._store_hyperparameters(chosen)
@@ -305,7 +305,7 @@ class Table(Mapping[str, Tensor]):
     def _kept(self, group: AgentGroup) -> AgentGroup:
         """The group that these rows made up before, if it is computed as this one would be; else this one."""
         for old in self._groups or ():
-            names = self.algorithm.schedule
+            names = self.algorithm.update_timing
             timing = [[one.settings[0].get(name) for name in names] for one in (old, group)]
             if old.start == group.start and timing[0] == timing[1] and old.like(group):
                 old.become(group)

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from evolab.core.trees import map_leaves
+from evolab.networks.adam import AdamState, polyak_update_
 from evolab.networks.base import Layout, Network, Role
-from evolab.networks.batching.adam import Adam, polyak_update_
+from evolab.networks.batching.adam import Adam
 from evolab.networks.kernel import Backward, Kernel
 from evolab.networks.kernels.rows import polyak_update
 from evolab.networks.loss import Regression
@@ -88,7 +89,8 @@ class Bucket:
             count = self._table[f"{name}.count"][self.rows]
             rate = self._hyper[self.bound[name].role.rate][self.rows]
             moments = self.flat(f"{name}.mean"), self.flat(f"{name}.square")
-            self._optimizers[name] = Adam(self.flat(name), *moments, count, rate, self.sizes(name))
+            state = AdamState(self.flat(name), *moments, count, rate, self.sizes(name))
+            self._optimizers[name] = Adam(state)
         return self._optimizers[name]
 
     def sizes(self, name: str) -> np.ndarray:
@@ -116,7 +118,7 @@ class Bucket:
     def regress(self, name: str, loss: Regression, observation: Any, extra: Tensor | None) -> Tensor | None:
         """One step on a regression in one call of the kernel, [P]; None where that can't be."""
         adam = self.optimizer(name)
-        return self.bound[name].kernel.regress(adam, observation, extra, loss) if adam.even else None
+        return self.bound[name].kernel.regress(adam.state, observation, extra, loss) if adam.even else None
 
     def vjp_parameters(self, name: str, observation: Any, extra: Tensor | None) -> tuple[Tensor, Backward]:
         """`Kernel.vjp_parameters` on this bucket's own rows of observations and inputs [P, B, ...]."""

@@ -13,8 +13,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from evolab.networks.adam import clip_norm_
 from evolab.networks.base import Layout, Network, Role
-from evolab.networks.batching.adam import clip_norm_
 from evolab.networks.batching.bucket import Bound, Bucket, Forward, joined
 from evolab.networks.batching.cuda_graphs import Recordings
 from evolab.networks.batching.gradients import TrackedPass

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from evolab.networks.adam import AdamState
 from evolab.networks.base import Layout
-from evolab.networks.batching.adam import Adam
 from evolab.networks.kernels.build import library
 from evolab.networks.kernels.sharing import threads
 from evolab.networks.loss import Regression
@@ -133,7 +133,7 @@ class Perceptrons:
 
     def regress(
         self,
-        adam: Adam,
+        state: AdamState,
         members: int,
         x: Tensor,
         extra: Tensor | None,
@@ -143,7 +143,7 @@ class Perceptrons:
         """One step of Adam for every row on the weighted squared error of its values.
 
         Args:
-            adam: an `Adam` of these rows, [A, M, N], whose step is counted.
+            state: of these rows, [A, M, N]; the step is counted. Rows must lie evenly apart, their sizes be known.
             members: M, rows of an agent.
             x: [A, B, F].
             extra: [A, B, E], further inputs; None where E is 0.
@@ -158,7 +158,7 @@ class Perceptrons:
             IndexError: a choice is no output; agents with other choices have taken their step.
         """
         agents, batch = x.shape[:2]
-        rows, sizes = adam.parameters.flatten(0, 1), adam.sizes
+        rows, sizes = state.parameters.flatten(0, 1), state.sizes
         assert sizes is not None
         inputs, held = self._inputs(rows, x, extra, counts)
         losses = rows.new_empty(agents, members)
@@ -170,14 +170,14 @@ class Perceptrons:
             raise ValueError(f"there are {self.outputs} outputs; pass `choice`, the one that is the value.")
         target, weight = (one.to(rows.dtype).contiguous() for one in (loss.target, loss.weight))
         choice = None if choice is None else choice.long().contiguous()
-        rate, count = adam.rate.contiguous(), adam.count.add_(1).contiguous()
+        rate, count = state.rate.contiguous(), state.count.add_(1).contiguous()
         failed = self.kernels.regress(
             self._at,
             self._threads(3 * batch),
             *inputs,
             *(target.data_ptr(), weight.data_ptr(), None if choice is None else choice.data_ptr()),
-            *(loss.huber or 0.0, losses.data_ptr(), sizes.ctypes.data, adam.mean.data_ptr()),
-            *(adam.square.data_ptr(), rate.data_ptr(), count.data_ptr()),
+            *(loss.huber or 0.0, losses.data_ptr(), sizes.ctypes.data, state.mean.data_ptr()),
+            *(state.square.data_ptr(), rate.data_ptr(), count.data_ptr()),
         )
         self._done(failed, batch)
         del held

@@ -8,39 +8,28 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from evolab.networks.adam import AdamState
 from evolab.networks.kernels.build import library
 
 
-def adam(
-    parameters: Tensor,
-    gradient: Tensor,
-    mean: Tensor,
-    square: Tensor,
-    count: Tensor,
-    rate: Tensor,
-    sizes: np.ndarray,
-) -> bool:
-    """One step of Adam in place, with the kernels.
+def adam(state: AdamState, gradient: Tensor) -> bool:
+    """One step of Adam in place, with the kernels; the caller has counted it.
 
     Args:
-        parameters: [C, M, N].
-        gradient: [C, M, N].
-        mean: [C, M, N], first moment.
-        square: [C, M, N], second moment.
-        count: [C], steps taken with this one.
-        rate: [C], learning rates.
-        sizes: [C] int64, how many entries of each agent's rows are in use.
+        state: of the agents; its sizes must be known.
+        gradient: [P, M, N].
 
     Returns:
         False where there are no kernels for these tensors, and nothing has been done.
 
     Source: Kingma and Ba 2015, Adam, algorithm 1.
     """
-    found = kernels(parameters, mean, square)
-    if found is None:
+    parameters, mean, square, sizes = state.parameters, state.mean, state.square, state.sizes
+    found = None if sizes is None else kernels(parameters, mean, square)
+    if sizes is None or found is None:
         return False
     agents, members, length = parameters.shape
-    gradient, rate, count = gradient.contiguous(), rate.contiguous(), count.contiguous()
+    gradient, rate, count = gradient.contiguous(), state.rate.contiguous(), state.count.contiguous()
     found.adam(
         *(agents * members, members, sizes.ctypes.data, parameters.data_ptr(), parameters.stride(1)),
         *(gradient.data_ptr(), length, mean.data_ptr(), square.data_ptr()),

@@ -10,8 +10,8 @@ import torch
 from gymnasium.spaces import Box
 from torch import Tensor
 
+from evolab.networks.adam import AdamState
 from evolab.networks.base import Layout, Role
-from evolab.networks.batching.adam import Adam
 from evolab.networks.kernel import Backward, Kernel
 from evolab.networks.kernels.perceptrons import Perceptrons
 from evolab.networks.loss import Regression
@@ -103,12 +103,12 @@ class CompiledMLPKernel(Kernel):
         out, kept = self.run(_rows(flat, member), observation, extra, True)
         return out, lambda grad: kept.backward(grad, False, True)[1]
 
-    def regress(self, adam: Adam, observation: Any, extra: Tensor | None, loss: Regression) -> Tensor:
+    def regress(self, state: AdamState, observation: Any, extra: Tensor | None, loss: Regression) -> Tensor:
         """One step of every row while it lies in the cache; the losses [P] are summed over the members."""
         members = self.role.ensemble_size
-        x = self._encoded(observation, adam.parameters.dtype)
+        x = self._encoded(observation, state.parameters.dtype)
         by, counts = self.single if members == 1 else self.every, self._counts(x, members == 1)
-        losses = by.regress(adam, members, x, extra, loss, counts)
+        losses = by.regress(state, members, x, extra, loss, counts)
         return losses.squeeze(1) if members == 1 else losses.sum(1)
 
 

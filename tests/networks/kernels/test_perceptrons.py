@@ -13,6 +13,7 @@ from gymnasium.spaces import Box, Discrete
 from torch import Tensor
 
 import evolab as ev
+from evolab.networks.adam import AdamState
 from evolab.networks.base import Layout, Role
 from evolab.networks.kernels import rows as native
 from evolab.networks.kernels.build import library
@@ -215,7 +216,7 @@ def test_adam_is_torch_s_for_every_agent_at_its_own_rate_and_step():
     for _ in range(5):
         gradient = torch.randn(3, 2, 37, generator=g, dtype=torch.float64)
         count += 1
-        assert native.adam(parameters, gradient, mean, square, count, rate, sizes)
+        assert native.adam(AdamState(parameters, mean, square, count, rate, sizes), gradient)
         for i, optimizer in enumerate(theirs):
             plain[i].grad = gradient[i, :, : sizes[i]].clone()
             optimizer.step()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from evolab.networks.batching.adam import adam_, clip_norm_, polyak_update_
+from evolab.networks.adam import AdamState, adam_, clip_norm_, polyak_update_
 
 
 def test_adam_is_torchs_with_a_rate_and_a_count_per_agent():
@@ -20,7 +20,8 @@ def test_adam_is_torchs_with_a_rate_and_a_count_per_agent():
         for row in range(3)[rows]:
             alone[row].grad = gradient[row].clone()
             optimizers[row].step()
-        adam_(parameters[rows], gradient[rows].clone(), mean[rows], square[rows], count[rows], rates[rows])
+        state = AdamState(parameters[rows], mean[rows], square[rows], count[rows], rates[rows])
+        adam_(state, gradient[rows].clone())
     for row in range(3):
         assert torch.allclose(parameters[row], alone[row], atol=1e-12)
     assert count.tolist() == [60, 60, 30]
@@ -29,8 +30,9 @@ def test_adam_is_torchs_with_a_rate_and_a_count_per_agent():
 def test_a_parameter_without_a_gradient_does_not_move():
     parameters = torch.ones(1, 1, 4)
     mean, square, count = torch.zeros(1, 1, 4), torch.zeros(1, 1, 4), torch.zeros(1)
+    state = AdamState(parameters, mean, square, count, torch.tensor([0.1]))
     for _ in range(5):
-        adam_(parameters, torch.tensor([[[0.0, 1.0, 0.0, -1.0]]]), mean, square, count, torch.tensor([0.1]))
+        adam_(state, torch.tensor([[[0.0, 1.0, 0.0, -1.0]]]))
     assert parameters[0, 0, 0] == parameters[0, 0, 2] == 1.0
     assert parameters[0, 0, 1] < 1 < parameters[0, 0, 3]
 

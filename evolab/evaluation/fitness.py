@@ -101,14 +101,19 @@ class Given(Fitness):
         self, population: Population, buffer: Buffer, seed: int
     ) -> Iterator[tuple[int, int] | np.ndarray]:
         """See `Fitness.estimate`."""
+        found = None
         for event in self._given.estimate(population, buffer, seed):
             if isinstance(event, np.ndarray):
-                self.measures = getattr(self._given, "measures", {})
-                self.lengths = getattr(self._given, "lengths", None)
+                found = event
+            else:
                 yield event
-                return
-            yield event
-        raise ValueError(f"{type(self._given).__name__}.estimate ended without an array of fitness, (P,).")
+        if found is None:
+            raise ValueError(
+                f"{type(self._given).__name__}.estimate ended without an array of fitness, (P,)."
+            )
+        self.measures = getattr(self._given, "measures", {})
+        self.lengths = getattr(self._given, "lengths", None)
+        yield found
 
     def take_state(self) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
         """What the object keeps, if it can tell."""

@@ -14,8 +14,12 @@ from evolab.experiment.options import interval
 from evolab.history.events import Event, Finished, Generation
 from evolab.storage import lock
 from evolab.storage.files import sync_folder
+from evolab.training.boundary import Boundary
 from evolab.training.checkpoint import RunFolder
 from evolab.training.state import TrainingState
+
+LARGEST = 2**30
+"""Bytes of the largest agents that are kept in memory as they were when a generation began."""
 
 
 class Checkpointer:
@@ -52,6 +56,10 @@ class Checkpointer:
         self._generations, self._seconds = interval(every)
         self._keep = keep
         self._folders: dict[Path, RunFolder] = {}
+        self._kept: Boundary | None = None  # None where a folder has it
+        self._mark: tuple[int, int] | None = (
+            None  # where the run stood that is kept, in memory or in a folder
+        )
         self._owned: set[Path] = set()  # what another object has taken over since is not taken back
         self._saved_at, self._unsaved = time.monotonic(), 0
         self.move(folder)
@@ -65,6 +73,7 @@ class Checkpointer:
                 self._own(self.folder)
             except lock.TakenOver as error:
                 self._let_go(error)
+        self._keep_boundary()
 
     def after(self, event: Event) -> None:
         """Between two events of training: write a checkpoint where one is due."""
@@ -72,6 +81,7 @@ class Checkpointer:
             self._unsaved += 1
             if self._unsaved >= self._generations and time.monotonic() - self._saved_at >= self._seconds:
                 self._write_quietly()
+            self._keep_boundary()
         elif isinstance(event, Finished) and self._unsaved:
             self._write_quietly()
 
@@ -138,6 +148,31 @@ class Checkpointer:
         """
         if not self._state.populated:
             raise RuntimeError("there is nothing to save yet. Call exp.fill('data.h5') first.")
+        self._write(path, Boundary.of(self._state), overwrite)
+        self._kept, self._mark = None, self._standing()
+
+    def write_boundary(self, path: Path, overwrite: bool = False) -> None:
+        """In the middle of a generation: write the run as it was at its beginning, and say so.
+
+        Raises:
+            FileExistsError: the folder holds another run, or something else.
+            RuntimeError: nothing was kept of it, since the agents are too large.
+            OSError: the disk is full or the folder is read-only.
+        """
+        number = self._state.generation
+        told = f"generation {number + 1} is under way: what is saved is the run at the end of generation {number}"
+        if self._kept is None:
+            self._copy_boundary(path, number)
+            checks.notice(f"{told}.")
+            return
+        at = self._kept.since(self._state.buffer)
+        self._write(path, at, overwrite)
+        lost = f", without its {at.missing} oldest transitions, which newer ones have replaced" * bool(
+            at.missing
+        )
+        checks.notice(f"{told}{lost}.")
+
+    def _write(self, path: Path, at: Boundary, overwrite: bool) -> None:
         folder = self._folders.get(path)
         if folder is None:
             if not overwrite:
@@ -148,7 +183,7 @@ class Checkpointer:
             path.mkdir(parents=True, exist_ok=True)
             with lock.writing(path):
                 self._own(path)
-                folder.write(self._state, about, self._keep)
+                folder.write(at, about, self._keep)
         except OSError as error:
             before = f"that of generation {folder.newest}" if folder.newest is not None else "what was there"
             raise type(error)(
@@ -159,13 +194,18 @@ class Checkpointer:
         if path == self.folder or self.folder is None:
             self._saved_at, self._unsaved = time.monotonic(), 0
 
-    def copy_boundary(self, path: Path) -> None:
-        """In the middle of a generation: the checkpoint of its beginning, where there is one.
+    def _standing(self) -> tuple[int, int]:
+        return self._state.generation, self._state.total_steps
 
-        Raises:
-            RuntimeError: there is none.
-        """
-        number = self._state.generation
+    def _keep_boundary(self) -> None:
+        """Between two generations: see to it that the run as it is now can be saved while training goes on."""
+        if self._state.under_way or self._mark == self._standing():
+            return
+        at = Boundary.of(self._state)
+        self._kept = at.kept() if at.size <= LARGEST else None
+        self._mark = self._standing()
+
+    def _copy_boundary(self, path: Path, number: int) -> None:
         for known, folder in self._folders.items():
             if folder.newest == number and folder.generation(number).is_dir():
                 if known.resolve() != path.resolve():
@@ -173,8 +213,8 @@ class Checkpointer:
                 return
         raise RuntimeError(
             f"generation {number + 1} is under way, and a checkpoint holds whole generations. "
-            "Finish it with exp.step() and save then, or give Experiment a folder=, where every generation is "
-            "kept by itself."
+            "Its agents are too large to be kept in memory as they were. Finish it with exp.step() and save then, "
+            "or give Experiment a folder=, where every generation is kept by itself."
         )
 
     def adopt(self, loaded: RunFolder, run_id: str, folder: Path | None) -> None:

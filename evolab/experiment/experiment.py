@@ -369,7 +369,8 @@ class Experiment:
         """Write a checkpoint that `Experiment.load` goes on from, bit for bit.
 
         A checkpoint holds whole generations: while a background thread trains, this waits for the
-        end of its generation.
+        end of its generation; where one was stopped midway, the run as it was at its beginning is
+        saved, and a warning says so.
 
         Args:
             folder: such as "runs/lander"; None for where the run is kept already.
@@ -377,14 +378,14 @@ class Experiment:
 
         Raises:
             FileExistsError: the folder holds another run.
-            RuntimeError: the run rests in the middle of a generation, or another process writes there.
+            RuntimeError: another process, or another experiment, writes there.
             OSError: the disk is full or the folder read-only; what was there is untouched.
         """
         self._runner.raise_past_error()
         path = self._checkpointer.place(None if folder is None else Path(folder).expanduser())
         if not self._runner.between_generations(lambda: self._checkpointer.write(path, overwrite)):
             with self._runner.lock:
-                self._checkpointer.copy_boundary(path)
+                self._checkpointer.write_boundary(path, overwrite)
         return path
 
     @classmethod

@@ -31,6 +31,7 @@ from evolab.population.table import Table
 from evolab.storage import lock
 from evolab.storage.files import Damaged, replace_bytes
 from evolab.storage.folders import FORMAT, Saved, drafting
+from evolab.training.boundary import Boundary
 from evolab.training.run_folder import ABOUT, GenerationFolders
 from evolab.training.state import TrainingState
 
@@ -54,12 +55,12 @@ class RunFolder(GenerationFolders):
 
     # Writing ----------------------------------------------------------------------------------
 
-    def write(self, state: TrainingState, about: Mapping[str, Any], keep: int) -> None:
-        """Write the run as it stands between two generations, and clear away what is not kept.
+    def write(self, at: Boundary, about: Mapping[str, Any], keep: int) -> None:
+        """Write a run between two generations, and clear away what is not kept.
 
         Args:
-            state: of a run, between two generations.
-            about: what else to remember: "run" (its id), "config" and "own".
+            at: the run.
+            about: what else to remember: "run" (its id), "name", "config" and "own".
             keep: newest generations to keep; the best one is kept as well.
 
         Raises:
@@ -69,64 +70,41 @@ class RunFolder(GenerationFolders):
         self.path.mkdir(parents=True, exist_ok=True)
         lock.acquire(self.path)
         self.sweep()
-        number = state.generation
-        mark = self._history.append(state.history.generations)
-        folder = self.generation(number)
-        population = state.population
-        kept: dict[str, Any] = {
-            **about,
-            "versions": versions(),
-            "population": archive.describe(population.table.spec),
-            "agents": [],
-            "next_id": population.table.next_id,
-            "generation": number,
-            "total_steps": state.total_steps,
-            "evaluation_steps": state.evaluation_steps,
-            **state.hall.take_state(),
-            "history": mark,
-        }
-        tensors: dict[str, torch.Tensor] = {}
-        for row in range(len(population)):
-            kept["agents"].append(archive.take(population.table, row, f"{row}/", tensors))
-        for name, agent in (("best", state.best), ("elite", state.hall.elite)):
-            kept[name] = agent and archive.take(agent.table, agent.row, f"{name}/", tensors)
+        mark = self._history.append(at.history.generations)
+        folder = self.generation(at.generation)
+        kept = {**about, "versions": versions(), **at.state, "history": mark}
         with drafting(folder, "generation", owned=True) as draft:
-            draft.tensors("population.safetensors", tensors)
-            kept["buffer"], ring = write_buffer(draft, folder, state.buffer, self._buffer)
-            for fitness in (state.fitness, state.beside):
-                taken = None if fitness is None else fitness.take_state()
-                if taken is not None:
-                    kept["fitness"], tensors = taken
-                    draft.tensors("fitness.safetensors", tensors)
+            draft.tensors("population.safetensors", at.tensors)
+            kept["buffer"], ring = write_buffer(draft, folder, at.buffer, self._buffer)
+            if at.fitness is not None:
+                kept["fitness"], tensors = at.fitness
+                draft.tensors("fitness.safetensors", tensors)
             draft.json("state.json", plain(kept))
-        self._buffer, self.newest = ring, number
-        self._tell(state, about)
-        elite, known = state.hall.elite, state.hall.fitness
-        if elite is not None and self._elite != (elite.id, known):
-            elite.save(self.path / "elite")
-            self._elite = (elite.id, known)
-        numbers = [number for number in self.numbers() if number <= state.generation]
-        self.clear(state.generation, {*numbers[: max(1, keep)], _best(state.history)})
+        self._buffer, self.newest = ring, at.generation
+        self._tell(at, about)
+        if at.elite is not None and self._elite != (at.elite.id, at.elite_fitness):
+            at.elite.save(self.path / "elite")
+            self._elite = (at.elite.id, at.elite_fitness)
+        numbers = [number for number in self.numbers() if number <= at.generation]
+        self.clear(at.generation, {*numbers[: max(1, keep)], _best(at.history)})
 
-    def _tell(self, state: TrainingState, about: Mapping[str, Any]) -> None:
+    def _tell(self, at: Boundary, about: Mapping[str, Any]) -> None:
         """The few facts that a listing of runs shows."""
-        history = state.history.generations
+        history, config = at.history.generations, about["config"]
         facts = {
             "format": FORMAT,
             "run": about["run"],
             "environment": about["name"],
-            "algorithm": state.population.algorithm.name,
-            "population": len(state.population),
-            "seed": state.options.seed,
-            "generation": state.generation,
-            "total_steps": state.total_steps,
-            "evaluation_steps": state.evaluation_steps,
+            "algorithm": at.algorithm,
+            "population": len(at.state["agents"]),
+            "seed": config["seed"],
+            **{name: at.state[name] for name in ("generation", "total_steps", "evaluation_steps")},
             "best_fitness": max((g.fitness for g in history if np.isfinite(g.fitness)), default=None),
-            "elite_fitness": state.hall.fitness if np.isfinite(state.hall.fitness) else None,
+            "elite_fitness": at.elite_fitness if np.isfinite(at.elite_fitness) else None,
             "seconds": sum(sum(g.seconds.values()) for g in history),
             "saved": time.time(),
             "versions": versions(),
-            "config": about["config"],
+            "config": config,
         }
         text = json.dumps(plain(facts), allow_nan=False, ensure_ascii=False, indent=1) + "\n"
         replace_bytes(self.path / ABOUT, text.encode())

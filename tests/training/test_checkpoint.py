@@ -155,16 +155,51 @@ def test_saving_while_a_thread_trains_waits_for_the_end_of_its_generation(tmp_pa
     again.step()
 
 
-def test_saving_in_the_middle_of_a_generation_says_what_to_do(tmp_path):
-    exp = experiment(steps_per_generation=4000)
+def midway(exp):
+    """The experiment, at rest inside its next generation, with some steps of it made."""
+    generation, steps = exp.generation, exp.total_steps
     exp.start()
-    while exp.progress is None or exp.progress.phase != "train":
-        time.sleep(0.01)
+    while exp.total_steps < steps + 30:
+        time.sleep(0.001)
     exp.pause()
     exp.wait()
-    with pytest.raises(RuntimeError, match=r"generation 1 is under way.*exp\.step\(\)"):
-        exp.save(tmp_path / "run")
-    assert not (tmp_path / "run").exists()
+    assert (exp.generation, exp.status) == (generation, "paused")
+    return exp
+
+
+@pytest.mark.parametrize("generations", [0, 2])
+def test_a_run_that_was_stopped_midway_is_saved_as_its_generation_began(tmp_path, generations):
+    """Without a folder from the beginning it could not be saved: "generation 1 is under way"."""
+    options = {"steps_per_generation": 400, "buffer": 10_000}
+    straight, exp = experiment(**options), experiment(**options)
+    for one in (straight, exp):
+        for _ in range(generations):
+            one.step()
+    told = f"generation {generations + 1} is under way: what is saved is the run at the end of generation {generations}"
+    with pytest.warns(UserWarning, match=told + r"\."):
+        midway(exp).save(tmp_path / "run")
+    assert exp.status == "paused"
+    again = ev.Experiment.load(tmp_path / "run")
+    assert (again.generation, again.total_steps) == (generations, straight.total_steps)
+    straight.step()
+    again.step()
+    assert_same(again, straight)
+    exp.step()  # and the one that was saved goes on where it rests
+    assert_same(exp, straight)
+    exp.save()
+    assert_same(ev.Experiment.load(tmp_path / "run"), straight)
+
+
+def test_what_a_small_buffer_has_overwritten_since_is_missing_and_said_to_be(tmp_path):
+    exp = experiment(steps_per_generation=400, buffer=60)
+    assert (len(exp.buffer), exp.total_steps) == (60, 102)
+    with pytest.warns(
+        UserWarning, match=r"without its \d+ oldest transitions, which newer ones have replaced"
+    ):
+        midway(exp).save(tmp_path / "run")
+    again = ev.Experiment.load(tmp_path / "run")
+    assert len(again.buffer) == 60 - (exp.total_steps - 102)
+    assert again.buffer.cursor.tolist() == [102 % 60]
 
 
 def test_a_folder_that_holds_another_run_is_not_overwritten(tmp_path):

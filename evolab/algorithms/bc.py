@@ -86,7 +86,7 @@ class BC(Algorithm):
         """
         return forward("policy").log_softmax(-1)
 
-    def judged(self, agents: AgentGroup, likely: Tensor, token: Tensor, forward: Forward) -> Tensor:
+    def utterance_scores(self, agents: AgentGroup, likely: Tensor, token: Tensor, forward: Forward) -> Tensor:
         """How good whole utterances are.
 
         Args:

@@ -98,7 +98,7 @@ class ILQL(BC):
         advantage = advantage.clamp(-LARGEST_ADVANTAGE, LARGEST_ADVANTAGE)
         return forward("policy").log_softmax(-1) + agents.hyper["beta"][:, None, None] * advantage
 
-    def judged(self, agents: AgentGroup, likely: Tensor, token: Tensor, forward: Forward) -> Tensor:
+    def utterance_scores(self, agents: AgentGroup, likely: Tensor, token: Tensor, forward: Forward) -> Tensor:
         """[C, B, K]: log-probabilities, moved by beta times the Q of the last token.
 
         Nothing is earned within an utterance, so that the Q of its last token is its own, and V the same

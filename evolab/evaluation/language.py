@@ -16,7 +16,7 @@ from evolab.evaluation.episodes import healthy
 from evolab.evaluation.fitness import Fitness
 from evolab.population.agent import Agent
 from evolab.population.decoding import Choice
-from evolab.population.language import player
+from evolab.population.language import language_policy
 from evolab.population.population import Population
 
 MANY = 256
@@ -45,7 +45,9 @@ class LanguageReturns(Fitness):
         """Play them all at once, greedily; see `Fitness.estimate`."""
         agents, total = len(population), len(population) * len(self.starts)
         yield 0, total
-        data = self.environment.play_many(player(population, self.environment), self.starts, agents=agents)
+        data = self.environment.play_many(
+            language_policy(population.table, self.environment), self.starts, agents=agents
+        )
         returns = data.returns.view(agents, -1).double().numpy()
         self.lengths = data.action_mask.sum(1).view(agents, -1).numpy()
         yield total, total
@@ -64,4 +66,4 @@ def play(
         choice: of single tokens; None for the best token each time, or for the best utterance where the
             agent's algorithm compares several (`beams`).
     """
-    return environment.play_many(player(Population.of([agent]), environment, choice), starts)
+    return environment.play_many(language_policy(agent.copy().table, environment, choice), starts)

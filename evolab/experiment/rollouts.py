@@ -8,7 +8,7 @@ from evolab.core import checks
 from evolab.core.rng import seed_of
 from evolab.evaluation.episodes import play
 from evolab.population.agent import Agent
-from evolab.population.language import voice
+from evolab.population.language import actor_in
 from evolab.reporting.panels.rollout import Rollout
 from evolab.training.state import TrainingState
 
@@ -65,7 +65,7 @@ def played(
     start = seed_of(state.options.seed, state.generation, "rollout") % 2**31 if seed is None else seed
     try:
         returns, frames, observations = play(
-            voice(agent, environment), env, checks.positive_integer("episodes", episodes), max_steps, start
+            actor_in(environment, agent), env, checks.positive_integer("episodes", episodes), max_steps, start
         )
         fps = float(env.metadata.get("render_fps") or 30)
     finally:

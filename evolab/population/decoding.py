@@ -1,23 +1,52 @@
-"""Decoding: what agents that read tokens say, greedily, at random or by beam search.
+"""Decoding: the tokens that agents choose, greedily or at random.
 
-A `Player` answers turn after turn for a whole population and keeps keys and values of what was
-said, so that a token costs one position. `generate` goes on from prompts for a single agent.
+A `TokenPolicy` answers turn after turn for all agents of a table and keeps keys and values of what
+was said, so that a token costs one position.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor
 
+from evolab.algorithms.bc import BC
 from evolab.core import checks
+from evolab.networks.batching.group import AgentGroup
 from evolab.networks.cache import Cache
+from evolab.population.table import Table
 
-if TYPE_CHECKING:
-    from evolab.networks.batching.group import AgentGroup
-    from evolab.population.agent import Agent
-    from evolab.population.population import Population
+
+class Turn(Protocol):
+    """What a policy sees of the games that go on; `evolab.envs.language.turns.Turn` has them all.
+
+    Attributes:
+        tokens: [P, B, T] int64, filled up on the right; [B, T] of a single agent, as the others without P.
+        length: [P, B], tokens of each game so far.
+        legal: [P, B, V] bool, tokens that may be chosen.
+        rows: [P, B], the number of each game.
+    """
+
+    @property
+    def tokens(self) -> Tensor: ...  # noqa: D102
+    @property
+    def length(self) -> Tensor: ...  # noqa: D102
+    @property
+    def legal(self) -> Tensor: ...  # noqa: D102
+    @property
+    def rows(self) -> Tensor: ...  # noqa: D102
+
+
+def parts_of(turn: Turn) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Tokens, lengths, legal tokens and numbers of the games, [P, B, ...] for a single agent too."""
+    found = turn.tokens, turn.length, turn.legal, turn.rows
+    return found if turn.length.dim() == 2 else tuple(part.unsqueeze(0) for part in found)  # type: ignore[return-value]
+
+
+def rule_of(table: Table) -> BC:
+    """The algorithm of agents that read tokens."""
+    return cast(BC, table.algorithm)
 
 
 def filtered(
@@ -82,45 +111,39 @@ class Choice:
         return drawn.view(scores.shape[:-1]).to(scores.device)
 
 
-class Player:
-    """A population that plays: the policy that `play_many(player, starts, agents=P)` asks for tokens.
+class TokenPolicy:
+    """Agents that choose token by token: the policy that `play_many(policy, starts, agents=P)` asks.
 
     Args:
-        population: of agents that read tokens.
+        table: of agents that read tokens.
         choice: how tokens are chosen; None for the best one.
     """
 
-    def __init__(self, population: Population, choice: Choice | None = None) -> None:
-        self.population, self.choice = population, choice or Choice()
-        self._caches: dict[Any, Cache] = {}
+    def __init__(self, table: Table, choice: Choice | None = None) -> None:
+        self.table, self.choice = table, choice or Choice()
+        self._caches: dict[tuple[int, str, bool], Cache] = {}
         self._rows: dict[int, Tensor] = {}
 
-    def __call__(self, turn: Any) -> Tensor:
-        """Tokens [P, B] for a `Turn` of all agents, or [B] for one of the only agent."""
-        single = turn.length.dim() == 1
-        tokens, length, legal, rows = (
-            part.unsqueeze(0) if single else part
-            for part in (turn.tokens, turn.length, turn.legal, turn.rows)
-        )
+    def __call__(self, turn: Turn) -> Tensor:
+        """Tokens [P, B] for a turn of all agents, or [B] for one of the only agent."""
+        tokens, length, legal, rows = parts_of(turn)
         chosen = []
         with torch.no_grad():
-            for group in self.population.groups:
+            for group in self.table.groups:
                 own = group.rows
                 scores = self._scores(group, tokens[own], length[own], rows[own])
                 scores = torch.nan_to_num(scores, nan=0.0)  # a diverged agent loses its games, not the run
                 chosen.append(self.choice(scores.masked_fill(~legal[own].to(scores.device), float("-inf"))))
-        answer = torch.cat(chosen).cpu()
-        return answer[0] if single else answer
+        return torch.cat(chosen).cpu().view(turn.length.shape)
 
     def _scores(self, group: AgentGroup, tokens: Tensor, length: Tensor, rows: Tensor) -> Tensor:
-        """[C, B, V]: scores of the next token of games that are `length` [C, B] tokens long."""
-        device = self.population.device
-        tokens = tokens.to(device)
+        """[P, B, V]: scores of the next token of games that are `length` [P, B] tokens long."""
+        tokens = tokens.to(self.table.device)
         level = bool((length == length[0, 0]).all())
         before = self._rows.get(group.start)
-        kept = None if before is None or not level else _places(before, rows)
+        kept = None if before is None or not level else _positions(before, rows)
         self._rows[group.start] = rows
-        last = (length - 1).to(device)[..., None, None]
+        last = (length - 1).to(tokens.device)[..., None, None]
 
         def forward(name: str, target: bool = False) -> Tensor:
             flat = group.flat(f"{name}.target" if target else name)
@@ -131,102 +154,17 @@ class Player:
             cache = self._caches.get(key)
             if cache is None or kept is None or cache.length >= int(length[0, 0]):
                 cache = self._caches[key] = Cache()
-            elif kept.shape != before.shape or not torch.equal(rows, before):  # type: ignore[union-attr, arg-type]
-                cache.reorder(kept.to(device))
+            elif before is not None and (kept.shape != before.shape or not torch.equal(rows, before)):
+                cache.reorder(kept.to(tokens.device))
             return kernel.decode(flat, tokens[..., cache.length : int(length[0, 0])], cache)[:, :, -1]
 
-        scores: Tensor = self.population.algorithm.scores(group, forward)  # type: ignore[attr-defined]
+        scores = rule_of(self.table).scores(group, forward)
         if not level:
             self._caches.clear()
         return scores
 
 
-def _places(before: Tensor, rows: Tensor) -> Tensor | None:
-    """[C, B']: where each of `rows` [C, B'] stood among those `before` [C, B]; None where one is new."""
-    same = rows.unsqueeze(-1) == before.unsqueeze(1)  # [C, B', B]
+def _positions(before: Tensor, rows: Tensor) -> Tensor | None:
+    """[P, B']: where each of `rows` [P, B'] stood among those `before` [P, B]; None where one is new."""
+    same = rows.unsqueeze(-1) == before.unsqueeze(1)  # [P, B', B]
     return same.int().argmax(-1) if bool(same.any(-1).all()) else None
-
-
-def generate(
-    agent: Agent,
-    tokens: Any,
-    count: int,
-    *,
-    temperature: float = 0.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    beams: int = 1,
-    seed: int = 0,
-) -> Tensor:
-    """Let an agent go on from prompts, without an environment that replies.
-
-    Args:
-        agent: one that reads tokens.
-        tokens: [B, T] int64, prompts of one length.
-        count: tokens to add.
-        temperature: 0 for the best token each time, else that of a draw.
-        top_k: draw from so many best tokens only.
-        top_p: draw from the fewest tokens with this share of the probability only.
-        beams: keep so many continuations side by side and give the one of the highest total score;
-            needs a temperature of 0.
-        seed: of the draws.
-
-    Returns:
-        [B, T + count].
-
-    Raises:
-        ValueError: beams with a temperature, or more tokens than the block holds.
-    """
-    beams = checks.positive_integer("beams", beams)
-    if beams > 1 and temperature > 0:
-        raise ValueError(
-            f"beams is {beams} and temperature {temperature}: a beam search draws nothing. Drop one."
-        )
-    population = agent.table
-    group = population.solo(agent.row)
-    said = torch.as_tensor(tokens, device=population.device).long().unsqueeze(0)  # [1, B, T]
-    choice = Choice(temperature, top_k, top_p, seed)
-    caches: dict[Any, Cache] = {}
-    total = torch.zeros(said.shape[:2], dtype=population.dtype, device=population.device)
-
-    def forward(name: str, target: bool = False) -> Tensor:
-        cache = caches.setdefault((name, target), Cache())
-        flat = group.flat(f"{name}.target" if target else name)
-        return group.bound[name].kernel.decode(flat, said[..., cache.length :], cache)[:, :, -1]
-
-    with torch.no_grad():
-        for step in range(checks.positive_integer("count", count)):
-            scores = population.algorithm.scores(group, forward)  # type: ignore[attr-defined]
-            if beams == 1:
-                said = torch.cat([said, choice(scores).unsqueeze(-1)], -1)
-                continue
-            if step == 0:  # every prompt begins with a single beam
-                total = torch.zeros(scores.shape[1], 1, dtype=scores.dtype, device=scores.device)
-            total, parent, token = forked(total, scores[0], beams)
-            for cache in caches.values():
-                cache.reorder(parent.view(1, -1))
-            said = said[:, parent.flatten()]
-            said = torch.cat([said, token.view(1, -1, 1)], -1)
-    said = said[0]
-    return said if beams == 1 else said.unflatten(0, total.shape)[:, 0]
-
-
-def forked(total: Tensor, scores: Tensor, beams: int) -> tuple[Tensor, Tensor, Tensor]:
-    """One step of a beam search.
-
-    Args:
-        total: [B, K], scores of the beams of every prompt so far.
-        scores: [B * K, V], of the next token behind each beam.
-        beams: K', most that go on.
-
-    Returns:
-        the best K' continuations of every prompt, best first, [B, K'] each: their scores, the
-        beams that they go on from (a place among the B * K), and their new tokens.
-
-    >>> forked(torch.tensor([[0.0, -1.0]]), torch.tensor([[-3.0, -2.0], [-0.5, -4.0]]), 2)
-    (tensor([[-1.5000, -2.0000]]), tensor([[1, 0]]), tensor([[0, 1]]))
-    """
-    every = total.unsqueeze(-1) + scores.unflatten(0, total.shape)  # [B, K, V]
-    best, place = every.flatten(1).topk(min(beams, every[0].numel()), -1)
-    first = torch.arange(len(place), device=place.device)[:, None] * every.shape[1]
-    return best, place // every.shape[-1] + first, place % every.shape[-1]

@@ -1,171 +1,228 @@
-"""Speaking: agents that choose whole utterances, such as a guess of five letters, in the place of tokens.
+"""Whole utterances, such as a guess of five letters, in the place of single tokens.
 
 The likeliest first token need not begin the likeliest utterance, and how good a token is depends on
-what the agent would go on to say. Where an environment fixes how long an utterance is, a `Speaker`
-compares whole ones: a beam search with the policy finds them, the algorithm judges them.
+what the agent would go on to say. Where an environment fixes how long an utterance is, an
+`UtterancePolicy` compares whole ones: a beam search with the policy finds them, the algorithm scores them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from evolab.algorithms.bc import BC
 from evolab.core.checks import positive_integer
 from evolab.networks.cache import Cache
 from evolab.population.agent import Agent
-from evolab.population.decoding import Choice, Player, forked
-from evolab.population.population import Population
+from evolab.population.decoding import Choice, TokenPolicy, Turn, parts_of, rule_of
+from evolab.population.table import Table
 
 
-class Speaker:
-    """A population that plays by whole utterances: a policy for `play_many(speaker, starts, agents=P)`.
+class Speech(Protocol):
+    """What is asked of a language environment; `evolab.envs.language.environment` has it all.
+
+    Attributes:
+        utterance: tokens that an agent says in a row; None where their number is not fixed.
+        tokenizer: has the number `pad` and the number of tokens, `size`.
+        action_space: the tokens that an agent may say.
+    """
+
+    utterance: int | None
+    tokenizer: Any
+    action_space: Any
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+
+
+class UtterancePolicy:
+    """Agents that say whole utterances: a policy for `play_many(policy, starts, agents=P)`.
 
     Nothing is drawn: the same games come out every time. A token that is legal where an utterance
     begins counts as legal throughout it.
 
     Args:
-        population: of agents that read tokens.
+        table: of agents that read tokens.
         length: L, tokens of an utterance.
         beams: K, utterances that are compared, the likeliest ones that a beam search finds; 1 says the likeliest
             token each time.
     """
 
-    def __init__(self, population: Population, length: int, beams: int = 24) -> None:
-        self.population = population
+    def __init__(self, table: Table, length: int, beams: int = 24) -> None:
+        self.table = table
         self.length = positive_integer("length", length)
         self.beams = positive_integer("beams", beams)
-        # Of each game: where the utterance begins, and the tokens so far with it behind them.
-        self._plans: dict[tuple[int, int], tuple[int, list[int]]] = {}
+        # Of each agent and game: where the utterance begins, and the tokens so far with it behind them.
+        self._decided: dict[tuple[int, int], tuple[int, list[int]]] = {}
 
-    def __call__(self, turn: Any) -> Tensor:
-        """Tokens [P, B] for a `Turn` of all agents, or [B] for one of the only agent."""
-        single = turn.length.dim() == 1
-        tokens, length, legal, rows = (
-            part.unsqueeze(0) if single else part
-            for part in (turn.tokens, turn.length, turn.legal, turn.rows)
-        )
+    def __call__(self, turn: Turn) -> Tensor:
+        """Tokens [P, B] for a turn of all agents, or [B] for one of the only agent."""
+        tokens, length, legal, rows = parts_of(turn)
         answer = torch.empty_like(length)
         for agent in range(len(length)):
-            place, games = length[agent].tolist(), rows[agent].tolist()
-            said = [tokens[agent, b, : place[b]].tolist() for b in range(len(games))]
-            fresh = [
-                b for b, game in enumerate(games) if not self._within(self._plans.get((agent, game)), said[b])
-            ]
-            for size in sorted({place[b] for b in fresh}):
-                those = [b for b in fresh if place[b] == size]
-                next_ones = self._utterances(agent, tokens[agent, those, :size], legal[agent, those])
-                for b, utterance in zip(those, next_ones.tolist(), strict=True):
-                    self._plans[agent, games[b]] = size, said[b] + utterance
+            sizes, games = length[agent].tolist(), rows[agent].tolist()
+            said = [tokens[agent, b, : sizes[b]].tolist() for b in range(len(games))]
+            fresh = [b for b, game in enumerate(games) if not self._amid((agent, game), said[b])]
+            for size in sorted({sizes[b] for b in fresh}):
+                those = [b for b in fresh if sizes[b] == size]
+                found = self._utterances(agent, tokens[agent, those, :size], legal[agent, those])
+                for b, utterance in zip(those, found.tolist(), strict=True):
+                    self._decided[agent, games[b]] = size, said[b] + utterance
             for b, game in enumerate(games):
-                answer[agent, b] = self._plans[agent, game][1][place[b]]
-        return answer[0] if single else answer
+                answer[agent, b] = self._decided[agent, game][1][sizes[b]]
+        return answer.view(turn.length.shape)
 
-    def _within(self, plan: tuple[int, list[int]] | None, said: list[int]) -> bool:
-        """True where a game stands in the middle of what was planned."""
-        if plan is None:
-            return False
-        begin, whole = plan
+    def _amid(self, key: tuple[int, int], said: list[int]) -> bool:
+        """True where a game stands in the middle of the utterance that was decided on."""
+        begin, whole = self._decided.get(key, (0, []))
         return begin < len(said) < len(whole) and whole[: len(said)] == said
 
     def _utterances(self, agent: int, tokens: Tensor, legal: Tensor) -> Tensor:
         """[B, L], what an agent says next in games that are `tokens` [B, T] so far."""
-        # Games that went the same way so far, as all have at the first move, are thought about once.
+        # Games that went the same way so far, as all have at the first move, are searched once.
         both, back = torch.cat([tokens, legal.long()], 1).unique(dim=0, return_inverse=True)
-        tokens, legal = both[:, : tokens.shape[1]], both[:, tokens.shape[1] :].bool()
-        group, algorithm = self.population.table.solo(agent), self.population.algorithm
-        device, prefix = self.population.device, tokens.shape[1]
-        said, allowed = tokens.to(device), legal.to(device)
-        caches = {("policy", False): Cache()}
-        parent = torch.arange(len(said), device=device)  # of each beam, the prompt that it goes on from
-        total = torch.zeros(len(said), 1, dtype=self.population.dtype, device=device)
-
-        def forward(name: str, target: bool = False) -> Tensor:
-            """[1, B * K, O] behind the tokens that were said."""
-            cache = caches.get((name, target))
-            flat, kernel = group.flat(f"{name}.target" if target else name), group.bound[name].kernel
-            if cache is None:  # the prompts once, then what follows them in every beam
-                cache = caches[name, target] = Cache()
-                if said.shape[1] == prefix:
-                    return kernel.decode(flat, said[None], cache)[:, :, -1]
-                kernel.decode(flat, tokens.to(device)[None], cache)
-                cache.reorder(parent[None])
-            return kernel.decode(flat, said[None, :, cache.length :], cache)[:, :, -1]
-
+        device, prefix = self.table.device, tokens.shape[1]
+        search = BeamSearch(
+            self.table, agent, both[:, :prefix].to(device), both[:, prefix:].bool().to(device)
+        )
         with torch.no_grad():
-            for step in range(self.length):
-                odds = forward("policy")[0].log_softmax(-1)
-                odds = torch.nan_to_num(odds, nan=0.0).masked_fill(~allowed[parent], float("-inf"))
-                if step + 1 < self.length:
-                    total, origin, token = forked(total, odds, self.beams)
-                    for cache in caches.values():
-                        cache.reorder(origin.view(1, -1))
-                    said = torch.cat([said[origin.flatten()], token.view(-1, 1)], -1)
-                    parent = parent[origin.flatten()]
-                    continue
-                # The last token stays open until the utterance is judged as a whole.
-                total, origin, token = forked(total, odds, self.beams)
-
-                def ahead(name: str, target: bool = False, origin: Tensor = origin) -> Tensor:
-                    return forward(name, target)[:, origin.flatten()].unflatten(1, origin.shape)
-
-                score = algorithm.judged(group, total[None], token[None], ahead)[0]  # type: ignore[attr-defined]  # [B, K]
-                score = torch.nan_to_num(score, nan=float("-inf"))
-                best = score.argmax(-1, keepdim=True)
-                chosen = said[origin.gather(1, best)[:, 0]]
-                said = torch.cat([chosen, token.gather(1, best)], -1)
-        return said[back.to(device), prefix:].cpu()
+            for _ in range(self.length - 1):
+                search.extend(self.beams)
+            return search.finish(self.beams)[back.to(device)].cpu()
 
 
-def player(population: Population, environment: Any, choice: Choice | None = None) -> Callable[[Any], Tensor]:
-    """How a population plays in an environment: by utterances where its algorithm compares several.
+class BeamSearch:
+    """The likeliest continuations of some prompts, by one agent.
 
     Args:
-        population: of agents that read tokens.
-        environment: tells by `utterance` how many tokens an agent says in a row, where that is fixed.
+        table: of the agent.
+        row: its own.
+        prompts: [B, T].
+        legal: [B, V], tokens that may be said.
+    """
+
+    def __init__(self, table: Table, row: int, prompts: Tensor, legal: Tensor) -> None:
+        self._group, self._rule = table.solo(row), rule_of(table)
+        self._prompts, self._legal = prompts, legal
+        self._said = prompts  # [B * K, T + tokens so far], the beams of every prompt side by side
+        self._parent = torch.arange(len(prompts), device=table.device)  # [B * K], the prompt of each beam
+        self._total = torch.zeros(len(prompts), 1, dtype=table.dtype, device=table.device)  # [B, K]
+        self._caches = {("policy", False): Cache()}
+
+    def extend(self, beams: int) -> None:
+        """Go on by one token, with so many beams of each prompt at most."""
+        self._total, origin, token = forked(self._total, self._odds(), beams)
+        for cache in self._caches.values():
+            cache.reorder(origin.view(1, -1))
+        self._said = torch.cat([self._said[origin.flatten()], token.view(-1, 1)], -1)
+        self._parent = self._parent[origin.flatten()]
+
+    def finish(self, beams: int) -> Tensor:
+        """Go on by the last token and choose the utterance of each prompt that scores best, [B, tokens]."""
+        total, origin, token = forked(self._total, self._odds(), beams)
+
+        def before_last(name: str, target: bool = False) -> Tensor:
+            """[1, B, K, O]."""
+            return self._forward(name, target)[:, origin.flatten()].unflatten(1, origin.shape)
+
+        score = self._rule.utterance_scores(self._group, total[None], token[None], before_last)[0]  # [B, K]
+        best = torch.nan_to_num(score, nan=float("-inf")).argmax(-1, keepdim=True)
+        chosen = self._said[origin.gather(1, best)[:, 0]]
+        return torch.cat([chosen, token.gather(1, best)], -1)[:, self._prompts.shape[1] :]
+
+    def _odds(self) -> Tensor:
+        """[B * K, V]: log-probabilities of the next token."""
+        odds = self._forward("policy")[0].log_softmax(-1)
+        return torch.nan_to_num(odds, nan=0.0).masked_fill(~self._legal[self._parent], float("-inf"))
+
+    def _forward(self, name: str, target: bool = False) -> Tensor:
+        """[1, B * K, O]: outputs of a network behind the tokens that were said."""
+        flat = self._group.flat(f"{name}.target" if target else name)
+        kernel, cache = self._group.bound[name].kernel, self._caches.get((name, target))
+        if cache is None:  # the prompts once, then what follows them in every beam
+            cache = self._caches[name, target] = Cache()
+            if self._said is not self._prompts:
+                kernel.decode(flat, self._prompts[None], cache)
+                cache.reorder(self._parent[None])
+        return kernel.decode(flat, self._said[None, :, cache.length :], cache)[:, :, -1]
+
+
+def forked(total: Tensor, scores: Tensor, beams: int) -> tuple[Tensor, Tensor, Tensor]:
+    """One step of a beam search.
+
+    Args:
+        total: [B, K], scores of the beams of every prompt so far.
+        scores: [B * K, V], of the next token behind each beam.
+        beams: K', most that go on.
+
+    Returns:
+        the best K' continuations of every prompt, best first, [B, K'] each: their scores, the
+        beams that they go on from (counted among all B * K), and their new tokens.
+
+    >>> forked(torch.tensor([[0.0, -1.0]]), torch.tensor([[-3.0, -2.0], [-0.5, -4.0]]), 2)
+    (tensor([[-1.5000, -2.0000]]), tensor([[1, 0]]), tensor([[0, 1]]))
+    """
+    every = total.unsqueeze(-1) + scores.unflatten(0, total.shape)  # [B, K, V]
+    best, place = every.flatten(1).topk(min(beams, every[0].numel()), -1)
+    first = torch.arange(len(place), device=place.device)[:, None] * every.shape[1]
+    return best, place // every.shape[-1] + first, place % every.shape[-1]
+
+
+def language_policy(
+    table: Table, environment: Speech, choice: Choice | None = None
+) -> Callable[[Turn], Tensor]:
+    """How agents play in an environment: by utterances where their algorithm compares several.
+
+    Args:
+        table: of agents that read tokens.
+        environment: where they play.
         choice: how single tokens are chosen; given, agents go token by token.
 
     Raises:
         ValueError: the algorithm compares utterances and the environment does not fix their length.
     """
-    beams = population.algorithm.beams  # type: ignore[attr-defined]
+    beams = rule_of(table).beams
     if beams == 1 or choice is not None:
-        return Player(population, choice)
+        return TokenPolicy(table, choice)
     if environment.utterance is None:
         raise ValueError(
-            f"{population.algorithm.name}(beams={beams}) compares whole utterances, whose length {environment.name} "
+            f"{table.algorithm.name}(beams={beams}) compares whole utterances, whose length {environment.name} "
             f"does not fix. Set its attribute `utterance` to the number of tokens, or use beams=1."
         )
-    return Speaker(population, environment.utterance, beams)
+    return UtterancePolicy(table, environment.utterance, beams)
 
 
-class Voice:
+class UtteranceActor:
     """An agent whose `act(observation)` says whole utterances, token by token; its own goes by tokens alone.
 
     Args:
         agent: one that reads tokens.
-        environment: tells by `utterance` how long they are.
+        environment: where it acts.
     """
 
-    def __init__(self, agent: Agent, environment: Any) -> None:
+    def __init__(self, agent: Agent, environment: Speech) -> None:
         self._pad = environment.tokenizer.pad
         low = int(environment.action_space.start)
         token = torch.arange(environment.tokenizer.size)
         self._legal = (token >= low) & (token < low + int(environment.action_space.n))
-        self._policy = player(Population.of([agent]), environment)
+        self._policy = language_policy(agent.copy().table, environment)
 
     def act(self, observation: Any) -> int:
         """The next token of an episode [T], filled up with pad."""
         tokens = torch.as_tensor(observation).long()
         length = (tokens != self._pad).sum()
-        turn = Seen(tokens[None, :length], length[None], self._legal[None], torch.zeros(1, dtype=torch.int64))
+        turn = OneGame(
+            tokens[None, :length], length[None], self._legal[None], torch.zeros(1, dtype=torch.int64)
+        )
         return int(self._policy(turn)[0])
 
 
-class Seen(NamedTuple):
-    """What a policy sees of a single game; see `evolab.envs.language.turns.Turn`."""
+class OneGame(NamedTuple):
+    """A `Turn` of a single agent."""
 
     tokens: Tensor
     length: Tensor
@@ -173,10 +230,7 @@ class Seen(NamedTuple):
     rows: Tensor
 
 
-def voice(agent: Any, environment: Any) -> Any:
-    """What acts for an agent in an environment: itself, or its `Voice` where it compares utterances."""
-    algorithm = getattr(agent, "algorithm", None)
-    return Voice(agent, environment) if getattr(algorithm, "beams", 1) > 1 else agent
-
-
-__all__ = ["Speaker", "Voice", "player", "voice"]
+def actor_in(environment: Any, agent: Any) -> Any:
+    """What acts for an agent in an environment: itself, or an `UtteranceActor` where it compares utterances."""
+    compares = isinstance(agent, Agent) and isinstance(agent.algorithm, BC) and agent.algorithm.beams > 1
+    return UtteranceActor(agent, environment) if compares else agent

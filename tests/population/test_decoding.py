@@ -1,4 +1,4 @@
-"""Decoding: drawing from scores, beams, and a cache that changes no answer."""
+"""Decoding: drawing from scores, and a cache that changes no answer."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ from evolab.envs import RandomWalks, WordGame
 from evolab.evaluation.language import play
 from evolab.experiment.language import random_episodes
 from evolab.networks.gpt.gpt import GPT
-from evolab.population.decoding import Choice, Player, filtered, generate
+from evolab.population.decoding import Choice, TokenPolicy, filtered
 from evolab.population.population import Population
-from tests import languages
-from tests.languages import V
 
 
 def test_temperature_top_k_and_top_p_leave_what_they_should():
@@ -40,55 +38,6 @@ def test_draws_follow_the_odds_and_their_seed():
     for bad in ({"temperature": -1.0}, {"top_k": 0}, {"top_p": 1.5}):
         with pytest.raises(ValueError, match=next(iter(bad))):
             Choice(**bad)
-
-
-@pytest.mark.parametrize("algorithm", ["BC", "ILQL"])
-def test_beams_find_the_best_continuation(algorithm):
-    agent = languages.population(algorithm)[1]
-    prompts = torch.tensor([[0, 3], [5, 1], [2, 2]])
-    many = V**3  # so many beams lose nothing
-    wide = generate(agent, prompts, 3, beams=many)
-    greedy, one = generate(agent, prompts, 3), generate(agent, prompts, 3, beams=1)
-    assert torch.equal(greedy, one)
-    assert wide.shape == (3, 5)
-    assert torch.equal(wide[:, :2], prompts)
-    for row, prompt in enumerate(prompts.tolist()):
-        every = torch.tensor([[*prompt, *rest] for rest in itertools.product(range(V), repeat=3)])
-        total = _total(agent, every, 2)
-        assert torch.equal(wide[row], every[int(total.argmax())])
-        assert (
-            float(_total(agent, generate(agent, prompts, 3, beams=4)[row : row + 1], 2))
-            >= (float(_total(agent, greedy[row : row + 1], 2)) - 1e-9)
-            or algorithm == "ILQL"
-        )
-    with pytest.raises(ValueError, match="a beam search draws nothing"):
-        generate(agent, prompts, 3, beams=2, temperature=1.0)
-    with pytest.raises(ValueError, match="10 tokens; this GPT's block holds 9"):
-        generate(agent, prompts, 10)
-
-
-def _total(agent, sequences, prompt):
-    """Score of whole sequences [B, T], without a cache."""
-    many = agent.table
-    group = many.solo(agent.row)
-    total = torch.zeros(len(sequences), dtype=many.dtype)
-    with torch.no_grad():
-        for place in range(prompt, sequences.shape[1]):
-
-            def forward(name, target=False, end=place):
-                return group.network(name, target)(sequences[None, :, :end])[:, :, -1]
-
-            scores = many.algorithm.scores(group, forward)[0]
-            total += scores.gather(-1, sequences[:, place, None])[:, 0]
-    return total
-
-
-def test_a_drawn_continuation_is_repeatable():
-    agent = languages.population("BC")[0]
-    prompts = torch.zeros(6, 1, dtype=torch.int64)
-    first = generate(agent, prompts, 6, temperature=1.0, top_k=5, seed=4)
-    assert torch.equal(first, generate(agent, prompts, 6, temperature=1.0, top_k=5, seed=4))
-    assert not torch.equal(first, generate(agent, prompts, 6, temperature=1.0, top_k=5, seed=5))
 
 
 class Plain:
@@ -133,7 +82,7 @@ def test_a_population_plays_with_a_cache_as_without(algorithm, world):
     for name in many.roles:  # loud enough to end games at different times
         many.table[name].mul_(8)
     starts = list(world.starts)
-    quick = world.play_many(Player(many), starts, agents=3)
+    quick = world.play_many(TokenPolicy(many.table), starts, agents=3)
     plain = world.play_many(Plain(many), starts, agents=3)
     assert torch.equal(quick.tokens, plain.tokens)
     one = play(many[1], world, starts)

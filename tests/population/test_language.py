@@ -12,8 +12,8 @@ from evolab.algorithms.bc import BC
 from evolab.algorithms.ilql import ILQL, heads
 from evolab.evaluation.language import LanguageReturns, play
 from evolab.networks.gpt.gpt import GPT
-from evolab.population.decoding import Player
-from evolab.population.language import Speaker, player, voice
+from evolab.population.decoding import TokenPolicy
+from evolab.population.language import UtterancePolicy, actor_in, language_policy
 from evolab.population.population import Population
 
 WORLD = ev.envs.WordGame(["abc", "cab", "bca", "acb"], 3, 3, "abc")
@@ -33,7 +33,7 @@ def agents(algorithm, world=WORLD, size=3, **settings):
 
 
 def best(many, row, said):
-    """The utterance that should follow `said`, every one of them judged without a cache."""
+    """The utterance that should follow `said`, every one of them scored without a cache."""
     group = many.table.solo(row)
     whole = torch.cat([torch.tensor(said).expand(len(EVERY), -1), EVERY], 1)[None]
     with torch.no_grad():
@@ -56,7 +56,7 @@ def best(many, row, said):
 )
 def test_so_many_beams_say_the_best_of_all_utterances(algorithm, settings):
     many = agents(algorithm, **settings)
-    data = WORLD.play_many(player(many, WORLD), WORLD.starts, agents=3)
+    data = WORLD.play_many(language_policy(many.table, WORLD), WORLD.starts, agents=3)
     for game, (tokens, chosen) in enumerate(zip(data.tokens.tolist(), data.action_mask, strict=True)):
         places = chosen.nonzero()[:, 0].tolist()
         for begin in places[::3]:
@@ -76,14 +76,14 @@ def test_one_beam_speaks_as_token_by_token(world):
     many = agents("BC", world)
     games = [
         world.play_many(made, list(world.starts), agents=3)
-        for made in (Speaker(many, world.utterance, 1), Player(many))
+        for made in (UtterancePolicy(many.table, world.utterance, 1), TokenPolicy(many.table))
     ]
     assert torch.equal(games[0].tokens, games[1].tokens)
 
 
 def test_one_of_many_speaks_as_if_alone_and_on_a_board_too():
     many = agents(ILQL(beams=9), support=0.2)
-    together = WORLD.play_many(player(many, WORLD), WORLD.starts, agents=3)
+    together = WORLD.play_many(language_policy(many.table, WORLD), WORLD.starts, agents=3)
     assert LanguageReturns(WORLD).estimate(many, None, 0) is not None
     for row in range(3):
         alone = play(many[row], WORLD, WORLD.starts)
@@ -119,8 +119,8 @@ def test_a_rollout_says_whole_utterances_too():
     world = ev.envs.RandomWalks(6, 0.4, 5, 1)
     walker = agents(BC(beams=2), world)[0]
     observation = world.reset(options={"start": 3})[0]
-    assert voice(walker, world).act(observation) == walker.act(observation)
-    assert voice("consistent", WORLD) == "consistent"
+    assert actor_in(world, walker).act(observation) == walker.act(observation)
+    assert actor_in(WORLD, "consistent") == "consistent"
     exp.close()
 
 
@@ -129,7 +129,7 @@ def test_an_agent_that_diverged_loses_its_games_and_stops_nobody():
     for name in many.roles:
         many.table[name][1] = float("nan")
         many.table.get(f"{name}.target", many.table[name])[1] = float("nan")
-    games = WORLD.play_many(player(many, WORLD), WORLD.starts, agents=3)
+    games = WORLD.play_many(language_policy(many.table, WORLD), WORLD.starts, agents=3)
     assert len(games) == 3 * len(WORLD.starts)
 
 
@@ -139,6 +139,6 @@ def test_an_environment_that_fixes_no_length_is_named():
     with pytest.raises(
         ValueError, match=r"BC\(beams=4\) compares whole utterances, whose length RandomWalks"
     ):
-        player(agents(BC(beams=4), world), world)
+        language_policy(agents(BC(beams=4), world).table, world)
     with pytest.raises(ValueError, match="beams is 0; expected a whole number >= 1"):
         BC(beams=0)

@@ -13,7 +13,7 @@ from evolab.envs.language.turns import Game
 from evolab.envs.language.word_board import Board, Boards
 from evolab.envs.language.word_environment import WordEnvironment
 from evolab.envs.language.word_policies import Knowledge
-from evolab.population.language import voice
+from evolab.population.language import actor_in
 
 
 class WordPlay:
@@ -44,7 +44,7 @@ class WordPlay:
                     f"act(observation), or a scripted player: {', '.join(word_policies.PLAYERS)}."
                 )
             agent = word_policies.player(agent)
-        self.game, self.agent, self._voice = game, agent, voice(agent, game)
+        self.game, self.agent, self._actor = game, agent, actor_in(game, agent)
         self._stream = numpy_stream(fresh_seed() if seed is None else seed, "play")
         self._page: Any = None
         self._tally: list[tuple[float, float]] = []
@@ -125,7 +125,7 @@ class WordPlay:
             for letter in words[self.agent(self._knowledge(), self._stream)]:
                 game.say(letters.index(letter))
         while len(state.guesses) + state.lost == before:
-            token = int(np.asarray(self._voice.act(self._observation())).reshape(-1)[0])
+            token = int(np.asarray(self._actor.act(self._observation())).reshape(-1)[0])
             if token < len(self.game.alphabet):
                 game.say(token)
             else:  # no letter: a try is lost, as in `WordGame.step`

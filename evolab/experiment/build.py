@@ -103,7 +103,9 @@ def take_data(state: TrainingState, config: ExperimentConfig, source: Any) -> No
         tokens.put(episodes_from(source, environment, seed_of(config.seed, "fill")), environment.block)
         state.learn_from(tokens)
         return
-    buffer, found = buffer_from(source, state.envs, _capacity(config), device_named(config.device))
+    envs = state.envs
+    fitting = None if envs is None else (envs.single_observation_space, envs.single_action_space)
+    buffer, found = buffer_from(source, fitting, _capacity(config), device_named(config.device))
     if not state.populated:
         state.populate(populate(config, *found))
     state.learn_from(buffer)

@@ -19,10 +19,10 @@ from torch import Tensor
 
 from evolab.core.allocator import keep_freed_memory
 from evolab.core.rng import seed_of, torch_stream
-from evolab.networks.base import Layout
 from evolab.networks.batching import cuda_graphs as graphs
 from evolab.networks.batching.bucket import Bound
 from evolab.networks.batching.group import AgentGroup
+from evolab.population import packing
 from evolab.population.grouping import Span, arrange
 from evolab.population.individual import Individual
 from evolab.population.spec import Spec
@@ -103,15 +103,7 @@ class Table(Mapping[str, Tensor]):
     def individual(self, row: int) -> Individual:
         """The agent of a row as a value: its tensors are unpadded views into the table."""
         individual = self.individuals[row].twin()  # several threads may look at the same agent
-        group = self.group_of(row)
-        inside = row - group.start
-        for name, role in self.roles.items():
-            axes = role.recipe(self.network).axes(role, individual.genes)
-            shapes = {key: tuple(axis.size for axis in parameter) for key, parameter in axes.items()}
-            layout = group.layout(name, inside)
-            for kind in self.spec.kinds(name):
-                individual.tensors[kind] = layout.parts(group.flat(kind)[inside], shapes)
-            individual.counts[name] = self._tensors[f"{name}.count"][row]
+        packing.unpack(self.spec, self.group_of(row), row, self._tensors, individual)
         return individual
 
     def parameters(self, row: int) -> int:
@@ -199,8 +191,9 @@ class Table(Mapping[str, Tensor]):
 
     def count_steps(self, steps: int, row: int | None = None) -> None:
         """Note environment steps of one agent, or of each."""
-        self.hyper["steps"][slice(None) if row is None else row] += steps
-        for individual in self.individuals if row is None else [self.individuals[row]]:
+        rows = slice(None) if row is None else slice(row, row + 1)
+        self.hyper["steps"][rows].add_(steps)
+        for individual in self.individuals[rows]:
             individual.steps += steps
 
     @property
@@ -228,9 +221,10 @@ class Table(Mapping[str, Tensor]):
         timing = self.algorithm.update_timing
         order, self._spans = arrange(individuals, self.network, self.roles, timing, self.spec.like)
         chosen = [individuals[index] for index in order]
-        self._store_hyperparameters(chosen)
+        values = packing.hyperparameters(self.spec, chosen)
+        self.hyper = {name: self._store(name, value) for name, value in values.items()}
         groups = self._grouped(chosen)
-        for name, value in self._packed(groups, chosen).items():
+        for name, value in packing.packed(self.spec, groups, chosen).items():
             self._store(name, value)
         if graphs.possible(self.device) and graphs.addresses(self._tensors) == addresses:
             groups = [self._kept(group) for group in groups]
@@ -265,35 +259,6 @@ class Table(Mapping[str, Tensor]):
         twin._spans, twin._groups = self._spans, None
         return twin
 
-    def _packed(self, groups: Sequence[AgentGroup], individuals: Sequence[Individual]) -> dict[str, Tensor]:
-        """The agents' tensors as flat rows [P, M, N], padded with zeros, and their step counts [P]."""
-        packed: dict[str, Tensor] = {}
-        like = {"dtype": self.dtype, "device": self.device}
-        for name, role in self.roles.items():
-            width = max(bucket.bound[name].size for group in groups for bucket in group.buckets)
-            layouts = [group.layout(name, inside) for group in groups for inside in range(len(group))]
-            for kind in self.spec.kinds(name):
-                rows = torch.zeros(len(individuals), role.ensemble_size, width, **like)  # type: ignore[call-overload]
-                for row, layout, individual in zip(rows, layouts, individuals, strict=True):
-                    _pack(row, layout, individual.tensors[kind])
-                packed[kind] = rows
-            counts = [torch.as_tensor(one.counts[name], **like) for one in individuals]  # type: ignore[arg-type]
-            packed[f"{name}.count"] = torch.stack(counts)
-        return packed
-
-    def _store_hyperparameters(self, individuals: Sequence[Individual]) -> None:
-        acting = set(self.algorithm.acting or self.roles) & set(self.roles) or set(self.roles)
-        still = {self.roles[name].rate for name in acting}  # learning rates of 0 in an agent at rest
-        self.hyper = {}
-        for name in [*individuals[0].hyperparameters, "steps"]:
-            own = [
-                float(one.steps if name == "steps" else one.hyperparameters[name])
-                if name not in still or one.resting is None
-                else 0.0
-                for one in individuals
-            ]
-            self.hyper[name] = self._store(name, torch.tensor(own, dtype=self.dtype).to(self.device))
-
     def _store(self, name: str, value: Tensor) -> Tensor:
         """Write a tensor into the table: in place where it fits."""
         old = self._tensors.get(name)
@@ -311,10 +276,3 @@ class Table(Mapping[str, Tensor]):
                 old.become(group)
                 return old
         return group
-
-
-def _pack(row: Tensor, layout: Layout, state: Mapping[str, Tensor]) -> None:
-    """Write one agent's tensors into its row [M, N]."""
-    views = layout.parts(row, {key: tuple(value.shape[1:]) for key, value in state.items()})
-    for key, value in state.items():
-        views[key].copy_(value)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from gymnasium import spaces
 
 from evolab.core.experience import DRAWN, Batch
 from evolab.core.trees import map_leaves
@@ -15,10 +16,7 @@ from evolab.data.buffers.replay import ReplayBuffer
 from evolab.data.datasets.columns import DatasetError
 from evolab.data.datasets.dataset import Dataset
 
-if TYPE_CHECKING:
-    from gymnasium import spaces
-
-    from evolab.envs.base import Environments
+Spaces = tuple[spaces.Space, spaces.Space]
 
 BLOCK = 65_536
 """Transitions copied at a time."""
@@ -26,10 +24,10 @@ BLOCK = 65_536
 
 def buffer_from(
     source: Any,
-    envs: Environments | None = None,
+    fitting: Spaces | None = None,
     capacity: int | None = None,
     device: str | torch.device = "cpu",
-) -> tuple[ReplayBuffer, tuple[spaces.Space, spaces.Space]]:
+) -> tuple[ReplayBuffer, Spaces]:
     """A buffer that holds a whole data set, and the spaces that its agents live in.
 
     Beside the fields of any buffer it has `episode`, the number of the episode that each row
@@ -37,7 +35,7 @@ def buffer_from(
 
     Args:
         source: a path, a Minari id, a `Dataset`, a dict of arrays or a DataFrame.
-        envs: environments that the data must fit; None to take the spaces from the data.
+        fitting: spaces that the data must fit, as below; None to take them from the data.
         capacity: most transitions to keep; None for all. A warning says how many are dropped,
             which are the last ones.
         device: where the transitions are kept; those on disk stay there.
@@ -49,14 +47,12 @@ def buffer_from(
         DatasetError: bad input, or data that do not fit the environment.
     """
     dataset = source if isinstance(source, Dataset) else None
-    if envs is None:
+    if fitting is None:
         dataset = dataset or Dataset(source)
     elif dataset is None:
-        dataset = Dataset(
-            source, observation_space=envs.single_observation_space, action_space=envs.single_action_space
-        )
+        dataset = Dataset(source, observation_space=fitting[0], action_space=fitting[1])
     else:
-        dataset.check(envs.single_observation_space, envs.single_action_space)
+        dataset.check(*fitting)
     found = (dataset.observation_space, dataset.action_space)
     size = len(dataset)
     if capacity is not None and capacity < size:

@@ -1,0 +1,70 @@
+"""Packing: agents as values into the flat, padded rows of a table, and out of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from evolab.networks.batching.group import AgentGroup
+from evolab.population.individual import Individual
+from evolab.population.spec import Spec
+
+
+def packed(spec: Spec, groups: Sequence[AgentGroup], individuals: Sequence[Individual]) -> dict[str, Tensor]:
+    """The agents' tensors as rows [P, M, N] by name, padded with zeros, and Adam's step counts [P].
+
+    Args:
+        spec: of the agents.
+        groups: that the rows make up, in order; they say how each row is laid out.
+        individuals: the agent of each row.
+    """
+    tensors: dict[str, Tensor] = {}
+    for name, role in spec.roles.items():
+        layouts = [group.layout(name, inside) for group in groups for inside in range(len(group))]
+        shape = len(individuals), role.ensemble_size, max(layout.size for layout in layouts)
+        for kind in spec.kinds(name):
+            rows = tensors[kind] = spec.like.new_zeros(shape)
+            for row, layout, individual in zip(rows, layouts, individuals, strict=True):
+                state = individual.tensors[kind]
+                views = layout.parts(row, {key: tuple(value.shape[1:]) for key, value in state.items()})
+                for key, value in state.items():
+                    views[key].copy_(value)
+        counts = [
+            torch.as_tensor(one.counts[name], dtype=spec.dtype, device=spec.device) for one in individuals
+        ]
+        tensors[f"{name}.count"] = torch.stack(counts)
+    return tensors
+
+
+def unpack(
+    spec: Spec, group: AgentGroup, row: int, tensors: Mapping[str, Tensor], individual: Individual
+) -> None:
+    """Give an agent its tensors and counts: views into its row of the table, without the padding."""
+    inside = row - group.start
+    for name, role in spec.roles.items():
+        axes = role.recipe(spec.network).axes(role, individual.genes)
+        shapes = {key: tuple(axis.size for axis in parameter) for key, parameter in axes.items()}
+        layout = group.layout(name, inside)
+        for kind in spec.kinds(name):
+            individual.tensors[kind] = layout.parts(group.flat(kind)[inside], shapes)
+        individual.counts[name] = tensors[f"{name}.count"][row]
+
+
+def hyperparameters(spec: Spec, individuals: Sequence[Individual]) -> dict[str, Tensor]:
+    """Every hyperparameter and "steps", [P] each. The networks that an agent at rest acts by learn at a rate of 0."""
+    acting = set(spec.algorithm.acting or spec.roles) & set(spec.roles) or set(spec.roles)
+    still = {spec.roles[name].rate for name in acting}
+    rows = [
+        {
+            **one.hyperparameters,
+            **({} if one.resting is None else dict.fromkeys(still, 0.0)),
+            "steps": one.steps,
+        }
+        for one in individuals
+    ]
+    return {
+        name: torch.tensor([float(row[name]) for row in rows], dtype=spec.dtype).to(spec.device)
+        for name in rows[0]
+    }

@@ -20,7 +20,8 @@ class Fitness:
     Attributes:
         beside_returns: it is recorded beside the mean return of episodes, which then decides, where there is
             an environment.
-        fresh: other seeds give other episodes, so that a record can be confirmed on fresh ones.
+        by_returns: it is the mean return of episodes in the environment, so that a record can be confirmed on
+            fresh ones.
         episodes: of each agent behind a figure; 0 where it takes none.
         measures: further figures by name, [P] each, of the newest estimate.
         lengths: [P, E], environment steps of the newest estimate's episodes, one in each of E environments,
@@ -28,7 +29,7 @@ class Fitness:
     """
 
     beside_returns: bool = False
-    fresh: bool = False
+    by_returns: bool = False
     episodes: int = 0
     measures: Mapping[str, np.ndarray] = MappingProxyType({})
     lengths: np.ndarray | None = None
@@ -65,7 +66,7 @@ class Returns(Fitness):
         episodes: of each agent.
     """
 
-    fresh = True
+    by_returns = True
 
     def __init__(self, evaluator: Evaluator, episodes: int = 1) -> None:
         self.episodes = episodes

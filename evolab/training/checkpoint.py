@@ -75,12 +75,12 @@ class RunFolder(GenerationFolders):
         kept = {**about, "versions": versions(), **at.state, "history": mark}
         with drafting(folder, "generation", owned=True) as draft:
             draft.tensors("population.safetensors", at.tensors)
-            kept["buffer"], ring = write_buffer(draft, folder, at.buffer, self._buffer)
+            kept["buffer"], written = write_buffer(draft, folder, at.buffer, self._buffer)
             if at.fitness is not None:
                 kept["fitness"], tensors = at.fitness
                 draft.tensors("fitness.safetensors", tensors)
             draft.json("state.json", plain(kept))
-        self._buffer, self.newest = ring, at.generation
+        self._buffer, self.newest = written, at.generation
         self._tell(at, about)
         if at.elite is not None and self._elite != (at.elite.id, at.elite_fitness):
             at.elite.save(self.path / "elite")

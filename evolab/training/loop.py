@@ -7,7 +7,7 @@ generation, purpose). To pause is to stop pulling; nothing is half done between 
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -67,31 +67,21 @@ def train(
 
 def one_generation(state: TrainingState) -> Iterator[Progress | Generation]:
     """Learn, evaluate, confirm, evolve, record."""
-    number, population = state.generation + 1, state.population
-    if not healthy(population).any():
-        raise RuntimeError(
-            f"all {len(population)} agents have diverged: their weights are not finite, and nothing can be learned "
-            f"from here. Go back to an earlier generation with Experiment.load(folder, generation=...), or start "
-            f"again with lower learning rates."
-        )
-    population.reseed(number)
+    number = state.generation + 1
+    _refuse_diverged(state.population)
+    state.population.reseed(number)
     clock, faults = [time.perf_counter()], list[Fault]()
     losses = yield from learn(state, number, faults)
     clock.append(time.perf_counter())
     found = yield from _evaluate(state, number, faults)
-    state.keep(population[found.order[0]].copy())
     confirmed = yield from _confirm(state, number, found, faults)
     clock.append(time.perf_counter())
-    evaluations = [_record(state, number, found, row) for row in found.order]
+    evaluations = [_evaluation(state, number, found, row) for row in found.order]
     weights, births = state.mutations.weights, list[Birth]()
     if state.options.evolving:
         births = evolved(state, number, found.scores)
         elites = {birth.agent for birth in births if birth.kind == "elite"}  # none without elitism
         evaluations = [replace(one, is_elite=one.agent in elites) for one in evaluations]
-    for one in evaluations:
-        if not np.isfinite(one.fitness):
-            told = "fitness is not finite; it cannot win a tournament"
-            faults.append(Fault(number, one.agent, "diverged", told))
     clock.append(time.perf_counter())
     event = Generation(
         number=number,
@@ -100,13 +90,22 @@ def one_generation(state: TrainingState) -> Iterator[Progress | Generation]:
         seconds=dict(zip(("train", "evaluate", "evolve"), np.diff(clock).tolist(), strict=True)),
         evaluations=tuple(evaluations),
         births=tuple(births),
-        faults=tuple(faults),
+        faults=tuple(faults + _divergences(evaluations)),
         losses={name: float(np.mean(values)) for name, values in losses.items() if values},
         mutation_weights=weights,
         confirmed=confirmed,
     )
     state.end(event)
     yield event
+
+
+def _refuse_diverged(population: Population) -> None:
+    if not healthy(population).any():
+        raise RuntimeError(
+            f"all {len(population)} agents have diverged: their weights are not finite, and nothing can be learned "
+            f"from here. Go back to an earlier generation with Experiment.load(folder, generation=...), or start "
+            f"again with lower learning rates."
+        )
 
 
 @dataclass(frozen=True)
@@ -142,7 +141,7 @@ def _evaluate(state: TrainingState, number: int, faults: list[Fault]) -> Generat
         length = decisive.lengths.sum(1) / np.maximum(episodes, 1)
     for row, agent in enumerate(population):
         agent.evaluated(float(fitness[row]))
-        if decisive.fresh and state.hall.holds(population.individuals[row]):
+        if decisive.by_returns and state.hall.holds(population.individuals[row]):
             state.hall.observe(float(fitness[row]), int(episodes[row]))
     scores = np.array([state.selection.score(individual.fitness) for individual in population.individuals])
     # Of equals the elite at rest is first, of others the one in the lower slot, as for the selections.
@@ -155,12 +154,12 @@ def _evaluate(state: TrainingState, number: int, faults: list[Fault]) -> Generat
 
 def _measured(state: TrainingState, fitness: Fitness, number: int) -> Generator[Progress, None, np.ndarray]:
     """[P]: what a measure of fitness finds."""
-    seed = seed_of(state.options.seed, number, "evaluation" if fitness.fresh else "fitness")
+    seed = seed_of(state.options.seed, number, "evaluation" if fitness.by_returns else "fitness")
     watch = Watch(state)
     for event in fitness.estimate(state.population, state.buffer, seed):
         if isinstance(event, np.ndarray):
             return event
-        if not fitness.fresh or watch.due():
+        if not fitness.by_returns or watch.due():
             yield Progress("evaluate", number, *event, state.total_steps)
     raise AssertionError("an estimate ends with an array")
 
@@ -170,8 +169,9 @@ def _confirm(
 ) -> Generator[Progress, None, float | None]:
     """Mean return of the best agent over fresh episodes, where it promises a record."""
     best, evaluator = found.order[0], state.evaluator
+    state.keep(state.population[best].copy())
     fitness = float(found.fitness[best])
-    if not state.fitness.fresh or evaluator is None:
+    if not state.fitness.by_returns or evaluator is None:
         if np.isfinite(fitness):
             state.hall.archive(state.population[best], fitness)
         return None
@@ -208,7 +208,7 @@ def evolved(state: TrainingState, number: int, scores: np.ndarray) -> list[Birth
     return revival.credited(births, population.individuals)
 
 
-def _record(state: TrainingState, number: int, found: _Found, row: int) -> Evaluation:
+def _evaluation(state: TrainingState, number: int, found: _Found, row: int) -> Evaluation:
     """What one agent was when it earned its fitness."""
     individual = state.population.individuals[row]
     genes = state.population.network.to_json(individual.genes)
@@ -230,6 +230,15 @@ def _record(state: TrainingState, number: int, found: _Found, row: int) -> Evalu
         extra={name: float(values[row]) for name, values in found.measures.items()},
         genes={} if set(genes) <= {"hidden", "activation"} else genes,
     )
+
+
+def _divergences(evaluations: Sequence[Evaluation]) -> list[Fault]:
+    told = "fitness is not finite; it cannot win a tournament"
+    return [
+        Fault(one.generation, one.agent, "diverged", told)
+        for one in evaluations
+        if not np.isfinite(one.fitness)
+    ]
 
 
 def _note_faults(state: TrainingState, number: int, faults: list[Fault]) -> None:

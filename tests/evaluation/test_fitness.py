@@ -42,7 +42,7 @@ def offline(fitness):
 
 def test_the_declared_defaults_are_those_of_a_measure_without_episodes():
     plain = Fitness()
-    assert (plain.beside_returns, plain.fresh, plain.episodes, plain.lengths) == (False, False, 0, None)
+    assert (plain.beside_returns, plain.by_returns, plain.episodes, plain.lengths) == (False, False, 0, None)
     assert not plain.measures
     assert plain.take_state() is None
     with pytest.raises(NotImplementedError, match="Fitness must define estimate"):
@@ -93,7 +93,7 @@ def test_returns_are_means_of_whole_episodes_whose_lengths_are_known():
     evaluator = Evaluator(envs)
     returns = Returns(evaluator, episodes=4)
     *progress, fitness = returns.estimate(population, ev.ReplayBuffer(), seed=3)
-    assert returns.fresh
+    assert returns.by_returns
     assert returns.lengths.shape == (3, 4)
     assert fitness.tolist() == returns.lengths.mean(1).tolist(), "one is earned per step"
     assert evaluator.steps == returns.lengths.sum()

@@ -85,7 +85,8 @@ class Algorithm(ABC):
         Raises:
             TypeError: names the spaces that fit.
         """
-        if not isinstance(action_space, self.action_spaces):
+        binary = isinstance(action_space, spaces.MultiBinary) and spaces.MultiDiscrete in self.action_spaces
+        if not (binary or isinstance(action_space, self.action_spaces)):
             fit = " or ".join(kind.__name__ for kind in self.action_spaces)
             raise TypeError(
                 f"{self.name} needs {fit} actions; this environment's are {action_space}. {_instead(action_space)}"

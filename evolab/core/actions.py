@@ -69,6 +69,8 @@ class BoxActions:
             raise ValueError(
                 f"action space {space} has infinite bounds; a policy needs a finite range. {FINITE}"
             )
+        if not space.low.size:
+            raise ValueError(f"action space {space} has no entries: nothing can be chosen.")
         self.space = space
         self.width = int(np.prod(space.shape)) if space.shape else 1
         self.whole = whole = is_whole(space)
@@ -161,7 +163,7 @@ class DiscreteActions:
 
 
 class MultiDiscreteActions:
-    """A small MultiDiscrete space as one Discrete space over its combinations.
+    """A small MultiDiscrete or MultiBinary space as one Discrete space over its combinations.
 
     Raises:
         ValueError: more than 4 096 combinations.
@@ -170,10 +172,10 @@ class MultiDiscreteActions:
     continuous = False
     grain: Tensor | None = None
 
-    def __init__(self, space: spaces.MultiDiscrete, device: torch.device) -> None:
+    def __init__(self, space: spaces.MultiDiscrete | spaces.MultiBinary, device: torch.device) -> None:
         self.space = space
-        self.counts = [int(n) for n in np.asarray(space.nvec).ravel()]
-        self.start = torch.as_tensor(np.asarray(space.start).ravel(), dtype=torch.int64).to(device)
+        self.counts, start = combined(space)
+        self.start = torch.as_tensor(start, dtype=torch.int64).to(device)
         self.width = int(np.prod(self.counts))
         if self.width > 4096:
             raise ValueError(
@@ -204,19 +206,31 @@ class MultiDiscreteActions:
 
     def random(self, lead: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
         """Uniform actions [*lead, *shape]."""
-        return self.space.start + generator.integers(0, self.space.nvec, (*lead, *self.space.shape))
+        drawn = generator.integers(0, np.reshape(self.counts, self.space.shape), (*lead, *self.space.shape))
+        start = self.space.start if isinstance(self.space, spaces.MultiDiscrete) else 0
+        return (start + drawn).astype(self.space.dtype, copy=False)
+
+
+def combined(space: spaces.MultiDiscrete | spaces.MultiBinary) -> tuple[list[int], list[int]]:
+    """How many values each entry has, and the smallest of them."""
+    if isinstance(space, spaces.MultiBinary):
+        size = int(np.prod(space.shape))
+        return [2] * size, [0] * size
+    return [int(n) for n in np.asarray(space.nvec).ravel()], [int(n) for n in np.asarray(space.start).ravel()]
 
 
 def actions_of(space: spaces.Space, device: torch.device, dtype: torch.dtype) -> Actions:
     """The converter for an action space.
 
     Raises:
-        TypeError: the space is neither Box, Discrete nor MultiDiscrete.
+        TypeError: the space is neither Box, Discrete, MultiDiscrete nor MultiBinary.
     """
     if isinstance(space, spaces.Box):
         return BoxActions(space, device, dtype)
     if isinstance(space, spaces.Discrete):
         return DiscreteActions(space)
-    if isinstance(space, spaces.MultiDiscrete):
+    if isinstance(space, (spaces.MultiDiscrete, spaces.MultiBinary)):
         return MultiDiscreteActions(space, device)
-    raise TypeError(f"action space {space} is not supported; Box, Discrete and MultiDiscrete are.")
+    raise TypeError(
+        f"action space {space} is not supported; Box, Discrete, MultiDiscrete and MultiBinary are."
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from evolab.data.datasets.tokenizer import Tokenizer
 from evolab.data.datasets.tokens import TokenDataset
 from evolab.envs.base import EnvironmentFault, Environments, Fault
-from evolab.envs.factory import make
+from evolab.envs.factory import VectorMaker, make
 from evolab.envs.language.environment import LanguageEnvironment
 from evolab.envs.language.random_walks import RandomWalks
 from evolab.envs.language.turns import Reply, Turn
@@ -25,6 +25,7 @@ __all__ = [
     "Tokenizer",
     "Turn",
     "VectorEnvironments",
+    "VectorMaker",
     "WordGame",
     "make",
 ]

@@ -16,7 +16,7 @@ def as_batch(
     """Actions of all environments as one array, in the space's dtype and within its range.
 
     Args:
-        space: one environment's action space: Box, Discrete or MultiDiscrete.
+        space: one environment's action space: Box, Discrete, MultiDiscrete or MultiBinary.
         action: [P, E, ...], numpy or tensor.
         lead: (P, E).
 
@@ -43,10 +43,16 @@ def as_batch(
         if is_whole(space):  # a cast would cut towards zero
             return np.clip(np.rint(given.astype(np.float64)), *limits(space)).astype(space.dtype), bad
         return np.clip(given, space.low, space.high).astype(space.dtype, copy=False), bad  # clip copies
+    if isinstance(space, spaces.MultiBinary) and given.dtype.kind == "b":
+        given = given.astype(space.dtype)
     if given.dtype.kind not in "iu":
         raise ValueError(f"action has dtype {given.dtype}; {space} takes integers.")
+    low: Any
+    high: Any
     if isinstance(space, spaces.MultiDiscrete):
         low, high = space.start, space.start + space.nvec
+    elif isinstance(space, spaces.MultiBinary):
+        low, high = 0, 2
     else:
         low, high = space.start, space.start + space.n  # type: ignore[attr-defined]
     if (given < low).any() or (given >= high).any():
@@ -61,4 +67,6 @@ def middle(space: spaces.Space[Any]) -> Any:
         return ((low + high) / 2).astype(space.dtype)
     if isinstance(space, spaces.MultiDiscrete):
         return np.array(space.start, dtype=space.dtype)
+    if isinstance(space, spaces.MultiBinary):
+        return np.zeros(space.shape, dtype=space.dtype)
     return space.start  # type: ignore[attr-defined]

@@ -35,7 +35,14 @@ class Adapter(VectorBackend):
     """
 
     def __init__(
-        self, vector: gymnasium.vector.VectorEnv[Any, Any, Any], mode: AutoresetMode, guarded: bool = False
+        self,
+        vector: gymnasium.vector.VectorEnv[Any, Any, Any],
+        mode: AutoresetMode,
+        guarded: bool = False,
+        *,
+        space: spaces.Space[Any] | None = None,
+        count: int | None = None,
+        seeds_each: bool | None = None,
     ) -> None:
         """Take the vector environment over; it is closed with the adapter.
 
@@ -43,17 +50,24 @@ class Adapter(VectorBackend):
             vector: any vector environment.
             mode: how it resets, which decides what its rows mean.
             guarded: True where it holds `Guard`s, which can make their environments anew.
+            space: of one observation; None for what the vector says.
+            count: N; None for what the vector says.
+            seeds_each: True where every environment takes a seed of its own; None to find out.
         """
         self.vector = vector
-        self.space: spaces.Space[Any] = vector.single_observation_space
+        self.space: spaces.Space[Any] = vector.single_observation_space if space is None else space
         self.mode = mode
         self.guarded = guarded
         # Environments of one kernel take one seed for all, and only those in DISABLED
         # mode promise to reset some of them.
-        self.seeds_each = isinstance(vector.unwrapped, SyncVectorEnv | AsyncVectorEnv)
+        own = (
+            isinstance(vector.unwrapped, SyncVectorEnv | AsyncVectorEnv) if seeds_each is None else seeds_each
+        )
+        self.seeds_each = own
         self.partial = self.seeds_each or not self.self_reset
-        self._ended = np.zeros(vector.num_envs, dtype=bool)
-        self._lost = np.zeros(vector.num_envs, dtype=bool)  # broken, and cannot be reset alone
+        count = vector.num_envs if count is None else count
+        self._ended = np.zeros(count, dtype=bool)
+        self._lost = np.zeros(count, dtype=bool)  # broken, and cannot be reset alone
         self.latest: Any = None
 
     def reset(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from gymnasium import Space
 from gymnasium.vector import AutoresetMode
 
 Faults = dict[int, tuple[str, str]]
@@ -42,8 +43,10 @@ class VectorBackend(ABC):
 
     Attributes:
         mode: how they begin the next episode.
+        space: of one observation.
     """
 
+    space: Space[Any]
     mode: AutoresetMode = AutoresetMode.DISABLED
 
     @property

@@ -30,13 +30,21 @@ def examine_spaces(name: str, observation: spaces.Space[Any], action: spaces.Spa
                 f"{name}: observation{path} is {leaf}; supported are Box, Discrete, MultiDiscrete, "
                 "MultiBinary, and Dict and Tuple of them. wrappers.TransformObservation converts it."
             )
+        if not np.prod(leaf.shape or (1,)):
+            raise ValueError(
+                f"{name}: observation{path} is {leaf}, which has no entries. Leave it out, or give what is seen."
+            )
     if isinstance(action, spaces.Box):
+        if not action.low.size:
+            raise ValueError(
+                f"{name}: its action space is {action}, which has no entries: nothing can be chosen."
+            )
         if not is_finite(action):
             raise ValueError(f"{name}: its action space {action} has no finite bounds. {FINITE}")
-    elif not isinstance(action, spaces.Discrete | spaces.MultiDiscrete):
+    elif not isinstance(action, spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
         raise ValueError(
             f"{name}: its action space is {action}; supported are Box with finite bounds, "
-            "Discrete and MultiDiscrete."
+            "Discrete, MultiDiscrete and MultiBinary."
         )
 
 

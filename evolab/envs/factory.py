@@ -7,16 +7,19 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 from evolab.core.checks import positive_integer, unknown
 from evolab.envs.adapter import Adapter, shut
 from evolab.envs.backend import VectorBackend
+from evolab.envs.envpool import Pool, is_pool, longest, pool_of, size
 from evolab.envs.examine import examine_observation, examine_spaces, examine_step
 from evolab.envs.guard import Guard
 from evolab.envs.ids import current_id, make_one
@@ -32,23 +35,51 @@ MODES = {
 VECTORIZATIONS = ("sync", "async", "envpool")
 
 
+@dataclass(frozen=True)
+class VectorMaker:
+    """What makes vector environments of any size: what `vector=` stands for where a single environment is expected.
+
+    Args:
+        function: `(num_envs, seed)` to a Gymnasium vector environment (`gymnasium.make_vec`, PufferLib's) or
+            an object of EnvPool's.
+    """
+
+    function: Callable[[int, int], Any]
+
+    def __call__(self, num_envs: int, seed: int) -> Any:
+        """A vector environment of this size."""
+        made = self.function(num_envs, seed)
+        if not isinstance(made, VectorEnv) and not is_pool(made):
+            raise TypeError(
+                f"vector gave {type(made).__name__}; expected a Gymnasium vector environment, or one of EnvPool's."
+            )
+        return made
+
+
+Source = (
+    str | EnvSpec | VectorMaker | Callable[..., gymnasium.Env[Any, Any]] | VectorEnv[Any, Any, Any] | None
+)
+
+
 def make(
-    environment: str | Callable[..., gymnasium.Env[Any, Any]] | VectorEnv[Any, Any, Any],
+    environment: Source = None,
     population: int = 1,
     num_envs: int = 1,
     seed: int = 0,
     vectorization: str = "sync",
     autoreset: str | AutoresetMode | None = None,
     timeout: float = 60.0,
+    *,
+    vector: Callable[[int, int], Any] | None = None,
     **env_kwargs: Any,
 ) -> VectorEnvironments:
     """Environments for a population: [P, E] of them behind one `step`.
 
     Args:
-        environment: an id ("LunarLander-v3"; old versions are mapped to today's with a warning),
-            a callable that makes one environment, or a Gymnasium vector environment with
-            population * num_envs environments, whatever its autoreset mode. One whose environments
-            share a kernel (as `gymnasium.make_vec` gives for CartPole) takes one seed for all.
+        environment: an id ("LunarLander-v3", or "my_envs:Warehouse-v0" to import a module first), a
+            `gymnasium.envs.registration.EnvSpec`, a callable that makes one environment, or a Gymnasium vector
+            environment with population * num_envs environments, whatever its autoreset mode. One whose
+            environments share a kernel (as `gymnasium.make_vec` gives for CartPole) takes one seed for all.
         population: P, the number of agents.
         num_envs: E, environments of each agent.
         seed: for the first reset; other resets go on with their own generators.
@@ -60,6 +91,8 @@ def make(
             "disabled"; None believes its metadata. With an id or callable it chooses the mode of
             Gymnasium's `SyncVectorEnv`; None and "sync" take evolab's own loop.
         timeout: seconds that a step or reset of one may take ("async").
+        vector: in place of `environment`, makes vector environments of any size:
+            `lambda n, seed: gymnasium.make_vec("CartPole-v1", num_envs=n)`.
         **env_kwargs: for `gymnasium.make`, the callable or `envpool.make`.
 
     Returns:
@@ -69,40 +102,64 @@ def make(
         ValueError: for an unknown id, an unsupported space, or an observation outside its space.
         ImportError: if the package of the environment or of EnvPool is missing.
     """
+    if vector is not None:
+        if environment is not None:
+            raise ValueError("environment and vector are given; expected one of the two.")
+        environment = VectorMaker(vector)
     population = positive_integer("population", population)
     num_envs = positive_integer("num_envs", num_envs)
     seed = positive_integer("seed", seed, minimum=0)
     mode = _mode(autoreset)
-    if isinstance(environment, VectorEnv):
-        return _around(environment, population, num_envs, seed, mode)
     if vectorization not in VECTORIZATIONS:
         raise unknown("vectorization", vectorization, VECTORIZATIONS)
-    if isinstance(environment, str):
-        environment = current_id(environment)
-        given = {} if vectorization == "envpool" else env_kwargs  # those are EnvPool's own
-        factory: Callable[..., Any] = partial(make_one, environment, **given)
-    elif callable(environment):
-        factory = partial(environment, **env_kwargs) if env_kwargs else environment
+
+    def again(episodes: int) -> VectorEnvironments:
+        own = int(np.random.SeedSequence([seed, 1]).generate_state(1)[0] >> 1)
+        return make(source, population, episodes, own, vectorization, autoreset, timeout, **env_kwargs)
+
+    if isinstance(environment, VectorMaker):
+        source: Source = environment
+        made = environment(population * num_envs, seed)
+        anew = partial(environment, population * num_envs)
+        return _around(made, population, num_envs, seed, mode, again, anew)
+    if isinstance(environment, VectorEnv) or is_pool(environment):
+        return _around(environment, population, num_envs, seed, mode)
+    if vectorization == "envpool":
+        if not isinstance(environment, str):
+            raise ValueError(f"{called(environment)} is no id; EnvPool makes its own environments, by id.")
+        source = environment
+        pool = pool_of(environment, population * num_envs, env_kwargs)
+        limit = env_kwargs.get("max_episode_steps", longest(pool.vector))
+        chosen = pool.vector.action_space
+        return VectorEnvironments(
+            pool,
+            population,
+            num_envs,
+            chosen,
+            name=environment,
+            max_episode_steps=limit,
+            seed=seed,
+            again=again,
+        )
+    source = current_id(environment) if isinstance(environment, str) else environment
+    if isinstance(source, str | EnvSpec):
+        factory: Callable[..., Any] = partial(make_one, source, **env_kwargs)
+    elif callable(source):
+        factory = partial(source, **env_kwargs) if env_kwargs else source
     else:
         raise TypeError(
-            f"environment is {environment!r} ({type(environment).__name__}); expected an id, a callable that "
+            f"environment is {source!r} ({type(source).__name__}); expected an id, a callable that "
             "makes one environment, or a vector environment. An environment itself: lambda: MyEnv()."
         )
     # The first is also the one that is examined; it goes on as (0, 0) in evolab's own loop.
-    first = Guard(factory, environment if isinstance(environment, str) else None, (0, 0))
+    first = Guard(factory, called(source) if isinstance(source, str | EnvSpec) else None, (0, 0))
     name = first.name
     examine_spaces(name, first.observation_space, first.action_space)
+    makers = [
+        partial(Guard, factory, name, divmod(index, num_envs)) for index in range(population * num_envs)
+    ]
     backend: VectorBackend
-    count = population * num_envs
-    makers = [partial(Guard, factory, name, divmod(index, num_envs)) for index in range(count)]
-    if vectorization == "envpool":
-        if not isinstance(environment, str):
-            raise ValueError(f"{name} is a callable; EnvPool makes its own environments, by id.")
-        from evolab.envs.envpool import Pool
-
-        first.close()
-        backend = Pool(name, count, first.observation_space, env_kwargs)
-    elif vectorization == "async":
+    if vectorization == "async":
         examine_observation(name, first.observation_space, first.reset(seed=seed)[0], "reset")
         first.close()
         backend = Workers(makers, name, timeout, first.observation_space)
@@ -113,65 +170,78 @@ def make(
         else:
             first.close()
             backend = Adapter(SyncVectorEnv(makers, autoreset_mode=mode), mode, guarded=True)
-    again_seed = int(np.random.SeedSequence([seed, 1]).generate_state(1)[0] >> 1)
     return VectorEnvironments(
         backend,
         population,
         num_envs,
-        first.observation_space,
         first.action_space,
         name=name,
-        autoreset=_written(backend.mode),
         max_episode_steps=env_kwargs.get("max_episode_steps", first.limit),
         seed=seed,
-        again=lambda episodes: make(
-            environment,
-            population,
-            episodes,
-            again_seed,
-            vectorization,
-            autoreset,
-            timeout,
-            **env_kwargs,
-        ),
+        again=again,
         render=partial(_rendering, factory, name),
     )
 
 
+def called(source: Any) -> str:
+    """What messages call a source of environments."""
+    if isinstance(source, EnvSpec):
+        return source.id
+    if isinstance(source, VectorMaker):
+        return "vector"
+    return source if isinstance(source, str) else getattr(source, "__name__", type(source).__name__)
+
+
 def _around(
-    vector: VectorEnv[Any, Any, Any], population: int, num_envs: int, seed: int, mode: AutoresetMode | None
+    vector: Any,
+    population: int,
+    num_envs: int,
+    seed: int,
+    mode: AutoresetMode | None,
+    again: Callable[[int], VectorEnvironments] | None = None,
+    anew: Callable[[int], Any] | None = None,
 ) -> VectorEnvironments:
-    """Environments around a vector environment that somebody else made."""
-    name = vector.spec.id if vector.spec is not None else type(vector.unwrapped).__name__
-    if vector.num_envs != population * num_envs:
+    """Environments around a vector environment that somebody else made; `anew` makes it again with a seed."""
+    pooled = is_pool(vector)
+    name = getattr(vector.spec, "id", None) or type(vector if pooled else vector.unwrapped).__name__
+    count = size(vector) if pooled else vector.num_envs
+    if count != population * num_envs:
         raise ValueError(
-            f"{name} has {vector.num_envs} environments; expected population * num_envs = "
+            f"{name} has {count} environments; expected population * num_envs = "
             f"{population} * {num_envs} = {population * num_envs}."
         )
-    examine_spaces(name, vector.single_observation_space, vector.single_action_space)
-    if mode is None:
-        said = (vector.metadata or {}).get("autoreset_mode")
-        if said is None:
-            warnings.warn(
-                f"{name} does not say how it resets (metadata['autoreset_mode']); NEXT_STEP is assumed, "
-                "Gymnasium's default. Pass autoreset= where it does otherwise.",
-                UserWarning,
-                stacklevel=3,
-            )
-        mode = AutoresetMode.NEXT_STEP if said is None else AutoresetMode(said)
-    adapter = Adapter(vector, mode)
-    adapter.close = partial(shut, vector)  # type: ignore[method-assign]  # it may hold processes that hang
+    observed = vector.observation_space if pooled else vector.single_observation_space
+    chosen = vector.action_space if pooled else vector.single_action_space
+    examine_spaces(name, observed, chosen)
+    backend: VectorBackend
+    if pooled:
+
+        def seeded(seeds: list[int]) -> Any:
+            assert anew is not None
+            return anew(int(np.random.SeedSequence(seeds).generate_state(1)[0] >> 1))
+
+        backend, limit = Pool(None if anew is None else seeded, observed, vector), longest(vector)
+    else:
+        backend = Adapter(vector, mode or _said_by(vector, name))
+        backend.close = partial(shut, vector)  # type: ignore[method-assign]  # it may hold processes that hang
+        limit = None if vector.spec is None else vector.spec.max_episode_steps
     return VectorEnvironments(
-        adapter,
-        population,
-        num_envs,
-        vector.single_observation_space,
-        vector.single_action_space,
-        name=name,
-        autoreset=_written(mode),
-        max_episode_steps=None if vector.spec is None else vector.spec.max_episode_steps,
-        seed=seed,
+        backend, population, num_envs, chosen, name=name, max_episode_steps=limit, seed=seed, again=again
     )
+
+
+def _said_by(vector: VectorEnv[Any, Any, Any], name: str) -> AutoresetMode:
+    """How a vector environment resets, by its metadata."""
+    said = (vector.metadata or {}).get("autoreset_mode")
+    if said is not None:
+        return AutoresetMode(said)
+    warnings.warn(
+        f"{name} does not say how it resets (metadata['autoreset_mode']); NEXT_STEP is assumed, "
+        "Gymnasium's default. Pass autoreset= where it does otherwise.",
+        UserWarning,
+        stacklevel=4,
+    )
+    return AutoresetMode.NEXT_STEP
 
 
 def _rehearse(name: str, guard: Guard, seed: int) -> None:
@@ -211,7 +281,3 @@ def _mode(autoreset: str | AutoresetMode | None) -> AutoresetMode | None:
     if autoreset not in MODES:
         raise unknown("autoreset", autoreset, MODES)
     return MODES[autoreset]
-
-
-def _written(mode: AutoresetMode) -> str:
-    return next(name for name, one in MODES.items() if one is mode)

@@ -8,7 +8,10 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium import spaces
+from gymnasium.wrappers import ClipAction
 
+from evolab.core.actions import is_finite
 from evolab.envs.base import EnvironmentFault
 
 FAULT = "evolab_fault"  # key in `info` under which a survived fault is told
@@ -49,7 +52,7 @@ class Guard(gymnasium.Env[Any, Any]):
         if name is None:
             self.name = type(self._env.unwrapped).__name__ if self._env.spec is None else self._env.spec.id
         self.observation_space = self._env.observation_space
-        self.action_space = self._env.action_space
+        self.action_space = chosen_from(self._env)
         self.metadata = self._env.metadata
         self.render_mode = self._env.render_mode
         self.spec = self._env.spec
@@ -91,11 +94,17 @@ class Guard(gymnasium.Env[Any, Any]):
             try:
                 if rebuild or self._env is None:
                     seed = self._renew(seed)
-                observation, _ = self._env.reset(seed=seed)  # type: ignore[union-attr]
+                answer: Any = self._env.reset(seed=seed)  # type: ignore[union-attr]
             except Exception as error:
                 messages.append(describe(error))
                 rebuild = True
                 continue
+            if not (isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], Mapping)):
+                raise EnvironmentFault(
+                    f"{self.name}: reset gave {type(answer).__name__} in place of (observation, info). Old "
+                    "environments give the observation alone: return observation, {}."
+                )
+            observation = answer[0]
             self._resting = False
             return observation, {FAULT: messages[-1]} if messages else {}
         raise EnvironmentFault(
@@ -144,6 +153,18 @@ class Guard(gymnasium.Env[Any, Any]):
         if old is not None:
             with suppress(Exception):
                 old.close()
+
+
+def chosen_from(env: gymnasium.Env[Any, Any]) -> gymnasium.Space[Any]:
+    """The action space of an environment, with the bounds that `ClipAction` clips to but does not tell."""
+    layer, space = env, env.action_space
+    while isinstance(space, spaces.Box) and not is_finite(space) and isinstance(layer, gymnasium.Wrapper):
+        if isinstance(layer, ClipAction):
+            space = layer.env.action_space
+        elif layer.env.action_space is not space:  # it changes actions in its own way
+            break
+        layer = layer.env
+    return space if isinstance(space, spaces.Box) and is_finite(space) else env.action_space
 
 
 def describe(error: BaseException) -> str:

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import importlib
 import re
+import sys
 import warnings
 from contextlib import suppress
 from typing import Any
 
 import gymnasium
 from gymnasium import error
+from gymnasium.envs.registration import EnvSpec
 
 from evolab.core.checks import unknown
 
 EXTRAS = {"box2d": "Box2D", "mujoco": "MuJoCo", "toy_text": "pygame", "classic_control": "pygame"}
+RENAMED = {
+    "LunarLander-v2": "LunarLander-v3",
+    "LunarLanderContinuous-v2": "LunarLanderContinuous-v3",
+    "Pendulum-v0": "Pendulum-v1",
+}
+"""Ids that Gymnasium has dropped, and the same task's id today. Other versions are other tasks: returns differ."""
+
+VERSION = re.compile(r"-v\d+$")
 ARCADE = "ALE"  # the namespace of Atari games, registered by a package of its own
 
 
@@ -24,27 +34,37 @@ def current_id(name: str) -> str:
         name: an id such as "LunarLander-v2", or "module:Id-v0" to import a module first.
 
     Returns:
-        The same id, or the newest registered version of it, with a warning.
+        The same id; another one, with a warning, where that is the same task under a newer name, or the
+        newest where no version is named.
 
     Raises:
         ValueError: if nothing of that name is registered; lists what is.
-        ImportError: if the environment's own package is missing; names the command.
+        ImportError: if the environment's own package is missing, or the module; names it.
     """
-    if name.startswith(ARCADE + "/"):
+    module, colon, own = name.rpartition(":")
+    if colon:
+        _import(module, name)
+    elif name.startswith(ARCADE + "/"):
         _register_arcade(name)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Gymnasium's own words on old versions; ours follow
-            spec = gymnasium.spec(name)
-    except error.Error:
-        return _newest(name)
-    if _is_retired(spec):
-        return _newest(name)
-    return name
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Gymnasium's own words on old versions; ours follow
+        with suppress(error.Error):
+            if not _is_retired(gymnasium.spec(own)) and VERSION.search(name):
+                return name
+    return module + colon + _renamed(own)
 
 
-def make_one(name: str, **arguments: Any) -> gymnasium.Env:
-    """One environment by a current id, without Gymnasium's checker: `evolab.envs.make` checks itself.
+def must_be_imported(name: str) -> str | None:
+    """The module of "module:Id-v0" that is not imported yet; None where nothing has to be.
+
+    What a person types may be imported; what a file says is not: see `Experiment.load`.
+    """
+    module, colon, _ = name.partition(":")
+    return module if colon and module not in sys.modules else None
+
+
+def make_one(name: str | EnvSpec, **arguments: Any) -> gymnasium.Env:
+    """One environment by a current id or a specification, without Gymnasium's checker: `evolab.envs.make` checks itself.
 
     Raises:
         ImportError: if the environment's own package is missing; names the command.
@@ -53,7 +73,7 @@ def make_one(name: str, **arguments: Any) -> gymnasium.Env:
     try:
         return gymnasium.make(name, **arguments)
     except error.DependencyNotInstalled as missing:
-        entry = str(gymnasium.spec(name).entry_point)
+        entry = str((name if isinstance(name, EnvSpec) else gymnasium.spec(name)).entry_point)
         extra = next((extra for extra in EXTRAS if f".{extra}" in entry), None)
         if extra is None:
             raise ImportError(f"{name}: {missing}") from missing
@@ -71,19 +91,34 @@ def known_ids() -> list[str]:
     return sorted(stem if version < 0 else f"{stem}-v{version}" for stem, version in newest.items())
 
 
-def _newest(name: str) -> str:
+def _renamed(name: str) -> str:
     known = known_ids()
-    wanted = re.sub(r"-v\d+$", "", name.partition(":")[2] or name)
-    for candidate in known:
-        if re.sub(r"-v\d+$", "", candidate) == wanted:
-            warnings.warn(
-                f"{name} is not in Gymnasium any more; {candidate} is used.", UserWarning, stacklevel=4
-            )
-            return candidate
+    stem = VERSION.sub("", name)
+    versions = [one for one in known if VERSION.sub("", one) == stem]
+    if name in RENAMED or (versions and name == stem):
+        today = RENAMED.get(name) or versions[0]
+        why = "is not in Gymnasium any more" if name in RENAMED else "names no version"
+        warnings.warn(f"{name} {why}; {today} is used.", UserWarning, stacklevel=4)
+        return today
+    if versions:
+        raise ValueError(
+            f"Unknown environment {name!r}. {versions[0]} is installed; it is another version of the task, whose "
+            f"returns may differ. Name it where you mean it."
+        )
     raise unknown("environment", name, known)
 
 
-def _is_retired(spec: gymnasium.envs.registration.EnvSpec) -> bool:
+def _import(module: str, name: str) -> None:
+    try:
+        importlib.import_module(module)
+    except ImportError as missing:
+        raise ImportError(
+            f"{name!r} names the module {module!r}, which can't be imported ({missing}). Its folder must be on "
+            "Python's path, such as the current one with `python -m evolab`."
+        ) from missing
+
+
+def _is_retired(spec: EnvSpec) -> bool:
     """True for entries that are kept only to say that they are gone (MuJoCo v2 and v3)."""
     return "mujoco" in str(spec.entry_point) and spec.version in (2, 3)
 

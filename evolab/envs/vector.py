@@ -37,11 +37,9 @@ class VectorEnvironments(Environments):
         backend: VectorBackend,
         population: int,
         num_envs: int,
-        observation_space: spaces.Space[Any],
         action_space: spaces.Space[Any],
         *,
         name: str,
-        autoreset: str,
         max_episode_steps: int | None = None,
         seed: int = 0,
         max_faults: int = 10,
@@ -54,10 +52,8 @@ class VectorEnvironments(Environments):
             backend: population * num_envs environments, agent by agent; closed with this object.
             population: P.
             num_envs: E.
-            observation_space: of one environment.
             action_space: of one environment.
             name: what errors call the environment.
-            autoreset: "disabled", "next_step" or "same_step", how the environments reset; for information.
             max_episode_steps: the environment's own limit.
             seed: for the first `reset` that is given none.
             max_faults: faults in a row, without one valid step of that environment, that are survived.
@@ -65,8 +61,8 @@ class VectorEnvironments(Environments):
             render: makes one single environment that renders.
         """
         self.population, self.num_envs = population, num_envs
-        self.single_observation_space, self.single_action_space = observation_space, action_space
-        self.name, self.autoreset, self.max_episode_steps = name, autoreset, max_episode_steps
+        self.single_observation_space, self.single_action_space = backend.space, action_space
+        self.name, self.max_episode_steps = name, max_episode_steps
         self.faults: list[Fault] = []
         self._backend, self._again, self._render = backend, again, render
         self._seed: int | None = seed
@@ -76,6 +72,11 @@ class VectorEnvironments(Environments):
         self._streak = np.zeros(self._count, dtype=np.int64)  # faults in a row, by environment
         self._observation: Any = None
         self._closed = False
+
+    @property
+    def autoreset(self) -> str:
+        """How the backend begins the next episode: "disabled", "next_step" or "same_step"."""
+        return self._backend.mode.name.lower()
 
     @property
     def resting(self) -> np.ndarray:

@@ -40,6 +40,7 @@ def build(config: ExperimentConfig) -> TrainingState:
             num_envs=config.num_envs,
             seed=config.seed,
             vectorization=config.vectorization,
+            **config.env_kwargs,
         )
     evaluator = None if envs is None else Evaluator(envs, config.eval_steps)
     fitness, beside = fitness_of(config, evaluator), None

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.vector import VectorEnv
 
 from evolab.algorithms.base import Algorithm
 from evolab.algorithms.options import algorithm_named, search_space_of
@@ -25,6 +27,8 @@ from evolab.core.ranges import Range
 from evolab.core.rng import fresh_seed
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.data.buffers.rollout import RolloutBuffer
+from evolab.envs.envpool import is_pool
+from evolab.envs.factory import VectorMaker, called
 from evolab.envs.language.environment import LanguageEnvironment
 from evolab.evaluation.fqe.fqe import FQE
 from evolab.evolution.hall_of_fame import CONFIRMATION, HallOfFame
@@ -39,7 +43,7 @@ from evolab.reporting.trackers.trackers import TrackerLike
 Source: TypeAlias = "Mapping[str, Any] | str | PathLike[str]"
 """Plain values by name, or the path of a file that holds them."""
 
-Environment: TypeAlias = "str | Callable[..., Any] | LanguageEnvironment | None"
+Environment: TypeAlias = "str | EnvSpec | VectorMaker | Callable[..., Any] | LanguageEnvironment | None"
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,8 +51,9 @@ class ExperimentConfig:
     """Every option of an experiment, checked, with names and plain values resolved to objects.
 
     Args:
-        environment: an id, a callable that makes a Gymnasium environment, a language environment
-            such as `ev.envs.WordGame()`, or None to learn from data without a simulator.
+        environment: an id (or "my_envs:Warehouse-v0", to import a module first), an `EnvSpec`, a callable that
+            makes a Gymnasium environment, a language environment such as `ev.envs.WordGame()`, or None to
+            learn from data without a simulator.
         algorithm: a name such as "TD3", or an object such as `ev.TD3(ou_noise=True)`.
         population: P, the number of agents.
         num_envs: environments of each agent.
@@ -81,6 +86,9 @@ class ExperimentConfig:
         overlap: let "async" environments step while the agents learn: they then act by the policies
             before the newest updates. It pays for slow environments.
         target: draw this return in the figures, and stop `run` there.
+        env_kwargs: arguments of the environment by name, for `gymnasium.make` or the callable.
+        vector: in place of `environment`, makes vector environments of any size, Gymnasium's, PufferLib's or
+            EnvPool's: `lambda n, seed: gymnasium.make_vec("CartPole-v1", num_envs=n)`.
         seed: of everything; None for a fresh one.
         folder: write checkpoints there by itself; None for none but those of `save`.
         checkpoint_every: generations between two of them, or a time such as "10 min".
@@ -117,6 +125,8 @@ class ExperimentConfig:
     device: str | torch.device = "auto"
     dtype: torch.dtype = torch.float32
     precision: str = "float32"
+    env_kwargs: Mapping[str, Any] = None  # type: ignore[assignment]
+    vector: Callable[[int, int], Any] | None = None
     vectorization: str = "sync"
     overlap: bool = False
     target: float | None = None
@@ -137,6 +147,9 @@ class ExperimentConfig:
             "algorithm": algorithm,
             "population": size,
             "num_envs": checks.positive_integer("num_envs", self.num_envs),
+            "env_kwargs": dict(self.env_kwargs or {}),
+            "environment": self._environment(),
+            "vector": None,  # it is the environment now
             "hyperparameters": values,
             "search_space": ranges,
             "selection": registry.resolve("selection", selection, Selection),
@@ -164,6 +177,29 @@ class ExperimentConfig:
         HallOfFame(self.revive, self.confirmation)
         interval(self.checkpoint_every)
         self._check_together()
+
+    def _environment(self) -> Environment:
+        """What environments come from.
+
+        Raises:
+            ValueError: a vector environment that is made already, or two sources.
+            TypeError: `vector` makes nothing.
+        """
+        if self.vector is not None:
+            if self.environment is not None:
+                raise ValueError("environment and vector are given; expected one of the two.")
+            if not callable(self.vector):
+                raise TypeError(f"vector is {self.vector!r}; expected a function of (num_envs, seed).")
+            if self.env_kwargs:
+                raise ValueError("env_kwargs are given with vector; pass them inside its function.")
+            return VectorMaker(self.vector)
+        if isinstance(self.environment, VectorEnv) or is_pool(self.environment):
+            raise ValueError(
+                f"environment is {type(self.environment).__name__}, a vector environment that is made already; evaluation "
+                "and loading need more of them. Pass what makes them, vector=lambda n, seed: "
+                'gymnasium.make_vec("CartPole-v1", num_envs=n), or an id, or a callable that makes one environment.'
+            )
+        return self.environment
 
     def _check_together(self) -> None:
         """Refuse options that do not go together."""
@@ -232,9 +268,11 @@ class ExperimentConfig:
             network: of the population.
         """
         own: dict[str, str] = {}
+        if to_plain(self.env_kwargs) != self.env_kwargs:  # objects
+            own["env_kwargs"] = ", ".join(self.env_kwargs)
         environment = self.environment
         if not (environment is None or isinstance(environment, str) or registry.name_of(environment)):
-            own["environment"] = getattr(environment, "__name__", type(environment).__name__)
+            own["environment"] = called(environment)
         parts = {name: getattr(self, name) for name in ("algorithm", "selection", "mutations", "fitness")}
         for name, part in {**parts, "network": network}.items():
             evolabs = part is None or isinstance(part, str) or registry.name_of(part) is not None
@@ -253,7 +291,9 @@ class ExperimentConfig:
             today: options by name as the run has them, where they were left to evolab.
         """
         values = self.options() | today
-        del values["folder"]
+        del values["folder"], values["vector"]
+        if isinstance(values["environment"], (EnvSpec, VectorMaker)):
+            values["environment"] = called(values["environment"])
         if isinstance(values["buffer"], (ReplayBuffer, RolloutBuffer)):
             values["buffer"] = values["buffer"].options
         trackers = values["trackers"]

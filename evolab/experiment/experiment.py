@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from evolab.algorithms.base import Algorithm
 from evolab.core import checks
 from evolab.data.buffers.base import Buffer
+from evolab.envs.factory import VectorMaker
 from evolab.evolution.mutation.mutations import Mutations
 from evolab.evolution.schedules import stages_of
 from evolab.evolution.selection.base import Selection
@@ -53,7 +54,7 @@ class Experiment:
         0
     """
 
-    def __init__(self, environment: Any, algorithm: str | Algorithm = "TD3", **options: Any) -> None:
+    def __init__(self, environment: Any = None, algorithm: str | Algorithm = "TD3", **options: Any) -> None:
         self._config = ExperimentConfig.made({"environment": environment, "algorithm": algorithm, **options})
         self._state = build(self._config)
         self._runner = Runner(self._state)
@@ -415,6 +416,8 @@ class Experiment:
         """
         own |= {"environment": environment, "algorithm": algorithm, "network": network}
         own = {name: value for name, value in own.items() if value is not None}
+        if "vector" in own:
+            own["environment"] = VectorMaker(own.pop("vector"))
         found = open_run(Path(folder).expanduser(), generation)
         experiment = cls(**found.config(own).options())
         experiment._go_on_with(found)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from evolab.core import spaces
+from evolab.envs.ids import must_be_imported
 from evolab.experiment.build import populate
 from evolab.experiment.config import ExperimentConfig
 from evolab.storage import lock
@@ -47,6 +48,12 @@ class SavedRun(NamedTuple):
                 )
         # What it was started from is in its agents by now, and may be gone.
         saved = {name: value for name, value in self.state["config"].items() if name not in (*own, "load")}
+        module = must_be_imported(str(saved.get("environment")))
+        if module is not None:
+            raise ValueError(
+                f"the run in {path} is of {saved['environment']!r}, and nothing is imported by a name in a file. "
+                f"Import {module} first, or pass it: Experiment.load({str(path)!r}, environment=...)."
+            )
         return ExperimentConfig.from_plain(saved, **own)
 
     def restore(self, state: TrainingState, config: ExperimentConfig) -> None:

@@ -16,7 +16,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from evolab.core import checks
-from evolab.core.actions import BoxActions, is_whole, limits, nearest_whole
+from evolab.core.actions import BoxActions, combined, is_whole, limits, nearest_whole
 from evolab.core.trees import leaves, map_leaves
 from evolab.networks.observations import encode
 from evolab.population.acting import act_alone
@@ -94,10 +94,10 @@ class Greedy(nn.Module):
             self._whole = WHOLE.get(np.dtype(space.dtype).name, torch.int64) if is_whole(space) else None
             for name, bound in zip(("low", "high"), limits(space), strict=True):
                 self.register_buffer(name, torch.as_tensor(bound, dtype=table.dtype))
-        elif isinstance(space, spaces.MultiDiscrete):
+        elif isinstance(space, (spaces.MultiDiscrete, spaces.MultiBinary)):
             self._kind = "several"
-            self._counts = [int(count) for count in np.asarray(space.nvec).ravel()]
-            self.register_buffer("low", torch.as_tensor(np.asarray(space.start).ravel(), dtype=torch.int64))
+            self._counts, start = combined(space)
+            self.register_buffer("low", torch.as_tensor(start, dtype=torch.int64))
         else:
             assert isinstance(space, spaces.Discrete)
             self._start = int(space.start)

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from evolab.algorithms.base import Algorithm
+from evolab.core import checks, registry
 from evolab.data.buffers.base import Buffer
 from evolab.evaluation.episodes import Evaluated, Evaluator
 from evolab.population.population import Population
@@ -50,12 +52,34 @@ class Fitness:
         """
         raise NotImplementedError(f"{type(self).__name__} must define estimate(population, buffer, seed).")
 
+    def check(self, algorithm: Algorithm) -> None:
+        """Refuse an algorithm whose agents it cannot measure, before time is spent.
+
+        Raises:
+            ValueError: says why, and what to use.
+        """
+        return
+
     def take_state(self) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
         """What a checkpoint keeps: plain values, and tensors by name; None where nothing is remembered."""
         return None
 
     def put_state(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         """Go on from what `take_state` gave."""
+
+
+def fitness_named(fitness: Any) -> Any:
+    """The measure that a name stands for; "return", None and objects stay what they are.
+
+    Raises:
+        ValueError: no such name; says which are near.
+    """
+    if not isinstance(fitness, str) or fitness == "return":
+        return fitness
+    known = {name.lower(): name for name in registry.names("fitness")}
+    if fitness.lower() not in known:
+        raise checks.unknown("fitness", fitness, ["return", *known])
+    return registry.part("fitness", known[fitness.lower()])()
 
 
 class Returns(Fitness):

@@ -15,8 +15,7 @@ from evolab.data.buffers.token_buffer import TokenBuffer
 from evolab.envs import make
 from evolab.envs.language.environment import LanguageEnvironment
 from evolab.evaluation.episodes import Evaluator
-from evolab.evaluation.fitness import Fitness, Given, Returns
-from evolab.evaluation.fqe.fqe import FQE
+from evolab.evaluation.fitness import Fitness, Given, Returns, fitness_named
 from evolab.evaluation.language import LanguageReturns
 from evolab.evolution.hall_of_fame import HallOfFame
 from evolab.experiment.config import ExperimentConfig
@@ -124,11 +123,8 @@ def fitness_of(config: ExperimentConfig, evaluator: Evaluator | None) -> Fitness
             return LanguageReturns(config.environment, config.eval_episodes, config.seed)  # type: ignore[arg-type]
         assert evaluator is not None
         return Returns(evaluator, config.eval_episodes or 1)
-    if config.fitness == "fqe":
-        return FQE()
-    return (
-        config.fitness if isinstance(config.fitness, Fitness) else Given(config.fitness, config.eval_episodes)
-    )
+    fitness = fitness_named(config.fitness)
+    return fitness if isinstance(fitness, Fitness) else Given(fitness, config.eval_episodes)
 
 
 def described(config: ExperimentConfig, state: TrainingState) -> dict[str, Any]:

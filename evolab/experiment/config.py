@@ -30,7 +30,7 @@ from evolab.data.buffers.rollout import RolloutBuffer
 from evolab.envs.envpool import is_pool
 from evolab.envs.factory import VectorMaker, called
 from evolab.envs.language.environment import LanguageEnvironment
-from evolab.evaluation.fqe.fqe import FQE
+from evolab.evaluation.fitness import Fitness, fitness_named
 from evolab.evolution.hall_of_fame import CONFIRMATION, HallOfFame
 from evolab.evolution.mutation.mutations import Mutations
 from evolab.evolution.selection.base import Selection
@@ -225,18 +225,9 @@ class ExperimentConfig:
                 f"{algorithm.name} learns by acting, and no environment was given. "
                 f"Pass one, or use an offline algorithm such as 'CQN' with data."
             )
-        if self.fitness == "fqe" or isinstance(self.fitness, FQE):
-            if algorithm.on_policy:
-                raise ValueError(
-                    "fitness='fqe' measures from stored data, which PPO keeps none of; use 'return'."
-                )
-            if algorithm.reads_tokens:
-                raise ValueError(
-                    f"fitness='fqe' measures agents by transitions, and {algorithm.name} learns from episodes of "
-                    f"tokens; use 'return', the mean return of games with fixed starts."
-                )
-        elif isinstance(self.fitness, str) and self.fitness != "return":
-            raise checks.unknown("fitness", self.fitness, ["return", "fqe"])
+        measure = fitness_named(self.fitness)
+        if isinstance(measure, Fitness):
+            measure.check(algorithm)
 
     # Made, written and read -------------------------------------------------------------------
 

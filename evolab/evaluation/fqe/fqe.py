@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from evolab.algorithms.base import Algorithm
 from evolab.core import checks
 from evolab.core.rng import torch_stream
 from evolab.core.trees import map_leaves
@@ -116,6 +117,18 @@ class FQE(Fitness):
         self._keep: Tensor
         self._world: WorldModel | None = None
         self._restored: tuple[dict[str, Any], dict[str, Tensor]] | None = None
+
+    def check(self, algorithm: Algorithm) -> None:
+        """Refuse what learns from no stored transitions; see `Fitness.check`."""
+        if algorithm.on_policy:
+            raise ValueError(
+                "fitness='fqe' measures from stored data, which PPO keeps none of; use 'return'."
+            )
+        if algorithm.reads_tokens:
+            raise ValueError(
+                f"fitness='fqe' measures agents by transitions, and {algorithm.name} learns from episodes of "
+                f"tokens; use 'return', the mean return of games with fixed starts."
+            )
 
     def estimate(
         self, population: Population, buffer: Buffer, seed: int

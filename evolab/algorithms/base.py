@@ -16,6 +16,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from evolab.core.actions import Actions
 from evolab.core.experience import Batch
 from evolab.core.ranges import Choice, Float, Integer, Range
 from evolab.networks.base import Network, Role
@@ -97,12 +98,12 @@ class Algorithm(ABC):
         return None
 
     @abstractmethod
-    def roles(self, observation_space: spaces.Space, actions: Any) -> dict[str, Role]:
+    def roles(self, observation_space: spaces.Space, actions: Actions) -> dict[str, Role]:
         """The networks of an agent by name, the policy first."""
 
     @abstractmethod
     def act(self, agents: AgentGroup, observation: Any) -> Tensor:
-        """Greedy actions [C, B, A] or [C, B], in the algorithm's own range."""
+        """Greedy actions [P, B, A] or [P, B], in the algorithm's own range."""
 
     def explore(
         self, agents: AgentGroup, action: Tensor, memory: dict[str, Tensor], generator: torch.Generator
@@ -123,7 +124,7 @@ class Algorithm(ABC):
         """Greedy Box actions [..., A] in [-1, 1] from the policy's outputs [..., O], for exported policies."""
         return torch.tanh(out[..., :width])
 
-    def memory(self, agents: int, members: int, actions: Any) -> dict[str, tuple[int, ...]]:
+    def memory(self, agents: int, num_envs: int, actions: Actions) -> dict[str, tuple[int, ...]]:
         """Shapes of what exploration remembers per agent and environment, [P, E, ...]; zeroed at an episode's end."""
         return {}
 
@@ -143,8 +144,14 @@ class Algorithm(ABC):
         yield batch
 
     @abstractmethod
-    def update(self, agents: AgentGroup, batch: Batch, noise: Tensor | None) -> dict[str, Tensor]:
-        """One update of every agent in the group; gives losses by name, [C] each."""
+    def update(self, agents: AgentGroup, batch: Any, noise: Tensor | None) -> dict[str, Tensor]:
+        """One update of every agent in the group; gives losses by name, [P] each.
+
+        Args:
+            agents: of a group.
+            batch: a `Batch`, `Episodes` for algorithms that read tokens, or what `minibatches` yields.
+            noise: what `draw` gave.
+        """
 
 
 def _instead(space: spaces.Space) -> str:

@@ -20,13 +20,13 @@ class CQN(DQN):
 
     Its loss is `1/2 (Q(s, a) - target)^2 + cql_alpha (logsumexp Q(s, .) - Q(s, a))`, meaned over
     the batch, with `a` the action in the data. The second term, the gap, is minus the
-    log-likelihood of the data's action under a softmax over Q: it pushes down what was never
+    log-likelihood of the data's action under a softmax over Q: it lowers what was never
     tried. It is in units of Q, the first in units of Q squared; so a reward multiplied by k wants
     a `cql_alpha` multiplied by k. Its gradient with respect to Q lies within [-1, 1], that of the
     first term grows with the error: towards 0 CQN is double DQN, far above the errors' size it
     is behaviour cloning. The default of 1 suits rewards of about 1.
 
-    It has no exploration: there is nobody to explore for.
+    It does not explore: it learns from data alone.
 
     Args:
         clip: largest norm of an agent's gradient; None for no clipping.

@@ -1,4 +1,4 @@
-"""DDPG: a deterministic policy that climbs its critic."""
+"""DDPG: a deterministic policy that follows the gradient of its critic."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from evolab.algorithms.base import RATE, SHARED, AgentGroup, Algorithm, Float, H
 from evolab.algorithms.exploration import gaussian, ornstein_uhlenbeck
 from evolab.algorithms.losses import DeterministicPolicyGradient, SquaredError
 from evolab.core import checks
+from evolab.core.actions import Actions
 from evolab.core.experience import Batch
 
 
@@ -57,7 +58,7 @@ class DDPG(Algorithm):
     def __post_init__(self) -> None:
         checks.finite(f"{self.name}: spread", self.spread, low=0.0, high=1.0)
 
-    def roles(self, observation_space: spaces.Space, actions: Any) -> dict[str, Role]:
+    def roles(self, observation_space: spaces.Space, actions: Actions) -> dict[str, Role]:
         """The policy "actor" and its "critic", both with targets."""
         return {
             "actor": Role(observation_space, actions.width, rate="lr_actor"),
@@ -65,21 +66,21 @@ class DDPG(Algorithm):
         }
 
     def act(self, agents: AgentGroup, observation: Any) -> Tensor:
-        """[C, B, A] in [-1, 1]."""
+        """[P, B, A] in [-1, 1]."""
         return torch.tanh(agents.network("actor")(observation))
 
-    def memory(self, agents: int, members: int, actions: Any) -> dict[str, tuple[int, ...]]:
+    def memory(self, agents: int, num_envs: int, actions: Actions) -> dict[str, tuple[int, ...]]:
         """The state of the Ornstein-Uhlenbeck process."""
-        return {"ou": (agents, members, actions.width)} if self.ou_noise else {}
+        return {"ou": (agents, num_envs, actions.width)} if self.ou_noise else {}
 
     def explore(
         self, agents: AgentGroup, action: Tensor, memory: dict[str, Tensor], generator: torch.Generator
     ) -> Tensor:
         """Noise on the policy's action, clipped to [-1, 1]."""
-        scale = agents.hyper["exploration_noise"][:, None, None]  # [C, 1, 1]
+        scale = agents.hyper["exploration_noise"][:, None, None]  # [P, 1, 1]
         if self.spread and action.shape[1] > 1:
             ladder = torch.linspace(1 - self.spread, 1 + self.spread, action.shape[1], device=action.device)
-            scale = scale * ladder[:, None].to(scale.dtype)  # [C, E, 1]
+            scale = scale * ladder[:, None].to(scale.dtype)  # [P, E, 1]
         if self.ou_noise:
             noise = ornstein_uhlenbeck(memory["ou"], scale, self.ou_theta, self.ou_dt, generator)
         else:
@@ -87,14 +88,14 @@ class DDPG(Algorithm):
         return (action + noise).clamp(-1, 1)
 
     def update(self, agents: AgentGroup, batch: Batch, noise: Tensor | None) -> dict[str, Tensor]:
-        """The critic learns the temporal-difference target, then the policy climbs the critic."""
+        """The critic learns the temporal-difference target, then the policy moves up the critic's value."""
         h, weight = agents.hyper, batch.weight
         with torch.no_grad():
             next_action = torch.tanh(agents.network("actor", target=True)(batch.next_observation))
             next_value = agents.network("critic", target=True)(batch.next_observation, next_action).squeeze(
                 -1
             )
-            target = batch.reward + h["discount"][:, None] * (1 - batch.terminated) * next_value  # [C, B]
+            target = batch.reward + h["discount"][:, None] * (1 - batch.terminated) * next_value  # [P, B]
 
         error = SquaredError(target, weight)
         losses = {"critic": agents.gradient_step("critic", error, batch.observation, batch.action)}

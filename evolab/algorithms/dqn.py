@@ -12,6 +12,7 @@ from torch import Tensor
 from evolab.algorithms.base import RATE, SHARED, AgentGroup, Algorithm, Float, Hyperparameter, Integer, Role
 from evolab.algorithms.losses import SquaredError
 from evolab.core import checks
+from evolab.core.actions import Actions
 from evolab.core.experience import Batch
 
 
@@ -20,7 +21,7 @@ class DQN(Algorithm):
     """Deep Q-network for Discrete (and small MultiDiscrete) actions.
 
     Args:
-        double: the online network chooses the next action and the target network judges it.
+        double: the online network chooses the next action and the target network values it.
         persistence: longest run of one random action, in steps. A run lasts n steps or more with
             probability 1 / n; with 1 every step has a coin of its own. Single random actions average
             out; runs of them lead to states that are many steps away.
@@ -64,17 +65,17 @@ class DQN(Algorithm):
                 f"{self.name}: huber is 0.0; expected a number above 0, or None for the squared error."
             )
 
-    def roles(self, observation_space: spaces.Space, actions: Any) -> dict[str, Role]:
+    def roles(self, observation_space: spaces.Space, actions: Actions) -> dict[str, Role]:
         """One network, "q", with an output per action, and its target."""
         return {"q": Role(observation_space, actions.width, rate="lr")}
 
     def act(self, agents: AgentGroup, observation: Any) -> Tensor:
-        """The action of the highest value, [C, B]."""
+        """The action of the highest value, [P, B]."""
         return agents.network("q")(observation).argmax(-1)
 
-    def memory(self, agents: int, members: int, actions: Any) -> dict[str, tuple[int, ...]]:
+    def memory(self, agents: int, num_envs: int, actions: Actions) -> dict[str, tuple[int, ...]]:
         """Of a run of random actions: which, and how many steps it still lasts."""
-        return {"random": (agents, members), "left": (agents, members)} if self.persistence > 1 else {}
+        return {"random": (agents, num_envs), "left": (agents, num_envs)} if self.persistence > 1 else {}
 
     def explore(
         self, agents: AgentGroup, action: Tensor, memory: dict[str, Tensor], generator: torch.Generator
@@ -82,10 +83,10 @@ class DQN(Algorithm):
         """Epsilon-greedy, one coin per agent and environment."""
         h = agents.hyper
         progress = (h["steps"] / h["epsilon_steps"]).clamp(max=1.0)
-        epsilon = (h["epsilon_start"] + (h["epsilon_end"] - h["epsilon_start"]) * progress)[:, None]  # [C, 1]
+        epsilon = (h["epsilon_start"] + (h["epsilon_end"] - h["epsilon_start"]) * progress)[:, None]  # [P, 1]
         if self.spread and action.shape[1] > 1:
             ladder = torch.linspace(1 - self.spread, 1 + self.spread, action.shape[1], device=action.device)
-            epsilon = epsilon * ladder.to(epsilon.dtype)  # [C, E]
+            epsilon = epsilon * ladder.to(epsilon.dtype)  # [P, E]
         count = agents.roles["q"].outputs
         device = generator.device
         coin = torch.rand(action.shape, generator=generator, device=device).to(action.device)
@@ -110,9 +111,9 @@ class DQN(Algorithm):
         return {"q": loss}
 
     def target(self, agents: AgentGroup, batch: Batch) -> Tensor:
-        """[C, B]: reward plus the discounted value of the next state."""
+        """[P, B]: reward plus the discounted value of the next state."""
         with torch.no_grad():
-            next_values = agents.network("q", target=True)(batch.next_observation)  # [C, B, A]
+            next_values = agents.network("q", target=True)(batch.next_observation)  # [P, B, A]
             if self.double:
                 best = agents.network("q")(batch.next_observation).argmax(-1, keepdim=True)
                 next_value = next_values.gather(-1, best).squeeze(-1)

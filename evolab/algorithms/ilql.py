@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from gymnasium import spaces
 from torch import Tensor
 
 from evolab.algorithms.base import RATE, SHARED, AgentGroup, Float, Hyperparameter, Role
-from evolab.algorithms.bc import BC, Forward, chosen_mean, surprise
+from evolab.algorithms.bc import BC
+from evolab.algorithms.losses import chosen_mean, surprise
+from evolab.algorithms.tokens import Forward
+from evolab.core.actions import Actions
 from evolab.core.experience import Episodes
 
 LARGEST_WEIGHT = 20.0
@@ -26,8 +29,8 @@ class ILQL(BC):
 
     Beside the policy stands a second transformer with three heads: Q1 and Q2 of every token, and V.
     Q learns the reward and the next choice's V; V learns an upper expectile, over the tokens that
-    the data chose, of the smaller of the two target Qs, so that nothing outside the data is ever
-    asked for. A further term holds Q's softmax to the data. The policy is cloned with a weight that
+    the data chose, of the smaller of the two target Qs, so that no action outside the data is ever
+    valued. A further term holds Q's softmax to the data. The policy is cloned with a weight that
     grows with the advantage, and an agent says the token with the highest
 
         log pi(a | s) + beta * (min Q(s, a) - V(s)).
@@ -85,21 +88,21 @@ class ILQL(BC):
         ),
     }
 
-    def roles(self, observation_space: spaces.Space, actions: Any) -> dict[str, Role]:
+    def roles(self, observation_space: spaces.Space, actions: Actions) -> dict[str, Role]:
         """The policy, and "value": Q1 and Q2 of all tokens and V, with a target."""
         roles = super().roles(observation_space, actions)
         outputs = 2 * roles["policy"].outputs + 1
         return {**roles, "value": Role(observation_space, outputs, rate="lr_value")}
 
     def scores(self, agents: AgentGroup, forward: Forward) -> Tensor:
-        """[C, B, V]: log-probabilities, moved by beta times the advantage that the target network sees."""
+        """[P, B, V]: log-probabilities, moved by beta times the advantage that the target network sees."""
         first, second, state = heads(forward("value", target=True))
         advantage = torch.minimum(first, second) - state.unsqueeze(-1)
         advantage = advantage.clamp(-LARGEST_ADVANTAGE, LARGEST_ADVANTAGE)
         return forward("policy").log_softmax(-1) + agents.hyper["beta"][:, None, None] * advantage
 
     def utterance_scores(self, agents: AgentGroup, likely: Tensor, token: Tensor, forward: Forward) -> Tensor:
-        """[C, B, K]: log-probabilities, moved by beta times the Q of the last token.
+        """[P, B, K]: log-probabilities, moved by beta times the Q of the last token.
 
         Nothing is earned within an utterance, so that the Q of its last token is its own, and V the same
         for all, which are compared. Those less likely than `support` times the likeliest are left out.
@@ -111,10 +114,10 @@ class ILQL(BC):
         score = likely + beta * q
         return score.masked_fill(likely < best + support.log(), float("-inf"))
 
-    def update(self, agents: AgentGroup, batch: Episodes, noise: Tensor | None) -> dict[str, Tensor]:  # type: ignore[override]
+    def update(self, agents: AgentGroup, batch: Episodes, noise: Tensor | None) -> dict[str, Tensor]:
         """One step of Q and V, their targets follow, then one of the policy."""
         h = agents.hyper
-        action, chosen = batch.tokens[..., 1:], batch.action_mask[..., 1:]  # [C, B, T - 1]
+        action, chosen = batch.tokens[..., 1:], batch.action_mask[..., 1:]  # [P, B, T - 1]
         with torch.no_grad():
             slow = [
                 head[..., :-1, :]
@@ -125,7 +128,7 @@ class ILQL(BC):
         parts: dict[str, Tensor] = {}
 
         def loss(value: Forward) -> Tensor:
-            first, second, state = heads(value(batch.tokens, batch.length))  # [C, B, T, V] twice, [C, B, T]
+            first, second, state = heads(value(batch.tokens, batch.length))  # [P, B, T, V] twice, [P, B, T]
             with torch.no_grad():
                 after = h["discount"][:, None, None] * next_value(state, batch)
                 share = h["monte_carlo"][:, None, None]
@@ -160,7 +163,7 @@ def expectile_error(error: Tensor, expectile: Tensor) -> Tensor:
     """Asymmetric squared error: errors above zero weigh `expectile`, the rest `1 - expectile`.
 
     Args:
-        error: [C, B, T], target minus prediction, in units of return.
+        error: [P, B, T], target minus prediction, in units of return.
         expectile: broadcastable, strictly between 0 and 1.
 
     Source: Kostrikov et al. 2022, Implicit Q-learning, eq. 5.
@@ -175,12 +178,12 @@ def returns_to_go(reward: Tensor, chosen: Tensor, discount: Tensor) -> Tensor:
     """Return that followed every chosen token, discounted once per choice.
 
     Args:
-        reward: [C, B, T], zero where nothing was chosen.
-        chosen: [C, B, T], bool.
-        discount: [C, 1].
+        reward: [P, B, T], zero where nothing was chosen.
+        chosen: [P, B, T], bool.
+        discount: [P, 1].
 
     Returns:
-        [C, B, T]; where nothing was chosen, that of the next choice.
+        [P, B, T]; where nothing was chosen, that of the next choice.
 
     >>> returns_to_go(torch.tensor([[[0.0, 1.0, 0.0, 1.0]]]), torch.tensor([[[True, True, False, True]]]),
     ...               torch.tensor([[0.5]]))
@@ -200,24 +203,21 @@ def next_value(state: Tensor, batch: Episodes) -> Tensor:
     An episode that was cut goes on from the value behind its last token.
 
     Args:
-        state: [C, B, T], V after each token.
+        state: [P, B, T], V after each token.
         batch: tokens, what was chosen and whether it terminated.
 
     Returns:
-        [C, B, T - 1], at the places of tokens 1 to T - 1.
+        [P, B, T - 1], at the places of tokens 1 to T - 1.
     """
     length = batch.tokens.shape[-1]
     place = torch.arange(length, device=state.device).expand(batch.tokens.shape)
     # The place of the next choice behind each token; `length` where there is none.
     later = torch.where(batch.action_mask, place, length).flip(-1).cummin(-1).values.flip(-1)
-    upcoming = torch.cat([later[..., 2:], torch.full_like(later[..., :1], length)], -1)  # [C, B, T - 1]
+    upcoming = torch.cat([later[..., 2:], torch.full_like(later[..., :1], length)], -1)  # [P, B, T - 1]
     ended = upcoming == length
-    final = (batch.length - 1).clamp(min=0).unsqueeze(-1)  # [C, B, 1]
+    final = (batch.length - 1).clamp(min=0).unsqueeze(-1)  # [P, B, 1]
     source = torch.where(ended, final, upcoming - 1)
     bootstrapped = state.gather(-1, source)
     return torch.where(
         ended & (batch.terminated.unsqueeze(-1) > 0), torch.zeros_like(bootstrapped), bootstrapped
     )
-
-
-__all__ = ["ILQL", "chosen_mean", "expectile_error", "heads", "next_value", "returns_to_go"]

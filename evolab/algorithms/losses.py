@@ -93,3 +93,37 @@ class DeterministicPolicyGradient(Loss):
         down = self.weight.neg().unsqueeze(-1)  # [P, B, 1]
         slope = torch.ops.aten.tanh_backward(backward(down), action)
         return (down * value).sum((1, 2)), slope
+
+
+def surprise(logits: Tensor, action: Tensor) -> Tensor:
+    """Minus the log-likelihood of tokens, in nats.
+
+    Args:
+        logits: [..., V].
+        action: [...], int64.
+
+    Returns:
+        [...].
+
+    >>> surprise(torch.zeros(1, 4), torch.zeros(1, dtype=torch.int64))
+    tensor([1.3863])
+    """
+    taken = logits.gather(-1, action.unsqueeze(-1)).squeeze(-1)
+    return logits.logsumexp(-1) - taken
+
+
+def chosen_mean(value: Tensor, chosen: Tensor, weight: Tensor | None) -> Tensor:
+    """Mean over the chosen tokens of each agent's episodes.
+
+    Args:
+        value: [P, B, T].
+        chosen: [P, B, T], True where the agent chose the token.
+        weight: [P, B], what an episode counts; zero beyond an agent's own batch. None for 1.
+
+    Returns:
+        [P].
+    """
+    counts = chosen.to(value.dtype)
+    if weight is not None:
+        counts = counts * weight.unsqueeze(-1)
+    return (counts * value).sum((-1, -2)) / counts.sum((-1, -2)).clamp(min=torch.finfo(value.dtype).tiny)

@@ -12,6 +12,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from evolab.algorithms.base import RATE, AgentGroup, Algorithm, Float, Hyperparameter, Integer, Role
+from evolab.core.actions import Actions
 from evolab.core.experience import Batch
 from evolab.core.trees import map_leaves
 from evolab.data.buffers.rollout import Rollout
@@ -107,7 +108,7 @@ class PPO(Algorithm):
         if not (isinstance(self.start_spread, (int, float)) and 0 < self.start_spread < math.inf):
             raise ValueError(f"PPO: start_spread is {self.start_spread!r}; a number above 0 is expected.")
 
-    def roles(self, observation_space: spaces.Space, actions: Any) -> dict[str, Role]:
+    def roles(self, observation_space: spaces.Space, actions: Actions) -> dict[str, Role]:
         """The policy "actor", the value "critic" and, for Box actions, the logarithms "spread" [A]."""
         roles = {"actor": Role(observation_space, actions.width, has_target=False)}
         if actions.continuous:
@@ -116,14 +117,14 @@ class PPO(Algorithm):
         return roles | {"critic": Role(observation_space, 1, has_target=False)}
 
     def act(self, agents: AgentGroup, observation: Any) -> Tensor:
-        """The likeliest action [C, B], or the mean [C, B, A] in [-1, 1]."""
+        """The likeliest action [P, B], or the mean [P, B, A] in [-1, 1]."""
         out = agents.network("actor")(observation)
         return torch.tanh(out) if "spread" in agents.roles else out.argmax(-1)
 
     def sample(
         self, agents: AgentGroup, observation: Any, memory: dict[str, Tensor], generator: torch.Generator
     ) -> Tensor:
-        """Actions [C, B] or [C, B, A], drawn from the policy."""
+        """Actions [P, B] or [P, B, A], drawn from the policy."""
         out = agents.network("actor")(observation)
         drawn = torch.empty(out.shape, device=generator.device, dtype=out.dtype)
         if "spread" in agents.roles:
@@ -134,7 +135,7 @@ class PPO(Algorithm):
         return (out.softmax(-1) / clocks).argmax(-1)
 
     def evaluate(self, agents: AgentGroup, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-probabilities of the actions, values and successors' values, [C, B] each, as the agents are now."""
+        """Log-probabilities of the actions, values and successors' values, [P, B] each, as the agents are now."""
         with torch.no_grad():
             spread = agents.network("spread") if "spread" in agents.roles else None
             log_prob, _ = self.likelihood(agents, agents.network("actor"), spread, batch)
@@ -189,7 +190,7 @@ class PPO(Algorithm):
             before, raw, target = batch.log_prob, batch.advantage, batch.goal
         centred = raw - (weight * raw).sum(-1, keepdim=True)
         deviation = (weight * centred.square()).sum(-1, keepdim=True).sqrt()
-        advantage = centred / (deviation + 1e-8)  # [C, B]
+        advantage = centred / (deviation + 1e-8)  # [P, B]
         low, high = 1 - h["clip"][:, None], 1 + h["clip"][:, None]
         seen: dict[str, Tensor] = {}
 
@@ -216,11 +217,11 @@ class PPO(Algorithm):
     def likelihood(
         self, agents: AgentGroup, actor: Any, spread: Any, batch: Batch | Minibatch
     ) -> tuple[Tensor, Tensor]:
-        """Log-probability (or density) of the batch's actions and the policy's entropy before clipping, [C, B]."""
+        """Log-probability (or density) of the batch's actions and the policy's entropy before clipping, [P, B]."""
         out = actor(batch.observation)
         if "spread" in agents.roles:
             return clipped_gaussian(torch.tanh(out), spread().unsqueeze(1), batch.action, batch.grain)
-        log_probs = out.log_softmax(-1)  # [C, B, A]
+        log_probs = out.log_softmax(-1)  # [P, B, A]
         chosen = log_probs.gather(-1, batch.action.unsqueeze(-1)).squeeze(-1)
         return chosen, -(log_probs.exp() * log_probs).sum(-1)
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from evolab.algorithms.base import RATE, SHARED, AgentGroup, Algorithm, Float, Hyperparameter, Integer, Role
 from evolab.algorithms.losses import SquaredError
+from evolab.core.actions import Actions
 from evolab.core.experience import Batch
 from evolab.networks.scalars import Scalars
 
@@ -25,7 +26,7 @@ class SAC(Algorithm):
     """Soft actor-critic for bounded Box actions, with a temperature that each agent learns.
 
     The policy is a Gaussian squashed by tanh to [-1, 1]; "actor" gives its means and the
-    logarithms of its standard deviations. The lesser of two critics is believed; there is no
+    logarithms of its standard deviations. The lesser of two critics makes the target; there is no
     target policy. The temperature, the price of a nat of entropy, rises while the policy's entropy
     is below `entropy_per_action * A` and falls while it is above; its logarithm is a row of the
     table like every other parameter. Greedy actions are the squashed means.
@@ -65,7 +66,7 @@ class SAC(Algorithm):
                 f"SAC: start_temperature is {self.start_temperature!r}; a number above 0 is expected."
             )
 
-    def roles(self, observation_space: spaces.Space, actions: Any) -> dict[str, Role]:
+    def roles(self, observation_space: spaces.Space, actions: Actions) -> dict[str, Role]:
         """The policy "actor" [2 A], twin critics with targets, and the logarithm of the temperature."""
         width, start = actions.width, math.log(self.start_temperature)
         return {
@@ -77,20 +78,20 @@ class SAC(Algorithm):
         }
 
     def act(self, agents: AgentGroup, observation: Any) -> Tensor:
-        """[C, B, A] in [-1, 1]: the squashed means."""
+        """[P, B, A] in [-1, 1]: the squashed means."""
         mean, _ = agents.network("actor")(observation).chunk(2, -1)
         return torch.tanh(mean)
 
     def sample(
         self, agents: AgentGroup, observation: Any, memory: dict[str, Tensor], generator: torch.Generator
     ) -> Tensor:
-        """[C, B, A] in [-1, 1], drawn from the policy."""
+        """[P, B, A] in [-1, 1], drawn from the policy."""
         mean, spread = agents.network("actor")(observation).chunk(2, -1)
         noise = torch.randn(mean.shape, generator=generator, device=generator.device, dtype=mean.dtype)
         return torch.tanh(mean + spread.clamp(LEAST, MOST).exp() * noise.to(mean.device))
 
     def draw(self, agents: AgentGroup, batch: Batch, generator: torch.Generator) -> Tensor:
-        """Standard normal noise [C, B, 2, A]: of the next action, and of the policy's own."""
+        """Standard normal noise [P, B, 2, A]: of the next action, and of the policy's own."""
         count, size, width = batch.action.shape
         drawn = torch.randn(
             count, size, 2, width, generator=generator, device=generator.device, dtype=batch.action.dtype
@@ -98,20 +99,20 @@ class SAC(Algorithm):
         return drawn.to(batch.action.device)
 
     def update(self, agents: AgentGroup, batch: Batch, noise: Tensor | None) -> dict[str, Tensor]:
-        """Critics learn the soft target; then the policy climbs them, and the temperature follows the entropy."""
+        """Critics learn the soft target; then the policy improves their value, and the temperature follows the entropy."""
         assert noise is not None
         h, weight = agents.hyper, batch.weight
         width = batch.action.shape[-1]
         with torch.no_grad():
-            temperature = agents.network("temperature")().exp()  # [C, 1]
+            temperature = agents.network("temperature")().exp()  # [P, 1]
             next_action, next_surprise = squashed(
                 agents.network("actor")(batch.next_observation), noise[:, :, 0]
             )
             next_values = agents.network("critic", target=True)(
                 batch.next_observation, next_action
-            )  # [C, 2, B, 1]
+            )  # [P, 2, B, 1]
             next_value = next_values.squeeze(-1).amin(1) - temperature * next_surprise
-            target = batch.reward + h["discount"][:, None] * (1 - batch.terminated) * next_value  # [C, B]
+            target = batch.reward + h["discount"][:, None] * (1 - batch.terminated) * next_value  # [P, B]
 
         error = SquaredError(target, weight)
         losses = {"critic": agents.gradient_step("critic", error, batch.observation, batch.action)}
@@ -121,12 +122,12 @@ class SAC(Algorithm):
 
             def policy_loss(actor: Any) -> Tensor:
                 action, surprise = squashed(actor(batch.observation), noise[:, :, 1])
-                seen["entropy"] = -(weight * surprise.detach()).sum(-1)  # [C]
-                value = agents.network("critic")(batch.observation, action).squeeze(-1).amin(1)  # [C, B]
+                seen["entropy"] = -(weight * surprise.detach()).sum(-1)  # [P]
+                value = agents.network("critic")(batch.observation, action).squeeze(-1).amin(1)  # [P, B]
                 return (weight * (temperature * surprise - value)).sum(-1)
 
             losses["actor"] = agents.minimise("actor", policy_loss)
-            excess = seen["entropy"] - h["entropy_per_action"] * width  # [C]
+            excess = seen["entropy"] - h["entropy_per_action"] * width  # [P]
             losses["temperature"] = agents.minimise(
                 "temperature", lambda log: log().exp().squeeze(-1) * excess
             )
@@ -137,11 +138,11 @@ def squashed(out: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
     """Actions drawn from a squashed Gaussian, and their log-density: differentiable in `out`.
 
     Args:
-        out: [C, B, 2 A], means and logarithms of standard deviations before squashing.
-        noise: [C, B, A], standard normal.
+        out: [P, B, 2 A], means and logarithms of standard deviations before squashing.
+        noise: [P, B, A], standard normal.
 
     Returns:
-        actions [C, B, A] in [-1, 1], and their log-density [C, B] in nats.
+        actions [P, B, A] in [-1, 1], and their log-density [P, B] in nats.
     """
     mean, spread = out.chunk(2, -1)
     spread = spread.clamp(LEAST, MOST)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from gymnasium import spaces
@@ -12,6 +12,7 @@ from torch import Tensor
 from evolab.algorithms.base import AgentGroup, Float, Hyperparameter, Integer, Role
 from evolab.algorithms.ddpg import DDPG
 from evolab.algorithms.losses import DeterministicPolicyGradient, SquaredError
+from evolab.core.actions import Actions
 from evolab.core.experience import Batch
 
 
@@ -19,7 +20,7 @@ from evolab.core.experience import Batch
 class TD3(DDPG):
     """Twin delayed deep deterministic policy gradient for bounded Box actions.
 
-    Takes the options of `DDPG`. The lesser of two critics is believed; the target policy's
+    Takes the options of `DDPG`. The lesser of two critics makes the target; the target policy's
     action is smoothed by clipped noise; the policy and all targets move once per
     `policy_delay` updates of the critics.
 
@@ -37,7 +38,7 @@ class TD3(DDPG):
         "noise_clip": Hyperparameter(0.5, Float(0.0, 10.0, log=False), None, "largest smoothing, either way"),
     }
 
-    def roles(self, observation_space: spaces.Space, actions: Any) -> dict[str, Role]:
+    def roles(self, observation_space: spaces.Space, actions: Actions) -> dict[str, Role]:
         """The policy "actor" and twin critics as the two members of "critic", with targets."""
         return {
             "actor": Role(observation_space, actions.width, rate="lr_actor"),
@@ -45,7 +46,7 @@ class TD3(DDPG):
         }
 
     def draw(self, agents: AgentGroup, batch: Batch, generator: torch.Generator) -> Tensor:
-        """Standard normal noise in the shape of the actions, [C, B, A]."""
+        """Standard normal noise in the shape of the actions, [P, B, A]."""
         action = batch.action
         drawn = torch.randn(action.shape, generator=generator, device=generator.device, dtype=action.dtype)
         return drawn.to(action.device)
@@ -56,14 +57,14 @@ class TD3(DDPG):
         h, weight = agents.hyper, batch.weight
         with torch.no_grad():
             limit = h["noise_clip"][:, None, None]
-            smoothing = torch.clamp(noise * h["target_noise"][:, None, None], -limit, limit)  # [C, B, A]
+            smoothing = torch.clamp(noise * h["target_noise"][:, None, None], -limit, limit)  # [P, B, A]
             next_action = torch.tanh(agents.network("actor", target=True)(batch.next_observation))
             next_action = (next_action + smoothing).clamp_(-1, 1)
             next_values = agents.network("critic", target=True)(
                 batch.next_observation, next_action
-            )  # [C, 2, B, 1]
+            )  # [P, 2, B, 1]
             next_value = next_values.squeeze(-1).amin(1)
-            target = batch.reward + h["discount"][:, None] * (1 - batch.terminated) * next_value  # [C, B]
+            target = batch.reward + h["discount"][:, None] * (1 - batch.terminated) * next_value  # [P, B]
 
         error = SquaredError(target, weight)
         losses = {"critic": agents.gradient_step("critic", error, batch.observation, batch.action)}
@@ -74,6 +75,6 @@ class TD3(DDPG):
         return losses
 
     def improve(self, agents: AgentGroup, batch: Batch) -> Tensor:
-        """The policy climbs the first critic; gives its losses [C]."""
+        """One step of the policy up the first critic's value; gives its losses [P]."""
         loss = DeterministicPolicyGradient(agents, "critic", batch.observation, batch.weight)
         return agents.gradient_step("actor", loss, batch.observation)

@@ -20,7 +20,7 @@ class TD3BC(TD3):
     The policy minimises `-bc_alpha Q(s, pi(s)) / mean |Q| + (pi(s) - a)^2`, actions in [-1, 1] and
     the square meaned over their entries. Dividing by the mean size of Q makes the two terms
     comparable whatever the reward's unit. A `bc_alpha` of 0 is behaviour cloning, a large one is
-    TD3. It has no exploration: there is nobody to explore for.
+    TD3. It does not explore: it learns from data alone.
 
     Source: Fujimoto and Gu 2021, A Minimalist Approach to Offline RL, eq. 3 to 5.
     """
@@ -46,10 +46,10 @@ class TD3BC(TD3):
         return agents.minimise("actor", lambda actor: self.policy_loss(agents, actor, batch))
 
     def policy_loss(self, agents: AgentGroup, actor: Any, batch: Batch) -> Tensor:
-        """[C]: minus the scaled value of the policy's actions, plus their distance from the data's."""
-        action = torch.tanh(actor(batch.observation))  # [C, B, A]
-        value = agents.network("critic")(batch.observation, action, member=0).squeeze(-1)  # [C, B]
-        size = (batch.weight * value.detach().abs()).sum(-1)  # [C]
+        """[P]: minus the scaled value of the policy's actions, plus their distance from the data's."""
+        action = torch.tanh(actor(batch.observation))  # [P, B, A]
+        value = agents.network("critic")(batch.observation, action, member=0).squeeze(-1)  # [P, B]
+        size = (batch.weight * value.detach().abs()).sum(-1)  # [P]
         cloning = (batch.weight * (action - batch.action).square().mean(-1)).sum(-1)
         scale = agents.hyper["bc_alpha"] / size.clamp(min=1e-6)
         return cloning - scale * (batch.weight * value).sum(-1)

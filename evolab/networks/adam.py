@@ -60,7 +60,7 @@ def adam_(state: AdamState, gradient: Tensor) -> None:
 
 
 def clip_norm_(gradients: Sequence[Tensor], limit: float | Tensor) -> None:
-    """Scale each agent's gradients [C, M, N] in place so that their common norm is at most `limit`, or [C]."""
+    """Scale each agent's gradients [P, M, N] in place so that their common norm is at most `limit`, or [P]."""
     norms = [gradient.flatten(1).norm(dim=1) for gradient in gradients]
     norm = norms[0] if len(norms) == 1 else torch.stack(norms).norm(dim=0)
     scale = (limit / (norm + 1e-6)).clamp(max=1.0)[:, None, None]
@@ -72,8 +72,8 @@ def polyak_update_(target: Tensor, source: Tensor, tau: Tensor) -> None:
     """Polyak averaging in place: target += tau * (source - target).
 
     Args:
-        target: [C, M, N].
-        source: [C, M, N].
-        tau: [C], each between 0 and 1.
+        target: [P, M, N].
+        source: [P, M, N].
+        tau: [P], each between 0 and 1.
     """
     target.lerp_(source, tau[:, None, None])

@@ -1,7 +1,7 @@
 """The contract of a network: a stateless recipe that computes for many agents at once.
 
 A network never holds weights. It says which parameters an agent with given genes has
-(`axes`), draws their first values, and maps `[C, B, ...]` to `[C, B, ...]` for a group of C
+(`axes`), draws their first values, and maps `[P, B, ...]` to `[P, B, ...]` for a group of C
 agents whose parameters lie in one flat row each. Every axis of every parameter carries the
 label of the gene that sets its size; growth, shrinkage, padding and export follow from
 these labels, so a mutation is written once for all networks.
@@ -51,7 +51,7 @@ class Role:
     Attributes:
         observation_space: of a single observation.
         outputs: O, the width of the output.
-        extra: width of a further input vector, such as the action that a critic judges.
+        extra: width of a further input vector, such as the action that a critic values.
         ensemble_size: M, how many independent networks of the same shape (twin critics have 2).
         has_target: True if a slowly following copy is kept.
         rate: name of the hyperparameter that is its learning rate.

@@ -35,7 +35,7 @@ class Cache:
         return self.keys[block], self.values[block]
 
     def reorder(self, places: Tensor) -> None:
-        """Sequence b of agent c becomes what sequence `places[c, b]` [C, B] was: games ended, beams forked."""
+        """Sequence b of agent p becomes what sequence `places[p, b]` [P, B] was: episodes ended, beams forked."""
         for store in (self.keys, self.values):
             for block, value in enumerate(store):
                 agents = value.shape[0] // self.batch

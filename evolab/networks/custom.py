@@ -33,7 +33,7 @@ class Stack(Network):
         factory: `factory(inputs, outputs)`, or `factory(observation_space, extra, outputs)` where the
             module has to know the shape of an observation. It gives a module that maps features
             [B, inputs] to [B, outputs]: the observation flattened (0..255 divided by 255, one-hot,
-            concatenated), behind it `extra` entries, such as the action that a critic judges.
+            concatenated), behind it `extra` entries, such as the action that a critic values.
 
     Raises:
         TypeError: not a function of two or three arguments, or it gives no module.
@@ -204,13 +204,13 @@ class StackKernel(Kernel):
         """Outputs of all agents and members.
 
         Args:
-            flat: [C, M, N], the group's parameters.
-            observation: batch of observations, [C, B, ...] leaves.
-            extra: [C, B, E], behind the features.
+            flat: [P, M, N], the group's parameters.
+            observation: batch of observations, [P, B, ...] leaves.
+            extra: [P, B, E], behind the features.
             member: compute this member alone.
 
         Returns:
-            [C, M, B, O], or [C, B, O] where there is one member or `member` is given.
+            [P, M, B, O], or [P, B, O] where there is one member or `member` is given.
         """
         x = encode(self.role.observation_space, observation, 2, flat.dtype)
         x = x if extra is None else torch.cat([x, extra], -1)
@@ -225,7 +225,7 @@ class StackKernel(Kernel):
             torch.stack([self._one(state, agent, index, x[agent]) for index in members])
             for agent in range(flat.shape[0])
         ]
-        out = torch.stack(agents)  # [C, M, B, O]
+        out = torch.stack(agents)  # [P, M, B, O]
         return out.squeeze(1) if len(members) == 1 else out
 
     def _one(self, state: State, agent: int, index: int, x: Tensor) -> Tensor:

@@ -129,8 +129,10 @@ def activate_backward(grad: Tensor, z: Tensor, h: Tensor, stretches: list[tuple[
     sizes = [stop - start for _, start, stop in stretches]
     after = h.split(sizes)
     before = after if z is h else z.split(sizes)
-    for (kind, _, _), slope, inputs, outputs in zip(stretches, grad.split(sizes), before, after, strict=True):
-        ACTIVATIONS[kind].backward(slope, inputs, outputs)
+    for (kind, _, _), flowing, inputs, outputs in zip(
+        stretches, grad.split(sizes), before, after, strict=True
+    ):
+        ACTIVATIONS[kind].backward(flowing, inputs, outputs)
     return grad
 
 

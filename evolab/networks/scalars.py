@@ -91,7 +91,7 @@ class Scalars(Network):
 
 
 class ScalarsKernel(Kernel):
-    """`(flat [C, M, O]) -> [C, O]`, or [C, M, O] for several members."""
+    """`(flat [P, M, O]) -> [P, O]`, or [P, M, O] for several members."""
 
     def __init__(self, members: int) -> None:
         self.members = members

@@ -6,12 +6,12 @@ was said, so that a token costs one position.
 
 from __future__ import annotations
 
-from typing import Protocol, cast
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from evolab.algorithms.bc import BC
+from evolab.algorithms.tokens import token_algorithm
 from evolab.core import checks
 from evolab.networks.batching.group import AgentGroup
 from evolab.networks.cache import Cache
@@ -42,11 +42,6 @@ def parts_of(turn: Turn) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Tokens, lengths, legal tokens and numbers of the games, [P, B, ...] for a single agent too."""
     found = turn.tokens, turn.length, turn.legal, turn.rows
     return found if turn.length.dim() == 2 else tuple(part.unsqueeze(0) for part in found)  # type: ignore[return-value]
-
-
-def rule_of(table: Table) -> BC:
-    """The algorithm of agents that read tokens."""
-    return cast(BC, table.algorithm)
 
 
 def filtered(
@@ -158,7 +153,7 @@ class TokenPolicy:
                 cache.reorder(kept.to(tokens.device))
             return kernel.decode(flat, tokens[..., cache.length : int(length[0, 0])], cache)[:, :, -1]
 
-        scores = rule_of(self.table).scores(group, forward)
+        scores = token_algorithm(self.table.algorithm).scores(group, forward)
         if not level:
             self._caches.clear()
         return scores

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from evolab.algorithms.bc import BC
+from evolab.algorithms.tokens import TokenAlgorithm, token_algorithm
 from evolab.core.checks import positive_integer
 from evolab.networks.cache import Cache
 from evolab.population.agent import Agent
-from evolab.population.decoding import Choice, TokenPolicy, Turn, parts_of, rule_of
+from evolab.population.decoding import Choice, TokenPolicy, Turn, parts_of
 from evolab.population.table import Table
 
 
@@ -106,7 +106,7 @@ class BeamSearch:
     """
 
     def __init__(self, table: Table, row: int, prompts: Tensor, legal: Tensor) -> None:
-        self._group, self._rule = table.solo(row), rule_of(table)
+        self._group, self._rule = table.solo(row), token_algorithm(table.algorithm)
         self._prompts, self._legal = prompts, legal
         self._said = prompts  # [B * K, T + tokens so far], the beams of every prompt side by side
         self._parent = torch.arange(len(prompts), device=table.device)  # [B * K], the prompt of each beam
@@ -185,7 +185,7 @@ def language_policy(
     Raises:
         ValueError: the algorithm compares utterances and the environment does not fix their length.
     """
-    beams = rule_of(table).beams
+    beams = token_algorithm(table.algorithm).beams
     if beams == 1 or choice is not None:
         return TokenPolicy(table, choice)
     if environment.utterance is None:
@@ -232,5 +232,7 @@ class OneGame(NamedTuple):
 
 def actor_in(environment: Any, agent: Any) -> Any:
     """What acts for an agent in an environment: itself, or an `UtteranceActor` where it compares utterances."""
-    compares = isinstance(agent, Agent) and isinstance(agent.algorithm, BC) and agent.algorithm.beams > 1
+    compares = (
+        isinstance(agent, Agent) and isinstance(agent.algorithm, TokenAlgorithm) and agent.algorithm.beams > 1
+    )
     return UtteranceActor(agent, environment) if compares else agent

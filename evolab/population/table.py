@@ -20,7 +20,6 @@ from torch import Tensor
 from evolab.core.allocator import keep_freed_memory
 from evolab.core.rng import seed_of, torch_stream
 from evolab.networks.batching import cuda_graphs as graphs
-from evolab.networks.batching.bucket import Bound
 from evolab.networks.batching.group import AgentGroup
 from evolab.population import packing
 from evolab.population.grouping import Span, arrange
@@ -148,13 +147,8 @@ class Table(Mapping[str, Tensor]):
         group = self.group_of(row)
         if len(group) == 1:
             return group
-        alone = self._group(row, [(row, row + 1)], self.individuals[row : row + 1])
-        genes = self.individuals[row].genes
-        for name, role in self.roles.items():
-            layout = group.layout(name, row - group.start)
-            if layout != alone.layout(name, 0):
-                kernel = role.recipe(self.network).kernel(role, [genes], layout)
-                alone.bound[name] = Bound(role, [layout], kernel)
+        layouts = {name: group.layout(name, row - group.start) for name in self.roles}
+        alone = self._group(row, [(row, row + 1)], self.individuals[row : row + 1], layouts)
         alone.updates = group.updates
         return alone
 
@@ -163,10 +157,17 @@ class Table(Mapping[str, Tensor]):
             self._group(spans[0][0], spans, individuals[spans[0][0] : spans[-1][1]]) for spans in self._spans
         ]
 
-    def _group(self, start: int, spans: Sequence[Span], own: Sequence[Individual]) -> AgentGroup:
+    def _group(
+        self,
+        start: int,
+        spans: Sequence[Span],
+        own: Sequence[Individual],
+        layouts: Mapping[str, Layout] | None = None,
+    ) -> AgentGroup:
         cuts = [(a - start, b - start) for a, b in spans]
         genes, settings = [one.genes for one in own], [one.hyperparameters for one in own]
-        return AgentGroup(self._tensors, self.hyper, self.network, self.roles, start, genes, settings, cuts)
+        about = (self._tensors, self.hyper, self.network, self.roles)
+        return AgentGroup(*about, start, genes, settings, cuts, layouts)
 
     # Randomness and time ----------------------------------------------------------------------
 

@@ -53,7 +53,9 @@ class Bucket:
         genes: Sequence[Any],
         start: int,
         inside: int,
+        layouts: Mapping[str, Layout] | None = None,
     ) -> None:
+        """`layouts` of each role's rows; None for those of the bucket's largest agent, or of each agent's own."""
         self.rows, self.inside = slice(start, start + len(genes)), slice(inside, inside + len(genes))
         self._table, self._hyper = table, hyper
         capacity = network.capacity(genes)
@@ -62,12 +64,12 @@ class Bucket:
         for name, role in roles.items():
             recipe = role.recipe(network)
             if recipe.computes_unpadded(like):
-                layouts = [Layout.of(recipe.axes(role, one)) for one in genes]
-                kernel = recipe.unpadded_kernel(role, genes, layouts, like.dtype)
+                own = [Layout.of(recipe.axes(role, one)) for one in genes]
+                kernel = recipe.unpadded_kernel(role, genes, own, like.dtype)
             else:
-                layouts = [Layout.of(recipe.axes(role, capacity))] * len(genes)
-                kernel = recipe.kernel(role, genes, layouts[0])
-            self.bound[name] = Bound(role, layouts, kernel)
+                common = layouts[name] if layouts else Layout.of(recipe.axes(role, capacity))
+                own, kernel = [common] * len(genes), recipe.kernel(role, genes, common)
+            self.bound[name] = Bound(role, own, kernel)
         self._views: dict[str, Tensor] = {}
         self._optimizers: dict[str, Adam] = {}
         self._sizes: dict[str, np.ndarray] = {}
@@ -76,7 +78,7 @@ class Bucket:
         return self.rows.stop - self.rows.start  # type: ignore[no-any-return]
 
     def flat(self, name: str) -> Tensor:
-        """[C, M, N]: rows of the table, cut to this bucket's layout; shares the table's memory."""
+        """[P, M, N]: rows of the table, cut to this bucket's layout; shares the table's memory."""
         view = self._views.get(name)
         if view is None:
             size = self.bound[name.split(".", 1)[0]].size
@@ -94,7 +96,7 @@ class Bucket:
         return self._optimizers[name]
 
     def sizes(self, name: str) -> np.ndarray:
-        """[C] int64: entries in use of each agent's rows."""
+        """[P] int64: entries in use of each agent's rows."""
         return np.array([layout.size for layout in self.bound[name].layouts], dtype=np.int64)
 
     def polyak_update(self, name: str) -> None:
@@ -148,5 +150,5 @@ def joined(buckets: Sequence[Bucket], passes: Sequence[Forward]) -> Forward:
 
 
 def part(observation: Any, bucket: Bucket) -> Any:
-    """A bucket's own rows of observations [C, B, ...]."""
+    """A bucket's own rows of observations [P, B, ...]."""
     return None if observation is None else map_leaves(lambda leaf: leaf[bucket.inside], observation)

@@ -1,6 +1,6 @@
 """A group: a run of agents that make their updates together.
 
-An algorithm sees a group, never the table: hyperparameters are [C], networks map [C, B, ...],
+An algorithm sees a group, never the table: hyperparameters are [P], networks map [P, B, ...],
 and `minimise` is one optimizer step of every agent in it. Its networks are computed bucket by
 bucket, each bucket as wide and deep as its own largest agent.
 """
@@ -34,10 +34,10 @@ class AgentGroup:
 
     Attributes:
         buckets: stretches of agents that share a layout.
-        hyper: hyperparameters by name, [C] each.
+        hyper: hyperparameters by name, [P] each.
         learn_step: environment steps of an agent per update.
         batch: B, the largest batch size in the group.
-        weight: [C, B], 1 / batch size where a sample is the agent's own, 0 beyond it.
+        weight: [P, B], 1 / batch size where a sample is the agent's own, 0 beyond it.
         updates: updates since the last plan; decides when a delayed policy is due.
         credit: environment steps not yet answered by updates.
         recordings: its updates as CUDA graphs.
@@ -53,15 +53,16 @@ class AgentGroup:
         genes: Sequence[Any],
         settings: Sequence[Mapping[str, Any]],
         cuts: Sequence[tuple[int, int]] | None = None,
+        layouts: Mapping[str, Layout] | None = None,
     ) -> None:
-        """`cuts` are (start, stop) of each bucket within the group; None for one bucket."""
+        """`cuts` are (start, stop) of each bucket within the group; None for one bucket. `layouts` as in `Bucket`."""
         self.start, self.stop = start, start + len(genes)
         self.genes, self.roles = list(genes), roles
         self._table = table
         self.hyper = {name: values[self.start : self.stop] for name, values in hyper.items()}
         self.settings = [dict(setting) for setting in settings]
         self.buckets = [
-            Bucket(table, hyper, network, roles, genes[a:b], start + a, a)
+            Bucket(table, hyper, network, roles, genes[a:b], start + a, a, layouts)
             for a, b in cuts or [(0, len(genes))]
         ]
         self.learn_step = int(settings[0].get("learn_step", 1))
@@ -94,7 +95,7 @@ class AgentGroup:
         return bucket.bound[name].layouts[row - bucket.inside.start]
 
     def flat(self, name: str) -> Tensor:
-        """[C, M, N]: rows of the table, cut to this group's largest layout; shares the table's memory."""
+        """[P, M, N]: rows of the table, cut to this group's largest layout; shares the table's memory."""
         view = self._views.get(name)
         if view is None:
             role = name.split(".", 1)[0]
@@ -103,7 +104,7 @@ class AgentGroup:
         return view
 
     def weight(self, length: int, like: Tensor) -> Tensor:
-        """[C, B]: the weight of each of `length` samples in its agent's mean."""
+        """[P, B]: the weight of each of `length` samples in its agent's mean."""
         key = (length, like.dtype, like.device)
         if key not in self._weights:
             self._weights[key] = self._weighed(length, like.dtype).to(like.device)
@@ -143,7 +144,7 @@ class AgentGroup:
         return [bound.kernel for bucket in self.buckets for bound in bucket.bound.values()]
 
     def network(self, name: str, target: bool = False) -> Forward:
-        """The pass of one network, `(observation, extra=None, member=None) -> [C, B, O]`, without gradient."""
+        """The pass of one network, `(observation, extra=None, member=None) -> [P, B, O]`, without gradient."""
         kind = f"{name}.target" if target else name
         return joined(
             self.buckets, [_pass(bucket.bound[name].kernel, bucket.flat(kind)) for bucket in self.buckets]
@@ -156,12 +157,12 @@ class AgentGroup:
 
         Args:
             name: of the network whose parameters move, or several names.
-            loss: gets the networks' passes in that order, gives the loss of each agent [C].
-            clip: largest norm of an agent's gradient over all these networks, a number or [C];
+            loss: gets the networks' passes in that order, gives the loss of each agent [P].
+            clip: largest norm of an agent's gradient over all these networks, a number or [P];
                 None for no clipping.
 
         Returns:
-            [C], the losses, detached.
+            [P], the losses, detached.
         """
         names = (name,) if isinstance(name, str) else tuple(name)
         tracked = [

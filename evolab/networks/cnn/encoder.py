@@ -87,7 +87,7 @@ class Image:
         return self.start + self.shape[0] * self.shape[1] * self.shape[2]
 
     def columns(self, observation: Tensor, dtype: torch.dtype) -> Tensor:
-        """[C, B, ...] images as [B, C * channels, H, W] in channels-last memory, bytes not yet scaled."""
+        """[P, B, ...] images as [B, P * channels, H, W] in channels-last memory, bytes not yet scaled."""
         whole = observation.unflatten(2, self.shape) if observation.dim() == 3 else observation
         # Beside each other first, which moves whole rows of bytes: a third of a permutation's time (measured).
         if self.channels_first:
@@ -95,7 +95,7 @@ class Image:
         return beside(whole, -1).to(dtype).permute(0, 3, 1, 2)
 
     def pictures(self, observation: Tensor, dtype: torch.dtype) -> list[Tensor]:
-        """[C, B, ...] images as each agent's [B, channels, H, W] in channels-last memory, bytes not yet scaled."""
+        """[P, B, ...] images as each agent's [B, channels, H, W] in channels-last memory, bytes not yet scaled."""
         whole = observation.unflatten(2, self.shape) if observation.dim() == 3 else observation
         if not self.channels_first:
             return [one.to(dtype).permute(0, 3, 1, 2) for one in whole]

@@ -26,6 +26,8 @@ BY_ROW = 3e7
 """Multiply-adds of a row's pass, in the mean, from which a CPU computes rows one by one (measured)."""
 
 Stretches = list[tuple[str, int, int]]
+Geometry = tuple[tuple[int, ...], tuple[int, ...]]
+"""Kernels and strides of the convolutions."""
 
 
 class CNNKernel(Kernel):
@@ -62,13 +64,13 @@ class CNNKernel(Kernel):
         """Outputs of all agents and members.
 
         Args:
-            flat: [C, M, N], the group's parameters.
-            observation: batch of observations, [C, B, ...] leaves.
-            extra: [C, B, E], concatenated to what the encoders make of the images.
+            flat: [P, M, N], the group's parameters.
+            observation: batch of observations, [P, B, ...] leaves.
+            extra: [P, B, E], concatenated to what the encoders make of the images.
             member: compute this member alone.
 
         Returns:
-            [C, M, B, O], or [C, B, O] where there is one member or `member` is given.
+            [P, M, B, O], or [P, B, O] where there is one member or `member` is given.
         """
         members = 1 if member is not None else self.role.ensemble_size
         rows = flat[:, member] if member is not None else flat.flatten(0, 1)  # [R, N]
@@ -97,8 +99,8 @@ class CNNKernel(Kernel):
         """[R, B, L]: latent vectors of one of the images."""
         prefix = self.prefixes[index]
         if flat.device.type != "cpu" or seen.shape[1] * self.costs[index] < BY_ROW:
-            x, (kernels, strides) = self._laid_out(image.columns, seen, flat.dtype), self.geometry[index]
-            return _encode(image, state, prefix, x, flat.shape[0], kernels, strides, stretches)
+            x = self._laid_out(image.columns, seen, flat.dtype)
+            return _encode(image, state, prefix, x, flat.shape[0], self.geometry[index], stretches)
         how = Rows(self.encoders[index], members, image.scaled)
         names = [f"conv.{layer}" for layer in range(len(stretches) - 1)] + ["latent"]
         parameters = [state[f"{prefix}{name}.{part}"] for name in names for part in ("weight", "bias")]
@@ -164,14 +166,13 @@ def _encode(
     prefix: str,
     x: Tensor,
     agents: int,
-    kernels: Sequence[int],
-    strides: Sequence[int],
+    geometry: Geometry,
     every: list[Stretches],
 ) -> Tensor:
-    """Images x [B, C * I, H, W] as latent vectors [R, B, L]."""
+    """Images x [B, P * I, H, W] as latent vectors [R, B, L]."""
     # Members of an agent look at the same image: the first layer has a group per agent, others per row.
     groups, inputs, stretches = agents, image.channels, iter(every)
-    for index, (kernel, stride) in enumerate(zip(kernels, strides, strict=True)):
+    for index, (kernel, stride) in enumerate(zip(*geometry, strict=True)):
         weight, bias = state[f"{prefix}conv.{index}.weight"], state[f"{prefix}conv.{index}.bias"]
         rows, outputs = bias.shape
         filters = weight.reshape(rows * outputs, inputs, kernel, kernel)
@@ -222,5 +223,5 @@ def _plus(start: Tensor, x: Tensor, weight: Tensor) -> Tensor:
 
 
 def _repeated(x: Tensor, members: int) -> Tensor:
-    """[C, B, F] to [C * M, B, F], the same for every member."""
+    """[P, B, F] to [P * M, B, F], the same for every member."""
     return x if members == 1 else x.repeat_interleave(members, 0)

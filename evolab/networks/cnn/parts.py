@@ -67,7 +67,7 @@ class Parts:
         return sum(vector.stop - vector.start for vector in self.vectors)
 
     def side(self, observation: Any, dtype: torch.dtype) -> list[Tensor]:
-        """The vectors of a batch of observations with [C, B, ...] leaves: [C, B, F] each."""
+        """The vectors of a batch of observations with [P, B, ...] leaves: [P, B, F] each."""
         return [encode(part.space, picked(observation, part.path), 2, dtype) for part in self.vectors]
 
 

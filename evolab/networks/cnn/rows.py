@@ -91,27 +91,27 @@ def cut(whole: Tensor, *sizes: int) -> Tensor:
     return whole
 
 
-def slopes(grad: Tensor, kept: list[list[Layer]], parameters: Sequence[Tensor], how: Rows) -> list[Tensor]:
+def gradients(grad: Tensor, kept: list[list[Layer]], parameters: Sequence[Tensor], how: Rows) -> list[Tensor]:
     """Gradients of the parameters, in their order, from that of the latent vectors [R, B, L]."""
     found = [parameter.new_empty(parameter.shape) for parameter in parameters]
     each = [one.unbind(0) for one in found]
     for row, (layers, reached) in enumerate(zip(kept, grad.unbind(0), strict=True)):
         genes = how.genes[row // how.members]
         last = layers[-1]
-        slope = _before(genes.activation[-1], cut(reached, len(reached), genes.latent).clone(), last)
+        flowing = _before(genes.activation[-1], cut(reached, len(reached), genes.latent).clone(), last)
         shape = layers[-2].after.permute(0, 2, 3, 1).shape  # [B, h, w, O]
-        _put(each[-2][row], (slope.t() @ last.input).view(genes.latent, -1, shape[-1]))
-        _put(each[-1][row], slope.sum(0))
-        slope = (slope @ last.weight).view(shape).permute(0, 3, 1, 2)
+        _put(each[-2][row], (flowing.t() @ last.input).view(genes.latent, -1, shape[-1]))
+        _put(each[-1][row], flowing.sum(0))
+        flowing = (flowing @ last.weight).view(shape).permute(0, 3, 1, 2)
         for index in range(len(layers) - 2, -1, -1):
             layer = layers[index]
             # Activations' derivatives take eight times as long where the two memory formats differ.
-            slope = _before(
-                genes.activation[index], slope.contiguous(memory_format=torch.channels_last), layer
+            flowing = _before(
+                genes.activation[index], flowing.contiguous(memory_format=torch.channels_last), layer
             )
             kernel, stride = genes.kernels[index], genes.strides[index]
-            slope, weight, bias = _backward(
-                slope,
+            flowing, weight, bias = _backward(
+                flowing,
                 layer.input,
                 layer.weight,
                 [len(layer.weight)],
@@ -150,7 +150,7 @@ class Encoded(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
         """Gradients of the parameters."""
-        return None, None, *slopes(grad, ctx.kept, ctx.parameters, ctx.how)
+        return None, None, *gradients(grad, ctx.kept, ctx.parameters, ctx.how)
 
 
 def _activated(kind: str, z: Tensor) -> Tensor:

@@ -18,14 +18,12 @@ from gymnasium import spaces
 from torch import Tensor
 
 from evolab.core import checks
-from evolab.networks.base import Axes, Axis, Layout, Network, Role, State
+from evolab.networks.base import Axes, Layout, Network, Role, State
+from evolab.networks.gpt import parameters
 from evolab.networks.gpt.files import CONFIG, TENSORS, for_transformers, read_folder
 from evolab.networks.gpt.genes import GPTGenes, Shape, divisors
 from evolab.networks.gpt.kernel import GPTKernel
 from evolab.networks.gpt.module import GPTModule
-
-SPREAD = 0.02
-"""Standard deviation of GPT-2's first weights, at its width of 768."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,7 @@ class GPT(Network):
                 f"Choose one of {divisors(self.width)}."
             )
 
-    # Weights of somebody else's --------------------------------------------------------------
+    # Pretrained weights ----------------------------------------------------------------------
 
     @classmethod
     def from_pretrained(cls, folder: str | PathLike[str], **limits: int) -> GPT:
@@ -168,49 +166,16 @@ class GPT(Network):
     def axes(self, role: Role, genes: GPTGenes) -> Axes:
         """`token` [V, D], `position` [T, D], the blocks, `norm`, and `output` where it is not tied."""
         vocabulary, block = self.sizes_of(role)
-        stream = Axis(self.width)
-        axes: Axes = {"token": (Axis(vocabulary), stream), "position": (Axis(block), stream)}
-        for index, units in enumerate(genes.hidden):
-            prefix, gene = f"block.{index}.", f"hidden.{index}"
-            axes[f"{prefix}norm1.scale"] = axes[f"{prefix}norm1.shift"] = (stream,)
-            axes[f"{prefix}attend.weight"] = (Axis(3 * self.width), stream)
-            axes[f"{prefix}attend.bias"] = (Axis(3 * self.width),)
-            axes[f"{prefix}merge.weight"] = (stream, stream)
-            axes[f"{prefix}merge.bias"] = (stream,)
-            axes[f"{prefix}norm2.scale"] = axes[f"{prefix}norm2.shift"] = (stream,)
-            axes[f"{prefix}expand.weight"] = (Axis(units, gene), stream)
-            axes[f"{prefix}expand.bias"] = (Axis(units, gene),)
-            axes[f"{prefix}reduce.weight"] = (stream, Axis(units, gene, incoming=True))
-            axes[f"{prefix}reduce.bias"] = (stream,)
-        axes["norm.scale"] = axes["norm.shift"] = (stream,)
-        if role.outputs != vocabulary:
-            axes["output.weight"], axes["output.bias"] = (Axis(role.outputs), stream), (Axis(role.outputs),)
-        elif not self.tied:
-            axes["output.weight"] = (Axis(vocabulary), stream)
-        return axes
+        tied = self.tied and role.outputs == vocabulary
+        return parameters.axes(genes, self.width, vocabulary, block, None if tied else role.outputs)
 
     def initialise(self, role: Role, genes: GPTGenes, generator: torch.Generator) -> State:
         """As GPT-2 draws them: normal, smaller where a product is added to the residual stream.
 
         The spread is GPT-2's at its own width and grows as the width shrinks, so that products keep their size.
         """
-        spread = SPREAD * (768 / self.width) ** 0.5
-        state: State = {}
         pretrained = self.weights[1] if self.weights is not None else {}
-        for name, axes in self.axes(role, genes).items():
-            shape = [axis.size for axis in axes]
-            known = pretrained.get(name)
-            if known is not None and list(known.shape) == shape:
-                state[name] = known.clone()
-            elif name.endswith((".bias", ".shift")):
-                state[name] = torch.zeros(shape)
-            elif name.endswith(".scale"):
-                state[name] = torch.ones(shape)
-            else:
-                added = name.endswith(("merge.weight", "reduce.weight"))
-                size = spread / (2 * len(genes.hidden)) ** 0.5 if added else spread
-                state[name] = torch.empty(shape).normal_(0, size, generator=generator)
-        return state
+        return parameters.drawn(self.axes(role, genes), len(genes.hidden), pretrained, generator)
 
     def capacity(self, genes: Sequence[GPTGenes]) -> GPTGenes:
         """Per block the widest agent that has it."""

@@ -1,4 +1,4 @@
-"""How a group of GPTs is computed: one causal pass over [C, B, T] tokens, with or without a cache.
+"""How a group of GPTs is computed: one causal pass over [P, B, T] tokens, with or without a cache.
 
 Every agent of a group has the same width and the same number of heads; depth and the widths of
 the feed-forward layers differ. Rows come deepest first, so block `l` works on the first `n_l`

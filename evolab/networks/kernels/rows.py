@@ -42,10 +42,10 @@ def polyak_update(target: Tensor, source: Tensor, tau: Tensor, sizes: np.ndarray
     """Polyak averaging in place, `target += tau * (source - target)`, with the kernels.
 
     Args:
-        target: [C, M, N].
-        source: [C, M, N].
-        tau: [C].
-        sizes: [C] int64, how many entries of each agent's rows are in use.
+        target: [P, M, N].
+        source: [P, M, N].
+        tau: [P].
+        sizes: [P] int64, how many entries of each agent's rows are in use.
 
     Returns:
         False where there are no kernels for these tensors, and nothing has been done.

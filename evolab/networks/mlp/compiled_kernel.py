@@ -136,7 +136,7 @@ class _Differentiable(torch.autograd.Function):
 
 
 def _rows(flat: Tensor, member: int | None) -> Tensor:
-    """[C * M, N] of all members of [C, M, N], or [C, N] of one; shares memory."""
+    """[P * M, N] of all members of [P, M, N], or [P, N] of one; shares memory."""
     if flat.shape[1] == 1:
         return flat.squeeze(1)
     return flat.flatten(0, 1) if member is None else flat[:, member]

@@ -154,8 +154,8 @@ def backward(kept: Kept, grad: Tensor, to_rows: bool, to_extra: bool) -> tuple[S
 class FusedMLP(torch.autograd.Function):
     """`(rows [R, N], x [R, B, I], extra [R, B, E] or None) -> [R, B, O]`, differentiable once in rows and extra.
 
-    `x` are observations, which nothing is differentiated by; `extra` are the actions that a
-    policy climbs its critic with.
+    `x` are observations, which nothing is differentiated by; `extra` are the actions by which a policy's
+    gradient reaches it.
     """
 
     @staticmethod

@@ -39,7 +39,7 @@ class _Pass:
         return store
 
     def give_back(self, gradient: Tensor) -> None:
-        """Let the next backward pass write into this gradient [C, M, N], which is this pass's own [R, N]."""
+        """Let the next backward pass write into this gradient [P, M, N], which is this pass's own [R, N]."""
         if self.lent is None or self.lent.flat.data_ptr() != gradient.data_ptr():
             return
         if (
@@ -191,5 +191,5 @@ class MLPKernel(Kernel):
 
 
 def _repeated(x: Tensor, members: int) -> Tensor:
-    """[C, B, F] to [C * M, B, F], the same for every member."""
+    """[P, B, F] to [P * M, B, F], the same for every member."""
     return x.unsqueeze(1).expand(x.shape[0], members, *x.shape[1:]).reshape(-1, *x.shape[1:])

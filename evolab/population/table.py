@@ -19,6 +19,7 @@ from torch import Tensor
 
 from evolab.core.allocator import keep_freed_memory
 from evolab.core.rng import seed_of, torch_stream
+from evolab.networks.base import Layout
 from evolab.networks.batching import cuda_graphs as graphs
 from evolab.networks.batching.group import AgentGroup
 from evolab.population import packing

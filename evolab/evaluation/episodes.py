@@ -120,6 +120,10 @@ class Evaluator:
                     _warn_of_endless(envs.name)
             yield event
 
+    def cut_at(self, max_steps: int | None) -> None:
+        """Play episodes of so many steps at most; None for the environment's own limit."""
+        self.max_steps = max_steps
+
     def resume(self, steps: int) -> None:
         """Go on counting from the steps that a checkpoint tells."""
         self.steps = steps

@@ -95,6 +95,10 @@ class HallOfFame:
         self.elite: Agent | None = None
         self.fitness, self.episodes = float("-inf"), 0
 
+    def change(self, revive: bool | str, confirmation: int) -> None:
+        """Do otherwise from now on; see the arguments of the class."""
+        self.revives, self.confirmation = revive, confirmation
+
     # Who is the elite ---------------------------------------------------------------------------
 
     def archive(self, agent: Agent, fitness: float, episodes: int = 0) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from gymnasium import spaces
 
 from evolab.core.device import device_named
+from evolab.core.plain import to_plain
 from evolab.core.rng import seed_of
 from evolab.data.buffers.offline import buffer_from
 from evolab.data.buffers.replay import ReplayBuffer
@@ -125,6 +126,27 @@ def fitness_of(config: ExperimentConfig, evaluator: Evaluator | None) -> Fitness
         return Returns(evaluator, config.eval_episodes or 1)
     fitness = fitness_named(config.fitness)
     return fitness if isinstance(fitness, Fitness) else Given(fitness, config.eval_episodes)
+
+
+def change(state: TrainingState, config: ExperimentConfig, name: str) -> None:
+    """Have a run go on with another value of an option.
+
+    Args:
+        state: of the run.
+        config: with the new value.
+        name: of the option.
+    """
+    if name in ("selection", "mutations", "steps_per_generation", "update_ratio", "evolving"):
+        state.change(**{name: getattr(config, name)})
+    elif name in ("revive", "confirmation"):
+        state.hall.change(config.revive, config.confirmation)
+    elif name == "eval_steps" and state.evaluator is not None:
+        state.evaluator.cut_at(config.eval_steps)
+    elif name == "eval_episodes" and isinstance(state.fitness, (Returns, LanguageReturns)):
+        state.change(fitness=fitness_of(config.changed("fitness", "return"), state.evaluator))
+    elif name == "search_space" and state.populated:
+        state.population.evolve_within(config.search_space)
+    state.note(name, to_plain(getattr(config, name)))
 
 
 def described(config: ExperimentConfig, state: TrainingState) -> dict[str, Any]:

@@ -271,9 +271,13 @@ class ExperimentConfig:
                 own[name] = type(part).__name__
         return own
 
-    def replaced(self, **options: Any) -> ExperimentConfig:
-        """The same with other values of some options."""
-        return dataclasses.replace(self, **options)
+    def changed(self, name: str, value: Any) -> ExperimentConfig:
+        """The same with another value of an option."""
+        values = {name: value}
+        if name == "search_space" and isinstance(value, Mapping):
+            # Where the run began may lie outside the ranges that it goes on in.
+            values["hyperparameters"] = {k: v for k, v in self.hyperparameters.items() if k not in value}
+        return dataclasses.replace(self, **values)
 
     def to_plain(self, **today: Any) -> dict[str, Any]:
         """Every option but `folder` as plain values, which `from_plain` reads.

@@ -12,9 +12,7 @@ from evolab.algorithms.base import Algorithm
 from evolab.core import checks
 from evolab.data.buffers.base import Buffer
 from evolab.envs.factory import VectorMaker
-from evolab.evolution.mutation.mutations import Mutations
 from evolab.evolution.schedules import stages_of
-from evolab.evolution.selection.base import Selection
 from evolab.experiment.build import build, described, take_data
 from evolab.experiment.checkpointer import Checkpointer
 from evolab.experiment.config import ExperimentConfig, Source, documented, signature
@@ -22,6 +20,7 @@ from evolab.experiment.loading import SavedRun, open_run
 from evolab.experiment.replay import enter, options_of, prepare, warm_up
 from evolab.experiment.rollouts import chosen, played
 from evolab.experiment.runner import Runner
+from evolab.experiment.settings import Settings
 from evolab.history.events import Event, Generation, Progress
 from evolab.history.history import History
 from evolab.population.agent import Agent
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
     from evolab.reporting.panels.dashboard import Dashboard
 
 
-class Experiment:
+class Experiment(Settings):
     """Evolve a population of agents: fill, step, look, change something, step on.
 
     {options}
@@ -134,7 +133,7 @@ class Experiment:
             raise ValueError("run() needs a goal: generations=20, max_steps=300_000 or target=200.0.")
         events = self._training("step", generations, max_steps, target)
         if target is not None:
-            self._config = self._config.replaced(target=target)
+            self._config = self._config.changed("target", target)
         with bar("training", self._state.options.steps_per_generation) as show:
             self._runner.run(events, show)
         return self._state.history
@@ -291,7 +290,7 @@ class Experiment:
 
     @property
     def status(self) -> str:
-        """What the run is doing: "idle", "running", "paused", "stopped" or "failed"."""
+        """What the run is doing: "idle", "running", "stopping", "paused", "stopped" or "failed"."""
         return self._runner.status
 
     @property
@@ -308,38 +307,6 @@ class Experiment:
     def error(self) -> BaseException | None:
         """What ended the background thread, until the next call raises it."""
         return self._runner.error
-
-    @property
-    def target(self) -> float | None:
-        """Mean return at which `run` stops; None for none."""
-        return self._config.target
-
-    @target.setter
-    def target(self, target: float | None) -> None:
-        self._config = self._config.replaced(target=target)
-        self._runner.changed()
-
-    @property
-    def mutations(self) -> Mutations:
-        """What changes in the newborn; set another one and it holds from the next generation on."""
-        return self._state.mutations
-
-    @mutations.setter
-    def mutations(self, mutations: Mutations) -> None:
-        self._config = self._config.replaced(mutations=mutations)
-        self._state.change(mutations=self._config.mutations)
-        self._runner.changed()
-
-    @property
-    def selection(self) -> Selection:
-        """Who survives; set another one and it holds from the next generation on."""
-        return self._state.selection
-
-    @selection.setter
-    def selection(self, selection: Selection) -> None:
-        self._config = self._config.replaced(selection=selection)
-        self._state.change(selection=self._config.selection)
-        self._runner.changed()
 
     # On disk ----------------------------------------------------------------------------------
 

@@ -36,7 +36,6 @@ class Runner:
         state: that the events change; it is asked to yield at its next step where the runner is to rest.
 
     Attributes:
-        status: "idle", "running", "paused", "stopped" or "failed".
         version: grows with every change that a view may want to show.
         progress: how far the current phase is; None before the first.
         error: what ended the background thread, until the next call raises it.
@@ -44,7 +43,7 @@ class Runner:
     """
 
     def __init__(self, state: TrainingState) -> None:
-        self.status, self.version = "idle", 0
+        self._status, self.version = "idle", 0
         self.progress: Progress | None = None
         self.error: BaseException | None = None
         self.lock = threading.RLock()
@@ -52,6 +51,11 @@ class Runner:
         self._thread: threading.Thread | None = None
         self._wish = "run"
         self._jobs: list[_Job] = []
+
+    @property
+    def status(self) -> str:
+        """What the run is doing: "idle", "running", "stopping", "paused", "stopped" or "failed"."""
+        return "stopping" if self._status == "running" and self._wish != "run" else self._status
 
     def changed(self) -> None:
         """Tell the views that there is something new."""
@@ -62,15 +66,15 @@ class Runner:
     def run(self, events: Iterator[Event], show: Callable[[Progress], None]) -> None:
         """Pull events until they end; Ctrl-C is honoured at the next step of the environments."""
         with self.interruptible():
-            self.status = "running"
+            self._status = "running"
             try:
                 self.follow(events, show)
-                self.status = "idle"
+                self._status = "idle"
             except KeyboardInterrupt:
-                self.status = self._wish if self._wish != "run" else "paused"
+                self._status = self._wish if self._wish != "run" else "paused"
                 raise
             except BaseException:
-                self.status = "failed"
+                self._status = "failed"
                 raise
 
     def follow(self, events: Iterator[Event], show: Callable[[Progress], None]) -> None:
@@ -132,7 +136,7 @@ class Runner:
     def _raise_interrupt(self) -> None:
         number = self._state.generation + 1
         if self._wish != "run":
-            self.status = self._wish
+            self._status = self._wish
             raise KeyboardInterrupt(f"{self._wish} in generation {number}")
         if self._state.interrupted:
             raise KeyboardInterrupt(
@@ -149,7 +153,7 @@ class Runner:
             at_exit: ends everything where the interpreter ends before the thread does, which would
                 otherwise be cut off inside torch and abort the process.
         """
-        self.status, self._wish = "running", "run"
+        self._status, self._wish = "running", "run"
         self._state.interrupt(False)
         atexit.register(at_exit)
 
@@ -164,7 +168,7 @@ class Runner:
                 self.error, outcome = error, "failed"
             finally:
                 atexit.unregister(at_exit)
-            self.status = outcome
+            self._status = outcome
             self.changed()
 
         self._thread = threading.Thread(target=work, name="evolab", daemon=True)
@@ -176,11 +180,12 @@ class Runner:
         Args:
             wish: the status that it rests in, "paused" or "stopped".
         """
-        if self.status == "running":
+        if self._status == "running":
             self._wish = wish
             self._state.interrupt()
-        elif self.status in ("idle", "paused"):
-            self.status = wish
+            self.changed()
+        elif self._status in ("idle", "paused"):
+            self._status = wish
             self.changed()
 
     def wait(self, timeout: float | None = None) -> str:
@@ -201,9 +206,9 @@ class Runner:
             RuntimeError: training runs in the background.
         """
         self.raise_past_error()
-        if self._alive() and (self.status != "running" or self._wish != "run"):
+        if self._alive() and (self._status != "running" or self._wish != "run"):
             self.join()  # it was asked to rest, and does so at the next vector step
-        if self.status == "running":
+        if self._status == "running":
             raise RuntimeError(f"training runs in the background; call exp.pause() before exp.{what}().")
 
     def raise_past_error(self) -> None:

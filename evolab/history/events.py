@@ -126,6 +126,7 @@ class Generation:
         losses: mean losses over this generation, by name.
         mutation_weights: the weights by kind that were in force.
         confirmed: mean return of the best agent over fresh episodes, where it was confirmed.
+        changes: options of the experiment that were set since the generation before, as plain values.
     """
 
     number: int
@@ -138,6 +139,7 @@ class Generation:
     losses: Mapping[str, float] = field(default_factory=dict)
     mutation_weights: Mapping[str, float] = field(default_factory=dict)
     confirmed: float | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def best(self) -> Evaluation:
@@ -184,6 +186,8 @@ class Generation:
         )
         if self.confirmed is not None:
             caption += f", confirmed {number(self.confirmed)}"
+        if self.changes:
+            caption += f", with another {', '.join(self.changes)}"
         archived = [b for b in self.births if b.parent not in heirs]
         if archived:
             caption += "; out of the archive " + ", ".join(_heir(birth, birth.parent) for birth in archived)

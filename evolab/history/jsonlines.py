@@ -106,6 +106,8 @@ def _birth(row: dict[str, Any]) -> Birth:
 def _head(generation: Generation) -> str:
     """The line that claims a generation: everything but the agents' own rows."""
     head = _record(generation)
+    if not generation.changes:
+        del head["changes"]  # which readers of evolab 0.1 do not know
     head["evaluations"] = [e.agent for e in generation.evaluations]
     head["births"] = [b.agent for b in generation.births]
     head["faults"] = [_record(f) for f in generation.faults]

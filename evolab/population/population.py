@@ -162,6 +162,11 @@ class Population:
         """The agent of a row as a value: its tensors are unpadded views into the table."""
         return self.table.individual(row)
 
+    def evolve_within(self, search_space: Mapping[str, Range]) -> None:
+        """Have hyperparameters mutate in these ranges from now on; values of today stay as they are."""
+        self.search_space.clear()
+        self.search_space.update(search_space)
+
     def __repr__(self) -> str:
         lines = [f"Population of {len(self)} {self.algorithm.name} agents on {self.device}"]
         for individual in self.individuals[:12]:

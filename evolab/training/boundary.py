@@ -60,6 +60,7 @@ class Boundary:
             "total_steps": run.total_steps,
             "evaluation_steps": run.evaluation_steps,
             **run.hall.take_state(),
+            **({"changes": dict(run.changes)} if run.changes else {}),
         }
         for name, agent in (("best", run.best), ("elite", run.hall.elite)):
             state[name] = agent and archive.take(agent.table, agent.row, f"{name}/", tensors)

@@ -94,6 +94,7 @@ def one_generation(state: TrainingState) -> Iterator[Progress | Generation]:
         losses={name: float(np.mean(values)) for name, values in losses.items() if values},
         mutation_weights=weights,
         confirmed=confirmed,
+        changes=state.take_changes(),
     )
     state.end(event)
     yield event

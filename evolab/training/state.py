@@ -60,6 +60,7 @@ class TrainingState:
         best: a copy of the best agent of the last generation; None before the first.
         target: mean return that is looked for; what `train` was asked last.
         limit: `total_steps` at which learning ends, a generation under way included; None for no limit.
+        changes: options that were set since the last generation ended, as plain values.
         interrupted: the next vector step yields, whatever the clock says.
     """
 
@@ -86,6 +87,7 @@ class TrainingState:
         self.best: Agent | None = None
         self.target: float | None = None
         self.limit: int | None = None
+        self.changes: dict[str, Any] = {}
         self.interrupted = False
         self._under_way: Iterator[Progress | Generation] | None = None
 
@@ -179,12 +181,26 @@ class TrainingState:
         self.buffer.place_on(self.population.device)
 
     def change(
-        self, selection: Selection | None = None, mutations: Mutations | None = None, **options: Any
+        self,
+        selection: Selection | None = None,
+        mutations: Mutations | None = None,
+        fitness: Fitness | None = None,
+        **options: Any,
     ) -> None:
-        """Evolve otherwise, or set some of `options`, from the next generation on."""
+        """Evolve or evaluate otherwise, or set some of `options`, from the next generation on."""
         self.selection = self.selection if selection is None else selection
         self.mutations = self.mutations if mutations is None else mutations
+        self.fitness = self.fitness if fitness is None else fitness
         self.options = replace(self.options, **options)
+
+    def note(self, name: str, value: Any) -> None:
+        """Have the record of the next generation that ends say that an option was set to this plain value."""
+        self.changes[name] = value
+
+    def take_changes(self) -> dict[str, Any]:
+        """The options that were set since the last call."""
+        taken, self.changes = self.changes, {}
+        return taken
 
     def interrupt(self, wish: bool = True) -> None:
         """Have the next vector step yield; False takes it back."""
@@ -206,6 +222,7 @@ class TrainingState:
             self.evaluator.resume(int(progress["evaluation_steps"]))
         self.history, self.best = history, best
         self.hall.put_state(progress, elite)
+        self.changes = dict(progress.get("changes", {}))
         self.population.reseed(self.generation)
 
     def close(self) -> None:

@@ -107,9 +107,9 @@ def test_best_and_elite_are_copies_that_nothing_changes(exp):
     answers = best.act(observation), elite.act(observation)
     assert np.shape(answers[0]) == (1,)
     assert elite.fitness == exp._state.hall.fitness
-    state = exp.population.generator.get_state()
+    state = exp.population.table.generator.get_state()
     best.act(observation, explore=True)
-    assert torch.equal(exp.population.generator.get_state(), state)
+    assert torch.equal(exp.population.table.generator.get_state(), state)
     exp.step()
     assert np.array_equal(best.act(observation), answers[0])
     assert np.array_equal(elite.act(observation), answers[1])
@@ -662,3 +662,114 @@ def test_spaces_are_the_environments_own(exp):
 def test_an_unknown_option_of_mutations_is_named():
     with pytest.raises(ValueError, match="Unknown option of Mutations 'parametres'"):
         toy(mutations={"parametres": 0.1})
+
+
+# Settings -----------------------------------------------------------------------------------------
+
+
+CHANGES = {
+    "selection": ("truncation", ev.Truncation()),
+    "mutations": ({"none": 0.9}, ev.Mutations(none=0.9)),
+    "search_space": ({"lr_actor": ev.Float(1e-5, 2e-5)}, {"lr_actor": ev.Float(1e-5, 2e-5)}),
+    "steps_per_generation": (10, 10),
+    "update_ratio": (0.5, 0.5),
+    "eval_episodes": (3, 3),
+    "eval_steps": (4, 4),
+    "confirmation": (5, 5),
+    "evolving": (False, False),
+    "revive": ("resting", "resting"),
+    "target": (50, 50.0),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_is_set_holds_from_the_next_generation_and_is_recorded_saved_and_resumed(exp, tmp_path, name):
+    """`exp.search_space = {...}` and `exp.eval_episodes = 7` passed, and nothing happened."""
+    given, expected = CHANGES[name]
+    exp.step()
+    setattr(exp, name, given)
+    if name == "search_space":
+        expected = {
+            "lr_actor": dataclasses.replace(expected["lr_actor"], grow=exp.search_space["lr_actor"].grow)
+        }
+    assert getattr(exp, name) == expected
+    exp.save(tmp_path / "run")
+    again = ev.Experiment.load(tmp_path / "run", environment=Toy)
+    assert getattr(again, name) == expected
+    assert again.config == exp.config != toy().config
+    for one in (exp, again):
+        assert list(one.step().changes) == [name], "the generation that it holds for says so"
+        assert one.step().changes == {}
+    same(again, exp)
+    exp.save(tmp_path / "run")
+    assert ev.Experiment.load(tmp_path / "run", environment=Toy).history == exp.history
+
+
+def test_settings_do_what_they_say(exp):
+    exp.step()
+    exp.eval_episodes, exp.eval_steps, exp.steps_per_generation, exp.update_ratio = 3, 4, 10, 0.5
+    exp.evolving = False
+    before = {e.agent: (e.steps, e.updates) for e in exp.history.generations[0].evaluations}
+    ids = exp.population.ids
+    generation = exp.step()
+    assert exp.population.ids == ids
+    assert not generation.births
+    assert {(e.episodes, e.length) for e in generation.evaluations} == {(3, 4.0)}
+    survivors = [e for e in generation.evaluations if e.agent in before]
+    assert {(e.steps - before[e.agent][0], e.updates - before[e.agent][1]) for e in survivors} == {(10, 5)}
+
+
+def test_a_search_space_of_later_is_where_hyperparameters_mutate(exp):
+    exp.step()
+    exp.search_space = {"lr_actor": ev.Float(1e-5, 2e-5)}
+    exp.mutations = ev.Mutations(none=0, architecture=0, parameters=0, activation=0, resample=1.0)
+    exp.step()
+    changed = [b for b in exp.history.generations[1].births if b.kind == "hyperparameters"]
+    assert changed
+    assert all(b.detail.startswith("lr_actor") for b in changed)
+    values = exp.population.hyper["lr_actor"].tolist()
+    assert {1e-5 <= value <= 2e-5 for value in values} == {True, False}, "those of the survivors stay"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("mutatons", r"Unknown setting of Experiment 'mutatons'.*did you mean 'mutations'\?"),
+        (
+            "population",
+            r"population is the same for a whole run.*from_config\(exp.config \| \{'population': 8\}\)",
+        ),
+        ("seed", "seed is the same for a whole run"),
+        ("history", "history can be read only. Can be set: target, selection"),
+        ("step", "step can be read only"),
+    ],
+)
+def test_what_cannot_be_set_says_so(exp, name, message):
+    with pytest.raises(AttributeError, match=message):
+        setattr(exp, name, 8)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        ("selection", "tournamnet", ValueError),
+        ("eval_episodes", 0, ValueError),
+        ("search_space", {"lr_actr": ev.Float(0.1, 0.2)}, ValueError),
+        ("revive", "rest", ValueError),
+        ("update_ratio", "1", TypeError),
+    ],
+)
+def test_a_bad_setting_is_refused_and_changes_nothing(exp, name, value, error):
+    before = exp.config
+    with pytest.raises(error):
+        setattr(exp, name, value)
+    assert exp.config == before
+    assert exp.step().changes == {}
+
+
+def test_the_status_is_stopping_until_it_has_stopped(exp):
+    exp.start()
+    with exp._runner.lock:  # it cannot come to rest meanwhile
+        exp.stop()
+        assert exp.status == "stopping"
+    assert exp.wait(60) == exp.status == "stopped"

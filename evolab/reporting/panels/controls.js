@@ -19,7 +19,7 @@ function controls(ui) {
   top.hidden = ui.still;
   const element = h("header", {}, top, banner, h("div", { class: "ev-facts" }, title, tiles));
 
-  const STATES = { idle: "ready", running: "running", paused: "paused", stopped: "stopped", failed: "failed" };
+  const STATES = { idle: "ready", running: "running", stopping: "stopping", paused: "paused", stopped: "stopped", failed: "failed" };
 
   let listed = "";
   function draw(store) {
@@ -35,7 +35,7 @@ function controls(ui) {
     const p = head.progress, part = p && p.total ? Math.min(1, p.done / p.total) : 0;
     const newest = store.rows[store.rows.length - 1];
     // What is left of the last generation's progress is not news: only a generation under way is shown.
-    const busy = p && head.alive && (running || status === "paused") && p.generation > (newest ? newest.n : -1);
+    const busy = p && head.alive && (running || status === "stopping" || status === "paused") && p.generation > (newest ? newest.n : -1);
     const doing = { fill: "filling the buffer", train: "training", evaluate: "evaluating" };
     say(phase, busy ? `generation ${group(p.generation)} · ${doing[p.phase] || p.phase} ${group(p.done)} / ${group(p.total)}`
       : head.alive && !store.rows.length ? "press Step or Run to begin" : "");

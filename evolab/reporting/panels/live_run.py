@@ -25,7 +25,7 @@ class LiveRun(Protocol):
     Attributes:
         target: mean return that is aimed at; None for none.
         mutations: rates in force; a view may set others, which hold from the next generation on.
-        status: "idle", "running", "paused", "stopped" or "failed".
+        status: "idle", "running", "stopping", "paused", "stopped" or "failed".
         version: grows with every change that a view may want to show.
         progress: how far the current phase is; None before the first.
         error: what ended the background thread; None where nothing did.

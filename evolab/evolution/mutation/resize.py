@@ -12,7 +12,7 @@ from torch import Tensor
 
 from evolab.evolution.mutation.context import Context
 from evolab.networks.base import Axes
-from evolab.population.individual import KINDS, Individual
+from evolab.population.individual import KINDS, MOMENTS, Individual
 
 
 def resize(individual: Individual, context: Context, gene: str, size: int) -> None:
@@ -21,64 +21,66 @@ def resize(individual: Individual, context: Context, gene: str, size: int) -> No
     grows = size > context.network.sizes(individual.genes)[gene][0]
     for role_name, role in context.roles.items():
         network = role.recipe(context.network)
-        old_axes, new_axes = network.axes(role, individual.genes), network.axes(role, genes)
-        if not any(axis.gene == gene for axes in old_axes.values() for axis in axes):
-            continue
-        state = individual.tensors[role_name]
-        if any(axis.gene == gene and axis.centred for axes in old_axes.values() for axis in axes):
-            _reframe(individual.tensors, role_name, old_axes, new_axes)
-        elif grows:
-            fresh = [network.initialise(role, genes, context.generator) for _ in range(role.ensemble_size)]
-            for kind in KINDS:
-                if role_name + kind not in individual.tensors:
-                    continue
-                grown = individual.tensors[role_name + kind]
-                for name, axes in old_axes.items():
-                    if any(axis.gene == gene for axis in axes):
-                        news = torch.stack([one[name] for one in fresh]).to(grown[name])
-                        shape = [axis.size for axis in new_axes[name]]
-                        outgoing = [d for d, axis in enumerate(axes) if axis.gene == gene and axis.incoming]
-                        grown[name] = _grown(
-                            grown[name], news, shape, outgoing, moment=kind in (".mean", ".square")
-                        )
-        else:
-            keep = _important(state, old_axes, gene, size)  # [M, size]
-            for kind in KINDS:
-                if role_name + kind not in individual.tensors:
-                    continue
-                shrunk = individual.tensors[role_name + kind]
-                for name, axes in old_axes.items():
-                    for dimension, axis in enumerate(axes):
-                        if axis.gene == gene:
-                            shrunk[name] = _kept(shrunk[name], keep, dimension)
+        old, new = network.axes(role, individual.genes), network.axes(role, genes)
+        shaped = [axis for axes in old.values() for axis in axes if axis.gene == gene]
+        kinds = {
+            kind: individual.tensors[role_name + kind]
+            for kind in KINDS
+            if role_name + kind in individual.tensors
+        }
+        if any(axis.centred for axis in shaped):
+            for state in kinds.values():
+                _reframe(state, old, new)
+        elif shaped and grows:
+            drawn = [network.initialise(role, genes, context.generator) for _ in range(role.ensemble_size)]
+            for kind, state in kinds.items():
+                _grow(state, drawn, old, new, gene, moment=kind in MOMENTS)
+        elif shaped:
+            keep = _important(kinds[""], old, gene, size)  # [M, size]
+            for state in kinds.values():
+                _shrink(state, keep, old, gene)
     individual.genes = genes
 
 
-def _grown(old: Tensor, fresh: Tensor, shape: list[int], outgoing: list[int], moment: bool) -> Tensor:
-    """`old` [M, ...] in the corner of a larger tensor; new entries are zero going out, fresh coming in."""
-    grown = torch.zeros_like(fresh) if moment else fresh.clone()
-    for dimension in outgoing:
-        grown.narrow(
-            dimension + 1, old.shape[dimension + 1], shape[dimension] - old.shape[dimension + 1]
-        ).zero_()
-    grown[tuple(slice(0, n) for n in old.shape)] = old
-    return grown
+def _grow(
+    state: dict[str, Tensor], drawn: list[dict[str, Tensor]], old: Axes, new: Axes, gene: str, moment: bool
+) -> None:
+    """Every tensor in the corner of a larger one; new entries are zero going out, freshly drawn coming in."""
+    for name, axes in old.items():
+        if any(axis.gene == gene for axis in axes):
+            value = state[name]  # [M, ...]
+            fresh = torch.stack([one[name] for one in drawn]).to(value)
+            grown = torch.zeros_like(fresh) if moment else fresh
+            for dimension, axis in enumerate(axes):
+                if axis.gene == gene and axis.incoming:
+                    here = value.shape[dimension + 1]
+                    grown.narrow(dimension + 1, here, new[name][dimension].size - here).zero_()
+            grown[tuple(slice(0, n) for n in value.shape)] = value
+            state[name] = grown
 
 
-def _reframe(tensors: dict[str, dict[str, Tensor]], role: str, old: Axes, new: Axes) -> None:
+def _shrink(state: dict[str, Tensor], keep: Tensor, old: Axes, gene: str) -> None:
+    """Keep the units [M, size] of every tensor's dimensions that the gene shapes."""
+    for name, axes in old.items():
+        for dimension, axis in enumerate(axes):
+            if axis.gene == gene:
+                kept = zip(state[name], keep, strict=True)
+                state[name] = torch.stack([one.index_select(dimension, index) for one, index in kept])
+
+
+def _reframe(state: dict[str, Tensor], old: Axes, new: Axes) -> None:
     """Put a border of zeros around what is centred, or cut it off."""
-    for kind in KINDS:
-        for name, axes in old.items() if role + kind in tensors else ():
-            border: list[int] = []
-            for before, after in zip(
-                reversed(axes), reversed(new[name]), strict=True
-            ):  # F.pad counts from the last
-                border += [(after.size - before.size) // 2] * 2 if before.centred else [0, 0]
-            if any(border):
-                tensors[role + kind][name] = F.pad(tensors[role + kind][name], border)
+    for name, axes in old.items():
+        border: list[int] = []
+        for before, after in zip(
+            reversed(axes), reversed(new[name]), strict=True
+        ):  # F.pad counts from the last
+            border += [(after.size - before.size) // 2] * 2 if before.centred else [0, 0]
+        if any(border):
+            state[name] = F.pad(state[name], border)
 
 
-def _important(state: dict[str, Tensor], axes: dict, gene: str, count: int) -> Tensor:
+def _important(state: dict[str, Tensor], axes: Axes, gene: str, count: int) -> Tensor:
     """[M, count]: the units with the largest outgoing weight, in their old order."""
     total: Tensor | None = None
     for name, parameter in axes.items():
@@ -88,7 +90,3 @@ def _important(state: dict[str, Tensor], axes: dict, gene: str, count: int) -> T
                 total = weight if total is None else total + weight
     assert total is not None
     return total.topk(count, dim=1).indices.sort(dim=1).values
-
-
-def _kept(value: Tensor, keep: Tensor, dimension: int) -> Tensor:
-    return torch.stack([one.index_select(dimension, index) for one, index in zip(value, keep, strict=True)])

@@ -44,12 +44,12 @@ class Gap(Selection):
     def __post_init__(self) -> None:
         super().__post_init__()
         if checks.finite("width", self.width, low=0.0, high=1.0) == 0.0:
-            raise ValueError("width is 0.0; expected a share in (0, 1]. With 0 somebody is always replaced.")
+            raise ValueError("width is 0.0; expected a share in (0, 1]. With 0 an agent is always replaced.")
         checks.probability("inherit", self.inherit)
         checks.probability("restless", self.restless)
         checks.finite("least", self.least, low=0.0)
         if checks.finite("most", self.most, low=0.0, high=1.0) in (0.0, 1.0):
-            raise ValueError(f"most is {self.most}; expected a share in (0, 1): somebody must stay.")
+            raise ValueError(f"most is {self.most}; expected a share in (0, 1): one agent must stay.")
 
     def choose(self, fitness: np.ndarray, generator: np.random.Generator, generation: int) -> Selected:
         """The survivors in their own slots, the replaced ones as children of those above the gap."""

@@ -36,7 +36,9 @@ class Truncation(Selection):
         super().__post_init__()
         checks.probability("inherit", self.inherit)
         if checks.finite("fraction", self.fraction, low=0.0, high=0.5) == 0.0:
-            raise ValueError("fraction is 0.0; expected a share in (0, 0.5]. With 0 nobody is ever replaced.")
+            raise ValueError(
+                "fraction is 0.0; expected a share in (0, 0.5]. With 0 no agent is ever replaced."
+            )
 
     def choose(self, fitness: np.ndarray, generator: np.random.Generator, generation: int) -> Selected:
         """The survivors in their own slots, the replaced ones as children of the best."""

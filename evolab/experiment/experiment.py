@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from evolab.algorithms.base import Algorithm
 from evolab.core import checks
+from evolab.core.plain import to_plain
 from evolab.data.buffers.base import Buffer
 from evolab.envs.factory import VectorMaker
 from evolab.evolution.schedules import stages_of
@@ -20,7 +21,7 @@ from evolab.experiment.loading import SavedRun, open_run
 from evolab.experiment.replay import enter, options_of, prepare, warm_up
 from evolab.experiment.rollouts import chosen, played
 from evolab.experiment.runner import Runner
-from evolab.experiment.settings import Settings
+from evolab.experiment.settings import Settings, setting_names
 from evolab.history.events import Event, Generation, Progress
 from evolab.history.history import History
 from evolab.population.agent import Agent
@@ -375,19 +376,22 @@ class Experiment(Settings):
             algorithm: pass the object where the algorithm is your own.
             network: pass the object where the network is your own.
             generation: one of those kept; None for the newest that is whole.
-            own: any further option of `Experiment`, in place of the saved one.
+            own: any further option of `Experiment`, in place of the saved one, but those that the saved
+                agents have settled, such as `population` and `network`.
 
         Raises:
             FileNotFoundError: no run there.
             ValueError: every generation is damaged (the files are named), or a part of your own is missing.
         """
-        own |= {"environment": environment, "algorithm": algorithm, "network": network}
-        own = {name: value for name, value in own.items() if value is not None}
+        given = {"environment": environment, "algorithm": algorithm, "network": network}
+        own |= {name: value for name, value in given.items() if value is not None}
         if "vector" in own:
             own["environment"] = VectorMaker(own.pop("vector"))
         found = open_run(Path(folder).expanduser(), generation)
         experiment = cls(**found.config(own).options())
         experiment._go_on_with(found)
+        for name in own.keys() & {*setting_names()}:
+            experiment._state.note(name, to_plain(getattr(experiment, name)))
         return experiment
 
     def _go_on_with(self, found: SavedRun) -> None:

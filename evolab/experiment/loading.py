@@ -7,14 +7,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from evolab.core import spaces
+from evolab.algorithms.options import algorithm_named
+from evolab.core import checks, spaces
 from evolab.envs.ids import must_be_imported
 from evolab.experiment.build import populate
 from evolab.experiment.config import ExperimentConfig
+from evolab.experiment.settings import setting_names
 from evolab.storage import lock
 from evolab.storage.folders import Saved
 from evolab.training.checkpoint import RunFolder
 from evolab.training.state import TrainingState
+
+FIXED = {
+    "population": "the saved agents are as many as they are",
+    "network": "the saved agents have theirs",
+    "hyperparameters": "the saved agents have theirs, and they may have evolved",
+    "draw": "the saved agents have their hyperparameters",
+    "load": "the saved agents have their weights",
+    "buffer": "the saved run has its own, with what is in it",
+    "dtype": "the saved agents' tensors have theirs",
+}
+"""Options that a saved run cannot go on without, and why."""
 
 
 class SavedRun(NamedTuple):
@@ -37,9 +50,14 @@ class SavedRun(NamedTuple):
             own: options in place of the saved ones.
 
         Raises:
-            ValueError: a part of the user's own is missing.
+            ValueError: a part of the user's own is missing, or an option is unknown or cannot change any more.
         """
         path = self.folder.path
+        for name in own:
+            if name not in ExperimentConfig.names():
+                raise checks.unknown("option of Experiment", name, ExperimentConfig.names())
+            if name in FIXED and name not in self.state["own"]:
+                raise ValueError(f"Experiment.load takes no {name}: {FIXED[name]}. Leave it out.")
         for name, described in self.state["own"].items():
             if name not in own:
                 raise ValueError(
@@ -54,7 +72,16 @@ class SavedRun(NamedTuple):
                 f"the run in {path} is of {saved['environment']!r}, and nothing is imported by a name in a file. "
                 f"Import {module} first, or pass it: Experiment.load({str(path)!r}, environment=...)."
             )
-        return ExperimentConfig.from_plain(saved, **own)
+        parts = {name: value for name, value in own.items() if name not in setting_names()}
+        if "algorithm" in own:
+            known, given = self.state["population"]["algorithm"], algorithm_named(own["algorithm"]).name
+            was = known["type"] if isinstance(known, dict) else known
+            if was != given and "algorithm" not in self.state["own"]:
+                raise ValueError(f"algorithm is {given}; the saved agents learn by {was}. Leave it out.")
+        config = ExperimentConfig.from_plain(saved, **parts)
+        for name in own.keys() - parts.keys():
+            config = config.changed(name, own[name])
+        return config
 
     def restore(self, state: TrainingState, config: ExperimentConfig) -> None:
         """Put what was saved into the state of a run that was built from `config`."""

@@ -58,7 +58,7 @@ class Settings:
         if name.startswith("_") or isinstance(known, Setting) or name == "folder":
             object.__setattr__(self, name, value)
             return
-        settings = [n for n, v in vars(Settings).items() if isinstance(v, Setting)] + ["folder"]
+        settings = [*setting_names(), "folder"]
         if name in ExperimentConfig.names():
             raise AttributeError(
                 f"{name} is the same for a whole run. Make another one: "
@@ -67,3 +67,8 @@ class Settings:
         if known is not None:
             raise AttributeError(f"{name} can be read only. Can be set: {', '.join(settings)}.")
         raise AttributeError(str(checks.unknown("setting of Experiment", name, settings)))
+
+
+def setting_names() -> list[str]:
+    """The options that can be set."""
+    return [name for name, value in vars(Settings).items() if isinstance(value, Setting)]

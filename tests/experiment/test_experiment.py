@@ -773,3 +773,57 @@ def test_the_status_is_stopping_until_it_has_stopped(exp):
         exp.stop()
         assert exp.status == "stopping"
     assert exp.wait(60) == exp.status == "stopped"
+
+
+# Loading ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def saved(exp, tmp_path):
+    exp.step()
+    exp.save(tmp_path / "run")
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_setting_that_is_passed_when_loading_holds_and_is_recorded(saved, name):
+    given, _ = CHANGES[name]
+    later, loaded = (
+        ev.Experiment.load(saved, environment=Toy),
+        ev.Experiment.load(saved, environment=Toy, **{name: given}),
+    )
+    setattr(later, name, given)
+    assert loaded.config == later.config
+    assert list(loaded.step().changes) == [name]
+    later.step()
+    same(loaded, later)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("population", 3),
+        ("network", ev.MLP([16])),
+        ("hyperparameters", {"lr_actor": 1e-3}),
+        ("draw", True),
+        ("load", "elsewhere"),
+        ("buffer", 10),
+        ("dtype", torch.float64),
+    ],
+)
+def test_what_the_saved_agents_have_settled_is_refused_by_name(saved, name, value):
+    """They were ignored, or the next step broke."""
+    with pytest.raises(ValueError, match=f"Experiment.load takes no {name}: the saved"):
+        ev.Experiment.load(saved, environment=Toy, **{name: value})
+
+
+def test_other_options_are_applied_when_loading_and_unknown_ones_refused(saved):
+    again = ev.Experiment.load(saved, environment=Toy, num_envs=4, keep=1, vectorization="sync")
+    assert (again.config["num_envs"], again.config["keep"]) == (4, 1)
+    assert again.step().best.steps > 0
+    with pytest.raises(ValueError, match=r"algorithm is DDPG; the saved agents learn by TD3. Leave it out."):
+        ev.Experiment.load(saved, environment=Toy, algorithm="DDPG")
+    with pytest.raises(
+        ValueError, match=r"Unknown option of Experiment 'selecton'.*did you mean 'selection'\?"
+    ):
+        ev.Experiment.load(saved, environment=Toy, selecton="truncation")

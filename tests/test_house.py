@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import subprocess
 import sys
@@ -72,6 +73,18 @@ def test_a_file_holds_one_idea():
     long = {
         file: lines for file, lines in long.items() if lines > LONGER.get(file.split("/")[-1], CODE_LINES)
     }
+    assert not long
+
+
+def test_a_function_takes_at_most_seven_arguments():
+    makers = {"__init__", "make"}  # what makes an object takes its options
+    long = []
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef) and node.name not in makers:
+                own = [arg.arg for arg in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+                if len([arg for arg in own if arg not in ("self", "cls")]) > 7:
+                    long.append(f"{name(path)}: {node.name}")
     assert not long
 
 
@@ -161,6 +174,17 @@ def test_folders_that_the_package_s_readme_names_are_there():
     text = (PACKAGE / "README.md").read_text(encoding="utf-8")
     named = {name for name in re.findall(r"`([a-z_/]+/)`", text)}
     assert not [name for name in named if not [*PACKAGE.rglob(name.rstrip("/"))]]
+
+
+def test_imports_go_down_the_rooms_and_never_in_a_circle():
+    done = subprocess.run(
+        [sys.executable, "-c", "from importlinter.cli import lint_imports; raise SystemExit(lint_imports())"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stdout.partition("Broken contracts")[2]
 
 
 def test_the_package_s_readme_fits_a_screen():

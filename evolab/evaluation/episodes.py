@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from os import PathLike
 from typing import Any, Protocol
 
 import gymnasium
@@ -15,6 +17,8 @@ from evolab.core import checks
 from evolab.core.experience import Transition
 from evolab.core.rng import fresh_seed, seed_of
 from evolab.envs.base import Environments, Fault
+from evolab.envs.factory import Source, make
+from evolab.population.agent import Agent
 from evolab.population.population import Population
 
 LONGEST = 10_000
@@ -53,8 +57,8 @@ class Evaluated:
 
 
 def evaluate(
-    population: Population,
-    envs: Environments,
+    population: Population | Agent | str | PathLike[str],
+    envs: Environments | Source,
     episodes: int = 1,
     *,
     seed: int | None = None,
@@ -66,8 +70,8 @@ def evaluate(
     environments given are not touched.
 
     Args:
-        population: of P agents.
-        envs: the environments to make more of.
+        population: of P agents; or one agent, or the folder of one.
+        envs: the environments to make more of; or what `Experiment` takes: an id, a callable, an `EnvSpec`.
         episodes: of each agent.
         seed: of the episodes; None for a fresh one.
         max_steps: longest episode; None for the environment's own limit.
@@ -76,11 +80,16 @@ def evaluate(
         [P], in units of return; NaN for an agent whose weights are not finite.
     """
     checks.positive_integer("episodes", episodes)
-    evaluator = Evaluator(envs, max_steps)
-    try:
-        *_, result = evaluator.play(population, episodes, fresh_seed() if seed is None else seed)
-    finally:
-        evaluator.close()
+    if not isinstance(population, Population):
+        population = Population.of([population if isinstance(population, Agent) else Agent.load(population)])
+    start = fresh_seed() if seed is None else seed
+    with contextlib.ExitStack() as ending:
+        if not isinstance(envs, Environments):
+            envs = make(envs, len(population))
+            ending.callback(envs.close)
+        evaluator = Evaluator(envs, max_steps)
+        ending.callback(evaluator.close)
+        *_, result = evaluator.play(population, episodes, start)
     assert isinstance(result, Evaluated)
     return result.fitness
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import warnings
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -152,3 +153,22 @@ def test_no_episodes_is_refused():
     with pytest.raises(ValueError, match="episodes is 0; expected a whole number >= 1"):
         evaluate(population_for(envs, 1, "TD3"), envs, episodes=0)
     envs.close()
+
+
+@pytest.mark.parametrize("given", ["id", "callable", "spec", "environments"])
+def test_everything_that_experiment_takes_can_be_evaluated_in(given, tmp_path):
+    """`ev.evaluate(agents, "CartPole-v1", 20)` ended in: 'str' object has no attribute 'evaluator'."""
+    envs = ev.envs.make("CartPole-v1", population=2)
+    population = ev.Population("DQN", envs.single_observation_space, envs.single_action_space, size=2, seed=3)
+    where = {
+        "id": "CartPole-v1",
+        "callable": lambda: gymnasium.make("CartPole-v1"),
+        "spec": gymnasium.spec("CartPole-v1"),
+        "environments": envs,
+    }[given]
+    found = ev.evaluate(population, envs, 4, seed=5)
+    assert np.isfinite(found).all()
+    assert ev.evaluate(population, where, 4, seed=5).tolist() == found.tolist()
+    population[1].save(tmp_path / "agent")
+    for one in (population[1], tmp_path / "agent", str(tmp_path / "agent")):
+        assert ev.evaluate(one, where, 4, seed=5).tolist() == [found[1]]

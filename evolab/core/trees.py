@@ -58,10 +58,8 @@ def first_leaf(tree: Tree) -> Any:
 
 def to_tensor(tree: Tree, device: torch.device) -> Tree:
     """Arrays to tensors on `device`; dicts and tuples keep their form."""
-
-    def moved(leaf: Any) -> Tensor:
-        if isinstance(leaf, Tensor):
-            return leaf.to(device)
-        return torch.from_numpy(np.ascontiguousarray(leaf)).to(device)
-
-    return map_leaves(moved, tree)
+    if isinstance(tree, (dict, tuple)):
+        return map_leaves(lambda leaf: to_tensor(leaf, device), tree)
+    if isinstance(tree, Tensor):
+        return tree.to(device)
+    return torch.from_numpy(np.ascontiguousarray(tree)).to(device)

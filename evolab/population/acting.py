@@ -6,15 +6,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
-from evolab.core.device import products
 from evolab.core.observed import as_space, leading_shape
 from evolab.core.trees import Tree, first_leaf, map_leaves, to_tensor
 from evolab.population.table import Table
 
 
-def act(table: Table, observation: Any, explore: bool, ended: Any = None) -> Any:
+def act(
+    table: Table, observation: Tree, explore: bool, ended: ArrayLike | Tensor | None = None
+) -> np.ndarray | Tensor:
     """Actions of all agents, each in its own environments; see `Population.act`."""
     observation, lead = _understood(table, observation)
     if len(lead) != 2 or lead[0] != table.size:
@@ -23,13 +25,13 @@ def act(table: Table, observation: Any, explore: bool, ended: Any = None) -> Any
     num_envs = lead[1]
     as_array = not isinstance(first_leaf(observation), Tensor)
     observed = to_tensor(observation, table.device)
-    parts = []
-    with torch.no_grad(), products(table.device, table.spec.precision):
+    parts, groups = [], table.groups
+    with torch.no_grad(), table.spec.products():
         if explore:
             _remember(table, num_envs, ended)
-        for group in table.groups:
+        for group in groups:
             part = observed
-            if len(table.groups) > 1:
+            if len(groups) > 1:
                 part = map_leaves(lambda leaf, rows=group.rows: leaf[rows], observed)
             if explore:
                 memory = {name: value[group.rows] for name, value in table.memory.items()}
@@ -43,7 +45,7 @@ def act(table: Table, observation: Any, explore: bool, ended: Any = None) -> Any
     return table.actions.to_numpy(action) if as_array else action
 
 
-def act_alone(table: Table, row: int, observation: Any, explore: bool = False) -> Any:
+def act_alone(table: Table, row: int, observation: Tree, explore: bool = False) -> Any:
     """The action of one agent for one observation, or for a batch of them; see `Agent.act`."""
     observation, lead = _understood(table, observation)
     if len(lead) > 1:
@@ -84,7 +86,7 @@ def _to_environment(table: Table, unit: Tensor) -> Tensor:
     return table.actions.to_environment(unit)
 
 
-def _remember(table: Table, num_envs: int, ended: Any = None) -> None:
+def _remember(table: Table, num_envs: int, ended: ArrayLike | Tensor | None = None) -> None:
     """Have room for what exploration remembers, zero where an episode has ended."""
     memory = table.memory
     for name, shape in table.algorithm.memory(table.size, num_envs, table.actions).items():
@@ -94,9 +96,13 @@ def _remember(table: Table, num_envs: int, ended: Any = None) -> None:
             memory[name][torch.as_tensor(ended, device=table.device, dtype=torch.bool)] = 0
 
 
-def _understood(table: Table, observation: Any) -> tuple[Tree, tuple[int, ...]]:
+def _understood(table: Table, observation: Tree) -> tuple[Tree, tuple[int, ...]]:
     """The observation in the order of its space, and its leading axes."""
     spec = table.spec
+    if isinstance(observation, (np.ndarray, Tensor)) and spec.observation_shape is not None:
+        lead = len(observation.shape) - len(spec.observation_shape)  # the usual case, at less cost
+        if lead >= 0 and observation.shape[lead:] == spec.observation_shape:
+            return observation, observation.shape[:lead]
     observation = as_space(spec.observation_space, observation)
     if spec.network.reads_tokens:  # as many as there are so far
         return observation, tuple(observation.shape[:-1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ from typing import Any
 from torch import nn
 
 from evolab.algorithms.base import Algorithm
+from evolab.core.trees import Tree
+from evolab.data.buffers.base import Buffer
+from evolab.networks.base import Network
 from evolab.population import export, serialisation
 from evolab.population.acting import act_alone
 from evolab.population.individual import Individual
@@ -78,7 +82,7 @@ class Agent:
         """The agent as a value; its tensors are unpadded views into the table."""
         return self.table.individual(self.row)
 
-    def act(self, observation: Any, explore: bool = False) -> Any:
+    def act(self, observation: Tree, explore: bool = False) -> Any:
         """Action for one observation, or for a batch of them.
 
         Args:
@@ -90,7 +94,7 @@ class Agent:
         """
         return act_alone(self.table, self.row, observation, explore)
 
-    def learn(self, batch: Any, noise: Any = None) -> dict[str, float]:
+    def learn(self, batch: Buffer | Any, noise: Tree | None = None) -> dict[str, float]:
         """One update of this agent alone.
 
         Args:
@@ -147,7 +151,10 @@ class Agent:
 
     @staticmethod
     def load(
-        folder: str | PathLike[str], algorithm: Any = None, network: Any = None, device: str = "cpu"
+        folder: str | PathLike[str],
+        algorithm: str | Algorithm | None = None,
+        network: Network | Sequence[int] | None = None,
+        device: str = "cpu",
     ) -> Agent:
         """Read an agent from a folder.
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from evolab.core import checks
 from evolab.core.actions import BoxActions, combined, is_whole, limits, nearest_whole
-from evolab.core.trees import leaves, map_leaves
+from evolab.core.trees import Tree, leaves, map_leaves
 from evolab.networks.observations import encode
 from evolab.population.acting import act_alone
 from evolab.population.spec import Spec
@@ -67,7 +67,7 @@ class Policy(nn.Module):
                 self.register_buffer("low", spec.actions.low.detach().cpu().clone())
                 self.register_buffer("high", spec.actions.high.detach().cpu().clone())
 
-    def forward(self, observation: Any) -> Tensor:
+    def forward(self, observation: Tree) -> Tensor:
         """[B, ...] observations to [B, ...] actions or [B, A] values."""
         out = self.core(encode(self._space, observation, 1, self._dtype))
         if not self._bounded:
@@ -102,7 +102,7 @@ class Greedy(nn.Module):
             assert isinstance(space, spaces.Discrete)
             self._start = int(space.start)
 
-    def forward(self, observation: Any) -> Tensor:
+    def forward(self, observation: Tree) -> Tensor:
         """Greedy actions."""
         out = self.policy(observation)
         if self._kind == "box":
@@ -145,7 +145,7 @@ def export(table: Table, row: int, path: str | PathLike[str]) -> Path:
     return path
 
 
-def _write_program(greedy: Greedy, examples: Any, shapes: Any, path: Path) -> None:
+def _write_program(greedy: Greedy, examples: Tree, shapes: Tree, path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's own, about its own tracing
         program = torch.export.export(greedy, (examples,), dynamic_shapes=(shapes,))
@@ -154,11 +154,11 @@ def _write_program(greedy: Greedy, examples: Any, shapes: Any, path: Path) -> No
     replace_bytes(path, data.getvalue())
 
 
-def _run_program(path: Path, observation: Any) -> Tensor:
+def _run_program(path: Path, observation: Tree) -> Tensor:
     return torch.export.load(path).module()(observation)  # type: ignore[no-any-return]
 
 
-def _write_onnx(greedy: Greedy, examples: Any, shapes: Any, path: Path) -> None:
+def _write_onnx(greedy: Greedy, examples: Tree, shapes: Tree, path: Path) -> None:
     try:
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
@@ -177,7 +177,7 @@ def _write_onnx(greedy: Greedy, examples: Any, shapes: Any, path: Path) -> None:
     replace_bytes(path, exported.model_proto.SerializeToString())
 
 
-def _run_onnx(path: Path, observation: Any) -> Tensor | None:
+def _run_onnx(path: Path, observation: Tree) -> Tensor | None:
     """The answers by onnxruntime; None where it is not installed."""
     try:
         import onnxruntime
@@ -201,12 +201,12 @@ def _same(table: Table, row: int, found: Tensor) -> bool:
     return bool((found == expected).double().mean() > 0.8)  # what lies between two may fall either way
 
 
-def _examples(table: Table, count: int) -> Any:
+def _examples(table: Table, count: int) -> Tree:
     """Observations [B, ...] as tensors, the same ones for the same count."""
     return _drawn(table.spec.observation_space, count, np.random.default_rng(count))
 
 
-def _drawn(space: spaces.Space, count: int, stream: np.random.Generator) -> Any:
+def _drawn(space: spaces.Space, count: int, stream: np.random.Generator) -> Tree:
     if isinstance(space, spaces.Dict):
         return {key: _drawn(part, count, stream) for key, part in space.items()}
     if isinstance(space, spaces.Tuple):

@@ -7,7 +7,7 @@ cuts follow from genes, hyperparameters and what an update costs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,7 +135,7 @@ def _renumbered(packs: Sequence[Sequence[Span]]) -> list[list[Span]]:
     return groups
 
 
-def divide(costs: Sequence[float], keys: Sequence[Any], overhead: float, largest: int) -> list[Span]:
+def divide(costs: Sequence[float], keys: Sequence[Hashable], overhead: float, largest: int) -> list[Span]:
     """Cut sorted agents into buckets of least total cost.
 
     A bucket costs its overhead plus, for each agent in it, the most expensive agent's work:

@@ -16,9 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evolab.core.device import products
 from evolab.core.experience import Batch, Episodes, to_batch
-from evolab.core.trees import map_leaves
+from evolab.core.trees import Tree, map_leaves
 from evolab.data.buffers.base import AT_ONCE, Buffer
 from evolab.networks.batching import cuda_graphs as graphs
 from evolab.networks.batching.group import AgentGroup
@@ -53,7 +52,7 @@ class Learner:
             group.updates, group.credit = 0, 0.0
 
     def learn(
-        self, source: Any, noise: Any = None, updates: int | None = None, ratio: float = 1.0
+        self, source: Buffer | Any, noise: Tree | None = None, updates: int | None = None, ratio: float = 1.0
     ) -> dict[str, Tensor]:
         """Updates of every agent, and their mean losses; see `Population.learn`."""
         table = self.table
@@ -62,7 +61,7 @@ class Learner:
             if table.network.computes_unpadded(table.spec.like)
             else contextlib.nullcontext()
         )
-        with shared, products(table.device, table.spec.precision):
+        with shared, table.spec.products():
             found = Collected(table)
             if isinstance(source, Buffer):
                 self._from_buffer(source, updates, ratio, found)
@@ -70,7 +69,7 @@ class Learner:
                 self._from_batch(source, noise, found)
             return found.means()
 
-    def learn_alone(self, row: int, source: Any, noise: Any = None) -> dict[str, float]:
+    def learn_alone(self, row: int, source: Buffer | Any, noise: Tree | None = None) -> dict[str, float]:
         """One update of one agent; see `Agent.learn`."""
         table = self.table
         group, found = table.solo(row), Collected(table)
@@ -103,7 +102,7 @@ class Learner:
         source.consumed()
         self.warmed_up = True
 
-    def _from_batch(self, source: Any, noise: Any, found: Collected) -> None:
+    def _from_batch(self, source: Any, noise: Tree | None, found: Collected) -> None:
         whole = to_batch(source, self.table.device)
         leading, agents = whole.reward.shape, self.table.size
         if leading[0] != agents or len(leading) != 2 + isinstance(whole, Episodes):
@@ -162,7 +161,7 @@ class Learner:
         group.credit -= due * group.learn_step / ratio
         return due
 
-    def _update(self, group: AgentGroup, batch: Any, noise: Any, found: Collected) -> None:
+    def _update(self, group: AgentGroup, batch: Any, noise: Tree | None, found: Collected) -> None:
         """One update of a group; its noise is drawn where none is given."""
         if noise is None:
             noise = self.table.algorithm.draw(group, batch, self.table.generator)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from gymnasium import spaces
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from evolab.algorithms.base import Algorithm
@@ -16,6 +17,8 @@ from evolab.core import checks
 from evolab.core.device import device_named
 from evolab.core.ranges import Range
 from evolab.core.rng import fresh_seed, numpy_stream
+from evolab.core.trees import Tree
+from evolab.data.buffers.base import Buffer
 from evolab.networks.base import Network
 from evolab.networks.batching.group import AgentGroup
 from evolab.networks.default import network_for
@@ -223,7 +226,9 @@ class Population:
 
     # Acting and learning ----------------------------------------------------------------------
 
-    def act(self, observation: Any, explore: bool = True, ended: Any = None) -> Any:
+    def act(
+        self, observation: Tree, explore: bool = True, ended: ArrayLike | Tensor | None = None
+    ) -> np.ndarray | Tensor:
         """Actions of all agents, each in its own environments.
 
         Args:
@@ -250,7 +255,7 @@ class Population:
         self.table.count_steps(steps)
 
     def learn(
-        self, source: Any, noise: Any = None, updates: int | None = None, ratio: float = 1.0
+        self, source: Buffer | Any, noise: Tree | None = None, updates: int | None = None, ratio: float = 1.0
     ) -> dict[str, Tensor]:
         """Updates of every agent, by its own batch size and learn step.
 

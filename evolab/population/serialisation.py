@@ -7,7 +7,7 @@ a model card; `manifest.json` has the SHA-256 of the first two.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from os import PathLike
@@ -52,7 +52,10 @@ def save(table: Table, row: int, folder: str | PathLike[str]) -> None:
 
 
 def load(
-    folder: str | PathLike[str], algorithm: Any = None, network: Any = None, device: str = "cpu"
+    folder: str | PathLike[str],
+    algorithm: str | Algorithm | None = None,
+    network: Network | Sequence[int] | None = None,
+    device: str = "cpu",
 ) -> Table:
     """Read an agent from a folder, into a table of its own; see `Agent.load`."""
     path = Path(folder)
@@ -117,7 +120,12 @@ def take(table: Table, row: int, prefix: str, into: dict[str, Tensor]) -> dict[s
 # What is read ---------------------------------------------------------------------------------
 
 
-def spec_of(about: Mapping[str, Any], algorithm: Any, network: Any, device: str | torch.device) -> Spec:
+def spec_of(
+    about: Mapping[str, Any],
+    algorithm: str | Algorithm | None,
+    network: Network | Sequence[int] | None,
+    device: str | torch.device,
+) -> Spec:
     """The inverse of `describe`.
 
     Args:
@@ -195,7 +203,7 @@ def individual_of(
     return individual
 
 
-def _algorithm(described: Any, given: Any) -> Algorithm:
+def _algorithm(described: Any, given: str | Algorithm | None) -> Algorithm:
     if given is not None:
         algorithm = algorithm_named(given)
         wanted = described.get("type") if isinstance(described, dict) else described
@@ -208,7 +216,7 @@ def _algorithm(described: Any, given: Any) -> Algorithm:
     return made
 
 
-def _network(described: Any, given: Any) -> Network:
+def _network(described: Any, given: Network | Sequence[int] | None) -> Network:
     if given is not None:
         return network_for(given, None)  # type: ignore[arg-type]
     made = _own(described, "network")

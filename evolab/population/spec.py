@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +13,14 @@ from gymnasium import spaces
 from torch import Tensor
 
 from evolab.algorithms.base import Algorithm
-from evolab.core.actions import actions_of
-from evolab.core.device import precision_named
+from evolab.core.actions import Actions, actions_of
+from evolab.core.device import precision_named, products
 from evolab.core.ranges import Range
 from evolab.core.rng import torch_stream
 from evolab.networks.base import Layout, Network, Role, State
 from evolab.population.individual import KINDS, MOMENTS, Individual
+
+NOTHING = nullcontext()
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +58,7 @@ class Spec:
         self.algorithm.check(self.observation_space, self.action_space)
 
     @functools.cached_property
-    def actions(self) -> Any:
+    def actions(self) -> Actions:
         """Actions between the environment's range and the algorithm's."""
         return actions_of(self.action_space, self.device, self.dtype)
 
@@ -68,6 +71,16 @@ class Spec:
     def policy(self) -> str:
         """Name of the policy's network."""
         return next(iter(self.roles))
+
+    @functools.cached_property
+    def observation_shape(self) -> tuple[int, ...] | None:
+        """Of an observation that is one array; None of tokens, whose number varies, and of nested spaces."""
+        nested = isinstance(self.observation_space, (spaces.Dict, spaces.Tuple))
+        return None if nested or self.network.reads_tokens else tuple(self.observation_space.shape or ())
+
+    def products(self) -> AbstractContextManager[None]:
+        """Inside, matrix products have the precision that was asked for."""
+        return NOTHING if self.precision == "float32" else products(self.device, self.precision)
 
     @functools.cached_property
     def like(self) -> Tensor:

@@ -193,9 +193,9 @@ class Table(Mapping[str, Tensor]):
 
     def count_steps(self, steps: int, row: int | None = None) -> None:
         """Note environment steps of one agent, or of each."""
-        rows = slice(None) if row is None else slice(row, row + 1)
-        self.hyper["steps"][rows].add_(steps)
-        for individual in self.individuals[rows]:
+        counted = self.hyper["steps"]
+        (counted if row is None else counted[row]).add_(steps)
+        for individual in self.individuals if row is None else [self.individuals[row]]:
             individual.steps += steps
 
     @property

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from evolab.core.experience import Batch, Episodes
+from evolab.core.experience import Batch, Episodes, Transition
 from evolab.core.trees import Tree
 
 AT_ONCE = 8
@@ -34,7 +34,7 @@ class Buffer(ABC):
         """Transitions (episodes, in language environments) that each agent can learn from."""
 
     @abstractmethod
-    def add(self, transition: Any) -> int:
+    def add(self, transition: Transition) -> int:
         """Store one step of all environments, a `Transition` [P, E] or [B]; gives the number of rows stored."""
 
     @abstractmethod

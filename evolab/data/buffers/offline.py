@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
-from evolab.core.experience import DRAWN, Batch
-from evolab.core.trees import map_leaves
+from evolab.core.experience import DRAWN, Batch, Transition
+from evolab.core.trees import Tree, map_leaves
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.data.datasets.columns import DatasetError
 from evolab.data.datasets.dataset import Dataset
@@ -85,7 +85,7 @@ class StoredBuffer(ReplayBuffer):
         self.length[:] = size
         self.fields = {"episode": torch.from_numpy(dataset.episode_of(np.arange(size)))}
 
-    def add(self, transition: Any) -> int:
+    def add(self, transition: Transition) -> int:
         """Refused: the data are somebody's file.
 
         Raises:
@@ -95,7 +95,7 @@ class StoredBuffer(ReplayBuffer):
             f"{self.dataset.name}: data on disk can't be added to. Raise max_memory to hold them."
         )
 
-    def rows(self, index: torch.Tensor) -> dict[str, Any]:
+    def rows(self, index: torch.Tensor) -> dict[str, Tree]:
         """The fields of given rows, [B, ...] each."""
         taken = self.dataset.transitions(index.numpy())
         return {name: map_leaves(torch.from_numpy, getattr(taken, name)) for name in DRAWN}
@@ -113,7 +113,7 @@ class StoredBuffer(ReplayBuffer):
         """Transitions for one update after another."""
         return (self.sample(rows, size, generator) for _ in range(updates))
 
-    def observations(self, count: int, generator: torch.Generator) -> Any:
+    def observations(self, count: int, generator: torch.Generator) -> Tree:
         """Up to `count` stored observations, [B, ...] leaves."""
         index = torch.randint(
             len(self), (min(count, len(self)),), generator=generator, device=generator.device

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
-from evolab.core.experience import DRAWN, Batch, Episodes
+from evolab.core.experience import DRAWN, Batch, Episodes, Transition
 from evolab.core.trees import Tree, first_leaf, leaves, map_leaves
 from evolab.data.buffers.base import AT_ONCE, Buffer
 from evolab.networks.batching import cuda_graphs as graphs
@@ -67,7 +68,7 @@ class ReplayBuffer(Buffer):
         self.length[:] = 0
         self.cursor[:] = 0
 
-    def add(self, transition: Any) -> int:
+    def add(self, transition: Transition) -> int:
         """Store the valid rows of a transition with leading shape [P, E] or [B].
 
         Returns:
@@ -99,13 +100,13 @@ class ReplayBuffer(Buffer):
         self.added += stored
         return stored
 
-    def _allocate(self, transition: Any, leading: int, agents: int) -> None:
+    def _allocate(self, transition: Transition, leading: int, agents: int) -> None:
         self.place_on(torch.device("cpu"))
         self.pools = 1 if self.shared else agents
         self.length = np.zeros(self.pools, dtype=np.int64)
         self.cursor = np.zeros(self.pools, dtype=np.int64)
 
-        def room(leaf: Any) -> Tensor:
+        def room(leaf: ArrayLike) -> Tensor:
             like = torch.as_tensor(leaf)
             dtype = torch.float32 if like.dtype == torch.float64 else like.dtype
             shape = (self.pools * self.capacity, *like.shape[leading:])
@@ -114,7 +115,7 @@ class ReplayBuffer(Buffer):
         self.fields = {name: map_leaves(room, getattr(transition, name)) for name in DRAWN}
         self.device = self.example.device
 
-    def _write(self, pool: int, rows: dict[str, Any], leading: int, keep: np.ndarray | None) -> int:
+    def _write(self, pool: int, rows: dict[str, Tree], leading: int, keep: np.ndarray | None) -> int:
         mask = None if keep is None else torch.as_tensor(keep.reshape(-1))
         count = int(mask.sum()) if mask is not None else int(np.prod(np.shape(rows["reward"])))
         if count == 0:
@@ -126,7 +127,7 @@ class ReplayBuffer(Buffer):
         base = pool * self.capacity
         pending: list[tuple[Tensor, Tensor]] = []  # written once every field is known to fit
 
-        def write(store: Tensor, leaf: Any) -> None:
+        def write(store: Tensor, leaf: ArrayLike) -> None:
             piece = torch.as_tensor(leaf)
             if piece.shape[leading:] != store.shape[1:]:
                 raise ValueError(

@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
-from evolab.core.experience import DRAWN, Batch
+from evolab.core.experience import DRAWN, Batch, Transition
 from evolab.core.trees import Tree, leaves, map_leaves
 from evolab.data.buffers.base import Buffer
 
@@ -132,7 +133,7 @@ class RolloutBuffer(Buffer):
         """Drop the steps: after a change of generation nobody has the policy that took them."""
         self._drop()
 
-    def add(self, transition: Any) -> int:
+    def add(self, transition: Transition) -> int:
         """Store one step of all environments, [P, E].
 
         Returns:
@@ -163,11 +164,11 @@ class RolloutBuffer(Buffer):
         self.written = max(self.written, self.steps)
         return shape[0] * shape[1]
 
-    def _room(self, leaf: Any) -> Tensor:
+    def _room(self, leaf: ArrayLike) -> Tensor:
         like = torch.as_tensor(leaf)
         return torch.zeros(self.horizon, *like.shape, dtype=like.dtype, device=self.device)
 
-    def _put(self, store: Tensor, leaf: Any) -> None:
+    def _put(self, store: Tensor, leaf: ArrayLike) -> None:
         piece = torch.as_tensor(leaf)
         if piece.shape != store.shape[1:]:
             raise ValueError(

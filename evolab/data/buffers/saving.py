@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from evolab.core.trees import Tree
 from evolab.data.buffers.base import Buffer
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.storage.files import Damaged
@@ -234,7 +235,7 @@ def _put(store: Tensor, rows: Tensor, part: Tensor) -> None:
 # The form of nested fields --------------------------------------------------------------------
 
 
-def _named(value: Any, name: str) -> list[tuple[str, Tensor]]:
+def _named(value: Tree, name: str) -> list[tuple[str, Tensor]]:
     """The tensors of a field with the names that `_tree` gives them."""
     if isinstance(value, Tensor):
         return [(name, value)]
@@ -242,7 +243,7 @@ def _named(value: Any, name: str) -> list[tuple[str, Tensor]]:
     return [leaf for index, part in enumerate(parts) for leaf in _named(part, f"{name}.{index}")]
 
 
-def _tree(value: Any, name: str) -> Any:
+def _tree(value: Tree, name: str) -> dict[str, Any]:
     """The form of a field as JSON: a leaf is its tensor's name, dtype and shape of a row."""
     if isinstance(value, dict):
         return {"dict": [[key, _tree(part, f"{name}.{i}")] for i, (key, part) in enumerate(value.items())]}
@@ -259,7 +260,7 @@ def _leaves(tree: Mapping[str, Any], found: list[tuple[str, str, tuple[int, ...]
             _leaves(part, found)
 
 
-def _planted(tree: Mapping[str, Any], stores: Mapping[str, Tensor]) -> Any:
+def _planted(tree: Mapping[str, Any], stores: Mapping[str, Tensor]) -> Tree:
     if "leaf" in tree:
         return stores[tree["leaf"]]
     if "dict" in tree:

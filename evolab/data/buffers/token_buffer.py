@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from evolab.core.experience import Episodes
+from evolab.core.experience import Episodes, Transition
+from evolab.core.trees import Tree
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.data.datasets.columns import DatasetError
 from evolab.data.datasets.tokens import TokenDataset
@@ -59,7 +59,7 @@ class TokenBuffer(ReplayBuffer):
         self.length[:], self.cursor[:] = len(data), 0
         self.added += len(data)
 
-    def add(self, transition: Any) -> int:
+    def add(self, transition: Transition) -> int:
         """Refused: episodes are put, not added step by step.
 
         Raises:
@@ -89,12 +89,12 @@ class TokenBuffer(ReplayBuffer):
         """Episodes for one update after another, each batch as long as its longest."""
         return (self.sample(rows, size, generator) for _ in range(updates))
 
-    def rows(self, index: Tensor) -> dict[str, Any]:
+    def rows(self, index: Tensor) -> dict[str, Tree]:
         """The fields of given episodes."""
         index = index.to(self.device)
         return {name: self.fields[name].index_select(0, index) for name in FIELDS}
 
-    def observations(self, count: int, generator: torch.Generator) -> Any:
+    def observations(self, count: int, generator: torch.Generator) -> Tensor | None:
         """Up to `count` stored episodes' tokens, [B, T]."""
         if len(self) == 0:
             return None

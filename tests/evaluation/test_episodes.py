@@ -155,7 +155,7 @@ def test_no_episodes_is_refused():
     envs.close()
 
 
-@pytest.mark.parametrize("given", ["id", "callable", "spec", "environments"])
+@pytest.mark.parametrize("given", ["id", "callable", "spec"])
 def test_everything_that_experiment_takes_can_be_evaluated_in(given, tmp_path):
     """`ev.evaluate(agents, "CartPole-v1", 20)` ended in: 'str' object has no attribute 'evaluator'."""
     envs = ev.envs.make("CartPole-v1", population=2)
@@ -164,7 +164,6 @@ def test_everything_that_experiment_takes_can_be_evaluated_in(given, tmp_path):
         "id": "CartPole-v1",
         "callable": lambda: gymnasium.make("CartPole-v1"),
         "spec": gymnasium.spec("CartPole-v1"),
-        "environments": envs,
     }[given]
     found = ev.evaluate(population, envs, 4, seed=5)
     assert np.isfinite(found).all()

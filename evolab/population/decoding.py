@@ -6,7 +6,7 @@ was said, so that a token costs one position.
 
 from __future__ import annotations
 
-from typing import Protocol
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -18,30 +18,32 @@ from evolab.networks.cache import Cache
 from evolab.population.table import Table
 
 
-class Turn(Protocol):
-    """What a policy sees of the games that go on; `evolab.envs.language.turns.Turn` has them all.
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What a policy sees of the games that are still going on; it answers with one token for each.
+
+    Where a population plays, [P, B] stands for [B] everywhere, B being the most games that any
+    agent still plays; an agent with fewer has one of its games repeated, and those answers are
+    ignored.
 
     Attributes:
-        tokens: [P, B, T] int64, filled up on the right; [B, T] of a single agent, as the others without P.
-        length: [P, B], tokens of each game so far.
-        legal: [P, B, V] bool, tokens that may be chosen.
-        rows: [P, B], the number of each game.
+        tokens: int64 [B, T], filled up with pad on the right; T is the longest so far.
+        length: int64 [B]: tokens so far; the chosen token goes to this place.
+        legal: bool [B, V], the tokens that may be chosen.
+        rows: int64 [B], the game's number among the starts: the key of whatever a policy
+            remembers between its calls. Since the last one a game has grown by the chosen
+            token and the reply to it.
     """
 
-    @property
-    def tokens(self) -> Tensor: ...  # noqa: D102
-    @property
-    def length(self) -> Tensor: ...  # noqa: D102
-    @property
-    def legal(self) -> Tensor: ...  # noqa: D102
-    @property
-    def rows(self) -> Tensor: ...  # noqa: D102
+    tokens: Tensor
+    length: Tensor
+    legal: Tensor
+    rows: Tensor
 
-
-def parts_of(turn: Turn) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Tokens, lengths, legal tokens and numbers of the games, [P, B, ...] for a single agent too."""
-    found = turn.tokens, turn.length, turn.legal, turn.rows
-    return found if turn.length.dim() == 2 else tuple(part.unsqueeze(0) for part in found)  # type: ignore[return-value]
+    def parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """All four as [P, B, ...], for a single agent too."""
+        found = self.tokens, self.length, self.legal, self.rows
+        return found if self.length.dim() == 2 else tuple(part.unsqueeze(0) for part in found)  # type: ignore[return-value]
 
 
 def filtered(
@@ -121,7 +123,7 @@ class TokenPolicy:
 
     def __call__(self, turn: Turn) -> Tensor:
         """Tokens [P, B] for a turn of all agents, or [B] for one of the only agent."""
-        tokens, length, legal, rows = parts_of(turn)
+        tokens, length, legal, rows = turn.parts()
         chosen = []
         with torch.no_grad():
             for group in self.table.groups:

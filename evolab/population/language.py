@@ -8,7 +8,7 @@ what the agent would go on to say. Where an environment fixes how long an uttera
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from evolab.algorithms.tokens import TokenAlgorithm, token_algorithm
 from evolab.core.checks import positive_integer
 from evolab.networks.cache import Cache
 from evolab.population.agent import Agent
-from evolab.population.decoding import Choice, TokenPolicy, Turn, parts_of
+from evolab.population.decoding import Choice, TokenPolicy, Turn
 from evolab.population.table import Table
 
 
@@ -61,7 +61,7 @@ class UtterancePolicy:
 
     def __call__(self, turn: Turn) -> Tensor:
         """Tokens [P, B] for a turn of all agents, or [B] for one of the only agent."""
-        tokens, length, legal, rows = parts_of(turn)
+        tokens, length, legal, rows = turn.parts()
         answer = torch.empty_like(length)
         for agent in range(len(length)):
             sizes, games = length[agent].tolist(), rows[agent].tolist()
@@ -215,19 +215,8 @@ class UtteranceActor:
         """The next token of an episode [T], filled up with pad."""
         tokens = torch.as_tensor(observation).long()
         length = (tokens != self._pad).sum()
-        turn = OneGame(
-            tokens[None, :length], length[None], self._legal[None], torch.zeros(1, dtype=torch.int64)
-        )
+        turn = Turn(tokens[None, :length], length[None], self._legal[None], torch.zeros(1, dtype=torch.int64))
         return int(self._policy(turn)[0])
-
-
-class OneGame(NamedTuple):
-    """A `Turn` of a single agent."""
-
-    tokens: Tensor
-    length: Tensor
-    legal: Tensor
-    rows: Tensor
 
 
 def actor_in(environment: Any, agent: Any) -> Any:

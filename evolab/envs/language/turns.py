@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from evolab.data.datasets.token_arrays import TokenEpisode
 from evolab.data.datasets.tokenizer import Tokenizer
+from evolab.population.decoding import Turn
 
 
 class Reply(NamedTuple):
@@ -46,29 +46,6 @@ class Answerer(Protocol):
 
     def legal(self, state: Any) -> np.ndarray:
         """Bool [V], the tokens that may be chosen."""
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """What a policy sees of the games that are still going on; it answers with one token for each.
-
-    Where a population plays, [P, B] stands for [B] everywhere, B being the most games that any
-    agent still plays; an agent with fewer has one of its games repeated, and those answers are
-    ignored.
-
-    Attributes:
-        tokens: int64 [B, T], filled up with pad on the right; T is the longest so far.
-        length: int64 [B]: tokens so far; the chosen token goes to this place.
-        legal: bool [B, V], the tokens that may be chosen.
-        rows: int64 [B], the game's number among the starts: the key of whatever a policy
-            remembers between its calls. Since the last one a game has grown by the chosen
-            token and the reply to it.
-    """
-
-    tokens: Tensor
-    length: Tensor
-    legal: Tensor
-    rows: Tensor
 
 
 Policy = Callable[[Turn], Tensor]

@@ -239,3 +239,18 @@ def test_how_many_episodes_confirm_a_record_can_be_set_and_they_end_by_eval_step
 def test_no_episodes_confirm_nothing():
     with pytest.raises(ValueError, match="confirmation is 0"):
         ev.Experiment(Toy, "TD3", population=2, confirmation=0)
+
+
+def test_what_is_known_of_the_elite_is_saved_and_a_folder_of_0_1_0_counts_for_the_first_confirmation(
+    tmp_path,
+):
+    exp = started("resting")
+    exp._state.hall.observe(50.0, 13)
+    known = exp._state.hall.take_state()
+    exp.save(tmp_path / "run")
+    hall = ev.Experiment.load(tmp_path / "run", environment=Toy)._state.hall
+    assert hall.take_state() == known
+    assert hall.elite.id == exp.elite.id
+    hall.put_state({"elite_fitness": 7.0}, hall.elite)
+    assert (hall.fitness, hall.episodes) == (7.0, 20)
+    exp.close()

@@ -127,7 +127,7 @@ class FQE(Fitness):
         if algorithm.reads_tokens:
             raise ValueError(
                 f"fitness='fqe' measures agents by transitions, and {algorithm.name} learns from episodes of "
-                f"tokens; use 'return', the mean return of games with fixed starts."
+                f"tokens; use 'return', the mean return of episodes from fixed starts."
             )
 
     def estimate(

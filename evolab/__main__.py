@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,6 +25,9 @@ ENVIRONMENTS = {
     "PPO": "CartPole-v1",
 }
 COLUMNS = "{:>4} {:>9} {:>9} {:>9} {:>10} {:>6}  {:<12} {:>7}  {}"
+INTERRUPTED, CLOSED_PIPE = 130, 141
+"""Exit codes of a process that SIGINT or SIGPIPE has ended, as shells have them."""
+
 MISTAKES = (ValueError, TypeError, ImportError, LookupError, OSError)
 
 
@@ -33,7 +37,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: the words after `evolab`; None for the process's own.
     """
-    options = _parser().parse_args(arguments)
+    try:
+        code = _obey(_parser().parse_args(arguments))
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read the output, such as `head`, has enough
+        with contextlib.suppress(
+            OSError, ValueError
+        ):  # what is left to write must not fail once more at the exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CLOSED_PIPE
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    return code
+
+
+def _obey(options: argparse.Namespace) -> int:
     if not hasattr(options, "command"):
         _parser().print_help()
         return 0
@@ -41,6 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command is _runs:
             return _runs(options)
         folder, experiment, goals = options.command(options)
+    except BrokenPipeError:
+        raise
     except MISTAKES as error:
         print(f"evolab: {error}", file=sys.stderr)
         return 2
@@ -240,11 +261,13 @@ def _train(experiment: Experiment, folder: Path, generations: int | None, max_st
             _print_generation(experiment.history.generations[-1])
     except KeyboardInterrupt:
         print("interrupted; writing what there is", file=sys.stderr)
-        code = 130
+        code = INTERRUPTED
     finally:
-        if experiment.history.generations:
-            _write(experiment, folder)
-        experiment.close()
+        try:
+            if experiment.history.generations:
+                _write(experiment, folder)
+        finally:
+            experiment.close()
     return code
 
 
@@ -286,9 +309,9 @@ def _write(experiment: Experiment, folder: Path) -> None:
 
     history = experiment.history
     tables = folder / "history"
-    tables.mkdir(parents=True, exist_ok=True)
 
     def write_tables() -> None:
+        tables.mkdir(parents=True, exist_ok=True)
         for name in ("fitness", "mutations", "hyperparameters"):
             getattr(history, name).to_csv(tables / f"{name}.csv", index=False)
 
@@ -311,6 +334,8 @@ def _write(experiment: Experiment, folder: Path) -> None:
     for name, write in parts.items():
         try:
             write()
+            written.append(name)
+        except BrokenPipeError:
             written.append(name)
         except Exception as error:  # an environment that cannot be drawn must not cost the trained agent
             print(f"evolab: {name} could not be written: {error}", file=sys.stderr)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -164,3 +168,41 @@ def test_a_demo_of_ppo_starts_without_warm_up(tmp_path, capsys):
     assert main([*words.split(), str(tmp_path / "out")]) == 0
     assert " 512 " in capsys.readouterr().out, "two agents of 256 steps each, and no others"
     assert ev.Agent.load(tmp_path / "out" / "elite").algorithm == ev.PPO()
+
+
+def ended(arguments, **options):
+    """A process of the command line, when it has ended."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(ev.__file__).parents[1]), "TQDM_DISABLE": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "evolab", *arguments], env=environment, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    return process
+
+
+def test_a_closed_pipe_ends_a_run_without_a_traceback(config, tmp_path):
+    """`evolab demo | head -1` ended in one, and left the environments open."""
+    process = ended(["run", str(config), "--generations", "3", "--out", str(tmp_path / "out")])
+    process.stdout.readline()
+    process.stdout.close()
+    told = process.stderr.read()
+    assert (process.wait(120), told) == (141, "")
+    assert (tmp_path / "out" / "history" / "fitness.csv").exists()
+    assert not (tmp_path / "out" / ".lock").exists()
+
+
+def test_ctrl_c_while_a_run_is_being_prepared_ends_without_a_traceback(config, monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("evolab.experiment.options.read", interrupted)
+    assert main(["run", str(config)]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_a_folder_that_cannot_be_made_costs_a_line(config, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(["run", str(config), "--out", str(tmp_path / "file" / "out")]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert str(tmp_path / "file" / "out") in error

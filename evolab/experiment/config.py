@@ -95,6 +95,7 @@ class ExperimentConfig:
         keep: newest checkpoints to keep; the best one is kept as well.
         trackers: where else to write the run down: "csv", "jsonl", "tensorboard", "wandb", "mlflow",
             or objects with `start`, `log` and `finish`.
+        progress: show a bar while it trains (a line a minute where there is no terminal and no notebook).
 
     Raises:
         ValueError: an unknown name or a value outside its range.
@@ -135,6 +136,7 @@ class ExperimentConfig:
     checkpoint_every: int | str = 1
     keep: int = 3
     trackers: TrackerLike | Iterable[TrackerLike] = ()
+    progress: bool = True
 
     def __post_init__(self) -> None:
         """Check every option, and resolve what stands for something else."""
@@ -280,13 +282,13 @@ class ExperimentConfig:
         return dataclasses.replace(self, **values)
 
     def to_plain(self, **today: Any) -> dict[str, Any]:
-        """Every option but `folder` as plain values, which `from_plain` reads.
+        """Every option but `folder` and `progress` as plain values, which `from_plain` reads.
 
         Args:
             today: options by name as the run has them, where they were left to evolab.
         """
         values = self.options() | today
-        del values["folder"], values["vector"]
+        del values["folder"], values["vector"], values["progress"]
         if isinstance(values["environment"], (EnvSpec, VectorMaker)):
             values["environment"] = called(values["environment"])
         if isinstance(values["buffer"], (ReplayBuffer, RolloutBuffer)):

@@ -96,7 +96,7 @@ class Experiment(Settings):
         if acted:
             state.place_buffer()
             count = checks.positive_integer("fill", source)
-            with bar("filling", count) as show, self._runner.interruptible():
+            with bar("filling", count, self._config.progress) as show, self._runner.interruptible():
                 self._runner.follow(fill(state, count), show)
         else:
             take_data(state, self._config, source)
@@ -135,7 +135,7 @@ class Experiment(Settings):
         events = self._training("step", generations, max_steps, target)
         if target is not None:
             self._config = self._config.changed("target", target)
-        with bar("training", self._state.options.steps_per_generation) as show:
+        with bar("training", self._state.options.steps_per_generation, self._config.progress) as show:
             self._runner.run(events, show)
         return self._state.history
 

@@ -1,4 +1,4 @@
-"""A progress bar over one generation after the other, in a terminal or in a notebook.
+"""A progress bar over one generation after the other, in a terminal or in a notebook; elsewhere a line a minute.
 
 In a notebook it is a piece of HTML that is emptied at the end, so that a saved notebook
 keeps nothing of it; a widget or written lines would stand in it half done for ever.
@@ -19,22 +19,28 @@ if TYPE_CHECKING:
     from evolab.history.events import Progress
 
 PATIENCE = 0.5  # seconds before a notebook's bar appears: what is over at once needs none
+LINE_EVERY = 60.0  # seconds between two lines where there is neither a terminal nor a notebook
 PERIOD = 0.25  # seconds between two updates, which a page cannot refuse
 
 
 @contextlib.contextmanager
-def bar(title: str, total: int) -> Iterator[Callable[[Progress], None]]:
+def bar(title: str, total: int, shown: bool = True) -> Iterator[Callable[[Progress], None]]:
     """A function that shows how far a run is, for as long as the context lasts.
 
     Args:
         title: until the first progress is told.
         total: steps until then, at least 1.
+        shown: False for nothing.
     """
     # In a notebook tqdm does not look at its own variable.
-    if os.environ.get("TQDM_DISABLE", "0") not in ("", "0"):
+    if not shown or os.environ.get("TQDM_DISABLE", "0") not in ("", "0"):
         yield lambda progress: None
         return
-    made = _Notebook() if _in_notebook() else _Terminal(title, total)
+    made: _Notebook | _Terminal | _Lines
+    if _in_notebook():
+        made = _Notebook()
+    else:
+        made = _Terminal(title, total) if sys.stderr.isatty() else _Lines()
     try:
         yield made.show
     finally:
@@ -50,6 +56,23 @@ def _label(progress: Progress) -> str:
     doing = {"fill": "filling the buffer", "train": "training", "evaluate": "evaluating"}
     words = doing.get(progress.phase, progress.phase)
     return words if progress.phase == "fill" else f"generation {progress.generation} · {words}"
+
+
+class _Lines:
+    """A line a minute, for logs and pipes, where a bar would fill megabytes."""
+
+    due = time.monotonic() + LINE_EVERY  # of the whole process: many short generations make no more lines
+
+    def show(self, progress: Progress) -> None:
+        now = time.monotonic()
+        if now < _Lines.due:
+            return
+        _Lines.due = now + LINE_EVERY
+        steps = f"{count(progress.done)} / {count(progress.total)}"
+        print(f"{_label(progress)} {steps}, {count(progress.total_steps)} training steps", file=sys.stderr)
+
+    def close(self) -> None:
+        pass
 
 
 class _Terminal:

@@ -47,6 +47,7 @@ def test_a_terminal_gets_a_line(capsys, monkeypatch):
     monkeypatch.delenv("TQDM_DISABLE", raising=False)
     monkeypatch.setattr(progress, "_in_notebook", lambda: False)
     monkeypatch.setattr(progress, "PERIOD", 0.0)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     with progress.bar("filling", 10) as show:
         show(Progress("fill", 0, 10, 10, 10))
     assert "filling the buffer: 100%" in capsys.readouterr().err
@@ -57,3 +58,38 @@ def test_it_can_be_switched_off(outputs, monkeypatch):
     with progress.bar("training", 100) as show:
         show(Progress("train", 1, 40, 100, 40))
     assert outputs == []
+
+
+def test_a_log_gets_a_line_a_minute(capsys, monkeypatch):
+    """A bar wrote 100 to 200 kB a run into logs that are no terminal."""
+    clock = [1000.0]
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    monkeypatch.setattr(progress, "_in_notebook", lambda: False)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(progress._Lines, "due", 1060.0)
+    for generation in range(1, 31):  # thirty generations of ten seconds each, shown ten times a second
+        with progress.bar("training", 100) as show:
+            for done in range(1, 101):
+                clock[0] += 0.1
+                show(Progress("train", generation, done, 100, 1_000 * generation))
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) in (4, 5), "in five minutes"
+    assert lines[0].startswith("generation 6 · training ") or lines[0].startswith("generation 7 · training ")
+    assert lines[0].endswith("training steps")
+
+
+def test_an_experiment_can_be_told_to_be_silent(capsys, monkeypatch):
+    import evolab as ev
+
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    options = {"population": 2, "num_envs": 2, "steps_per_generation": 8, "eval_steps": 4, "network": [8]}
+    for shown in (True, False):
+        exp = ev.Experiment(
+            "CartPole-v1", "DQN", hyperparameters={"batch_size": 4}, progress=shown, **options
+        )
+        exp.fill(8)
+        exp.step()
+        exp.close()
+        assert ("filling" in capsys.readouterr().err) is shown
+    assert "progress" not in exp.config

@@ -8,9 +8,11 @@ from pathlib import Path
 
 TORCH = "torch==2.13.0"
 PEERS = {
-    "sb3": ["stable-baselines3", "gymnasium[classic-control,box2d]"],
-    "agilerl": ["agilerl==2.58.0", "peft", "gymnasium[box2d]"],
+    "sb3": ["stable-baselines3", "optuna", "gymnasium[classic-control,box2d,mujoco]"],
+    "agilerl": ["agilerl==2.58.0", "peft", "gymnasium[classic-control,box2d,mujoco]"],
+    "rliable": ["rliable", "pandas<3", "plotly"],  # its arch does not go with pandas 3
 }
+NO_TORCH = ("rliable",)
 
 
 def python_of(peers: Path, name: str) -> Path:
@@ -19,6 +21,7 @@ def python_of(peers: Path, name: str) -> Path:
     if not place.exists():
         subprocess.run([sys.executable, "-m", "venv", str(place)], check=True)
         pip = [str(place / "bin" / "pip"), "install", "--quiet"]
-        subprocess.run([*pip, TORCH], check=True)  # before the others ask for a build of their own choice
+        if name not in NO_TORCH:
+            subprocess.run([*pip, TORCH], check=True)  # before the others ask for a build of their own choice
         subprocess.run([*pip, *PEERS[name]], check=True)
     return place / "bin" / "python"

@@ -57,9 +57,9 @@ const LOOKS = {
   first: ["first population", "none", "ring"],
   elite: ["elite, kept", "none", "star"],
   revived: ["archived elite, revived", "none", "star-open"],
-  none: ["cloned, unchanged", "none", "circle"],
+  none: ["no mutation", "none", "circle"],
   architecture: ["architecture", "architecture", "square"],
-  parameters: ["parameters", "parameters", "triangle-up"],
+  parameters: ["weights", "parameters", "triangle-up"],
   activation: ["activation", "activation", "triangle-down"],
   hyperparameters: ["hyperparameters", "hyperparameters", "diamond"],
 };

@@ -47,7 +47,7 @@ function controls(ui) {
     const facts = [
       ["generation", newest ? group(newest.n) : "0"],
       ["best now", newest ? fmt(best) : "–"],
-      ["best ever", store.best != null ? fmt(store.best) : "–"],
+      [store.confirmed != null ? "best confirmed" : "best ever", store.confirmed != null ? fmt(store.confirmed) : store.best != null ? fmt(store.best) : "–"],
       head.target != null ? ["target", fmt(head.target)] : null,
       ["training steps", compact(head.total_steps || 0)],
       ["evaluation steps", compact(head.evaluation_steps || 0)],
@@ -59,7 +59,7 @@ function controls(ui) {
       tiles.replaceChildren(...facts.map(([name]) => h("div", { role: "listitem" }, h("span", { class: "ev-fact" }, name), h("b"))));
     }
     facts.forEach(([name, value], i) => {
-      const figure = tiles.children[i].lastChild, reached = name === "best ever" && head.target != null && store.best >= head.target;
+      const figure = tiles.children[i].lastChild, reached = name === "best confirmed" && head.target != null && store.confirmed >= head.target;
       say(figure, value);
       figure.className = reached ? "ev-reached" : "";
       figure.title = reached ? "the target is reached" : "";

@@ -2,13 +2,13 @@
 
 function emptyStore() {
   return { rows: [], head: { status: "idle", alive: false }, line: { n: [], t: [], id: [], f: [], h: [], a: [], m: [], kinds: {}, length: 0 },
-    effects: [], unborn: { id: [], p: [], k: [], d: [] }, kinds: ["first"], names: [], custom: [], best: null, rollout: null };
+    effects: [], unborn: { id: [], p: [], k: [], d: [] }, kinds: ["first"], names: [], custom: [], best: null, confirmed: null, rollout: null };
 }
 
 const newestOf = (store) => (store.rows.length ? store.rows[store.rows.length - 1].n : 0);
 
 function take(store, message) {
-  for (const key of ["head", "line", "effects", "unborn", "kinds", "names", "custom", "best"]) if (message[key] != null) store[key] = message[key];
+  for (const key of ["head", "line", "effects", "unborn", "kinds", "names", "custom", "best", "confirmed"]) if (message[key] != null) store[key] = message[key];
   if (message.reset) store.rows = message.rows || [];
   else for (const row of message.rows || []) if (row.n === newestOf(store) + 1 || !store.rows.length) store.rows.push(row);
   // A page that stays open for a thousand generations keeps the newest in full and thins the rest.

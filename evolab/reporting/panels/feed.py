@@ -128,9 +128,11 @@ class Feed:
         """What changes once per generation beside the rows."""
         store = self.store
         best = [g.best.fitness for g in store.generations if math.isfinite(g.best.fitness)]
+        confirmed = [g.confirmed for g in store.generations if g.confirmed is not None]
         tail: dict[str, Any] = {
             "line": store.line(), "effects": store.effects(), "unborn": store.unborn(), "kinds": store.kinds,
             "names": store.names(), "best": short(max(best)) if best else None,
+            "confirmed": short(max(confirmed)) if confirmed else None,
         }  # fmt: skip
         room -= len(json.dumps(tail))
         tail["custom"] = []

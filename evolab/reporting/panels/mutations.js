@@ -4,7 +4,7 @@ function mutationsPanel(ui) {
   const { element, body } = panel("What mutations brought", null, "ev-mutations");
   const table = h("div", { class: "ev-effects" });
   const note = empty("No gains yet: they are known one generation after a mutation.");
-  const foot = h("p", { class: "ev-foot" }, "Gain: fitness of the child after its first generation minus its parent\u2019s before. Tick: median; bar: middle half. Compare with \u201ccloned\u201d, which was only trained on. In line: share of the winner\u2019s ancestry.");
+  const foot = h("p", { class: "ev-foot" }, "Gain: fitness of the child after its first generation minus its parent\u2019s before. Tick: median; bar: middle half. Compare with \u201cno mutation\u201d, which was only trained on. In line: share of the winner\u2019s ancestry.");
   body.append(table, foot, note);
 
   function draw(store) {
@@ -22,7 +22,7 @@ function mutationsPanel(ui) {
       const colour = `var(--ev-${lookOf(kind)[1]})`;
       const title = measured ? `${positive} of ${measured} children did better than their parent` : "not measured yet";
       cells.push(
-        h("span", { class: name ? "ev-sub" : "ev-kind", title }, name ? null : mark(kind), name || (kind === "none" ? "cloned" : lookOf(kind)[0])),
+        h("span", { class: name ? "ev-sub" : "ev-kind", title }, name ? null : mark(kind), name || lookOf(kind)[0]),
         h("span", { class: "ev-count" }, h("i", { style: `width:${Math.max(2, (18 * count) / most)}px;background:${colour}` }), group(count)),
         whisker(x, low, middle, high, colour),
         h("span", { class: "ev-num" }, signed(middle)),

@@ -17,7 +17,7 @@ function ratesPanel(ui) {
     const entry = { input, value, share, moved: false, sent: 0, row: h("label", { class: "ev-rate" }, kind, h("span", {}, label(name)), input, value, share) };
     return entry;
   }
-  const label = (name) => ({ none: "no mutation", new_layer: "new layer", sd: "weight noise", resample: "drawn anew" }[name] || name.replace(/_/g, " "));
+  const label = (name) => ({ none: "no mutation", parameters: "weights", new_layer: "new layer", sd: "weight noise", resample: "drawn anew" }[name] || name.replace(/_/g, " "));
 
   function shares() {
     const kinds = [...sliders].filter(([name]) => !["new_layer", "sd", "resample"].includes(name));

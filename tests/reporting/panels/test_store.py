@@ -10,6 +10,8 @@ import time
 import pytest
 
 from evolab.history.events import Birth
+from evolab.reporting.panels import page
+from evolab.reporting.panels.colours import look
 from evolab.reporting.panels.feed import LARGEST, Feed
 from evolab.reporting.panels.store import Store
 from tests.reporting.panels.fake import FakeExperiment, make_history
@@ -147,3 +149,24 @@ def test_the_still_picture_fits_a_message_too(agents):
     experiment = FakeExperiment(agents=agents)
     experiment.history = make_history(60, agents)
     assert len(still_html(Store(), experiment, b"", "still")) < 95_000
+
+
+def test_the_best_of_the_head_is_the_confirmed_value():
+    """It said "best ever 500" with a tick where the mean over fresh episodes was 463, and the target 475."""
+    experiment = FakeExperiment(agents=4, cost=0)
+    experiment.run(3)
+    feed = Feed(experiment)
+    assert feed.state()["confirmed"] is None
+    for number, confirmed in ((0, 310.0), (1, None), (2, 463.0)):
+        known = experiment.history.generations[number]
+        experiment.history.generations[number] = dataclasses.replace(known, confirmed=confirmed)
+    assert Feed(experiment).state()["confirmed"] == 463
+    assert "store.confirmed >= head.target" in page.script()
+    assert "store.best >= " not in page.script(), "the tick belongs to the confirmed value"
+
+
+def test_a_kind_has_one_name_and_parameters_are_a_count():
+    for kind, name in (("none", "no mutation"), ("parameters", "weights")):
+        assert look(kind).label == name
+        assert f'{kind}: ["{name}"' in page.script()
+    assert "cloned" not in page.script()

@@ -95,18 +95,14 @@ class ConservativeError(Loss):
         losses, likelihood, near = self._losses(values)
         alpha = self.alpha[:, None]
         slope = likelihood.exp() * (alpha * self.weight).unsqueeze(-1)
-        return losses, slope.scatter_add_(
-            -1, self.action.unsqueeze(-1), (self.weight * (near - alpha)).unsqueeze(-1)
-        )
+        own = (self.weight * (near - alpha)).unsqueeze(-1)
+        return losses, slope.scatter_add_(-1, self.action.unsqueeze(-1), own)
 
     def _losses(self, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The losses [P], the log-softmax of the values [P, B, A] and the errors within `huber` [P, B]."""
-        likelihood = values.log_softmax(-1)
-        gap = -(self.weight * self._of(likelihood)).sum(-1)
+        likelihood, index = values.log_softmax(-1), self.action.unsqueeze(-1)
+        gap = -(self.weight * likelihood.gather(-1, index).squeeze(-1)).sum(-1)
         self.parts["gap"] = gap.detach()
-        error = self._of(values) - self.target
+        error = values.gather(-1, index).squeeze(-1) - self.target
         near = error if self.huber is None else error.clamp(-self.huber, self.huber)
         return (self.weight * near * (2 * error - near)).sum(-1) / 2 + self.alpha * gap, likelihood, near
-
-    def _of(self, values: Tensor) -> Tensor:
-        return values.gather(-1, self.action.unsqueeze(-1)).squeeze(-1)

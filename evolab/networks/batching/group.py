@@ -65,6 +65,7 @@ class AgentGroup:
             Bucket(table, hyper, network, roles, genes[a:b], start + a, a, layouts)
             for a, b in cuts or [(0, len(genes))]
         ]
+        self._kernels = [bound.kernel for bucket in self.buckets for bound in bucket.bound.values()]
         self.learn_step = int(settings[0].get("learn_step", 1))
         self.policy_delay = int(settings[0].get("policy_delay", 1))
         self.sizes = [int(setting.get("batch_size", 1)) for setting in settings]
@@ -138,10 +139,6 @@ class AgentGroup:
         """Drop the scratch memory that one update leaves for the next."""
         for kernel in self._kernels:
             kernel.forget()
-
-    @property
-    def _kernels(self) -> list[Kernel]:
-        return [bound.kernel for bucket in self.buckets for bound in bucket.bound.values()]
 
     def network(self, name: str, target: bool = False) -> Forward:
         """The pass of one network, `(observation, extra=None, member=None) -> [P, B, O]`, without gradient."""

@@ -11,7 +11,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.algorithms.base import RATE, AgentGroup, Algorithm, Float, Hyperparameter, Integer, Role
+from evolab.algorithms.base import RATE, SHARED, AgentGroup, Algorithm, Float, Hyperparameter, Integer, Role
 from evolab.core.actions import Actions
 from evolab.core.experience import Batch
 from evolab.core.trees import map_leaves
@@ -78,9 +78,7 @@ class PPO(Algorithm):
     # different `epochs` or `batch_size` cannot share a batched update, so these wait to be asked for.
     hyperparameters: ClassVar[dict[str, Hyperparameter]] = {
         "lr": Hyperparameter(3e-4, RATE, Float(1e-5, 1e-2, grow=2.0), "learning rate of policy and value"),
-        "discount": Hyperparameter(
-            0.99, Float(0.0, 1.0, log=False), None, "weight of the next step's value", complement=True
-        ),
+        "discount": SHARED["discount"],
         "gae_lambda": Hyperparameter(
             0.95,
             Float(0.0, 1.0, log=False),
@@ -94,10 +92,7 @@ class PPO(Algorithm):
             0.01, Float(0.0, 100.0, log=False), Float(1e-4, 0.1), "weight of the policy's entropy, per nat"
         ),
         "value_coefficient": Hyperparameter(
-            0.5,
-            Float(0.0, 100.0, log=False),
-            None,
-            "weight of the value's squared error in the gradient's norm",
+            0.5, Float(0.0, 100.0, log=False), None, "weight of the value's error in the gradient's norm"
         ),
         "max_grad_norm": Hyperparameter(0.5, Float(1e-6, 1e9), None, "largest norm of an agent's gradient"),
         "epochs": Hyperparameter(4, Integer(1, 1000), None, "passes over a rollout"),
@@ -156,8 +151,8 @@ class PPO(Algorithm):
         advantage = advantages(batch, value, next_value, h["discount"], h["gae_lambda"])
         goal = advantage + value
         count, total = value.shape
-        first = (
-            torch.arange(count, device=value.device).unsqueeze(1) * total
+        first = total * torch.arange(count, device=value.device).unsqueeze(
+            1
         )  # [P, 1], of the flattened steps
         epochs, size = int(agents.settings[0]["epochs"]), int(agents.settings[0]["batch_size"])
         for _ in range(epochs):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from gymnasium import Space
+from gymnasium import Space, spaces
 
 from evolab.core.trees import Tree
 from evolab.data.datasets.columns import DEPTH, DatasetError
@@ -42,8 +42,6 @@ def parse(text: Any, name: str, key: str) -> Any:
 
 
 def _build(about: dict[str, Any], depth: int) -> Any:
-    from gymnasium import spaces
-
     if depth > DEPTH:
         raise ValueError("nested too deeply")
     kind = about["type"]
@@ -71,11 +69,11 @@ def _build(about: dict[str, Any], depth: int) -> Any:
     raise ValueError(f"a {kind} space")
 
 
-def is_image(space: Any) -> bool:
+def is_image(space: Space[Any]) -> bool:
     """True where Minari stores the space's samples as JPEG: bytes of 0 to 255, at least 32 x 32."""
     shape: tuple[int, ...] = getattr(space, "shape", None) or ()
     return (
-        type(space).__name__ == "Box"
+        isinstance(space, spaces.Box)
         and len(shape) in (2, 3)
         and min(shape[:2]) >= 32
         and space.dtype == np.uint8
@@ -83,13 +81,12 @@ def is_image(space: Any) -> bool:
     )
 
 
-def leaves(space: Any) -> Iterator[Any]:
+def leaves(space: Space[Any]) -> Iterator[Any]:
     """Every space that is not a Dict or a Tuple."""
-    inner = getattr(space, "spaces", None)
-    if inner is None:
+    if not isinstance(space, spaces.Dict | spaces.Tuple):
         yield space
     else:
-        for part in inner.values() if hasattr(inner, "values") else inner:
+        for part in space.values() if isinstance(space, spaces.Dict) else space:
             yield from leaves(part)
 
 
@@ -108,8 +105,6 @@ def infer(tree: Tree, ranges: dict[str, tuple[float, float]], path: str, actions
         path: the path of `tree`.
         actions: True for actions.
     """
-    from gymnasium import spaces
-
     if isinstance(tree, dict):
         return spaces.Dict({k: infer(v, ranges, f"{path}/{k}", actions) for k, v in tree.items()})
     if isinstance(tree, tuple):
@@ -139,20 +134,19 @@ def fitted(tree: Tree, space: Space[Any], path: str, casts: dict[str, str]) -> T
     as floats become whole where the space has choices, and are noted in `casts`. What differs otherwise
     is left to `compare`.
     """
-    inner: Any = getattr(space, "spaces", None)
-    if isinstance(tree, dict) and isinstance(inner, dict) and tree.keys() == inner.keys():
-        return {key: fitted(part, inner[key], f"{path}/{key}", casts) for key, part in tree.items()}
-    if isinstance(tree, tuple) and isinstance(inner, tuple) and len(tree) == len(inner):
-        return tuple(
-            fitted(part, own, f"{path}/{i}", casts)
-            for i, (part, own) in enumerate(zip(tree, inner, strict=True))
-        )
-    if inner is not None or isinstance(tree, (dict, tuple)):
+    nested = isinstance(space, spaces.Dict | spaces.Tuple)
+    if nested and isinstance(tree, (dict, tuple)):
+        own, have = _parts(space), _parts(tree)
+        if own.keys() != have.keys():
+            return tree
+        parts = {key: fitted(part, own[key], f"{path}/{key}", casts) for key, part in have.items()}
+        return parts if isinstance(tree, dict) else tuple(parts.values())
+    if nested or isinstance(tree, (dict, tuple)):
         return tree
     shape: tuple[int, ...] = tuple(space.shape or ())
     if (tree.shape[1:], shape) in (((1,), ()), ((), (1,))):
         tree = tree.reshape(len(tree), *shape)
-    choices = type(space).__name__ in ("Discrete", "MultiDiscrete", "MultiBinary")
+    choices = isinstance(space, spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary)
     if choices and tree.dtype.kind == "f" and bool((np.asarray(tree) == np.rint(tree)).all()):
         casts[path] = f"{tree.dtype} -> int64"
         tree = np.asarray(tree).astype(np.int64)
@@ -161,7 +155,7 @@ def fitted(tree: Tree, space: Space[Any], path: str, casts: dict[str, str]) -> T
 
 def compare(
     tree: Tree,
-    space: Any,
+    space: Space[Any],
     ranges: dict[str, tuple[float, float]],
     name: str,
     path: str,
@@ -182,12 +176,10 @@ def compare(
     Raises:
         DatasetError: structure, shape or dtype differ, or values lie outside.
     """
-    inner: Any = getattr(space, "spaces", None)
-    if inner is not None or isinstance(tree, (dict, tuple)):
-        wanted = dict(inner.items() if hasattr(inner, "items") else enumerate(inner or ()))
-        have = dict(
-            tree.items() if isinstance(tree, dict) else enumerate(tree if isinstance(tree, tuple) else ())
-        )
+    nested = isinstance(space, spaces.Dict | spaces.Tuple)
+    if nested or isinstance(tree, (dict, tuple)):
+        wanted = _parts(space if nested else ())
+        have = _parts(tree if isinstance(tree, (dict, tuple)) else ())
         if wanted.keys() != have.keys():
             parts = ", ".join(map(str, have)) or "one array"
             raise DatasetError(
@@ -198,9 +190,9 @@ def compare(
         return
     low, high = ranges[path]
     have_text = f"{path!r} is {tree.dtype} of shape {tree.shape[1:]} in [{low:g}, {high:g}]"
-    discrete = type(space).__name__ == "Discrete"
-    shape = () if discrete else tuple(space.shape)
-    whole = discrete or space.dtype.kind in "iub"
+    discrete = isinstance(space, spaces.Discrete)
+    shape = () if discrete else tuple(space.shape or ())
+    whole = discrete or np.dtype(space.dtype).kind in "iub"
     scalar = discrete and tree.shape[1:] == (1,)  # floats of one number a row: the dtype is what is wrong
     if tree.shape[1:] != shape and not (scalar and tree.dtype.kind == "f"):
         raise DatasetError(
@@ -225,19 +217,23 @@ def compare(
             )
 
 
-def text(space: Any) -> str:
+def _parts(whole: Any) -> dict[Any, Any]:
+    """What a dict or tuple, or a space of one, holds by key or place."""
+    return dict(whole.items() if isinstance(whole, dict | spaces.Dict) else enumerate(whole))
+
+
+def text(space: Space[Any]) -> str:
     """The space on one line; numpy breaks long bounds."""
     return " ".join(str(space).split())
 
 
-def limits(space: Any) -> tuple[np.ndarray, np.ndarray]:
+def limits(space: Space[Any]) -> tuple[np.ndarray, np.ndarray]:
     """Smallest and largest value of a Discrete, MultiDiscrete, MultiBinary or Box space."""
-    if hasattr(space, "low"):
+    if isinstance(space, spaces.Box):
         return np.asarray(space.low, np.float64), np.asarray(space.high, np.float64)
-    start = np.asarray(getattr(space, "start", 0), np.float64)
-    count = np.asarray(
-        getattr(space, "nvec", None) if hasattr(space, "nvec") else getattr(space, "n", 2), np.float64
-    )
-    if type(space).__name__ == "MultiBinary":
+    if isinstance(space, spaces.MultiBinary):
         return np.zeros(1), np.ones(1)
-    return start, start + count - 1
+    assert isinstance(space, spaces.Discrete | spaces.MultiDiscrete)
+    count = space.n if isinstance(space, spaces.Discrete) else space.nvec
+    start = np.asarray(space.start, np.float64)
+    return start, start + np.asarray(count, np.float64) - 1

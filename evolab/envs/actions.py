@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from torch import Tensor
 
 from evolab.core.actions import is_whole, limits
 
@@ -28,7 +29,7 @@ def as_batch(
     Raises:
         ValueError: if the shape is wrong, or a discrete action is not one of the space's.
     """
-    given = np.asarray(action.detach().cpu() if hasattr(action, "detach") else action)
+    given = np.asarray(action.detach().cpu() if isinstance(action, Tensor) else action)
     shape = tuple(space.shape or ())
     if given.shape != lead + shape:
         axes = "(P, E)" if not shape else "(P, E, " + ", ".join("A" for _ in shape) + ")"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -34,6 +34,14 @@ class Fault:
     index: tuple[int, int] | None
     kind: str
     message: str
+
+
+@runtime_checkable
+class Actor(Protocol):
+    """Whatever chooses actions by `act`: an agent of evolab's, or an object of the user's own."""
+
+    def act(self, observation: Any) -> Any:
+        """Actions for a batch of observations, or one action for one."""
 
 
 class Environments(ABC):

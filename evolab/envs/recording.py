@@ -16,6 +16,7 @@ from evolab.core.trees import Tree, first_leaf, map_leaves
 from evolab.data.datasets.dataset import Dataset
 from evolab.data.datasets.minari import ID, root
 from evolab.data.datasets.writers import rows, write_hdf5, write_minari
+from evolab.envs.base import Actor
 
 SUFFIXES = (".h5", ".hdf5")
 FORMATS = ("hdf5", "minari")
@@ -94,7 +95,7 @@ def _policy(policy: Any, space: Any, seed: int) -> Callable[[Tree], Any]:
         if policy != "random":
             raise ValueError(f"policy is {policy!r}; expected 'random', an agent, or a callable.")
         return _random(space, seed)
-    function = policy.act if hasattr(policy, "act") else policy
+    function = policy.act if isinstance(policy, Actor) else policy
     if not callable(function):
         raise TypeError(f"policy is {type(policy).__name__}; expected 'random', an agent, or a callable.")
     batched: list[bool] = []  # found out at the first step

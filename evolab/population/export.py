@@ -28,11 +28,11 @@ SUFFIXES = (".onnx", ".pt2")
 TOLERANCE = 1e-4
 """Largest difference to the agent's own actions, as a share of the action's range."""
 
-WHOLE = {
+GIVEN = {
     str(dtype).removeprefix("torch."): dtype
-    for dtype in (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32)
+    for dtype in (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.float16)
 }
-"""Dtypes of whole-number actions that every runtime has; others become int64."""
+"""Dtypes in which a program gives actions; other whole numbers become int64, other floats are the parameters' own."""
 
 
 def module(table: Table, row: int) -> nn.Module:
@@ -91,7 +91,9 @@ class Greedy(nn.Module):
         self._kind, self._start, self._counts = "values", 0, [1]
         if isinstance(space, spaces.Box):
             self._kind = "box"
-            self._whole = WHOLE.get(np.dtype(space.dtype).name, torch.int64) if is_whole(space) else None
+            self._given = GIVEN.get(
+                np.dtype(space.dtype).name, torch.int64 if is_whole(space) else table.dtype
+            )
             for name, bound in zip(("low", "high"), limits(space), strict=True):
                 self.register_buffer(name, torch.as_tensor(bound, dtype=table.dtype))
         elif isinstance(space, (spaces.MultiDiscrete, spaces.MultiBinary)):
@@ -106,8 +108,7 @@ class Greedy(nn.Module):
         """Greedy actions."""
         out = self.policy(observation)
         if self._kind == "box":
-            action = torch.clamp(out, self.low, self.high)
-            return action if self._whole is None else action.to(self._whole)
+            return torch.clamp(out, self.low, self.high).to(self._given)
         choice = out.argmax(-1)
         if self._kind == "values":
             return choice + self._start
@@ -196,7 +197,8 @@ def _same(table: Table, row: int, found: Tensor) -> bool:
     space = table.spec.action_space
     if isinstance(space, spaces.Box) and not is_whole(space):
         low, high = limits(space)
-        width = torch.as_tensor(high - low)
+        rounded = np.finfo(space.dtype).eps * np.maximum(np.abs(low), np.abs(high))
+        width = torch.as_tensor(high - low + rounded / TOLERANCE)
         return bool(((found.double() - expected.double()).abs() <= TOLERANCE * width).all())
     return bool((found == expected).double().mean() > 0.8)  # what lies between two may fall either way
 

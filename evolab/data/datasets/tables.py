@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.lib.npyio import NpzFile
+from torch import Tensor
 
 from evolab.core.trees import Tree
 from evolab.data.datasets.columns import DEPTH, Columns, DatasetError, numeric
@@ -178,7 +179,7 @@ def _tree(value: Any, name: str, key: str, depth: int) -> Tree:
             raise DatasetError(f"{name}: {key!r} is an empty tuple; expected arrays.")
         return tuple(_tree(v, name, f"{key}/{i}", depth + 1) for i, v in enumerate(value))
     try:
-        array = value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
+        array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
         while array.dtype == object and len(array) and np.ndim(array.flat[0]):
             array = np.stack([np.asarray(row) for row in array])  # a vector in every row, or a list of them
         if array.dtype == object and array.size:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from evolab.core.rng import fresh_seed, numpy_stream
+from evolab.envs.base import Actor
 from evolab.envs.language import word_policies
 from evolab.envs.language.turns import Game
 from evolab.envs.language.word_board import Board, Boards
@@ -37,7 +38,7 @@ class WordPlay:
     def __init__(
         self, game: WordEnvironment, agent: Any = None, secret: str | None = None, seed: int | None = None
     ) -> None:
-        if agent is not None and not hasattr(agent, "act"):
+        if agent is not None and not isinstance(agent, Actor):
             if not isinstance(agent, str) and not callable(agent):
                 raise TypeError(
                     f"agent is {agent!r} ({type(agent).__name__}); expected a trained agent, which has "
@@ -120,7 +121,7 @@ class WordPlay:
             return
         game, state = self._its, self._its.state
         before = len(state.guesses) + state.lost
-        if not hasattr(self.agent, "act"):
+        if not isinstance(self.agent, Actor):
             words, letters = self.game.words, self.game.alphabet
             for letter in words[self.agent(self._knowledge(), self._stream)]:
                 game.say(letters.index(letter))

@@ -1,0 +1,142 @@
+"""Spaces of every kind, nested three deep, with odd dtypes and bounds: whatever an algorithm says it takes, it takes."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+import evolab as ev
+from tests.any_env import Env
+
+FLOATS = st.sampled_from([np.float32, np.float64, np.float16])
+WHOLES = st.sampled_from([np.int8, np.uint8, np.int16, np.int32, np.int64])
+SHAPES = st.sampled_from([(), (1,), (3,), (2, 2), (8, 8, 3)])
+
+
+def boxes(shapes, bounded):
+    def whole(dtype, shape, low, width):
+        low = max(low, np.iinfo(dtype).min if np.iinfo(dtype).min < 0 else 0)
+        return spaces.Box(low, low + width, shape, dtype)
+
+    def real(dtype, shape, low, width):
+        return spaces.Box(float(low), float(low + width), shape, dtype)
+
+    kinds = [
+        st.builds(real, FLOATS, shapes, st.integers(-5, 5), st.integers(1, 9)),
+        st.builds(whole, WHOLES, shapes, st.integers(-5, 5), st.integers(1, 9)),
+        st.builds(lambda shape: spaces.Box(0, 1, shape, np.bool_), shapes),
+    ]
+    if not bounded:
+        kinds.append(st.builds(lambda shape: spaces.Box(-np.inf, np.inf, shape, np.float32), shapes))
+        kinds.append(st.just(spaces.Box(0, 255, (8, 8, 3), np.uint8)))
+    return st.one_of(kinds)
+
+
+CHOICES = st.one_of(
+    st.builds(lambda n, start: spaces.Discrete(n, start=start), st.integers(1, 5), st.integers(-3, 3)),
+    st.builds(
+        lambda n, start: spaces.MultiDiscrete(n, start=[start] * len(n)),
+        st.lists(st.integers(1, 4), min_size=1, max_size=3),
+        st.integers(-2, 2),
+    ),
+    st.builds(spaces.MultiBinary, st.integers(1, 4)),
+)
+LEAVES = st.one_of(boxes(SHAPES, bounded=False), CHOICES)
+
+
+def nested(parts):
+    keys = st.permutations(["b", "a", "c"])
+    ordered = st.builds(
+        lambda names, own: spaces.Dict(OrderedDict(zip(names, own, strict=False))),
+        keys,
+        st.lists(parts, min_size=1, max_size=3),
+    )
+    return st.one_of(ordered, st.builds(spaces.Tuple, st.lists(parts, min_size=1, max_size=3)))
+
+
+OBSERVATIONS = st.one_of(LEAVES, nested(LEAVES), nested(nested(LEAVES)), nested(nested(nested(LEAVES))))
+REAL = boxes(st.sampled_from([(), (1,), (3,), (2, 2)]), bounded=True)
+TAKES = {
+    "DQN": CHOICES,
+    "CQN": CHOICES,
+    "TD3": REAL,
+    "SAC": REAL,
+    "DDPG": REAL,
+    "PPO": st.one_of(CHOICES, REAL),
+}
+
+
+def batch_of(space, count):
+    parts = [space.sample() for _ in range(count)]
+    return stacked(parts)
+
+
+def stacked(parts):
+    if isinstance(parts[0], dict):
+        return {key: stacked([part[key] for part in parts]) for key in parts[0]}
+    if isinstance(parts[0], tuple):
+        return tuple(stacked(list(column)) for column in zip(*parts, strict=True))
+    return np.stack([np.asarray(part) for part in parts])
+
+
+def tensors(space, value):
+    if isinstance(value, dict):
+        return {key: tensors(space[key], part) for key, part in value.items()}
+    if isinstance(value, tuple):
+        return tuple(map(tensors, space, value))
+    array = np.asarray(value)
+    return torch.from_numpy(array.astype(np.float32) if array.dtype.kind == "f" else array)
+
+
+def inside(space, action):
+    array = np.asarray(action, dtype=space.dtype).reshape(space.shape)
+    return space.contains(array[()] if isinstance(space, spaces.Discrete) else array)
+
+
+@pytest.mark.parametrize("algorithm", TAKES)
+@settings(max_examples=6, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_an_algorithm_takes_every_space_that_it_says_it_takes(algorithm, data, tmp_path_factory):
+    observed, acted = data.draw(OBSERVATIONS), data.draw(TAKES[algorithm])
+    folder = tmp_path_factory.mktemp("any")
+    make, online = partial(Env, obs=observed, act=acted), algorithm != "CQN"
+    exp = ev.Experiment(
+        make, algorithm, population=2, num_envs=2, seed=0, device="cpu", eval_episodes=1, keep=1,
+        steps_per_generation=32 if online else 4, buffer=16 if algorithm == "PPO" else None,
+        hyperparameters={"batch_size": 8}, search_space={}, mutations=ev.Mutations(none=0.0, architecture=1.0),
+    )  # fmt: skip
+    recorded = ev.collect(make, steps=40, num_envs=2, path=folder / "data.h5")
+    if not online:
+        exp.fill(folder / "data.h5")
+    elif algorithm != "PPO":
+        exp.fill(32)
+    exp.step()
+    assert np.isfinite(exp.history.fitness["fitness"]).all()
+    agent = exp.best
+    seen = batch_of(observed, 5)
+    actions = agent.act(seen)
+    assert len(actions) == 5
+    assert all(inside(acted, action) for action in actions)
+    assert inside(acted, agent.act(observed.sample()))
+    assert exp.rollout(episodes=1).returns == [7.0]
+    agent.save(folder / "agent")
+    assert np.array_equal(ev.Agent.load(folder / "agent").act(seen), actions)
+    exp.save(folder / "run")
+    again = ev.Experiment.load(folder / "run", environment=make)
+    assert np.array_equal(again.best.act(seen), actions)
+    program = torch.export.load(agent.export(folder / "agent.pt2")).module()
+    found = program(tensors(observed, seen)).numpy()
+    assert found.size == np.size(actions)
+    assert recorded.observation_space == observed
+    assert recorded.action_space == acted
+    own = ev.collect(make, agent, steps=20, num_envs=2)
+    assert own.mean_return == 7
+    if algorithm not in ("PPO", "CQN"):
+        exp.fill(32)  # random rollouts again, behind what was learned

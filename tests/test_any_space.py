@@ -101,7 +101,7 @@ def inside(space, action):
 
 
 @pytest.mark.parametrize("algorithm", TAKES)
-@settings(max_examples=6, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@settings(max_examples=4, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_an_algorithm_takes_every_space_that_it_says_it_takes(algorithm, data, tmp_path_factory):
     observed, acted = data.draw(OBSERVATIONS), data.draw(TAKES[algorithm])

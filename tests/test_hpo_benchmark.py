@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -277,6 +278,37 @@ def test_a_run_that_broke_is_told_and_not_written_down(tmp_path, capsys):
     assert hpo.run_all(hpo.planned(chosen), tmp_path / "runs.jsonl", None, start) == 1
     assert "CartPole-v1 evolab seed 1: no result, exit code 1" in capsys.readouterr().err
     assert not (tmp_path / "runs.jsonl").exists()
+
+
+def scripted_python(tmp_path, script):
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    return program
+
+
+def test_the_last_line_that_a_process_prints_is_its_run(tmp_path):
+    import hpo
+
+    run = hpo.in_a_process(scripted_python(tmp_path, """echo noise; echo '{"steps": 7}'"""), wanted())
+    assert run["steps"] == 7
+    assert "machine" in run
+
+
+def test_a_process_without_a_result_is_an_error(tmp_path):
+    import hpo
+
+    with pytest.raises(RuntimeError, match="exit code 3"):
+        hpo.in_a_process(scripted_python(tmp_path, "exit 3"), wanted())
+    with pytest.raises(RuntimeError, match="exit code 0"):
+        hpo.in_a_process(scripted_python(tmp_path, "exit 0"), wanted())
+
+
+def test_a_run_ends_with_the_process_that_wants_it():
+    program = f"import sys; sys.path.insert(0, {BENCHMARKS!r}); import hpo_run; hpo_run.end_with_parent()"
+    orphan = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE)
+    orphan.stdin.close()
+    assert orphan.wait(timeout=60) == 1
 
 
 def test_tasks_without_mujoco_are_named(tmp_path, capsys, monkeypatch):

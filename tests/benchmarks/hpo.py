@@ -82,12 +82,17 @@ def in_a_process(python: Path | str, wanted: Run) -> Run:
     if wanted["arm"] not in OWN:
         del environment["PYTHONPATH"]
     command = [str(python), str(HERE / "hpo_run.py"), json.dumps(wanted)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment)
-    if done.returncode or not done.stdout.strip():
-        raise RuntimeError(f"exit code {done.returncode}; what it said stands above.")
+    pipes = {
+        "stdin": subprocess.PIPE,
+        "stdout": subprocess.PIPE,
+    }  # its input ends with this process, and it with it
+    with subprocess.Popen(command, text=True, env=environment, **pipes) as process:
+        printed = process.stdout.read()
+    if process.returncode or not printed.strip():
+        raise RuntimeError(f"exit code {process.returncode}; what it said stands above.")
     import machine  # it needs torch, which the environment of the table has not
 
-    return {**json.loads(done.stdout.splitlines()[-1]), "machine": machine.described()}
+    return {**json.loads(printed.splitlines()[-1]), "machine": machine.described()}
 
 
 @cache

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Callable
 from importlib import import_module
@@ -52,8 +53,15 @@ def one_run(wanted: dict[str, Any], arm: Arm, **options: Any) -> dict[str, Any]:
         return {**wanted, "target": task.target, **referee.finish(outcome)}
 
 
+def end_with_parent() -> None:
+    """End when the input ends: whoever started this was killed, and would never hear of the result."""
+    sys.stdin.read()
+    os._exit(1)
+
+
 def main() -> None:
     """Run what the argument says."""
+    threading.Thread(target=end_with_parent, daemon=True).start()
     warnings.filterwarnings("ignore")
     wanted = json.loads(sys.argv[1])
     answer = os.fdopen(os.dup(1), "w", encoding="utf-8")

@@ -59,9 +59,15 @@ def missing(part: str, package: str, extra: str) -> ImportError:
 
 
 def notice(message: str) -> None:
-    """Warn without stopping: where warnings are errors, the message goes to the standard error output."""
+    """Warn without stopping: where warnings are errors, the message goes to the standard error output.
+
+    The warning names the line of the caller's own code, outside evolab.
+    """
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "evolab":
+        level, frame = level + 1, frame.f_back
     try:
-        warnings.warn(message, stacklevel=3)
+        warnings.warn(message, stacklevel=level)
     except Warning:
         print(message, file=sys.stderr)
 

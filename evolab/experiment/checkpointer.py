@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import time
 import uuid
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from evolab.core import checks
+from evolab.data.buffers.replay import ReplayBuffer
 from evolab.experiment.options import interval
 from evolab.history.events import Event, Finished, Generation
 from evolab.storage import lock
@@ -106,15 +108,37 @@ class Checkpointer:
     def _write_quietly(self) -> None:
         if self.folder is None:
             return
+        folder, generation = self.folder, self._state.generation
         try:
-            self.write(self.folder)
-            self.problem = None
+            self.write(folder)
         except lock.TakenOver as error:
             self._let_go(error)
         except Exception as error:
-            self.problem = str(error)
             self._saved_at = time.monotonic()  # not again at once: a slow disk must not slow training
-            checks.notice(f"no checkpoint of generation {self._state.generation}, training goes on: {error}")
+            if self.problem is None:  # it is said when it begins, and when it is over
+                checks.notice(
+                    f"no checkpoint of generation {generation}, training goes on: {error}{self._space(error)} "
+                    f"The next generations are tried again; what was written last stays whole."
+                )
+            self.problem = str(error)
+        else:
+            if self.problem is not None:
+                checks.notice(f"checkpoints are written again: generation {generation} is in {folder}.")
+            self.problem = None
+
+    def _space(self, error: Exception) -> str:
+        """What a full disk has left, and what a checkpoint needs."""
+        if (
+            not isinstance(error, OSError)
+            or error.errno not in (errno.ENOSPC, errno.EDQUOT)
+            or self.folder is None
+        ):
+            return "."
+        buffer = self._state.buffer
+        stored = buffer.nbytes * len(buffer) // buffer.capacity if isinstance(buffer, ReplayBuffer) else 0
+        needed = Boundary.of(self._state).size + stored
+        free = shutil.disk_usage(self.folder).free
+        return f". It needs about {needed / 2**20:.1f} MiB, and {free / 2**20:.1f} MiB are free in {self.folder}."
 
     def _own(self, path: Path) -> None:
         """Take a folder from whoever had it in this process; what was lost so is lost for good."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import re
 import warnings
 
 import pytest
 
 import evolab as ev
-from evolab.storage import lock
+from evolab.storage import files, lock
 from tests.experiment.test_experiment import same, toy
 from tests.toys import Toy
 
@@ -73,3 +75,28 @@ def test_an_object_that_is_gone_holds_nothing(tmp_path):
     second = load(tmp_path / "run")
     second.step()
     assert load(tmp_path / "run").generation == 2
+
+
+def test_a_full_disk_is_said_when_it_begins_and_when_it_is_over(tmp_path, monkeypatch):
+    """It warned twice a generation, and named an internal line."""
+    exp = kept(tmp_path / "run")
+    exp.step()
+    real = files.write_bytes
+
+    def full(path, data):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr("evolab.storage.folders.write_bytes", full)
+    with pytest.warns(UserWarning, match="no checkpoint of generation 2") as told:
+        exp.run(generations=3)
+    assert len(told) == 1
+    text = str(told[0].message)
+    assert "no checkpoint of generation 2, training goes on: [Errno 28] No space left on device" in text
+    assert re.search(r"It needs about \d+\.\d MiB, and \d+\.\d MiB are free in .*run\.", text)
+    assert told[0].filename == __file__, "the line of the user's own"
+    assert load(tmp_path / "run").generation == 1
+    monkeypatch.setattr("evolab.storage.folders.write_bytes", real)
+    with pytest.warns(UserWarning, match="checkpoints are written again: generation 5 is in .*run") as told:
+        exp.run(generations=2)
+    assert len(told) == 1
+    same(load(tmp_path / "run"), exp)

@@ -60,5 +60,5 @@ def test_the_loop_over_single_agents():
         observation = transition.reset_observation
     assert [individual.steps for individual in population.individuals] == [60, 60]
     assert [individual.updates for individual in population.individuals] == [15, 15]
-    assert float(population.hyper["steps"][0]) == 60, "epsilon has fallen"
+    assert float(population.table.hyper["steps"][0]) == 60, "epsilon has fallen"
     envs.close()

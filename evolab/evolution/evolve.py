@@ -68,7 +68,7 @@ def evolve(
             how = "survives unchanged" if parent.resting is None else "rests unchanged"
             births.append(Birth(generation, parent.id, parent.id, kind, how))
             continue
-        child = parent.child(population.new_id())
+        child = parent.child(population.table.new_id())
         child.slot = slot
         origin = parents[selected.hyperparameters[slot]]
         child.hyperparameters = dict(origin.hyperparameters)
@@ -82,7 +82,7 @@ def evolve(
         if origin.id != parent.id:
             detail += f", hyperparameters of {origin.id}"
         births.append(Birth(generation, child.id, parent.id, kind, detail))
-    order = population.replace(offspring)
+    order = population.table.replace(offspring)
     origins = [rows[selected.parents[slot]] for slot in order]
     if buffer is not None:
         buffer.follow(origins)

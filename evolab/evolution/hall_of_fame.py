@@ -182,7 +182,7 @@ class HallOfFame:
         worst = resting[0] if resting else int(np.argmin(np.where(finite, scores, -np.inf)))
         individuals = [population.individual(row) for row in range(len(population))]
         revived = replace(
-            self.elite.individual().child(population.new_id()),
+            self.elite.individual().child(population.table.new_id()),
             fitness=[self.fitness],
             resting=self.elite.id if self.revives == RESTING else None,
             slot=individuals[worst].slot,

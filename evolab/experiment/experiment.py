@@ -172,7 +172,7 @@ class Experiment(Settings):
         self._trackers.start(self._facts)
         state.place_buffer()
         if not self.algorithm.on_policy:
-            largest = population.least_experience
+            largest = population.table.least_experience
             if len(state.buffer) < largest:
                 recorded = self.algorithm.offline or state.envs is None
                 advice = "exp.fill('data.h5')" if recorded else f"exp.fill({max(1000, largest)})"

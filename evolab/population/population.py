@@ -101,14 +101,11 @@ class Population:
 
     def _compose(self, table: Table, warmed_up: bool = False) -> None:
         self.table, self.learner = table, Learner(table, warmed_up)
-        self.algorithm, self.network, self.search_space = (
-            table.algorithm,
-            table.network,
-            table.spec.search_space,
-        )
-        self.observation_space, self.action_space = table.spec.observation_space, table.spec.action_space
-        self.actions, self.roles = table.actions, table.roles
-        self.seed, self.device, self.dtype = table.spec.seed, table.device, table.dtype
+        spec = table.spec
+        self.algorithm, self.network, self.search_space = spec.algorithm, spec.network, spec.search_space
+        self.observation_space, self.action_space = spec.observation_space, spec.action_space
+        self.actions, self.roles = spec.actions, spec.roles
+        self.seed, self.device, self.dtype = spec.seed, spec.device, spec.dtype
 
     @staticmethod
     def of(agents: Sequence[Agent]) -> Population:
@@ -142,11 +139,6 @@ class Population:
     def groups(self) -> list[AgentGroup]:
         """Neighbouring rows that update together, in order."""
         return self.table.groups
-
-    @property
-    def hyper(self) -> dict[str, Tensor]:
-        """Hyperparameters and "steps" by name, [P]."""
-        return self.table.hyper
 
     @property
     def ids(self) -> list[int]:
@@ -207,10 +199,6 @@ class Population:
 
     # Evolving ---------------------------------------------------------------------------------
 
-    def new_id(self) -> int:
-        """The next id; ids are never used again."""
-        return self.table.new_id()
-
     def reseed(self, generation: int) -> None:
         """Start this generation's own random streams, and no step unanswered, so that a run can be resumed here."""
         self.table.reseed(generation)
@@ -219,10 +207,6 @@ class Population:
     def rebuild(self, individuals: Sequence[Individual], next_id: int = 0) -> list[int]:
         """Lay the table out anew for these agents; see `Table.rebuild`."""
         return self.table.rebuild(individuals, next_id)
-
-    def replace(self, offspring: Sequence[Individual]) -> list[int]:
-        """Put the next generation in the place of this one; see `Table.replace`."""
-        return self.table.replace(offspring)
 
     # Acting and learning ----------------------------------------------------------------------
 
@@ -244,15 +228,6 @@ class Population:
     def random_actions(self, num_envs: int, generator: np.random.Generator) -> np.ndarray:
         """Uniform actions [P, E, ...] in the environment's own range."""
         return acting.random_actions(self.table, num_envs, generator)
-
-    @property
-    def least_experience(self) -> int:
-        """Transitions that a buffer must hold before `learn`."""
-        return self.table.least_experience
-
-    def count_steps(self, steps: int) -> None:
-        """Note environment steps of each agent that `act` did not choose."""
-        self.table.count_steps(steps)
 
     def learn(
         self, source: Buffer | Any, noise: Tree | None = None, updates: int | None = None, ratio: float = 1.0

@@ -83,7 +83,7 @@ def _by_acting(state: TrainingState, number: int, losses: _Losses, faults: list[
     envs, population, buffer, options = state.envs, state.population, state.buffer, state.options
     assert envs is not None
     buffer.begin_generation()
-    least = population.least_experience
+    least = population.table.least_experience
     latest: Mapping[str, Tensor] = {}
     # By count, not by the clock: the record of a run does not depend on how fast it was. Odd, so
     # that updates every second step are met.
@@ -152,7 +152,7 @@ def fill(state: TrainingState, steps: int) -> Iterator[Progress]:
         state.buffer.add(transition)
         done += width
         state.count(width)
-        population.count_steps(envs.num_envs)
+        population.table.count_steps(envs.num_envs)
         if watch.due(done >= steps):
             yield Progress("fill", state.generation, min(done, steps), steps, state.total_steps)
         if done >= steps:

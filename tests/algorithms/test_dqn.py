@@ -53,14 +53,14 @@ def test_epsilon_falls_with_the_steps_of_each_agent():
     population = Population("DQN", OBSERVATIONS, DISCRETE, 2, seed=0, hyperparameters=values)
     observation = torch.zeros(2, 1000, 5)
     greedy = population.act(observation, explore=False)
-    population.hyper["steps"][0] = 50
+    population.table.hyper["steps"][0] = 50
     for member, steps in zip(population.individuals, (50, 0), strict=True):
         member.steps = steps
     acted = population.act(observation)
     share = (acted != greedy).double().mean(1)
     assert share[0] == pytest.approx(0.5 * 2 / 3, abs=0.06)
     assert share[1] == pytest.approx(1.0 * 2 / 3, abs=0.06)
-    assert population.hyper["steps"].tolist() == [1050, 1000]
+    assert population.table.hyper["steps"].tolist() == [1050, 1000]
     assert torch.equal(population.act(observation)[0], greedy[0]), "epsilon_end is 0"
 
 
@@ -76,7 +76,7 @@ def test_a_single_agents_epsilon_falls_too():
     agent = population[1]
     for _ in range(5):
         agent.act(np.zeros((2, 5)), explore=True)
-    assert population.hyper["steps"].tolist() == [0, 10]
+    assert population.table.hyper["steps"].tolist() == [0, 10]
     assert agent.describe()["steps"] == 10
 
 

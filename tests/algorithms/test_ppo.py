@@ -214,7 +214,7 @@ def check_probe(probe, actions, observations, rounds=40):
             values |= {"lr": 5e-4, "entropy_coefficient": 0.05, "epochs": 4}
         population = ev.Population("PPO", envs.single_observation_space, envs.single_action_space, 2, network=network,
                                    hyperparameters=values, search_space={}, seed=0, device="cpu")  # fmt: skip
-        population.hyper["discount"].copy_(torch.tensor(DISCOUNTS))
+        population.table.hyper["discount"].copy_(torch.tensor(DISCOUNTS))
         buffer, observation = ev.RolloutBuffer(8), envs.reset()
         for _ in range(8 * rounds):
             transition = envs.step(population.act(observation))

@@ -69,10 +69,10 @@ def learned(probe: str, algorithm: str, observations: str, updates: int) -> ev.P
         envs.reset()
         for _ in range(20):
             buffer.add(envs.step(population.random_actions(32, stream)))
-    population.hyper["discount"].copy_(torch.tensor(DISCOUNTS))
+    population.table.hyper["discount"].copy_(torch.tensor(DISCOUNTS))
     population.learn(buffer, updates=updates)
     if waits:
-        population.hyper["lr_actor"].fill_(2e-4)
+        population.table.hyper["lr_actor"].fill_(2e-4)
         population.learn(buffer, updates=updates)
     return population
 

@@ -61,7 +61,7 @@ def test_each_agents_temperature_follows_its_own_entropy():
     population = Population(
         "SAC", OBSERVATIONS, BOX, 2, network=[8], seed=0, hyperparameters={"batch_size": 16}, search_space={}
     )
-    row = population.hyper["entropy_per_action"]
+    row = population.table.hyper["entropy_per_action"]
     row[0], row[1] = -10.0, 1.0
     for update in range(20):
         losses = population.learn(experience(2, 16, update, discrete=False))

@@ -83,12 +83,12 @@ def made(world: Any, algorithm: Any, network: GPT, seed: int, **settings: float)
 
 def teach(population: ev.Population, buffer: TokenBuffer, updates: int, names: tuple[str, ...]) -> float:
     """So many updates, learning rates rising over the first hundred and falling along a cosine; CPU seconds."""
-    started, top = time.process_time(), {name: population.hyper[name].clone() for name in names}
+    started, top = time.process_time(), {name: population.table.hyper[name].clone() for name in names}
     for done in range(0, updates, 20):
         share = done / updates
         factor = min(1.0, (done + 20) / 100) * (0.05 + 0.95 * (1 + math.cos(math.pi * share)) / 2)
         for name, value in top.items():
-            population.hyper[name].copy_(value * factor)
+            population.table.hyper[name].copy_(value * factor)
         population.learn(buffer, updates=min(20, updates - done))
     return time.process_time() - started
 

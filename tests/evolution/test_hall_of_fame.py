@@ -163,7 +163,7 @@ def test_a_rule_that_names_networks_it_has_not_rests_whole():
     evolved(exp._state, 3, np.array([3.0, 1.0, 2.0]))
     (seat,) = resting(exp._state)
     row = exp.population.row(seat.id)
-    assert [float(rate) == 0.0 for rate in exp.population.hyper["lr"]] == [i == row for i in range(3)]
+    assert [float(rate) == 0.0 for rate in exp.population.table.hyper["lr"]] == [i == row for i in range(3)]
     exp.close()
 
 

@@ -727,7 +727,7 @@ def test_a_search_space_of_later_is_where_hyperparameters_mutate(exp):
     changed = [b for b in exp.history.generations[1].births if b.kind == "hyperparameters"]
     assert changed
     assert all(b.detail.startswith("lr_actor") for b in changed)
-    values = exp.population.hyper["lr_actor"].tolist()
+    values = exp.population.table.hyper["lr_actor"].tolist()
     assert {1e-5 <= value <= 2e-5 for value in values} == {True, False}, "those of the survivors stay"
 
 

@@ -164,7 +164,7 @@ def test_a_gather_moves_every_row(algorithm):
         for name in population.roles:
             population.table[f"{name}.count"][row] = 1000.0 + id
         known = population.individuals[row]
-        population.hyper["steps"][row] = known.steps = 2000 + id
+        population.table.hyper["steps"][row] = known.steps = 2000 + id
         known.updates, known.fitness = 3000 + id, [float(id)]
     genes = {individual.id: individual.genes for individual in population.individuals}
     values = {individual.id: dict(individual.hyperparameters) for individual in population.individuals}

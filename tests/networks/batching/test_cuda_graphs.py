@@ -189,7 +189,7 @@ def test_a_differently_activated_agent_is_recorded_anew_and_a_smaller_batch_is_n
     assert recorded_after(lambda individual: None) == 1
     assert recorded_after(lambda individual: None) == 0
     assert recorded_after(lambda individual: individual.hyperparameters.update(batch_size=5)) == 0
-    weight = population.groups[0].weight(16, population.hyper["lr"])
+    weight = population.groups[0].weight(16, population.table.hyper["lr"])
     assert weight.sum(1).tolist() == pytest.approx([1, 1])
     assert sorted((weight > 0).sum(1).tolist()) == [5, 16]
     assert recorded_after(lambda individual: setattr(individual, "genes", MLPGenes((8,), ("tanh",)))) == 1

@@ -38,7 +38,7 @@ class AgentGroup:
         learn_step: environment steps of an agent per update.
         batch: B, the largest batch size in the group.
         weight: [P, B], 1 / batch size where a sample is the agent's own, 0 beyond it.
-        updates: updates since the last plan; decides when a delayed policy is due.
+        updates: since the group was laid out; decides when a delayed policy is due.
         credit: environment steps not yet answered by updates.
         recordings: its updates as CUDA graphs.
     """

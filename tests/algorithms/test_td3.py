@@ -101,7 +101,9 @@ def test_an_action_without_a_choice_does_not_spoil_the_rest():
 
 
 def test_infinite_bounds_are_refused():
-    with pytest.raises(ValueError, match=r"has infinite bounds; a policy needs a finite range. Give it finite"):
+    with pytest.raises(
+        ValueError, match=r"has infinite bounds; a policy needs a finite range. Give it finite"
+    ):
         Population("TD3", OBSERVATIONS, spaces.Box(-np.inf, np.inf, (2,)))
 
 

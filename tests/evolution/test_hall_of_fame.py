@@ -9,7 +9,7 @@ import torch
 import evolab as ev
 from evolab.evaluation.episodes import Evaluated
 from evolab.training.loop import evolved
-from tests.toys import Choosing, Toy
+from tests.toys import Choosing, Paying, Toy
 
 KEPT = ev.Mutations(none=1, architecture=0, parameters=0, activation=0, hyperparameters=0)
 
@@ -71,6 +71,10 @@ def test_an_elite_that_nobody_reaches_takes_the_place_of_the_worst(run):
     assert revived.parent == archived.id
     assert revived.agent in run.population.ids
     assert before[1] not in run.population.ids
+    assert before[0] in run.population.ids, "the best of today goes on"
+    (itself,) = [one for one in run.population.individuals if one.id == revived.agent]
+    assert itself.fitness == [100.0], "its record begins with what is known of it"
+    assert itself.parent == archived.id
     assert same(weights(run, revived.agent, "actor"), archived.individual().tensors["actor"])
     assert not resting(run)
 
@@ -254,3 +258,37 @@ def test_what_is_known_of_the_elite_is_saved_and_a_folder_of_0_1_0_counts_for_th
     hall.put_state({"elite_fitness": 7.0}, hall.elite)
     assert (hall.fitness, hall.episodes) == (7.0, 20)
     exp.close()
+
+
+def test_a_revived_agent_fills_the_slot_of_the_worst_and_its_children_are_the_elites(run):
+    elite, slots = run.hall.elite, {one.id: one.slot for one in run.population.individuals}
+    diverged = run.population.individuals[2]
+    births = evolved(run, 3, np.array([1.0, 2.0, np.nan]))
+    (revived,) = [birth for birth in births if birth.kind == "revived"]
+    found = {one.id: one for one in run.population.individuals}
+    assert found[revived.agent].slot == slots[diverged.id]
+    survivor = found.keys() & slots.keys()
+    assert [found[id].slot for id in survivor] == [slots[id] for id in survivor]
+    (child,) = [birth for birth in births if birth.agent not in (revived.agent, *slots)]
+    assert child.parent == found[child.agent].parent == elite.id
+    assert child.detail == f"copy of {elite.id}"
+
+
+def test_an_agent_that_is_as_good_as_the_elite_is_not_tried_again(monkeypatch):
+    """Where returns stand still, every generation would spend the episodes of a confirmation."""
+    exp = ev.Experiment(Paying, "TD3", population=2, num_envs=1, network=[8], steps_per_generation=12, seed=0,
+                        hyperparameters={"batch_size": 8})  # fmt: skip
+    exp.fill(24)
+    monkeypatch.setattr(Paying, "wage", 2.0)
+    assert [exp.step().confirmed for _ in range(3)] == [20.0, None, None]
+    exp.close()
+
+
+def test_of_equals_the_one_at_rest_is_the_best_and_of_others_the_one_in_the_lower_slot(still, monkeypatch):
+    exp = still
+    (seat,) = resting(exp._state)
+    monkeypatch.setattr(exp._state.fitness, "estimate", lambda *_: iter([np.zeros(3)]))
+    exp._state.fitness.lengths = np.ones((3, 1))
+    exp._state.change(evolving=False)
+    by_slot = sorted((one for one in exp.population.individuals if one is not seat), key=lambda one: one.slot)
+    assert [one.agent for one in exp.step().evaluations] == [seat.id, *(one.id for one in by_slot)]

@@ -16,7 +16,6 @@ from typing import Any, TypeAlias
 
 import torch
 from gymnasium.envs.registration import EnvSpec
-from gymnasium.vector import VectorEnv
 
 from evolab.algorithms.base import Algorithm
 from evolab.algorithms.options import algorithm_named, search_space_of
@@ -27,7 +26,6 @@ from evolab.core.ranges import Range
 from evolab.core.rng import fresh_seed
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.data.buffers.rollout import RolloutBuffer
-from evolab.envs.envpool import is_pool
 from evolab.envs.factory import VectorMaker, called
 from evolab.envs.language.environment import LanguageEnvironment
 from evolab.evaluation.fitness import Fitness, fitness_named
@@ -35,7 +33,17 @@ from evolab.evolution.hall_of_fame import CONFIRMATION, HallOfFame
 from evolab.evolution.mutation.mutations import Mutations
 from evolab.evolution.selection.base import Selection
 from evolab.evolution.selection.tournament import Tournament
-from evolab.experiment.options import buffer_of, dtype_named, interval, mutations_of, positive_or_none, read
+from evolab.experiment.options import (
+    buffer_of,
+    check_kinds,
+    dtype_named,
+    interval,
+    mutations_of,
+    positive_or_none,
+    read,
+    source_of,
+    unknown_option,
+)
 from evolab.networks.base import Network
 from evolab.population.agent import Agent
 from evolab.reporting.trackers.trackers import TrackerLike
@@ -140,6 +148,7 @@ class ExperimentConfig:
 
     def __post_init__(self) -> None:
         """Check every option, and resolve what stands for something else."""
+        check_kinds(vars(self))
         algorithm = algorithm_named(self.algorithm)
         size = checks.positive_integer("population", self.population)
         selection = Tournament(size=min(2, size)) if self.selection is None else self.selection
@@ -150,7 +159,7 @@ class ExperimentConfig:
             "population": size,
             "num_envs": checks.positive_integer("num_envs", self.num_envs),
             "env_kwargs": dict(self.env_kwargs or {}),
-            "environment": self._environment(),
+            "environment": source_of(self.environment, self.vector, self.env_kwargs),
             "vector": None,  # it is the environment now
             "hyperparameters": values,
             "search_space": ranges,
@@ -179,29 +188,6 @@ class ExperimentConfig:
         HallOfFame(self.revive, self.confirmation)
         interval(self.checkpoint_every)
         self._check_together()
-
-    def _environment(self) -> Environment:
-        """What environments come from.
-
-        Raises:
-            ValueError: a vector environment that is made already, or two sources.
-            TypeError: `vector` makes nothing.
-        """
-        if self.vector is not None:
-            if self.environment is not None:
-                raise ValueError("environment and vector are given; expected one of the two.")
-            if not callable(self.vector):
-                raise TypeError(f"vector is {self.vector!r}; expected a function of (num_envs, seed).")
-            if self.env_kwargs:
-                raise ValueError("env_kwargs are given with vector; pass them inside its function.")
-            return VectorMaker(self.vector)
-        if isinstance(self.environment, VectorEnv) or is_pool(self.environment):
-            raise ValueError(
-                f"environment is {type(self.environment).__name__}, a vector environment that is made already; evaluation "
-                "and loading need more of them. Pass what makes them, vector=lambda n, seed: "
-                'gymnasium.make_vec("CartPole-v1", num_envs=n), or an id, or a callable that makes one environment.'
-            )
-        return self.environment
 
     def _check_together(self) -> None:
         """Refuse options that do not go together."""
@@ -247,7 +233,7 @@ class ExperimentConfig:
         """
         for name in options:
             if name not in cls.names():
-                raise checks.unknown("option of Experiment", name, cls.names())
+                raise unknown_option(name, cls.names())
         return cls(options.get("environment"), **{k: v for k, v in options.items() if k != "environment"})
 
     def options(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from datetime import timedelta
 from os import PathLike
@@ -13,11 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from gymnasium.vector import VectorEnv
 
 from evolab.core import checks
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.data.buffers.rollout import RolloutBuffer
+from evolab.envs.envpool import is_pool
+from evolab.envs.factory import VectorMaker
 from evolab.evolution.mutation.mutations import Mutations
+from evolab.population.agent import Agent
 
 _SECONDS = {"s": 1, "sec": 1, "second": 1, "m": 60, "min": 60, "minute": 60, "h": 3600, "hour": 3600}
 
@@ -130,3 +134,71 @@ def dtype_named(dtype: torch.dtype | str) -> torch.dtype:
     if not isinstance(found, torch.dtype):
         raise TypeError(f"dtype is {dtype!r}; a dtype such as torch.float32 is expected.")
     return found
+
+
+ELSEWHERE = {
+    "learning_rate": "hyperparameters={'lr': ...}, or 'lr_actor' and 'lr_critic'",
+    "lr": "hyperparameters={'lr': ...}, or 'lr_actor' and 'lr_critic'",
+    "gamma": "hyperparameters={'discount': ...}",
+    "batch_size": "hyperparameters={'batch_size': ...}",
+    "ent_coef": "hyperparameters={'entropy_coefficient': ...}",
+    "buffer_size": "buffer=...",
+    "n_envs": "num_envs=...",
+    "n_steps": "buffer=..., the steps of a rollout",
+    "pop_size": "population=...",
+    "net_arch": "network=[64, 64]",
+    "total_timesteps": "exp.run(max_steps=...)",
+}
+"""What other libraries call an option, and how it is said here."""
+
+
+def unknown_option(name: str, known: Iterable[str]) -> ValueError:
+    """The error for an option that there is not."""
+    if name in ELSEWHERE:
+        return ValueError(f"Unknown option of Experiment {name!r}. In evolab that is {ELSEWHERE[name]}.")
+    return checks.unknown("option of Experiment", name, known)
+
+
+def check_kinds(options: Mapping[str, Any]) -> None:
+    """Refuse values of another kind than their option takes, where that is not checked beside its meaning.
+
+    Raises:
+        TypeError: names the option.
+    """
+    for name in ("hyperparameters", "search_space", "env_kwargs"):
+        if not (options[name] is None or isinstance(options[name], Mapping)):
+            raise TypeError(f"{name} is {options[name]!r}; a dict by name is expected.")
+    for name in ("draw", "evolving", "overlap", "progress"):
+        if not isinstance(options[name], bool):
+            raise TypeError(f"{name} is {options[name]!r}; True or False is expected.")
+    if not (options["folder"] is None or isinstance(options["folder"], (str, PathLike))):
+        raise TypeError(f"folder is {options['folder']!r}; a path is expected.")
+    if not (options["load"] is None or isinstance(options["load"], (str, PathLike, Agent))):
+        raise TypeError(f"load is {options['load']!r}; an agent, or the path of one, is expected.")
+    fitness = options["fitness"]
+    if not (fitness is None or isinstance(fitness, str) or callable(getattr(fitness, "estimate", None))):
+        raise TypeError(f"fitness is {fitness!r}; 'return', 'fqe' or an object with estimate() is expected.")
+
+
+def source_of(environment: Any, vector: Any, env_kwargs: Mapping[str, Any] | None) -> Any:
+    """What environments come from.
+
+    Raises:
+        ValueError: a vector environment that is made already, or two sources.
+        TypeError: `vector` makes nothing.
+    """
+    if vector is not None:
+        if environment is not None:
+            raise ValueError("environment and vector are given; expected one of the two.")
+        if not callable(vector):
+            raise TypeError(f"vector is {vector!r}; expected a function of (num_envs, seed).")
+        if env_kwargs:
+            raise ValueError("env_kwargs are given with vector; pass them inside its function.")
+        return VectorMaker(vector)
+    if isinstance(environment, VectorEnv) or is_pool(environment):
+        raise ValueError(
+            f"environment is {type(environment).__name__}, a vector environment that is made already; evaluation "
+            "and loading need more of them. Pass what makes them, vector=lambda n, seed: "
+            'gymnasium.make_vec("CartPole-v1", num_envs=n), or an id, or a callable that makes one environment.'
+        )
+    return environment

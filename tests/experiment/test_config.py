@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import inspect
+
 import pytest
 
 import evolab as ev
 from evolab.core.plain import from_plain
+from evolab.experiment.config import ExperimentConfig
 from evolab.experiment.options import read
 
 
@@ -45,3 +48,44 @@ def test_a_run_that_raced_goes_on_with_the_even_split_and_says_so(racing):
     with pytest.warns(UserWarning, match="racing is gone: all agents now play equally many"):
         again = ev.Experiment.from_config(saved)
     assert "racing" not in again.config
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"hyperparameters": [1]}, r"hyperparameters is \[1\]; a dict by name is expected"),
+        ({"search_space": 3}, "search_space is 3; a dict by name is expected"),
+        ({"env_kwargs": 3}, "env_kwargs is 3; a dict by name is expected"),
+        ({"draw": 2}, "draw is 2; True or False is expected"),
+        ({"folder": 3}, "folder is 3; a path is expected"),
+        ({"load": 3}, "load is 3; an agent, or the path of one, is expected"),
+        ({"fitness": 3}, "fitness is 3; 'return', 'fqe' or an object with estimate"),
+        ({"dtype": "float33"}, "dtype is 'float33'; a dtype such as torch.float32 is expected"),
+    ],
+)
+def test_options_of_the_wrong_kind_are_named(options, message):
+    with pytest.raises(TypeError, match=message):
+        ev.Experiment("CartPole-v1", "DQN", **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("populaton", r"Unknown option of Experiment 'populaton'.*did you mean 'population'\?"),
+        ("learning_rate", r"In evolab that is hyperparameters=\{'lr': \.\.\.\}"),
+        ("total_timesteps", r"In evolab that is exp.run\(max_steps=\.\.\.\)"),
+        ("pop_size", "In evolab that is population="),
+    ],
+)
+def test_an_unknown_option_of_the_constructor_says_what_is_near(name, message):
+    """It got Python's own message, and `learning_rate` was answered with "did you mean 'learn_step'"."""
+    with pytest.raises(ValueError, match=message):
+        ev.Experiment("CartPole-v1", "DQN", **{name: 4})
+
+
+def test_the_signature_shows_every_option_and_the_docstring_explains_it():
+    shown = list(inspect.signature(ev.Experiment).parameters)
+    assert shown == ExperimentConfig.names()
+    for name in shown:
+        assert f"    {name}: " in ev.Experiment.__doc__, name
+    assert set(ev.Experiment("CartPole-v1", "DQN").config) == {*shown} - {"folder", "progress", "vector"}

@@ -55,7 +55,7 @@ def test_agents_begin_with_weights_of_their_own():
     assert torch.equal(critic, population.table["critic.target"])
 
 
-def test_only_the_largest_agents_of_a_chunk_are_paid_for():
+def test_only_the_largest_agents_of_a_bucket_are_paid_for():
     cuts = divide([10.0, 10.0, 1.0, 1.0, 1.0], ["a"] * 5, overhead=2.0, largest=8)
     assert cuts == [(0, 2), (2, 5)]
     assert divide([1.0] * 4, ["a"] * 4, overhead=2.0, largest=8) == [(0, 4)]

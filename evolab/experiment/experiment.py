@@ -75,7 +75,7 @@ class Experiment(Settings):
         Args:
             source: a number of environment steps in total, taken at random over the population;
                 or data: the path of an HDF5 file, a Minari id, an `ev.Dataset`, a dict of arrays. In a
-                language environment a number of random games, a `TokenDataset`, or the path of one.
+                language environment a number of random episodes, a `TokenDataset`, or the path of one.
 
         Raises:
             DatasetError: the data are damaged or do not fit the environment; nothing is changed.

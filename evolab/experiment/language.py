@@ -60,7 +60,7 @@ def episodes_from(source: Any, environment: LanguageEnvironment, seed: int) -> T
     if isinstance(source, Mapping):
         record = getattr(environment, "record", None)
         if record is None:
-            raise DatasetError(f"{environment.name} cannot record games of its own. Pass a TokenDataset.")
+            raise DatasetError(f"{environment.name} cannot record episodes of its own. Pass a TokenDataset.")
         known = inspect.signature(record).parameters
         for name in source:
             if name not in known:

@@ -102,12 +102,12 @@ def compare(
     """Anytime curves: the best fitness found so far over training steps, as a plotly figure.
 
     Runs that differ in their seed alone are one curve: the median over them, with the interval
-    that holds the middle of them as a band.
+    that holds the middle of them shaded.
 
     Args:
         what: runs to compare: folders, experiments or histories; or a mapping from a label to one or
             several of them; or one folder, for all runs below it.
-        interval: share of the runs that a band holds, 0.5 for the quartiles, 1 for all of them.
+        interval: share of the runs that the shaded interval holds, 0.5 for the quartiles, 1 for all of them.
         axis: "total_steps", "generations" or "seconds" (of training and evaluation).
 
     Raises:

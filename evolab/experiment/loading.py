@@ -66,7 +66,8 @@ class SavedRun(NamedTuple):
                 )
         # What it was started from is in its agents by now, and may be gone.
         saved = {name: value for name, value in self.state["config"].items() if name not in (*own, "load")}
-        module = must_be_imported(str(saved.get("environment")))
+        environment = saved.get("environment")  # an id, or evolab's own as a dict of options
+        module = must_be_imported(environment) if isinstance(environment, str) else None
         if module is not None:
             raise ValueError(
                 f"the run in {path} is of {saved['environment']!r}, and nothing is imported by a name in a file. "

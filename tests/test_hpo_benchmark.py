@@ -370,6 +370,29 @@ def test_of_optuna_s_two_the_better_counts_seed_by_seed():
     assert [run["steps"] for run in found["optuna"]] == [900, 300]
 
 
+def test_of_a_task_the_largest_budget_counts_and_then_the_longest_run():
+    import hpo_results
+
+    runs = [
+        finished(wanted(2_000, seed=1, minutes=None), 100),
+        finished(wanted(2_000, seed=1, minutes=5.0), 200),
+        finished(wanted(2_000, seed=2, limit=9_000), 300),
+        finished(wanted(2_000, seed=2), 400),
+        finished(wanted(1_000, seed=3), 500),
+    ]
+    found = hpo_results.grouped(runs)["CartPole-v1"]
+    assert [run["steps"] for run in found["evolab"]] == [100, 300]
+
+
+def test_no_policy_yet_is_worth_what_random_actions_are():
+    import hpo_results
+
+    runs = [finished(wanted(seed=seed)) for seed in (1, 2)]
+    runs[0]["means"] = {"0.1": None, "0.3": None, "1.0": 480.0}
+    runs[1]["means"] = {"0.1": None, "0.3": 100.0, "1.0": 480.0}
+    assert hpo_results.measured(runs)["means"] == {"0.1": None, "0.3": (23.7 + 100) / 2, "1.0": 480.0}
+
+
 def test_the_table_says_what_can_be_said_and_what_to_install(monkeypatch, capsys):
     import hpo_results
     import hpo_table

@@ -48,13 +48,18 @@ def read(path: Path) -> list[Run]:
 def grouped(runs: Iterable[Run]) -> dict[str, dict[str, list[Run]]]:
     """Task -> arm -> its runs by seed, in the order of the tasks; of a group's arms the better one, seed by seed.
 
-    Where a seed was run with several budgets, the one with most steps to spend counts.
+    Of each task only the runs with its largest budget count; where one was run with several limits, the one that
+    had most time, or most steps to spend.
     """
+    runs = list(runs)
     arms = {member: group for group, members in GROUPS.items() for member in members}
+    largest = {
+        task: max(run["budget"] for run in runs if run["task"] == task)
+        for task in {run["task"] for run in runs}
+    }
     best: dict[tuple[str, str, int], Run] = {}
-    for run in sorted(runs, key=lambda run: -run["limit"]):
-        longest = best.get((run["task"], run["arm"], run["seed"]))
-        if longest is None:
+    for run in sorted(runs, key=lambda run: (run["minutes"] or float("inf"), run["limit"])):
+        if run["budget"] == largest[run["task"]]:
             best[run["task"], run["arm"], run["seed"]] = run
     merged: dict[tuple[str, str, int], Run] = {}
     for (task, arm, seed), run in best.items():
@@ -98,15 +103,16 @@ def measured(runs: list[Run]) -> dict[str, Any]:
     Returns:
         `runs`, `solved`, `timed_out` and `failed`, counts; `steps`, interquartile mean to the target, in which
         those that never arrived count as what they spent; `median_steps`, infinite where half never arrived, and
-        `median_cpu_seconds` likewise; `means`, interquartile means of the return at each mark, None where some
-        run had no policy yet.
+        `median_cpu_seconds` likewise; `means`, interquartile means of the return at each mark, where a run
+        without a policy yet counts as random actions; None where no run had one.
     """
     steps = [float("inf") if run["steps"] is None else run["steps"] for run in runs]
     seconds = [float("inf") if run["steps"] is None else run["cpu_seconds"] for run in runs]
     means = {}
     for mark in map(str, MARKS):
         values = [run["means"][mark] for run in runs]
-        means[mark] = None if None in values else interquartile_mean(values)
+        known = [TASKS[runs[0]["task"]].random if value is None else value for value in values]
+        means[mark] = interquartile_mean(known) if any(value is not None for value in values) else None
     return {
         "runs": len(runs),
         "solved": sum(run["steps"] is not None for run in runs),

@@ -180,7 +180,7 @@ def claims(found: Runs) -> list[str]:
         cpu = ours["median_cpu_seconds"] / theirs["median_cpu_seconds"] if theirs else None
         lines.append(
             f"| {name} | {number(steps)} | {late + number(other) if theirs else '-'} | "
-            f"{('< ' if late else '') + number(steps / other, 3) if other else '-'} | "
+            f"{('< ' if late else '') + number(steps / other, 3) if other and np.isfinite(steps) else '-'} | "
             f"{number(cpu, 3) if cpu and np.isfinite(cpu) else '-'} | {number(tuned) if tuned else '-'} | "
             f"{number(steps / tuned, 2) if tuned else '-'} | {sum(near)} of {len(near)} |"
         )

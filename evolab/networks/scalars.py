@@ -15,7 +15,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from evolab.networks.base import Axes, Axis, Layout, Network, Role, State
-from evolab.networks.kernel import Kernel
+from evolab.networks.kernel import Backward, Kernel
 
 
 @dataclass(frozen=True)
@@ -101,3 +101,10 @@ class ScalarsKernel(Kernel):
     ) -> Tensor:
         """The numbers, whatever is observed."""
         return flat[:, member or 0] if self.members == 1 or member is not None else flat
+
+    def vjp_parameters(
+        self, flat: Tensor, observation: Any = None, extra: Tensor | None = None
+    ) -> tuple[Tensor, Backward]:
+        """The numbers' gradient is their own."""
+        # Cloned: a gradient may be an expanded view, and the optimizer writes into it.
+        return self(flat.detach()), lambda grad: grad.reshape(flat.shape).clone()

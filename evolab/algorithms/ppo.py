@@ -15,7 +15,7 @@ from evolab.algorithms.base import RATE, SHARED, AgentGroup, Algorithm, Float, H
 from evolab.core.actions import Actions
 from evolab.core.experience import Batch
 from evolab.core.trees import map_leaves
-from evolab.data.buffers.rollout import Rollout
+from evolab.data.buffers.rollout import RolloutSteps
 from evolab.networks.scalars import Scalars
 
 EDGE = 1e-6
@@ -139,7 +139,7 @@ class PPO(Algorithm):
         return log_prob, value, next_value
 
     def minibatches(
-        self, agents: AgentGroup, batch: Rollout, generator: torch.Generator
+        self, agents: AgentGroup, batch: RolloutSteps, generator: torch.Generator
     ) -> Iterator[Minibatch]:
         """Of a rollout: each of `epochs` passes uses every step once, in an order of each agent's own.
 
@@ -222,7 +222,7 @@ class PPO(Algorithm):
 
 
 def advantages(
-    rollout: Rollout, value: Tensor, next_value: Tensor, discount: Tensor, trace: Tensor
+    rollout: RolloutSteps, value: Tensor, next_value: Tensor, discount: Tensor, trace: Tensor
 ) -> Tensor:
     """Generalised advantage estimates.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from evolab.data.datasets.tokenizer import Tokenizer
 from evolab.data.datasets.tokens import TokenDataset
-from evolab.envs.base import EnvironmentFault, Environments, Fault
+from evolab.envs.base import EnvironmentFault, Environments, StepFault
 from evolab.envs.factory import VectorMaker, make
 from evolab.envs.language.environment import LanguageEnvironment
 from evolab.envs.language.random_walks import RandomWalks
@@ -17,10 +17,10 @@ __all__ = [
     "PROBES",
     "EnvironmentFault",
     "Environments",
-    "Fault",
     "LanguageEnvironment",
     "RandomWalks",
     "Reply",
+    "StepFault",
     "TokenDataset",
     "Tokenizer",
     "Turn",

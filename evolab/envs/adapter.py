@@ -14,7 +14,7 @@ from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
 from evolab.core.trees import map_leaves
-from evolab.envs.backend import Faults, Rows, VectorBackend
+from evolab.envs.backend import Faults, StepRows, VectorBackend
 from evolab.envs.batches import leaf_dtype, merged, put
 from evolab.envs.guard import FAULT, REBUILD
 
@@ -80,7 +80,7 @@ class Adapter(VectorBackend):
         """
         if mask is not None and not self.partial:
             self._lost |= mask
-            return map_leaves(finite, self.latest), {}
+            return map_leaves(finite_values, self.latest), {}
         seed: Any = seeds
         if seeds is not None and not self.seeds_each:
             seed = int(np.random.SeedSequence(seeds).generate_state(1)[0] >> 1)
@@ -94,7 +94,7 @@ class Adapter(VectorBackend):
         self.latest = self._owned(observation)
         return self.latest, told(info)
 
-    def step(self, action: np.ndarray, resting: np.ndarray) -> Rows:
+    def step(self, action: np.ndarray, resting: np.ndarray) -> StepRows:
         """Step all; rows of those that rest mean nothing."""
         if not self.self_reset and self._ended.any():
             # They rest: finished ones may not be stepped in this mode, so they play on unseen.
@@ -103,7 +103,7 @@ class Adapter(VectorBackend):
         skipped = np.zeros(len(action), dtype=bool)
         if self.mode is AutoresetMode.NEXT_STEP:
             skipped |= self._ended
-        rows = Rows(
+        rows = StepRows(
             self._owned(observation),
             np.array(reward, dtype=np.float32),
             np.array(terminated, dtype=bool),
@@ -118,7 +118,9 @@ class Adapter(VectorBackend):
                 rows.observation = self._final(rows.observation, info)
         if self._lost.any():
             rows.skipped = rows.skipped | self._lost
-            rows.observation = merged(self._lost, map_leaves(finite, rows.observation), rows.observation)
+            rows.observation = merged(
+                self._lost, map_leaves(finite_values, rows.observation), rows.observation
+            )
             rows.reward[self._lost] = 0.0
             self._lost &= ~self._ended
         self.latest = rows.observation
@@ -162,7 +164,7 @@ def owned(space: spaces.Space[Any], observation: Any) -> Any:
     return np.array(observation, dtype=leaf_dtype(space))
 
 
-def finite(leaf: np.ndarray) -> np.ndarray:
+def finite_values(leaf: np.ndarray) -> np.ndarray:
     """The array with 0 in place of what is NaN or infinite."""
     return np.nan_to_num(leaf, nan=0.0, posinf=0.0, neginf=0.0) if leaf.dtype.kind == "f" else leaf
 

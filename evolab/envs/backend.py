@@ -16,7 +16,7 @@ Faults = dict[int, tuple[str, str]]
 
 
 @dataclass(slots=True)
-class Rows:
+class StepRows:
     """What N environments answered to one step.
 
     Attributes:
@@ -70,7 +70,7 @@ class VectorBackend(ABC):
         """
 
     @abstractmethod
-    def step(self, action: np.ndarray, resting: np.ndarray) -> Rows:
+    def step(self, action: np.ndarray, resting: np.ndarray) -> StepRows:
         """Step all that do not rest, [N] both; the rows of those that do mean nothing."""
 
     @abstractmethod

@@ -19,7 +19,7 @@ class EnvironmentFault(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Fault:
+class StepFault:
     """One failure of one environment that was survived: its episode was dropped and it was reset.
 
     Attributes:
@@ -63,7 +63,7 @@ class Environments(ABC):
     single_observation_space: gymnasium.Space[Any]
     single_action_space: gymnasium.Space[Any]
     max_episode_steps: int | None
-    faults: list[Fault]
+    faults: list[StepFault]
 
     @abstractmethod
     def reset(self, seed: int | np.ndarray | None = None) -> Any:
@@ -108,7 +108,7 @@ class Environments(ABC):
     def close(self) -> None:
         """Free what the environments hold; never hangs, and may be called twice."""
 
-    def take_faults(self) -> list[Fault]:
+    def take_faults(self) -> list[StepFault]:
         """The faults since the last call, which are then forgotten."""
         taken, self.faults = self.faults, []
         return taken

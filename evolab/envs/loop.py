@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from evolab.envs.backend import Faults, Rows, VectorBackend
+from evolab.envs.backend import Faults, StepRows, VectorBackend
 from evolab.envs.batches import empty, put
 from evolab.envs.guard import FAULT, REBUILD, Guard, describe
 
@@ -44,7 +44,7 @@ class Loop(VectorBackend):
                 faults[index] = ("raise", info[FAULT])
         return observation, faults
 
-    def step(self, action: np.ndarray, resting: np.ndarray) -> Rows:
+    def step(self, action: np.ndarray, resting: np.ndarray) -> StepRows:
         """Step all that do not rest; the rows of those that do mean nothing."""
         count = len(self.guards)
         space = self.space
@@ -61,7 +61,7 @@ class Loop(VectorBackend):
                 faults[index] = ("shape", describe(error))
             if info:
                 faults[index] = ("raise", info[FAULT])
-        return Rows(
+        return StepRows(
             observation,
             np.array(reward, dtype=np.float32),
             np.array(terminated, dtype=bool),

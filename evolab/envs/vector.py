@@ -13,8 +13,8 @@ from evolab.core.checks import positive_integer
 from evolab.core.experience import Transition
 from evolab.core.trees import map_leaves
 from evolab.envs.actions import as_batch
-from evolab.envs.backend import Rows, VectorBackend
-from evolab.envs.base import EnvironmentFault, Environments, Fault
+from evolab.envs.backend import StepRows, VectorBackend
+from evolab.envs.base import EnvironmentFault, Environments, StepFault
 from evolab.envs.batches import merged, not_finite
 
 KEPT = 1_000  # faults that nobody took
@@ -24,7 +24,7 @@ class VectorEnvironments(Environments):
     """The environments of a whole population, one row of [P, E] per agent; made by `evolab.envs.make`.
 
     A transition never crosses an episode: at its end `next_observation` is the true final
-    observation and `reset_observation` the first of the next episode. Rows that are no
+    observation and `reset_observation` the first of the next episode. StepRows that are no
     transition (the reset step of NEXT_STEP environments, a fault, a resting environment) have
     `valid` False, reward 0 and neither flag set.
 
@@ -63,7 +63,7 @@ class VectorEnvironments(Environments):
         self.population, self.num_envs = population, num_envs
         self.single_observation_space, self.single_action_space = backend.space, action_space
         self.name, self.max_episode_steps = name, max_episode_steps
-        self.faults: list[Fault] = []
+        self.faults: list[StepFault] = []
         self._backend, self._again, self._render = backend, again, render
         self._seed: int | None = seed
         self._max_faults = max_faults
@@ -195,7 +195,7 @@ class VectorEnvironments(Environments):
             observation = merged(bad, fresh, observation)
         raise self._fault(broken[0], "its first observation is not finite")
 
-    def _blank(self, rows: Rows, skipped: np.ndarray) -> None:
+    def _blank(self, rows: StepRows, skipped: np.ndarray) -> None:
         """Nothing was earned and nothing ended in rows that are no transition."""
         rows.reward[skipped], rows.terminated[skipped], rows.truncated[skipped] = 0.0, False, False
 
@@ -232,7 +232,7 @@ class VectorEnvironments(Environments):
     def _record(self, faults: dict[int, tuple[str, str]]) -> None:
         for index, (kind, message) in faults.items():
             where = divmod(index, self.num_envs) if index >= 0 else None
-            self.faults.append(Fault(where, kind, message))
+            self.faults.append(StepFault(where, kind, message))
         del self.faults[:-KEPT]
 
     def _count_faults(self, faults: dict[int, tuple[str, str]], valid: np.ndarray) -> None:

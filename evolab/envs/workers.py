@@ -17,7 +17,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector.utils import CloudpickleWrapper, clear_mpi_env_vars
 
-from evolab.envs.backend import Faults, Rows, VectorBackend
+from evolab.envs.backend import Faults, StepRows, VectorBackend
 from evolab.envs.base import EnvironmentFault
 from evolab.envs.batches import empty, put
 from evolab.envs.guard import FAULT, REBUILD, Guard, describe
@@ -81,7 +81,7 @@ class Workers(VectorBackend):
                 faults[index] = ("raise", info[FAULT])
         return observation, faults
 
-    def step(self, action: np.ndarray, resting: np.ndarray) -> Rows:
+    def step(self, action: np.ndarray, resting: np.ndarray) -> StepRows:
         """Step all that do not rest; the rows of those that do mean nothing."""
         count = len(self.crew)
         asked = {index: {"action": action[index]} for index in np.flatnonzero(~resting).tolist()}
@@ -97,7 +97,7 @@ class Workers(VectorBackend):
                 faults[index] = ("shape", describe(error))
             if info:
                 faults[index] = ("raise", info[FAULT])
-        return Rows(observation, reward, terminated, truncated, resting.copy(), faults)
+        return StepRows(observation, reward, terminated, truncated, resting.copy(), faults)
 
     def close(self) -> None:
         """End every process, by force where it does not end by itself."""

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any, Protocol
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -16,7 +16,7 @@ import torch
 from evolab.core import checks
 from evolab.core.experience import Transition
 from evolab.core.rng import fresh_seed, seed_of
-from evolab.envs.base import Environments, Fault
+from evolab.envs.base import Actor, Environments, StepFault
 from evolab.envs.factory import Source, make
 from evolab.population.agent import Agent
 from evolab.population.population import Population
@@ -109,7 +109,7 @@ class Evaluator:
         self.steps, self.max_steps = 0, max_steps
         self._envs, self._warned = envs, False
         self._made: dict[int, Environments] = {}
-        self._faults: list[tuple[int | None, Fault]] = []
+        self._faults: list[tuple[int | None, StepFault]] = []
 
     def play(
         self, population: Population, episodes: int, seed: int, paired: bool = True
@@ -137,7 +137,7 @@ class Evaluator:
         """Go on counting from the steps that a checkpoint tells."""
         self.steps = steps
 
-    def take_faults(self) -> list[tuple[int | None, Fault]]:
+    def take_faults(self) -> list[tuple[int | None, StepFault]]:
         """The faults since the last call, each with the id of its agent, where that can be told."""
         taken, self._faults = self._faults, []
         return taken
@@ -236,13 +236,6 @@ def _warn_of_endless(name: str) -> None:
         f"{name} has no time limit: evaluation episodes are cut after {LONGEST} steps. Set eval_steps=... to choose.",
         stacklevel=3,
     )
-
-
-class Actor(Protocol):
-    """What acts: an agent, or an object of the user's own."""
-
-    def act(self, observation: Any) -> Any:
-        """The action for one observation of the environment, in the environment's range."""
 
 
 def play(

@@ -15,7 +15,7 @@ from evolab.envs.language.environment import LanguageEnvironment
 from evolab.evaluation.episodes import healthy
 from evolab.evaluation.fitness import Fitness
 from evolab.population.agent import Agent
-from evolab.population.decoding import Choice
+from evolab.population.decoding import Decoding
 from evolab.population.language import language_policy
 from evolab.population.population import Population
 
@@ -55,7 +55,7 @@ class LanguageReturns(Fitness):
 
 
 def play(
-    agent: Agent, environment: LanguageEnvironment, starts: Sequence[Any], choice: Choice | None = None
+    agent: Agent, environment: LanguageEnvironment, starts: Sequence[Any], choice: Decoding | None = None
 ) -> TokenDataset:
     """Episodes of one agent, one from each start.
 

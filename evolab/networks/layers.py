@@ -84,10 +84,10 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 
 
-def runs(values: list[str]) -> list[tuple[str, int, int]]:
+def spans(values: list[str]) -> list[tuple[str, int, int]]:
     """Maximal stretches of equal values as (value, start, stop).
 
-    >>> runs(["relu", "relu", "elu"])
+    >>> spans(["relu", "relu", "elu"])
     [('relu', 0, 2), ('elu', 2, 3)]
     """
     stretches: list[tuple[str, int, int]] = []

@@ -74,7 +74,7 @@ def filtered(
     return scores.log_softmax(-1)
 
 
-class Choice:
+class Decoding:
     """How a token is chosen from scores.
 
     Args:
@@ -116,8 +116,8 @@ class TokenPolicy:
         choice: how tokens are chosen; None for the best one.
     """
 
-    def __init__(self, table: Table, choice: Choice | None = None) -> None:
-        self.table, self.choice = table, choice or Choice()
+    def __init__(self, table: Table, choice: Decoding | None = None) -> None:
+        self.table, self.choice = table, choice or Decoding()
         self._caches: dict[tuple[int, str, bool], Cache] = {}
         self._rows: dict[int, Tensor] = {}
 

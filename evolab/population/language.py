@@ -17,7 +17,7 @@ from evolab.algorithms.tokens import TokenAlgorithm, token_algorithm
 from evolab.core.checks import positive_integer
 from evolab.networks.cache import Cache
 from evolab.population.agent import Agent
-from evolab.population.decoding import Choice, TokenPolicy, Turn
+from evolab.population.decoding import Decoding, TokenPolicy, Turn
 from evolab.population.table import Table
 
 
@@ -173,7 +173,7 @@ def forked(total: Tensor, scores: Tensor, beams: int) -> tuple[Tensor, Tensor, T
 
 
 def language_policy(
-    table: Table, environment: Speech, choice: Choice | None = None
+    table: Table, environment: Speech, choice: Decoding | None = None
 ) -> Callable[[Turn], Tensor]:
     """How agents play in an environment: by utterances where their algorithm compares several.
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from evolab.algorithms.ppo import advantages
-from evolab.data.buffers.rollout import Rollout
+from evolab.data.buffers.rollout import RolloutSteps
 
 
 def estimated(reward, value, next_value, terminated, ended, valid, discount, trace):
     """[P, T, E], from parts of that shape."""
-    rollout = Rollout(None, None, reward.flatten(1), None, terminated.flatten(1), ended=ended.flatten(1),
+    rollout = RolloutSteps(None, None, reward.flatten(1), None, terminated.flatten(1), ended=ended.flatten(1),
                       valid=valid.flatten(1), num_envs=reward.shape[2])  # fmt: skip
     return advantages(rollout, value.flatten(1), next_value.flatten(1), discount, trace).view_as(reward)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from evolab.networks.layers import ACTIVATIONS, activate, activate_backward, layer_norm, runs
+from evolab.networks.layers import ACTIVATIONS, activate, activate_backward, layer_norm, spans
 
 
 @pytest.mark.parametrize("kind", list(ACTIVATIONS))
@@ -25,7 +25,7 @@ def test_an_activation_and_its_derivative_are_torchs(kind):
 def test_rows_of_different_activation_keep_their_own():
     kinds = ["relu", "relu", "elu", "tanh"]
     z = torch.randn(4, 2, 3, dtype=torch.float64)
-    stretches = runs(kinds)
+    stretches = spans(kinds)
     assert stretches == [("relu", 0, 2), ("elu", 2, 3), ("tanh", 3, 4)]
     h = activate(z, stretches)
     grad = activate_backward(torch.ones_like(z), z, h, stretches)

@@ -11,7 +11,7 @@ from evolab.envs import RandomWalks, WordGame
 from evolab.evaluation.language import play
 from evolab.experiment.language import random_episodes
 from evolab.networks.gpt.gpt import GPT
-from evolab.population.decoding import Choice, TokenPolicy, filtered
+from evolab.population.decoding import Decoding, TokenPolicy, filtered
 from evolab.population.population import Population
 
 
@@ -29,15 +29,15 @@ def test_temperature_top_k_and_top_p_leave_what_they_should():
 def test_draws_follow_the_odds_and_their_seed():
     odds = torch.tensor([0.6, 0.3, 0.1])
     many = odds.log().expand(20_000, 3)
-    drawn = Choice(temperature=1.0, seed=1)(many)
+    drawn = Decoding(temperature=1.0, seed=1)(many)
     assert torch.allclose(drawn.bincount(minlength=3) / 20_000, odds, atol=0.02)
-    assert torch.equal(drawn, Choice(temperature=1.0, seed=1)(many))
-    assert not torch.equal(drawn, Choice(temperature=1.0, seed=2)(many))
-    assert set(Choice(temperature=1.0, top_k=1)(many).tolist()) == {0}
-    assert set(Choice()(many).tolist()) == {0}
+    assert torch.equal(drawn, Decoding(temperature=1.0, seed=1)(many))
+    assert not torch.equal(drawn, Decoding(temperature=1.0, seed=2)(many))
+    assert set(Decoding(temperature=1.0, top_k=1)(many).tolist()) == {0}
+    assert set(Decoding()(many).tolist()) == {0}
     for bad in ({"temperature": -1.0}, {"top_k": 0}, {"top_p": 1.5}):
         with pytest.raises(ValueError, match=next(iter(bad))):
-            Choice(**bad)
+            Decoding(**bad)
 
 
 class Plain:

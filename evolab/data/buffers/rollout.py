@@ -19,7 +19,7 @@ FIELDS = (*DRAWN, "truncated", "valid")
 
 
 @dataclass
-class Rollout(Batch):
+class RolloutSteps(Batch):
     """Consecutive steps of some agents; B is T * E, the environments of a step side by side.
 
     Attributes:
@@ -177,19 +177,21 @@ class RolloutBuffer(Buffer):
             )
         store[self.steps] = piece
 
-    def batches(self, rows: slice, size: int, updates: int, generator: torch.Generator) -> Iterator[Rollout]:
+    def batches(
+        self, rows: slice, size: int, updates: int, generator: torch.Generator
+    ) -> Iterator[RolloutSteps]:
         """Everything that these agents did, once it is full; the algorithm makes minibatches of it."""
         if self.full:
             yield self.rollout(rows)
 
-    def rollout(self, rows: slice) -> Rollout:
+    def rollout(self, rows: slice) -> RolloutSteps:
         """The steps of some agents so far."""
 
         def of(store: Tensor) -> Tensor:
             return store[: self.steps, rows].transpose(0, 1).flatten(1, 2)
 
         ended = self.fields["terminated"].bool() | self.fields["truncated"].bool()
-        return Rollout(
+        return RolloutSteps(
             **{name: map_leaves(of, self.fields[name]) for name in DRAWN},
             ended=of(ended),
             valid=of(self.fields["valid"]),

@@ -32,7 +32,7 @@ class Episode:
 
 
 @dataclass(frozen=True)
-class Table:
+class EpisodeTable:
     """All episodes, one after the other."""
 
     observations: Tree
@@ -48,7 +48,7 @@ Decoder = Callable[[str, Any], tuple[tuple[int, ...], np.dtype[Any], Callable[[]
 
 def assemble(
     episodes: list[Episode], name: str, max_memory: int, extra: int, decode: Decoder | None = None
-) -> Table:
+) -> EpisodeTable:
     """Read every episode into one table.
 
     Args:
@@ -82,7 +82,7 @@ def assemble(
         columns.append(_plan(trees, [e.key.format(column) for e in episodes], name, decode))
     room = Allocator(sum(part.size for plan in columns for _, part in named_leaves(plan, "")), max_memory)
     observations, actions, rewards = (map_leaves(lambda part: part.read(room), plan) for plan in columns)
-    return Table(
+    return EpisodeTable(
         observations,
         actions,
         rewards.reshape(-1),

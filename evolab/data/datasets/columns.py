@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from evolab.core.trees import Tree
-from evolab.data.datasets.episodes import Episodes
+from evolab.data.datasets.episodes import EpisodeRows
 
 DEPTH = 8  # nesting beyond this is no observation space, and could be a cycle of links
 
@@ -49,7 +49,7 @@ class Columns:
     observations: Tree
     actions: Tree
     rewards: np.ndarray
-    episodes: Episodes
+    episodes: EpisodeRows
     next_observations: Tree | None = None
     chained: bool = False
     observation_space: Any = None

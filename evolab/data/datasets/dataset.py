@@ -14,8 +14,8 @@ from evolab.core.experience import Transition
 from evolab.core.trees import Tree, map_leaves, named_leaves
 from evolab.data.datasets import spaces
 from evolab.data.datasets.columns import DatasetError
-from evolab.data.datasets.episodes import Episodes
-from evolab.data.datasets.mapped import Rows
+from evolab.data.datasets.episodes import EpisodeRows
+from evolab.data.datasets.mapped import MappedRows
 from evolab.data.datasets.readers import read
 from evolab.data.datasets.report import DatasetReport, describe
 from evolab.data.datasets.scan import Scan, scan, target
@@ -30,7 +30,7 @@ class Dataset:
 
     Row i of N usable transitions has `observation`, `action`, `reward`,
     `next_observation`, `terminated` and `truncated`. The successor is always of the
-    same episode. Rows whose successor was not stored are left out, save terminated ones:
+    same episode. MappedRows whose successor was not stored are left out, save terminated ones:
     nothing follows them, so their `next_observation` repeats the observation.
 
     Beyond `max_memory` bytes observations and actions stay on disk: plainly stored HDF5
@@ -74,13 +74,13 @@ class Dataset:
             raise ValueError(f"nan is {nan!r}; expected 'error' or 'drop'.")
         columns = read(source, name, max_memory)
         self.name, self.format, self.environment = columns.name, columns.format, columns.environment
-        self.episodes: Episodes = columns.episodes
+        self.episodes: EpisodeRows = columns.episodes
         self.max_memory, self.clip = max_memory, bool(clip)
         self._columns = columns
         self._scan: Scan = scan(columns, nan)
         self._skipped = self._scan.skipped  # rows left out, ascending
         large = (columns.observations, columns.actions, columns.next_observations)
-        self._from_disk = Rows(large, columns.name)
+        self._from_disk = MappedRows(large, columns.name)
         if len(self) == 0:
             raise DatasetError(
                 f"{self.name}: none of {self.rows} rows has a stored successor; every episode is one step "

@@ -9,7 +9,7 @@ import numpy as np
 
 
 @dataclass(frozen=True, eq=False)
-class Episodes:
+class EpisodeRows:
     """The division of N rows into E episodes that follow one another.
 
     Attributes:
@@ -72,10 +72,10 @@ def from_lengths(
     truncated: np.ndarray,
     followed: np.ndarray,
     unfinished: np.ndarray | None = None,
-) -> Episodes:
+) -> EpisodeRows:
     """Episodes of given lengths, [E], one after the other."""
     lengths = np.asarray(lengths, np.int64)
-    return Episodes(
+    return EpisodeRows(
         np.cumsum(lengths) - lengths,
         lengths,
         np.asarray(terminated, bool),
@@ -91,7 +91,7 @@ def from_flags(
     ends: np.ndarray,
     followed: bool,
     cuts: np.ndarray | None = None,
-) -> Episodes | None:
+) -> EpisodeRows | None:
     """Episodes of a flat file; the recording's end cuts the last one.
 
     Args:

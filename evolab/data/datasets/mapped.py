@@ -27,7 +27,7 @@ def let_go(array: np.ndarray) -> None:
         pages.madvise(mmap.MADV_DONTNEED)
 
 
-class Rows:
+class MappedRows:
     """Rows of mapped arrays, read from their files.
 
     Looking at a row through the map would bring a whole neighbourhood of it into memory (1.3 MiB

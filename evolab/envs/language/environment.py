@@ -20,7 +20,7 @@ from evolab.core.rng import numpy_stream
 from evolab.data.datasets.columns import DatasetError
 from evolab.data.datasets.tokenizer import Tokenizer
 from evolab.data.datasets.tokens import TokenDataset
-from evolab.envs.language.turns import Game, Policy, Reply, Table
+from evolab.envs.language.turns import Game, GameTable, Policy, Reply
 
 
 class LanguageEnvironment(gymnasium.Env[np.ndarray, Any], ABC):
@@ -140,7 +140,7 @@ class LanguageEnvironment(gymnasium.Env[np.ndarray, Any], ABC):
             ValueError: the policy answers in another shape or with a token that is not legal, or
                 a reply does not fit the block.
         """
-        table = Table(self, starts, 1 if agents is None else positive_integer("agents", agents))
+        table = GameTable(self, starts, 1 if agents is None else positive_integer("agents", agents))
         while table.going.any():
             table.turn(policy, single=agents is None)
         episodes = [game.episode for games in table.games for game in games]

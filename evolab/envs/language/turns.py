@@ -90,7 +90,7 @@ class Game:
         self.over = self.episode.terminated or size == block
 
 
-class Table:
+class GameTable:
     """The games of P agents from the same starts, and their tokens in one array."""
 
     def __init__(self, environment: Answerer, starts: Sequence[Any], agents: int) -> None:

@@ -125,12 +125,12 @@ class Bucket:
     def vjp_parameters(self, name: str, observation: Any, extra: Tensor | None) -> tuple[Tensor, Backward]:
         """`Kernel.vjp_parameters` on this bucket's own rows of observations and inputs [P, B, ...]."""
         own = None if extra is None else extra[self.inside]
-        return self.bound[name].kernel.vjp_parameters(self.flat(name), part(observation, self), own)
+        return self.bound[name].kernel.vjp_parameters(self.flat(name), rows_of(observation, self), own)
 
     def vjp_extra(self, name: str, observation: Any, extra: Tensor) -> tuple[Tensor, Backward]:
         """`Kernel.vjp_extra` on this bucket's own rows of observations and inputs [P, B, ...]."""
         kernel = self.bound[name].kernel
-        return kernel.vjp_extra(self.flat(name), part(observation, self), extra[self.inside])
+        return kernel.vjp_extra(self.flat(name), rows_of(observation, self), extra[self.inside])
 
 
 def joined(buckets: Sequence[Bucket], passes: Sequence[Forward]) -> Forward:
@@ -141,7 +141,7 @@ def joined(buckets: Sequence[Bucket], passes: Sequence[Forward]) -> Forward:
     def run(observation: Any = None, extra: Tensor | None = None, member: int | None = None) -> Tensor:
         return torch.cat(
             [
-                one(part(observation, bucket), None if extra is None else extra[bucket.inside], member)
+                one(rows_of(observation, bucket), None if extra is None else extra[bucket.inside], member)
                 for one, bucket in zip(passes, buckets, strict=True)
             ]
         )
@@ -149,6 +149,6 @@ def joined(buckets: Sequence[Bucket], passes: Sequence[Forward]) -> Forward:
     return run
 
 
-def part(observation: Any, bucket: Bucket) -> Any:
+def rows_of(observation: Any, bucket: Bucket) -> Any:
     """A bucket's own rows of observations [P, B, ...]."""
     return None if observation is None else map_leaves(lambda leaf: leaf[bucket.inside], observation)

@@ -18,9 +18,9 @@ from torch import Tensor
 from evolab.networks.base import Layout, Role, State
 from evolab.networks.cnn.encoder import Image, cost
 from evolab.networks.cnn.parts import Parts, picked
-from evolab.networks.cnn.rows import Encoded, Rows, encode
+from evolab.networks.cnn.rows import Encoded, ImageRows, encode
 from evolab.networks.kernel import Kernel
-from evolab.networks.layers import ACTIVATIONS, activate, runs
+from evolab.networks.layers import ACTIVATIONS, activate, spans
 
 BY_ROW = 3e7
 """Multiply-adds of a row's pass, in the mean, from which a CPU computes rows one by one (measured)."""
@@ -101,7 +101,7 @@ class CNNKernel(Kernel):
         if flat.device.type != "cpu" or seen.shape[1] * self.costs[index] < BY_ROW:
             x = self._laid_out(image.columns, seen, flat.dtype)
             return _encode(image, state, prefix, x, flat.shape[0], self.geometry[index], stretches)
-        how = Rows(self.encoders[index], members, image.scaled)
+        how = ImageRows(self.encoders[index], members, image.scaled)
         names = [f"conv.{layer}" for layer in range(len(stretches) - 1)] + ["latent"]
         parameters = [state[f"{prefix}{name}.{part}"] for name in names for part in ("weight", "bias")]
         pictures = self._laid_out(image.pictures, seen, flat.dtype)
@@ -125,7 +125,7 @@ class CNNKernel(Kernel):
     def _runs(self, members: int) -> list[Stretches]:
         """Per layer, the activation of each contiguous stretch of rows."""
         layers = zip(*self._kinds, strict=True)
-        return [runs([kind for kind in layer for _ in range(members)]) for layer in layers]
+        return [spans([kind for kind in layer for _ in range(members)]) for layer in layers]
 
     def _state(self, rows: Tensor) -> State:
         # Split, not sliced: the gradient of a split is one concatenation, that of slices a sum of full rows.

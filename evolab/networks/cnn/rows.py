@@ -23,7 +23,7 @@ _backward = torch.ops.aten.convolution_backward.default
 
 
 @dataclass(frozen=True)
-class Rows:
+class ImageRows:
     """What there is to compute.
 
     Attributes:
@@ -48,7 +48,7 @@ class Layer:
 
 
 def encode(
-    pictures: Sequence[Tensor], parameters: Sequence[Tensor], how: Rows
+    pictures: Sequence[Tensor], parameters: Sequence[Tensor], how: ImageRows
 ) -> tuple[Tensor, list[list[Layer]]]:
     """Latent vectors of every row, and what the backward pass needs; runs without autograd.
 
@@ -91,7 +91,9 @@ def cut(whole: Tensor, *sizes: int) -> Tensor:
     return whole
 
 
-def gradients(grad: Tensor, kept: list[list[Layer]], parameters: Sequence[Tensor], how: Rows) -> list[Tensor]:
+def gradients(
+    grad: Tensor, kept: list[list[Layer]], parameters: Sequence[Tensor], how: ImageRows
+) -> list[Tensor]:
     """Gradients of the parameters, in their order, from that of the latent vectors [R, B, L]."""
     found = [parameter.new_empty(parameter.shape) for parameter in parameters]
     each = [one.unbind(0) for one in found]
@@ -141,7 +143,7 @@ class Encoded(torch.autograd.Function):
     """`encode`, differentiable once in the parameters."""
 
     @staticmethod
-    def forward(ctx: Any, pictures: Sequence[Tensor], how: Rows, *parameters: Tensor) -> Tensor:
+    def forward(ctx: Any, pictures: Sequence[Tensor], how: ImageRows, *parameters: Tensor) -> Tensor:
         """Latent vectors; keeps what the backward pass needs."""
         out, ctx.kept = encode(pictures, parameters, how)
         ctx.parameters, ctx.how = parameters, how

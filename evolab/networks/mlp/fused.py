@@ -51,7 +51,7 @@ class LayerPlan:
         return self.cache[key]
 
 
-class Store:
+class ScratchRows:
     """A flat tensor [R, N], named views into it, and the views that each layer of a pass reads."""
 
     def __init__(self, flat: Tensor, layout: Layout) -> None:
@@ -71,10 +71,10 @@ class Store:
 
 
 @dataclass
-class Kept:
+class FusedKept:
     """What a forward pass leaves for its backward pass."""
 
-    store: Store
+    store: ScratchRows
     plan: Any
     inputs: list[Tensor]
     before: list[Tensor]
@@ -88,7 +88,7 @@ class Kept:
         return (None if store is None else store.flat), flowing
 
 
-def forward(x: Tensor, extra: Tensor | None, store: Store, plan: Any) -> tuple[Tensor, Kept]:
+def forward(x: Tensor, extra: Tensor | None, store: ScratchRows, plan: Any) -> tuple[Tensor, FusedKept]:
     """Outputs [R, B, O] for observations [R, B, I] and extra inputs [R, B, E]; runs without autograd."""
     layers = plan.layers
     inputs, before, after = [], [], []
@@ -110,10 +110,12 @@ def forward(x: Tensor, extra: Tensor | None, store: Store, plan: Any) -> tuple[T
     # [O, H] x [H, B]: for a handful of outputs this order is about twice as fast as [B, H] x [H, O].
     out = torch.baddbmm(*store.output, final.transpose(1, 2))
     width = 0 if extra is None else extra.shape[-1]
-    return out.transpose(1, 2), Kept(store, plan, inputs, before, after, final, width)
+    return out.transpose(1, 2), FusedKept(store, plan, inputs, before, after, final, width)
 
 
-def backward(kept: Kept, grad: Tensor, to_rows: bool, to_extra: bool) -> tuple[Store | None, Tensor | None]:
+def backward(
+    kept: FusedKept, grad: Tensor, to_rows: bool, to_extra: bool
+) -> tuple[ScratchRows | None, Tensor | None]:
     """Gradients of the rows (one flat row each) and of `extra` from that of the outputs [R, B, O]."""
     store, plan = kept.store, kept.plan
     state, layers, agents = store.views, plan.layers, store.flat.shape[0]
@@ -159,7 +161,9 @@ class FusedMLP(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, x: Tensor, extra: Tensor | None, store: Store, plan: Any) -> Tensor:
+    def forward(
+        ctx: Any, rows: Tensor, x: Tensor, extra: Tensor | None, store: ScratchRows, plan: Any
+    ) -> Tensor:
         """Outputs; keeps what the backward pass needs."""
         out, ctx.kept = forward(x, extra, store, plan)
         return out

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from evolab.networks.base import Layout, Role
 from evolab.networks.kernel import Backward, Kernel
-from evolab.networks.layers import activate, layer_norm, runs
-from evolab.networks.mlp.fused import FusedMLP, LayerPlan, Store, backward, forward
+from evolab.networks.layers import activate, layer_norm, spans
+from evolab.networks.mlp.fused import FusedMLP, LayerPlan, ScratchRows, backward, forward
 from evolab.networks.observations import encode
 
 
@@ -25,14 +25,14 @@ class _Pass:
             f"hidden.{len(layers)}.weight" not in layout.names
         )  # False for a shallow agent of a deep group
         self.whole = deepest and len({layer.rows for layer in layers}) == 1
-        self.spare: Store | None = None
-        self.lent: Store | None = None
+        self.spare: ScratchRows | None = None
+        self.lent: ScratchRows | None = None
 
-    def take_gradient(self, like: Tensor) -> Store:
+    def take_gradient(self, like: Tensor) -> ScratchRows:
         """A store shaped as `like`, the one given back if there is one; zero where no agent has a layer."""
         store, self.spare = self.spare, None
         if store is None or store.flat.shape != like.shape or store.flat.device != like.device:
-            store = Store(
+            store = ScratchRows(
                 like.new_empty(like.shape) if self.whole else like.new_zeros(like.shape), self.layout
             )
         self.lent = store if self.lent is None else self.lent
@@ -65,13 +65,13 @@ class MLPKernel(Kernel):
             alive = [gene for gene in genes if len(gene.hidden) > index]
             kinds = [gene.activation[index] for gene in alive for _ in range(role.ensemble_size)]
             widths = [gene.hidden[index] for gene in alive for _ in range(role.ensemble_size)]
-            layers.append(LayerPlan(len(kinds), runs(kinds), tuple(widths)))
+            layers.append(LayerPlan(len(kinds), spans(kinds), tuple(widths)))
         reading = layout.shapes[layout.names.index("output.weight")][-1]
         self.every = _Pass(layers, reading, layout)
         self.single = _Pass([layer.thinned(role.ensemble_size) for layer in layers], reading, layout)
         self.how = self.single if role.ensemble_size == 1 else self.every
         self._form = layout, [(one.rows, one.stretches, one.widths if normalised else ()) for one in layers]
-        self._stores: dict[Any, Store] = {}
+        self._stores: dict[Any, ScratchRows] = {}
 
     def __call__(
         self, flat: Tensor, observation: Any = None, extra: Tensor | None = None, member: int | None = None
@@ -159,14 +159,14 @@ class MLPKernel(Kernel):
             return self._composed(rows, x if extra is None else torch.cat([x, extra], -1), how)
         return FusedMLP.apply(rows, x, extra, self.store(rows, member), how)  # type: ignore[no-any-return]
 
-    def store(self, rows: Tensor, member: int | None) -> Store:
+    def store(self, rows: Tensor, member: int | None) -> ScratchRows:
         """Views into `rows`, remembered: making them anew costs as much as a small matrix product."""
         if rows.device.type == "meta":
-            return Store(rows.detach(), self.layout)
+            return ScratchRows(rows.detach(), self.layout)
         key = (rows.data_ptr(), rows.dtype, member)
         store = self._stores.get(key)
         if store is None or store.flat.stride() != rows.stride():
-            store = self._stores[key] = Store(rows.detach(), self.layout)
+            store = self._stores[key] = ScratchRows(rows.detach(), self.layout)
         return store
 
     def _composed(self, rows: Tensor, x: Tensor, how: _Pass) -> Tensor:

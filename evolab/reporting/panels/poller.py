@@ -17,7 +17,7 @@ SETTLED = 0.6  # seconds of rest before the saved state is written: stepping by 
 KEEP = 20.0  # seconds between updates of the saved state while training runs
 
 
-class Board(Protocol):
+class PolledBoard(Protocol):
     """What a poller follows; a `Dashboard` is one.
 
     Attributes:
@@ -57,7 +57,7 @@ class Poller:
         board: a `Dashboard`, held weakly.
     """
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: PolledBoard) -> None:
         self._board = weakref.ref(board)
         self._wake = threading.Event()
         self._halt = threading.Event()
@@ -94,7 +94,7 @@ class Poller:
         return self._thread is not None and self._thread.is_alive()
 
 
-def _follow(ref: weakref.ref[Board], wake: threading.Event, halt: threading.Event) -> None:
+def _follow(ref: weakref.ref[PolledBoard], wake: threading.Event, halt: threading.Event) -> None:
     told: Any = None
     stated: Any = None  # the status that was told last
     changed: Any = None

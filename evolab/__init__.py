@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from evolab.algorithms.dqn import DQN as DQN
     from evolab.algorithms.ilql import ILQL as ILQL
     from evolab.algorithms.ppo import PPO as PPO
+    from evolab.algorithms.reasons import search_space as search_space
     from evolab.algorithms.sac import SAC as SAC
-    from evolab.algorithms.search_space import search_space as search_space
     from evolab.algorithms.td3 import TD3 as TD3
     from evolab.algorithms.td3_bc import TD3BC as TD3BC
     from evolab.core.ranges import Choice as Choice
@@ -72,9 +72,8 @@ _NAMES = {
     "compare": "reporting.comparison",
     "evaluate": "evaluation.episodes",
     "evolve": "evolution.evolve",
-    "reset_dormant": "evolution.mutation.reset",
     "runs": "reporting.comparison",
-    "search_space": "algorithms.search_space",
+    "search_space": "algorithms.reasons",
 }
 """Public names that are no parts of the registry, and their modules."""
 

@@ -156,7 +156,7 @@ def _add_goals(parser: argparse.ArgumentParser) -> None:
 
 def _demo(options: argparse.Namespace) -> tuple[Path, Experiment, dict[str, Any]]:
     """The experiment of `evolab demo`, filled and ready."""
-    from evolab.algorithms.options import algorithm_named
+    from evolab.algorithms.search_space import algorithm_named
     from evolab.experiment import presets
     from evolab.experiment.experiment import Experiment
 
@@ -184,8 +184,8 @@ def _demo(options: argparse.Namespace) -> tuple[Path, Experiment, dict[str, Any]
 def _run(options: argparse.Namespace) -> tuple[Path, Experiment, dict[str, Any]]:
     """The experiment of `evolab run`, filled and ready."""
     from evolab.core import checks
+    from evolab.experiment.conversions import read
     from evolab.experiment.experiment import Experiment
-    from evolab.experiment.options import read
 
     place = Path(options.config)
     settings = {} if place.is_dir() else read(place)

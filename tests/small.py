@@ -11,7 +11,7 @@ import torch
 from gymnasium import spaces
 
 import evolab as ev
-from evolab.algorithms.options import algorithm_named
+from evolab.algorithms.search_space import algorithm_named
 from evolab.networks.gpt.gpt import GPT
 
 QUICK = {

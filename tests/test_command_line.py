@@ -195,7 +195,7 @@ def test_ctrl_c_while_a_run_is_being_prepared_ends_without_a_traceback(config, m
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("evolab.experiment.options.read", interrupted)
+    monkeypatch.setattr("evolab.experiment.conversions.read", interrupted)
     assert main(["run", str(config)]) == 130
     assert capsys.readouterr().err == "interrupted\n"
 

@@ -10,7 +10,7 @@ import torch
 
 import evolab as ev
 from evolab.__main__ import main
-from evolab.evaluation.language import LanguageReturns, play
+from evolab.evaluation.language_returns import LanguageReturns, play
 from evolab.networks.gpt.gpt import GPT
 
 SMALL = {

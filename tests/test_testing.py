@@ -11,8 +11,8 @@ from gymnasium import spaces
 
 from evolab.algorithms.ddpg import DDPG
 from evolab.algorithms.dqn import DQN
-from evolab.algorithms.options import algorithm_named
 from evolab.algorithms.ppo import PPO
+from evolab.algorithms.search_space import algorithm_named
 from evolab.algorithms.td3 import TD3
 from evolab.core import registry
 from evolab.evolution.mutation.activation import change_activation

@@ -27,7 +27,7 @@ class BC(TokenAlgorithm):
     Args:
         clip: largest norm of an agent's gradient; None for no clipping.
         beams: whole utterances that are compared where the environment fixes how long one is, see
-            `evolab.population.language`; 1 for agents that choose token by token, as `agent.act` always does.
+            `evolab.population.utterances`; 1 for agents that choose token by token, as `agent.act` always does.
 
     Source: Pomerleau 1989, ALVINN; Radford et al. 2019 for the likelihood of sequences.
     """

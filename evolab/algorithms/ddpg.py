@@ -95,7 +95,7 @@ class DDPG(Algorithm):
             next_value = agents.network("critic", target=True)(batch.next_observation, next_action).squeeze(
                 -1
             )
-            target = batch.reward + h["discount"][:, None] * (1 - batch.terminated) * next_value  # [P, B]
+            target = batch.reward + h["discount"][:, None] * batch.bootstraps * next_value  # [P, B]
 
         error = SquaredError(target, weight)
         losses = {"critic": agents.gradient_step("critic", error, batch.observation, batch.action)}

@@ -119,4 +119,4 @@ class DQN(Algorithm):
                 next_value = next_values.gather(-1, best).squeeze(-1)
             else:
                 next_value = next_values.amax(-1)
-            return batch.reward + agents.hyper["discount"][:, None] * (1 - batch.terminated) * next_value
+            return batch.reward + agents.hyper["discount"][:, None] * batch.bootstraps * next_value

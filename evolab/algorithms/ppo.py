@@ -179,7 +179,7 @@ class PPO(Algorithm):
         h, weight = agents.hyper, batch.weight
         if isinstance(batch, Batch):
             before, value, next_value = self.evaluate(agents, batch)
-            target = batch.reward + h["discount"][:, None] * (1 - batch.terminated) * next_value
+            target = batch.reward + h["discount"][:, None] * batch.bootstraps * next_value
             raw = target - value
         else:
             before, raw, target = batch.log_prob, batch.advantage, batch.goal

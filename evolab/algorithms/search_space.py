@@ -1,96 +1,92 @@
-"""What evolves by default, over which range, and why: the default search spaces, with their reasons.
-
-Three rules decide. A hyperparameter evolves where no one value suits every task or every moment of
-a run, and where a child that has it changed is still the agent that its parent was: learning rates, batch sizes,
-exploration, weights between two terms of a loss. It stays where a change would make what was
-learned wrong at once (a discount is part of what a value means) or only trade speed for patience
-(a slower target). Ranges are logarithmic where an effect goes by factors, and as wide as values
-that have worked somewhere, so that a random draw from them is no waste.
-"""
+"""An algorithm by its name, its starting values and the ranges in which they evolve."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import Any
 
 from evolab.algorithms.base import Algorithm
-from evolab.algorithms.options import algorithm_named
-from evolab.core.ranges import Choice, Range
+from evolab.core import checks, registry
+from evolab.core.ranges import Choice, Float, Integer, Range
 
-if TYPE_CHECKING:
-    from pandas import DataFrame
-
-_RATE = "the best one depends on reward scale and network size and falls as learning goes on; by factors"
-_MEANING = "part of what values mean: under another one everything learned is wrong at once"
-
-REASONS: dict[str, str] = {
-    "lr": _RATE,
-    "lr_actor": _RATE,
-    "lr_critic": _RATE,
-    "lr_value": _RATE,
-    "lr_temperature": "the temperature finds its own level; how fast hardly matters",
-    "discount": _MEANING,
-    "tau": "trades speed for stability, which the learning rate does as well",
-    "batch_size": "less noise against more time per update; the upper end is what an update still affords",
-    "learn_step": "evolution would always choose 1: more updates per step cost time, not fitness",
-    "policy_delay": "a delay beyond a few updates only slows the policy down",
-    "exploration_noise": "decides which optimum is found: 0.5 solves what 0.1 never leaves, and less suits the end",
-    "target_noise": "smooths over the same distance as the critic generalises; 0.2 has held everywhere",
-    "noise_clip": "only bounds the smoothing",
-    "entropy_per_action": _MEANING + ", and the temperature has to find its level again",
-    "epsilon_start": "a schedule that is over early; newborn agents are past it",
-    "epsilon_end": "a schedule that is over early; set it for the task",
-    "epsilon_steps": "a schedule that is over early; newborn agents are past it",
-    "cql_alpha": "weighs a term in units of reward against one in their square, so it depends on the data",
-    "bc_alpha": "how far the data may be left depends on how good they are: 0.5 clones, 20 nearly trusts the critic",
-    "gae_lambda": "bias against variance of advantages; it depends on how good the value network has become",
-    "clip": "how far one rollout may be trusted; smaller steps suit the end of a run",
-    "entropy_coefficient": "exploration wanted at first and in the way at last, in units of the rewards",
-    "value_coefficient": "only weighs one loss against another inside the clipped norm",
-    "max_grad_norm": "a safety belt",
-    "epochs": "evolution would always choose more: passes cost time, not fitness",
-    "expectile": _MEANING,
-    "cql_weight": "how hard values are held to the data depends on how good the data are",
-    "awac_weight": "0 leaves the policy a clone, which decoding then steers",
-    "monte_carlo": "how far the data's own returns may be believed depends on who made them",
-    "beta": "only decoding uses it; no weight has to change with it",
-    "support": "a belt beside beta, which already says how far the policy may be left",
+OTHER_NAMES = {
+    "gamma": "discount",
+    "lr": "lr_actor and lr_critic",
+    "epsilon": "epsilon_start",
+    "policy_freq": "policy_delay",
 }
-"""Why each hyperparameter evolves by default, or does not."""
 
 
-def search_space(algorithm: str | Algorithm) -> DataFrame:
-    """The hyperparameters of an algorithm, its default search space, and the reasons for it.
-
-    Args:
-        algorithm: a name such as "TD3", or an object.
-
-    Returns:
-        Columns name, default, range (text; empty where it does not evolve by default), limits, text
-        and reason, one row each; those that evolve come first.
+def algorithm_named(algorithm: str | type[Algorithm] | Algorithm) -> Algorithm:
+    """The algorithm that a name, a class or an object stands for.
 
     Raises:
         ValueError: no such algorithm.
+        TypeError: neither a name nor an algorithm.
     """
-    import pandas
+    return registry.resolve("algorithm", algorithm, Algorithm)  # type: ignore[type-abstract]
 
-    known = algorithm_named(algorithm).hyperparameters
-    rows = [
-        {
-            "name": name,
-            "default": one.default,
-            "range": _text(one.search),
-            "limits": _text(one.limits),
-            "text": one.text,
-            "reason": REASONS.get(name, ""),
+
+def search_space_of(
+    algorithm: Algorithm,
+    hyperparameters: Mapping[str, Any] | None,
+    search_space: Mapping[str, Range] | None,
+) -> tuple[dict[str, Any], dict[str, Range]]:
+    """Starting values of all hyperparameters, and the ranges of those that evolve.
+
+    Raises:
+        ValueError: an unknown name, a value outside its range, a range outside its limits.
+        TypeError: a value of the wrong type, or something that is no range.
+    """
+    known = algorithm.hyperparameters
+    given = dict(hyperparameters or {})
+    for name in [*given, *(search_space or {})]:
+        if name not in known:
+            error = checks.unknown(f"hyperparameter of {algorithm.name}", name, known)
+            hint = f" evolab calls it {OTHER_NAMES[name]}." if name in OTHER_NAMES else ""
+            raise ValueError(f"{error}{hint}")
+    if search_space is None:
+        ranges = {
+            name: h.search
+            for name, h in known.items()
+            if h.search is not None and _inside(h.search, given.get(name))
         }
-        for name, one in sorted(known.items(), key=lambda item: item[1].search is None)
-    ]
-    return pandas.DataFrame(rows)
+    else:
+        ranges = dict(search_space)
+    for name, space in ranges.items():
+        _check_range(name, space, known[name].limits)
+        ranges[name] = known[name].fitted(space)
+    values = {}
+    for name, hyperparameter in known.items():
+        value = hyperparameter.limits.check(name, given.get(name, hyperparameter.default))
+        if name in ranges and name in given:
+            value = ranges[name].check(name, value)
+        elif name in ranges:
+            value = _nearest_inside(ranges[name], value)
+        values[name] = value
+    return values, ranges
 
 
-def _text(space: Range | None) -> str:
-    if space is None:
-        return ""
+def _inside(space: Range, value: Any) -> bool:
+    """False where the user's own starting value leaves a default range, which then does not apply."""
+    if value is None or isinstance(space, Choice):
+        return True
+    return isinstance(value, (int, float)) and space.low <= value <= space.high
+
+
+def _nearest_inside(space: Range, value: Any) -> Any:
     if isinstance(space, Choice):
-        return ", ".join(f"{option:g}" for option in space.options)
-    return f"{space.low:g} to {space.high:g}{', by factors' if space.log else ''}"
+        return min(space.options, key=lambda option: abs(option - value))
+    return type(value)(min(max(value, space.low), space.high))
+
+
+def _check_range(name: str, space: Any, limits: Range) -> None:
+    if not isinstance(space, (Float, Integer, Choice)):
+        raise TypeError(
+            f"search_space[{name!r}] is {space!r}; ev.Float, ev.Integer or ev.Choice is expected."
+        )
+    if isinstance(limits, Integer) and isinstance(space, Float):
+        raise TypeError(f"search_space[{name!r}] is a Float, but {name} is a whole number. Use ev.Integer.")
+    ends = space.options if isinstance(space, Choice) else (space.low, space.high)
+    for end in ends:
+        limits.check(name, end)

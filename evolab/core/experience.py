@@ -66,6 +66,14 @@ class Batch:
     weight: Tensor = None  # type: ignore[assignment]  # no algorithm sees a batch without one
     grain: Tensor | None = None
 
+    @property
+    def bootstraps(self) -> Tensor:
+        """[P, B], 1 where the value of the successor counts: everywhere but where the task itself ended.
+
+        A truncated episode bootstraps, since its `terminated` is 0 and `next_observation` is its true end.
+        """
+        return 1 - self.terminated
+
     def cut(self, rows: Any, count: int) -> Batch:
         """The first `count` transitions of some agents."""
         return Batch(**{name: map_leaves(lambda x: x[rows, :count], getattr(self, name)) for name in DRAWN})
@@ -82,7 +90,7 @@ class Batch:
 
 
 DRAWN = ("observation", "action", "reward", "next_observation", "terminated")
-"""Fields of a `Batch` that a buffer fills."""
+"""Fields of a `Batch` that a buffer fills. `truncated` is not among them: see `Batch.bootstraps`."""
 
 
 def _nth(pieces: Any, k: int) -> Any:

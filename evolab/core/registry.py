@@ -50,13 +50,14 @@ PARTS: dict[str, dict[str, str]] = {
         "MFPBT": "evolab.evolution.selection.mfpbt",
     },
     "mutations": {"Mutations": "evolab.evolution.mutation.mutations"},
+    "mutation": {"reset_dormant": "evolab.evolution.mutation.reset"},
     "fitness": {"FQE": "evolab.evaluation.fqe.fqe"},
     "environment": {
         "WordGame": "evolab.envs.language.word_game",
         "RandomWalks": "evolab.envs.language.random_walks",
     },
 }
-"""Kind of part -> name -> module. The class in the module has the part's name."""
+"""Kind of part -> name -> module. The class (or the function, of a mutation) in the module has the part's name."""
 
 T = TypeVar("T")
 
@@ -71,7 +72,7 @@ def names(kind: str) -> list[str]:
 
 
 def part(kind: str, name: str) -> Any:
-    """The class of a part; upper and lower case, "+" and "-" do not matter.
+    """The class (or function) of a part; upper and lower case, "+" and "-" do not matter.
 
     Raises:
         ValueError: no such part; says which are near.

@@ -149,7 +149,7 @@ class Evaluator:
         self._made = {}
 
 
-def acting(
+def play_steps(
     act: Callable[[Any, Any], Any], step: Callable[[Any], Transition], observation: Any
 ) -> Iterator[Transition]:
     """Act and step, for as long as the caller asks: the one loop of everything that plays in `Environments`.
@@ -195,7 +195,7 @@ def evaluating(
     broken = np.zeros((agents, episodes), dtype=np.int64)  # times that a fault broke the episode off
     alive = np.ones((agents, episodes), dtype=bool)
     wasted, endless = 0, False
-    for transition in acting(
+    for transition in play_steps(
         lambda observation, _: population.act(observation, explore=False),
         lambda action: evaluator.step(action, autoreset=False),
         evaluator.reset(seed=seeds),

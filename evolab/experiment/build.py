@@ -17,7 +17,7 @@ from evolab.envs import make
 from evolab.envs.language.environment import LanguageEnvironment
 from evolab.evaluation.episodes import Evaluator
 from evolab.evaluation.fitness import Fitness, Given, Returns, fitness_named
-from evolab.evaluation.language import LanguageReturns
+from evolab.evaluation.language_returns import LanguageReturns
 from evolab.evolution.hall_of_fame import HallOfFame
 from evolab.experiment.config import ExperimentConfig
 from evolab.experiment.language import Maker, episodes_from

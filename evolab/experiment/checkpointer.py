@@ -12,7 +12,7 @@ from typing import Any
 
 from evolab.core import checks
 from evolab.data.buffers.replay import ReplayBuffer
-from evolab.experiment.options import interval
+from evolab.experiment.conversions import interval
 from evolab.history.events import Event, Finished, Generation
 from evolab.storage import lock
 from evolab.storage.files import sync_folder

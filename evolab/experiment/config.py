@@ -18,7 +18,7 @@ import torch
 from gymnasium.envs.registration import EnvSpec
 
 from evolab.algorithms.base import Algorithm
-from evolab.algorithms.options import algorithm_named, search_space_of
+from evolab.algorithms.search_space import algorithm_named, search_space_of
 from evolab.core import checks, registry
 from evolab.core.device import precision_named
 from evolab.core.plain import from_plain, to_plain
@@ -33,7 +33,7 @@ from evolab.evolution.hall_of_fame import CONFIRMATION, HallOfFame
 from evolab.evolution.mutation.mutations import Mutations
 from evolab.evolution.selection.base import Selection
 from evolab.evolution.selection.tournament import Tournament
-from evolab.experiment.options import (
+from evolab.experiment.conversions import (
     buffer_of,
     check_kinds,
     dtype_named,
@@ -255,7 +255,7 @@ class ExperimentConfig:
         parts = {name: getattr(self, name) for name in ("algorithm", "selection", "mutations", "fitness")}
         for name, part in {**parts, "network": network}.items():
             evolabs = part is None or isinstance(part, str) or registry.name_of(part) is not None
-            if not evolabs or (isinstance(part, Mutations) and part.extra):
+            if not evolabs or (isinstance(part, Mutations) and part.own):
                 own[name] = type(part).__name__
         return own
 

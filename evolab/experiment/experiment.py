@@ -18,7 +18,7 @@ from evolab.experiment.build import build, described, take_data
 from evolab.experiment.checkpointer import Checkpointer
 from evolab.experiment.config import ExperimentConfig, Source, documented, signature
 from evolab.experiment.loading import SavedRun, open_run
-from evolab.experiment.replay import enter, options_of, prepare, warm_up
+from evolab.experiment.replay_schedule import enter, options_of, prepare, warm_up
 from evolab.experiment.rollouts import chosen, played
 from evolab.experiment.runner import Runner
 from evolab.experiment.settings import Settings, setting_names

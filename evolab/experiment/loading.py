@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from evolab.algorithms.options import algorithm_named
+from evolab.algorithms.search_space import algorithm_named
 from evolab.core import checks, spaces
 from evolab.envs.ids import must_be_imported
 from evolab.experiment.build import populate

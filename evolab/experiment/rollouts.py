@@ -8,7 +8,7 @@ from evolab.core import checks
 from evolab.core.rng import seed_of
 from evolab.evaluation.episodes import play
 from evolab.population.agent import Agent
-from evolab.population.language import actor_in
+from evolab.population.utterances import actor_in
 from evolab.reporting.panels.rollout import Rollout
 from evolab.training.state import TrainingState
 

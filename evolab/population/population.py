@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from evolab.algorithms.base import Algorithm
-from evolab.algorithms.options import algorithm_named, search_space_of
+from evolab.algorithms.search_space import algorithm_named, search_space_of
 from evolab.core import checks
 from evolab.core.device import device_named
 from evolab.core.ranges import Range

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from evolab.algorithms.base import Algorithm
-from evolab.algorithms.options import algorithm_named, search_space_of
+from evolab.algorithms.search_space import algorithm_named, search_space_of
 from evolab.core import registry, spaces
 from evolab.core.device import device_named
 from evolab.core.plain import from_plain, plain, to_plain

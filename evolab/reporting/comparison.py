@@ -16,7 +16,7 @@ import numpy as np
 from evolab.history.history import History
 from evolab.storage import lock
 from evolab.storage.files import Damaged, read_json
-from evolab.training.run_folder import ABOUT
+from evolab.training.generation_folders import ABOUT
 
 if TYPE_CHECKING:
     import pandas as pd

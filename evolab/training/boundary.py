@@ -13,7 +13,7 @@ from torch import Tensor
 from evolab.data.buffers.base import Buffer
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.history.history import History
-from evolab.population import serialisation as archive
+from evolab.population import serialisation
 from evolab.population.agent import Agent
 from evolab.training.state import TrainingState
 
@@ -51,9 +51,9 @@ class Boundary:
         """The run as it stands; its tensors are the run's own, which training will write to."""
         table = run.population.table
         tensors: dict[str, Tensor] = {}
-        agents = [archive.take(table, row, f"{row}/", tensors) for row in range(len(run.population))]
+        agents = [serialisation.take(table, row, f"{row}/", tensors) for row in range(len(run.population))]
         state: dict[str, Any] = {
-            "population": archive.describe(table.spec),
+            "population": serialisation.describe(table.spec),
             "agents": agents,
             "next_id": table.next_id,
             "generation": run.generation,
@@ -63,7 +63,7 @@ class Boundary:
             **({"changes": dict(run.changes)} if run.changes else {}),
         }
         for name, agent in (("best", run.best), ("elite", run.hall.elite)):
-            state[name] = agent and archive.take(agent.table, agent.row, f"{name}/", tensors)
+            state[name] = agent and serialisation.take(agent.table, agent.row, f"{name}/", tensors)
         remembered = None
         for fitness in (run.fitness, run.beside):
             remembered = (None if fitness is None else fitness.take_state()) or remembered

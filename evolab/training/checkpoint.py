@@ -24,7 +24,7 @@ from evolab.core.version import VERSION
 from evolab.data.buffers.saving import Written, read_buffer, write_buffer
 from evolab.history.history import History
 from evolab.history.writer import HistoryWriter
-from evolab.population import serialisation as archive
+from evolab.population import serialisation
 from evolab.population.agent import Agent
 from evolab.population.population import Population
 from evolab.population.table import Table
@@ -32,7 +32,7 @@ from evolab.storage import lock
 from evolab.storage.files import Damaged, replace_bytes
 from evolab.storage.folders import FORMAT, Saved, drafting
 from evolab.training.boundary import Boundary
-from evolab.training.run_folder import ABOUT, GenerationFolders
+from evolab.training.generation_folders import ABOUT, GenerationFolders
 from evolab.training.state import TrainingState
 
 
@@ -135,7 +135,7 @@ class RunFolder(GenerationFolders):
                 saved = Saved(self.generation(candidate), "generation")
                 saved.check()
                 kept = saved.json("state.json")
-                with archive.naming(str(saved.path / "state.json")):
+                with serialisation.naming(str(saved.path / "state.json")):
                     self._generations = self._history.read(kept["history"])
                 return saved, kept, problems
             except (Damaged, FileNotFoundError) as error:
@@ -153,20 +153,20 @@ class RunFolder(GenerationFolders):
         """
         where = str(saved.path / "state.json")
         tensors = saved.tensors("population.safetensors")
-        with archive.naming(where):
+        with serialisation.naming(where):
             population, about = state.population, kept["population"]
             _same_spaces(population, about)
             individuals = [
-                archive.individual_of(population.table.spec, values, f"{row}/", tensors, where)
+                serialisation.individual_of(population.table.spec, values, f"{row}/", tensors, where)
                 for row, values in enumerate(kept["agents"])
             ]
             population.rebuild(individuals, int(kept["next_id"]))
-            spec = archive.spec_of(about, population.algorithm, population.network, device)
+            spec = serialisation.spec_of(about, population.algorithm, population.network, device)
 
             def agent(name: str) -> Agent | None:
                 if kept[name] is None:
                     return None
-                one = archive.individual_of(spec, kept[name], f"{name}/", tensors, where)
+                one = serialisation.individual_of(spec, kept[name], f"{name}/", tensors, where)
                 return Agent(Table(spec, [one]), one.id)
 
             best, elite = agent("best"), agent("elite")

@@ -14,7 +14,7 @@ from torch import Tensor
 from evolab.core.experience import Transition
 from evolab.core.rng import numpy_stream, seed_of
 from evolab.envs.base import Environments
-from evolab.evaluation.episodes import acting
+from evolab.evaluation.episodes import play_steps
 from evolab.history.events import Fault, Progress
 from evolab.training.state import TrainingState
 
@@ -100,7 +100,7 @@ def _by_acting(state: TrainingState, number: int, losses: _Losses, faults: list[
 
     first = envs.reset(seed=seed_of(options.seed, number, "environments") % 2**31)
     done = 0
-    playing = acting(lambda observation, ended: population.act(observation, True, ended), step, first)
+    playing = play_steps(lambda observation, ended: population.act(observation, True, ended), step, first)
     for count, transition in enumerate(playing, start=1):
         buffer.add(transition)
         done += envs.num_envs
@@ -148,7 +148,9 @@ def fill(state: TrainingState, steps: int) -> Iterator[Progress]:
     stream, watch = numpy_stream(seed, state.total_steps, "fill"), Watch(state)
     first = envs.reset(seed=seed_of(seed, state.total_steps, "fill") % 2**31)
     done, width = 0, len(population) * envs.num_envs
-    for transition in acting(lambda *_: population.random_actions(envs.num_envs, stream), envs.step, first):
+    for transition in play_steps(
+        lambda *_: population.random_actions(envs.num_envs, stream), envs.step, first
+    ):
         state.buffer.add(transition)
         done += width
         state.count(width)

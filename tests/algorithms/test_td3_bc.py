@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from evolab.algorithms.options import algorithm_named
+from evolab.algorithms.search_space import algorithm_named
 from evolab.algorithms.td3_bc import TD3BC
 from evolab.core.experience import to_batch
 from evolab.population.population import Population

@@ -42,7 +42,7 @@ import evolab as ev
 from evolab.algorithms.bc import BC
 from evolab.algorithms.ilql import ILQL
 from evolab.data.buffers.token_buffer import TokenBuffer
-from evolab.evaluation.language import play
+from evolab.evaluation.language_returns import play
 from evolab.networks.gpt.gpt import GPT
 from evolab.population.table import Table
 from evolab.population.warm_start import start_from

@@ -56,6 +56,12 @@ class Cautious(FQE):
 
 class Strolls(RandomWalks):
     """Walks under a name of their own."""
+
+
+def halve(individual, context, generator):
+    """Halve the learning rate."""
+    individual.hyperparameters = individual.hyperparameters | {"lr": individual.hyperparameters["lr"] / 2}
+    return "lr halved"
 '''
 PARTS = {
     "selection": "Lottery",
@@ -64,6 +70,7 @@ PARTS = {
     "mutations": "Gentle",
     "fitness": "Cautious",
     "environment": "Strolls",
+    "mutation": "halve",
 }
 PROGRAM = """
 import sys, warnings
@@ -76,7 +83,9 @@ for kind, name in {parts!r}.items():
 
 exp = ev.Experiment(
     "CartPole-v1", "slowdqn", population=2, num_envs=1, network=registry.part("network", "Narrow")([8]),
-    selection="Lottery", mutations=registry.part("mutations", "Gentle")(none=1.0), steps_per_generation=40,
+    selection="Lottery", mutations=registry.part("mutations", "Gentle")(
+        none=0.0, architecture=0.0, parameters=0.0, activation=0.0, hyperparameters=0.0, extra={{"halve": 1.0}}
+    ), steps_per_generation=40,
     hyperparameters={{"batch_size": 8}}, search_space={{}}, eval_steps=20, seed=1, device="cpu",
 )
 exp.fill(40)
@@ -86,7 +95,8 @@ exp.close()
 again = ev.Experiment.load(sys.argv[1])
 assert type(again.selection).__name__ == "Lottery" and again.selection.luck == 0.5
 assert type(again.algorithm).__name__ == "SlowDQN"
-assert type(again.mutations).__name__ == "Gentle"
+assert type(again.mutations).__name__ == "Gentle" and again.mutations.extra == {{"halve": 1.0}}
+assert "halve" in set(exp.history.mutations["kind"])
 assert type(again.population.network).__name__ == "Narrow"
 again.step()
 print(again.generation)

@@ -7,7 +7,7 @@ import pytest
 import evolab as ev
 from evolab.core.plain import from_plain
 from evolab.experiment.config import ExperimentConfig
-from evolab.experiment.options import read
+from evolab.experiment.conversions import read
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from evolab.envs import RandomWalks, WordGame
-from evolab.evaluation.language import play
+from evolab.evaluation.language_returns import play
 from evolab.experiment.language import random_episodes
 from evolab.networks.gpt.gpt import GPT
 from evolab.population.decoding import Decoding, TokenPolicy, filtered

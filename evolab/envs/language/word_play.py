@@ -14,7 +14,7 @@ from evolab.envs.language.turns import Game
 from evolab.envs.language.word_board import Board, Boards
 from evolab.envs.language.word_environment import WordEnvironment
 from evolab.envs.language.word_policies import Knowledge
-from evolab.population.language import actor_in
+from evolab.population.utterances import actor_in
 
 
 class WordPlay:

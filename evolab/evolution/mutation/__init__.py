@@ -1,1 +1,1 @@
-"""The shelf of mutations, one file each; `mutation.py` is the contract."""
+"""Mutations, one file each; `mutations.py` is the contract and draws the kind."""

@@ -7,12 +7,12 @@ tensors of one agent and says in words what it did, or gives None where it canno
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 
-from evolab.core import checks
+from evolab.core import checks, registry
 from evolab.core.ranges import Range
 from evolab.evolution.mutation.activation import change_activation
 from evolab.evolution.mutation.context import Context
@@ -43,11 +43,12 @@ class Mutations:
         resample: share of hyperparameter mutations that draw the value anew from its range: steps
             alone cross a range of decades too slowly where the first draws were bad.
         together: a hyperparameter mutation changes every one that evolves, each by itself, not one of them.
-        extra: further mutations of your own by name: (weight, function).
+        extra: further mutations by name: a weight for one that the registry knows, such as "reset_dormant";
+            (weight, function) for one of your own.
 
     Raises:
         ValueError: a negative weight, all of them zero, or a kind of one's own under a known name.
-        TypeError: a weight that is no number, or a kind of one's own that is no (weight, function).
+        TypeError: a weight that is no number, or a kind of one's own that is neither a weight nor (weight, function).
 
     >>> Mutations(none=1, architecture=0, parameters=0, activation=0, hyperparameters=1).weights["none"]
     0.5
@@ -62,19 +63,21 @@ class Mutations:
     sd: float = 0.1
     resample: float = 0.0
     together: bool = False
-    extra: Mapping[str, tuple[float, Mutation]] = field(default_factory=dict)
+    extra: Mapping[str, float | tuple[float, Mutation]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for kind in KINDS:
             checks.finite(f"Mutations: {kind}", getattr(self, kind), low=0.0)
-        for name, pair in self.extra.items():
-            if not (isinstance(pair, tuple) and len(pair) == 2 and callable(pair[1])):
-                raise TypeError(f"Mutations: extra[{name!r}] is {pair!r}; (weight, function) is expected.")
+        for name, given in self.extra.items():
             if name in KINDS:
                 raise ValueError(
                     f"Mutations: extra has the name of a known kind, {name!r}. Choose another one."
                 )
-            checks.finite(f"Mutations: {name}", pair[0], low=0.0)
+            own = isinstance(given, tuple) and len(given) == 2 and callable(given[1])
+            if not own and (isinstance(given, bool) or not isinstance(given, (int, float))):
+                raise TypeError(f"Mutations: extra[{name!r}] is {given!r}; (weight, function) is expected.")
+            weight, _ = self._extra(name)  # a bare weight: the registry must know the name
+            checks.finite(f"Mutations: {name}", weight, low=0.0)
         checks.probability("Mutations: new_layer", self.new_layer)
         checks.finite("Mutations: sd", self.sd, low=0.0)
         checks.probability("Mutations: resample", self.resample)
@@ -85,7 +88,27 @@ class Mutations:
 
     def _raw(self) -> dict[str, float]:
         raw = {kind: float(getattr(self, kind)) for kind in KINDS}
-        return raw | {name: float(weight) for name, (weight, _) in self.extra.items()}
+        return raw | self.extra_weights
+
+    @property
+    def extra_weights(self) -> dict[str, float]:
+        """Weights of the further mutations by name."""
+        return {name: float(self._extra(name)[0]) for name in self.extra}
+
+    def reweighted(self, name: str, weight: float) -> Mutations:
+        """These mutations with another weight for one of the further ones."""
+        given = self.extra[name]
+        changed = (weight, given[1]) if isinstance(given, tuple) else weight
+        return replace(self, extra={**self.extra, name: changed})
+
+    def _extra(self, name: str) -> tuple[float, Mutation]:
+        given = self.extra[name]
+        return given if isinstance(given, tuple) else (given, registry.part("mutation", name))
+
+    @property
+    def own(self) -> bool:
+        """True where functions of the user's own are among them, which a file cannot bring back."""
+        return any(isinstance(given, tuple) for given in self.extra.values())
 
     @property
     def weights(self) -> dict[str, float]:
@@ -125,7 +148,7 @@ class Mutations:
 
     def _function(self, kind: str, generator: np.random.Generator) -> Mutation:
         if kind in self.extra:
-            return self.extra[kind][1]
+            return self._extra(kind)[1]
         if kind == "architecture":
             return change_layers if generator.random() < self.new_layer else change_units
         return {

@@ -19,7 +19,7 @@ from torch import Tensor
 from evolab.core.trees import map_leaves
 from evolab.networks.adam import AdamState, polyak_update_
 from evolab.networks.base import Layout, Network, Role
-from evolab.networks.batching.adam import Adam
+from evolab.networks.batching.optimizer import BucketOptimizer
 from evolab.networks.kernel import Backward, Kernel
 from evolab.networks.kernels.rows import polyak_update
 from evolab.networks.loss import Regression
@@ -71,7 +71,7 @@ class Bucket:
                 own, kernel = [common] * len(genes), recipe.kernel(role, genes, common)
             self.bound[name] = Bound(role, own, kernel)
         self._views: dict[str, Tensor] = {}
-        self._optimizers: dict[str, Adam] = {}
+        self._optimizers: dict[str, BucketOptimizer] = {}
         self._sizes: dict[str, np.ndarray] = {}
 
     def __len__(self) -> int:
@@ -85,14 +85,14 @@ class Bucket:
             view = self._views[name] = self._table[name][self.rows, :, :size]
         return view
 
-    def optimizer(self, name: str) -> Adam:
+    def optimizer(self, name: str) -> BucketOptimizer:
         """Adam of one network, with the moments of the table."""
         if name not in self._optimizers:
             count = self._table[f"{name}.count"][self.rows]
             rate = self._hyper[self.bound[name].role.rate][self.rows]
             moments = self.flat(f"{name}.mean"), self.flat(f"{name}.square")
             state = AdamState(self.flat(name), *moments, count, rate, self.sizes(name))
-            self._optimizers[name] = Adam(state)
+            self._optimizers[name] = BucketOptimizer(state)
         return self._optimizers[name]
 
     def sizes(self, name: str) -> np.ndarray:

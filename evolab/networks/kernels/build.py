@@ -24,7 +24,7 @@ SOURCES = (
     "tiles.h",
     "activations.h",
     "normalisation.h",
-    "entries.h",
+    "adam.h",
     "threads.h",
     "regression.h",
 )

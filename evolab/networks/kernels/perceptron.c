@@ -8,7 +8,7 @@
 
 #include "tiles.h"
 #include "activations.h"
-#include "entries.h"
+#include "adam.h"
 #include "normalisation.h"
 #include "threads.h"
 

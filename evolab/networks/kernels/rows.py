@@ -55,7 +55,7 @@ def polyak_update(target: Tensor, source: Tensor, tau: Tensor, sizes: np.ndarray
         return False
     agents, members, _ = target.shape
     tau = tau.contiguous()
-    found.follow(
+    found.polyak_update(
         *(agents * members, members, sizes.ctypes.data, target.data_ptr(), source.data_ptr()),
         *(target.stride(1), tau.data_ptr()),
     )
@@ -73,5 +73,5 @@ def kernels(first: Tensor, *others: Tensor) -> ctypes.CDLL | None:
         integer, pointer = ctypes.c_int64, ctypes.c_void_p
         rows: list[Any] = [integer, integer, pointer, pointer]
         found.adam.argtypes = [*rows, integer, pointer, integer, *(pointer,) * 4]
-        found.follow.argtypes = [*rows, pointer, integer, pointer]
+        found.polyak_update.argtypes = [*rows, pointer, integer, pointer]
     return found

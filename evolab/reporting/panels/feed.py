@@ -83,8 +83,8 @@ class Feed:
             if isinstance(value, float | int) and not isinstance(value, bool):
                 high = 1.0 if field.name in PROBABILITIES else max(1.0, float(value))
                 found.append([field.name, short(value), 0.0, high])
-        for name, (weight, _) in mutations.extra.items():
-            found.append([name, short(weight), 0.0, max(1.0, float(weight))])
+        for name, weight in mutations.extra_weights.items():
+            found.append([name, short(weight), 0.0, max(1.0, weight)])
         return found
 
     def set_rate(self, name: str, value: float) -> None:
@@ -98,12 +98,11 @@ class Feed:
             raise ValueError(f"there is no mutation rate {name!r}; known are {', '.join(limits)}.")
         value = min(max(value, limits[name][0]), limits[name][1])
         mutations = self.experiment.mutations
-        extra = mutations.extra
-        if name in extra:
-            changes: dict[str, Any] = {"extra": {**extra, name: (value, extra[name][1])}}
+        if name in mutations.extra:
+            self.experiment.mutations = mutations.reweighted(name, value)
         else:
-            changes = {name: value}
-        self.experiment.mutations = dataclasses.replace(mutations, **changes)
+            changes: dict[str, Any] = {name: value}
+            self.experiment.mutations = dataclasses.replace(mutations, **changes)
 
     def frame(self, after: int) -> dict[str, Any]:
         """What a page lacks that has seen everything up to generation `after`; never over `LARGEST` bytes."""

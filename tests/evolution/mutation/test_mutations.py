@@ -259,3 +259,16 @@ def test_hyperparameters_mutate_together_where_asked():
         for name in population.search_space:
             assert child.hyperparameters[name] != before[name]
             assert f"{name} {before[name]:.4g} -> {child.hyperparameters[name]:.4g}" in detail
+
+
+def test_a_further_mutation_of_the_registry_is_named_by_its_weight_alone():
+    mutations = Mutations(
+        none=0.5, architecture=0, parameters=0, activation=0, hyperparameters=0, extra={"reset_dormant": 0.5}
+    )
+    assert mutations.weights["reset_dormant"] == 0.5
+    assert not mutations.own
+    assert mutations.reweighted("reset_dormant", 1.5).weights["reset_dormant"] == 0.75
+    with pytest.raises(
+        ValueError, match=r"Unknown mutation 'reset_dormnt'. .*did you mean 'reset_dormant'\?"
+    ):
+        Mutations(extra={"reset_dormnt": 0.5})

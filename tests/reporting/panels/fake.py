@@ -33,6 +33,10 @@ class Mutations:
     sd: float = 0.1
     extra: dict = dataclasses.field(default_factory=dict)
 
+    @property
+    def extra_weights(self) -> dict[str, float]:
+        return {}
+
 
 class Evolution:
     """Makes one synthetic generation after another."""

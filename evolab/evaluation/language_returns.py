@@ -16,8 +16,8 @@ from evolab.evaluation.episodes import healthy
 from evolab.evaluation.fitness import Fitness
 from evolab.population.agent import Agent
 from evolab.population.decoding import Decoding
-from evolab.population.language import language_policy
 from evolab.population.population import Population
+from evolab.population.utterances import language_policy
 
 MANY = 256
 """Episodes at most behind a fitness where no number is asked for."""

@@ -1,4 +1,4 @@
-/* What is done to rows of parameters entry by entry. */
+/* Adam and Polyak averaging of rows of parameters, entry by entry. */
 
 #include <math.h>
 
@@ -22,7 +22,7 @@ void adam(int64_t rows, int64_t members, const int64_t *sizes, REAL *parameters,
 }
 
 /* target += tau * (source - target) for rows of `sizes` entries; sizes and tau are per agent. */
-void follow(int64_t rows, int64_t members, const int64_t *sizes, REAL *target, const REAL *source, int64_t apart,
+void polyak_update(int64_t rows, int64_t members, const int64_t *sizes, REAL *target, const REAL *source, int64_t apart,
             const REAL *tau) {
     for (int64_t row = 0; row < rows; row++) {
         REAL *to = target + row * apart, share = tau[row / members];

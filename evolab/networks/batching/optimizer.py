@@ -12,7 +12,7 @@ FUSED = (torch.float32, torch.float64) if hasattr(torch, "_fused_adam_") else ()
 """What torch's fused kernel is asked to do."""
 
 
-class Adam:
+class BucketOptimizer:
     """Adam of one network of a bucket.
 
     On a CPU a compiled kernel takes all agents in one call; without it each agent's row goes through

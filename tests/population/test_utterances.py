@@ -10,11 +10,11 @@ import torch
 import evolab as ev
 from evolab.algorithms.bc import BC
 from evolab.algorithms.ilql import ILQL, heads
-from evolab.evaluation.language import LanguageReturns, play
+from evolab.evaluation.language_returns import LanguageReturns, play
 from evolab.networks.gpt.gpt import GPT
 from evolab.population.decoding import TokenPolicy
-from evolab.population.language import UtterancePolicy, actor_in, language_policy
 from evolab.population.population import Population
+from evolab.population.utterances import UtterancePolicy, actor_in, language_policy
 
 WORLD = ev.envs.WordGame(["abc", "cab", "bca", "acb"], 3, 3, "abc")
 EVERY = torch.tensor(list(itertools.product(range(3), repeat=3)))  # [27, 3], all there is to say

@@ -54,7 +54,7 @@ def test_a_fault_keeps_its_original_message_and_is_taken_once() -> None:
         environments.reset()
         fail(environments)
         assert environments.take_faults() == [
-            envs.Fault((1, 0), "raise", "ZeroDivisionError: physics exploded")
+            envs.StepFault((1, 0), "raise", "ZeroDivisionError: physics exploded")
         ]
         assert environments.take_faults() == []
         assert environments.faults == []

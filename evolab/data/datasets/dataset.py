@@ -56,7 +56,7 @@ class Dataset:
     >>> data = {"observations": [[0.0], [1.0], [2.0]], "actions": [0, 1, 0], "rewards": [1.0, 1.0, 1.0],
     ...         "terminals": [0, 1, 0]}
     >>> Dataset(data)
-    Dataset('arrays': 2 transitions of 3 rows, 2 episodes, mean return 1.5)
+    Dataset('arrays': 2 transitions of 3 rows, 2 episodes, mean return 2)
     """
 
     def __init__(

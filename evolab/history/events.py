@@ -187,7 +187,7 @@ class Generation:
         if self.confirmed is not None:
             caption += f", confirmed {number(self.confirmed)}"
         if self.changes:
-            caption += f", with another {', '.join(self.changes)}"
+            caption += f", changed: {', '.join(self.changes)}"
         archived = [b for b in self.births if b.parent not in heirs]
         if archived:
             caption += "; out of the archive " + ", ".join(_heir(birth, birth.parent) for birth in archived)

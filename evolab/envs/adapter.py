@@ -14,9 +14,9 @@ from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
 from evolab.core.trees import map_leaves
-from evolab.envs.backend import Faults, StepRows, VectorBackend
+from evolab.envs.backend import Failure, Faults, StepRows, VectorBackend
 from evolab.envs.batches import leaf_dtype, merged, put
-from evolab.envs.guard import FAULT, REBUILD
+from evolab.envs.guard import DETAIL, FAULT, REBUILD
 
 PATIENCE = 5.0  # seconds that another's processes have to close by themselves
 
@@ -173,7 +173,10 @@ def told(info: dict[str, Any]) -> Faults:
     """The faults that guarded environments survived in this call."""
     if FAULT not in info:
         return {}
-    return {int(index): ("raise", str(info[FAULT][index])) for index in np.flatnonzero(info["_" + FAULT])}
+    return {
+        int(index): Failure("raise", str(info[FAULT][index]), str(info[DETAIL][index]))
+        for index in np.flatnonzero(info["_" + FAULT])
+    }
 
 
 def shut(vector: gymnasium.vector.VectorEnv[Any, Any, Any], patience: float = PATIENCE) -> None:

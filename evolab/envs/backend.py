@@ -5,14 +5,23 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium import Space
 from gymnasium.vector import AutoresetMode
 
-Faults = dict[int, tuple[str, str]]
-"""Index of an environment -> (kind, message); the kinds are those of `evolab.envs.base.Fault`."""
+
+class Failure(NamedTuple):
+    """What one environment did wrong in one call; kind, message and detail are those of a `StepFault`."""
+
+    kind: str
+    message: str
+    detail: str = ""
+
+
+Faults = dict[int, Failure]
+"""Index of an environment -> what it did wrong; -1 stands for one that cannot be told."""
 
 
 @dataclass(slots=True)
@@ -25,7 +34,7 @@ class StepRows:
         terminated: [N], bool.
         truncated: [N], bool.
         skipped: [N], True where the row is no transition.
-        faults: environment -> (kind, message); -1 stands for one that cannot be told.
+        faults: what went wrong.
         reset: [N, ...] where they reset in the same step, else None.
     """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -29,11 +29,13 @@ class StepFault:
             "shape" (an observation of another shape), "action" (the agent sent a NaN; nothing
             was reset), "hang" (no answer in time) or "crash" (a dead process).
         message: the original message.
+        detail: in which step, with which action, and the traceback; empty where there is none.
     """
 
     index: tuple[int, int] | None
     kind: str
     message: str
+    detail: str = field(default="", compare=False)
 
 
 @runtime_checkable

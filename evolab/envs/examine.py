@@ -64,10 +64,13 @@ def examine_observation(name: str, space: spaces.Space[Any], observation: Any, m
     _examine(f"{name}: the observation of {moment}", space, observation)
 
 
-def examine_step(name: str, env: gymnasium.Env[Any, Any]) -> None:
+def examine_step(name: str, env: gymnasium.Env[Any, Any]) -> bool:
     """Take one step with an action from the middle of the space, and examine what comes back.
 
     A step that raises or is not finite is no error here: such faults may pass, and are survived.
+
+    Returns:
+        False where it raised.
 
     Raises:
         ValueError: if what came back is not what Gymnasium and the spaces say.
@@ -75,7 +78,7 @@ def examine_step(name: str, env: gymnasium.Env[Any, Any]) -> None:
     try:
         answer: Any = env.step(middle(env.action_space))
     except Exception:
-        return
+        return False
     if not isinstance(answer, tuple) or len(answer) != 5:
         came = f"{len(answer)} values" if isinstance(answer, tuple) else type(answer).__name__
         raise ValueError(
@@ -85,6 +88,7 @@ def examine_step(name: str, env: gymnasium.Env[Any, Any]) -> None:
     _examine(f"{name}: the observation of step", env.observation_space, answer[0])
     if np.ndim(answer[1]) != 0 and np.size(answer[1]) != 1:
         raise ValueError(f"{name}: step gave a reward of shape {np.shape(answer[1])}; expected one number.")
+    return True
 
 
 def _leaves(space: spaces.Space[Any], path: str = "") -> list[tuple[str, spaces.Space[Any]]]:

@@ -21,6 +21,7 @@ from evolab.envs.adapter import Adapter, shut
 from evolab.envs.backend import VectorBackend
 from evolab.envs.envpool import Pool, is_pool, longest, pool_of, size
 from evolab.envs.examine import examine_observation, examine_spaces, examine_step
+from evolab.envs.faults import FaultPolicy
 from evolab.envs.guard import Guard
 from evolab.envs.ids import current_id, make_one
 from evolab.envs.loop import Loop
@@ -71,6 +72,7 @@ def make(
     timeout: float = 60.0,
     *,
     vector: Callable[[int, int], Any] | None = None,
+    on_fault: str | FaultPolicy | None = None,
     **env_kwargs: Any,
 ) -> VectorEnvironments:
     """Environments for a population: [P, E] of them behind one `step`.
@@ -93,6 +95,9 @@ def make(
         timeout: seconds that a step or reset of one may take ("async").
         vector: in place of `environment`, makes vector environments of any size:
             `lambda n, seed: gymnasium.make_vec("CartPole-v1", num_envs=n)`.
+        on_fault: "survive" drops the episode of an environment that fails and shows the first failure of each
+            kind; "raise" ends with it; None raises what an environment raises that has never worked, and
+            survives everything else.
         **env_kwargs: for `gymnasium.make`, the callable or `envpool.make`.
 
     Returns:
@@ -109,21 +114,31 @@ def make(
     population = positive_integer("population", population)
     num_envs = positive_integer("num_envs", num_envs)
     seed = positive_integer("seed", seed, minimum=0)
-    mode = _mode(autoreset)
+    mode, policy = _mode(autoreset), FaultPolicy.of(on_fault)
     if vectorization not in VECTORIZATIONS:
         raise unknown("vectorization", vectorization, VECTORIZATIONS)
 
     def again(episodes: int) -> VectorEnvironments:
         own = int(np.random.SeedSequence([seed, 1]).generate_state(1)[0] >> 1)
-        return make(source, population, episodes, own, vectorization, autoreset, timeout, **env_kwargs)
+        return make(
+            source,
+            population,
+            episodes,
+            own,
+            vectorization,
+            autoreset,
+            timeout,
+            on_fault=policy,
+            **env_kwargs,
+        )
 
     if isinstance(environment, VectorMaker):
         source: Source = environment
         made = environment(population * num_envs, seed)
         anew = partial(environment, population * num_envs)
-        return _around(made, population, num_envs, seed, mode, again, anew)
+        return _around(made, (population, num_envs), seed, mode, policy, again, anew)
     if isinstance(environment, VectorEnv) or is_pool(environment):
-        return _around(environment, population, num_envs, seed, mode)
+        return _around(environment, (population, num_envs), seed, mode, policy)
     if vectorization == "envpool":
         if not isinstance(environment, str):
             raise ValueError(f"{called(environment)} is no id; EnvPool makes its own environments, by id.")
@@ -140,6 +155,7 @@ def make(
             max_episode_steps=limit,
             seed=seed,
             again=again,
+            on_fault=policy,
         )
     source = current_id(environment) if isinstance(environment, str) else environment
     if isinstance(source, str | EnvSpec):
@@ -164,7 +180,7 @@ def make(
         first.close()
         backend = Workers(makers, name, timeout, first.observation_space)
     else:
-        _rehearse(name, first, seed)
+        policy.worked = _rehearse(name, first, seed) or policy.worked
         if mode is None:
             backend = Loop([first, *(maker() for maker in makers[1:])])
         else:
@@ -180,6 +196,7 @@ def make(
         seed=seed,
         again=again,
         render=partial(_rendering, factory, name),
+        on_fault=policy,
     )
 
 
@@ -194,14 +211,15 @@ def called(source: Any) -> str:
 
 def _around(
     vector: Any,
-    population: int,
-    num_envs: int,
+    lead: tuple[int, int],
     seed: int,
     mode: AutoresetMode | None,
+    policy: FaultPolicy,
     again: Callable[[int], VectorEnvironments] | None = None,
     anew: Callable[[int], Any] | None = None,
 ) -> VectorEnvironments:
     """Environments around a vector environment that somebody else made; `anew` makes it again with a seed."""
+    population, num_envs = lead
     pooled = is_pool(vector)
     name = getattr(vector.spec, "id", None) or type(vector if pooled else vector.unwrapped).__name__
     count = size(vector) if pooled else vector.num_envs
@@ -226,7 +244,15 @@ def _around(
         backend.close = partial(shut, vector)  # type: ignore[method-assign]  # it may hold processes that hang
         limit = None if vector.spec is None else vector.spec.max_episode_steps
     return VectorEnvironments(
-        backend, population, num_envs, chosen, name=name, max_episode_steps=limit, seed=seed, again=again
+        backend,
+        population,
+        num_envs,
+        chosen,
+        name=name,
+        max_episode_steps=limit,
+        seed=seed,
+        again=again,
+        on_fault=policy,
     )
 
 
@@ -244,11 +270,11 @@ def _said_by(vector: VectorEnv[Any, Any, Any], name: str) -> AutoresetMode:
     return AutoresetMode.NEXT_STEP
 
 
-def _rehearse(name: str, guard: Guard, seed: int) -> None:
-    """One reset and one step, so that a wrong space is told before time is spent."""
+def _rehearse(name: str, guard: Guard, seed: int) -> bool:
+    """One reset and one step, so that a wrong space is told before time is spent; whether the step went well."""
     try:
         examine_observation(name, guard.observation_space, guard.reset(seed=seed)[0], "reset")
-        examine_step(name, guard.inner)
+        return examine_step(name, guard.inner)
     except BaseException:
         guard.close()
         raise

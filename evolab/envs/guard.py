@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -15,6 +16,7 @@ from evolab.core.actions import is_finite
 from evolab.envs.base import EnvironmentFault
 
 FAULT = "evolab_fault"  # key in `info` under which a survived fault is told
+DETAIL = "evolab_detail"  # key in `info` of the step in which it happened, with the traceback
 REBUILD = "evolab_rebuild"  # key in reset's `options` that asks for a new environment
 ATTEMPTS = 10  # resets that may fail in a row before the fault is raised
 
@@ -45,7 +47,7 @@ class Guard(gymnasium.Env[Any, Any]):
         self.name = name or "environment"
         self._index = index
         self._env: gymnasium.Env[Any, Any] | None = self._build()
-        self._resting = False
+        self._resting, self._steps = False, 0
         self._last: Any = None
         self._seed: int | None = None
         self._builds = 0
@@ -64,14 +66,17 @@ class Guard(gymnasium.Env[Any, Any]):
         """Step, rest or recover."""
         if self._resting:
             return self._last, 0.0, False, False, {}
+        self._steps += 1
         try:
             observation, reward, terminated, truncated, _ = self._env.step(action)  # type: ignore[union-attr]
             if type(reward) is not float:
                 reward = float(np.asarray(reward).item())  # some give an array of one
         except Exception as error:
             message = describe(error)
+            detail = f"in step {self._steps} of an episode, with action {_short(action)}:\n{traced(error)}"
             first, info = self._begin(None, rebuild=True)
-            return first, 0.0, False, False, {FAULT: "; ".join(filter(None, [message, info.get(FAULT)]))}
+            both = "; ".join(filter(None, [message, info.get(FAULT)]))
+            return first, 0.0, False, False, {FAULT: both, DETAIL: detail}
         if terminated or truncated:
             self._resting, self._last = True, observation
         return observation, reward, bool(terminated), bool(truncated), {}
@@ -89,7 +94,8 @@ class Guard(gymnasium.Env[Any, Any]):
         return self._begin(seed, rebuild=bool(options and options.get(REBUILD)))
 
     def _begin(self, seed: int | None, rebuild: bool) -> tuple[Any, dict[str, Any]]:
-        messages = []
+        messages: list[str] = []
+        detail = ""
         for _ in range(ATTEMPTS):
             try:
                 if rebuild or self._env is None:
@@ -97,6 +103,7 @@ class Guard(gymnasium.Env[Any, Any]):
                 answer: Any = self._env.reset(seed=seed)  # type: ignore[union-attr]
             except Exception as error:
                 messages.append(describe(error))
+                detail = f"in reset:\n{traced(error)}"
                 rebuild = True
                 continue
             if not (isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], Mapping)):
@@ -105,11 +112,11 @@ class Guard(gymnasium.Env[Any, Any]):
                     "environments give the observation alone: return observation, {}."
                 )
             observation = answer[0]
-            self._resting = False
-            return observation, {FAULT: messages[-1]} if messages else {}
+            self._resting, self._steps = False, 0
+            return observation, {FAULT: messages[-1], DETAIL: detail} if messages else {}
         raise EnvironmentFault(
             f"{self.name}: environment {self._index} failed to start an episode {ATTEMPTS} times in a row: "
-            f"{messages[-1]}"
+            f"{messages[-1]}\n{detail}"
         )
 
     def _renew(self, seed: int | None) -> int | None:
@@ -170,3 +177,14 @@ def chosen_from(env: gymnasium.Env[Any, Any]) -> gymnasium.Space[Any]:
 def describe(error: BaseException) -> str:
     """An exception in one line: its type and its message."""
     return f"{type(error).__name__}: {error}"
+
+
+def traced(error: BaseException) -> str:
+    """The traceback of an exception, without the frame that caught it."""
+    frames = error.__traceback__ and (error.__traceback__.tb_next or error.__traceback__)
+    return "".join(traceback.format_exception(type(error), error, frames)).rstrip()
+
+
+def _short(action: Any) -> str:
+    text = repr(action)
+    return text if len(text) <= 200 else f"{text[:197]}..."

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from evolab.envs.backend import Faults, StepRows, VectorBackend
+from evolab.envs.backend import Failure, Faults, StepRows, VectorBackend
 from evolab.envs.batches import empty, put
-from evolab.envs.guard import FAULT, REBUILD, Guard, describe
+from evolab.envs.guard import DETAIL, FAULT, REBUILD, Guard, describe
 
 
 class Loop(VectorBackend):
@@ -41,7 +41,7 @@ class Loop(VectorBackend):
             first, info = self.guards[index].reset(seed=seed, options=options)
             put(self.space, observation, index, first)
             if info:
-                faults[index] = ("raise", info[FAULT])
+                faults[index] = Failure("raise", info[FAULT], info[DETAIL])
         return observation, faults
 
     def step(self, action: np.ndarray, resting: np.ndarray) -> StepRows:
@@ -58,9 +58,9 @@ class Loop(VectorBackend):
             try:
                 put(space, observation, index, seen)
             except (ValueError, TypeError, KeyError, IndexError) as error:
-                faults[index] = ("shape", describe(error))
+                faults[index] = Failure("shape", describe(error))
             if info:
-                faults[index] = ("raise", info[FAULT])
+                faults[index] = Failure("raise", info[FAULT], info[DETAIL])
         return StepRows(
             observation,
             np.array(reward, dtype=np.float32),

@@ -13,9 +13,10 @@ from evolab.core.checks import positive_integer
 from evolab.core.experience import Transition
 from evolab.core.trees import map_leaves
 from evolab.envs.actions import as_batch
-from evolab.envs.backend import StepRows, VectorBackend
+from evolab.envs.backend import Failure, Faults, StepRows, VectorBackend
 from evolab.envs.base import EnvironmentFault, Environments, StepFault
 from evolab.envs.batches import merged, not_finite
+from evolab.envs.faults import FaultPolicy
 
 KEPT = 1_000  # faults that nobody took
 
@@ -45,6 +46,7 @@ class VectorEnvironments(Environments):
         max_faults: int = 10,
         again: Callable[[int], Environments] | None = None,
         render: Callable[[], gymnasium.Env[Any, Any]] | None = None,
+        on_fault: str | FaultPolicy | None = None,
     ) -> None:
         """Put [P, E] in front of `backend`.
 
@@ -59,6 +61,7 @@ class VectorEnvironments(Environments):
             max_faults: faults in a row, without one valid step of that environment, that are survived.
             again: makes the same environments with another E.
             render: makes one single environment that renders.
+            on_fault: whether failures are survived; see `FaultPolicy`.
         """
         self.population, self.num_envs = population, num_envs
         self.single_observation_space, self.single_action_space = backend.space, action_space
@@ -66,7 +69,7 @@ class VectorEnvironments(Environments):
         self.faults: list[StepFault] = []
         self._backend, self._again, self._render = backend, again, render
         self._seed: int | None = seed
-        self._max_faults = max_faults
+        self._max_faults, self._policy = max_faults, FaultPolicy.of(on_fault)
         self._count = population * num_envs
         self._resting = np.zeros(self._count, dtype=bool)
         self._streak = np.zeros(self._count, dtype=np.int64)  # faults in a row, by environment
@@ -111,13 +114,14 @@ class VectorEnvironments(Environments):
         for index in np.flatnonzero(broken).tolist():
             seen = np.isfinite(rows.reward[index])
             message = "an observation that is not finite" if seen else f"reward {rows.reward[index]}"
-            faults.setdefault(index, ("nan", message))
+            faults.setdefault(index, Failure("nan", message))
         restart = np.zeros(self._count, dtype=bool)
-        for index, (kind, _) in faults.items():
+        for index, failure in faults.items():
             if index >= 0 and not self._resting[index]:
                 skipped[index] = True
-                restart[index] = kind in ("nan", "shape")
+                restart[index] = failure.kind in ("nan", "shape")
         self._blank(rows, skipped)
+        self._policy.worked = self._policy.worked or not skipped.all()
 
         ended = rows.terminated | rows.truncated
         onward = following if rows.reset is None else self._sound(rows.reset)
@@ -135,7 +139,7 @@ class VectorEnvironments(Environments):
         if undefined is not None:
             valid &= ~undefined
             senders = np.flatnonzero(undefined).tolist()
-            self._record({index: ("action", "the action is not finite") for index in senders})
+            self._record({index: Failure("action", "the action is not finite") for index in senders})
         before, self._observation = self._observation, onward
         transition = Transition(
             observation=self._shaped(before),
@@ -189,7 +193,7 @@ class VectorEnvironments(Environments):
             if bad is None or not bad.any():
                 return observation
             broken = np.flatnonzero(bad).tolist()
-            self._record({index: ("nan", "the first observation is not finite") for index in broken})
+            self._record({index: Failure("nan", "the first observation is not finite") for index in broken})
             fresh, faults = self._backend.reset(None, bad, rebuild=True)
             self._record(faults)
             observation = merged(bad, fresh, observation)
@@ -229,21 +233,22 @@ class VectorEnvironments(Environments):
     def _shaped(self, batch: Any) -> Any:
         return map_leaves(lambda leaf: leaf.reshape(self.population, self.num_envs, *leaf.shape[1:]), batch)
 
-    def _record(self, faults: dict[int, tuple[str, str]]) -> None:
-        for index, (kind, message) in faults.items():
+    def _record(self, faults: Faults) -> None:
+        for index, failure in faults.items():
             where = divmod(index, self.num_envs) if index >= 0 else None
-            self.faults.append(StepFault(where, kind, message))
+            self.faults.append(StepFault(where, *failure))
+            self._policy.meet(self.name, self.faults[-1])
         del self.faults[:-KEPT]
 
-    def _count_faults(self, faults: dict[int, tuple[str, str]], valid: np.ndarray) -> None:
+    def _count_faults(self, faults: Faults, valid: np.ndarray) -> None:
         self._streak[valid] = 0
         if not faults:
             return
         self._record(faults)
-        for index, (_, message) in faults.items():
+        for index, failure in faults.items():
             self._streak[index] += 1  # -1, an environment that cannot be told, counts with the last one
             if self._streak[index] >= self._max_faults:
-                raise self._fault(index, message)
+                raise self._fault(index, f"{failure.message}\n{failure.detail}".rstrip())
 
     def _fault(self, index: int, message: str) -> EnvironmentFault:
         which = f"environment {divmod(index, self.num_envs)}" if index >= 0 else "an environment"

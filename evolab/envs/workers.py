@@ -17,10 +17,10 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector.utils import CloudpickleWrapper, clear_mpi_env_vars
 
-from evolab.envs.backend import Faults, StepRows, VectorBackend
+from evolab.envs.backend import Failure, Faults, StepRows, VectorBackend
 from evolab.envs.base import EnvironmentFault
 from evolab.envs.batches import empty, put
-from evolab.envs.guard import FAULT, REBUILD, Guard, describe
+from evolab.envs.guard import DETAIL, FAULT, REBUILD, Guard, describe, traced
 
 PATIENCE = 5.0  # seconds that processes have to close by themselves
 STARTING = 30.0  # seconds that a new process may take on top of its first answer
@@ -78,7 +78,7 @@ class Workers(VectorBackend):
         for index, (first, info) in answers.items():
             put(self.space, observation, index, first)
             if info:
-                faults[index] = ("raise", info[FAULT])
+                faults[index] = Failure("raise", info[FAULT], info[DETAIL])
         return observation, faults
 
     def step(self, action: np.ndarray, resting: np.ndarray) -> StepRows:
@@ -94,9 +94,9 @@ class Workers(VectorBackend):
             try:
                 put(self.space, observation, index, seen)
             except (ValueError, TypeError, KeyError, IndexError) as error:
-                faults[index] = ("shape", describe(error))
+                faults[index] = Failure("shape", describe(error))
             if info:
-                faults[index] = ("raise", info[FAULT])
+                faults[index] = Failure("raise", info[FAULT], info[DETAIL])
         return StepRows(observation, reward, terminated, truncated, resting.copy(), faults)
 
     def close(self) -> None:
@@ -131,10 +131,10 @@ class Workers(VectorBackend):
                         raise TimeoutError
                     call, answered, value = worker.pipe.recv()
             except TimeoutError:
-                lost[index] = ("hang", f"no answer within {self._timeout:g} s")
+                lost[index] = Failure("hang", f"no answer within {self._timeout:g} s")
             except (EOFError, OSError):
                 worker.process.join(1.0)  # a dying process closes its pipe before it is gone
-                lost[index] = ("crash", f"its process ended with exit code {worker.process.exitcode}")
+                lost[index] = Failure("crash", f"its process ended with exit code {worker.process.exitcode}")
             else:
                 if answered:
                     answers[index] = value
@@ -149,7 +149,7 @@ class Workers(VectorBackend):
     def _replaced(self, lost: Iterable[int]) -> dict[int, Any]:
         """What new processes in place of the lost ones answer to their first reset."""
         answers: dict[int, Any] = {}
-        left: Faults = dict.fromkeys(lost, ("", ""))
+        left: Faults = dict.fromkeys(lost, Failure("", ""))
         for _ in range(STARTS):
             if not left:
                 return answers
@@ -161,10 +161,10 @@ class Workers(VectorBackend):
             found, left = self._ask("reset", asked, STARTING)
             answers |= found
         if left:
-            index, (_, message) = next(iter(left.items()))
+            index, failure = next(iter(left.items()))
             raise EnvironmentFault(
                 f"{self._name}: the process of environment {index} failed {STARTS} times in a row to begin an "
-                f"episode: {message}"
+                f"episode: {failure.message}"
             )
         return answers
 
@@ -217,7 +217,7 @@ def serve(pipe: Any, make: Callable[[], Guard]) -> None:
         except EnvironmentFault as error:
             pipe.send((call, False, str(error)))
         except Exception as error:
-            pipe.send((call, False, describe(error)))
+            pipe.send((call, False, f"{describe(error)}\n{traced(error)}"))
 
 
 def _leave_with(parent: int) -> None:

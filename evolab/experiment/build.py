@@ -40,6 +40,7 @@ def build(config: ExperimentConfig) -> TrainingState:
             num_envs=config.num_envs,
             seed=config.seed,
             vectorization=config.vectorization,
+            on_fault=config.on_fault,
             **config.env_kwargs,
         )
     evaluator = None if envs is None else Evaluator(envs, config.eval_steps)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import KW_ONLY, dataclass, fields
 from os import PathLike
 from pathlib import Path
@@ -27,6 +28,7 @@ from evolab.core.rng import fresh_seed
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.data.buffers.rollout import RolloutBuffer
 from evolab.envs.factory import VectorMaker, called
+from evolab.envs.faults import FaultPolicy
 from evolab.envs.language.environment import LanguageEnvironment
 from evolab.evaluation.fitness import Fitness, fitness_named
 from evolab.evolution.hall_of_fame import CONFIRMATION, HallOfFame
@@ -44,8 +46,10 @@ from evolab.experiment.conversions import (
     source_of,
     unknown_option,
 )
+from evolab.experiment.schema import check_config
 from evolab.networks.base import Network
 from evolab.population.agent import Agent
+from evolab.population.serialisation import naming
 from evolab.reporting.trackers.trackers import TrackerLike
 
 Source: TypeAlias = "Mapping[str, Any] | str | PathLike[str]"
@@ -91,6 +95,9 @@ class ExperimentConfig:
         dtype: of the parameters.
         precision: of matrix products on CUDA, "float32" or the faster "tf32"; other devices ignore it.
         vectorization: "sync", or "async" for one process per environment.
+        on_fault: what a failure of an environment does: "survive" drops its episode and shows the first of
+            each kind, "raise" ends the training; None raises what an environment raises that has never
+            worked, and survives everything else.
         overlap: let "async" environments step while the agents learn: they then act by the policies
             before the newest updates. It pays for slow environments.
         target: draw this return in the figures, and stop `run` there.
@@ -137,6 +144,7 @@ class ExperimentConfig:
     env_kwargs: Mapping[str, Any] = None  # type: ignore[assignment]
     vector: Callable[[int, int], Any] | None = None
     vectorization: str = "sync"
+    on_fault: str | None = None
     overlap: bool = False
     target: float | None = None
     seed: int = None  # type: ignore[assignment]
@@ -186,6 +194,7 @@ class ExperimentConfig:
             object.__setattr__(self, name, value)
         self.selection.check(size)
         HallOfFame(self.revive, self.confirmation)
+        FaultPolicy(self.on_fault)
         interval(self.checkpoint_every)
         self._check_together()
 
@@ -300,7 +309,12 @@ class ExperimentConfig:
         Raises:
             ValueError: an unknown option or type, or a file that is not well formed.
         """
-        return cls.made({name: from_plain(value) for name, value in read(source).items()} | own)
+        values = read(source)
+        with nullcontext() if isinstance(source, Mapping) else naming(str(source)):
+            if not isinstance(source, Mapping):
+                check_config(values)
+            made = {name: from_plain(value) for name, value in values.items()}
+        return cls.made(made | own)
 
 
 def signature() -> inspect.Signature:

@@ -469,11 +469,11 @@ class Experiment(Settings):
             count = len(state.buffer)
             stored = f"{count:,} transitions in the buffer" if count else "the buffer is empty"
             return f"{head}; no generation yet" + ("" if self.algorithm.on_policy else f", {stored}")
-        last = self.history.generations[-1]
+        last, survived = self.history.generations[-1], self.history.survived()
         return (
             f"{head}\n  generation {self.generation}, {self.total_steps:,} steps "
             f"(and {self.evaluation_steps:,} of evaluation)\n  best {last.fitness:.1f} (agent {last.best.agent}), "
-            f"elite {state.hall.fitness:.1f}"
+            f"elite {state.hall.fitness:.1f}" + (f"\n  {survived}" if survived else "")
         )
 
     def _ipython_display_(self) -> None:

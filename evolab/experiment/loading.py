@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +13,9 @@ from evolab.core import checks, spaces
 from evolab.envs.ids import must_be_imported
 from evolab.experiment.build import populate
 from evolab.experiment.config import ExperimentConfig
+from evolab.experiment.schema import check_config
 from evolab.experiment.settings import setting_names
+from evolab.population import serialisation as archive
 from evolab.storage import lock
 from evolab.storage.folders import Saved
 from evolab.training.checkpoint import RunFolder
@@ -73,13 +76,22 @@ class SavedRun(NamedTuple):
                 f"the run in {path} is of {saved['environment']!r}, and nothing is imported by a name in a file. "
                 f"Import {module} first, or pass it: Experiment.load({str(path)!r}, environment=...)."
             )
+        where = str(self.saved.path / "state.json")
+        with archive.naming(where):
+            check_config(saved, "config")
+            agents = len(self.state["agents"])
+            if saved.get("population", agents) != agents:
+                raise ValueError(
+                    f"config.population is {saved['population']}, but there are {agents} agents."
+                )
         parts = {name: value for name, value in own.items() if name not in setting_names()}
         if "algorithm" in own:
             known, given = self.state["population"]["algorithm"], algorithm_named(own["algorithm"]).name
             was = known["type"] if isinstance(known, dict) else known
             if was != given and "algorithm" not in self.state["own"]:
                 raise ValueError(f"algorithm is {given}; the saved agents learn by {was}. Leave it out.")
-        config = ExperimentConfig.from_plain(saved, **parts)
+        with archive.naming(f"{where}: config") if not parts else nullcontext():
+            config = ExperimentConfig.from_plain(saved, **parts)
         for name in own.keys() - parts.keys():
             config = config.changed(name, own[name])
         return config

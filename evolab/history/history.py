@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,6 +90,17 @@ class History:
             )
             births = {b.agent: b for b in generation.births}
         return summary, html_table(names, rows, ("came from",), summary, strong=len(rows) - 1)
+
+    def survived(self) -> str:
+        """How many failures of environments were survived, by kind, in one line; empty where none was."""
+        kinds = Counter(
+            fault.detail.partition(":")[0] if fault.kind == "raise" else fault.kind
+            for generation in list(self.generations)
+            for fault in generation.faults
+            if fault.kind not in ("action", "diverged")  # an agent's own
+        )
+        listed = ", ".join(f"{times} x {kind}" for kind, times in kinds.most_common())
+        return f"environments failed, and training went on: {listed}" if listed else ""
 
     def __repr__(self) -> str:
         return f"History({self.show()[0]})"

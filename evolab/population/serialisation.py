@@ -19,13 +19,14 @@ from torch import Tensor
 
 from evolab.algorithms.base import Algorithm
 from evolab.algorithms.search_space import algorithm_named, search_space_of
-from evolab.core import registry, spaces
+from evolab.core import checks, registry, spaces
 from evolab.core.device import device_named
 from evolab.core.plain import from_plain, plain, to_plain
 from evolab.networks.base import Network
 from evolab.networks.default import network_for
 from evolab.population.card import card
 from evolab.population.individual import Individual
+from evolab.population.schema import AGENT_FILE
 from evolab.population.spec import Spec
 from evolab.population.table import Table
 from evolab.storage.files import Damaged
@@ -68,6 +69,7 @@ def load(
     about, tensors = saved.json("agent.json"), saved.tensors("agent.safetensors")
     where = str(saved.path / "agent.json")
     with naming(where):
+        AGENT_FILE("", about)
         spec = spec_of(about, algorithm, network, device)
         return Table(spec, [individual_of(spec, about["agent"], "", tensors, where)])
 
@@ -187,6 +189,7 @@ def individual_of(
         limits[name].limits.check(name, value)
     individual.fitness = [float(value) for value in individual.fitness]
     individual.counts = {name: float(values["counts"][name]) for name in spec.roles}
+    broken: list[str] = []
     for name, role in spec.roles.items():
         axes = role.recipe(spec.network).axes(role, genes)
         for kind in spec.kinds(name):
@@ -200,6 +203,13 @@ def individual_of(
                         f"{where} does not fit its tensors: {kind}/{key} {came}, {expected} is expected."
                     )
                 state[key] = tensor.to(spec.device)
+            if not all(bool(torch.isfinite(value).all()) for value in state.values()):
+                broken.append(kind)
+    if broken:
+        checks.notice(
+            f"{where}: agent {individual.id} has values that are not finite in {', '.join(broken)}: it has "
+            "diverged, or the file was changed."
+        )
     return individual
 
 

@@ -33,6 +33,7 @@ from evolab.storage.files import Damaged, replace_bytes
 from evolab.storage.folders import FORMAT, Saved, drafting
 from evolab.training.boundary import Boundary
 from evolab.training.generation_folders import ABOUT, GenerationFolders
+from evolab.training.schema import check_state
 from evolab.training.state import TrainingState
 
 
@@ -134,7 +135,7 @@ class RunFolder(GenerationFolders):
             try:
                 saved = Saved(self.generation(candidate), "generation")
                 saved.check()
-                kept = saved.json("state.json")
+                kept = _state(saved, candidate)
                 with serialisation.naming(str(saved.path / "state.json")):
                     self._generations = self._history.read(kept["history"])
                 return saved, kept, problems
@@ -178,6 +179,15 @@ class RunFolder(GenerationFolders):
                         fitness.put_state(kept["fitness"], saved.tensors("fitness.safetensors"))
             state.put_state(kept, History(self._generations), best, elite)
         self.newest = state.generation
+
+
+def _state(saved: Saved, number: int) -> dict[str, Any]:
+    """What `state.json` of a generation says, once it has the form that is declared."""
+    kept = saved.json("state.json")
+    try:
+        return dict(check_state(kept, number))
+    except ValueError as error:
+        raise Damaged(f"{saved.path / 'state.json'}: {error}") from None
 
 
 def _same_spaces(population: Population, about: Mapping[str, Any]) -> None:

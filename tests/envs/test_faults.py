@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -284,3 +285,69 @@ def test_killed_processes_leave_resting_members_alone() -> None:
         assert one.valid.tolist() == [[False, False], [True, True]]
         assert (one.reset_observation[0, 0] == one.observation[0, 0]).all()
         assert environments.resting.tolist() == [[True, False], [False, False]]
+
+
+class Broken(Failing):
+    """Never takes a step."""
+
+    def step(self, action: Any) -> Any:
+        raise ZeroDivisionError("physics exploded")
+
+
+@pytest.mark.parametrize("way", [{}, {"autoreset": "next_step"}, {"vectorization": "async"}])
+def test_the_first_failure_of_a_kind_is_shown_once_with_its_step_and_traceback(way: dict[str, Any]) -> None:
+    with build("raise", **way) as environments:
+        environments.reset()
+        environments.step(np.zeros((2, 2), dtype=int))
+        environments.step(np.zeros((2, 2), dtype=int))
+        with pytest.warns(UserWarning, match="physics") as shown:
+            fail(environments)
+        fail(environments)  # a second warning would be an error here
+        fail(environments)
+        (one,) = shown
+        text = str(one.message)
+        assert text.startswith(
+            "Failing: environment (1, 0) failed: ZeroDivisionError: physics exploded\nin step 3 of"
+        )
+        assert 'raise ZeroDivisionError("physics exploded")' in text
+        assert "scripted.py" in text
+        assert len(environments.take_faults()) == 3
+
+
+@pytest.mark.parametrize("how", HOWS)
+def test_on_fault_raise_ends_with_the_first_failure(how: str) -> None:
+    with build(how, on_fault="raise") as environments:
+        environments.reset()
+        environments.step(np.zeros((2, 2), dtype=int))
+        with pytest.raises(envs.EnvironmentFault, match=r"Failing: environment \(1, 0\) failed: "):
+            fail(environments)
+
+
+@pytest.mark.parametrize("way", [{}, {"autoreset": "next_step"}, {"vectorization": "async"}])
+def test_what_an_environment_raises_that_has_never_worked_is_raised(way: dict[str, Any]) -> None:
+    with envs.make(partial(Broken, ""), 2, 2, **way) as environments:
+        environments.reset()
+        with pytest.raises(
+            envs.EnvironmentFault,
+            match=r"(?s)exploded.*in step 1 of.*Traceback.*No step has",
+        ):
+            environments.step(np.zeros((2, 2), dtype=int))
+    with envs.make(partial(Broken, ""), 2, 2, on_fault="survive", **way) as environments:
+        environments.reset()
+        assert not environments.step(np.zeros((2, 2), dtype=int)).valid.any()
+
+
+def test_evaluation_goes_on_by_what_training_has_seen() -> None:
+    with build("raise") as environments, environments.evaluator(1) as others:
+        environments.reset()
+        fail(environments)
+        others.reset()
+        with warnings.catch_warnings(record=True) as shown:
+            others.step(np.array([[1], [1]]))  # nobody has taken a step here, and the kind is known
+        assert not shown
+        assert len(others.take_faults()) == 2
+
+
+def test_an_unknown_word_for_on_fault_is_answered_with_the_nearest() -> None:
+    with pytest.raises(ValueError, match="did you mean 'raise'"):
+        build("raise", on_fault="rais")

@@ -13,6 +13,7 @@ import evolab as ev
 from evolab.envs import EnvironmentFault, factory
 from evolab.envs.workers import Workers
 from evolab.evaluation.episodes import TRIES, Evaluated, evaluating
+from evolab.reporting.panels.feed import Feed
 from tests.small import QUICK
 from tests.toys import Choosing
 
@@ -129,6 +130,7 @@ def test_repeated_failure_stops_the_run_with_its_reason_and_a_saved_state(tmp_pa
         environment, folder=tmp_path / "run", checkpoint_every=every, trackers=[Expiring(sign, 3)]
     )
     with (
+        pytest.warns(UserWarning, match="licence has expired"),  # the first of its kind is shown
         pytest.warns(UserWarning, match=r"stopped in generation 4; generation 3 is saved: Experiment\.load"),
         pytest.raises(EnvironmentFault, match=r"failed 10 times in a row: OSError: the simulator's licence"),
     ):
@@ -209,3 +211,27 @@ def test_an_episode_that_always_breaks_off_is_lost_after_some_tries():
     *_, result = evaluating(population, envs, 3)
     assert np.isnan(result.fitness).all()
     assert len(envs.take_faults()) == TRIES
+
+
+def test_failures_are_counted_where_the_user_looks():
+    with pytest.warns(UserWarning, match=r"(?s)Unlucky: environment .*: ZeroDivisionError.*in step \d+ of"):
+        exp = experiment(partial(Unlucky, "raise", 0.1))  # the random steps meet it first
+    exp.run(generations=2)
+    count = sum(fault.kind == "raise" for generation in exp.history for fault in generation.faults)
+    assert count
+    told = f"environments failed, and training went on: {count} x ZeroDivisionError"
+    assert told in repr(exp)
+    assert Feed(exp).head()["error"] == told
+    exp.close()
+
+
+def test_a_run_that_raises_stops_at_the_first_failure():
+    with pytest.raises(EnvironmentFault, match=r"(?s)Unlucky: .*physics exploded.*Traceback"):
+        experiment(partial(Unlucky, "raise", 0.5), on_fault="raise")
+
+
+def test_a_run_in_an_environment_that_never_worked_ends_at_once():
+    with pytest.raises(
+        EnvironmentFault, match=r"(?s)physics exploded.*in step 1 of an episode.*No step has ever gone well"
+    ):
+        experiment(partial(Unlucky, "raise", 1.0))

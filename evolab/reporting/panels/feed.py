@@ -63,6 +63,7 @@ class Feed:
         p = e.progress
         error = e.error
         shown = f"{type(error).__name__}: {error}" if error is not None else self.trouble
+        shown = shown or e.history.survived()
         return {
             "status": e.status, "alive": alive, "name": str(e.name), "algorithm": str(e.algorithm.name),
             "target": short(e.target), "generation": int(e.generation), "total_steps": int(e.total_steps),

@@ -1,0 +1,131 @@
+"""The form of plain values in a file, declared once and checked when it is read: every error names the key.
+
+A form is a function of a key and a value that raises where they do not fit:
+
+>>> record({"id": whole(), "steps": listing(whole())})("agent", {"id": 1, "steps": [2, "3"]})
+Traceback (most recent call last):
+ValueError: agent.steps[1] is '3' (str); a whole number >= 0 is expected.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+Form: TypeAlias = Callable[[str, Any], None]
+
+LARGEST = 2**62
+"""The largest whole number that is believed: tensors hold 64 bits."""
+
+
+def anything(key: str, value: Any) -> None:
+    """Whatever there is: it is checked where it is used."""
+
+
+def word(key: str, value: Any) -> None:
+    """A text."""
+    _expect(isinstance(value, str), key, value, "a text")
+
+
+def flag(key: str, value: Any) -> None:
+    """True or False."""
+    _expect(isinstance(value, bool), key, value, "true or false")
+
+
+def number(key: str, value: Any) -> None:
+    """A finite number."""
+    told = isinstance(value, (int, float)) and not isinstance(value, bool)
+    _expect(told and abs(value) <= 1e308, key, value, "a finite number")  # false for NaN
+
+
+def measured(key: str, value: Any) -> None:
+    """A number, or what stands for NaN and the infinities, which JSON does not have."""
+    if value not in ("NaN", "Infinity", "-Infinity"):
+        number(key, value)
+
+
+def whole(low: int = 0, high: int = LARGEST) -> Form:
+    """A whole number in [low, high]."""
+
+    def check(key: str, value: Any) -> None:
+        sound = isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+        bounds = f">= {low}" if high == LARGEST else f"in [{low}, {high}]"
+        _expect(sound, key, value, f"a whole number {bounds}")
+
+    return check
+
+
+def maybe(form: Form) -> Form:
+    """This form, or null."""
+
+    def check(key: str, value: Any) -> None:
+        if value is not None:
+            form(key, value)
+
+    return check
+
+
+def either(*kinds: type) -> Form:
+    """A value of one of these kinds."""
+
+    def check(key: str, value: Any) -> None:
+        sound = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
+        finite = not isinstance(value, float) or math.isfinite(value)
+        _expect(sound and finite, key, value, " or ".join(_NAMES[kind] for kind in kinds))
+
+    return check
+
+
+def listing(form: Form, least: int = 0) -> Form:
+    """A list of this form, with `least` entries or more."""
+
+    def check(key: str, value: Any) -> None:
+        _expect(isinstance(value, list) and len(value) >= least, key, value, "a list")
+        for index, part in enumerate(value):
+            form(f"{key}[{index}]", part)
+
+    return check
+
+
+def mapping(form: Form = anything) -> Form:
+    """A mapping whose values have this form."""
+
+    def check(key: str, value: Any) -> None:
+        _expect(isinstance(value, dict), key, value, "a mapping")
+        for name, part in value.items():
+            form(f"{key}.{name}" if key else str(name), part)
+
+    return check
+
+
+def record(required: Mapping[str, Form], optional: Mapping[str, Form] | None = None) -> Form:
+    """A mapping with these keys; others pass, since a later version may write them."""
+
+    def check(key: str, value: Any) -> None:
+        _expect(isinstance(value, dict), key or "the file", value, "a mapping")
+        for name in required:
+            if name not in value:
+                raise ValueError(f"{key + '.' if key else ''}{name} is missing.")
+        for name, form in {**required, **(optional or {})}.items():
+            if name in value:
+                form(f"{key}.{name}" if key else name, value[name])
+
+    return check
+
+
+_NAMES = {
+    str: "a text",
+    int: "a whole number",
+    float: "a finite number",
+    bool: "true or false",
+    list: "a list",
+    dict: "a mapping",
+}
+
+
+def _expect(sound: bool, key: str, value: Any, expected: str) -> None:
+    if not sound:
+        text = repr(value)
+        shown = text if len(text) <= 60 else f"{text[:57]}..."
+        raise ValueError(f"{key} is {shown} ({type(value).__name__}); {expected} is expected.")

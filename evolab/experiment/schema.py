@@ -1,0 +1,61 @@
+"""The form of a configuration in a file; what its values mean is checked by `ExperimentConfig`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from evolab.core.schema import either, flag, mapping, maybe, number, whole, word
+
+CONFIG = {
+    "environment": maybe(either(str, dict)),
+    "algorithm": either(str, dict),
+    "population": whole(1),
+    "num_envs": whole(1),
+    "network": maybe(either(str, dict, list)),
+    "hyperparameters": maybe(mapping(either(int, float, bool, str))),
+    "search_space": maybe(mapping(either(dict))),
+    "selection": maybe(either(str, dict)),
+    "mutations": maybe(either(str, dict)),
+    "buffer": maybe(either(int, dict)),
+    "steps_per_generation": whole(1),
+    "eval_episodes": maybe(whole(1)),
+    "eval_steps": maybe(whole(1)),
+    "confirmation": whole(1),
+    "update_ratio": number,
+    "evolving": flag,
+    "revive": either(bool, str),
+    "draw": flag,
+    "load": maybe(word),
+    "fitness": maybe(either(str, dict)),
+    "device": word,
+    "dtype": word,
+    "precision": word,
+    "env_kwargs": maybe(mapping()),
+    "vectorization": word,
+    "on_fault": maybe(word),
+    "overlap": flag,
+    "target": maybe(number),
+    "seed": maybe(whole()),
+    "folder": maybe(word),
+    "checkpoint_every": either(int, str),
+    "keep": whole(1),
+    "trackers": maybe(either(str, list)),
+    "progress": flag,
+}
+"""By option."""
+
+
+def check_config(values: Mapping[str, Any], key: str = "") -> None:
+    """Refuse values of another form than their options have.
+
+    Args:
+        values: plain, by option; an unknown option is refused elsewhere, with the nearest name.
+        key: under which they stand in their file.
+
+    Raises:
+        ValueError: names the key.
+    """
+    for name, value in values.items():
+        if name in CONFIG:
+            CONFIG[name](f"{key}.{name}" if key else name, value)

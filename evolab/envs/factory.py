@@ -16,7 +16,7 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
-from evolab.core.checks import positive_integer, unknown
+from evolab.core.checks import notice, positive_integer, unknown
 from evolab.envs.adapter import Adapter, shut
 from evolab.envs.backend import VectorBackend
 from evolab.envs.envpool import Pool, is_pool, longest, pool_of, size
@@ -25,6 +25,7 @@ from evolab.envs.faults import FaultPolicy
 from evolab.envs.guard import Guard
 from evolab.envs.ids import current_id, make_one
 from evolab.envs.loop import Loop
+from evolab.envs.remembering import changed, has_own, normalisers, values
 from evolab.envs.vector import VectorEnvironments
 from evolab.envs.workers import Workers
 
@@ -73,6 +74,7 @@ def make(
     *,
     vector: Callable[[int, int], Any] | None = None,
     on_fault: str | FaultPolicy | None = None,
+    examine: Callable[[gymnasium.Space[Any], gymnasium.Space[Any]], None] | None = None,
     **env_kwargs: Any,
 ) -> VectorEnvironments:
     """Environments for a population: [P, E] of them behind one `step`.
@@ -98,6 +100,7 @@ def make(
         on_fault: "survive" drops the episode of an environment that fails and shows the first failure of each
             kind; "raise" ends with it; None raises what an environment raises that has never worked, and
             survives everything else.
+        examine: is called with both spaces as soon as they are known, before the other environments are made.
         **env_kwargs: for `gymnasium.make`, the callable or `envpool.make`.
 
     Returns:
@@ -115,6 +118,7 @@ def make(
     num_envs = positive_integer("num_envs", num_envs)
     seed = positive_integer("seed", seed, minimum=0)
     mode, policy = _mode(autoreset), FaultPolicy.of(on_fault)
+    again_made = isinstance(on_fault, FaultPolicy)  # for evaluation: what there is to say was said
     if vectorization not in VECTORIZATIONS:
         raise unknown("vectorization", vectorization, VECTORIZATIONS)
 
@@ -135,9 +139,11 @@ def make(
     if isinstance(environment, VectorMaker):
         source: Source = environment
         made = environment(population * num_envs, seed)
+        _tell_of(called(environment), normalisers(made), again_made)
         anew = partial(environment, population * num_envs)
         return _around(made, (population, num_envs), seed, mode, policy, again, anew)
     if isinstance(environment, VectorEnv) or is_pool(environment):
+        _tell_of(called(environment), normalisers(environment), again_made)
         return _around(environment, (population, num_envs), seed, mode, policy)
     if vectorization == "envpool":
         if not isinstance(environment, str):
@@ -171,21 +177,26 @@ def make(
     first = Guard(factory, called(source) if isinstance(source, str | EnvSpec) else None, (0, 0))
     name = first.name
     examine_spaces(name, first.observation_space, first.action_space)
+    if examine is not None:
+        examine(first.observation_space, first.action_space)
     makers = [
         partial(Guard, factory, name, divmod(index, num_envs)) for index in range(population * num_envs)
     ]
     backend: VectorBackend
     if vectorization == "async":
         examine_observation(name, first.observation_space, first.reset(seed=seed)[0], "reset")
+        remembering = normalisers(first.inner)
         first.close()
         backend = Workers(makers, name, timeout, first.observation_space)
     else:
-        policy.worked = _rehearse(name, first, seed) or policy.worked
+        worked, remembering = _rehearse(name, first, seed)
+        policy.worked = worked or policy.worked
         if mode is None:
             backend = Loop([first, *(maker() for maker in makers[1:])])
         else:
             first.close()
             backend = Adapter(SyncVectorEnv(makers, autoreset_mode=mode), mode, guarded=True)
+    _tell_of(name, remembering, again_made)
     return VectorEnvironments(
         backend,
         population,
@@ -270,14 +281,35 @@ def _said_by(vector: VectorEnv[Any, Any, Any], name: str) -> AutoresetMode:
     return AutoresetMode.NEXT_STEP
 
 
-def _rehearse(name: str, guard: Guard, seed: int) -> bool:
-    """One reset and one step, so that a wrong space is told before time is spent; whether the step went well."""
+def _rehearse(name: str, guard: Guard, seed: int) -> tuple[bool, list[str]]:
+    """One reset and one step, so that a wrong space is told before time is spent.
+
+    Returns:
+        whether the step went well; and the wrappers that remember what was before an episode.
+    """
     try:
         examine_observation(name, guard.observation_space, guard.reset(seed=seed)[0], "reset")
-        return examine_step(name, guard.inner)
+        before = values(guard.inner)
+        worked = examine_step(name, guard.inner)
+        remembering = normalisers(guard.inner)
+        if has_own(guard.inner):  # the same seed again: what differs now was remembered
+            guard.reset(seed=seed)
+            remembering += [
+                told for told in changed(guard.inner, before) if told.split()[0] not in remembering
+            ]
+        return worked, remembering
     except BaseException:
         guard.close()
         raise
+
+
+def _tell_of(name: str, remembering: list[str], again_made: bool) -> None:
+    if remembering and not again_made:
+        notice(
+            f"{name}: {', '.join(remembering)} remembers what was before an episode. Every environment remembers for "
+            "itself, those of evaluation too, and begins anew when the run is loaded: a resumed run is not bit for bit "
+            "what it would have been."
+        )
 
 
 def _rendering(factory: Callable[..., gymnasium.Env[Any, Any]], name: str) -> gymnasium.Env[Any, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from gymnasium import spaces
@@ -21,6 +22,7 @@ from evolab.evaluation.language_returns import LanguageReturns
 from evolab.evolution.hall_of_fame import HallOfFame
 from evolab.experiment.config import ExperimentConfig
 from evolab.experiment.language import Maker, episodes_from
+from evolab.experiment.needs import check_all, check_environments
 from evolab.population.population import Population
 from evolab.population.warm_start import origin, start_from
 from evolab.training.state import TrainingOptions, TrainingState
@@ -34,6 +36,7 @@ def build(config: ExperimentConfig) -> TrainingState:
     if algorithm.reads_tokens:
         environment, buffer = Maker(environment), TokenBuffer(_capacity(config))
     if environment is not None:
+        check_environments(config)
         envs = make(
             environment,  # type: ignore[arg-type]  # a language environment's maker is a callable by now
             population=config.population,
@@ -41,6 +44,7 @@ def build(config: ExperimentConfig) -> TrainingState:
             seed=config.seed,
             vectorization=config.vectorization,
             on_fault=config.on_fault,
+            examine=partial(check_all, config),
             **config.env_kwargs,
         )
     evaluator = None if envs is None else Evaluator(envs, config.eval_steps)
@@ -74,6 +78,7 @@ def populate(
     config: ExperimentConfig, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]
 ) -> Population:
     """The first population of a run, for these spaces; from trained weights where `load` names some."""
+    check_all(config, observation_space, action_space)
     network, agent = config.network, None
     if config.load is not None:
         theirs, agent = origin(config.load)

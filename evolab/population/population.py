@@ -15,6 +15,7 @@ from evolab.algorithms.base import Algorithm
 from evolab.algorithms.search_space import algorithm_named, search_space_of
 from evolab.core import checks
 from evolab.core.device import device_named
+from evolab.core.machine import require
 from evolab.core.ranges import Range
 from evolab.core.rng import fresh_seed, numpy_stream
 from evolab.core.trees import Tree
@@ -90,6 +91,7 @@ class Population:
             dtype,
             precision,
         )
+        require([spec.needs(size, spec.network.genes(observation_space))], spec.device)
         newborn = []
         for id in range(size):
             values = dict(starting)

@@ -15,6 +15,7 @@ from torch import Tensor
 from evolab.algorithms.base import Algorithm
 from evolab.core.actions import Actions, actions_of
 from evolab.core.device import precision_named, products
+from evolab.core.machine import Need
 from evolab.core.ranges import Range
 from evolab.core.rng import torch_stream
 from evolab.networks.base import Layout, Network, Role, State
@@ -93,6 +94,13 @@ class Spec:
             name: role.ensemble_size * Layout.of(role.recipe(self.network).axes(role, genes)).size
             for name, role in self.roles.items()
         }
+
+    def needs(self, size: int, genes: Any) -> Need:
+        """Memory that so many agents of this architecture take at least: all tensors of the table."""
+        sizes = self.sizes(genes)
+        kept = sum(count * len(self.kinds(name)) for name, count in sizes.items()) * self.dtype.itemsize
+        of = f"population={size:,}, {sum(sizes.values()):,} parameters each"
+        return Need("agents", size * kept, of, "population or the network")
 
     def kinds(self, role: str) -> list[str]:
         """Names of what is kept of a network: itself, its target if it has one, its moments."""

@@ -1,0 +1,88 @@
+"""What a configuration needs of the machine, worked out before anything of that size is made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from evolab.core.device import device_named
+from evolab.core.machine import Need, require
+from evolab.data.buffers.replay import ReplayBuffer
+from evolab.envs.batches import leaf_dtype
+from evolab.experiment.config import ExperimentConfig
+from evolab.networks.default import network_for
+from evolab.population.spec import Spec
+
+ENVIRONMENT = 2 * 2**10
+"""Bytes of the smallest environment with what stands around it."""
+
+PROCESS = 4 * 2**20
+"""Bytes that a process has to itself at least."""
+
+
+def environments(config: ExperimentConfig) -> Need:
+    """Of the training environments, whatever they are."""
+    count = config.population * config.num_envs
+    each = PROCESS if config.vectorization == "async" else ENVIRONMENT
+    size = 0 if config.environment is None else each * count
+    of = f"population x num_envs = {config.population:,} x {config.num_envs:,}"
+    return Need("environments", size, of, "population or num_envs")
+
+
+def check_environments(config: ExperimentConfig) -> None:
+    """Before the first environment is made.
+
+    Raises:
+        ValueError: the machine is too small.
+    """
+    require([environments(config)])
+
+
+def check_all(
+    config: ExperimentConfig, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]
+) -> None:
+    """As soon as the spaces are known, before the agents and the other environments are made.
+
+    Raises:
+        ValueError: the machine is too small.
+    """
+    device, algorithm = device_named(config.device), config.algorithm
+    if algorithm.reads_tokens or config.load is not None:  # the population says what it needs
+        return
+    network = network_for(
+        algorithm.network() if config.network is None else config.network, observation_space
+    )
+    spec = Spec(
+        algorithm,
+        observation_space,
+        action_space,
+        network,
+        dict(config.search_space),
+        0,
+        device,
+        config.dtype,
+    )
+    genes = network.genes(observation_space)
+    batch = int(config.hyperparameters.get("batch_size", 1))
+    needs = [environments(config), spec.needs(config.population, genes)]
+    wide = batch * sum(genes.hidden) * config.dtype.itemsize
+    needs.append(Need("one update", 2 * wide, f"batch_size={batch:,}", "batch_size or the network"))
+    if not (algorithm.on_policy or algorithm.offline):
+        buffer = ReplayBuffer() if config.buffer is None else config.buffer
+        if isinstance(buffer, ReplayBuffer):
+            rows = buffer.capacity * (1 if buffer.shared else config.population)
+            # An observation, an action, a reward, an end; successors may share memory with observations.
+            row = _size(observation_space) + _size(action_space) + 5
+            needs.append(Need("experience", rows * row, f"buffer={buffer.capacity:,}", "buffer"))
+    require(needs, device)
+
+
+def _size(space: spaces.Space[Any]) -> int:
+    """Bytes of one element of a space."""
+    if isinstance(space, spaces.Dict):
+        return sum(_size(part) for part in space.values())
+    if isinstance(space, spaces.Tuple):
+        return sum(_size(part) for part in space)
+    return leaf_dtype(space).itemsize * int(np.prod(space.shape or (), dtype=object))

@@ -15,7 +15,7 @@ from evolab.experiment.build import populate
 from evolab.experiment.config import ExperimentConfig
 from evolab.experiment.schema import check_config
 from evolab.experiment.settings import setting_names
-from evolab.population import serialisation as archive
+from evolab.population import serialisation
 from evolab.storage import lock
 from evolab.storage.folders import Saved
 from evolab.training.checkpoint import RunFolder
@@ -77,7 +77,7 @@ class SavedRun(NamedTuple):
                 f"Import {module} first, or pass it: Experiment.load({str(path)!r}, environment=...)."
             )
         where = str(self.saved.path / "state.json")
-        with archive.naming(where):
+        with serialisation.naming(where):
             check_config(saved, "config")
             agents = len(self.state["agents"])
             if saved.get("population", agents) != agents:
@@ -90,7 +90,7 @@ class SavedRun(NamedTuple):
             was = known["type"] if isinstance(known, dict) else known
             if was != given and "algorithm" not in self.state["own"]:
                 raise ValueError(f"algorithm is {given}; the saved agents learn by {was}. Leave it out.")
-        with archive.naming(f"{where}: config") if not parts else nullcontext():
+        with serialisation.naming(f"{where}: config") if not parts else nullcontext():
             config = ExperimentConfig.from_plain(saved, **parts)
         for name in own.keys() - parts.keys():
             config = config.changed(name, own[name])

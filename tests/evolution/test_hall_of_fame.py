@@ -292,3 +292,31 @@ def test_of_equals_the_one_at_rest_is_the_best_and_of_others_the_one_in_the_lowe
     exp._state.change(evolving=False)
     by_slot = sorted((one for one in exp.population.individuals if one is not seat), key=lambda one: one.slot)
     assert [one.agent for one in exp.step().evaluations] == [seat.id, *(one.id for one in by_slot)]
+
+
+def test_an_agent_below_the_elite_costs_no_confirmation(run):
+    """Only who promises a record plays fresh episodes; who reaches the target is tried too."""
+    played = []
+
+    def play(copies, episodes, stage):
+        played.append(stage)
+        yield from ()
+        return Evaluated(np.full((len(copies), episodes), 80.0), np.full((len(copies), episodes), 6))
+
+    def confirmed(fitness, target):
+        trial = run.hall.confirm(run.population, 0, fitness, target, play)
+        with pytest.raises(StopIteration) as end:
+            next(trial)
+        return end.value.value
+
+    assert confirmed(99.0, None) is None
+    assert confirmed(99.0, 150.0) is None
+    assert not played
+    assert confirmed(99.0, 90.0) == 80.0
+    assert played == [0]
+
+
+def test_lost_episodes_change_nothing_that_is_known_of_the_elite(run):
+    run.hall.observe(float("nan"), 5)
+    run.hall.observe(50.0, 0)
+    assert run.hall.fitness == 100.0

@@ -139,6 +139,14 @@ class Algorithm(ABC):
         """
         return 1 if self.offline else batch_size
 
+    def samples(self, batch_size: int, stored: int) -> int:
+        """Samples per update of an agent that wants `batch_size`, where so many transitions are stored.
+
+        Experience that grows gives as many as it holds. Recorded data, and a rollout, of which
+        `minibatches` makes the batches, are asked for all.
+        """
+        return batch_size if self.offline or self.on_policy else min(batch_size, stored)
+
     def minibatches(self, agents: AgentGroup, batch: Any, generator: torch.Generator) -> Iterator[Any]:
         """The batches of the updates that are made of one batch from a buffer: that one, as a rule."""
         yield batch

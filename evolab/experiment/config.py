@@ -36,6 +36,7 @@ from evolab.evolution.mutation.mutations import Mutations
 from evolab.evolution.selection.base import Selection
 from evolab.evolution.selection.tournament import Tournament
 from evolab.experiment.conversions import (
+    batches_within,
     buffer_of,
     check_kinds,
     dtype_named,
@@ -161,7 +162,10 @@ class ExperimentConfig:
         size = checks.positive_integer("population", self.population)
         selection = Tournament(size=min(2, size)) if self.selection is None else self.selection
         values, ranges = search_space_of(algorithm, self.hyperparameters, self.search_space)
-        every = self.checkpoint_every
+        every, buffer = self.checkpoint_every, buffer_of(self.buffer, algorithm.on_policy)
+        if isinstance(buffer, ReplayBuffer) and not algorithm.offline and "batch_size" in values:
+            own = {*(self.hyperparameters or {}), *(self.search_space or {})}
+            values, ranges = batches_within(buffer.capacity, values, ranges, told="batch_size" in own)
         resolved = {
             "algorithm": algorithm,
             "population": size,
@@ -173,7 +177,7 @@ class ExperimentConfig:
             "search_space": ranges,
             "selection": registry.resolve("selection", selection, Selection),
             "mutations": mutations_of(self.mutations),
-            "buffer": buffer_of(self.buffer, algorithm.on_policy),
+            "buffer": buffer,
             "steps_per_generation": checks.positive_integer(
                 "steps_per_generation", self.steps_per_generation
             ),

@@ -6,7 +6,7 @@ import json
 import re
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import timedelta
 from os import PathLike
 from pathlib import Path
@@ -16,6 +16,7 @@ import torch
 from gymnasium.vector import VectorEnv
 
 from evolab.core import checks
+from evolab.core.ranges import Choice, Range
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.data.buffers.rollout import RolloutBuffer
 from evolab.envs.envpool import is_pool
@@ -117,6 +118,40 @@ def buffer_of(buffer: Any, on_policy: bool = False) -> ReplayBuffer | RolloutBuf
         what = "a horizon" if on_policy else "a capacity"
         raise TypeError(f"buffer is {buffer!r}; ev.{kind.__name__}(...) or {what} is expected.")
     return buffer
+
+
+def batches_within(
+    capacity: int, values: Mapping[str, Any], ranges: Mapping[str, Range], told: bool
+) -> tuple[dict[str, Any], dict[str, Range]]:
+    """Starting values and ranges whose batches a replay buffer can hold; a range that this leaves nothing of is gone.
+
+    Args:
+        capacity: of the buffer.
+        values: of all hyperparameters.
+        ranges: of those that mutate.
+        told: say what was cut, where it was the user's own.
+    """
+    values, ranges = dict(values), dict(ranges)
+    before, space = values["batch_size"], ranges.get("batch_size")
+    values["batch_size"] = min(before, capacity)
+    if isinstance(space, Choice):
+        options = tuple(option for option in space.options if option <= capacity)
+        kept: Range | None = Choice(*options) if len(options) > 1 else None
+    elif space is not None and space.high > capacity:
+        kept = replace(space, high=capacity) if space.low < capacity else None
+    else:
+        kept = space
+    if kept != space:
+        del ranges["batch_size"]
+        if kept is not None:
+            ranges = ranges | {"batch_size": kept}
+    if told and (kept != space or values["batch_size"] != before):
+        checks.notice(
+            f"batch_size reaches beyond the buffer, which holds {capacity} transitions: it starts at "
+            f"{values['batch_size']} and {'stays there' if kept is None else f'evolves within {kept}'}. "
+            "Pass a larger buffer= for larger batches."
+        )
+    return values, ranges
 
 
 def positive_or_none(name: str, value: int | None) -> int | None:

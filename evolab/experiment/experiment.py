@@ -172,12 +172,12 @@ class Experiment(Settings):
         self._trackers.start(self._facts)
         state.place_buffer()
         if not self.algorithm.on_policy:
-            largest = population.table.least_experience
-            if len(state.buffer) < largest:
+            least = population.table.least_experience
+            if not state.buffer.ready(least):
                 recorded = self.algorithm.offline or state.envs is None
-                advice = "exp.fill('data.h5')" if recorded else f"exp.fill({max(1000, largest)})"
+                advice = "exp.fill('data.h5')" if recorded else f"exp.fill({max(1000, least)})"
                 raise ValueError(
-                    f"the buffer holds {len(state.buffer)} transitions, fewer than the largest batch of {largest}. "
+                    f"the buffer holds {len(state.buffer)} transitions, fewer than the smallest batch of {least}. "
                     f"Call {advice} first."
                 )
         return self._recorded(train(state, generations, max_steps, aim))

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from evolab.core import checks
 from evolab.core.experience import Batch, Episodes, to_batch
 from evolab.core.trees import Tree, map_leaves
 from evolab.data.buffers.base import AT_ONCE, Buffer
@@ -44,6 +45,7 @@ class Learner:
     def __init__(self, table: Table, warmed_up: bool = False) -> None:
         self.table, self.warmed_up = table, warmed_up
         self.unrecordable = False  # once an update could not be recorded as a CUDA graph
+        self.told = False  # once a batch was larger than what is stored
 
     def restart(self, warmed_up: bool) -> None:
         """Begin a generation: no step is unanswered."""
@@ -94,7 +96,10 @@ class Learner:
             return
         for group in self.table.groups:
             due = self._due(group, updates, ratio)
-            if due and self._recordable(source):
+            whole = self._samples(group, source) == group.batch
+            if due and not whole:
+                self._tell(group, source)
+            if due and whole and self._recordable(source):
                 self._replay(group, source, due, found)
                 continue
             for batch in self._batches(source, group, due):
@@ -117,11 +122,25 @@ class Learner:
     def _batches(self, source: Buffer, group: AgentGroup, updates: int) -> Iterator[Any]:
         """One batch per update, as the algorithm sees them."""
         table = self.table
-        for drawn in source.batches(group.rows, group.batch, updates, table.generator):
+        for drawn in source.batches(group.rows, self._samples(group, source), updates, table.generator):
             several = isinstance(drawn, Batch) and drawn.reward.dim() == 3
             seen = self.batch_of(group, drawn, leading=3 if several else 2)
             for batch in seen.apart() if several else (seen,):
                 yield from table.algorithm.minibatches(group, batch, table.generator)
+
+    def _samples(self, group: AgentGroup, source: Buffer) -> int:
+        """B: samples of each agent of a group per update."""
+        return self.table.algorithm.samples(group.batch, len(source))
+
+    def _tell(self, group: AgentGroup, source: Buffer) -> None:
+        """Say once that a batch is cut to what is stored."""
+        if not self.told:
+            self.told = True
+            checks.notice(
+                f"batch_size is {group.batch} in agent {self.table.ids[group.start + group.sizes.index(group.batch)]}, "
+                f"and {len(source)} transitions are stored: an update takes as many as there are. A larger buffer "
+                "keeps more; a narrower range in search_space asks for fewer."
+            )
 
     def batch_of(self, group: AgentGroup, sample: Batch | Episodes, leading: int = 2) -> Any:
         """What was drawn for a group, on the table's device and in the algorithm's ranges.

@@ -136,8 +136,8 @@ class Table(Mapping[str, Tensor]):
 
     @property
     def least_experience(self) -> int:
-        """Transitions that must be there before an update."""
-        return self.algorithm.least_experience(max(group.batch for group in self.groups))
+        """Transitions that must be there before an update: the smallest batch, so that none waits for another's."""
+        return self.algorithm.least_experience(min(min(group.sizes) for group in self.groups))
 
     def group_of(self, row: int) -> AgentGroup:
         """The group that holds a row."""

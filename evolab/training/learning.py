@@ -78,7 +78,8 @@ def _by_acting(state: TrainingState, number: int, losses: _Losses, faults: list[
     """Act, store, learn, until every agent has taken its steps.
 
     The buffer says when it is time to learn. The steps that a generation's end leaves in a rollout
-    are learned from if every agent can make a whole minibatch of them, and dropped if not.
+    are learned from if they make a whole minibatch, or if nothing else was learned from in this
+    generation, which is then shorter than a rollout; they are dropped if not.
     """
     envs, population, buffer, options = state.envs, state.population, state.buffer, state.options
     assert envs is not None
@@ -91,7 +92,6 @@ def _by_acting(state: TrainingState, number: int, losses: _Losses, faults: list[
 
     def update() -> None:
         nonlocal latest
-        # A batch size that mutated beyond the buffer waits for it to fill.
         if buffer.ready(least):
             latest = population.learn(buffer, ratio=options.update_ratio) or latest
 
@@ -107,7 +107,7 @@ def _by_acting(state: TrainingState, number: int, losses: _Losses, faults: list[
         state.count(envs.num_envs * len(population))
         ended = done >= options.steps_per_generation or state.spent
         if ended:
-            buffer.end_generation(least)
+            buffer.end_generation(least if latest else 1)
         if not options.overlap:
             update()
         for fault in envs.take_faults() if envs.faults else ():

@@ -116,7 +116,7 @@ def test_wrong_shapes_are_told():
 def test_learning_from_too_small_a_buffer_says_how_to_fill_it():
     population, buffer = population_of(), ev.ReplayBuffer(100)
     with pytest.raises(
-        ValueError, match=r"the buffer holds 0 transitions, fewer than the largest batch size 128"
+        ValueError, match=r"the buffer holds 0 transitions, fewer than the smallest batch size 128"
     ):
         population.learn(buffer)
 

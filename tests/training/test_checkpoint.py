@@ -198,8 +198,12 @@ def test_what_a_small_buffer_has_overwritten_since_is_missing_and_said_to_be(tmp
     ):
         midway(exp).save(tmp_path / "run")
     again = ev.Experiment.load(tmp_path / "run")
-    assert len(again.buffer) == 60 - (exp.total_steps - 102)
-    assert again.buffer.cursor.tolist() == [102 % 60]
+    left = 60 - (exp.total_steps - 102)
+    assert (len(again.buffer), again.buffer.cursor.tolist()) == (left, [left])
+    # The newest of then, in a row from the beginning: draws are from the first `left` rows.
+    places = (102 - left + torch.arange(left)) % 60
+    for name in ("observation", "reward"):
+        assert torch.equal(again.buffer.fields[name][:left], exp.buffer.fields[name][places]), name
 
 
 def test_a_folder_that_holds_another_run_is_not_overwritten(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator, Sequence
 from typing import Any, ClassVar
@@ -13,6 +15,18 @@ from evolab.core.trees import Tree
 
 AT_ONCE = 8
 """Updates whose samples are drawn together: what an agent with eight environments owes for one vector step."""
+
+
+def whole_number(name: str, value: object) -> int:
+    """The size of a buffer, of at least 1.
+
+    Raises:
+        ValueError: it is another number, or none.
+    """
+    number = 0.0 if isinstance(value, bool) or not isinstance(value, numbers.Real) else float(value)
+    if not (1 <= number < math.inf and number.is_integer()):
+        raise ValueError(f"{name} is {value!r}; a whole number of at least 1 is expected.")
+    return int(number)
 
 
 class Buffer(ABC):
@@ -78,7 +92,7 @@ class Buffer(ABC):
         """
         if not self.ready(least):
             raise ValueError(
-                f"the buffer holds {len(self)} transitions, fewer than the largest batch size {least}. "
+                f"the buffer holds {len(self)} transitions, fewer than the smallest batch size {least}. "
                 f"Fill it first: exp.fill({max(1000, least)})."
             )
 

@@ -1,4 +1,8 @@
-"""Replay: the population's experience in preallocated tensors, oldest overwritten first."""
+"""Replay: the population's experience in tensors of a fixed size, oldest overwritten first.
+
+Memory is asked for at once and taken as the tensors fill (see `core.memory`): on a CPU, addresses stay and
+what is empty costs nothing.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +15,9 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from evolab.core.experience import DRAWN, Batch, Episodes, Transition
+from evolab.core.memory import announce, room
 from evolab.core.trees import Tree, first_leaf, leaves, map_leaves
-from evolab.data.buffers.base import AT_ONCE, Buffer
+from evolab.data.buffers.base import AT_ONCE, Buffer, whole_number
 from evolab.networks.batching import cuda_graphs as graphs
 
 
@@ -34,11 +39,7 @@ class ReplayBuffer(Buffer):
     def __init__(
         self, capacity: int = 100_000, device: str | torch.device | None = None, shared: bool = True
     ) -> None:
-        if isinstance(capacity, bool) or int(capacity) != capacity or capacity < 1:
-            raise ValueError(
-                f"ReplayBuffer: capacity is {capacity!r}; a whole number of at least 1 is expected."
-            )
-        self.capacity, self.shared = int(capacity), bool(shared)
+        self.capacity, self.shared = whole_number("ReplayBuffer: capacity", capacity), bool(shared)
         self.device = torch.device(device) if device is not None else None
         self.fields: dict[str, Tree] = {}  # [pools * capacity, ...] leaves
         self.pools = 1  # of one agent each where they don't share
@@ -62,6 +63,10 @@ class ReplayBuffer(Buffer):
     def options(self) -> dict[str, Any]:
         """What it was made with, as plain values."""
         return {"capacity": self.capacity, "shared": self.shared}
+
+    def ready(self, least: int) -> bool:
+        """True when `least` transitions are there, or as many as there is room for."""
+        return len(self) >= min(least, self.capacity)
 
     def clear(self) -> None:
         """Forget everything; the memory stays allocated."""
@@ -106,13 +111,21 @@ class ReplayBuffer(Buffer):
         self.length = np.zeros(self.pools, dtype=np.int64)
         self.cursor = np.zeros(self.pools, dtype=np.int64)
 
-        def room(leaf: ArrayLike) -> Tensor:
+        device = self.device or torch.device("cpu")
+
+        def row(leaf: ArrayLike) -> Tensor:
             like = torch.as_tensor(leaf)
             dtype = torch.float32 if like.dtype == torch.float64 else like.dtype
-            shape = (self.pools * self.capacity, *like.shape[leading:])
-            return torch.zeros(shape, dtype=dtype, device=self.device)
+            return torch.empty(like.shape[leading:], dtype=dtype, device="meta")
 
-        self.fields = {name: map_leaves(room, getattr(transition, name)) for name in DRAWN}
+        rows = {name: map_leaves(row, getattr(transition, name)) for name in DRAWN}
+        count = self.pools * self.capacity
+        each = sum(leaf.numel() * leaf.element_size() for leaf in leaves(rows))
+        announce(f"ReplayBuffer({self.capacity})", each * count, device)
+        self.fields = {
+            name: map_leaves(lambda leaf: room((count, *leaf.shape), leaf.dtype, device), value)
+            for name, value in rows.items()
+        }
         self.device = self.example.device
 
     def _write(self, pool: int, rows: dict[str, Tree], leading: int, keep: np.ndarray | None) -> int:
@@ -236,15 +249,20 @@ class ReplayBuffer(Buffer):
             return
         rows = torch.as_tensor(list(parents), device=self.device)
 
+        stored = int(self.length.max())  # what is behind them stays untouched: it takes no memory yet
+
         def moved(store: Tensor) -> Tensor:
-            return store.unflatten(0, (self.pools, self.capacity))[rows].flatten(0, 1)
+            new = room(store.shape, store.dtype, store.device)
+            old, its = (x.unflatten(0, (self.pools, self.capacity))[:, :stored] for x in (store, new))
+            its.copy_(old[rows])
+            return new
 
         self.fields = {name: map_leaves(moved, store) for name, store in self.fields.items()}
         self.length, self.cursor = self.length[list(parents)], self.cursor[list(parents)]
 
     @property
     def nbytes(self) -> int:
-        """Memory of the stored fields, in bytes."""
+        """Memory that the fields take when it is full, in bytes."""
         return sum(leaf.numel() * leaf.element_size() for leaf in leaves(self.fields))
 
     def observations(self, count: int, generator: torch.Generator) -> Tree | None:

@@ -12,8 +12,9 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from evolab.core.experience import DRAWN, Batch, Transition
+from evolab.core.memory import room
 from evolab.core.trees import Tree, leaves, map_leaves
-from evolab.data.buffers.base import Buffer
+from evolab.data.buffers.base import Buffer, whole_number
 
 FIELDS = (*DRAWN, "truncated", "valid")
 
@@ -39,7 +40,8 @@ class RolloutBuffer(Buffer):
     `population.learn(buffer)` does nothing until the horizon is full, then learns from all of it
     and empties it. What depends on the acting policy (log-probabilities and values) is worked out
     in one pass at that moment: no parameter has moved since the first step. What an experiment's
-    generation leaves in it is learned from if it fills every agent's minibatch, and dropped if not.
+    generation leaves in it is learned from if it fills the smallest minibatch of an agent, or if
+    there was nothing else to learn from in that generation, and dropped if not.
 
     Args:
         horizon: T, steps in every environment between two rounds of learning.
@@ -55,11 +57,7 @@ class RolloutBuffer(Buffer):
     on_policy: ClassVar[bool] = True
 
     def __init__(self, horizon: int = 256, device: str | torch.device | None = None) -> None:
-        if isinstance(horizon, bool) or int(horizon) != horizon or horizon < 1:
-            raise ValueError(
-                f"RolloutBuffer: horizon is {horizon!r}; a whole number of at least 1 is expected."
-            )
-        self.horizon = int(horizon)
+        self.horizon = whole_number("RolloutBuffer: horizon", horizon)
         self.device = torch.device(device) if device is not None else None
         self.fields: dict[str, Tree] = {}  # [T, P, E, ...] leaves
         self.steps = 0
@@ -166,7 +164,7 @@ class RolloutBuffer(Buffer):
 
     def _room(self, leaf: ArrayLike) -> Tensor:
         like = torch.as_tensor(leaf)
-        return torch.zeros(self.horizon, *like.shape, dtype=like.dtype, device=self.device)
+        return room((self.horizon, *like.shape), like.dtype, self.device or torch.device("cpu"))
 
     def _put(self, store: Tensor, leaf: ArrayLike) -> None:
         piece = torch.as_tensor(leaf)

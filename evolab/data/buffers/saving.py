@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from evolab.core.memory import room
 from evolab.core.trees import Tree
 from evolab.data.buffers.base import Buffer
 from evolab.data.buffers.replay import ReplayBuffer
@@ -129,14 +130,15 @@ def read_buffer(saved: Saved, about: Mapping[str, Any], buffer: Buffer) -> Writt
 
 
 def _read_sizes(where: str, about: Mapping[str, Any], buffer: ReplayBuffer) -> None:
-    capacity, pools = int(about["capacity"]), int(about["rings"])
+    capacity, pools, added = int(about["capacity"]), int(about["rings"]), int(about["added"])
     length = np.asarray(about["length"], dtype=np.int64)
     cursor = np.asarray(about["cursor"], dtype=np.int64)
     sound = length.shape == cursor.shape == (pools,) and capacity > 0 and bool((cursor >= 0).all())
     if not sound or (length > capacity).any() or (length < 0).any() or (cursor >= capacity).any():
         raise Damaged(f"{where} describes no buffer: capacity {capacity}, lengths {about['length']}.")
     buffer.capacity, buffer.shared, buffer.pools = capacity, bool(about["shared"]), pools
-    buffer.length, buffer.cursor, buffer.added = length, cursor, int(about["added"])
+    # What has room to spare lies at the beginning, also where the oldest were lost (see `Boundary.since`).
+    buffer.length, buffer.cursor, buffer.added = length, np.where(length < capacity, length, cursor), added
 
 
 def _rooms(where: str, about: Mapping[str, Any], buffer: ReplayBuffer) -> dict[str, Tensor]:
@@ -149,10 +151,8 @@ def _rooms(where: str, about: Mapping[str, Any], buffer: ReplayBuffer) -> dict[s
     if size * rows > LARGEST:
         raise ValueError(f"{where} describes a buffer of {size * rows >> 30} GiB, which is refused.")
     buffer.place_on(torch.device("cpu"))
-    return {
-        name: torch.zeros(rows, *shape, dtype=_dtype(dtype), device=buffer.device)
-        for name, dtype, shape in leaves
-    }
+    assert buffer.device is not None
+    return {name: room((rows, *shape), _dtype(dtype), buffer.device) for name, dtype, shape in leaves}
 
 
 def _read_segments(

@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from evolab.core import memory
 from evolab.data.buffers.replay import ReplayBuffer
+from evolab.data.buffers.rollout import RolloutBuffer
+from evolab.data.buffers.saving import Written, read_buffer, write_buffer
+from evolab.storage.folders import Saved, drafting
 
 
 def rows(start, *shape, valid=None, dict_space=False):
@@ -181,3 +187,68 @@ def test_clearing_forgets_everything():
     assert len(buffer) == 0
     buffer.add(rows(7, 1))
     assert contents(buffer) == [7]
+
+
+@pytest.mark.parametrize("capacity", ["x", None, float("nan"), float("inf"), [3]])
+@pytest.mark.parametrize("kind", [ReplayBuffer, RolloutBuffer])
+def test_a_size_that_is_no_number_is_named(kind, capacity):
+    with pytest.raises(ValueError, match=rf"{kind.__name__}: .* is .*; a whole number of at least 1 is exp"):
+        kind(capacity)
+    assert len(kind(3.0)) == 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
+def test_memory_is_taken_as_it_fills():
+    """Eight steps on 84x84x4 images took 5.3 GiB: 100 000 rows were written at once, twice."""
+
+    def taken():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    buffer, before = ReplayBuffer(100_000), taken()
+    image = np.zeros((8, 84, 84, 4), np.uint8)
+    number = np.arange(8, dtype=np.float32)
+    for _ in range(8):
+        buffer.add(
+            SimpleNamespace(observation=image, action=number[:, None], reward=number,
+                            next_observation=image, terminated=number > 3)
+        )  # fmt: skip
+    assert buffer.nbytes == 100_000 * (2 * 84 * 84 * 4 + 4 + 4 + 1)
+    assert taken() - before < 64 * 2**20  # 64 rows are 3.6 MB; pages of 2 MB are rounded up
+
+
+def test_a_buffer_of_more_than_half_the_free_memory_says_so(monkeypatch, capsys):
+    # A row is observation 4, action 4, reward 4, successor 4 and terminated 1: 17 bytes, 40 of them 680.
+    for free, said in ((2 * 680, False), (2 * 680 - 1, True)):
+        monkeypatch.setattr(memory, "free_memory", lambda device, free=free: free)
+        ReplayBuffer(40).add(rows(0, 2))
+        assert ("ReplayBuffer(40) takes" in capsys.readouterr().err) == said
+
+
+def test_memory_that_is_not_there_is_one_sentence():
+    with pytest.raises(
+        MemoryError, match=r"^[\d,.]+ GiB for 10,000,000,000,000,000 rows of shape \(1,\) are more"
+    ):
+        ReplayBuffer(10**16).add(rows(0, 2))
+
+
+def test_who_wants_more_than_there_is_room_for_waits_until_it_is_full():
+    buffer = ReplayBuffer(4)
+    buffer.add(rows(0, 3))
+    assert not buffer.ready(8)
+    assert buffer.ready(3)
+    buffer.add(rows(3, 1))
+    assert buffer.ready(8)
+
+
+def test_what_lost_its_oldest_rows_is_read_back_without_a_gap(tmp_path):
+    """The gap was drawn from, and as many of the newest rows were not."""
+    buffer = ReplayBuffer(8)
+    buffer.add(rows(1, 6))
+    buffer.length[0] = 4  # as `Boundary.since` leaves it: 1 and 2 are gone
+    with drafting(tmp_path / "kept", "generation") as draft:
+        about, _ = write_buffer(draft, tmp_path / "kept", buffer, Written())
+    again = ReplayBuffer()
+    read_buffer(Saved(tmp_path / "kept", "generation"), about, again)
+    assert contents(again) == [3, 4, 5, 6]
+    again.add(rows(7, 5))
+    assert contents(again) == [4, 5, 6, 7, 8, 9, 10, 11]

@@ -59,9 +59,9 @@ def room(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tens
         start = -raw.data_ptr() % LINE
         return raw[start : start + size].view(dtype).view(*shape)
     except (MemoryError, RuntimeError, ValueError):
-        size = prod(shape) * dtype.itemsize / GIB
+        wanted = prod(shape) * dtype.itemsize / GIB
         raise MemoryError(
-            f"{size:,.1f} GiB for {shape[0]:,} rows of shape {tuple(shape[1:])} are more than {device} has; "
+            f"{wanted:,.1f} GiB for {shape[0]:,} rows of shape {tuple(shape[1:])} are more than {device} has; "
             "pass a smaller buffer=."
         ) from None
 

@@ -78,6 +78,28 @@ def leading_shape(space: spaces.Space[Any], observation: Tree, path: str = "obse
     return shape[:split]
 
 
+def check_tokens(space: spaces.Space[Any], tokens: np.ndarray | Tensor) -> None:
+    """Refuse what is no sequence of tokens [..., T], of at least one.
+
+    Raises:
+        ValueError: says what came, and which tokens there are.
+    """
+    size = int(space.nvec.flat[0])  # type: ignore[attr-defined]  # of tokens: a MultiDiscrete
+    found = tokens.cpu().numpy() if isinstance(tokens, Tensor) else tokens
+    if (
+        found.ndim
+        and found.size
+        and (found == np.floor(found)).all()
+        and 0 <= found.min() <= found.max() < size
+    ):
+        return
+    wrong = f"; it holds {found.min():g} to {found.max():g}" if found.size else ""
+    raise ValueError(
+        f"observation is {_told(tokens)}{wrong}. Expected tokens (T,) so far, or a batch (B, T) of them: "
+        f"whole numbers from 0 to {size - 1}, one at least."
+    )
+
+
 def _told(value: Any) -> str:
     """What came, in a few words."""
     if isinstance(value, Mapping):

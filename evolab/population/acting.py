@@ -9,7 +9,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from evolab.core.observed import as_space, leading_shape
+from evolab.core.observed import as_space, check_tokens, leading_shape
 from evolab.core.trees import Tree, first_leaf, map_leaves, to_tensor
 from evolab.population.table import Table
 
@@ -105,5 +105,6 @@ def _understood(table: Table, observation: Tree) -> tuple[Tree, tuple[int, ...]]
             return observation, observation.shape[:lead]
     observation = as_space(spec.observation_space, observation)
     if spec.network.reads_tokens:  # as many as there are so far
+        check_tokens(spec.observation_space, observation)
         return observation, tuple(observation.shape[:-1])
     return observation, leading_shape(spec.observation_space, observation)

@@ -10,6 +10,7 @@ import torch
 from gymnasium import spaces
 
 import evolab as ev
+from tests.small import experiment
 
 PLAIN = spaces.Dict({"a": spaces.Box(-1, 1, (3,)), "b": spaces.Discrete(4)})
 NESTED = spaces.Dict(
@@ -105,3 +106,28 @@ def test_what_is_wrong_with_an_observation_is_said(kind, observation, message):
     agent = ev.Population("DQN", AGENT_OF[kind], spaces.Discrete(2), 1, seed=0, device="cpu")[0]
     with pytest.raises(ValueError, match=message):
         agent.act(observation)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "message"),
+    [
+        (None, r"observation is None"),
+        ((np.zeros(3, int), {}), r"observation is a tuple of ndarray, dict.*pass the observation alone"),
+        (
+            np.array([99]),
+            r"observation is an array of shape \(1,\); it holds 99 to 99\. Expected tokens \(T,\)",
+        ),
+        (np.array([3, -1]), r"it holds -1 to 3\. .* whole numbers from 0 to 13, one at least"),
+        (torch.tensor([1.5]), r"it holds 1\.5 to 1\.5"),
+        (np.zeros(0, int), r"observation is an array of shape \(0,\)\. Expected tokens"),
+        (np.array(1), r"observation is an array of shape \(\); it holds 1 to 1\. Expected tokens"),
+        (np.zeros((2, 2, 2), int), r"observation has shape \(2, 2, 2\)"),
+    ],
+)
+def test_what_is_wrong_with_tokens_is_said(tokens, message):
+    exp = experiment("BC")
+    with pytest.raises(ValueError, match=message):
+        exp.population[0].act(tokens)
+    assert exp.population[0].act(np.array([0, 13])) in range(3)
+    assert exp.population[0].act(torch.tensor([[0, 13], [1, 2]])).shape == (2,)
+    exp.close()

@@ -10,6 +10,9 @@ from gymnasium import spaces
 import evolab as ev
 from evolab.envs import probes as probe
 from evolab.envs.base import EnvironmentFault
+from evolab.history.events import Progress
+from evolab.training import learning
+from evolab.training.loop import train
 from tests.small import recorded
 from tests.toys import Choosing, Lottery, Toy
 
@@ -341,4 +344,28 @@ def test_a_budget_of_rollouts_and_of_updates_is_one_too():
     exp.fill(recorded(rows=200))
     exp.run(max_steps=200)  # updates of three agents: 120, and 27 each
     assert (exp.generation, exp.total_steps) == (2, 120 + 3 * 27)
+    exp.close()
+
+
+def test_progress_runs_up_to_a_total_that_is_the_work_there_is(monkeypatch):
+    monkeypatch.setattr(learning, "SHOWN_EVERY", -1.0)  # whatever is done is shown
+    exp = ev.Experiment(Toy, "DDPG", population=3, num_envs=1, network=[8], steps_per_generation=20, seed=0,
+                        hyperparameters={"batch_size": 8}, eval_episodes=2, confirmation=7)  # fmt: skip
+    exp.fill(30)
+    events = [event for event in train(exp._state, generations=1) if isinstance(event, Progress)]
+    assert all(0 <= event.done <= event.total for event in events)
+    assert {event.total for event in events if event.phase == "train"} == {20}
+    # Three agents play two episodes each; seven fresh ones for three copies are three each.
+    assert {event.total for event in events if event.phase == "evaluate"} == {6, 9}
+    exp.close()
+
+
+def test_without_evolution_the_best_agent_alone_is_marked():
+    exp = ev.Experiment(Lottery, "DDPG", population=4, num_envs=1, network=[8], steps_per_generation=12, seed=0,
+                        hyperparameters={"batch_size": 8}, evolving=False)  # fmt: skip
+    exp.fill(24)
+    for _ in range(3):
+        generation = exp.step()
+        marked = [one.agent for one in generation.evaluations if one.is_elite]
+        assert marked == [generation.best.agent]
     exp.close()

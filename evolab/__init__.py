@@ -84,7 +84,7 @@ _ROOMS = {
     "testing": "testing",
 }
 
-_APART = ("environment",)
+_APART = ("environment", "tracker")
 """Kinds of part whose public home is another name, such as `ev.envs.WordGame`."""
 
 _PARTS = {

@@ -56,6 +56,13 @@ PARTS: dict[str, dict[str, str]] = {
         "WordGame": "evolab.envs.language.word_game",
         "RandomWalks": "evolab.envs.language.random_walks",
     },
+    "tracker": {
+        "CSV": "evolab.reporting.trackers.csv",
+        "JSONL": "evolab.reporting.trackers.jsonl",
+        "TensorBoard": "evolab.reporting.trackers.tensorboard",
+        "WandB": "evolab.reporting.trackers.wandb",
+        "MLflow": "evolab.reporting.trackers.mlflow",
+    },
 }
 """Kind of part -> name -> module. The class (or the function, of a mutation) in the module has the part's name."""
 

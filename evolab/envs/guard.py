@@ -137,6 +137,14 @@ class Guard(gymnasium.Env[Any, Any]):
         env = self._factory()
         if not isinstance(env, gymnasium.Env):
             raise TypeError(f"{self.name} made {type(env).__name__}; expected a gymnasium.Env.")
+        for name in ("observation_space", "action_space"):
+            space = getattr(env, name, None)
+            if not isinstance(space, gymnasium.Space):
+                came = "no space" if space is None else repr(space)
+                raise TypeError(
+                    f"{type(env).__name__}.{name} is {came}. An environment sets self.observation_space and "
+                    "self.action_space, spaces of gymnasium.spaces, when it is made."
+                )
         return env
 
     @property

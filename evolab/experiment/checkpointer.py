@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import shutil
 import time
 import uuid
@@ -11,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from evolab.core import checks
-from evolab.data.buffers.replay import ReplayBuffer
 from evolab.experiment.conversions import interval
 from evolab.history.events import Event, Finished, Generation
 from evolab.storage import lock
-from evolab.storage.files import sync_folder
+from evolab.storage.files import disk_is_full, sync_folder
 from evolab.training.boundary import Boundary
 from evolab.training.checkpoint import RunFolder
 from evolab.training.state import TrainingState
@@ -128,15 +126,9 @@ class Checkpointer:
 
     def _space(self, error: Exception) -> str:
         """What a full disk has left, and what a checkpoint needs."""
-        if (
-            not isinstance(error, OSError)
-            or error.errno not in (errno.ENOSPC, errno.EDQUOT)
-            or self.folder is None
-        ):
+        if not disk_is_full(error) or self.folder is None:
             return "."
-        buffer = self._state.buffer
-        stored = buffer.nbytes * len(buffer) // buffer.capacity if isinstance(buffer, ReplayBuffer) else 0
-        needed = Boundary.of(self._state).size + stored
+        needed = Boundary.of(self._state).needed
         free = shutil.disk_usage(self.folder).free
         return f". It needs about {needed / 2**20:.1f} MiB, and {free / 2**20:.1f} MiB are free in {self.folder}."
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -26,6 +27,11 @@ _DTYPES = {
 
 class Damaged(ValueError):
     """A file of a saved folder is missing, cut short, changed or not a plain file; the message names it."""
+
+
+def disk_is_full(error: BaseException) -> bool:
+    """True where an error says that there is no space left, on the disk or for this user."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor | Sequence[Tensor]]) -> dict[str, Any]:

@@ -105,6 +105,13 @@ class Boundary:
         return replace(self, buffer=left, missing=int(lost.sum()))
 
     @property
+    def needed(self) -> int:
+        """About the bytes that it takes on a disk: its tensors, and the transitions that are stored."""
+        buffer = self.buffer
+        stored = buffer.nbytes * len(buffer) // buffer.capacity if isinstance(buffer, ReplayBuffer) else 0
+        return self.size + stored
+
+    @property
     def size(self) -> int:
         """Bytes of its tensors."""
         return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors.values())

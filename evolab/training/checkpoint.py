@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ import gymnasium
 import numpy as np
 import torch
 
-from evolab.core import spaces
+from evolab.core import checks, spaces
 from evolab.core.plain import plain
 from evolab.core.version import VERSION
 from evolab.data.buffers.saving import Written, read_buffer, write_buffer
@@ -29,7 +30,7 @@ from evolab.population.agent import Agent
 from evolab.population.population import Population
 from evolab.population.table import Table
 from evolab.storage import lock
-from evolab.storage.files import Damaged, replace_bytes
+from evolab.storage.files import Damaged, disk_is_full, replace_bytes
 from evolab.storage.folders import FORMAT, Saved, drafting
 from evolab.training.boundary import Boundary
 from evolab.training.generation_folders import ABOUT, GenerationFolders
@@ -71,6 +72,22 @@ class RunFolder(GenerationFolders):
         self.path.mkdir(parents=True, exist_ok=True)
         lock.acquire(self.path)
         self.sweep()
+        try:
+            written = self._write(at, about)
+        except OSError as error:
+            if not disk_is_full(error) or not self._make_room(at):
+                raise
+            written = self._write(at, about)
+        self._buffer, self.newest = written, at.generation
+        self._tell(at, about)
+        if at.elite is not None and self._elite != (at.elite.id, at.elite_fitness):
+            at.elite.save(self.path / "elite")
+            self._elite = (at.elite.id, at.elite_fitness)
+        numbers = [number for number in self.numbers() if number <= at.generation]
+        self.clear(at.generation, {*numbers[: max(1, keep)], _best(at.history)})
+
+    def _write(self, at: Boundary, about: Mapping[str, Any]) -> Written:
+        """One generation's folder; what of the experience is on the disk then."""
         mark = self._history.append(at.history.generations)
         folder = self.generation(at.generation)
         kept = {**about, "versions": versions(), **at.state, "history": mark}
@@ -81,13 +98,27 @@ class RunFolder(GenerationFolders):
                 kept["fitness"], tensors = at.fitness
                 draft.tensors("fitness.safetensors", tensors)
             draft.json("state.json", plain(kept))
-        self._buffer, self.newest = written, at.generation
-        self._tell(at, about)
-        if at.elite is not None and self._elite != (at.elite.id, at.elite_fitness):
-            at.elite.save(self.path / "elite")
-            self._elite = (at.elite.id, at.elite_fitness)
-        numbers = [number for number in self.numbers() if number <= at.generation]
-        self.clear(at.generation, {*numbers[: max(1, keep)], _best(at.history)})
+        return written
+
+    def _make_room(self, at: Boundary) -> bool:
+        """On a full disk: clear older generations than the newest, but for the best, where that is enough."""
+        older = [number for number in self.numbers() if number < at.generation][1:]
+        best = _best(History(at.history.generations[: at.generation - 1]))
+        doomed = [number for number in older if number != best]
+        room = shutil.disk_usage(self.path).free + sum(
+            file.stat().st_size
+            for number in doomed
+            for file in self.generation(number).glob("*")
+            if file.is_file() and file.stat().st_nlink == 1  # what a newer one shares stays
+        )
+        if not doomed or room < at.needed:
+            return False
+        self.clear(at.generation, {number for number in self.numbers() if number not in doomed})
+        checks.notice(
+            f"the disk is full: generations {', '.join(map(str, sorted(doomed)))} in {self.path} were cleared to make "
+            f"room for generation {at.generation}."
+        )
+        return True
 
     def _tell(self, at: Boundary, about: Mapping[str, Any]) -> None:
         """The few facts that a listing of runs shows."""

@@ -20,6 +20,7 @@ import evolab as ev
 from evolab.evaluation.fqe.fqe import FQE
 from evolab.evolution.selection.base import Selected, Selection, ranking
 from evolab.envs.language.random_walks import RandomWalks
+from evolab.reporting.trackers.csv import CSV
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,10 @@ class Strolls(RandomWalks):
     """Walks under a name of their own."""
 
 
+class Notes(CSV):
+    """Rows under a name of their own."""
+
+
 def halve(individual, context, generator):
     """Halve the learning rate."""
     individual.hyperparameters = individual.hyperparameters | {"lr": individual.hyperparameters["lr"] / 2}
@@ -70,6 +75,7 @@ PARTS = {
     "mutations": "Gentle",
     "fitness": "Cautious",
     "environment": "Strolls",
+    "tracker": "Notes",
     "mutation": "halve",
 }
 PROGRAM = """
@@ -87,10 +93,11 @@ exp = ev.Experiment(
         none=0.0, architecture=0.0, parameters=0.0, activation=0.0, hyperparameters=0.0, extra={{"halve": 1.0}}
     ), steps_per_generation=40,
     hyperparameters={{"batch_size": 8}}, search_space={{}}, eval_steps=20, seed=1, device="cpu",
+    trackers=["notes"], folder=sys.argv[1],
 )
 exp.fill(40)
 exp.step()
-exp.save(sys.argv[1])
+exp.save()
 exp.close()
 again = ev.Experiment.load(sys.argv[1])
 assert type(again.selection).__name__ == "Lottery" and again.selection.luck == 0.5
@@ -99,6 +106,9 @@ assert type(again.mutations).__name__ == "Gentle" and again.mutations.extra == {
 assert "halve" in set(exp.history.mutations["kind"])
 assert type(again.population.network).__name__ == "Narrow"
 again.step()
+assert again.config["trackers"] == ["notes"]
+rows = open(sys.argv[1] + "/tracked.csv").read().splitlines()
+assert len(rows) == 5, rows  # a head, two agents, two generations
 print(again.generation)
 """
 

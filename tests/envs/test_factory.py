@@ -11,6 +11,7 @@ import pytest
 from gymnasium import spaces
 from scripted import Counting, Failing
 
+import evolab as ev
 import evolab.envs as envs
 
 
@@ -233,3 +234,16 @@ def test_envpools_transitions_are_those_of_gymnasium() -> None:
 def test_importing_evolab_does_not_import_gymnasium() -> None:
     code = "import sys, evolab.core.experience; sys.exit('gymnasium' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_an_environment_without_spaces_is_refused_with_what_to_set():
+    class Half(gymnasium.Env):
+        observation_space = gymnasium.spaces.Discrete(2)
+        action_space = 4
+
+    for made, told in (
+        (gymnasium.Env, "Env.observation_space is no space"),
+        (Half, "Half.action_space is 4"),
+    ):
+        with pytest.raises(TypeError, match=rf"{told}\. An environment sets self.observation_space and"):
+            ev.Experiment(made, "DQN")

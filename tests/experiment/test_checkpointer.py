@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+import shutil
 import warnings
 
 import pytest
@@ -100,3 +101,42 @@ def test_a_full_disk_is_said_when_it_begins_and_when_it_is_over(tmp_path, monkey
         exp.run(generations=2)
     assert len(told) == 1
     same(load(tmp_path / "run"), exp)
+
+
+@pytest.fixture
+def three_fit(tmp_path, monkeypatch):
+    """A disk without free space, on which no fourth generation fits."""
+    real = files.write_tensors
+
+    def write(path, tensors):
+        if len([*(tmp_path / "run").glob("generation-*")]) >= 3:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return real(path, tensors)
+
+    monkeypatch.setattr("evolab.storage.folders.write_tensors", write)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=0))
+
+
+@pytest.mark.usefixtures("three_fit")
+def test_a_full_disk_gives_up_older_generations_where_that_makes_room(tmp_path):
+    exp = kept(tmp_path / "run", keep=9)
+    exp.run(generations=3)
+    with pytest.warns(
+        UserWarning, match=r"the disk is full: generations .* were cleared to make room for generation 4"
+    ):
+        exp.step()
+    best = max(exp.history.generations[:3], key=lambda g: g.confirmed or g.fitness).number
+    there = {int(path.name[-6:]) for path in (tmp_path / "run").glob("generation-*")}
+    assert there == {best, 3, 4}
+    same(load(tmp_path / "run"), exp)
+
+
+@pytest.mark.usefixtures("three_fit")
+def test_a_full_disk_keeps_older_generations_that_would_not_make_room(tmp_path, monkeypatch):
+    exp = kept(tmp_path / "run", keep=9)
+    exp.run(generations=3)
+    monkeypatch.setattr("evolab.training.boundary.Boundary.needed", property(lambda _: 10**15))
+    with pytest.warns(UserWarning, match="no checkpoint of generation 4"):
+        exp.step()
+    assert len([*(tmp_path / "run").glob("generation-*")]) == 3

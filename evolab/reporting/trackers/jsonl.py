@@ -13,7 +13,7 @@ from evolab.history.events import Generation
 from evolab.reporting.trackers.tracker import Tracker, agent_rows, birth_rows, file_of, scalars
 
 
-class JSONLines(Tracker):
+class JSONL(Tracker):
     """One line per generation: its numbers, its agents and its births.
 
     Args:

@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from importlib import import_module
 from typing import Any
 
-from evolab.core import checks
+from evolab.core import checks, registry
 from evolab.history.events import Generation
 from evolab.reporting.panels.rollout import Rollout
 from evolab.reporting.trackers.tracker import RunFacts, Tracker
-
-SHELF = {
-    "csv": ("evolab.reporting.trackers.csv", "CSV"),
-    "jsonl": ("evolab.reporting.trackers.jsonl", "JSONLines"),
-    "tensorboard": ("evolab.reporting.trackers.tensorboard", "TensorBoard"),
-    "wandb": ("evolab.reporting.trackers.wandb", "WandB"),
-    "mlflow": ("evolab.reporting.trackers.mlflow", "MLflow"),
-}
 
 TrackerLike = str | Tracker | type[Tracker]
 """A name, an object with `start`, `log` and `finish`, or the class of one."""
@@ -101,10 +92,10 @@ def tracker_named(tracker: TrackerLike) -> Tracker:
         TypeError: an object without `start`, `log` and `finish`.
     """
     if isinstance(tracker, str):
-        if tracker not in SHELF:
-            raise checks.unknown("tracker", tracker, SHELF)
-        module, kind = SHELF[tracker]
-        return getattr(import_module(module), kind)()  # type: ignore[no-any-return]
+        known = [name.lower() for name in registry.names("tracker")]
+        if tracker.lower() not in known:
+            raise checks.unknown("tracker", tracker, known)
+        return registry.part("tracker", tracker)()  # type: ignore[no-any-return]
     if isinstance(tracker, type):
         tracker = tracker()
     for method in ("start", "log", "finish"):

@@ -12,10 +12,11 @@ import time
 import pytest
 
 import evolab as ev
+from evolab.core import registry
 from evolab.reporting.trackers.csv import CSV
-from evolab.reporting.trackers.jsonl import JSONLines
+from evolab.reporting.trackers.jsonl import JSONL
 from evolab.reporting.trackers.tracker import scalars
-from evolab.reporting.trackers.trackers import SHELF, Trackers, tracker_named
+from evolab.reporting.trackers.trackers import Trackers, tracker_named
 
 QUICK = {
     "population": 3,
@@ -116,8 +117,10 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch, name, package):
         tracker_named(name)
 
 
-def test_every_name_on_the_shelf_is_a_file_of_its_own():
-    assert {module.rpartition(".")[2] for module, _ in SHELF.values()} == set(SHELF)
+def test_every_tracker_is_a_line_of_the_registry_and_a_file_of_its_own():
+    files = {name.lower(): module.rpartition(".")[2] for name, module in registry.PARTS["tracker"].items()}
+    assert files == {name: name for name in ("csv", "jsonl", "tensorboard", "wandb", "mlflow")}
+    assert type(tracker_named("csv")) is CSV
 
 
 def test_agents_are_rows_of_a_csv_file_and_a_loaded_run_goes_on_in_it(tmp_path):
@@ -140,7 +143,7 @@ def test_agents_are_rows_of_a_csv_file_and_a_loaded_run_goes_on_in_it(tmp_path):
 
 def test_files_have_a_place_without_a_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    exp = experiment(trackers=["csv", JSONLines(tmp_path / "deep" / "mine.jsonl"), CSV(tmp_path / "b.csv")])
+    exp = experiment(trackers=["csv", JSONL(tmp_path / "deep" / "mine.jsonl"), CSV(tmp_path / "b.csv")])
     exp.step()
     exp.close()
     assert sorted(os.listdir(tmp_path)) == ["DQN-CartPole-v1-1.csv", "b.csv", "deep"]

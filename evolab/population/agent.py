@@ -20,6 +20,28 @@ from evolab.population.individual import Individual
 from evolab.population.learner import Learner
 from evolab.population.table import Table
 
+ASSIGN = (
+    "exp.search_space = {...} says in which ranges values evolve from the next generation on, "
+    "Experiment(hyperparameters={...}) where they start."
+)
+
+
+class ReadOnly(dict[str, Any]):
+    """Values by name that say so where somebody tries to set one; `dict(values)` can be changed."""
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        raise TypeError(f"an agent's hyperparameters can be read only, {name!r} too. {ASSIGN}")
+
+    def __ior__(self, other: Any) -> Any:  # type: ignore[override, misc]
+        raise TypeError(f"an agent's hyperparameters can be read only. {ASSIGN}")
+
+    def update(self, *other: Any, **values: Any) -> None:
+        """Refused."""
+        raise TypeError(f"an agent's hyperparameters can be read only. {ASSIGN}")
+
+    def __reduce__(self) -> tuple[type[dict[str, Any]], tuple[dict[str, Any]]]:
+        return dict, (dict(self),)
+
 
 class Agent:
     """A view of one agent. It follows its agent through the table and raises once that has died.
@@ -34,6 +56,11 @@ class Agent:
 
     def __init__(self, table: Table, id: int) -> None:
         self.table, self.id = table, id
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in ("table", "id"):
+            raise AttributeError(f"an agent can be read only: {name} is not set. {ASSIGN}")
+        object.__setattr__(self, name, value)
 
     @property
     def row(self) -> int:
@@ -55,8 +82,8 @@ class Agent:
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
-        """Values by name; a copy."""
-        return dict(self._about.hyperparameters)
+        """Values by name; to be read only."""
+        return ReadOnly(self._about.hyperparameters)
 
     @property
     def genes(self) -> Any:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import copy
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -41,10 +44,25 @@ def test_describe_says_what_it_is():
     assert "<b>Agent 1</b>" in agent._repr_html_()
 
 
-def test_hyperparameters_are_a_copy():
+def test_an_agent_says_that_it_can_be_read_only_and_what_to_call():
     agent = agent_of()
-    agent.hyperparameters["lr_actor"] = 9.0
-    assert agent.hyperparameters["lr_actor"] != 9.0
+    before = dict(agent.hyperparameters)
+    with pytest.raises(
+        TypeError, match=r"read only, 'lr_actor' too\. exp\.search_space = .*hyperparameters="
+    ):
+        agent.hyperparameters["lr_actor"] = 9.0
+    with pytest.raises(TypeError, match="hyperparameters can be read only"):
+        agent.hyperparameters.update(lr_actor=9.0)
+    values = agent.hyperparameters
+    with pytest.raises(TypeError, match="hyperparameters can be read only"):
+        values |= {"lr_actor": 9.0}
+    for name in ("lr_actor", "lr", "hyperparameters", "fitness"):
+        with pytest.raises(AttributeError, match=f"an agent can be read only: {name} is not set"):
+            setattr(agent, name, 9.0)
+    assert agent.hyperparameters == before
+    again = copy.deepcopy(agent.hyperparameters)
+    again["lr_actor"] = 9.0  # a copy is the caller's own
+    assert json.loads(json.dumps(agent.hyperparameters)) == before
 
 
 def test_an_agent_that_diverged_still_acts_within_its_range():

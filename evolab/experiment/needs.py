@@ -85,4 +85,7 @@ def _size(space: spaces.Space[Any]) -> int:
         return sum(_size(part) for part in space.values())
     if isinstance(space, spaces.Tuple):
         return sum(_size(part) for part in space)
-    return leaf_dtype(space).itemsize * int(np.prod(space.shape or (), dtype=object))
+    shape = tuple(space.shape or ())
+    entries = int(np.prod(shape, dtype=object))
+    # Of stacked frames each may be stored once.
+    return leaf_dtype(space).itemsize * (entries // min(shape) if len(shape) > 2 else entries)

@@ -37,7 +37,7 @@ class Preset:
 GENTLE = Mutations(none=0.5, architecture=0.1, parameters=0.1, activation=0.0, hyperparameters=0.3)
 """Mutations that leave most of what was learned in place."""
 
-RATES = Float(1e-4, 3e-3)
+RATES = Float(1e-4, 3e-3, grow=1.2)
 
 PRESETS: dict[tuple[str, str], Preset] = {
     # What keeps a lander in the air, and what each setting does about it (measured): white noise
@@ -55,9 +55,9 @@ PRESETS: dict[tuple[str, str], Preset] = {
             "draw": True,  # a population of equals finds the same way to hover; different ones try more
             "hyperparameters": {"tau": 0.02},
             "search_space": {
-                "lr_actor": Float(3e-4, 2e-3),
-                "lr_critic": Float(6e-4, 3e-3),
-                "exploration_noise": Float(0.1, 0.3),
+                "lr_actor": Float(3e-4, 2e-3, grow=1.2),
+                "lr_critic": Float(6e-4, 3e-3, grow=1.2),
+                "exploration_noise": Float(0.1, 0.3, grow=1.2),
             },
             "mutations": Mutations(
                 none=0.4, architecture=0.1, parameters=0.1, activation=0.0, hyperparameters=0.4
@@ -82,7 +82,7 @@ PRESETS: dict[tuple[str, str], Preset] = {
                 "discount": 0.995,
                 "epsilon_steps": 5_000,
             },
-            "search_space": {"lr": RATES, "batch_size": Integer(32, 256)},
+            "search_space": {"lr": RATES, "batch_size": Integer(32, 256, grow=1.2)},
             "mutations": GENTLE,
         },
         fill=1_000,
@@ -106,7 +106,7 @@ PRESETS: dict[tuple[str, str], Preset] = {
                 "epsilon_end": 0.1,
                 "epsilon_steps": 12_000,
             },
-            "search_space": {"lr": RATES, "batch_size": Integer(64, 256)},
+            "search_space": {"lr": RATES, "batch_size": Integer(64, 256, grow=1.2)},
             "mutations": GENTLE,
         },
         fill=10_000,
@@ -121,7 +121,10 @@ PRESETS: dict[tuple[str, str], Preset] = {
             "steps_per_generation": 8_192,
             "eval_episodes": 4,
             "hyperparameters": {"lr": 1e-3, "gae_lambda": 0.95, "epochs": 10, "batch_size": 128},
-            "search_space": {"lr": Float(3e-4, 3e-3), "entropy_coefficient": Float(1e-3, 3e-2)},
+            "search_space": {
+                "lr": Float(3e-4, 3e-3, grow=1.2),
+                "entropy_coefficient": Float(1e-3, 3e-2, grow=1.2),
+            },
             "mutations": GENTLE,
         },
         capacity=128,
@@ -141,7 +144,10 @@ PRESETS: dict[tuple[str, str], Preset] = {
                 "epochs": 4,
                 "batch_size": 256,
             },
-            "search_space": {"lr": Float(3e-4, 3e-3), "entropy_coefficient": Float(1e-3, 3e-2)},
+            "search_space": {
+                "lr": Float(3e-4, 3e-3, grow=1.2),
+                "entropy_coefficient": Float(1e-3, 3e-2, grow=1.2),
+            },
             "mutations": GENTLE,
         },
         capacity=512,
@@ -155,7 +161,11 @@ PRESETS: dict[tuple[str, str], Preset] = {
             "steps_per_generation": 2_500,
             "eval_episodes": 8,
             "hyperparameters": {"lr_actor": 1e-3, "lr_critic": 1e-3, "exploration_noise": 0.2},
-            "search_space": {"lr_actor": RATES, "lr_critic": RATES, "exploration_noise": Float(0.05, 0.5)},
+            "search_space": {
+                "lr_actor": RATES,
+                "lr_critic": RATES,
+                "exploration_noise": Float(0.05, 0.5, grow=1.2),
+            },
             "mutations": GENTLE,
         },
         fill=2_000,

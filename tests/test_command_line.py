@@ -186,8 +186,7 @@ def test_a_closed_pipe_ends_a_run_without_a_traceback(config, tmp_path):
     process.stdout.readline()
     process.stdout.close()
     told = process.stderr.read()
-    assert (process.wait(120), told) == (141, "")
-    assert (tmp_path / "out" / "history" / "fitness.csv").exists()
+    assert (process.wait(120), told) == (141, "")  # before or after a generation: who closes first is a race
     assert not (tmp_path / "out" / ".lock").exists()
 
 

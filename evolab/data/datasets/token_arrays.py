@@ -50,22 +50,7 @@ class TokenEpisode:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class TokenArrays:
-    """The fields of a `TokenDataset`: episodes of a language environment, one a row.
-
-    Where `action_mask[b, t]`, the agent saw `tokens[b, :t]`, chose `tokens[b, t]` and received
-    `rewards[b, t]`; its next choice stands at the next True of the row.
-
-    Attributes:
-        tokens: int64 [B, T], filled up with `pad` on the right.
-        action_mask: bool [B, T], True where the agent chose the token.
-        rewards: float32 [B, T], 0 where it did not.
-        terminated: bool [B]; False where the episode was cut, so that the return bootstraps.
-        length: int64 [B], tokens of each episode.
-        starts: starting point of each episode (a secret word, a node, a seed), or None.
-        vocabulary: the names of the tokens.
-        pad: the token that fills up.
-        environment: name of the environment that they come from.
-    """
+    """The fields of a `TokenDataset`, which says what each of them holds."""
 
     tokens: Tensor
     action_mask: Tensor

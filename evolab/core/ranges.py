@@ -14,6 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from evolab.core.readonly import frozen_options
+
+CHANGED = "exp.search_space = exp.search_space | {{name: dataclasses.replace(its range, {name}={value})}}"
+"""How an end of a range is changed."""
+
 GROW = 1.2
 """Factor of one step where neither the range nor its parameter says another."""
 
@@ -47,6 +52,7 @@ def _factor(up: bool, grow: float | None, shrink: float | None, widest: float) -
     return growth if up else max(1 / growth if shrink is None else shrink, 1 / widest)
 
 
+@frozen_options(CHANGED)
 @dataclass(frozen=True)
 class Float:
     """A range of real numbers.
@@ -123,6 +129,7 @@ class Float:
         return float(value)
 
 
+@frozen_options(CHANGED)
 @dataclass(frozen=True)
 class Integer:
     """A range of whole numbers, both bounds included.
@@ -188,6 +195,7 @@ class Integer:
         return int(value)
 
 
+@frozen_options(CHANGED)
 @dataclass(frozen=True, init=False)
 class Choice:
     """A set of numbers to choose from, in an order of the caller's.

@@ -57,7 +57,7 @@ class Checkpointer:
         self._keep = keep
         self._folders: dict[Path, RunFolder] = {}
         self._kept: Boundary | None = None  # None where a folder has it
-        self._mark: tuple[int, int] | None = (
+        self._mark: tuple[int, int, int] | None = (
             None  # where the run stood that is kept, in memory or in a folder
         )
         self._owned: set[Path] = set()  # what another object has taken over since is not taken back
@@ -210,8 +210,8 @@ class Checkpointer:
         if path == self.folder or self.folder is None:
             self._saved_at, self._unsaved = time.monotonic(), 0
 
-    def _standing(self) -> tuple[int, int]:
-        return self._state.generation, self._state.total_steps
+    def _standing(self) -> tuple[int, int, int]:
+        return self._state.generation, self._state.total_steps, self._state.edits
 
     def _keep_boundary(self) -> None:
         """Between two generations: see to it that the run as it is now can be saved while training goes on."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from evolab.algorithms.base import Algorithm
 from evolab.core import checks
 from evolab.core.plain import to_plain
+from evolab.core.readonly import ReadOnly, write_as_dicts
 from evolab.data.buffers.base import Buffer
 from evolab.envs.factory import VectorMaker
 from evolab.evolution.schedules import stages_of
@@ -315,7 +316,10 @@ class Experiment(Settings):
     @property
     def config(self) -> dict[str, Any]:
         """Every option as plain values; `Experiment.from_config` makes the same run from it."""
-        return described(self._config, self._state)
+        write_as_dicts()
+        advice = f"Assign to the experiment: exp.target = 200.0 sets one of {', '.join(setting_names())}; for the others "
+        advice += "make another run, Experiment.from_config(exp.config | {name: value})."
+        return ReadOnly(described(self._config, self._state), "a run's configuration", advice)
 
     @property
     def folder(self) -> Path | None:

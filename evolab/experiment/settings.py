@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from evolab.core import checks
+from evolab.core.readonly import ReadOnly
+from evolab.data.buffers.replay import ReplayBuffer
 from evolab.experiment.build import change
 from evolab.experiment.config import ExperimentConfig
 from evolab.experiment.runner import Runner
+from evolab.population.agent import Agent
+from evolab.population.population import RANGES
 from evolab.training.state import TrainingState
 
 
@@ -21,7 +26,10 @@ class Setting:
         self.name = name
 
     def __get__(self, experiment: Settings | None, owner: type) -> Any:
-        return self if experiment is None else getattr(experiment._config, self.name)
+        if experiment is None:
+            return self
+        value = getattr(experiment._config, self.name)
+        return ReadOnly(value, "ranges", RANGES) if isinstance(value, dict) else value
 
     def __set__(self, experiment: Settings, value: Any) -> None:
         experiment._change(self.name, value)
@@ -51,6 +59,35 @@ class Settings:
         with self._runner.lock:
             change(self._state, config, name)
         self._config = config
+        self._runner.changed()
+
+    def set(self, agent: Agent | int, **values: Any) -> None:
+        """Give one agent other values of its hyperparameters: `exp.set(3, lr_actor=1e-4)`.
+
+        While a background thread trains, this waits for the end of its generation. The history has it as a
+        mutation of kind "by hand"; the agent keeps its id, its weights and its past.
+
+        Args:
+            agent: one of the population, or its id.
+            values: by name; outside the search space they may lie, inside the algorithm's limits they must.
+
+        Raises:
+            LookupError: the agent has died.
+            RuntimeError: the run rests in the middle of a generation.
+            ValueError: an unknown name, or a value outside its limits.
+            TypeError: a value of the wrong type.
+        """
+        self._runner.raise_past_error()
+        buffer = self._state.buffer
+        if isinstance(buffer, ReplayBuffer) and "batch_size" in values and not self._config.algorithm.offline:
+            high = checks.positive_integer("batch_size", values["batch_size"])
+            if high > buffer.capacity:
+                raise ValueError(
+                    f"batch_size is {high}; the buffer holds {buffer.capacity} transitions. Set fewer."
+                )
+        work = partial(self._state.set_agent, agent, values)
+        if not self._runner.between_generations(work):
+            work()  # which says what stands in the way
         self._runner.changed()
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -15,6 +15,9 @@ from typing import Any, TypeAlias
 
 from evolab.history.display import count, html_table, number, plain_table
 
+BY_HAND = "agents"
+"""Where `Generation.changes` has the values of single agents that were set: id -> name -> [old, new]."""
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -142,6 +145,20 @@ class Generation:
     changes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def by_hand(self) -> tuple[Birth, ...]:
+        """The values of single agents that were set before this generation, as mutations of kind "by hand"."""
+        return tuple(
+            Birth(
+                self.number - 1,
+                int(agent),
+                int(agent),
+                "by hand",
+                ", ".join(f"{name} {old:.4g} -> {new:.4g}" for name, (old, new) in values.items()),
+            )
+            for agent, values in self.changes.get(BY_HAND, {}).items()
+        )
+
+    @property
     def best(self) -> Evaluation:
         """The evaluation of the fittest agent."""
         return self.evaluations[0]
@@ -187,7 +204,9 @@ class Generation:
         if self.confirmed is not None:
             caption += f", confirmed {number(self.confirmed)}"
         if self.changes:
-            caption += f", changed: {', '.join(self.changes)}"
+            hands = [f"{birth.detail} of agent {birth.agent}" for birth in self.by_hand]
+            settings = [name for name in self.changes if name != BY_HAND]
+            caption += f", changed: {', '.join(settings + hands)}"
         archived = [b for b in self.births if b.parent not in heirs]
         if archived:
             caption += "; out of the archive " + ", ".join(_heir(birth, birth.parent) for birth in archived)

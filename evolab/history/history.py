@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -141,20 +141,23 @@ class History:
         """One row per birth, with the parent's fitness before and the child's one generation later.
 
         `fitness_after` is NaN until the child was evaluated. An elite is a row of kind
-        "elite" whose parent is itself. `parent_after` is the parent's own fitness in the child's
-        generation, where it lived on: both have trained as long since and play the same seeds,
-        so `fitness_after - parent_after` is what the mutation brought and nothing else.
+        "elite" whose parent is itself; so is an agent whose values were set by hand, of kind
+        "by hand". `parent_after` is the parent's own fitness in the child's generation, where it
+        lived on: both have trained as long since and play the same seeds, so
+        `fitness_after - parent_after` is what the mutation brought and nothing else.
         """
         names = (
             "generation", "agent", "parent", "kind", "detail", "change", "fitness_before", "fitness_after",
             "parent_after",
         )  # fmt: skip
         rows: list[dict[str, Any]] = []
-        later = _fitness_by_agent(self.generations[0]) if self.generations else {}
+        first = self.generations[0] if self.generations else None
+        rows += _by_hand(first, {})
+        later = _fitness_by_agent(first)
         for index, generation in enumerate(self.generations):
             before = later
             following = self.generations[index + 1] if index + 1 < len(self.generations) else None
-            later = _fitness_by_agent(following) if following else {}
+            later = _fitness_by_agent(following)
             for birth in generation.births:
                 values = (
                     birth.generation, birth.agent, birth.parent, birth.kind, birth.detail,
@@ -163,6 +166,7 @@ class History:
                     later.get(birth.parent, float("nan")),
                 )  # fmt: skip
                 rows.append(dict(zip(names, values, strict=True)))
+            rows += _by_hand(following, before)
         return _frame(rows, names)
 
     @property
@@ -179,18 +183,19 @@ class History:
 
         Returns:
             Columns generation, agent, parent, kind, detail, fitness. `kind` and `detail`
-            say what was changed when this agent was born; the first has kind "first".
+            say what was changed when this agent was born; the first has kind "first". What was set by
+            hand is of kind "by hand" where nothing else was changed, and stands behind it where it was.
 
         Raises:
             ValueError: if no agent of that id was ever evaluated.
         """
+        hands = {(g.number, birth.agent): birth for g in self.generations for birth in g.by_hand}
         rows = [
             {
                 "generation": e.generation,
                 "agent": e.agent,
                 "parent": birth.parent if birth else e.parent,
-                "kind": birth.kind if birth else "first",
-                "detail": birth.detail if birth else "",
+                **_change(birth, hands.get((e.generation, e.agent))),
                 "fitness": e.fitness,
             }
             for e, birth in self.ancestry(agent)
@@ -298,8 +303,34 @@ def _settings(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def _fitness_by_agent(generation: Generation) -> dict[int, float]:
-    return {e.agent: e.fitness for e in generation.evaluations}
+def _fitness_by_agent(generation: Generation | None) -> dict[int, float]:
+    return {} if generation is None else {e.agent: e.fitness for e in generation.evaluations}
+
+
+def _by_hand(generation: Generation | None, before: Mapping[int, float]) -> list[dict[str, Any]]:
+    """Rows of `History.mutations` for what was set by hand before a generation.
+
+    Args:
+        generation: that it was set before; None where it has not ended yet.
+        before: fitness by agent in the generation before that.
+    """
+    after, nan = _fitness_by_agent(generation), math.nan
+    return [
+        {name: getattr(birth, name) for name in ("generation", "agent", "parent", "kind", "detail")}
+        | {"change": nan, "fitness_before": before.get(birth.agent, nan)}
+        | {"fitness_after": after.get(birth.agent, nan), "parent_after": nan}
+        for birth in (generation.by_hand if generation else ())
+    ]
+
+
+def _change(birth: Birth | None, by_hand: Birth | None) -> dict[str, str]:
+    """What was changed in an agent before a generation."""
+    kind, detail = (birth.kind, birth.detail) if birth else ("first", "")
+    if by_hand is None:
+        return {"kind": kind, "detail": detail}
+    if kind in ("elite", "none", "revived"):
+        kind = by_hand.kind
+    return {"kind": kind, "detail": f"{detail}{'; ' if detail else ''}by hand: {by_hand.detail}"}
 
 
 def _frame(rows: list[dict[str, Any]], names: tuple[str, ...]) -> DataFrame:

@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from evolab.algorithms.base import Algorithm
+from evolab.core.readonly import ReadOnly
 from evolab.core.trees import Tree
 from evolab.data.buffers.base import Buffer
 from evolab.networks.base import Network
@@ -21,26 +22,9 @@ from evolab.population.learner import Learner
 from evolab.population.table import Table
 
 ASSIGN = (
-    "exp.search_space = {...} says in which ranges values evolve from the next generation on, "
-    "Experiment(hyperparameters={...}) where they start."
+    "exp.set(agent, name=value) sets a value between two generations, exp.search_space = {...} says in which "
+    "ranges values evolve, Experiment(hyperparameters={...}) where they start."
 )
-
-
-class ReadOnly(dict[str, Any]):
-    """Values by name that say so where somebody tries to set one; `dict(values)` can be changed."""
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        raise TypeError(f"an agent's hyperparameters can be read only, {name!r} too. {ASSIGN}")
-
-    def __ior__(self, other: Any) -> Any:  # type: ignore[override, misc]
-        raise TypeError(f"an agent's hyperparameters can be read only. {ASSIGN}")
-
-    def update(self, *other: Any, **values: Any) -> None:
-        """Refused."""
-        raise TypeError(f"an agent's hyperparameters can be read only. {ASSIGN}")
-
-    def __reduce__(self) -> tuple[type[dict[str, Any]], tuple[dict[str, Any]]]:
-        return dict, (dict(self),)
 
 
 class Agent:
@@ -83,7 +67,7 @@ class Agent:
     @property
     def hyperparameters(self) -> dict[str, Any]:
         """Values by name; to be read only."""
-        return ReadOnly(self._about.hyperparameters)
+        return ReadOnly(self._about.hyperparameters, "an agent's hyperparameters", ASSIGN)
 
     @property
     def genes(self) -> Any:

@@ -17,6 +17,7 @@ from evolab.core import checks
 from evolab.core.device import device_named
 from evolab.core.machine import require
 from evolab.core.ranges import Range
+from evolab.core.readonly import ReadOnly
 from evolab.core.rng import fresh_seed, numpy_stream
 from evolab.core.trees import Tree
 from evolab.data.buffers.base import Buffer
@@ -24,7 +25,7 @@ from evolab.networks.base import Network
 from evolab.networks.batching.group import AgentGroup
 from evolab.networks.default import network_for
 from evolab.population import acting
-from evolab.population.agent import Agent
+from evolab.population.agent import ASSIGN, Agent
 from evolab.population.individual import Individual
 from evolab.population.learner import Learner
 from evolab.population.spec import Spec
@@ -32,6 +33,16 @@ from evolab.population.table import Table
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+RANGES = (
+    "exp.search_space = exp.search_space | {name: ev.Float(low, high)} sets others from the next generation on; "
+    "without an experiment, population.evolve_within({...})."
+)
+
+
+OWN = {"table", "learner", "actions", "roles", *Spec.__dataclass_fields__} - {"search_space"}
+"""What a population has, and nothing else is set."""
 
 
 class Population:
@@ -104,10 +115,15 @@ class Population:
     def _compose(self, table: Table, warmed_up: bool = False) -> None:
         self.table, self.learner = table, Learner(table, warmed_up)
         spec = table.spec
-        self.algorithm, self.network, self.search_space = spec.algorithm, spec.network, spec.search_space
+        self.algorithm, self.network = spec.algorithm, spec.network
         self.observation_space, self.action_space = spec.observation_space, spec.action_space
         self.actions, self.roles = spec.actions, spec.roles
         self.seed, self.device, self.dtype = spec.seed, spec.device, spec.dtype
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in OWN:
+            raise AttributeError(f"a population can be read only: {name} is not set. {ASSIGN}")
+        object.__setattr__(self, name, value)
 
     @staticmethod
     def of(agents: Sequence[Agent]) -> Population:
@@ -159,10 +175,16 @@ class Population:
         """The agent of a row as a value: its tensors are unpadded views into the table."""
         return self.table.individual(row)
 
+    @property
+    def search_space(self) -> dict[str, Range]:
+        """Ranges of the hyperparameters that mutate; to be read only."""
+        return ReadOnly(self.table.spec.search_space, "ranges", RANGES)
+
     def evolve_within(self, search_space: Mapping[str, Range]) -> None:
         """Have hyperparameters mutate in these ranges from now on; values of today stay as they are."""
-        self.search_space.clear()
-        self.search_space.update(search_space)
+        own = self.table.spec.search_space
+        own.clear()
+        own.update(search_space)
 
     def __repr__(self) -> str:
         lines = [f"Population of {len(self)} {self.algorithm.name} agents on {self.device}"]

@@ -56,7 +56,7 @@ class Table(Mapping[str, Tensor]):
         self.hyper: dict[str, Tensor] = {}
         self.individuals: list[Individual] = []
         self.memory: dict[str, Tensor] = {}
-        self._replaced: list[float] | None = None  # steps of each agent when evolution put it into its row
+        self._replaced: dict[int, int] | None = None  # steps by id when evolution put agents into their rows
         self.next_id = next_id
         self._tensors: dict[str, Tensor] = {}
         self._spans: list[list[Span]] = []
@@ -201,8 +201,8 @@ class Table(Mapping[str, Tensor]):
     @property
     def own_steps(self) -> list[float]:
         """Of each agent, the steps that it has taken itself, its ancestors' apart; unlimited where it has none."""
-        before = self._replaced or [-math.inf] * self.size
-        return [one.steps - start for one, start in zip(self.individuals, before, strict=True)]
+        before = self._replaced or {}
+        return [one.steps - before.get(one.id, -math.inf) for one in self.individuals]
 
     # Changing who is there --------------------------------------------------------------------
 
@@ -239,7 +239,7 @@ class Table(Mapping[str, Tensor]):
     def replace(self, offspring: Sequence[Individual]) -> list[int]:
         """As `rebuild`, at the end of a generation: what these agents do from now on is their own."""
         order = self.rebuild(offspring)
-        self._replaced = [individual.steps for individual in self.individuals]
+        self._replaced = {individual.id: individual.steps for individual in self.individuals}
         return order
 
     def copy(self, rows: Sequence[int]) -> Table:

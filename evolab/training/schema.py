@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from evolab.core.schema import anything, flag, listing, mapping, maybe, measured, record, whole, word
+from evolab.core.schema import anything, flag, listing, mapping, maybe, measured, number, record, whole, word
+from evolab.history.events import BY_HAND
 from evolab.population.schema import AGENT, POPULATION
 
 BUFFER = record(
@@ -45,7 +46,11 @@ STATE = record(
         "elite": maybe(AGENT),
         "buffer": BUFFER,
     },
-    {"elite_episodes": whole(), "changes": mapping(), "fitness": mapping()},
+    {
+        "elite_episodes": whole(),
+        "changes": record({}, {BY_HAND: mapping(mapping(listing(number, least=2)))}),
+        "fitness": mapping(),
+    },
 )
 """Of everything but the configuration, which `ExperimentConfig` checks."""
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from evolab.core import checks
 from evolab.data.buffers.base import Buffer
 from evolab.envs.base import Environments
 from evolab.evaluation.episodes import Evaluator
@@ -13,9 +14,10 @@ from evolab.evaluation.fitness import Fitness
 from evolab.evolution.hall_of_fame import HallOfFame
 from evolab.evolution.mutation.mutations import Mutations
 from evolab.evolution.selection.base import Selection
-from evolab.history.events import Generation, Progress
+from evolab.history.events import BY_HAND, Generation, Progress
 from evolab.history.history import History
 from evolab.population.agent import Agent
+from evolab.population.by_hand import set_values
 from evolab.population.population import Population
 
 
@@ -61,6 +63,7 @@ class TrainingState:
         target: mean return that is looked for; what `train` was asked last.
         limit: `total_steps` at which learning ends, a generation under way included; None for no limit.
         changes: options that were set since the last generation ended, as plain values.
+        edits: how often something was set from outside.
         interrupted: the next vector step yields, whatever the clock says.
     """
 
@@ -88,6 +91,7 @@ class TrainingState:
         self.target: float | None = None
         self.limit: int | None = None
         self.changes: dict[str, Any] = {}
+        self.edits = 0
         self.interrupted = False
         self._under_way: Iterator[Progress | Generation] | None = None
 
@@ -196,6 +200,30 @@ class TrainingState:
     def note(self, name: str, value: Any) -> None:
         """Have the record of the next generation that ends say that an option was set to this plain value."""
         self.changes[name] = value
+        self.edits += 1
+
+    def set_agent(self, agent: Agent | int, values: Mapping[str, Any]) -> None:
+        """Give one agent other hyperparameters, between two generations; noted as a mutation by hand.
+
+        Raises:
+            RuntimeError: a generation is under way.
+            LookupError: the agent has died.
+            ValueError: an unknown name, or a value outside its limits.
+        """
+        if self.under_way:
+            raise RuntimeError(
+                f"generation {self.generation + 1} is under way, and agents can be set between two generations. "
+                "exp.step() ends it."
+            )
+        id = agent.id if isinstance(agent, Agent) else checks.positive_integer("agent", agent, 0)
+        changed, order = set_values(self.population.table, self.population.row(id), values)
+        self.buffer.follow(order)
+        agents = dict(self.changes.get(BY_HAND, {}))
+        known = agents.get(str(id), {})
+        agents[str(id)] = known | {
+            name: [known[name][0] if name in known else old, new] for name, (old, new) in changed.items()
+        }
+        self.note(BY_HAND, agents)
 
     def take_changes(self) -> dict[str, Any]:
         """The options that were set since the last call."""

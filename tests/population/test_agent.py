@@ -48,7 +48,8 @@ def test_an_agent_says_that_it_can_be_read_only_and_what_to_call():
     agent = agent_of()
     before = dict(agent.hyperparameters)
     with pytest.raises(
-        TypeError, match=r"read only, 'lr_actor' too\. exp\.search_space = .*hyperparameters="
+        TypeError,
+        match=r"read only, 'lr_actor' too\. exp\.set\(agent, .*exp\.search_space = .*hyperparameters=",
     ):
         agent.hyperparameters["lr_actor"] = 9.0
     with pytest.raises(TypeError, match="hyperparameters can be read only"):

@@ -14,6 +14,7 @@ import torch
 
 from evolab.core import checks, registry
 from evolab.core.ranges import Range
+from evolab.core.readonly import ReadOnly, frozen_options
 from evolab.evolution.mutation.activation import change_activation
 from evolab.evolution.mutation.context import Context
 from evolab.evolution.mutation.hyperparameters import change_hyperparameter
@@ -28,6 +29,7 @@ Mutation = Callable[[Individual, Context, np.random.Generator], str | None]
 KINDS = ("none", "architecture", "parameters", "activation", "hyperparameters")
 
 
+@frozen_options("exp.mutations = dataclasses.replace(exp.mutations, {name}={value})")
 @dataclass(frozen=True)
 class Mutations:
     """How often each kind of mutation happens to a newborn; exactly one kind per newborn.
@@ -78,6 +80,8 @@ class Mutations:
                 raise TypeError(f"Mutations: extra[{name!r}] is {given!r}; (weight, function) is expected.")
             weight, _ = self._extra(name)  # a bare weight: the registry must know the name
             checks.finite(f"Mutations: {name}", weight, low=0.0)
+        advice = "exp.mutations = ev.Mutations(extra={...}) takes others from the next generation on."
+        object.__setattr__(self, "extra", ReadOnly(self.extra, "further mutations", advice))
         checks.probability("Mutations: new_layer", self.new_layer)
         checks.finite("Mutations: sd", self.sd, low=0.0)
         checks.probability("Mutations: resample", self.resample)

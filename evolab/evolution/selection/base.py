@@ -9,6 +9,9 @@ import numpy as np
 
 from evolab.core import checks
 
+CHANGED = "exp.selection = dataclasses.replace(exp.selection, {name}={value})"
+"""How an option of a selection is changed."""
+
 
 @dataclass(frozen=True)
 class Selected:

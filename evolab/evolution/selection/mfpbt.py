@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from evolab.core import checks
-from evolab.evolution.selection.base import Selected, Selection, ranking
+from evolab.core.readonly import frozen_options
+from evolab.evolution.selection.base import CHANGED, Selected, Selection, ranking
 
 
+@frozen_options(CHANGED)
 @dataclass(frozen=True)
 class MFPBT(Selection):
     """Multiple-frequency population based training: an antidote to greedy selection.

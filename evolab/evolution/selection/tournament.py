@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from evolab.core import checks
-from evolab.evolution.selection.base import Selected, Selection
+from evolab.core.readonly import frozen_options
+from evolab.evolution.selection.base import CHANGED, Selected, Selection
 
 
+@frozen_options(CHANGED)
 @dataclass(frozen=True)
 class Tournament(Selection):
     """`size` draws with replacement for each slot, and the fittest of them becomes the parent.

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from evolab.core import checks
-from evolab.evolution.selection.base import Selected, Selection, ranking, replaced
+from evolab.core.readonly import frozen_options
+from evolab.evolution.selection.base import CHANGED, Selected, Selection, ranking, replaced
 
 
+@frozen_options(CHANGED)
 @dataclass(frozen=True)
 class Truncation(Selection):
     """The bottom `fraction` is replaced by children of the top `fraction`, drawn uniformly from it.

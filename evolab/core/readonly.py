@@ -1,0 +1,79 @@
+"""Views that refuse to be changed, in one sentence that says what to call instead."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn, TypeVar
+
+from evolab.core import checks
+
+Kind = TypeVar("Kind", bound=type)
+
+
+class ReadOnly(dict[str, Any]):
+    """Values by name that can be read only; `dict(values)`, `values.copy()` and `values | other` can be changed.
+
+    Args:
+        values: by name; dicts among them become read-only as well.
+        what: they are, in the plural: "an agent's hyperparameters".
+        advice: what to call instead, a sentence.
+
+    >>> ReadOnly({"lr": 0.1}, "values", "Call set().")["lr"] = 0.2
+    Traceback (most recent call last):
+    TypeError: values can be read only, 'lr' too. Call set().
+    """
+
+    def __init__(self, values: Mapping[str, Any], what: str, advice: str) -> None:
+        nested = {k: ReadOnly(v, what, advice) if type(v) is dict else v for k, v in values.items()}
+        super().__init__(nested)
+        self._what, self._advice = what, advice
+
+    def _refuse(self, *names: Any, **_: Any) -> NoReturn:
+        known = f", {names[0]!r} too" if names and isinstance(names[0], str) else ""
+        raise TypeError(f"{self._what} can be read only{known}. {self._advice}")
+
+    __setitem__ = __delitem__ = __ior__ = _refuse  # type: ignore[assignment]
+    update = pop = setdefault = popitem = clear = _refuse  # type: ignore[assignment]
+
+    def __reduce__(self) -> tuple[type[dict[str, Any]], tuple[dict[str, Any]]]:
+        return dict, (dict(self),)
+
+
+def write_as_dicts() -> None:
+    """Have YAML write read-only values as it writes any dict; without PyYAML there is nothing to do."""
+    try:
+        from yaml.representer import Representer, SafeRepresenter
+    except ImportError:
+        return
+    for representer in (SafeRepresenter, Representer):
+        representer.add_representer(ReadOnly, SafeRepresenter.represent_dict)
+
+
+def frozen_options(how: str) -> Callable[[Kind], Kind]:
+    """Decorates a frozen dataclass of options: who sets one is told how a changed copy is put in its place.
+
+    Args:
+        how: the call, with {name} and {value}: "exp.mutations = replace(exp.mutations, {name}={value})".
+    """
+
+    def decorated(kind: Kind) -> Kind:
+        names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+
+        def refuse(self: Any, name: str, value: Any = None) -> None:
+            if name not in names and type(self) is not kind:
+                object.__setattr__(self, name, value)  # a class of the user's own, which is no dataclass
+                return
+            if name not in names:
+                raise dataclasses.FrozenInstanceError(
+                    str(checks.unknown(f"option of {type(self).__name__}", name, names))
+                )
+            call = how.format(name=name, value=repr(value), kind=type(self).__name__)
+            raise dataclasses.FrozenInstanceError(
+                f"{type(self).__name__} can be read only: {name} is not set. Change a copy: {call}."
+            )
+
+        kind.__setattr__ = kind.__delattr__ = refuse  # type: ignore[assignment, method-assign]
+        return kind
+
+    return decorated

@@ -39,14 +39,19 @@ KINDS = {"none": 0, "architecture": 1, "parameters": 1, "activation": 1, "hyperp
 SMALL = {
     "population": 4, "num_envs": 2, "network": [16], "steps_per_generation": 40, "eval_episodes": 2,
     "eval_steps": 25, "draw": True, "device": "cpu", "hyperparameters": {"batch_size": 8},
-    "mutations": ev.Mutations(**KINDS, new_layer=0.5),
+    "mutations": ev.Mutations(**KINDS, new_layer=0.5), "fitness": "return", "revive": False, "update_ratio": 0.25,
 }  # fmt: skip
 
 
 def acting(environment, algorithm, seed, **options):
     """An experiment that learns from what its agents do."""
     buffer = ev.RolloutBuffer(8) if algorithm == "PPO" else ev.ReplayBuffer(300)
-    exp = ev.Experiment(environment, algorithm, seed=seed, buffer=buffer, **{**SMALL, **options})
+    told = {**SMALL, **options}
+    if algorithm == "DQN":
+        told["hyperparameters"] = {"epsilon_steps": 10_000, **told["hyperparameters"]}
+    if algorithm == "PPO":
+        del told["update_ratio"]
+    exp = ev.Experiment(environment, algorithm, seed=seed, buffer=buffer, **told)
     if algorithm != "PPO":
         exp.fill(100)
     return exp
@@ -67,7 +72,7 @@ def from_arrays(seed):
         "timeouts": ends & (np.arange(rows) % 40 == 19),
     }
     fitness = ev.FQE(discount=0.9, members=2, hidden=[8], batch_size=32, first=30, imagined=0)
-    exp = ev.Experiment(None, "CQN", seed=seed, fitness=fitness, **SMALL)
+    exp = ev.Experiment(None, "CQN", seed=seed, **{**SMALL, "fitness": fitness})
     exp.fill(data)
     return exp
 

@@ -99,8 +99,13 @@ class Environments(ABC):
         """
 
     @abstractmethod
-    def evaluator(self, episodes: int) -> Environments:
-        """Another set of the same environments with `episodes` environments per agent."""
+    def evaluator(self, episodes: int, population: int | None = None) -> Environments:
+        """Another set of the same environments with `episodes` environments per agent.
+
+        Args:
+            episodes: E of the new set.
+            population: P of the new set; None for as many agents as here.
+        """
 
     @abstractmethod
     def render_env(self) -> gymnasium.Env[Any, Any]:

@@ -122,11 +122,11 @@ def make(
     if vectorization not in VECTORIZATIONS:
         raise unknown("vectorization", vectorization, VECTORIZATIONS)
 
-    def again(episodes: int) -> VectorEnvironments:
+    def again(episodes: int, agents: int) -> VectorEnvironments:
         own = int(np.random.SeedSequence([seed, 1]).generate_state(1)[0] >> 1)
         return make(
             source,
-            population,
+            agents,
             episodes,
             own,
             vectorization,
@@ -226,7 +226,7 @@ def _around(
     seed: int,
     mode: AutoresetMode | None,
     policy: FaultPolicy,
-    again: Callable[[int], VectorEnvironments] | None = None,
+    again: Callable[[int, int], VectorEnvironments] | None = None,
     anew: Callable[[int], Any] | None = None,
 ) -> VectorEnvironments:
     """Environments around a vector environment that somebody else made; `anew` makes it again with a seed."""

@@ -24,6 +24,8 @@ class Fitness:
             an environment.
         by_returns: it is the mean return of episodes in the environment, so that a record can be confirmed on
             fresh ones.
+        by_acting: it is what agents earned while they learned, which costs no step; greedy episodes then only
+            confirm a record, as many as the experiment's `evaluation_share` allows.
         episodes: of each agent behind a figure; 0 where it takes none.
         measures: further figures by name, [P] each, of the newest estimate.
         lengths: [P, E], environment steps of the newest estimate's episodes, one in each of E environments,
@@ -32,6 +34,7 @@ class Fitness:
 
     beside_returns: bool = False
     by_returns: bool = False
+    by_acting: bool = False
     episodes: int = 0
     measures: Mapping[str, np.ndarray] = MappingProxyType({})
     lengths: np.ndarray | None = None
@@ -69,16 +72,16 @@ class Fitness:
 
 
 def fitness_named(fitness: Any) -> Any:
-    """The measure that a name stands for; "return", None and objects stay what they are.
+    """The measure that a name stands for; "return", "acting", None and objects stay what they are.
 
     Raises:
         ValueError: no such name; says which are near.
     """
-    if not isinstance(fitness, str) or fitness == "return":
+    if not isinstance(fitness, str) or fitness in ("return", "acting"):
         return fitness
     known = {name.lower(): name for name in registry.names("fitness")}
     if fitness.lower() not in known:
-        raise checks.unknown("fitness", fitness, ["return", *known])
+        raise checks.unknown("fitness", fitness, ["acting", "return", *known])
     return registry.part("fitness", known[fitness.lower()])()
 
 

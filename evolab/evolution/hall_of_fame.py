@@ -6,6 +6,7 @@ The hall of fame keeps a copy, and may bring it back into the population.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,12 +26,51 @@ RESTING = "resting"
 CONFIRMATION = 20
 """Fresh episodes that confirm a record, where `confirmation` says nothing else."""
 
+FIRST = 4
+"""Fresh episodes after which a confirmation may end, where episodes are to be saved."""
+
+ELITE = 16
+"""First stage of the elite's own episodes, whose random numbers are others than those of who challenges it."""
+
+LEARNING = 0.3
+"""Weight of the newest confirmation in `offset`."""
+
 FURTHER = 4
 """Times as many episodes follow where the first ones reach the target. Every generation tries, so twenty are
 met by luck too often: an agent of 152 over a hundred episodes passed them at a target of 200 (measured)."""
 
-Play = Callable[[Population, int, int], Generator[Progress, None, Evaluated]]
-"""Plays fresh episodes: of a population, so many of each agent, in stage 0 or 1 of a confirmation."""
+Play = Callable[[Agent, int, int], Generator[Progress, None, Evaluated]]
+"""Plays fresh episodes: of an agent, so many, in this stage of a confirmation."""
+
+
+@dataclass(frozen=True)
+class Promise:
+    """The best agent of a generation, which may become the elite.
+
+    Attributes:
+        population: of P agents.
+        row: of the agent.
+        fitness: that it seems to have.
+        length: steps that one of its episodes seems to take.
+        allowance: environment steps that trying it may cost; infinite where no episode has to be saved.
+        left: environment steps until the run's budget is spent, which reaching the target may take.
+    """
+
+    population: Population
+    row: int
+    fitness: float
+    length: float = 0.0
+    allowance: float = math.inf
+    left: float = math.inf
+
+    @property
+    def agent(self) -> Agent:
+        """It itself."""
+        return self.population[self.row]
+
+    def affords(self, steps: float) -> int:
+        """Episodes that so many steps are enough for."""
+        return int(min(steps / max(self.length, 1.0), 10**9))
 
 
 @dataclass(frozen=True)
@@ -80,6 +120,8 @@ class HallOfFame:
         elite: the best agent that was confirmed, a copy; None before the first.
         fitness: its mean return over all fresh episodes that it has played; minus infinity without one.
         episodes: how many those are.
+        proposed: what the elite seemed to have when nobody had been confirmed.
+        offset: what confirmed agents had more than they seemed to have: exploration costs, luck flatters.
 
     Raises:
         ValueError: `revive` is none of these, or `confirmation` is no positive number.
@@ -94,12 +136,18 @@ class HallOfFame:
         self.confirmation = checks.positive_integer("confirmation", confirmation)
         self.elite: Agent | None = None
         self.fitness, self.episodes = float("-inf"), 0
+        self.proposed, self.offset = float("-inf"), 0.0
 
     def change(self, revive: bool | str, confirmation: int) -> None:
         """Do otherwise from now on; see the arguments of the class."""
         self.revives, self.confirmation = revive, confirmation
 
     # Who is the elite ---------------------------------------------------------------------------
+
+    def propose(self, agent: Agent, fitness: float) -> None:
+        """Keep a copy of an agent that could not be tried yet, for as long as no agent has been."""
+        if not self.episodes and fitness > self.proposed:
+            self.elite, self.proposed = agent.copy(), fitness
 
     def archive(self, agent: Agent, fitness: float, episodes: int = 0) -> None:
         """Keep a copy of an agent as the elite, if its fitness is higher than what is known of the elite."""
@@ -109,46 +157,102 @@ class HallOfFame:
                 self.elite.evaluated(fitness)
 
     def confirm(
-        self, population: Population, row: int, fitness: float, target: float | None, play: Play
+        self, promise: Promise, target: float | None, play: Play
     ) -> Generator[Progress, None, float | None]:
         """Have an agent that promises a record play fresh episodes; it becomes the elite if it keeps the promise.
 
         The elite itself, at rest in the population, is not replaced by its own copy: the episodes add to
-        what is known of it.
+        what is known of it. Where episodes have to be saved, an elite that is known from few of them plays before
+        any other agent does, and a confirmation ends as soon as it falls behind.
 
         Args:
-            population: of P agents.
-            row: of the agent.
-            fitness: that it seems to have.
-            target: mean return that is looked for; who reaches it is tried too.
-            play: plays; the episodes are shared out to P copies of the agent.
+            promise: the agent.
+            target: mean return that is looked for; who reaches it is tried too, over five times as many episodes.
+            play: plays.
 
         Returns:
-            mean return over the fresh episodes; None where the agent promises nothing, or all of them were lost.
+            mean return over the fresh episodes; None where none were played, or all of them were lost.
         """
-        if not np.isfinite(fitness):
+        if not np.isfinite(promise.fitness):
             return None
-        if fitness <= self.fitness and (target is None or fitness < target):
-            return None
-        copies = population.copy([row] * len(population))
-        returns, mean = np.empty(0), float("nan")
-        for stage, episodes in enumerate((self.confirmation, FURTHER * self.confirmation)):
-            result = yield from play(copies, -(-episodes // len(population)), stage)
+        saving = math.isfinite(promise.allowance)
+        if not self._worth_trying(promise, target):
+            if not saving or self.elite is None:
+                return None
+            return (yield from self._know_better(promise, target, play))
+        returns, mean, steps = np.empty(0), float("nan"), 0
+        stages = (
+            [FIRST, self.confirmation - FIRST]
+            if saving and self.confirmation > FIRST
+            else [self.confirmation]
+        )
+        for stage, wanted in enumerate([*stages, *[self.confirmation] * FURTHER]):
+            further = stage >= len(stages)
+            if further and (target is None or mean < target):
+                break
+            allowed = promise.left if further else promise.allowance
+            count = min(wanted, promise.affords(allowed - steps))
+            if count < min(wanted, FIRST):
+                break
+            result = yield from play(promise.agent, count, stage)
             returns = np.concatenate([returns, result.returns.ravel()])
+            steps += result.steps
             if np.isnan(returns).all():
                 return None
             mean = float(np.nanmean(returns))
-            if target is None or mean < target:
+            if saving and mean <= self.fitness:
                 break
-        count = int(np.isfinite(returns).sum())
-        if self.holds(population.individuals[row]):
-            self.observe(mean, count)
+        if not len(returns):
+            return None
+        if saving:
+            self.offset += (mean - promise.fitness - self.offset) * LEARNING
+        if self.holds(promise.population.individuals[promise.row]):
+            self.add(mean, int(np.isfinite(returns).sum()))
             return self.fitness
-        self.archive(population[row], mean, count)
+        self.archive(promise.agent, mean, int(np.isfinite(returns).sum()))
         return mean
 
-    def observe(self, mean: float, episodes: int) -> None:
-        """Add fresh episodes of the elite, at rest, to what is known of it."""
+    @property
+    def _enough(self) -> int:
+        """Episodes that show that the target is reached."""
+        return (1 + FURTHER) * self.confirmation
+
+    def _know_better(
+        self, promise: Promise, target: float | None, play: Play
+    ) -> Generator[Progress, None, float | None]:
+        """More episodes of the elite: until it is known from enough, or is shown to reach the target."""
+        assert self.elite is not None
+        reached = target is not None and self.fitness >= target
+        left, played = promise.left if reached else promise.allowance, False
+        for stage in range(FURTHER + 1):
+            wanted = (self._enough if reached else self.confirmation) - self.episodes
+            count = min(wanted, self.confirmation, promise.affords(left))
+            if not self.episodes > 0 or count < min(wanted, FIRST) or count <= 0:
+                break
+            result = yield from play(self.elite, count, ELITE + stage)
+            left, played = left - result.steps, True
+            self.observe(result)
+            reached = reached and target is not None and self.fitness >= target
+        return self.fitness if played else None
+
+    def _worth_trying(self, promise: Promise, target: float | None) -> bool:
+        """True where an agent may be better than the elite, or reach the target before it does."""
+        if math.isinf(promise.allowance):
+            return promise.fitness > self.fitness or (target is not None and promise.fitness >= target)
+        if target is not None and self.fitness >= target:
+            return False
+        expected = promise.fitness + self.offset
+        promises = expected > self.fitness or (target is not None and expected >= target)
+        enough = min(FIRST, self.confirmation) if promises else self.confirmation + self.episodes
+        return promise.affords(promise.allowance) >= enough
+
+    def observe(self, result: Evaluated) -> None:
+        """Add fresh episodes of the elite to what is known of it."""
+        if np.isfinite(result.returns).any():
+            self.add(float(np.nanmean(result.returns)), int(np.isfinite(result.returns).sum()))
+
+    def add(self, mean: float, episodes: int) -> None:
+        """Add the mean return of so many fresh episodes of the elite to what is known of it."""
         if episodes and np.isfinite(mean) and self.elite is not None:
             total = self.episodes + episodes
             self.fitness += (mean - self.fitness) * episodes / total
@@ -197,9 +301,18 @@ class HallOfFame:
 
     def take_state(self) -> dict[str, Any]:
         """What a checkpoint keeps beside the elite itself."""
-        return {"elite_fitness": self.fitness, "elite_episodes": self.episodes}
+        return {
+            "elite_fitness": self.fitness,
+            "elite_episodes": self.episodes,
+            "elite_proposed": self.proposed,
+            "elite_offset": self.offset,
+        }
 
     def put_state(self, state: Mapping[str, Any], elite: Agent | None) -> None:
         """Go on from a checkpoint; an older one does not say how many episodes are behind the elite."""
         self.elite, self.fitness = elite, float(state["elite_fitness"])
         self.episodes = int(state.get("elite_episodes", CONFIRMATION))
+        self.proposed, self.offset = (
+            float(state.get(f"elite_{name}", default))
+            for name, default in (("proposed", -math.inf), ("offset", 0.0))
+        )

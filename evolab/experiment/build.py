@@ -16,6 +16,7 @@ from evolab.data.buffers.rollout import RolloutBuffer
 from evolab.data.buffers.token_buffer import TokenBuffer
 from evolab.envs import make
 from evolab.envs.language.environment import LanguageEnvironment
+from evolab.evaluation.acting import Acting, TrainingEpisodes
 from evolab.evaluation.episodes import Evaluator
 from evolab.evaluation.fitness import Fitness, Given, Returns, fitness_named
 from evolab.evaluation.language_returns import LanguageReturns
@@ -48,7 +49,8 @@ def build(config: ExperimentConfig) -> TrainingState:
             **config.env_kwargs,
         )
     evaluator = None if envs is None else Evaluator(envs, config.eval_steps)
-    fitness, beside = fitness_of(config, evaluator), None
+    episodes = TrainingEpisodes()
+    fitness, beside = fitness_of(config, evaluator, episodes), None
     if evaluator is not None and fitness.beside_returns:
         fitness, beside = Returns(evaluator, config.eval_episodes or 1), fitness
     population = None
@@ -70,7 +72,9 @@ def build(config: ExperimentConfig) -> TrainingState:
             update_ratio=config.update_ratio,
             overlap=config.overlap,
             evolving=config.evolving,
+            evaluation_share=config.evaluation_share,
         ),
+        episodes,
     )
 
 
@@ -123,9 +127,11 @@ def _capacity(config: ExperimentConfig) -> int | None:
     return config.buffer.capacity if isinstance(config.buffer, ReplayBuffer) else None
 
 
-def fitness_of(config: ExperimentConfig, evaluator: Evaluator | None) -> Fitness:
+def fitness_of(config: ExperimentConfig, evaluator: Evaluator | None, episodes: TrainingEpisodes) -> Fitness:
     """The measure of fitness that was asked for."""
-    if config.fitness in (None, "return"):
+    if config.fitness == "acting":
+        return Acting(episodes)
+    if config.fitness == "return":
         if config.algorithm.reads_tokens:
             return LanguageReturns(config.environment, config.eval_episodes, config.seed)  # type: ignore[arg-type]
         assert evaluator is not None
@@ -142,14 +148,21 @@ def change(state: TrainingState, config: ExperimentConfig, name: str) -> None:
         config: with the new value.
         name: of the option.
     """
-    if name in ("selection", "mutations", "steps_per_generation", "update_ratio", "evolving"):
+    if name in (
+        "selection",
+        "mutations",
+        "steps_per_generation",
+        "update_ratio",
+        "evolving",
+        "evaluation_share",
+    ):
         state.change(**{name: getattr(config, name)})
     elif name in ("revive", "confirmation"):
         state.hall.change(config.revive, config.confirmation)
     elif name == "eval_steps" and state.evaluator is not None:
         state.evaluator.cut_at(config.eval_steps)
     elif name == "eval_episodes" and isinstance(state.fitness, (Returns, LanguageReturns)):
-        state.change(fitness=fitness_of(config.changed("fitness", "return"), state.evaluator))
+        state.change(fitness=fitness_of(config, state.evaluator, state.episodes))
     elif name == "search_space" and state.populated:
         state.population.evolve_within(config.search_space)
     state.note(name, to_plain(getattr(config, name)))

@@ -27,6 +27,7 @@ from evolab.core.ranges import Range
 from evolab.core.rng import fresh_seed
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.data.buffers.rollout import RolloutBuffer
+from evolab.data.datasets.dataset import Dataset
 from evolab.envs.factory import VectorMaker, called
 from evolab.envs.faults import FaultPolicy
 from evolab.envs.language.environment import LanguageEnvironment
@@ -47,6 +48,16 @@ from evolab.experiment.conversions import (
     source_of,
     unknown_option,
 )
+from evolab.experiment.defaults import (
+    algorithm_for,
+    drawn_names,
+    fitness_for,
+    is_data,
+    num_envs_for,
+    population_for,
+    spaces_of,
+    update_ratio_for,
+)
 from evolab.experiment.schema import check_config
 from evolab.networks.base import Network
 from evolab.population.agent import Agent
@@ -64,12 +75,13 @@ class ExperimentConfig:
     """Every option of an experiment, checked, with names and plain values resolved to objects.
 
     Args:
-        environment: an id (or "my_envs:Warehouse-v0", to import a module first), an `EnvSpec`, a callable that
+        environment: where agents live; or recorded data in its place (see `data`). An id (or "my_envs:Warehouse-v0", to import a module first), an `EnvSpec`, a callable that
             makes a Gymnasium environment, a language environment such as `ev.envs.WordGame()`, or None to
             learn from data without a simulator.
-        algorithm: a name such as "TD3", or an object such as `ev.TD3(ou_noise=True)`.
-        population: P, the number of agents.
-        num_envs: environments of each agent.
+        algorithm: a name such as "TD3", or an object such as `ev.TD3(ou_noise=True)`; None for the one that
+            suits the action space: DQN or TD3, and for data CQN or TD3BC.
+        population: P, the number of agents; None for 16, or 4 where an update is costly or learns from data.
+        num_envs: environments of each agent; None for 16 in all, and 8 each for PPO.
         network: where the architecture starts; None for one that suits the observations.
         hyperparameters: starting values by name.
         search_space: ranges of the hyperparameters that mutate; None for the algorithm's own.
@@ -77,21 +89,29 @@ class ExperimentConfig:
         mutations: what changes in the newborn; None for the defaults.
         buffer: where experience is kept; None for a shared one of 100 000 transitions, or of the data set's
             size, or for PPO for rollouts of 256 steps in each environment. A number sets these.
-        steps_per_generation: environment steps of each agent; updates of each agent offline.
-        eval_episodes: whole episodes behind each agent's fitness; None for one, and for every starting
+        steps_per_generation: environment steps of each agent; updates of each agent offline. None ends a
+            generation when every agent has brought an episode to an end and 2 000 transitions have come in; it is
+            1 000 updates offline.
+        eval_episodes: with `fitness="return"` whole episodes behind each agent's fitness; None for one, and for every starting
             point of a language environment, which are then the same in all generations.
         eval_steps: longest evaluation episode; None for the environment's own limit.
         confirmation: fresh episodes that confirm the best agent where it promises a record; four times as many
             follow where they reach the target.
-        update_ratio: updates per agent and environment step of its own, at a learn step of 1.
+        evaluation_share: of all environment steps that greedy episodes may take, with `fitness="acting"`.
+        update_ratio: updates of each agent per transition that is stored, at a learn step of 1; None for 1, or
+            less in a population of more than 16.
         evolving: False keeps the population as it is: no selection, no mutation.
         revive: True to have the archived elite return in place of the worst agent when nobody reaches
             its confirmed fitness any more; "resting" to give it one slot for as long as nobody is
             confirmed to be better, where it acts and its policy doesn't change. Both after the
-            selection's warm-up.
-        draw: draw the first hyperparameters at random from the search space.
+            selection's warm-up. None for True where training episodes are the evidence.
+        draw: draw the first hyperparameters at random from the search space, each agent its own: True, False, or
+            the names of some; None for all but those that `hyperparameters` gives.
+        data: recorded experience to begin with, as `fill` takes it.
         load: start from an agent (or its folder), or from a folder with a GPT-2 in Hugging Face's form.
-        fitness: "return" (episodes in the environment), "fqe", or an object such as `ev.FQE(...)`.
+        fitness: "acting" (what agents earn while they learn, with greedy episodes for who promises a record),
+            "return" (greedy episodes of every agent), "fqe", or an object such as `ev.FQE(...)`. None for
+            "acting", where agents learn by acting; else "return", and "fqe" without an environment.
         device: "auto", "cpu" or "cuda".
         dtype: of the parameters.
         precision: of matrix products on CUDA, "float32" or the faster "tf32"; other devices ignore it.
@@ -119,26 +139,28 @@ class ExperimentConfig:
     """
 
     environment: Environment
-    algorithm: Algorithm = "TD3"  # type: ignore[assignment]  # names are resolved below
+    algorithm: Algorithm = None  # type: ignore[assignment]  # None and names are resolved below
     _: KW_ONLY
-    population: int = 4
-    num_envs: int = 8
+    population: int = None  # type: ignore[assignment]
+    num_envs: int = None  # type: ignore[assignment]
     network: Network | Sequence[int] | None = None
     hyperparameters: Mapping[str, Any] = None  # type: ignore[assignment]
     search_space: Mapping[str, Range] = None  # type: ignore[assignment]
     selection: Selection = None  # type: ignore[assignment]
     mutations: Mutations = None  # type: ignore[assignment]
     buffer: ReplayBuffer | RolloutBuffer | None = None
-    steps_per_generation: int = 10_000
+    steps_per_generation: int | None = None
     eval_episodes: int | None = None
     eval_steps: int | None = None
     confirmation: int = CONFIRMATION
-    update_ratio: float = 1.0
+    evaluation_share: float = 0.2
+    update_ratio: float = None  # type: ignore[assignment]
     evolving: bool = True
-    revive: bool | str = False
-    draw: bool = False
+    revive: bool | str = None  # type: ignore[assignment]
+    draw: Sequence[str] | bool | None = None
+    data: Any = None
     load: Agent | str | PathLike[str] | None = None
-    fitness: Any = "return"
+    fitness: Any = None
     device: str | torch.device = "auto"
     dtype: torch.dtype = torch.float32
     precision: str = "float32"
@@ -158,32 +180,44 @@ class ExperimentConfig:
     def __post_init__(self) -> None:
         """Check every option, and resolve what stands for something else."""
         check_kinds(vars(self))
-        algorithm = algorithm_named(self.algorithm)
-        size = checks.positive_integer("population", self.population)
+        environment, data = self.environment, self.data
+        if data is None and is_data(environment):
+            environment, data = None, environment
+        environment = source_of(environment, self.vector, self.env_kwargs)
+        algorithm, size, num_envs, ratio = self._sized(environment, data)
         selection = Tournament(size=min(2, size)) if self.selection is None else self.selection
         values, ranges = search_space_of(algorithm, self.hyperparameters, self.search_space)
         every, buffer = self.checkpoint_every, buffer_of(self.buffer, algorithm.on_policy)
         if isinstance(buffer, ReplayBuffer) and not algorithm.offline and "batch_size" in values:
             own = {*(self.hyperparameters or {}), *(self.search_space or {})}
             values, ranges = batches_within(buffer.capacity, values, ranges, told="batch_size" in own)
+        if "epsilon_steps" in values and "epsilon_steps" not in (self.hyperparameters or {}):
+            shared = buffer is None or (isinstance(buffer, ReplayBuffer) and buffer.shared)
+            values["epsilon_steps"] = max(1, values["epsilon_steps"] // (size if shared else 1))
+        fitness = fitness_for(algorithm, environment) if self.fitness is None else self.fitness
         resolved = {
             "algorithm": algorithm,
             "population": size,
-            "num_envs": checks.positive_integer("num_envs", self.num_envs),
+            "num_envs": num_envs,
             "env_kwargs": dict(self.env_kwargs or {}),
-            "environment": source_of(self.environment, self.vector, self.env_kwargs),
+            "environment": environment,
+            "data": data,
             "vector": None,  # it is the environment now
             "hyperparameters": values,
             "search_space": ranges,
             "selection": registry.resolve("selection", selection, Selection),
             "mutations": mutations_of(self.mutations),
             "buffer": buffer,
-            "steps_per_generation": checks.positive_integer(
-                "steps_per_generation", self.steps_per_generation
-            ),
+            "steps_per_generation": positive_or_none("steps_per_generation", self.steps_per_generation),
+            "fitness": fitness,
+            "draw": ()
+            if self.draw is None and self.load is not None
+            else drawn_names(self.draw, self.hyperparameters, self.search_space, ranges),
+            "revive": fitness == "acting" if self.revive is None else self.revive,
+            "evaluation_share": checks.finite("evaluation_share", self.evaluation_share, low=0.0, high=1.0),
             "eval_episodes": positive_or_none("eval_episodes", self.eval_episodes),
             "eval_steps": positive_or_none("eval_steps", self.eval_steps),
-            "update_ratio": checks.finite("update_ratio", self.update_ratio, low=1e-6),
+            "update_ratio": ratio,
             "dtype": dtype_named(self.dtype),
             "precision": precision_named(self.precision),
             "target": None if self.target is None else checks.finite("target", self.target),
@@ -202,6 +236,31 @@ class ExperimentConfig:
         interval(self.checkpoint_every)
         self._check_together()
 
+    def _sized(self, environment: Any, data: Any) -> tuple[Algorithm, int, int, float]:
+        """Algorithm, population, environments of each agent and update ratio; what was left open by the spaces."""
+        wanted, observed, acted = self.algorithm, None, None
+        if wanted is None and environment is None and data is None:
+            raise ValueError(
+                "there is neither an environment nor data. Pass one: ev.Experiment('CartPole-v1'), or "
+                "ev.Experiment(ev.Dataset('data.h5'))."
+            )
+        if environment is not None and not isinstance(environment, LanguageEnvironment):
+            if None in (wanted, self.population, self.num_envs, self.update_ratio):
+                observed, acted = spaces_of(environment, self.vectorization, self.env_kwargs)
+        elif wanted is None and data is not None and environment is None:
+            acted = (data if isinstance(data, Dataset) else Dataset(data)).action_space
+        if wanted is None:
+            wanted = algorithm_for(environment, acted, recorded=environment is None)
+        algorithm = algorithm_named(wanted)
+        size = population_for(algorithm, observed) if self.population is None else self.population
+        size = checks.positive_integer("population", size)
+        num_envs = num_envs_for(algorithm, size) if self.num_envs is None else self.num_envs
+        ratio = (
+            update_ratio_for(algorithm, size, observed) if self.update_ratio is None else self.update_ratio
+        )
+        num_envs = checks.positive_integer("num_envs", num_envs)
+        return algorithm, size, num_envs, checks.finite("update_ratio", ratio, low=1e-6)
+
     def _check_together(self) -> None:
         """Refuse options that do not go together."""
         algorithm = self.algorithm
@@ -215,7 +274,7 @@ class ExperimentConfig:
             raise ValueError(
                 "overlap=True needs vectorization='async': environments of this process would hold up the updates."
             )
-        if self.environment is None and self.fitness in (None, "return"):
+        if self.environment is None and self.fitness in ("return", "acting"):
             raise ValueError(
                 "without an environment there are no returns to compare. Pass fitness='fqe' to measure "
                 "fitness from the data, or an environment."
@@ -288,6 +347,8 @@ class ExperimentConfig:
         """
         values = self.options() | today
         del values["folder"], values["vector"], values["progress"]
+        if not isinstance(values["data"], str | PathLike):
+            del values["data"]
         if isinstance(values["environment"], (EnvSpec, VectorMaker)):
             values["environment"] = called(values["environment"])
         if isinstance(values["buffer"], (ReplayBuffer, RolloutBuffer)):

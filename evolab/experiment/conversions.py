@@ -203,7 +203,7 @@ def check_kinds(options: Mapping[str, Any]) -> None:
     for name in ("hyperparameters", "search_space", "env_kwargs"):
         if not (options[name] is None or isinstance(options[name], Mapping)):
             raise TypeError(f"{name} is {options[name]!r}; a dict by name is expected.")
-    for name in ("draw", "evolving", "overlap", "progress"):
+    for name in ("evolving", "overlap", "progress"):
         if not isinstance(options[name], bool):
             raise TypeError(f"{name} is {options[name]!r}; True or False is expected.")
     if not (options["folder"] is None or isinstance(options["folder"], (str, PathLike))):
@@ -212,7 +212,9 @@ def check_kinds(options: Mapping[str, Any]) -> None:
         raise TypeError(f"load is {options['load']!r}; an agent, or the path of one, is expected.")
     fitness = options["fitness"]
     if not (fitness is None or isinstance(fitness, str) or callable(getattr(fitness, "estimate", None))):
-        raise TypeError(f"fitness is {fitness!r}; 'return', 'fqe' or an object with estimate() is expected.")
+        raise TypeError(
+            f"fitness is {fitness!r}; 'acting', 'return', 'fqe' or an object with estimate() is expected."
+        )
 
 
 def source_of(environment: Any, vector: Any, env_kwargs: Mapping[str, Any] | None) -> Any:

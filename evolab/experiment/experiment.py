@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Iterator
 from os import PathLike
@@ -40,6 +41,10 @@ if TYPE_CHECKING:
     from evolab.reporting.panels.dashboard import Dashboard
 
 
+WARM_UP = 1_000
+"""Random environment steps of all agents before learning begins, where nothing was filled in."""
+
+
 class Experiment(Settings):
     """Evolve a population of agents: fill, step, look, change something, step on.
 
@@ -56,7 +61,9 @@ class Experiment(Settings):
         0
     """
 
-    def __init__(self, environment: Any = None, algorithm: str | Algorithm = "TD3", **options: Any) -> None:
+    def __init__(
+        self, environment: Any = None, algorithm: str | Algorithm | None = None, **options: Any
+    ) -> None:
         self._config = ExperimentConfig.made({"environment": environment, "algorithm": algorithm, **options})
         self._state = build(self._config)
         self._runner = Runner(self._state)
@@ -68,6 +75,8 @@ class Experiment(Settings):
             every=self._config.checkpoint_every,
             keep=self._config.keep,
         )
+        if self._config.data is not None:
+            self.fill(self._config.data)
 
     # Data -------------------------------------------------------------------------------------
 
@@ -137,7 +146,7 @@ class Experiment(Settings):
         events = self._training("step", generations, max_steps, target)
         if target is not None:
             self._config = self._config.changed("target", target)
-        with bar("training", self._state.options.steps_per_generation, self._config.progress) as show:
+        with bar("training", self._state.expected_steps, self._config.progress) as show:
             self._runner.run(events, show)
         return self._state.history
 
@@ -173,16 +182,15 @@ class Experiment(Settings):
         self._checkpointer.ready()
         self._trackers.start(self._facts)
         state.place_buffer()
+        events: Iterator[Event] = train(state, generations, max_steps, aim)
         if not self.algorithm.on_policy:
             least = population.table.least_experience
             if not state.buffer.ready(least):
-                recorded = self.algorithm.offline or state.envs is None
-                advice = "exp.fill('data.h5')" if recorded else f"exp.fill({max(1000, least)})"
-                raise ValueError(
-                    f"the buffer holds {len(state.buffer)} transitions, fewer than the smallest batch of {least}. "
-                    f"Call {advice} first."
-                )
-        return self._recorded(train(state, generations, max_steps, aim))
+                if self.algorithm.offline or state.envs is None:
+                    raise ValueError("there are no data yet. Call exp.fill('data.h5') first.")
+                warm_up = WARM_UP if max_steps is None else min(WARM_UP, max(max_steps // 10, 1))
+                events = itertools.chain(fill(state, max(warm_up, least)), events)
+        return self._recorded(events)
 
     def _recorded(self, events: Iterator[Event]) -> Iterator[Event]:
         """The same events, each written down before it is passed on."""
@@ -222,7 +230,7 @@ class Experiment(Settings):
         again = type(self)(**options_of(self._config, self._state, stages, options))
         prepare(again._state, again._config, self._state, stages)
         if not (self.algorithm.offline or self.algorithm.on_policy):
-            steps = self._state.options.steps_per_generation
+            steps = self._state.expected_steps
             again.fill(warm_up(again._state, steps, stages) if fill is None else fill)
         for stage in stages:
             if enter(again._state, stage):

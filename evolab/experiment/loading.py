@@ -33,6 +33,13 @@ FIXED = {
 """Options that a saved run cannot go on without, and why."""
 
 
+def of_0_1(config: Mapping[str, Any], agents: int, shared: bool) -> dict[str, Any]:
+    """A configuration as evolab 0.1 meant it, whose update ratio counted steps of an agent's own."""
+    ratio = config.get("update_ratio", 1.0)
+    each = ratio / agents if shared and isinstance(ratio, (int, float)) else ratio
+    return {"fitness": "return", "revive": False, **config, "update_ratio": each}
+
+
 class SavedRun(NamedTuple):
     """A run on disk that is whole.
 
@@ -68,7 +75,11 @@ class SavedRun(NamedTuple):
                     f"file. Pass the object: Experiment.load({str(path)!r}, {name}=...)."
                 )
         # What it was started from is in its agents by now, and may be gone.
-        saved = {name: value for name, value in self.state["config"].items() if name not in (*own, "load")}
+        saved = {
+            name: value for name, value in self.state["config"].items() if name not in (*own, "load", "data")
+        }
+        if self.state["versions"]["evolab"].startswith("0.1."):
+            saved = of_0_1(saved, len(self.state["agents"]), self.state["buffer"].get("shared", True))
         environment = saved.get("environment")  # an id, or evolab's own as a dict of options
         module = must_be_imported(environment) if isinstance(environment, str) else None
         if module is not None:

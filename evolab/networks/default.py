@@ -10,7 +10,7 @@ from evolab.networks.base import Network
 from evolab.networks.cnn.cnn import CNN
 from evolab.networks.mlp.mlp import MLP
 from evolab.networks.multi_input import MultiInput
-from evolab.networks.observations import is_image
+from evolab.networks.observations import holds_image, is_image
 
 
 def network_for(network: Network | Sequence[int] | None, observation_space: spaces.Space) -> Network:
@@ -24,17 +24,9 @@ def network_for(network: Network | Sequence[int] | None, observation_space: spac
     if network is None:
         if is_image(observation_space):
             return CNN()
-        return MultiInput() if _holds_image(observation_space) else MLP([64, 64])
+        return MultiInput() if holds_image(observation_space) else MLP([64, 64])
     if isinstance(network, (list, tuple)):
         return MLP(network)
     raise TypeError(
         f"network is {network!r}; ev.MLP([64, 64]), another evolab network or widths are expected."
     )
-
-
-def _holds_image(space: spaces.Space) -> bool:
-    """True for a Dict or Tuple with an image in it, however deep."""
-    parts = (
-        space.values() if isinstance(space, spaces.Dict) else space if isinstance(space, spaces.Tuple) else ()
-    )
-    return any(is_image(part) or _holds_image(part) for part in parts)

@@ -96,3 +96,12 @@ def encode(space: spaces.Space, observation: Any, leading: int, dtype: torch.dty
     raise TypeError(
         f"observation space {space} is not understood; see evolab.networks.observations.features."
     )
+
+
+def holds_image(space: spaces.Space) -> bool:
+    """True for an image, and for a Dict or Tuple with one in it, however deep."""
+    if isinstance(space, spaces.Dict):
+        return any(holds_image(part) for part in space.values())
+    if isinstance(space, spaces.Tuple):
+        return any(holds_image(part) for part in space)
+    return is_image(space)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -60,7 +60,7 @@ class Population:
         device: "cpu", "cuda", "meta" or "auto" (CUDA where there is one).
         dtype: of the parameters.
         precision: of matrix products on CUDA, "float32" or the faster "tf32"; see `evolab.core.device`.
-        draw: draw the starting values of the search space at random, for each agent its own.
+        draw: draw the starting values of the search space at random, for each agent its own; or names of some.
 
     Attributes:
         table: tensors [P, ...] by name, such as `population.table["critic.mean"]`, and whom they belong to.
@@ -84,7 +84,7 @@ class Population:
         seed: int | None = None,
         device: str | torch.device = "auto",
         dtype: torch.dtype = torch.float32,
-        draw: bool = False,
+        draw: bool | Collection[str] = False,
         precision: str = "float32",
     ) -> None:
         algorithm = algorithm_named(algorithm)
@@ -108,7 +108,8 @@ class Population:
             values = dict(starting)
             if draw:
                 stream = numpy_stream(spec.seed, "draw", id)
-                values |= {name: space.sample(stream) for name, space in search_space.items()}
+                found = {name: space.sample(stream) for name, space in search_space.items()}
+                values |= {name: value for name, value in found.items() if draw is True or name in draw}
             newborn.append(spec.newborn(id, values))
         self._compose(Table(spec, newborn))
 

@@ -67,8 +67,8 @@ def learn(
     learning = (
         _by_acting(state, number, losses, faults) if state.learns_by_acting else _from_data(state, losses)
     )
-    total = state.options.steps_per_generation
     for done in learning:
+        total = state.expected_steps
         if watch.due(done >= total or state.spent):
             yield Progress("train", number, min(done, total), total, state.total_steps, losses.newest)
     return losses.noted
@@ -88,24 +88,27 @@ def _by_acting(state: TrainingState, number: int, losses: _Losses, faults: list[
     latest: Mapping[str, Tensor] = {}
     # By count, not by the clock: the record of a run does not depend on how fast it was. Odd, so
     # that updates every second step are met.
-    spacing = options.steps_per_generation // envs.num_envs // 100 | 1
+    spacing = state.expected_steps // envs.num_envs // 100 | 1
+    ratio = options.update_ratio * (len(population) if buffer.shared else 1)
 
     def update() -> None:
         nonlocal latest
         if buffer.ready(least):
-            latest = population.learn(buffer, ratio=options.update_ratio) or latest
+            latest = population.learn(buffer, ratio=ratio) or latest
 
     def step(action: Any) -> Transition:
         return _overlapped(envs, action, update) if options.overlap else envs.step(action)
 
     first = envs.reset(seed=seed_of(options.seed, number, "environments") % 2**31)
+    state.episodes.begin(len(population), envs.num_envs)
     done = 0
     playing = play_steps(lambda observation, ended: population.act(observation, True, ended), step, first)
     for count, transition in enumerate(playing, start=1):
         buffer.add(transition)
+        state.episodes.add(transition)
         done += envs.num_envs
         state.count(envs.num_envs * len(population))
-        ended = done >= options.steps_per_generation or state.spent
+        ended = state.spent or state.acted_enough(done)
         if ended:
             buffer.end_generation(least if latest else 1)
         if not options.overlap:
@@ -130,7 +133,7 @@ def _overlapped(envs: Environments, action: Any, work: Any) -> Transition:
 
 def _from_data(state: TrainingState, losses: _Losses) -> Iterator[int]:
     """Learn from the stored data, in pieces short enough to pause between."""
-    done, total = 0, state.options.steps_per_generation
+    done, total = 0, state.expected_steps
     while done < total and not (done and state.spent):
         count = min(PIECE, total - done)
         if state.limit is not None:

@@ -16,8 +16,9 @@ from evolab.core.rng import numpy_stream, seed_of
 from evolab.evaluation.episodes import Evaluated, healthy
 from evolab.evaluation.fitness import Fitness
 from evolab.evolution.evolve import evolve
-from evolab.evolution.hall_of_fame import Revival
+from evolab.evolution.hall_of_fame import Promise, Revival
 from evolab.history.events import Birth, Evaluation, Fault, Finished, Generation, Progress
+from evolab.population.agent import Agent
 from evolab.population.population import Population
 from evolab.training.learning import Watch, learn
 from evolab.training.state import TrainingState
@@ -142,8 +143,8 @@ def _evaluate(state: TrainingState, number: int, faults: list[Fault]) -> Generat
         length = decisive.lengths.sum(1) / np.maximum(episodes, 1)
     for row, agent in enumerate(population):
         agent.evaluated(float(fitness[row]))
-        if decisive.by_returns and state.hall.holds(population.individuals[row]):
-            state.hall.observe(float(fitness[row]), int(episodes[row]))
+        if decisive.by_returns and not decisive.by_acting and state.hall.holds(population.individuals[row]):
+            state.hall.add(float(fitness[row]), int(episodes[row]))
     scores = np.array([state.selection.score(individual.fitness) for individual in population.individuals])
     # Of equals the elite at rest is first, of others the one in the lower slot, as for the selections.
     slots = np.array([individual.slot for individual in population.individuals])
@@ -177,16 +178,19 @@ def _confirm(
             state.hall.archive(state.population[best], fitness)
         return None
 
-    def play(copies: Population, episodes: int, stage: int) -> Generator[Progress, None, Evaluated]:
+    def play(agent: Agent, episodes: int, stage: int) -> Generator[Progress, None, Evaluated]:
         seed, watch = seed_of(state.options.seed, number, "confirmation", stage), Watch(state)
-        for event in evaluator.play(copies, episodes, seed, paired=False):
+        for event in evaluator.play(Population.of([agent]), episodes, seed, paired=False):
             if isinstance(event, Evaluated):
                 return event
             if watch.due():
-                yield Progress("evaluate", number, event, episodes * len(copies), state.total_steps)
+                yield Progress("evaluate", number, event, episodes, state.total_steps)
         raise AssertionError("an evaluation ends with its result")
 
-    confirmed = yield from state.hall.confirm(state.population, best, fitness, state.target, play)
+    promise = Promise(state.population, best, fitness, float(found.length[best]), state.allowance, state.left)
+    confirmed = yield from state.hall.confirm(promise, state.target, play)
+    if state.fitness.by_acting:
+        state.hall.propose(state.population[best], fitness)
     _note_faults(state, number, faults)
     return confirmed
 

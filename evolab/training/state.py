@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 from evolab.core import checks
 from evolab.data.buffers.base import Buffer
 from evolab.envs.base import Environments
-from evolab.evaluation.episodes import Evaluator
+from evolab.evaluation.acting import TrainingEpisodes
+from evolab.evaluation.episodes import LONGEST, Evaluator
 from evolab.evaluation.fitness import Fitness
 from evolab.evolution.hall_of_fame import HallOfFame
 from evolab.evolution.mutation.mutations import Mutations
@@ -20,6 +22,12 @@ from evolab.population.agent import Agent
 from evolab.population.by_hand import set_values
 from evolab.population.population import Population
 
+TRANSITIONS = 2_000
+"""Transitions that a generation stores at least, where its length is left to evolab."""
+
+UPDATES = 1_000
+"""Updates of each agent in a generation that learns from recorded data, where its length is left to evolab."""
+
 
 @dataclass(frozen=True)
 class TrainingOptions:
@@ -27,17 +35,21 @@ class TrainingOptions:
 
     Attributes:
         seed: of the run.
-        steps_per_generation: environment steps of each agent; updates of each agent offline.
-        update_ratio: updates per agent and environment step of its own, at a learn step of 1.
+        steps_per_generation: environment steps of each agent; updates of each agent offline. None ends a
+            generation of acting when every agent has brought an episode to an end, and takes `UPDATES` offline.
+        update_ratio: updates of each agent per transition that is stored, at a learn step of 1.
         overlap: environments step while the agents learn.
         evolving: False leaves the population as it is.
+        evaluation_share: of all environment steps that confirmations may take, where training episodes are
+            the evidence.
     """
 
     seed: int = 0
-    steps_per_generation: int = 10_000
+    steps_per_generation: int | None = 10_000
     update_ratio: float = 1.0
     overlap: bool = False
     evolving: bool = True
+    evaluation_share: float = 0.2
 
 
 class TrainingState:
@@ -54,14 +66,17 @@ class TrainingState:
         evaluator: plays episodes in the environment; None without one.
         hall: the archived elite, and what becomes of it.
         options: what the configuration fixes.
+        episodes: counts training episodes; a measure of fitness may read them.
 
     Attributes:
         history: every finished generation.
+        episodes: training episodes of the generation under way, or of the last one.
         generation: finished generations.
         total_steps: training steps of all agents, warm-up included.
         best: a copy of the best agent of the last generation; None before the first.
         target: mean return that is looked for; what `train` was asked last.
-        limit: `total_steps` at which learning ends, a generation under way included; None for no limit.
+        limit: steps of training and evaluation together at which learning ends, a generation under way
+            included; None for no limit.
         changes: options that were set since the last generation ended, as plain values.
         edits: how often something was set from outside.
         interrupted: the next vector step yields, whatever the clock says.
@@ -79,12 +94,14 @@ class TrainingState:
         evaluator: Evaluator | None = None,
         hall: HallOfFame | None = None,
         options: TrainingOptions | None = None,
+        episodes: TrainingEpisodes | None = None,
     ) -> None:
         self._population, self.buffer, self.envs = population, buffer, envs
         self.selection, self.mutations = selection, mutations
         self.fitness, self.beside, self.evaluator = fitness, beside, evaluator
         self.hall = HallOfFame() if hall is None else hall
         self.options = TrainingOptions() if options is None else options
+        self.episodes = TrainingEpisodes() if episodes is None else episodes
         self.history = History()
         self.generation = self.total_steps = 0
         self.best: Agent | None = None
@@ -131,7 +148,54 @@ class TrainingState:
     @property
     def spent(self) -> bool:
         """True where `limit` is reached."""
-        return self.limit is not None and self.total_steps >= self.limit
+        return self.left == 0
+
+    @property
+    def left(self) -> float:
+        """Environment steps until `limit`, those of evaluation included."""
+        return (
+            math.inf if self.limit is None else max(0, self.limit - self.total_steps - self.evaluation_steps)
+        )
+
+    @property
+    def allowance(self) -> float:
+        """Environment steps that may be spent on confirming now; without a bound where whole evaluations are played."""
+        if not self.fitness.by_acting:
+            return math.inf
+        share, spent = self.options.evaluation_share, self.evaluation_steps
+        return min(share * (self.total_steps + spent) - spent, self.left)
+
+    @property
+    def expected_steps(self) -> int:
+        """Steps (or updates) of each agent that a generation will take, as far as can be told."""
+        fixed, population = self.options.steps_per_generation, self.population
+        if fixed is not None:
+            return fixed
+        if self.envs is None or not self.learns_by_acting:
+            return UPDATES
+        before = [generation.total_steps for generation in self.history.generations[-2:]]
+        last = (before[1] - before[0]) // len(population) if len(before) == 2 else 0
+        return max(self._least_steps, last)
+
+    def acted_enough(self, done: int) -> bool:
+        """True where a generation of acting is over.
+
+        Args:
+            done: steps that every agent has taken in it.
+        """
+        fixed, envs = self.options.steps_per_generation, self.envs
+        assert envs is not None
+        if fixed is not None:
+            return done >= fixed
+        longest = (envs.max_episode_steps or LONGEST) * envs.num_envs
+        return done >= self._least_steps and (self.episodes.fewest > 0 or done >= longest)
+
+    @property
+    def _least_steps(self) -> int:
+        """Steps of each agent that a generation of acting takes at least."""
+        assert self.envs is not None
+        each = self.buffer.least_steps * self.envs.num_envs
+        return max(each, -(-TRANSITIONS // len(self.population)))
 
     # How far it is --------------------------------------------------------------------------------
 

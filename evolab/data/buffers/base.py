@@ -35,11 +35,15 @@ class Buffer(ABC):
     Attributes:
         on_policy: True where it holds steps of the agents' present policies alone, which are used up
             by learning; for algorithms that say the same.
+        shared: True where everybody learns from what anybody has stored.
+        least_steps: of each environment that have to be there before it is time to learn.
         recordable: True where `batches` may be recorded as a CUDA graph and replayed; see `recording_key`.
         device: where it keeps things; None until that is decided.
     """
 
     on_policy: ClassVar[bool] = False
+    shared: bool = True
+    least_steps: int = 1
     recordable: bool = False
     device: torch.device | None = None
 

@@ -55,9 +55,10 @@ class RolloutBuffer(Buffer):
     """
 
     on_policy: ClassVar[bool] = True
+    shared = False
 
     def __init__(self, horizon: int = 256, device: str | torch.device | None = None) -> None:
-        self.horizon = whole_number("RolloutBuffer: horizon", horizon)
+        self.horizon = self.least_steps = whole_number("RolloutBuffer: horizon", horizon)
         self.device = torch.device(device) if device is not None else None
         self.fields: dict[str, Tree] = {}  # [T, P, E, ...] leaves
         self.steps = 0

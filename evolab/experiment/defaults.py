@@ -1,0 +1,128 @@
+"""What an experiment takes where its user says nothing: from the spaces, the kind of algorithm and the population.
+
+Nothing here is chosen for an environment. The figures behind the numbers are in
+`tests/benchmarks/results/hpo`: a wide population that acts little, learns from everybody's transitions and is
+judged by what it earns while it learns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from gymnasium import spaces
+
+from evolab.algorithms.base import Algorithm
+from evolab.core import checks
+from evolab.core.ranges import Range
+from evolab.data.datasets.dataset import Dataset
+from evolab.envs import make
+from evolab.envs.faults import FaultPolicy
+from evolab.envs.language.environment import LanguageEnvironment
+from evolab.networks.observations import holds_image
+
+WIDE = 16
+"""Agents that search: about one draw of a learning rate in four is good (ARLBench), so width comes before length."""
+
+FEW = 4
+"""Agents where an update is costly (images, language), or where every agent needs experience of its own (PPO)."""
+
+ENVIRONMENTS = 16
+"""Environments of the whole population: four agents' worth of acting."""
+
+DATA = (".h5", ".hdf5", ".npz", ".parquet")
+"""What the names of recorded data end with."""
+
+
+def is_data(source: Any) -> bool:
+    """True for recorded experience, which may stand in the environment's place."""
+    if isinstance(source, (str, PathLike)):
+        return Path(source).suffix in DATA
+    return isinstance(source, (Dataset, Mapping)) or type(source).__name__ == "DataFrame"
+
+
+def spaces_of(
+    environment: Any, vectorization: str, env_kwargs: Mapping[str, Any] | None
+) -> tuple[spaces.Space[Any], spaces.Space[Any]]:
+    """Observation and action space of an environment, of which one is made for a moment."""
+    kind = "envpool" if vectorization == "envpool" else "sync"
+    with make(environment, vectorization=kind, on_fault=FaultPolicy("survive"), **(env_kwargs or {})) as envs:
+        return envs.single_observation_space, envs.single_action_space
+
+
+def algorithm_for(environment: Any, action_space: spaces.Space[Any] | None, recorded: bool) -> str:
+    """The algorithm that suits an environment, or recorded data.
+
+    Args:
+        environment: whatever it is.
+        action_space: of it; None in language environments.
+        recorded: True where it learns from data alone.
+    """
+    if isinstance(environment, LanguageEnvironment):
+        return "BC"
+    continuous = isinstance(action_space, spaces.Box)
+    if recorded:
+        return "TD3BC" if continuous else "CQN"
+    return "TD3" if continuous else "DQN"
+
+
+def population_for(algorithm: Algorithm, observation_space: spaces.Space[Any] | None) -> int:
+    """P, the number of agents."""
+    light = observation_space is None or not holds_image(observation_space)
+    searches = not (algorithm.on_policy or algorithm.offline or algorithm.reads_tokens)
+    return WIDE if light and searches else FEW
+
+
+def num_envs_for(algorithm: Algorithm, population: int) -> int:
+    """E, environments of each agent."""
+    if algorithm.offline or algorithm.reads_tokens:
+        return 1
+    return 8 if algorithm.on_policy else max(1, ENVIRONMENTS // population)
+
+
+def update_ratio_for(
+    algorithm: Algorithm, population: int, observation_space: spaces.Space[Any] | None
+) -> float:
+    """Updates of each agent per stored transition.
+
+    One while the population is no wider than `WIDE`; a wider one makes as many updates in all. Convolutions cost a
+    hundred times as much, and make a quarter.
+    """
+    if algorithm.on_policy or algorithm.offline:
+        return 1.0
+    ratio = min(1.0, WIDE / population)
+    return ratio / 4 if observation_space is not None and holds_image(observation_space) else ratio
+
+
+def fitness_for(algorithm: Algorithm, environment: Any) -> str:
+    """What tells how good agents are."""
+    if environment is None:
+        return "fqe"
+    return "return" if algorithm.offline or algorithm.reads_tokens else "acting"
+
+
+def drawn_names(
+    draw: Any, told: Mapping[str, Any] | None, asked: Mapping[str, Range] | None, ranges: Mapping[str, Range]
+) -> tuple[str, ...]:
+    """The hyperparameters that every agent of the first population draws for itself.
+
+    Args:
+        draw: True for all that evolve, False for none, their names, or None for all but those that the user gave
+            a starting value and no range.
+        told: starting values of the user's.
+        asked: ranges of the user's.
+        ranges: of those that evolve.
+
+    Raises:
+        ValueError: a name that does not evolve.
+    """
+    if isinstance(draw, bool):
+        return tuple(ranges) if draw else ()
+    if draw is None:
+        return tuple(name for name in ranges if name not in (told or {}) or name in (asked or {}))
+    for name in draw:
+        if name not in ranges:
+            raise checks.unknown("hyperparameter to draw", name, ranges)
+    return tuple(draw)

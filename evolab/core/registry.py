@@ -46,6 +46,7 @@ PARTS: dict[str, dict[str, str]] = {
     "selection": {
         "Tournament": "evolab.evolution.selection.tournament",
         "Truncation": "evolab.evolution.selection.truncation",
+        "Narrowing": "evolab.evolution.selection.narrowing",
         "Gap": "evolab.evolution.selection.gap",
         "MFPBT": "evolab.evolution.selection.mfpbt",
     },

@@ -279,9 +279,9 @@ class HallOfFame:
         resting = [row for row, one in enumerate(population.individuals) if one.resting is not None]
         scores = scores.copy()
         if resting and self.holds(population.individuals[resting[0]]) and finite[resting[0]]:
-            scores[resting[0]] = self.fitness  # known from more episodes than this generation's
+            scores[resting[0]] = self.fitness - self.offset  # known from more episodes than this generation's
             return Revival(scores)
-        if self.revives != RESTING and finite.any() and scores[finite].max() >= self.fitness:
+        if self.revives != RESTING and finite.any() and scores[finite].max() + self.offset >= self.fitness:
             return Revival(scores)
         worst = resting[0] if resting else int(np.argmin(np.where(finite, scores, -np.inf)))
         individuals = [population.individual(row) for row in range(len(population))]
@@ -292,7 +292,7 @@ class HallOfFame:
             slot=individuals[worst].slot,
         )
         individuals[worst] = revived
-        scores[worst] = self.fitness
+        scores[worst] = self.fitness - self.offset
         order = population.rebuild(individuals)
         buffer.follow(order)  # experience of their own moves with the rows
         return Revival(scores[order], revived.id, self.elite.id, self.revives == RESTING)

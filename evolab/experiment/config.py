@@ -35,7 +35,6 @@ from evolab.evaluation.fitness import Fitness, fitness_named
 from evolab.evolution.hall_of_fame import CONFIRMATION, HallOfFame
 from evolab.evolution.mutation.mutations import Mutations
 from evolab.evolution.selection.base import Selection
-from evolab.evolution.selection.tournament import Tournament
 from evolab.experiment.conversions import (
     batches_within,
     buffer_of,
@@ -55,6 +54,7 @@ from evolab.experiment.defaults import (
     is_data,
     num_envs_for,
     population_for,
+    selection_for,
     spaces_of,
     update_ratio_for,
 )
@@ -75,8 +75,8 @@ class ExperimentConfig:
     """Every option of an experiment, checked, with names and plain values resolved to objects.
 
     Args:
-        environment: where agents live; or recorded data in its place (see `data`). An id (or "my_envs:Warehouse-v0", to import a module first), an `EnvSpec`, a callable that
-            makes a Gymnasium environment, a language environment such as `ev.envs.WordGame()`, or None to
+        environment: where agents live; or recorded data in its place (see `data`). An id (or
+            "my_envs:Warehouse-v0", to import a module first), an `EnvSpec`, a callable that makes a Gymnasium environment, a language environment such as `ev.envs.WordGame()`, or None to
             learn from data without a simulator.
         algorithm: a name such as "TD3", or an object such as `ev.TD3(ou_noise=True)`; None for the one that
             suits the action space: DQN or TD3, and for data CQN or TD3BC.
@@ -92,8 +92,8 @@ class ExperimentConfig:
         steps_per_generation: environment steps of each agent; updates of each agent offline. None ends a
             generation when every agent has brought an episode to an end and 2 000 transitions have come in; it is
             1 000 updates offline.
-        eval_episodes: with `fitness="return"` whole episodes behind each agent's fitness; None for one, and for every starting
-            point of a language environment, which are then the same in all generations.
+        eval_episodes: with `fitness="return"` whole episodes behind each agent's fitness; None for one, and for
+            every starting point of a language environment, which are then the same in all generations.
         eval_steps: longest evaluation episode; None for the environment's own limit.
         confirmation: fresh episodes that confirm the best agent where it promises a record; four times as many
             follow where they reach the target.
@@ -185,7 +185,8 @@ class ExperimentConfig:
             environment, data = None, environment
         environment = source_of(environment, self.vector, self.env_kwargs)
         algorithm, size, num_envs, ratio = self._sized(environment, data)
-        selection = Tournament(size=min(2, size)) if self.selection is None else self.selection
+        fitness = fitness_for(algorithm, environment) if self.fitness is None else self.fitness
+        selection = selection_for(size, fitness) if self.selection is None else self.selection
         values, ranges = search_space_of(algorithm, self.hyperparameters, self.search_space)
         every, buffer = self.checkpoint_every, buffer_of(self.buffer, algorithm.on_policy)
         if isinstance(buffer, ReplayBuffer) and not algorithm.offline and "batch_size" in values:
@@ -194,7 +195,6 @@ class ExperimentConfig:
         if "epsilon_steps" in values and "epsilon_steps" not in (self.hyperparameters or {}):
             shared = buffer is None or (isinstance(buffer, ReplayBuffer) and buffer.shared)
             values["epsilon_steps"] = max(1, values["epsilon_steps"] // (size if shared else 1))
-        fitness = fitness_for(algorithm, environment) if self.fitness is None else self.fitness
         resolved = {
             "algorithm": algorithm,
             "population": size,

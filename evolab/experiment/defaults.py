@@ -21,6 +21,9 @@ from evolab.data.datasets.dataset import Dataset
 from evolab.envs import make
 from evolab.envs.faults import FaultPolicy
 from evolab.envs.language.environment import LanguageEnvironment
+from evolab.evolution.selection.base import Selection
+from evolab.evolution.selection.narrowing import Narrowing
+from evolab.evolution.selection.tournament import Tournament
 from evolab.networks.observations import holds_image
 
 WIDE = 16
@@ -101,6 +104,13 @@ def fitness_for(algorithm: Algorithm, environment: Any) -> str:
     if environment is None:
         return "fqe"
     return "return" if algorithm.offline or algorithm.reads_tokens else "acting"
+
+
+def selection_for(population: int, fitness: Any) -> Selection:
+    """Who survives."""
+    if fitness == "acting" and population > FEW:
+        return Narrowing(FEW)
+    return Tournament(min(2, population))
 
 
 def drawn_names(

@@ -9,13 +9,14 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from evolab.algorithms.base import AgentGroup, Algorithm
 from evolab.core.observed import as_space, check_tokens, leading_shape
 from evolab.core.trees import Tree, first_leaf, map_leaves, to_tensor
 from evolab.population.table import Table
 
 
 def act(
-    table: Table, observation: Tree, explore: bool, ended: ArrayLike | Tensor | None = None
+    table: Table, observation: Tree, explore: bool | np.ndarray, ended: ArrayLike | Tensor | None = None
 ) -> np.ndarray | Tensor:
     """Actions of all agents, each in its own environments; see `Population.act`."""
     observation, lead = _understood(table, observation)
@@ -26,23 +27,40 @@ def act(
     as_array = not isinstance(first_leaf(observation), Tensor)
     observed = to_tensor(observation, table.device)
     parts, groups = [], table.groups
+    exploring, where = (bool(explore), None) if isinstance(explore, bool) else (True, explore)
     with torch.no_grad(), table.spec.products():
-        if explore:
+        if exploring:
             _remember(table, num_envs, ended)
         for group in groups:
             part = observed
             if len(groups) > 1:
                 part = map_leaves(lambda leaf, rows=group.rows: leaf[rows], observed)
-            if explore:
+            if exploring:
                 memory = {name: value[group.rows] for name, value in table.memory.items()}
-                parts.append(table.algorithm.sample(group, part, memory, table.generator))
+                parts.append(_sampled(table, group, part, memory, where))
                 group.credit += num_envs
             else:
                 parts.append(table.algorithm.act(group, part))
-        if explore:
+        if exploring:
             table.count_steps(num_envs)
         action = _to_environment(table, parts[0] if len(parts) == 1 else torch.cat(parts))
     return table.actions.to_numpy(action) if as_array else action
+
+
+def _sampled(
+    table: Table, group: AgentGroup, part: Tree, memory: dict[str, Tensor], where: np.ndarray | None
+) -> Tensor:
+    """Actions of a group to learn from; greedy ones where `where`, [P, E] of all agents, is False."""
+    algorithm = table.algorithm
+    if where is None:
+        return algorithm.sample(group, part, memory, table.generator)
+    greedy = algorithm.act(group, part)
+    if type(algorithm).sample is Algorithm.sample:  # the same actions, with noise
+        other = algorithm.explore(group, greedy, memory, table.generator)
+    else:
+        other = algorithm.sample(group, part, memory, table.generator)
+    mask = torch.as_tensor(where[group.rows], device=greedy.device)
+    return torch.where(mask.view(*mask.shape, *[1] * (greedy.dim() - 2)), other, greedy)
 
 
 def act_alone(table: Table, row: int, observation: Tree, explore: bool = False) -> Any:

@@ -236,13 +236,14 @@ class Population:
     # Acting and learning ----------------------------------------------------------------------
 
     def act(
-        self, observation: Tree, explore: bool = True, ended: ArrayLike | Tensor | None = None
+        self, observation: Tree, explore: bool | np.ndarray = True, ended: ArrayLike | Tensor | None = None
     ) -> np.ndarray | Tensor:
         """Actions of all agents, each in its own environments.
 
         Args:
             observation: [P, E, ...] arrays or tensors; dicts and tuples of them for Dict and Tuple spaces.
-            explore: add the algorithm's exploration and count the steps; False for the greedy policy.
+            explore: add the algorithm's exploration and count the steps; False for the greedy policy. An array
+                [P, E] says where to explore, and counts the steps of all.
             ended: [P, E], True where an episode has just ended: exploration noise starts anew there.
 
         Returns:

@@ -100,12 +100,16 @@ def _by_acting(state: TrainingState, number: int, losses: _Losses, faults: list[
         return _overlapped(envs, action, update) if options.overlap else envs.step(action)
 
     first = envs.reset(seed=seed_of(options.seed, number, "environments") % 2**31)
-    state.episodes.begin(len(population), envs.num_envs)
-    done = 0
-    playing = play_steps(lambda observation, ended: population.act(observation, True, ended), step, first)
+    episodes, done = state.episodes, 0
+    episodes.begin(population.individuals, envs.num_envs, number, greedy=not population.algorithm.on_policy)
+
+    def act(observation: Any, ended: Any) -> Any:
+        return population.act(observation, episodes.exploring, ended)
+
+    playing = play_steps(act, step, first)
     for count, transition in enumerate(playing, start=1):
         buffer.add(transition)
-        state.episodes.add(transition)
+        episodes.add(transition)
         done += envs.num_envs
         state.count(envs.num_envs * len(population))
         ended = state.spent or state.acted_enough(done)

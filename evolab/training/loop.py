@@ -81,6 +81,7 @@ def one_generation(state: TrainingState) -> Iterator[Progress | Generation]:
     weights, births = state.mutations.weights, list[Birth]()
     if state.options.evolving:
         births = evolved(state, number, found.scores)
+        state.fit_environments()
         elites = {birth.agent for birth in births if birth.kind == "elite"}  # none without elitism
         evaluations = [replace(one, is_elite=one.agent in elites) for one in evaluations]
     clock.append(time.perf_counter())

@@ -188,7 +188,7 @@ class TrainingState:
         if fixed is not None:
             return done >= fixed
         longest = (envs.max_episode_steps or LONGEST) * envs.num_envs
-        return done >= self._least_steps and (self.episodes.fewest > 0 or done >= longest)
+        return done >= self._least_steps and (self.episodes.tell_of_all or done >= 2 * longest)
 
     @property
     def _least_steps(self) -> int:
@@ -260,6 +260,14 @@ class TrainingState:
         self.mutations = self.mutations if mutations is None else mutations
         self.fitness = self.fitness if fitness is None else fitness
         self.options = replace(self.options, **options)
+
+    def fit_environments(self) -> None:
+        """Have as many environments as the agents need, after a selection that has narrowed the population."""
+        if self.envs is not None and self.envs.population != len(self.population):
+            # Two of each agent at least: one to show what it can do, and one to explore in.
+            num_envs = max(self.envs.num_envs, 1 if self.population.algorithm.on_policy else 2)
+            before, self.envs = self.envs, self.envs.evaluator(num_envs, len(self.population))
+            before.close()
 
     def note(self, name: str, value: Any) -> None:
         """Have the record of the next generation that ends say that an option was set to this plain value."""

@@ -18,7 +18,7 @@ class Selected:
     """Who fills the slots of the next population. A slot is a row of the new table, a row one of the old.
 
     Attributes:
-        parents: [P], the row that each slot is copied from.
+        parents: [P], the row that each slot is copied from; fewer than there were agents where it narrows.
         elite: the slot that holds the fittest agent unchanged; None where there is none.
         survivors: slots that hold the same, unchanged individual: it keeps its id and is not mutated.
         mutated: slots that the mutations may change. Default: all but the survivors.

@@ -1,0 +1,55 @@
+"""Narrowing: wide, then deep. A large first population is halved again and again; then the fittest have children."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from evolab.core import checks
+from evolab.evolution.selection.base import Selected, Selection, ranking
+from evolab.evolution.selection.tournament import Tournament
+
+
+@dataclass(frozen=True)
+class Narrowing(Selection):
+    """The worse half of the agents ends every few generations, until few are left; they evolve by a tournament.
+
+    A good draw of the hyperparameters matters more than anything that can be done to a bad one, and few of
+    them are good: so the search begins wide. Nobody is replaced or mutated meanwhile, so that every agent is
+    known by several generations before it is compared. Few agents then take a generation in fewer steps.
+
+    Args:
+        size: agents that are left in the end.
+        every: generations between two halvings.
+        tournament: draws for each slot afterwards.
+        window, by, warmup: see `Selection`.
+
+    Source: Karnin et al. 2013, Almost optimal exploration in multi-armed bandits (successive halving); here
+    with experience in common, from which everyone learns as long as it lasts.
+
+    >>> Narrowing(size=2).select(np.array([1.0, 5.0, 2.0, 3.0]), np.random.default_rng(0), generation=3).parents
+    (1, 3)
+    """
+
+    size: int = 4
+    every: int = 3
+    tournament: int = 2
+    window: int = field(default=3, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("size", "every", "tournament"):
+            checks.positive_integer(name, getattr(self, name))
+
+    def choose(self, fitness: np.ndarray, generator: np.random.Generator, generation: int) -> Selected:
+        """The better half, everybody, or the winners of a tournament."""
+        agents = len(fitness)
+        if agents <= self.size:
+            return Tournament(min(self.tournament, agents)).choose(fitness, generator, generation)
+        if generation % self.every:
+            everyone = tuple(range(agents))
+            return Selected(everyone, int(fitness.argmax()), frozenset(everyone))
+        left = ranking(fitness)[: max(self.size, agents // 2)]
+        kept = tuple(sorted(left.tolist()))
+        return Selected(kept, kept.index(int(left[0])), frozenset(range(len(kept))))

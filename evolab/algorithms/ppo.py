@@ -14,7 +14,7 @@ from torch import Tensor
 from evolab.algorithms.base import RATE, SHARED, AgentGroup, Algorithm, Float, Hyperparameter, Integer, Role
 from evolab.core.actions import Actions
 from evolab.core.experience import Batch
-from evolab.core.trees import map_leaves
+from evolab.core.trees import Tree, map_leaves
 from evolab.data.buffers.rollout import RolloutSteps
 from evolab.networks.scalars import Scalars
 
@@ -36,7 +36,7 @@ class Minibatch:
         grain: [A], as in `Batch`.
     """
 
-    observation: Any
+    observation: Tree
     action: Tensor
     weight: Tensor
     log_prob: Tensor
@@ -111,13 +111,13 @@ class PPO(Algorithm):
             roles["spread"] = Role(observation_space, actions.width, has_target=False, network=start)
         return roles | {"critic": Role(observation_space, 1, has_target=False)}
 
-    def act(self, agents: AgentGroup, observation: Any) -> Tensor:
+    def act(self, agents: AgentGroup, observation: Tree) -> Tensor:
         """The likeliest action [P, B], or the mean [P, B, A] in [-1, 1]."""
         out = agents.network("actor")(observation)
         return torch.tanh(out) if "spread" in agents.roles else out.argmax(-1)
 
     def sample(
-        self, agents: AgentGroup, observation: Any, memory: dict[str, Tensor], generator: torch.Generator
+        self, agents: AgentGroup, observation: Tree, memory: dict[str, Tensor], generator: torch.Generator
     ) -> Tensor:
         """Actions [P, B] or [P, B, A], drawn from the policy."""
         out = agents.network("actor")(observation)

@@ -14,7 +14,7 @@ from evolab.core.trees import Tree
 MEND = "env.reset() returns (observation, info) and env.step() five values: pass the observation alone."
 
 
-def as_space(space: spaces.Space[Any], observation: Any, path: str = "observation") -> Tree:
+def as_space(space: spaces.Space, observation: Tree, path: str = "observation") -> Tree:
     """The observation with the keys of its space, in the space's order; leaves are arrays or tensors.
 
     Environments hand out their own order of keys, Gymnasium sorts those of a space that is made from
@@ -48,7 +48,7 @@ def as_space(space: spaces.Space[Any], observation: Any, path: str = "observatio
     return array
 
 
-def leading_shape(space: spaces.Space[Any], observation: Tree, path: str = "observation") -> tuple[int, ...]:
+def leading_shape(space: spaces.Space, observation: Tree, path: str = "observation") -> tuple[int, ...]:
     """The axes before an observation's own, which all of its leaves have in common.
 
     Args:
@@ -61,7 +61,8 @@ def leading_shape(space: spaces.Space[Any], observation: Tree, path: str = "obse
     """
     if isinstance(space, (spaces.Dict, spaces.Tuple)):
         parts = space.items() if isinstance(space, spaces.Dict) else enumerate(space)
-        found = {key: leading_shape(part, observation[key], f"{path}[{key!r}]") for key, part in parts}
+        inner: Any = observation  # a dict or tuple, as its space
+        found = {key: leading_shape(part, inner[key], f"{path}[{key!r}]") for key, part in parts}
         first = next(iter(found.values()), ())
         wrong = next((key for key, shape in found.items() if shape != first), None)
         if wrong is not None:
@@ -69,6 +70,7 @@ def leading_shape(space: spaces.Space[Any], observation: Tree, path: str = "obse
                 f"{path}[{wrong!r}] comes in a batch of shape {found[wrong]}, another part of {path} in {first}."
             )
         return first
+    assert isinstance(observation, (np.ndarray, Tensor))
     own, shape = tuple(space.shape or ()), tuple(observation.shape)
     split = len(shape) - len(own)
     if split < 0 or shape[split:] != own:
@@ -78,7 +80,7 @@ def leading_shape(space: spaces.Space[Any], observation: Tree, path: str = "obse
     return shape[:split]
 
 
-def check_tokens(space: spaces.Space[Any], tokens: np.ndarray | Tensor) -> None:
+def check_tokens(space: spaces.Space, tokens: np.ndarray | Tensor) -> None:
     """Refuse what is no sequence of tokens [..., T], of at least one.
 
     Raises:

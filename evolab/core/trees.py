@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from torch import Tensor
 
-Tree = Any
-"""An array or a tensor, or a dict or tuple of trees."""
+Tree: TypeAlias = "np.ndarray | Tensor | dict[Any, Tree] | tuple[Tree, ...]"
+"""An array or a tensor, or a dict or tuple of trees; an observation is one, () that of networks that read none."""
 
 
-def map_leaves(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
+def map_leaves(function: Callable[..., Any], tree: Tree, *others: Tree) -> Any:
     """A tree of the same form with `function(leaf, *leaves of the others)` in the place of every leaf.
 
     >>> map_leaves(lambda a, b: a + b, {"x": 1, "y": (2,)}, {"x": 10, "y": (20,)})
@@ -28,7 +29,7 @@ def map_leaves(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
     return function(tree, *others)
 
 
-def map_named_leaves(function: Callable[[str, Any], Any], tree: Tree, path: str) -> Tree:
+def map_named_leaves(function: Callable[[str, Any], Any], tree: Tree, path: str) -> Any:
     """A tree of the same form with `function(path, leaf)` in the place of every leaf."""
     if isinstance(tree, dict):
         return {key: map_named_leaves(function, part, f"{path}/{key}") for key, part in tree.items()}
@@ -56,7 +57,31 @@ def first_leaf(tree: Tree) -> Any:
     return next(iter(named_leaves(tree, "")))[1]
 
 
-def to_tensor(tree: Tree, device: torch.device) -> Tree:
+def map_space(function: Callable[..., Any], space: spaces.Space, *trees: Any) -> Any:
+    """A tree of the form of a space with `function(leaf space, *leaves of the trees)` in the place of every leaf.
+
+    >>> map_space(lambda leaf, x: x + int(leaf.n), spaces.Dict({"x": spaces.Discrete(3)}), {"x": 10})
+    {'x': 13}
+    """
+    if isinstance(space, spaces.Dict):
+        return {key: map_space(function, part, *(tree[key] for tree in trees)) for key, part in space.items()}
+    if isinstance(space, spaces.Tuple):
+        return tuple(map_space(function, *parts) for parts in zip(space, *trees, strict=True))
+    return function(space, *trees)
+
+
+def leaf_spaces(
+    space: spaces.Space, path: tuple[Any, ...] = ()
+) -> Iterator[tuple[tuple[Any, ...], spaces.Space]]:
+    """Every space within Dict and Tuple spaces, with the keys that lead to it, in order."""
+    if isinstance(space, (spaces.Dict, spaces.Tuple)):
+        for key, part in space.items() if isinstance(space, spaces.Dict) else enumerate(space):
+            yield from leaf_spaces(part, (*path, key))
+    else:
+        yield path, space
+
+
+def to_tensor(tree: Tree, device: torch.device) -> Any:
     """Arrays to tensors on `device`; dicts and tuples keep their form."""
     if isinstance(tree, (dict, tuple)):
         return map_leaves(lambda leaf: to_tensor(leaf, device), tree)

@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium import spaces
 
 from evolab.core.actions import FINITE, is_finite
+from evolab.core.trees import Tree, leaf_spaces
 from evolab.envs.actions import middle
 from evolab.envs.batches import leaf_dtype
 
@@ -18,13 +19,14 @@ SLACK = 1e-4  # relative: bounds are often written in another precision than obs
 MEND = "Mend the space or the observation."
 
 
-def examine_spaces(name: str, observation: spaces.Space[Any], action: spaces.Space[Any]) -> None:
+def examine_spaces(name: str, observation: spaces.Space, action: spaces.Space) -> None:
     """Refuse spaces that no network or no action range can be made for.
 
     Raises:
         ValueError: names the space and what is supported.
     """
-    for path, leaf in _leaves(observation):
+    for keys, leaf in leaf_spaces(observation):
+        path = "".join(f"[{key!r}]" for key in keys)
         if not isinstance(leaf, LEAVES):
             raise ValueError(
                 f"{name}: observation{path} is {leaf}; supported are Box, Discrete, MultiDiscrete, "
@@ -48,7 +50,7 @@ def examine_spaces(name: str, observation: spaces.Space[Any], action: spaces.Spa
         )
 
 
-def examine_observation(name: str, space: spaces.Space[Any], observation: Any, moment: str) -> None:
+def examine_observation(name: str, space: spaces.Space, observation: Tree, moment: str) -> None:
     """Refuse an observation that is not what its space says.
 
     Args:
@@ -64,7 +66,7 @@ def examine_observation(name: str, space: spaces.Space[Any], observation: Any, m
     _examine(f"{name}: the observation of {moment}", space, observation)
 
 
-def examine_step(name: str, env: gymnasium.Env[Any, Any]) -> bool:
+def examine_step(name: str, env: gymnasium.Env) -> bool:
     """Take one step with an action from the middle of the space, and examine what comes back.
 
     A step that raises or is not finite is no error here: such faults may pass, and are survived.
@@ -91,15 +93,7 @@ def examine_step(name: str, env: gymnasium.Env[Any, Any]) -> bool:
     return True
 
 
-def _leaves(space: spaces.Space[Any], path: str = "") -> list[tuple[str, spaces.Space[Any]]]:
-    if isinstance(space, spaces.Dict):
-        return [leaf for key, part in space.items() for leaf in _leaves(part, f"{path}[{key!r}]")]
-    if isinstance(space, spaces.Tuple):
-        return [leaf for place, part in enumerate(space) for leaf in _leaves(part, f"{path}[{place}]")]
-    return [(path, space)]
-
-
-def _examine(what: str, space: spaces.Space[Any], value: Any) -> None:
+def _examine(what: str, space: spaces.Space, value: Any) -> None:
     if isinstance(space, spaces.Dict):
         if not isinstance(value, dict) or set(value) != set(space.keys()):
             came = sorted(value) if isinstance(value, dict) else type(value).__name__

@@ -58,9 +58,7 @@ class VectorMaker:
         return made
 
 
-Source = (
-    str | EnvSpec | VectorMaker | Callable[..., gymnasium.Env[Any, Any]] | VectorEnv[Any, Any, Any] | None
-)
+Source = str | EnvSpec | VectorMaker | Callable[..., gymnasium.Env] | VectorEnv | None
 
 
 def make(
@@ -74,7 +72,7 @@ def make(
     *,
     vector: Callable[[int, int], Any] | None = None,
     on_fault: str | FaultPolicy | None = None,
-    examine: Callable[[gymnasium.Space[Any], gymnasium.Space[Any]], None] | None = None,
+    examine: Callable[[gymnasium.Space, gymnasium.Space], None] | None = None,
     **env_kwargs: Any,
 ) -> VectorEnvironments:
     """Environments for a population: [P, E] of them behind one `step`.
@@ -267,7 +265,7 @@ def _around(
     )
 
 
-def _said_by(vector: VectorEnv[Any, Any, Any], name: str) -> AutoresetMode:
+def _said_by(vector: VectorEnv, name: str) -> AutoresetMode:
     """How a vector environment resets, by its metadata."""
     said = (vector.metadata or {}).get("autoreset_mode")
     if said is not None:
@@ -312,7 +310,7 @@ def _tell_of(name: str, remembering: list[str], again_made: bool) -> None:
         )
 
 
-def _rendering(factory: Callable[..., gymnasium.Env[Any, Any]], name: str) -> gymnasium.Env[Any, Any]:
+def _rendering(factory: Callable[..., gymnasium.Env], name: str) -> gymnasium.Env:
     """One environment that renders, also from a callable that knows nothing of render modes."""
     if sys.platform == "linux" and not os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}:
         # There is no screen: SDL, which draws many environments, would look for one and complain.

@@ -26,7 +26,7 @@ BEST = 0.5  # where the continuous rewards are largest, away from the middle and
 Exact = Callable[..., float]
 
 
-class ProbeEnv(gymnasium.Env[Any, Any]):
+class ProbeEnv(gymnasium.Env):
     """The base of the probes: a state, an action, a known reward, `length` steps.
 
     Discrete actions are 0 and 1; continuous ones are [a] with a in [-1, 1].
@@ -55,7 +55,7 @@ class ProbeEnv(gymnasium.Env[Any, Any]):
         vector = spaces.Box(-1.0, 1.0, (1,), np.float32)
         image = spaces.Box(0, 255, (SIDE, SIDE, 3), np.uint8)
         both = spaces.Dict({"image": image, "vector": vector})
-        kinds: dict[str, spaces.Space[Any]] = {"vector": vector, "image": image, "dict": both}
+        kinds: dict[str, spaces.Space] = {"vector": vector, "image": image, "dict": both}
         self.observation_space = kinds[observations]
         self.action_space = (
             spaces.Discrete(2) if actions == "discrete" else spaces.Box(-1.0, 1.0, (1,), np.float32)

@@ -12,6 +12,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from evolab.core.trees import Tree
 from evolab.networks.base import Axes, Axis, Layout, Network, Role, State
 from evolab.networks.kernel import Kernel
 from evolab.networks.observations import encode, features
@@ -199,7 +200,7 @@ class StackKernel(Kernel):
         self._template = copy.deepcopy(template)
 
     def __call__(
-        self, flat: Tensor, observation: Any = None, extra: Tensor | None = None, member: int | None = None
+        self, flat: Tensor, observation: Tree = (), extra: Tensor | None = None, member: int | None = None
     ) -> Tensor:
         """Outputs of all agents and members.
 
@@ -230,4 +231,4 @@ class StackKernel(Kernel):
 
     def _one(self, state: State, agent: int, index: int, x: Tensor) -> Tensor:
         own = {name: value[agent, index] for name, value in state.items()}
-        return torch.func.functional_call(self._template, own, (x,))  # type: ignore[no-any-return]
+        return torch.func.functional_call(self._template, own, (x,))

@@ -14,6 +14,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from evolab.core.trees import Tree
 from evolab.networks.base import Axes, Axis, Layout, Network, Role, State
 from evolab.networks.kernel import Backward, Kernel
 
@@ -97,13 +98,13 @@ class ScalarsKernel(Kernel):
         self.members = members
 
     def __call__(
-        self, flat: Tensor, observation: Any = None, extra: Tensor | None = None, member: int | None = None
+        self, flat: Tensor, observation: Tree = (), extra: Tensor | None = None, member: int | None = None
     ) -> Tensor:
         """The numbers, whatever is observed."""
         return flat[:, member or 0] if self.members == 1 or member is not None else flat
 
     def vjp_parameters(
-        self, flat: Tensor, observation: Any = None, extra: Tensor | None = None
+        self, flat: Tensor, observation: Tree = (), extra: Tensor | None = None
     ) -> tuple[Tensor, Backward]:
         """The numbers' gradient is their own."""
         # Cloned: a gradient may be an expanded view, and the optimizer writes into it.

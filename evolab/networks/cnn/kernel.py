@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from evolab.core.trees import Tree
 from evolab.networks.base import Layout, Role, State
 from evolab.networks.cnn.encoder import Image, cost
 from evolab.networks.cnn.parts import Parts, picked
@@ -59,7 +60,7 @@ class CNNKernel(Kernel):
         self._laid: dict[int, tuple[Tensor, Any]] | None = None
 
     def __call__(
-        self, flat: Tensor, observation: Any = None, extra: Tensor | None = None, member: int | None = None
+        self, flat: Tensor, observation: Tree = (), extra: Tensor | None = None, member: int | None = None
     ) -> Tensor:
         """Outputs of all agents and members.
 
@@ -106,7 +107,7 @@ class CNNKernel(Kernel):
         parameters = [state[f"{prefix}{name}.{part}"] for name in names for part in ("weight", "bias")]
         pictures = self._laid_out(image.pictures, seen, flat.dtype)
         if torch.is_grad_enabled() and any(one.requires_grad for one in parameters):
-            return Encoded.apply(pictures, how, *parameters)  # type: ignore[no-any-return]
+            return Encoded.apply(pictures, how, *parameters)
         with torch.no_grad():
             return encode(pictures, parameters, how)[0]
 

@@ -127,7 +127,7 @@ class GPT(Network):
         genes, state = self.weights
         space = spaces.MultiDiscrete(np.full(self.block, self.vocabulary))
         with torch.no_grad():
-            return self.module(Role(space, self.vocabulary), genes, state)(torch.as_tensor(tokens))  # type: ignore[no-any-return]
+            return self.module(Role(space, self.vocabulary), genes, state)(torch.as_tensor(tokens))
 
     # What an agent has -----------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from evolab.core.trees import Tree
 from evolab.networks.adam import AdamState
 from evolab.networks.cache import Cache
+from evolab.networks.genes import Genes
 from evolab.networks.loss import Regression
 
 Backward = Callable[[Tensor], Tensor]
@@ -92,7 +93,7 @@ class Kernel(ABC):
         """Drop memory that was given back: what comes next is recorded, and must share it with nothing."""
         return None
 
-    def form(self, genes: Sequence[Any]) -> Any:
+    def form(self, genes: Sequence[Genes]) -> object:
         """What decides its operations: kernels of one network and equal form compute alike.
 
         Args:

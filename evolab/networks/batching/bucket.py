@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from evolab.core.trees import Tree, map_leaves
 from evolab.networks.adam import AdamState, polyak_update_
 from evolab.networks.base import Layout, Network, Role
 from evolab.networks.batching.optimizer import BucketOptimizer
+from evolab.networks.genes import Genes
 from evolab.networks.kernel import Backward, Kernel
 from evolab.networks.kernels.rows import polyak_update
 from evolab.networks.loss import Regression
@@ -50,7 +50,7 @@ class Bucket:
         hyper: Mapping[str, Tensor],
         network: Network,
         roles: Mapping[str, Role],
-        genes: Sequence[Any],
+        genes: Sequence[Genes],
         start: int,
         inside: int,
         layouts: Mapping[str, Layout] | None = None,

@@ -19,6 +19,7 @@ from evolab.networks.base import Layout, Network, Role
 from evolab.networks.batching.bucket import Bound, Bucket, Forward, joined
 from evolab.networks.batching.cuda_graphs import Recordings
 from evolab.networks.batching.gradients import TrackedPass
+from evolab.networks.genes import Genes
 from evolab.networks.kernel import Backward, Kernel
 from evolab.networks.loss import Loss, Regression
 
@@ -51,7 +52,7 @@ class AgentGroup:
         network: Network,
         roles: Mapping[str, Role],
         start: int,
-        genes: Sequence[Any],
+        genes: Sequence[Genes],
         settings: Sequence[Mapping[str, Any]],
         cuts: Sequence[tuple[int, int]] | None = None,
         layouts: Mapping[str, Layout] | None = None,

@@ -18,6 +18,7 @@ from torch import Tensor
 from evolab.core.trees import Tree
 from evolab.networks.base import Layout, Role, State
 from evolab.networks.cnn.encoder import Image, cost
+from evolab.networks.cnn.genes import CNNGenes
 from evolab.networks.cnn.parts import Parts, picked
 from evolab.networks.cnn.rows import Encoded, ImageRows, encode
 from evolab.networks.kernel import Kernel
@@ -37,13 +38,13 @@ class CNNKernel(Kernel):
     Args:
         role: what the network is for.
         parts: of the observation.
-        genes: of the agents, a `CNNGenes` each.
+        genes: of the agents.
         prefixes: of the parameters of each image's encoder.
         layout: of a row; its widths may exceed those of the genes.
     """
 
     def __init__(
-        self, role: Role, parts: Parts, genes: Sequence[Any], prefixes: Sequence[str], layout: Layout
+        self, role: Role, parts: Parts, genes: Sequence[CNNGenes], prefixes: Sequence[str], layout: Layout
     ) -> None:
         self.role, self.parts, self.prefixes, self.layout = role, parts, prefixes, layout
         self.geometry = [encoder.geometry for encoder in genes[0].encoders]
@@ -62,17 +63,7 @@ class CNNKernel(Kernel):
     def __call__(
         self, flat: Tensor, observation: Tree = (), extra: Tensor | None = None, member: int | None = None
     ) -> Tensor:
-        """Outputs of all agents and members.
-
-        Args:
-            flat: [P, M, N], the group's parameters.
-            observation: batch of observations, [P, B, ...] leaves.
-            extra: [P, B, E], concatenated to what the encoders make of the images.
-            member: compute this member alone.
-
-        Returns:
-            [P, M, B, O], or [P, B, O] where there is one member or `member` is given.
-        """
+        """Outputs; see `Kernel`. The extra inputs stand beside what the encoders make of the images."""
         members = 1 if member is not None else self.role.ensemble_size
         rows = flat[:, member] if member is not None else flat.flatten(0, 1)  # [R, N]
         state = self._state(rows) if rows.requires_grad else self._kept(rows, flat)

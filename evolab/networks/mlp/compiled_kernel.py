@@ -13,6 +13,7 @@ from torch import Tensor
 from evolab.core.trees import Tree
 from evolab.networks.adam import AdamState
 from evolab.networks.base import Layout, Role
+from evolab.networks.genes import Genes
 from evolab.networks.kernel import Backward, Kernel
 from evolab.networks.kernels.perceptrons import Perceptrons
 from evolab.networks.loss import Regression
@@ -30,7 +31,7 @@ class CompiledMLPKernel(Kernel):
     """
 
     def __init__(
-        self, dtype: torch.dtype, role: Role, genes: Sequence[Any], layouts: Sequence[Layout]
+        self, dtype: torch.dtype, role: Role, genes: Sequence[Genes], layouts: Sequence[Layout]
     ) -> None:
         self.role = role
         widths = features(role.observation_space), role.extra, role.outputs

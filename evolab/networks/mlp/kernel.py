@@ -11,6 +11,7 @@ from torch import Tensor
 
 from evolab.core.trees import Tree
 from evolab.networks.base import Layout, Role
+from evolab.networks.genes import Genes
 from evolab.networks.kernel import Backward, Kernel
 from evolab.networks.layers import activate, layer_norm, spans
 from evolab.networks.mlp.fused import FusedMLP, LayerPlan, ScratchRows, backward, forward
@@ -57,7 +58,7 @@ class _Pass:
 class MLPKernel(Kernel):
     """The batched pass of one role for the agents of one group; see the module `mlp`."""
 
-    def __init__(self, normalised: bool, role: Role, genes: Sequence[Any], layout: Layout) -> None:
+    def __init__(self, normalised: bool, role: Role, genes: Sequence[Genes], layout: Layout) -> None:
         self.role, self.layout, self.normalised = role, layout, normalised
         if any(len(a.hidden) < len(b.hidden) for a, b in zip(genes, genes[1:], strict=False)):
             raise AssertionError("rows of a group must come deepest first")
@@ -141,7 +142,7 @@ class MLPKernel(Kernel):
 
         return out, to_extra
 
-    def form(self, genes: Sequence[Any]) -> Any:
+    def form(self, genes: Sequence[Genes]) -> object:
         """The layout, and the layers with their activations: widths are padding here."""
         return self._form
 

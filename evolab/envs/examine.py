@@ -12,6 +12,8 @@ from evolab.core.actions import FINITE, is_finite
 from evolab.core.trees import Tree, leaf_spaces
 from evolab.envs.actions import middle
 from evolab.envs.batches import leaf_dtype
+from evolab.envs.guard import Guard
+from evolab.envs.remembering import changed, has_own, normalisers, values
 
 LEAVES = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 SLACK = 1e-4  # relative: bounds are often written in another precision than observations
@@ -91,6 +93,27 @@ def examine_step(name: str, env: gymnasium.Env) -> bool:
     if np.ndim(answer[1]) != 0 and np.size(answer[1]) != 1:
         raise ValueError(f"{name}: step gave a reward of shape {np.shape(answer[1])}; expected one number.")
     return True
+
+
+def rehearse(name: str, guard: Guard, seed: int) -> tuple[bool, list[str]]:
+    """One reset and one step, so that a wrong space is reported before time is spent.
+
+    Returns:
+        whether the step went well; and the wrappers that remember what was before an episode.
+    """
+    try:
+        examine_observation(name, guard.observation_space, guard.reset(seed=seed)[0], "reset")
+        before = values(guard.inner)
+        worked = examine_step(name, guard.inner)
+        remembering = normalisers(guard.inner)
+        if has_own(guard.inner):  # the same seed again: what differs now was remembered
+            guard.reset(seed=seed)
+            differing = changed(guard.inner, before)
+            remembering += [told for told in differing if told.split()[0] not in remembering]
+        return worked, remembering
+    except BaseException:
+        guard.close()
+        raise
 
 
 def _examine(what: str, space: spaces.Space, value: Any) -> None:

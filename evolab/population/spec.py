@@ -15,7 +15,7 @@ from torch import Tensor
 from evolab.algorithms.base import Algorithm
 from evolab.core.actions import Actions, actions_of
 from evolab.core.device import precision_named, products
-from evolab.core.machine import Need
+from evolab.core.memory import Need
 from evolab.core.ranges import Range
 from evolab.core.rng import torch_stream
 from evolab.networks.base import Layout, Network, Role, State

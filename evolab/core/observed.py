@@ -1,8 +1,8 @@
-"""Observations that somebody hands over, in the structure and order of their space."""
+"""Trees of the form of a space, and the observations of a user in the structure and order of theirs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,30 @@ from torch import Tensor
 from evolab.core.trees import Tree
 
 MEND = "env.reset() returns (observation, info) and env.step() five values: pass the observation alone."
+
+
+def map_space(function: Callable[..., Any], space: spaces.Space, *trees: Any) -> Any:
+    """A tree of the form of a space with `function(leaf space, *leaves of the trees)` in the place of every leaf.
+
+    >>> map_space(lambda leaf, x: x + int(leaf.n), spaces.Dict({"x": spaces.Discrete(3)}), {"x": 10})
+    {'x': 13}
+    """
+    if isinstance(space, spaces.Dict):
+        return {key: map_space(function, part, *(tree[key] for tree in trees)) for key, part in space.items()}
+    if isinstance(space, spaces.Tuple):
+        return tuple(map_space(function, *parts) for parts in zip(space, *trees, strict=True))
+    return function(space, *trees)
+
+
+def leaf_spaces(
+    space: spaces.Space, path: tuple[Any, ...] = ()
+) -> Iterator[tuple[tuple[Any, ...], spaces.Space]]:
+    """Every space within Dict and Tuple spaces, with the keys that lead to it, in order."""
+    if isinstance(space, (spaces.Dict, spaces.Tuple)):
+        for key, part in space.items() if isinstance(space, spaces.Dict) else enumerate(space):
+            yield from leaf_spaces(part, (*path, key))
+    else:
+        yield path, space
 
 
 def as_space(space: spaces.Space, observation: Tree, path: str = "observation") -> Tree:

@@ -7,7 +7,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from torch import Tensor
 
 Tree: TypeAlias = "np.ndarray | Tensor | dict[Any, Tree] | tuple[Tree, ...]"
@@ -55,30 +54,6 @@ def leaves(tree: Tree) -> list[Any]:
 def first_leaf(tree: Tree) -> Any:
     """The first leaf: what the leading axes of an observation are read from."""
     return next(iter(named_leaves(tree, "")))[1]
-
-
-def map_space(function: Callable[..., Any], space: spaces.Space, *trees: Any) -> Any:
-    """A tree of the form of a space with `function(leaf space, *leaves of the trees)` in the place of every leaf.
-
-    >>> map_space(lambda leaf, x: x + int(leaf.n), spaces.Dict({"x": spaces.Discrete(3)}), {"x": 10})
-    {'x': 13}
-    """
-    if isinstance(space, spaces.Dict):
-        return {key: map_space(function, part, *(tree[key] for tree in trees)) for key, part in space.items()}
-    if isinstance(space, spaces.Tuple):
-        return tuple(map_space(function, *parts) for parts in zip(space, *trees, strict=True))
-    return function(space, *trees)
-
-
-def leaf_spaces(
-    space: spaces.Space, path: tuple[Any, ...] = ()
-) -> Iterator[tuple[tuple[Any, ...], spaces.Space]]:
-    """Every space within Dict and Tuple spaces, with the keys that lead to it, in order."""
-    if isinstance(space, (spaces.Dict, spaces.Tuple)):
-        for key, part in space.items() if isinstance(space, spaces.Dict) else enumerate(space):
-            yield from leaf_spaces(part, (*path, key))
-    else:
-        yield path, space
 
 
 def to_tensor(tree: Tree, device: torch.device) -> Any:

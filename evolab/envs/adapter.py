@@ -13,7 +13,8 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
-from evolab.core.trees import Tree, map_leaves, map_space
+from evolab.core.observed import map_space
+from evolab.core.trees import Tree, map_leaves
 from evolab.envs.backend import Failure, Faults, StepRows, VectorBackend
 from evolab.envs.batches import leaf_dtype, merged, put
 from evolab.envs.guard import DETAIL, FAULT, REBUILD

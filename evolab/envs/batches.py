@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from evolab.core.trees import leaves, map_leaves, map_space
+from evolab.core.observed import map_space
+from evolab.core.trees import leaves, map_leaves
 
 
 def leaf_dtype(space: spaces.Space) -> np.dtype:

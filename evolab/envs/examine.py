@@ -9,7 +9,8 @@ import numpy as np
 from gymnasium import spaces
 
 from evolab.core.actions import FINITE, is_finite
-from evolab.core.trees import Tree, leaf_spaces
+from evolab.core.observed import leaf_spaces
+from evolab.core.trees import Tree
 from evolab.envs.actions import middle
 from evolab.envs.batches import leaf_dtype
 from evolab.envs.guard import Guard

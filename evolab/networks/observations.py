@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.core.trees import Tree, leaf_spaces
+from evolab.core.observed import leaf_spaces
+from evolab.core.trees import Tree
 
 
 def features(space: spaces.Space) -> int:

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from evolab.core import checks
 from evolab.core.actions import BoxActions, combined, is_whole, limits, nearest_whole
-from evolab.core.trees import Tree, leaves, map_leaves, map_space
+from evolab.core.observed import map_space
+from evolab.core.trees import Tree, leaves, map_leaves
 from evolab.networks.observations import encode
 from evolab.population.acting import act_alone
 from evolab.population.spec import Spec

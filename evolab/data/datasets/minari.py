@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evolab.core.checks import missing, nearest
-from evolab.core.trees import leaf_spaces
+from evolab.core.observed import leaf_spaces
 from evolab.data.datasets import hdf5, spaces
 from evolab.data.datasets.chains import Episode, assemble
 from evolab.data.datasets.columns import Columns, DatasetError, flags

@@ -11,7 +11,8 @@ from html import escape
 import numpy as np
 from gymnasium import Space
 
-from evolab.core.trees import Tree, leaf_spaces, named_leaves
+from evolab.core.observed import leaf_spaces
+from evolab.core.trees import Tree, named_leaves
 from evolab.data.datasets import spaces
 from evolab.data.datasets.columns import Columns
 from evolab.data.datasets.mapped import let_go

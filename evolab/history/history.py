@@ -149,26 +149,15 @@ class History:
         measured = ("change", "fitness_before", "fitness_after", "parent_after")
         names = ("generation", "agent", "parent", "kind", "detail", *measured)
         generations, nan = list(self.generations), math.nan
-        fitness = [
-            {},
-            *({e.agent: e.fitness for e in generation.evaluations} for generation in generations),
-            {},
-        ]
+        known: list[dict[int, float]] = [{e.agent: e.fitness for e in g.evaluations} for g in generations]
         rows = []
-        for index, generation in enumerate(generations):
-            earlier, now, later = fitness[index : index + 3]
-            set_before = [(birth, earlier, now, {}) for birth in generation.by_hand]
-            for birth, before, after, beside in set_before + [
-                (b, now, later, later) for b in generation.births
-            ]:
-                change = nan if birth.change is None else birth.change
-                values = (
-                    change,
-                    before.get(birth.parent, nan),
-                    after.get(birth.agent, nan),
-                    beside.get(birth.parent, nan),
-                )
+        for generation, earlier, now, later in zip(generations, [{}, *known], known, [*known[1:], {}]):
+            by_hand = [(birth, earlier, now, nan) for birth in generation.by_hand]
+            born = [(birth, now, later, later.get(birth.parent, nan)) for birth in generation.births]
+            for birth, before, after, parent_after in by_hand + born:
                 about = (birth.generation, birth.agent, birth.parent, birth.kind, birth.detail)
+                change = nan if birth.change is None else birth.change
+                values = (change, before.get(birth.parent, nan), after.get(birth.agent, nan), parent_after)
                 rows.append(dict(zip(names, about + values)))
         return _frame(rows, names)
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from evolab.core.actions import Actions
 from evolab.core.experience import Batch
 from evolab.core.ranges import Choice, Float, Integer, Range
+from evolab.core.trees import Tree
 from evolab.networks.base import Network, Role
 from evolab.networks.batching.group import AgentGroup
 
@@ -102,7 +103,7 @@ class Algorithm(ABC):
         """The networks of an agent by name, the policy first."""
 
     @abstractmethod
-    def act(self, agents: AgentGroup, observation: Any) -> Tensor:
+    def act(self, agents: AgentGroup, observation: Tree) -> Tensor:
         """Greedy actions [P, B, A] or [P, B], in the algorithm's own range."""
 
     def explore(
@@ -112,7 +113,7 @@ class Algorithm(ABC):
         return action
 
     def sample(
-        self, agents: AgentGroup, observation: Any, memory: dict[str, Tensor], generator: torch.Generator
+        self, agents: AgentGroup, observation: Tree, memory: dict[str, Tensor], generator: torch.Generator
     ) -> Tensor:
         """Actions to learn from, in the shape of `act`: what `explore` makes of the greedy ones.
 

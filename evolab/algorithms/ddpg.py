@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from gymnasium import spaces
@@ -15,6 +15,7 @@ from evolab.algorithms.losses import DeterministicPolicyGradient, SquaredError
 from evolab.core import checks
 from evolab.core.actions import Actions
 from evolab.core.experience import Batch
+from evolab.core.trees import Tree
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class DDPG(Algorithm):
             "critic": Role(observation_space, 1, extra=actions.width, rate="lr_critic"),
         }
 
-    def act(self, agents: AgentGroup, observation: Any) -> Tensor:
+    def act(self, agents: AgentGroup, observation: Tree) -> Tensor:
         """[P, B, A] in [-1, 1]."""
         return torch.tanh(agents.network("actor")(observation))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from gymnasium import spaces
@@ -14,6 +14,7 @@ from evolab.algorithms.losses import SquaredError
 from evolab.core import checks
 from evolab.core.actions import Actions
 from evolab.core.experience import Batch
+from evolab.core.trees import Tree
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class DQN(Algorithm):
         """One network, "q", with an output per action, and its target."""
         return {"q": Role(observation_space, actions.width, rate="lr")}
 
-    def act(self, agents: AgentGroup, observation: Any) -> Tensor:
+    def act(self, agents: AgentGroup, observation: Tree) -> Tensor:
         """The action of the highest value, [P, B]."""
         return agents.network("q")(observation).argmax(-1)
 

@@ -6,11 +6,11 @@ An algorithm hands one to `agents.gradient_step`. What stands in one algorithm a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from evolab.core.trees import Tree
 from evolab.networks.batching.group import AgentGroup
 from evolab.networks.loss import Loss, Regression
 
@@ -78,7 +78,7 @@ class DeterministicPolicyGradient(Loss):
 
     agents: AgentGroup
     critic: str
-    observation: Any
+    observation: Tree
     weight: Tensor
 
     def __call__(self, out: Tensor) -> Tensor:

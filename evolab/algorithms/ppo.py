@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from gymnasium import spaces
@@ -14,12 +14,12 @@ from torch import Tensor
 from evolab.algorithms.base import RATE, SHARED, AgentGroup, Algorithm, Float, Hyperparameter, Integer, Role
 from evolab.core.actions import Actions
 from evolab.core.experience import Batch
-from evolab.core.trees import map_leaves
+from evolab.core.trees import Tree, map_leaves
 from evolab.data.buffers.rollout import RolloutSteps
+from evolab.networks.batching.bucket import Forward
 from evolab.networks.scalars import Scalars
 
-EDGE = 1e-6
-"""How near to a bound, in [-1, 1], an action counts as clipped there: what a round trip through float32 costs."""
+EDGE = 1e-6  # how near to a bound, in [-1, 1], an action counts as clipped: a round trip through float32
 
 
 @dataclass
@@ -36,7 +36,7 @@ class Minibatch:
         grain: [A], as in `Batch`.
     """
 
-    observation: Any
+    observation: Tree
     action: Tensor
     weight: Tensor
     log_prob: Tensor
@@ -111,13 +111,13 @@ class PPO(Algorithm):
             roles["spread"] = Role(observation_space, actions.width, has_target=False, network=start)
         return roles | {"critic": Role(observation_space, 1, has_target=False)}
 
-    def act(self, agents: AgentGroup, observation: Any) -> Tensor:
+    def act(self, agents: AgentGroup, observation: Tree) -> Tensor:
         """The likeliest action [P, B], or the mean [P, B, A] in [-1, 1]."""
         out = agents.network("actor")(observation)
         return torch.tanh(out) if "spread" in agents.roles else out.argmax(-1)
 
     def sample(
-        self, agents: AgentGroup, observation: Any, memory: dict[str, Tensor], generator: torch.Generator
+        self, agents: AgentGroup, observation: Tree, memory: dict[str, Tensor], generator: torch.Generator
     ) -> Tensor:
         """Actions [P, B] or [P, B, A], drawn from the policy."""
         out = agents.network("actor")(observation)
@@ -133,7 +133,7 @@ class PPO(Algorithm):
         """Log-probabilities of the actions, values and successors' values, [P, B] each, as the agents are now."""
         with torch.no_grad():
             spread = agents.network("spread") if "spread" in agents.roles else None
-            log_prob, _ = self.likelihood(agents, agents.network("actor"), spread, batch)
+            log_prob, _ = self.likelihood(agents.network("actor"), spread, batch)
             value = agents.network("critic")(batch.observation).squeeze(-1)
             next_value = agents.network("critic")(batch.next_observation).squeeze(-1)
         return log_prob, value, next_value
@@ -151,9 +151,7 @@ class PPO(Algorithm):
         advantage = advantages(batch, value, next_value, h["discount"], h["gae_lambda"])
         goal = advantage + value
         count, total = value.shape
-        first = total * torch.arange(count, device=value.device).unsqueeze(
-            1
-        )  # [P, 1], of the flattened steps
+        first = total * torch.arange(count, device=value.device)[:, None]  # [P, 1], of the flattened steps
         epochs, size = int(agents.settings[0]["epochs"]), int(agents.settings[0]["batch_size"])
         for _ in range(epochs):
             drawn = torch.rand((count, total), generator=generator, device=generator.device)
@@ -189,8 +187,8 @@ class PPO(Algorithm):
         low, high = 1 - h["clip"][:, None], 1 + h["clip"][:, None]
         seen: dict[str, Tensor] = {}
 
-        def loss(actor: Any, critic: Any, spread: Any = None) -> Tensor:
-            log_prob, entropy = self.likelihood(agents, actor, spread, batch)
+        def loss(actor: Forward, critic: Forward, spread: Forward | None = None) -> Tensor:
+            log_prob, entropy = self.likelihood(actor, spread, batch)
             change = log_prob - before
             ratio = change.exp()
             gain = torch.minimum(ratio * advantage, torch.clamp(ratio, low, high) * advantage)
@@ -205,16 +203,16 @@ class PPO(Algorithm):
                 - h["entropy_coefficient"] * seen["entropy"]
             )
 
-        names = ("actor", "critic", "spread") if "spread" in agents.roles else ("actor", "critic")
-        agents.minimise(names, loss, clip=h["max_grad_norm"])
+        agents.minimise(
+            [n for n in ("actor", "critic", "spread") if n in agents.roles], loss, h["max_grad_norm"]
+        )
         return {name: value.detach() for name, value in seen.items()}
 
-    def likelihood(
-        self, agents: AgentGroup, actor: Any, spread: Any, batch: Batch | Minibatch
-    ) -> tuple[Tensor, Tensor]:
+    @staticmethod
+    def likelihood(actor: Forward, spread: Forward | None, batch: Batch | Minibatch) -> tuple[Tensor, Tensor]:
         """Log-probability (or density) of the batch's actions and the policy's entropy before clipping, [P, B]."""
         out = actor(batch.observation)
-        if "spread" in agents.roles:
+        if spread is not None:
             return clipped_gaussian(torch.tanh(out), spread().unsqueeze(1), batch.action, batch.grain)
         log_probs = out.log_softmax(-1)  # [P, B, A]
         chosen = log_probs.gather(-1, batch.action.unsqueeze(-1)).squeeze(-1)

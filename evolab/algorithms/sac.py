@@ -15,6 +15,7 @@ from evolab.algorithms.base import RATE, SHARED, AgentGroup, Algorithm, Float, H
 from evolab.algorithms.losses import SquaredError
 from evolab.core.actions import Actions
 from evolab.core.experience import Batch
+from evolab.core.trees import Tree
 from evolab.networks.scalars import Scalars
 
 LEAST, MOST = -20.0, 2.0
@@ -77,13 +78,13 @@ class SAC(Algorithm):
             ),
         }
 
-    def act(self, agents: AgentGroup, observation: Any) -> Tensor:
+    def act(self, agents: AgentGroup, observation: Tree) -> Tensor:
         """[P, B, A] in [-1, 1]: the squashed means."""
         mean, _ = agents.network("actor")(observation).chunk(2, -1)
         return torch.tanh(mean)
 
     def sample(
-        self, agents: AgentGroup, observation: Any, memory: dict[str, Tensor], generator: torch.Generator
+        self, agents: AgentGroup, observation: Tree, memory: dict[str, Tensor], generator: torch.Generator
     ) -> Tensor:
         """[P, B, A] in [-1, 1], drawn from the policy."""
         mean, spread = agents.network("actor")(observation).chunk(2, -1)

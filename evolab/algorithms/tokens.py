@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from gymnasium import spaces
 from torch import Tensor
 
 from evolab.algorithms.base import AgentGroup, Algorithm
+from evolab.core.trees import Tree
 from evolab.networks.base import Network
 from evolab.networks.gpt.gpt import GPT
 
@@ -73,12 +74,13 @@ class TokenAlgorithm(Algorithm):
         """
         return likely
 
-    def act(self, agents: AgentGroup, observation: Any) -> Tensor:
+    def act(self, agents: AgentGroup, observation: Tree) -> Tensor:
         """The next token of the highest score among those that are actions, [P, B], counted as those are.
 
         Pad stands behind an episode wherever it has room for another token, so the last place of an
         observation tells which token it is.
         """
+        assert isinstance(observation, Tensor)
         tokens = observation.long()  # [P, B, T]
         length = (tokens != tokens[..., -1:]).sum(-1)  # [P, B]
         tokens = tokens[..., : max(int(length.max()), 1)]

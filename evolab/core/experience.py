@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evolab.core.trees import map_leaves, to_tensor
+from evolab.core.trees import Tree, map_leaves, to_tensor
 
 
 @dataclass(slots=True)
@@ -33,13 +33,13 @@ class Transition:
         valid: [P, E], False where the row is no transition and must not be stored or counted.
     """
 
-    observation: Any
+    observation: Tree
     action: Any
     reward: Any
-    next_observation: Any
+    next_observation: Tree
     terminated: Any
     truncated: Any
-    reset_observation: Any
+    reset_observation: Tree
     valid: Any
 
 
@@ -58,10 +58,10 @@ class Batch:
         grain: [A], half of what one whole number takes of [-1, 1], 0 for real entries; see `core.actions.Actions`.
     """
 
-    observation: Any
+    observation: Tree
     action: Tensor
     reward: Tensor
-    next_observation: Any
+    next_observation: Tree
     terminated: Tensor
     weight: Tensor = None  # type: ignore[assignment]  # no algorithm sees a batch without one
     grain: Tensor | None = None

@@ -1,10 +1,13 @@
-"""Memory for what fills slowly, and what is said where it is short."""
+"""Memory: what the machine has, what a configuration needs of it, and room for tensors that fill slowly."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from math import prod
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,9 +19,74 @@ GIB = 2**30
 LINE = 64
 """Bytes of a cache line."""
 
+LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+"""Files in which Linux tells a container how much it may have."""
+
+
+class Need(NamedTuple):
+    """Memory that one part of a configuration takes at least.
+
+    Attributes:
+        what: the part.
+        size: bytes.
+        of: what makes it so large.
+        lower: the options that make it smaller.
+    """
+
+    what: str
+    size: int
+    of: str
+    lower: str
+
+
+def total_memory() -> int | None:
+    """Bytes of memory that this process can ever have; None where that is not known."""
+    found = []
+    with suppress(AttributeError, ValueError, OSError):
+        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    for path in LIMITS:
+        with suppress(ValueError, OSError):  # "max" where there is no limit
+            found.append(int(Path(path).read_text()))
+    return min(found, default=None)
+
+
+def require(needs: Sequence[Need], device: torch.device | None = None) -> None:
+    """Refuse what cannot fit into the machine.
+
+    Args:
+        needs: each a lower bound, so that nothing is refused that would fit.
+        device: where tensors are; the memory of a CUDA device counts as well.
+
+    Raises:
+        ValueError: says the sum, its parts and what to lower.
+    """
+    has = total_memory()
+    if has is None or (device is not None and device.type == "meta"):
+        return
+    if device is not None and device.type == "cuda":
+        has += torch.cuda.get_device_properties(device).total_memory
+    total = sum(need.size for need in needs)
+    if total <= has:
+        return
+    ordered = sorted(needs, key=lambda need: -need.size)
+    parts = "; ".join(f"{need.what} {as_text(need.size)} ({need.of})" for need in ordered if need.size)
+    raise ValueError(
+        f"this needs at least {as_text(total)} of memory, and the machine has {as_text(has)}: {parts}. "
+        f"Lower {ordered[0].lower}."
+    )
+
+
+def as_text(size: int) -> str:
+    """A number of bytes in GiB or MiB.
+
+    >>> as_text(3 * 2**29)
+    '1.5 GiB'
+    """
+    return f"{size / GIB:,.1f} GiB" if size >= GIB / 2 else f"{size / 2**20:,.1f} MiB"
+
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes that are free where tensors of this device lie; None where nobody says."""
+    """Bytes that are free where tensors of this device lie; None where that is not known."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     if device.type != "cpu":

@@ -1,8 +1,8 @@
-"""Observations that somebody hands over, in the structure and order of their space."""
+"""Trees of the form of a space, and the observations of a user in the structure and order of theirs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,31 @@ from evolab.core.trees import Tree
 MEND = "env.reset() returns (observation, info) and env.step() five values: pass the observation alone."
 
 
-def as_space(space: spaces.Space[Any], observation: Any, path: str = "observation") -> Tree:
+def map_space(function: Callable[..., Any], space: spaces.Space, *trees: Any) -> Any:
+    """A tree of the form of a space with `function(leaf space, *leaves of the trees)` in the place of every leaf.
+
+    >>> map_space(lambda leaf, x: x + int(leaf.n), spaces.Dict({"x": spaces.Discrete(3)}), {"x": 10})
+    {'x': 13}
+    """
+    if isinstance(space, spaces.Dict):
+        return {key: map_space(function, part, *(tree[key] for tree in trees)) for key, part in space.items()}
+    if isinstance(space, spaces.Tuple):
+        return tuple(map_space(function, *parts) for parts in zip(space, *trees, strict=True))
+    return function(space, *trees)
+
+
+def leaf_spaces(
+    space: spaces.Space, path: tuple[Any, ...] = ()
+) -> Iterator[tuple[tuple[Any, ...], spaces.Space]]:
+    """Every space within Dict and Tuple spaces, with the keys that lead to it, in order."""
+    if isinstance(space, (spaces.Dict, spaces.Tuple)):
+        for key, part in space.items() if isinstance(space, spaces.Dict) else enumerate(space):
+            yield from leaf_spaces(part, (*path, key))
+    else:
+        yield path, space
+
+
+def as_space(space: spaces.Space, observation: Tree, path: str = "observation") -> Tree:
     """The observation with the keys of its space, in the space's order; leaves are arrays or tensors.
 
     Environments hand out their own order of keys, Gymnasium sorts those of a space that is made from
@@ -48,7 +72,7 @@ def as_space(space: spaces.Space[Any], observation: Any, path: str = "observatio
     return array
 
 
-def leading_shape(space: spaces.Space[Any], observation: Tree, path: str = "observation") -> tuple[int, ...]:
+def leading_shape(space: spaces.Space, observation: Tree, path: str = "observation") -> tuple[int, ...]:
     """The axes before an observation's own, which all of its leaves have in common.
 
     Args:
@@ -61,7 +85,8 @@ def leading_shape(space: spaces.Space[Any], observation: Tree, path: str = "obse
     """
     if isinstance(space, (spaces.Dict, spaces.Tuple)):
         parts = space.items() if isinstance(space, spaces.Dict) else enumerate(space)
-        found = {key: leading_shape(part, observation[key], f"{path}[{key!r}]") for key, part in parts}
+        inner: Any = observation  # a dict or tuple, as its space
+        found = {key: leading_shape(part, inner[key], f"{path}[{key!r}]") for key, part in parts}
         first = next(iter(found.values()), ())
         wrong = next((key for key, shape in found.items() if shape != first), None)
         if wrong is not None:
@@ -69,6 +94,7 @@ def leading_shape(space: spaces.Space[Any], observation: Tree, path: str = "obse
                 f"{path}[{wrong!r}] comes in a batch of shape {found[wrong]}, another part of {path} in {first}."
             )
         return first
+    assert isinstance(observation, (np.ndarray, Tensor))
     own, shape = tuple(space.shape or ()), tuple(observation.shape)
     split = len(shape) - len(own)
     if split < 0 or shape[split:] != own:
@@ -78,7 +104,7 @@ def leading_shape(space: spaces.Space[Any], observation: Tree, path: str = "obse
     return shape[:split]
 
 
-def check_tokens(space: spaces.Space[Any], tokens: np.ndarray | Tensor) -> None:
+def check_tokens(space: spaces.Space, tokens: np.ndarray | Tensor) -> None:
     """Refuse what is no sequence of tokens [..., T], of at least one.
 
     Raises:

@@ -33,11 +33,9 @@ def plain(value: Any) -> Any:
 def to_plain(value: Any) -> Any:
     """An option as numbers, strings, lists and dicts; a part of the registry becomes {"type": name, ...}."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-        return {"type": type(value).__name__, **fields}
-    if (
-        registry.name_of(value) is not None
-    ):  # a part that says its options itself, such as a language environment
+        options = [field.name for field in dataclasses.fields(value) if field.repr]  # others are no options
+        return {"type": type(value).__name__, **{name: to_plain(getattr(value, name)) for name in options}}
+    if registry.name_of(value) is not None:  # it says its options itself, as language environments do
         return {"type": type(value).__name__, **to_plain(value.options)}
     if isinstance(value, dict):
         return {str(key): to_plain(part) for key, part in value.items()}

@@ -117,7 +117,7 @@ def resolve(kind: str, value: Any, base: type[T]) -> T:
     if isinstance(value, type) and issubclass(value, base):
         return value()
     if isinstance(value, str):
-        return part(kind, value)()  # type: ignore[no-any-return]
+        return part(kind, value)()
     example = next(iter(PARTS[kind]))
     raise TypeError(
         f"{kind} is {value!r}; a name such as {example!r} or an object, ev.{example}(...), is expected."

@@ -18,7 +18,7 @@ DEEPEST = 16
 """Levels of Dict and Tuple."""
 
 
-def to_json(space: spaces.Space[Any]) -> dict[str, Any]:
+def to_json(space: spaces.Space) -> dict[str, Any]:
     """A space as plain values; bounds that are equal everywhere become one number.
 
     Raises:
@@ -51,7 +51,7 @@ def to_json(space: spaces.Space[Any]) -> dict[str, Any]:
     )
 
 
-def from_json(value: Any) -> spaces.Space[Any]:
+def from_json(value: Any) -> spaces.Space:
     """The inverse of `to_json`.
 
     Raises:
@@ -63,7 +63,7 @@ def from_json(value: Any) -> spaces.Space[Any]:
         raise ValueError(f"not a space: {type(error).__name__}: {error}") from error
 
 
-def _space(value: dict[str, Any], depth: int) -> spaces.Space[Any]:
+def _space(value: dict[str, Any], depth: int) -> spaces.Space:
     if depth > DEEPEST:
         raise ValueError(f"a space of more than {DEEPEST} levels")
     kind = value["type"]
@@ -113,7 +113,7 @@ def _bound(bound: np.ndarray) -> Any:
     return plain(flat[0] if flat.size and bool((flat == flat[0]).all()) else bound.tolist())
 
 
-def _filled(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+def _filled(value: Any, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     numbers = np.asarray(value)
     if numbers.dtype.kind == "U":  # "Infinity" and its like, which JSON has no numbers for
         numbers = numbers.astype(np.float64)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
-Tree = Any
-"""An array or a tensor, or a dict or tuple of trees."""
+Tree: TypeAlias = "np.ndarray | Tensor | dict[Any, Tree] | tuple[Tree, ...]"
+"""An array or a tensor, or a dict or tuple of trees; an observation is one, () that of networks that read none."""
 
 
-def map_leaves(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
+def map_leaves(function: Callable[..., Any], tree: Tree, *others: Tree) -> Any:
     """A tree of the same form with `function(leaf, *leaves of the others)` in the place of every leaf.
 
     >>> map_leaves(lambda a, b: a + b, {"x": 1, "y": (2,)}, {"x": 10, "y": (20,)})
@@ -28,7 +28,7 @@ def map_leaves(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
     return function(tree, *others)
 
 
-def map_named_leaves(function: Callable[[str, Any], Any], tree: Tree, path: str) -> Tree:
+def map_named_leaves(function: Callable[[str, Any], Any], tree: Tree, path: str) -> Any:
     """A tree of the same form with `function(path, leaf)` in the place of every leaf."""
     if isinstance(tree, dict):
         return {key: map_named_leaves(function, part, f"{path}/{key}") for key, part in tree.items()}
@@ -56,7 +56,7 @@ def first_leaf(tree: Tree) -> Any:
     return next(iter(named_leaves(tree, "")))[1]
 
 
-def to_tensor(tree: Tree, device: torch.device) -> Tree:
+def to_tensor(tree: Tree, device: torch.device) -> Any:
     """Arrays to tensors on `device`; dicts and tuples keep their form."""
     if isinstance(tree, (dict, tuple)):
         return map_leaves(lambda leaf: to_tensor(leaf, device), tree)

@@ -11,9 +11,7 @@ from torch import Tensor
 from evolab.core.actions import is_whole, limits
 
 
-def as_batch(
-    space: spaces.Space[Any], action: Any, lead: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray | None]:
+def as_batch(space: spaces.Space, action: Any, lead: tuple[int, int]) -> tuple[np.ndarray, np.ndarray | None]:
     """Actions of all environments as one array, in the space's dtype and within its range.
 
     Args:
@@ -61,7 +59,7 @@ def as_batch(
     return given.astype(space.dtype), None
 
 
-def middle(space: spaces.Space[Any]) -> Any:
+def middle(space: spaces.Space) -> Any:
     """A legal action, always the same: the middle of a range, the first of several."""
     if isinstance(space, spaces.Box):
         low, high = limits(space)

@@ -13,7 +13,8 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
-from evolab.core.trees import map_leaves
+from evolab.core.observed import map_space
+from evolab.core.trees import Tree, map_leaves
 from evolab.envs.backend import Failure, Faults, StepRows, VectorBackend
 from evolab.envs.batches import leaf_dtype, merged, put
 from evolab.envs.guard import DETAIL, FAULT, REBUILD
@@ -36,11 +37,11 @@ class Adapter(VectorBackend):
 
     def __init__(
         self,
-        vector: gymnasium.vector.VectorEnv[Any, Any, Any],
+        vector: gymnasium.vector.VectorEnv,
         mode: AutoresetMode,
         guarded: bool = False,
         *,
-        space: spaces.Space[Any] | None = None,
+        space: spaces.Space | None = None,
         count: int | None = None,
         seeds_each: bool | None = None,
     ) -> None:
@@ -55,7 +56,7 @@ class Adapter(VectorBackend):
             seeds_each: True where every environment takes a seed of its own; None to find out.
         """
         self.vector = vector
-        self.space: spaces.Space[Any] = vector.single_observation_space if space is None else space
+        self.space: spaces.Space = vector.single_observation_space if space is None else space
         self.mode = mode
         self.guarded = guarded
         # Environments of one kernel take one seed for all, and only those in DISABLED
@@ -136,10 +137,11 @@ class Adapter(VectorBackend):
     def _call_step(self, action: np.ndarray) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         return self.vector.step(action)
 
-    def _owned(self, observation: Any) -> Any:
-        return owned(self.space, observation)
+    def _owned(self, observation: Tree) -> Tree:
+        """A copy that the next step does not overwrite, floats as float32."""
+        return map_space(lambda leaf, value: np.array(value, leaf_dtype(leaf)), self.space, observation)
 
-    def _final(self, observation: Any, info: dict[str, Any]) -> Any:
+    def _final(self, observation: Tree, info: dict[str, Any]) -> Any:
         """`observation` with the true last ones where an episode ended."""
         if "final_obs" not in info:
             raise ValueError(
@@ -153,15 +155,6 @@ class Adapter(VectorBackend):
             batched = isinstance(final, dict | tuple)
             put(self.space, result, index, map_leaves(itemgetter(index), final) if batched else final[index])
         return result
-
-
-def owned(space: spaces.Space[Any], observation: Any) -> Any:
-    """A copy that the next step does not overwrite, floats as float32."""
-    if isinstance(space, spaces.Dict):
-        return {name: owned(part, observation[name]) for name, part in space.items()}
-    if isinstance(space, spaces.Tuple):
-        return tuple(owned(part, value) for part, value in zip(space, observation, strict=True))
-    return np.array(observation, dtype=leaf_dtype(space))
 
 
 def finite_values(leaf: np.ndarray) -> np.ndarray:
@@ -179,7 +172,7 @@ def told(info: dict[str, Any]) -> Faults:
     }
 
 
-def shut(vector: gymnasium.vector.VectorEnv[Any, Any, Any], patience: float = PATIENCE) -> None:
+def shut(vector: gymnasium.vector.VectorEnv, patience: float = PATIENCE) -> None:
     """Close a vector environment in bounded time, whatever its processes do.
 
     Args:
@@ -211,6 +204,6 @@ def shut(vector: gymnasium.vector.VectorEnv[Any, Any, Any], patience: float = PA
                 pipe.close()
 
 
-def _close(vector: gymnasium.vector.VectorEnv[Any, Any, Any]) -> None:
+def _close(vector: gymnasium.vector.VectorEnv) -> None:
     with suppress(Exception):
         vector.close()

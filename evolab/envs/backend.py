@@ -11,6 +11,8 @@ import numpy as np
 from gymnasium import Space
 from gymnasium.vector import AutoresetMode
 
+from evolab.core.trees import Tree
+
 
 class Failure(NamedTuple):
     """What one environment did wrong in one call; kind, message and detail are those of a `StepFault`."""
@@ -38,7 +40,7 @@ class StepRows:
         reset: [N, ...] where they reset in the same step, else None.
     """
 
-    observation: Any
+    observation: Tree
     reward: np.ndarray
     terminated: np.ndarray
     truncated: np.ndarray
@@ -55,7 +57,7 @@ class VectorBackend(ABC):
         space: of one observation.
     """
 
-    space: Space[Any]
+    space: Space
     mode: AutoresetMode = AutoresetMode.DISABLED
 
     @property

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 
 from evolab.core.experience import Transition
+from evolab.core.trees import Tree
 
 if TYPE_CHECKING:
     import gymnasium
@@ -42,7 +43,7 @@ class StepFault:
 class Actor(Protocol):
     """Whatever chooses actions by `act`: an agent of evolab's, or an object of the user's own."""
 
-    def act(self, observation: Any) -> Any:
+    def act(self, observation: Tree) -> Any:
         """Actions for a batch of observations, or one action for one."""
 
 
@@ -62,8 +63,8 @@ class Environments(ABC):
     population: int
     num_envs: int
     name: str
-    single_observation_space: gymnasium.Space[Any]
-    single_action_space: gymnasium.Space[Any]
+    single_observation_space: gymnasium.Space
+    single_action_space: gymnasium.Space
     max_episode_steps: int | None
     faults: list[StepFault]
 
@@ -108,7 +109,7 @@ class Environments(ABC):
         """
 
     @abstractmethod
-    def render_env(self) -> gymnasium.Env[Any, Any]:
+    def render_env(self) -> gymnasium.Env:
         """One single environment of the same kind with `render_mode="rgb_array"`."""
 
     @abstractmethod

@@ -7,25 +7,22 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
+from evolab.core.observed import map_space
 from evolab.core.trees import leaves, map_leaves
 
 
-def leaf_dtype(space: spaces.Space[Any]) -> np.dtype[Any]:
+def leaf_dtype(space: spaces.Space) -> np.dtype:
     """The dtype in which observations are handed on: float32 for every float, else the space's own."""
     dtype = np.dtype(space.dtype)
     return np.dtype(np.float32) if dtype.kind == "f" else dtype
 
 
-def empty(space: spaces.Space[Any], *lead: int) -> Any:
+def empty(space: spaces.Space, *lead: int) -> Any:
     """Fresh memory for a batch of observations, zeros, with `lead` axes in front."""
-    if isinstance(space, spaces.Dict):
-        return {name: empty(part, *lead) for name, part in space.items()}
-    if isinstance(space, spaces.Tuple):
-        return tuple(empty(part, *lead) for part in space)
-    return np.zeros(lead + tuple(space.shape or ()), dtype=leaf_dtype(space))
+    return map_space(lambda leaf: np.zeros(lead + tuple(leaf.shape or ()), leaf_dtype(leaf)), space)
 
 
-def put(space: spaces.Space[Any], batch: Any, index: int, value: Any) -> None:
+def put(space: spaces.Space, batch: Any, index: int, value: Any) -> None:
     """Write one observation into row `index`; a wrong shape raises ValueError."""
     if type(batch) is np.ndarray:
         if np.shape(value) != batch.shape[1:]:  # numpy would broadcast (1,) into (4,) without a word

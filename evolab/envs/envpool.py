@@ -24,7 +24,7 @@ from evolab.envs.backend import Faults
 class Pool(Adapter):
     """One EnvPool; a reset with seeds makes it anew, which takes milliseconds."""
 
-    def __init__(self, make: Callable[[list[int]], Any] | None, space: spaces.Space[Any], pool: Any) -> None:
+    def __init__(self, make: Callable[[list[int]], Any] | None, space: spaces.Space, pool: Any) -> None:
         """Take a pool.
 
         Args:
@@ -93,7 +93,7 @@ def pool_of(name: str, count: int, arguments: dict[str, Any]) -> Pool:
     return Pool(make, _bounded(name, pool.observation_space), pool)
 
 
-def _bounded(name: str, theirs: spaces.Space[Any]) -> spaces.Space[Any]:
+def _bounded(name: str, theirs: spaces.Space) -> spaces.Space:
     """Gymnasium's observation space of the same id, which has bounds, where it has the same shape; else EnvPool's."""
     if name not in gymnasium.registry:
         return theirs

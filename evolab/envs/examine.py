@@ -9,8 +9,12 @@ import numpy as np
 from gymnasium import spaces
 
 from evolab.core.actions import FINITE, is_finite
+from evolab.core.observed import leaf_spaces
+from evolab.core.trees import Tree
 from evolab.envs.actions import middle
 from evolab.envs.batches import leaf_dtype
+from evolab.envs.guard import Guard
+from evolab.envs.remembering import changed, has_own, normalisers, values
 
 LEAVES = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 SLACK = 1e-4  # relative: bounds are often written in another precision than observations
@@ -18,13 +22,14 @@ SLACK = 1e-4  # relative: bounds are often written in another precision than obs
 MEND = "Mend the space or the observation."
 
 
-def examine_spaces(name: str, observation: spaces.Space[Any], action: spaces.Space[Any]) -> None:
+def examine_spaces(name: str, observation: spaces.Space, action: spaces.Space) -> None:
     """Refuse spaces that no network or no action range can be made for.
 
     Raises:
         ValueError: names the space and what is supported.
     """
-    for path, leaf in _leaves(observation):
+    for keys, leaf in leaf_spaces(observation):
+        path = "".join(f"[{key!r}]" for key in keys)
         if not isinstance(leaf, LEAVES):
             raise ValueError(
                 f"{name}: observation{path} is {leaf}; supported are Box, Discrete, MultiDiscrete, "
@@ -48,7 +53,7 @@ def examine_spaces(name: str, observation: spaces.Space[Any], action: spaces.Spa
         )
 
 
-def examine_observation(name: str, space: spaces.Space[Any], observation: Any, moment: str) -> None:
+def examine_observation(name: str, space: spaces.Space, observation: Tree, moment: str) -> None:
     """Refuse an observation that is not what its space says.
 
     Args:
@@ -64,7 +69,7 @@ def examine_observation(name: str, space: spaces.Space[Any], observation: Any, m
     _examine(f"{name}: the observation of {moment}", space, observation)
 
 
-def examine_step(name: str, env: gymnasium.Env[Any, Any]) -> bool:
+def examine_step(name: str, env: gymnasium.Env) -> bool:
     """Take one step with an action from the middle of the space, and examine what comes back.
 
     A step that raises or is not finite is no error here: such faults may pass, and are survived.
@@ -91,15 +96,28 @@ def examine_step(name: str, env: gymnasium.Env[Any, Any]) -> bool:
     return True
 
 
-def _leaves(space: spaces.Space[Any], path: str = "") -> list[tuple[str, spaces.Space[Any]]]:
-    if isinstance(space, spaces.Dict):
-        return [leaf for key, part in space.items() for leaf in _leaves(part, f"{path}[{key!r}]")]
-    if isinstance(space, spaces.Tuple):
-        return [leaf for place, part in enumerate(space) for leaf in _leaves(part, f"{path}[{place}]")]
-    return [(path, space)]
+def rehearse(name: str, guard: Guard, seed: int) -> tuple[bool, list[str]]:
+    """One reset and one step, so that a wrong space is reported before time is spent.
+
+    Returns:
+        whether the step went well; and the wrappers that remember what was before an episode.
+    """
+    try:
+        examine_observation(name, guard.observation_space, guard.reset(seed=seed)[0], "reset")
+        before = values(guard.inner)
+        worked = examine_step(name, guard.inner)
+        remembering = normalisers(guard.inner)
+        if has_own(guard.inner):  # the same seed again: what differs now was remembered
+            guard.reset(seed=seed)
+            differing = changed(guard.inner, before)
+            remembering += [told for told in differing if told.split()[0] not in remembering]
+        return worked, remembering
+    except BaseException:
+        guard.close()
+        raise
 
 
-def _examine(what: str, space: spaces.Space[Any], value: Any) -> None:
+def _examine(what: str, space: spaces.Space, value: Any) -> None:
     if isinstance(space, spaces.Dict):
         if not isinstance(value, dict) or set(value) != set(space.keys()):
             came = sorted(value) if isinstance(value, dict) else type(value).__name__

@@ -16,16 +16,16 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
-from evolab.core.checks import notice, positive_integer, unknown
+from evolab.core.checks import positive_integer, unknown
 from evolab.envs.adapter import Adapter, shut
 from evolab.envs.backend import VectorBackend
 from evolab.envs.envpool import Pool, is_pool, longest, pool_of, size
-from evolab.envs.examine import examine_observation, examine_spaces, examine_step
+from evolab.envs.examine import examine_observation, examine_spaces, rehearse
 from evolab.envs.faults import FaultPolicy
 from evolab.envs.guard import Guard
 from evolab.envs.ids import current_id, make_one
 from evolab.envs.loop import Loop
-from evolab.envs.remembering import changed, has_own, normalisers, values
+from evolab.envs.remembering import normalisers, notice_memory
 from evolab.envs.vector import VectorEnvironments
 from evolab.envs.workers import Workers
 
@@ -58,9 +58,7 @@ class VectorMaker:
         return made
 
 
-Source = (
-    str | EnvSpec | VectorMaker | Callable[..., gymnasium.Env[Any, Any]] | VectorEnv[Any, Any, Any] | None
-)
+Source = str | EnvSpec | VectorMaker | Callable[..., gymnasium.Env] | VectorEnv | None
 
 
 def make(
@@ -74,7 +72,7 @@ def make(
     *,
     vector: Callable[[int, int], Any] | None = None,
     on_fault: str | FaultPolicy | None = None,
-    examine: Callable[[gymnasium.Space[Any], gymnasium.Space[Any]], None] | None = None,
+    examine: Callable[[gymnasium.Space, gymnasium.Space], None] | None = None,
     **env_kwargs: Any,
 ) -> VectorEnvironments:
     """Environments for a population: [P, E] of them behind one `step`.
@@ -124,45 +122,29 @@ def make(
 
     def again(episodes: int, agents: int) -> VectorEnvironments:
         own = int(np.random.SeedSequence([seed, 1]).generate_state(1)[0] >> 1)
-        return make(
-            source,
-            agents,
-            episodes,
-            own,
-            vectorization,
-            autoreset,
-            timeout,
-            on_fault=policy,
-            **env_kwargs,
-        )
+        ways = (vectorization, autoreset, timeout)
+        return make(source, agents, episodes, own, *ways, on_fault=policy, **env_kwargs)
 
-    if isinstance(environment, VectorMaker):
+    count = population * num_envs
+    finished = partial(
+        VectorEnvironments, population=population, num_envs=num_envs, seed=seed, on_fault=policy
+    )
+    if isinstance(environment, (VectorMaker, VectorEnv)) or is_pool(environment):
         source: Source = environment
-        made = environment(population * num_envs, seed)
-        _tell_of(called(environment), normalisers(made), again_made)
-        anew = partial(environment, population * num_envs)
-        return _around(made, (population, num_envs), seed, mode, policy, again, anew)
-    if isinstance(environment, VectorEnv) or is_pool(environment):
-        _tell_of(called(environment), normalisers(environment), again_made)
-        return _around(environment, (population, num_envs), seed, mode, policy)
+        maker = environment if isinstance(environment, VectorMaker) else None
+        given = environment if maker is None else maker(count, seed)
+        if not again_made:
+            notice_memory(called(environment), normalisers(given))
+        anew = None if maker is None else partial(maker, count)
+        backend, about = _around(given, (population, num_envs), mode, anew)
+        return finished(backend, **about, again=None if maker is None else again)
     if vectorization == "envpool":
         if not isinstance(environment, str):
             raise ValueError(f"{called(environment)} is no id; EnvPool makes its own environments, by id.")
-        source = environment
-        pool = pool_of(environment, population * num_envs, env_kwargs)
+        source, pool = environment, pool_of(environment, count, env_kwargs)
         limit = env_kwargs.get("max_episode_steps", longest(pool.vector))
         chosen = pool.vector.action_space
-        return VectorEnvironments(
-            pool,
-            population,
-            num_envs,
-            chosen,
-            name=environment,
-            max_episode_steps=limit,
-            seed=seed,
-            again=again,
-            on_fault=policy,
-        )
+        return finished(pool, action_space=chosen, name=environment, max_episode_steps=limit, again=again)
     source = current_id(environment) if isinstance(environment, str) else environment
     if isinstance(source, str | EnvSpec):
         factory: Callable[..., Any] = partial(make_one, source, **env_kwargs)
@@ -179,36 +161,25 @@ def make(
     examine_spaces(name, first.observation_space, first.action_space)
     if examine is not None:
         examine(first.observation_space, first.action_space)
-    makers = [
-        partial(Guard, factory, name, divmod(index, num_envs)) for index in range(population * num_envs)
-    ]
-    backend: VectorBackend
+    makers = [partial(Guard, factory, name, divmod(index, num_envs)) for index in range(count)]
     if vectorization == "async":
         examine_observation(name, first.observation_space, first.reset(seed=seed)[0], "reset")
         remembering = normalisers(first.inner)
         first.close()
         backend = Workers(makers, name, timeout, first.observation_space)
     else:
-        worked, remembering = _rehearse(name, first, seed)
+        worked, remembering = rehearse(name, first, seed)
         policy.worked = worked or policy.worked
         if mode is None:
             backend = Loop([first, *(maker() for maker in makers[1:])])
         else:
             first.close()
             backend = Adapter(SyncVectorEnv(makers, autoreset_mode=mode), mode, guarded=True)
-    _tell_of(name, remembering, again_made)
-    return VectorEnvironments(
-        backend,
-        population,
-        num_envs,
-        first.action_space,
-        name=name,
-        max_episode_steps=env_kwargs.get("max_episode_steps", first.limit),
-        seed=seed,
-        again=again,
-        render=partial(_rendering, factory, name),
-        on_fault=policy,
-    )
+    if not again_made:
+        notice_memory(name, remembering)
+    limit = env_kwargs.get("max_episode_steps", first.limit)
+    about = {"action_space": first.action_space, "name": name, "max_episode_steps": limit}
+    return finished(backend, **about, again=again, render=partial(_rendering, factory, name))
 
 
 def called(source: Any) -> str:
@@ -221,15 +192,16 @@ def called(source: Any) -> str:
 
 
 def _around(
-    vector: Any,
-    lead: tuple[int, int],
-    seed: int,
-    mode: AutoresetMode | None,
-    policy: FaultPolicy,
-    again: Callable[[int, int], VectorEnvironments] | None = None,
-    anew: Callable[[int], Any] | None = None,
-) -> VectorEnvironments:
-    """Environments around a vector environment that somebody else made; `anew` makes it again with a seed."""
+    vector: Any, lead: tuple[int, int], mode: AutoresetMode | None, anew: Callable[[int], Any] | None
+) -> tuple[VectorBackend, dict[str, Any]]:
+    """A vector environment that was made elsewhere as a backend, and what `VectorEnvironments` is told of it.
+
+    Args:
+        vector: the environment.
+        lead: (P, E).
+        mode: how it resets; None for what its metadata say.
+        anew: makes it again with a seed; None where it came ready made.
+    """
     population, num_envs = lead
     pooled = is_pool(vector)
     name = getattr(vector.spec, "id", None) or type(vector if pooled else vector.unwrapped).__name__
@@ -254,20 +226,10 @@ def _around(
         backend = Adapter(vector, mode or _said_by(vector, name))
         backend.close = partial(shut, vector)  # type: ignore[method-assign]  # it may hold processes that hang
         limit = None if vector.spec is None else vector.spec.max_episode_steps
-    return VectorEnvironments(
-        backend,
-        population,
-        num_envs,
-        chosen,
-        name=name,
-        max_episode_steps=limit,
-        seed=seed,
-        again=again,
-        on_fault=policy,
-    )
+    return backend, {"action_space": chosen, "name": name, "max_episode_steps": limit}
 
 
-def _said_by(vector: VectorEnv[Any, Any, Any], name: str) -> AutoresetMode:
+def _said_by(vector: VectorEnv, name: str) -> AutoresetMode:
     """How a vector environment resets, by its metadata."""
     said = (vector.metadata or {}).get("autoreset_mode")
     if said is not None:
@@ -281,38 +243,7 @@ def _said_by(vector: VectorEnv[Any, Any, Any], name: str) -> AutoresetMode:
     return AutoresetMode.NEXT_STEP
 
 
-def _rehearse(name: str, guard: Guard, seed: int) -> tuple[bool, list[str]]:
-    """One reset and one step, so that a wrong space is told before time is spent.
-
-    Returns:
-        whether the step went well; and the wrappers that remember what was before an episode.
-    """
-    try:
-        examine_observation(name, guard.observation_space, guard.reset(seed=seed)[0], "reset")
-        before = values(guard.inner)
-        worked = examine_step(name, guard.inner)
-        remembering = normalisers(guard.inner)
-        if has_own(guard.inner):  # the same seed again: what differs now was remembered
-            guard.reset(seed=seed)
-            remembering += [
-                told for told in changed(guard.inner, before) if told.split()[0] not in remembering
-            ]
-        return worked, remembering
-    except BaseException:
-        guard.close()
-        raise
-
-
-def _tell_of(name: str, remembering: list[str], again_made: bool) -> None:
-    if remembering and not again_made:
-        notice(
-            f"{name}: {', '.join(remembering)} remembers what was before an episode. Every environment remembers for "
-            "itself, those of evaluation too, and begins anew when the run is loaded: a resumed run is not bit for bit "
-            "what it would have been."
-        )
-
-
-def _rendering(factory: Callable[..., gymnasium.Env[Any, Any]], name: str) -> gymnasium.Env[Any, Any]:
+def _rendering(factory: Callable[..., gymnasium.Env], name: str) -> gymnasium.Env:
     """One environment that renders, also from a callable that knows nothing of render modes."""
     if sys.platform == "linux" and not os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}:
         # There is no screen: SDL, which draws many environments, would look for one and complain.

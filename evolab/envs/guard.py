@@ -21,7 +21,7 @@ REBUILD = "evolab_rebuild"  # key in reset's `options` that asks for a new envir
 ATTEMPTS = 10  # resets that may fail in a row before the fault is raised
 
 
-class Guard(gymnasium.Env[Any, Any]):
+class Guard(gymnasium.Env):
     """An environment made by a factory and made anew when it raises.
 
     A step that raises drops the episode: the answer is the first observation of a new
@@ -34,7 +34,7 @@ class Guard(gymnasium.Env[Any, Any]):
     """
 
     def __init__(
-        self, factory: Callable[[], gymnasium.Env[Any, Any]], name: str | None, index: tuple[int, int]
+        self, factory: Callable[[], gymnasium.Env], name: str | None, index: tuple[int, int]
     ) -> None:
         """Make the first environment.
 
@@ -46,7 +46,7 @@ class Guard(gymnasium.Env[Any, Any]):
         self._factory = factory
         self.name = name or "environment"
         self._index = index
-        self._env: gymnasium.Env[Any, Any] | None = self._build()
+        self._env: gymnasium.Env | None = self._build()
         self._resting, self._steps = False, 0
         self._last: Any = None
         self._seed: int | None = None
@@ -133,7 +133,7 @@ class Guard(gymnasium.Env[Any, Any]):
         # rebuilds, so that a run with faults can be repeated.
         return int(np.random.SeedSequence([self._seed, self._builds]).generate_state(1)[0] >> 1)
 
-    def _build(self) -> gymnasium.Env[Any, Any]:
+    def _build(self) -> gymnasium.Env:
         env = self._factory()
         if not isinstance(env, gymnasium.Env):
             raise TypeError(f"{self.name} made {type(env).__name__}; expected a gymnasium.Env.")
@@ -148,7 +148,7 @@ class Guard(gymnasium.Env[Any, Any]):
         return env
 
     @property
-    def inner(self) -> gymnasium.Env[Any, Any]:
+    def inner(self) -> gymnasium.Env:
         """The environment itself."""
         assert self._env is not None
         return self._env
@@ -170,7 +170,7 @@ class Guard(gymnasium.Env[Any, Any]):
                 old.close()
 
 
-def chosen_from(env: gymnasium.Env[Any, Any]) -> gymnasium.Space[Any]:
+def chosen_from(env: gymnasium.Env) -> gymnasium.Space:
     """The action space of an environment, with the bounds that `ClipAction` clips to but does not tell."""
     layer, space = env, env.action_space
     while isinstance(space, spaces.Box) and not is_finite(space) and isinstance(layer, gymnasium.Wrapper):

@@ -19,14 +19,15 @@ import numpy as np
 from gymnasium import spaces
 
 from evolab.core.checks import unknown
+from evolab.core.trees import Tree
 
 SIDE = 16  # pixels
 BEST = 0.5  # where the continuous rewards are largest, away from the middle and from the bounds
 
-Exact = Callable[..., float]
+Exact = Callable[[float, "float | None", float, bool], float]
 
 
-class ProbeEnv(gymnasium.Env[Any, Any]):
+class ProbeEnv(gymnasium.Env):
     """The base of the probes: a state, an action, a known reward, `length` steps.
 
     Discrete actions are 0 and 1; continuous ones are [a] with a in [-1, 1].
@@ -55,7 +56,7 @@ class ProbeEnv(gymnasium.Env[Any, Any]):
         vector = spaces.Box(-1.0, 1.0, (1,), np.float32)
         image = spaces.Box(0, 255, (SIDE, SIDE, 3), np.uint8)
         both = spaces.Dict({"image": image, "vector": vector})
-        kinds: dict[str, spaces.Space[Any]] = {"vector": vector, "image": image, "dict": both}
+        kinds: dict[str, spaces.Space] = {"vector": vector, "image": image, "dict": both}
         self.observation_space = kinds[observations]
         self.action_space = (
             spaces.Discrete(2) if actions == "discrete" else spaces.Box(-1.0, 1.0, (1,), np.float32)
@@ -65,13 +66,13 @@ class ProbeEnv(gymnasium.Env[Any, Any]):
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
+    ) -> tuple[Tree, dict[str, Any]]:
         """Start in the first state."""
         super().reset(seed=seed)
         self.time, self.state = 0, self.first()
         return show(self.state, self.observations), {}
 
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+    def step(self, action: int | np.ndarray) -> tuple[Tree, float, bool, bool, dict[str, Any]]:
         """Earn this step's reward."""
         chosen = float(np.asarray(action).reshape(-1)[0])
         reward = self.reward(chosen)
@@ -170,7 +171,7 @@ def rewarded(state: float, action: float, continuous: bool) -> float:
     return 1.0 if (action > 0) == (state > 0) else -1.0
 
 
-def show(state: float, observations: str) -> Any:
+def show(state: float, observations: str) -> Tree:
     """A state as an observation of the kind "vector", "image" or "dict"."""
     vector = np.array([state], dtype=np.float32)
     if observations == "vector":
@@ -179,44 +180,25 @@ def show(state: float, observations: str) -> Any:
     return image if observations == "image" else {"image": image, "vector": vector}
 
 
-# Each takes (state, action=None, discount=0.99, continuous=False) and gives Q(state, action), or
-# V(state) of the best policy where no action is given.
-
-
-def _constant(
-    state: float, action: float | None = None, discount: float = 0.99, continuous: bool = False
-) -> float:
-    return 1.0
-
-
-def _observation(
-    state: float, action: float | None = None, discount: float = 0.99, continuous: bool = False
-) -> float:
-    return state
-
-
-def _two_step(
-    state: float, action: float | None = None, discount: float = 0.99, continuous: bool = False
-) -> float:
-    return 1.0 if state == 1.0 else discount
-
-
-def _action(
-    state: float, action: float | None = None, discount: float = 0.99, continuous: bool = False
-) -> float:
-    return 1.0 if action is None else rewarded(1.0, action, continuous)
-
-
-def _observation_action(
-    state: float, action: float | None = None, discount: float = 0.99, continuous: bool = False
-) -> float:
+def _best(state: float, action: float | None, continuous: bool) -> float:
+    """What an action earns; 1 where none is given, since the best one does."""
     return 1.0 if action is None else rewarded(state, action, continuous)
 
 
 PROBES: dict[str, tuple[type[ProbeEnv], Exact]] = {
-    "ConstantReward": (ConstantReward, _constant),
-    "ObservationReward": (ObservationReward, _observation),
-    "TwoStepDiscount": (TwoStepDiscount, _two_step),
-    "ActionReward": (ActionReward, _action),
-    "ObservationActionReward": (ObservationActionReward, _observation_action),
+    "ConstantReward": (ConstantReward, lambda state, action, discount, continuous: 1.0),
+    "ObservationReward": (ObservationReward, lambda state, action, discount, continuous: state),
+    "TwoStepDiscount": (
+        TwoStepDiscount,
+        lambda state, action, discount, continuous: discount ** (state != 1.0),
+    ),
+    "ActionReward": (
+        ActionReward,
+        lambda state, action, discount, continuous: _best(1.0, action, continuous),
+    ),
+    "ObservationActionReward": (
+        ObservationActionReward,
+        lambda state, action, discount, continuous: _best(state, action, continuous),
+    ),
 }
+"""Each probe, and its values: (state, action, discount, continuous) to Q(state, action), or to V(state) for None."""

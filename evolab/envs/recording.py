@@ -167,7 +167,7 @@ def _record(envs: Any, act: Callable[[Tree], Any], steps: int) -> dict[str, Any]
         observation = transition.reset_observation
     mask = np.stack(valid, 1)  # [E, T]
 
-    def column(field: str) -> Tree:
+    def column(field: str) -> Any:
         parts = [getattr(transition, field) for transition in kept]
         return map_leaves(lambda *leaves: np.stack([np.asarray(leaf)[0] for leaf in leaves], 1)[mask], *parts)
 

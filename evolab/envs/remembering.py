@@ -9,6 +9,8 @@ import gymnasium
 import numpy as np
 from gymnasium.vector import VectorWrapper
 
+from evolab.core import checks
+
 NORMALISERS = ("NormalizeObservation", "NormalizeReward")
 """Gymnasium's own, for single environments and for vectors; its other wrappers begin anew with every episode."""
 
@@ -55,6 +57,16 @@ def changed(env: Any, before: Values) -> list[str]:
             if names:
                 found.append(f"{type(layer).__name__} ({', '.join(names)})")
     return found
+
+
+def notice_memory(name: str, remembering: list[str]) -> None:
+    """Say which wrappers of an environment remember, where some do."""
+    if remembering:
+        checks.notice(
+            f"{name}: {', '.join(remembering)} remembers what was before an episode. Every environment remembers for "
+            "itself, those of evaluation too, and begins anew when the run is loaded: a resumed run is not bit for bit "
+            "what it would have been."
+        )
 
 
 def _held(layer: Any) -> dict[str, Any]:

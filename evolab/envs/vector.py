@@ -11,7 +11,7 @@ from gymnasium import spaces
 
 from evolab.core.checks import positive_integer
 from evolab.core.experience import Transition
-from evolab.core.trees import map_leaves
+from evolab.core.trees import Tree, map_leaves
 from evolab.envs.actions import as_batch
 from evolab.envs.backend import Failure, Faults, StepRows, VectorBackend
 from evolab.envs.base import EnvironmentFault, Environments, StepFault
@@ -38,14 +38,14 @@ class VectorEnvironments(Environments):
         backend: VectorBackend,
         population: int,
         num_envs: int,
-        action_space: spaces.Space[Any],
+        action_space: spaces.Space,
         *,
         name: str,
         max_episode_steps: int | None = None,
         seed: int = 0,
         max_faults: int = 10,
         again: Callable[[int, int], Environments] | None = None,
-        render: Callable[[], gymnasium.Env[Any, Any]] | None = None,
+        render: Callable[[], gymnasium.Env] | None = None,
         on_fault: str | FaultPolicy | None = None,
     ) -> None:
         """Put [P, E] in front of `backend`.
@@ -164,7 +164,7 @@ class VectorEnvironments(Environments):
             )
         return self._again(episodes, self.population if population is None else population)
 
-    def render_env(self) -> gymnasium.Env[Any, Any]:
+    def render_env(self) -> gymnasium.Env:
         """One single environment of the same kind with `render_mode="rgb_array"`."""
         if self._render is None:
             raise ValueError(
@@ -203,13 +203,13 @@ class VectorEnvironments(Environments):
         """Nothing was earned and nothing ended in rows that are no transition."""
         rows.reward[skipped], rows.terminated[skipped], rows.truncated[skipped] = 0.0, False, False
 
-    def _broken(self, observation: Any, reward: np.ndarray) -> np.ndarray:
+    def _broken(self, observation: Tree, reward: np.ndarray) -> np.ndarray:
         """[N], True where an environment that does not rest gave a NaN or an infinite value."""
         bad = ~np.isfinite(reward)
         rows = not_finite(observation, self._count)
         return (bad if rows is None else bad | rows) & ~self._resting
 
-    def _sound(self, observation: Any) -> Any:
+    def _sound(self, observation: Tree) -> Any:
         """First observations of environments that reset by themselves, begun again where not finite."""
         bad = not_finite(observation, self._count)
         if bad is None or not (bad & ~self._resting).any():

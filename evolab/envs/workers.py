@@ -39,7 +39,7 @@ class Workers(VectorBackend):
     """
 
     def __init__(
-        self, makers: Sequence[Callable[[], Guard]], name: str, timeout: float, space: spaces.Space[Any]
+        self, makers: Sequence[Callable[[], Guard]], name: str, timeout: float, space: spaces.Space
     ) -> None:
         """Start a process for every environment.
 

@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium import spaces
 
 from evolab.core.device import device_named
-from evolab.core.machine import Need, require
+from evolab.core.memory import Need, require
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.envs.batches import leaf_dtype
 from evolab.experiment.config import ExperimentConfig

@@ -1,4 +1,4 @@
-"""Everything a run has told so far, as records and as tables that pandas users know how to ask.
+"""Everything a run has recorded so far, as records and as tables that pandas users know how to ask.
 
 A `History` is a list of `events.Generation`; every table is built from it on
 access, so there is one truth. On disk it is four append-only files of JSON
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +61,7 @@ class History:
                 "<div>No generation yet: call <code>exp.step()</code>.</div>"
             )
         best = max(
-            (g.best for g in generations), key=lambda e: e.fitness if e.fitness == e.fitness else -math.inf
+            (g.best for g in generations), key=lambda e: -math.inf if math.isnan(e.fitness) else e.fitness
         )
         last = generations[-1]
         summary = (
@@ -146,27 +146,19 @@ class History:
         lived on: both have trained as long since and play the same seeds, so
         `fitness_after - parent_after` is what the mutation brought and nothing else.
         """
-        names = (
-            "generation", "agent", "parent", "kind", "detail", "change", "fitness_before", "fitness_after",
-            "parent_after",
-        )  # fmt: skip
-        rows: list[dict[str, Any]] = []
-        first = self.generations[0] if self.generations else None
-        rows += _by_hand(first, {})
-        later = _fitness_by_agent(first)
-        for index, generation in enumerate(self.generations):
-            before = later
-            following = self.generations[index + 1] if index + 1 < len(self.generations) else None
-            later = _fitness_by_agent(following)
-            for birth in generation.births:
-                values = (
-                    birth.generation, birth.agent, birth.parent, birth.kind, birth.detail,
-                    float("nan") if birth.change is None else birth.change,
-                    before.get(birth.parent, float("nan")), later.get(birth.agent, float("nan")),
-                    later.get(birth.parent, float("nan")),
-                )  # fmt: skip
-                rows.append(dict(zip(names, values, strict=True)))
-            rows += _by_hand(following, before)
+        measured = ("change", "fitness_before", "fitness_after", "parent_after")
+        names = ("generation", "agent", "parent", "kind", "detail", *measured)
+        generations, nan = list(self.generations), math.nan
+        known: list[dict[int, float]] = [{e.agent: e.fitness for e in g.evaluations} for g in generations]
+        rows = []
+        for generation, earlier, now, later in zip(generations, [{}, *known], known, [*known[1:], {}]):
+            by_hand = [(birth, earlier, now, nan) for birth in generation.by_hand]
+            born = [(birth, now, later, later.get(birth.parent, nan)) for birth in generation.births]
+            for birth, before, after, parent_after in by_hand + born:
+                about = (birth.generation, birth.agent, birth.parent, birth.kind, birth.detail)
+                change = nan if birth.change is None else birth.change
+                values = (change, before.get(birth.parent, nan), after.get(birth.agent, nan), parent_after)
+                rows.append(dict(zip(names, about + values)))
         return _frame(rows, names)
 
     @property
@@ -190,18 +182,12 @@ class History:
             ValueError: if no agent of that id was ever evaluated.
         """
         hands = {(g.number, birth.agent): birth for g in self.generations for birth in g.by_hand}
-        rows = [
-            {
-                "generation": e.generation,
-                "agent": e.agent,
-                "parent": birth.parent if birth else e.parent,
-                **_change(birth, hands.get((e.generation, e.agent))),
-                "fitness": e.fitness,
-            }
-            for e, birth in self.ancestry(agent)
-        ]
-        frame = _frame(rows, ("generation", "agent", "parent", "kind", "detail", "fitness"))
-        return _whole_numbers(frame, "parent")
+        names, rows = ("generation", "agent", "parent", "kind", "detail", "fitness"), []
+        for e, birth in self.ancestry(agent):
+            changed = _change(birth, hands.get((e.generation, e.agent)))
+            values = (e.generation, e.agent, birth.parent if birth else e.parent, *changed, e.fitness)
+            rows.append(dict(zip(names, values)))
+        return _whole_numbers(_frame(rows, names), "parent")
 
     def schedule(self, agent: int | None = None) -> DataFrame:
         """The hyperparameters that the winner's line trained with, in order, so that they can be replayed.
@@ -215,11 +201,10 @@ class History:
         """
         rows, start = [], 0
         for evaluation, _ in self.ancestry(agent):
-            settings = _settings(evaluation)
-            head = {name: settings.pop(name) for name in ("generation", "agent")}
+            head = {"generation": evaluation.generation, "agent": evaluation.agent}
             end = evaluation.steps or evaluation.updates
             genes = {"genes": json.dumps(evaluation.genes)} if evaluation.genes else {}
-            rows.append({**head, "start": start, "steps": end, **settings, **genes})
+            rows.append({**head, "start": start, "steps": end} | _settings(evaluation) | genes)
             start = end
         return _frame(rows, ("generation", "agent", "start", "steps", "hidden", "activation"))
 
@@ -303,34 +288,14 @@ def _settings(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def _fitness_by_agent(generation: Generation | None) -> dict[int, float]:
-    return {} if generation is None else {e.agent: e.fitness for e in generation.evaluations}
-
-
-def _by_hand(generation: Generation | None, before: Mapping[int, float]) -> list[dict[str, Any]]:
-    """Rows of `History.mutations` for what was set by hand before a generation.
-
-    Args:
-        generation: that it was set before; None where it has not ended yet.
-        before: fitness by agent in the generation before that.
-    """
-    after, nan = _fitness_by_agent(generation), math.nan
-    return [
-        {name: getattr(birth, name) for name in ("generation", "agent", "parent", "kind", "detail")}
-        | {"change": nan, "fitness_before": before.get(birth.agent, nan)}
-        | {"fitness_after": after.get(birth.agent, nan), "parent_after": nan}
-        for birth in (generation.by_hand if generation else ())
-    ]
-
-
-def _change(birth: Birth | None, by_hand: Birth | None) -> dict[str, str]:
-    """What was changed in an agent before a generation."""
+def _change(birth: Birth | None, by_hand: Birth | None) -> tuple[str, str]:
+    """What was changed in an agent before a generation: kind and detail."""
     kind, detail = (birth.kind, birth.detail) if birth else ("first", "")
     if by_hand is None:
-        return {"kind": kind, "detail": detail}
+        return kind, detail
     if kind in ("elite", "none", "revived"):
         kind = by_hand.kind
-    return {"kind": kind, "detail": f"{detail}{'; ' if detail else ''}by hand: {by_hand.detail}"}
+    return kind, f"{detail}{'; ' if detail else ''}by hand: {by_hand.detail}"
 
 
 def _frame(rows: list[dict[str, Any]], names: tuple[str, ...]) -> DataFrame:

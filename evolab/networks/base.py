@@ -1,7 +1,7 @@
 """The contract of a network: a stateless recipe that computes for many agents at once.
 
 A network never holds weights. It says which parameters an agent with given genes has
-(`axes`), draws their first values, and maps `[P, B, ...]` to `[P, B, ...]` for a group of C
+(`axes`), draws their first values, and maps `[P, B, ...]` to `[P, B, ...]` for a group of P
 agents whose parameters lie in one flat row each. Every axis of every parameter carries the
 label of the gene that sets its size; growth, shrinkage, padding and export follow from
 these labels, so a mutation is written once for all networks.
@@ -10,15 +10,16 @@ these labels, so a mutation is written once for all networks.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from evolab.networks.genes import Genes
 from evolab.networks.kernel import Kernel
 
 
@@ -42,6 +43,11 @@ class Axis:
 
 Axes = dict[str, tuple[Axis, ...]]
 State = dict[str, Tensor]
+Sizes = dict[str, tuple[int, int, int, tuple[int, ...]]]
+"""Resizable genes by label: current size, lower limit, upper limit, steps to choose from."""
+
+
+G = TypeVar("G", bound=Genes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,12 +122,8 @@ class Layout:
         }
 
 
-class Network(ABC):
-    """A family of architectures. A subclass is a frozen dataclass of the user's options.
-
-    Genes are frozen dataclasses of the subclass's choice with the properties `hidden`
-    (a tuple of sizes, for display) and `activation` (a tuple of names).
-    """
+class Network(ABC, Generic[G]):
+    """A family of architectures with genes of one class. A subclass is a frozen dataclass of the user's options."""
 
     bucketed: ClassVar[bool] = False
     """True where agents of different shape may share a group, each bucket of them computed apart."""
@@ -130,34 +132,34 @@ class Network(ABC):
     """True where an observation is a sequence of tokens, of which every position gets an answer."""
 
     @abstractmethod
-    def genes(self, observation_space: spaces.Space) -> Any:
+    def genes(self, observation_space: spaces.Space) -> G:
         """The architecture that a population starts from."""
 
     @abstractmethod
-    def axes(self, role: Role, genes: Any) -> Axes:
+    def axes(self, role: Role, genes: G) -> Axes:
         """Parameters by name, each with its labelled axes."""
 
     @abstractmethod
-    def initialise(self, role: Role, genes: Any, generator: torch.Generator) -> State:
+    def initialise(self, role: Role, genes: G, generator: torch.Generator) -> State:
         """First values of the parameters of one member, drawn as torch draws its own."""
 
     @abstractmethod
-    def capacity(self, genes: Sequence[Any]) -> Any:
+    def capacity(self, genes: Sequence[G]) -> G:
         """The smallest genes in which every one of `genes` has room."""
 
     @abstractmethod
-    def kernel(self, role: Role, genes: Sequence[Any], layout: Layout) -> Kernel:
+    def kernel(self, role: Role, genes: Sequence[G], layout: Layout) -> Kernel:
         """The batched pass of these agents, whose rows are padded to a common layout."""
 
     @abstractmethod
-    def cost(self, role: Role, genes: Any) -> float:
+    def cost(self, role: Role, genes: G) -> float:
         """Multiply-adds of one forward pass for one row of the batch, as far as padding adds to them.
 
         Agents of very different cost are cut into groups of their own.
         """
 
     @abstractmethod
-    def module(self, role: Role, genes: Any, state: State) -> nn.Module:
+    def module(self, role: Role, genes: G, state: State) -> nn.Module:
         """A plain, unpadded module of one member: encoded features (and extra) to outputs."""
 
     def computes_unpadded(self, like: Tensor) -> bool:
@@ -165,7 +167,7 @@ class Network(ABC):
         return False
 
     def unpadded_kernel(
-        self, role: Role, genes: Sequence[Any], layouts: Sequence[Layout], dtype: torch.dtype
+        self, role: Role, genes: Sequence[G], layouts: Sequence[Layout], dtype: torch.dtype
     ) -> Kernel:
         """The batched pass of agents that are each laid out apart; asked for where `computes_unpadded`.
 
@@ -177,47 +179,47 @@ class Network(ABC):
         """
         raise TypeError(f"{type(self).__name__} pads its agents to a common layout.")
 
-    def key(self, genes: Any) -> Any:
+    def key(self, genes: G) -> Hashable:
         """Agents of different key never share a group."""
         return ()
 
-    def order(self, genes: Any) -> Any:
+    def order(self, genes: G) -> Any:
         """Sort key of the agents within a group."""
         return 0
 
     @abstractmethod
-    def describe(self, genes: Any) -> str:
+    def describe(self, genes: G) -> str:
         """The architecture in a few characters, such as "64x64 relu"."""
 
     @abstractmethod
-    def resized(self, genes: Any, gene: str, size: int) -> Any:
+    def resized(self, genes: G, gene: str, size: int) -> G:
         """`genes` with one size changed."""
 
     @abstractmethod
-    def sizes(self, genes: Any) -> dict[str, tuple[int, int, int, tuple[int, ...]]]:
-        """Resizable genes by label: current size, lower limit, upper limit, steps to choose from."""
+    def sizes(self, genes: G) -> Sizes:
+        """The genes that can be resized."""
 
-    def activated(self, genes: Any, kind: str) -> Any | None:
+    def activated(self, genes: G, kind: str) -> G | None:
         """`genes` with another activation in every hidden layer; None where there is none to change."""
         return None
 
-    def stacks(self, genes: Any) -> tuple[str, ...]:
+    def stacks(self, genes: G) -> tuple[str, ...]:
         """Names of the stacks of layers that can grow and shrink on their own."""
         return ("hidden",)
 
-    def deeper(self, genes: Any, stack: str = "hidden") -> Any | None:
+    def deeper(self, genes: G, stack: str = "hidden") -> G | None:
         """`genes` with one more layer; None at the limit."""
         return None
 
-    def shallower(self, genes: Any, stack: str = "hidden") -> Any | None:
+    def shallower(self, genes: G, stack: str = "hidden") -> G | None:
         """`genes` with one layer fewer; None at the limit."""
         return None
 
-    def deepened(self, role: Role, genes: Any, state: State, moment: bool, stack: str = "hidden") -> State:
+    def deepened(self, role: Role, genes: G, state: State, moment: bool, stack: str = "hidden") -> State:
         """Tensors [M, ...] of `deeper(genes)` from those of `genes`; zeros for what is new in a moment."""
         raise TypeError(f"{type(self).__name__} cannot grow deeper.")
 
-    def shallowed(self, role: Role, genes: Any, state: State, moment: bool, stack: str = "hidden") -> State:
+    def shallowed(self, role: Role, genes: G, state: State, moment: bool, stack: str = "hidden") -> State:
         """Tensors [M, ...] of `shallower(genes)` from those of `genes`."""
         raise TypeError(f"{type(self).__name__} cannot become shallower.")
 
@@ -231,9 +233,9 @@ class Network(ABC):
         return {}
 
     @abstractmethod
-    def to_json(self, genes: Any) -> dict[str, Any]:
+    def to_json(self, genes: G) -> dict[str, Any]:
         """`genes` as plain values."""
 
     @abstractmethod
-    def from_json(self, value: dict[str, Any]) -> Any:
+    def from_json(self, value: dict[str, Any]) -> G:
         """The inverse of `to_json`."""

@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
 
 import torch
-from gymnasium import spaces
 from torch import Tensor, nn
 
-from evolab.networks.base import Axes, Axis, Layout, Network, Role, State
+from evolab.core.trees import Tree
+from evolab.networks.base import Axes, Axis, Layout, Role, State
+from evolab.networks.fixed import FixedNetwork, NoGenes
 from evolab.networks.kernel import Kernel
 from evolab.networks.observations import encode, features
 
 
 @dataclass(frozen=True)
-class StackGenes:
-    """A module of the user's own has no genes: its parameters and hyperparameters evolve, its shape stays."""
-
-    hidden: ClassVar[tuple[int, ...]] = ()
-    activation: ClassVar[tuple[str, ...]] = ()
-
-
-@dataclass(frozen=True)
-class Stack(Network):
+class Stack(FixedNetwork):
     """A population of any plain module, made by a function of yours.
 
     Args:
@@ -42,12 +34,14 @@ class Stack(Network):
 
     Parameters that do not require a gradient, and buffers, are the same for all agents.
 
+    >>> from gymnasium import spaces
     >>> network = Stack(lambda inputs, outputs: nn.Linear(inputs, outputs))
     >>> network.template(Role(spaces.Box(-1, 1, (3,)), 2))
     Linear(in_features=3, out_features=2, bias=True)
     """
 
     factory: Callable[..., nn.Module]
+    _templates: dict[Hashable, nn.Module] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not callable(self.factory) or self._arity() not in (2, 3):
@@ -55,7 +49,6 @@ class Stack(Network):
                 f"Stack: factory is {self.factory!r}; a function factory(inputs, outputs) or "
                 f"factory(observation_space, extra, outputs) that makes a torch module is expected."
             )
-        object.__setattr__(self, "_templates", {})
 
     def _arity(self) -> int:
         parameters = inspect.signature(self.factory).parameters.values()
@@ -64,11 +57,10 @@ class Stack(Network):
 
     def template(self, role: Role) -> nn.Module:
         """The module that answers for one role, checked; its own parameters are placeholders."""
-        known: dict[Any, nn.Module] = self._templates  # type: ignore[attr-defined]
         key = (repr(role.observation_space), role.extra, role.outputs)
-        if key not in known:
-            known[key] = self._checked(self._made(role, 0), role)
-        return known[key]
+        if key not in self._templates:
+            self._templates[key] = self._checked(self._made(role, 0), role)
+        return self._templates[key]
 
     def _made(self, role: Role, seed: int) -> nn.Module:
         """A module as the factory draws it. Torch's own generator is borrowed, and given back unchanged."""
@@ -117,11 +109,7 @@ class Stack(Network):
     def _name(self) -> str:
         return f"Stack({getattr(self.factory, '__name__', type(self.factory).__name__)})"
 
-    def genes(self, observation_space: spaces.Space) -> StackGenes:
-        """There are none."""
-        return StackGenes()
-
-    def axes(self, role: Role, genes: StackGenes) -> Axes:
+    def axes(self, role: Role, genes: NoGenes) -> Axes:
         """The module's parameters under their own names; a scalar is [1]."""
         return {
             name: tuple(Axis(size) for size in value.shape or (1,))
@@ -129,7 +117,7 @@ class Stack(Network):
             if value.requires_grad
         }
 
-    def initialise(self, role: Role, genes: StackGenes, generator: torch.Generator) -> State:
+    def initialise(self, role: Role, genes: NoGenes, generator: torch.Generator) -> State:
         """As the factory draws them."""
         seed = int(torch.randint(2**62, (), generator=generator))
         drawn = dict(self._made(role, seed).named_parameters())
@@ -139,19 +127,15 @@ class Stack(Network):
             for name, axes in shapes.items()
         }
 
-    def capacity(self, genes: Sequence[StackGenes]) -> StackGenes:
-        """All are alike."""
-        return genes[0]
-
-    def kernel(self, role: Role, genes: Sequence[StackGenes], layout: Layout) -> StackKernel:
+    def kernel(self, role: Role, genes: Sequence[NoGenes], layout: Layout) -> StackKernel:
         """One call of the module per agent and member."""
         return StackKernel(role, self.template(role), layout)
 
-    def cost(self, role: Role, genes: StackGenes) -> float:
+    def cost(self, role: Role, genes: NoGenes) -> float:
         """The number of parameters, as if each were used once per row of the batch."""
         return float(role.ensemble_size * Layout.of(self.axes(role, genes)).size)
 
-    def module(self, role: Role, genes: StackGenes, state: State) -> nn.Module:
+    def module(self, role: Role, genes: NoGenes, state: State) -> nn.Module:
         """A module as the factory makes it, with these parameters."""
         module = copy.deepcopy(self.template(role)).to(next(iter(state.values())).dtype)
         with torch.no_grad():
@@ -160,33 +144,9 @@ class Stack(Network):
                     value.copy_(state[name].view(value.shape))
         return module
 
-    def describe(self, genes: StackGenes) -> str:
+    def describe(self, genes: NoGenes) -> str:
         """The factory's name."""
         return self._name
-
-    def stacks(self, genes: StackGenes) -> tuple[str, ...]:
-        """None: the shape of the module is the user's."""
-        return ()
-
-    def resized(self, genes: StackGenes, gene: str, size: int) -> StackGenes:
-        """Nothing can be resized.
-
-        Raises:
-            TypeError: always.
-        """
-        raise TypeError(f"{self._name} has no sizes that mutate.")
-
-    def sizes(self, genes: StackGenes) -> dict[str, tuple[int, int, int, tuple[int, ...]]]:
-        """None."""
-        return {}
-
-    def to_json(self, genes: StackGenes) -> dict[str, Any]:
-        """Nothing to write."""
-        return {}
-
-    def from_json(self, value: dict[str, Any]) -> StackGenes:
-        """The inverse of `to_json`."""
-        return StackGenes()
 
 
 class StackKernel(Kernel):
@@ -199,19 +159,9 @@ class StackKernel(Kernel):
         self._template = copy.deepcopy(template)
 
     def __call__(
-        self, flat: Tensor, observation: Any = None, extra: Tensor | None = None, member: int | None = None
+        self, flat: Tensor, observation: Tree = (), extra: Tensor | None = None, member: int | None = None
     ) -> Tensor:
-        """Outputs of all agents and members.
-
-        Args:
-            flat: [P, M, N], the group's parameters.
-            observation: batch of observations, [P, B, ...] leaves.
-            extra: [P, B, E], behind the features.
-            member: compute this member alone.
-
-        Returns:
-            [P, M, B, O], or [P, B, O] where there is one member or `member` is given.
-        """
+        """Outputs; see `Kernel`. The extra inputs stand behind the features."""
         x = encode(self.role.observation_space, observation, 2, flat.dtype)
         x = x if extra is None else torch.cat([x, extra], -1)
         self._template.to(device=flat.device, dtype=flat.dtype)
@@ -230,4 +180,4 @@ class StackKernel(Kernel):
 
     def _one(self, state: State, agent: int, index: int, x: Tensor) -> Tensor:
         own = {name: value[agent, index] for name, value in state.items()}
-        return torch.func.functional_call(self._template, own, (x,))  # type: ignore[no-any-return]
+        return torch.func.functional_call(self._template, own, (x,))

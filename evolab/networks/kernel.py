@@ -13,8 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from evolab.core.trees import Tree
 from evolab.networks.adam import AdamState
 from evolab.networks.cache import Cache
+from evolab.networks.genes import Genes
 from evolab.networks.loss import Regression
 
 Backward = Callable[[Tensor], Tensor]
@@ -26,7 +28,7 @@ class Kernel(ABC):
 
     @abstractmethod
     def __call__(
-        self, flat: Tensor, observation: Any = None, extra: Tensor | None = None, member: int | None = None
+        self, flat: Tensor, observation: Tree = (), extra: Tensor | None = None, member: int | None = None
     ) -> Tensor:
         """Outputs of all agents and ensemble members, differentiable by autograd.
 
@@ -49,7 +51,7 @@ class Kernel(ABC):
         raise TypeError(f"{type(self).__name__} reads no tokens, so there is nothing to decode.")
 
     def vjp_parameters(
-        self, flat: Tensor, observation: Any = None, extra: Tensor | None = None
+        self, flat: Tensor, observation: Tree = (), extra: Tensor | None = None
     ) -> tuple[Tensor, Backward]:
         """The outputs of all members, and a function from their gradient to that of the parameters [P, M, N]."""
         leaf = flat.detach().requires_grad_()
@@ -58,7 +60,7 @@ class Kernel(ABC):
         return out.detach(), lambda grad: torch.autograd.grad(out, leaf, grad)[0]
 
     def vjp_extra(
-        self, flat: Tensor, observation: Any, extra: Tensor, member: int = 0
+        self, flat: Tensor, observation: Tree, extra: Tensor, member: int = 0
     ) -> tuple[Tensor, Backward]:
         """The outputs [P, B, O] of one member, and a function from their gradient to that of `extra` [P, B, E]."""
         leaf = extra.detach().requires_grad_()
@@ -67,7 +69,7 @@ class Kernel(ABC):
         return out.detach(), lambda grad: torch.autograd.grad(out, leaf, grad)[0]
 
     def regress(
-        self, state: AdamState, observation: Any, extra: Tensor | None, loss: Regression
+        self, state: AdamState, observation: Tree, extra: Tensor | None, loss: Regression
     ) -> Tensor | None:
         """One Adam step on a regression in a single call: the losses [P]; None where this kernel has none."""
         return None
@@ -91,7 +93,7 @@ class Kernel(ABC):
         """Drop memory that was given back: what comes next is recorded, and must share it with nothing."""
         return None
 
-    def form(self, genes: Sequence[Any]) -> Any:
+    def form(self, genes: Sequence[Genes]) -> object:
         """What decides its operations: kernels of one network and equal form compute alike.
 
         Args:

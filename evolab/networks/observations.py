@@ -8,13 +8,15 @@ of the space.
 from __future__ import annotations
 
 from math import prod
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from gymnasium import spaces
 from torch import Tensor
+
+from evolab.core.observed import leaf_spaces
+from evolab.core.trees import Tree
 
 
 def features(space: spaces.Space) -> int:
@@ -31,10 +33,8 @@ def features(space: spaces.Space) -> int:
         return int(np.sum(space.nvec))
     if isinstance(space, spaces.MultiBinary):
         return prod(space.shape)
-    if isinstance(space, spaces.Dict):
-        return sum(features(part) for part in space.values())
-    if isinstance(space, spaces.Tuple):
-        return sum(features(part) for part in space)
+    if isinstance(space, (spaces.Dict, spaces.Tuple)):
+        return sum(features(leaf) for _, leaf in leaf_spaces(space))
     raise TypeError(
         f"observation space {space} has no fixed size; Box, Discrete, MultiDiscrete, MultiBinary, Dict and "
         f"Tuple are understood. Wrap the environment with gymnasium.wrappers.TransformObservation."
@@ -55,7 +55,7 @@ def in_bytes(space: spaces.Box) -> bool:
     return bool((space.low == 0).all() and (space.high == 255).all())
 
 
-def encode(space: spaces.Space, observation: Any, leading: int, dtype: torch.dtype) -> Tensor:
+def encode(space: spaces.Space, observation: Tree, leading: int, dtype: torch.dtype) -> Tensor:
     """Feature vectors of a batch of observations.
 
     Args:
@@ -67,6 +67,13 @@ def encode(space: spaces.Space, observation: Any, leading: int, dtype: torch.dty
     Returns:
         [..., F], with F = `features(space)`.
     """
+    if isinstance(space, spaces.Dict):
+        branches: dict[str, Tree] = observation  # type: ignore[assignment]  # as its space
+        return torch.cat([encode(part, branches[key], leading, dtype) for key, part in space.items()], -1)
+    if isinstance(space, spaces.Tuple):
+        pairs = zip(space, observation, strict=True)
+        return torch.cat([encode(part, value, leading, dtype) for part, value in pairs], -1)
+    assert isinstance(observation, Tensor)
     if isinstance(space, spaces.Box):
         if len(space.shape) == 0:
             observation = observation.unsqueeze(-1)
@@ -74,9 +81,8 @@ def encode(space: spaces.Space, observation: Any, leading: int, dtype: torch.dty
         flat = flat.to(dtype)
         return flat / 255 if in_bytes(space) else flat
     if isinstance(space, spaces.Discrete):
-        return F.one_hot((observation.long() - int(space.start)).clamp(0, int(space.n) - 1), int(space.n)).to(
-            dtype
-        )
+        count = int(space.n)
+        return F.one_hot((observation.long() - int(space.start)).clamp(0, count - 1), count).to(dtype)
     if isinstance(space, spaces.MultiDiscrete):
         values = observation.long().flatten(leading)
         start = np.asarray(space.start).ravel()
@@ -87,12 +93,6 @@ def encode(space: spaces.Space, observation: Any, leading: int, dtype: torch.dty
         return torch.cat(parts, -1)
     if isinstance(space, spaces.MultiBinary):
         return observation.flatten(leading).to(dtype)
-    if isinstance(space, spaces.Dict):
-        parts = [encode(part, observation[key], leading, dtype) for key, part in space.items()]
-        return torch.cat(parts, -1)
-    if isinstance(space, spaces.Tuple):
-        parts = [encode(part, value, leading, dtype) for part, value in zip(space, observation, strict=True)]
-        return torch.cat(parts, -1)
     raise TypeError(
         f"observation space {space} is not understood; see evolab.networks.observations.features."
     )

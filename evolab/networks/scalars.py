@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from gymnasium import spaces
 from torch import Tensor, nn
 
-from evolab.networks.base import Axes, Axis, Layout, Network, Role, State
+from evolab.core.trees import Tree
+from evolab.networks.base import Axes, Axis, Layout, Role, State
+from evolab.networks.fixed import FixedNetwork, NoGenes
 from evolab.networks.kernel import Backward, Kernel
 
 
 @dataclass(frozen=True)
-class Scalars(Network):
+class Scalars(FixedNetwork):
     """`Role.outputs` numbers per agent and member; a role's own `network`.
 
     Args:
@@ -28,29 +28,23 @@ class Scalars(Network):
 
     start: float = 0.0
 
-    def genes(self, observation_space: spaces.Space) -> None:
-        """There are none."""
-
-    def axes(self, role: Role, genes: Any) -> Axes:
+    def axes(self, role: Role, genes: NoGenes) -> Axes:
         """One parameter, "value" [O]."""
         return {"value": (Axis(role.outputs),)}
 
-    def initialise(self, role: Role, genes: Any, generator: torch.Generator) -> State:
+    def initialise(self, role: Role, genes: NoGenes, generator: torch.Generator) -> State:
         """All at the start; nothing is drawn."""
         return {"value": torch.full((role.outputs,), self.start)}
 
-    def capacity(self, genes: Sequence[Any]) -> None:
-        """All are alike."""
-
-    def kernel(self, role: Role, genes: Sequence[Any], layout: Layout) -> ScalarsKernel:
+    def kernel(self, role: Role, genes: Sequence[NoGenes], layout: Layout) -> ScalarsKernel:
         """The numbers themselves."""
         return ScalarsKernel(role.ensemble_size)
 
-    def cost(self, role: Role, genes: Any) -> float:
+    def cost(self, role: Role, genes: NoGenes) -> float:
         """Nothing is multiplied."""
         return 0.0
 
-    def module(self, role: Role, genes: Any, state: State) -> nn.Module:
+    def module(self, role: Role, genes: NoGenes, state: State) -> nn.Module:
         """There is none.
 
         Raises:
@@ -58,36 +52,9 @@ class Scalars(Network):
         """
         raise TypeError("Scalars take no observation, so they are no module.")
 
-    def describe(self, genes: Any) -> str:
+    def describe(self, genes: NoGenes) -> str:
         """What they are."""
         return "scalars"
-
-    def resized(self, genes: Any, gene: str, size: int) -> Any:
-        """Nothing can be resized.
-
-        Raises:
-            TypeError: always.
-        """
-        raise TypeError("Scalars have no sizes that mutate.")
-
-    def sizes(self, genes: Any) -> dict[str, tuple[int, int, int, tuple[int, ...]]]:
-        """None."""
-        return {}
-
-    def deepened(self, role: Role, genes: Any, state: State, moment: bool, stack: str = "hidden") -> State:
-        """The same numbers: they have no layers."""
-        return state
-
-    def shallowed(self, role: Role, genes: Any, state: State, moment: bool, stack: str = "hidden") -> State:
-        """The same numbers: they have no layers."""
-        return state
-
-    def to_json(self, genes: Any) -> dict[str, Any]:
-        """Nothing to write."""
-        return {}
-
-    def from_json(self, value: dict[str, Any]) -> None:
-        """The inverse of `to_json`."""
 
 
 class ScalarsKernel(Kernel):
@@ -97,13 +64,13 @@ class ScalarsKernel(Kernel):
         self.members = members
 
     def __call__(
-        self, flat: Tensor, observation: Any = None, extra: Tensor | None = None, member: int | None = None
+        self, flat: Tensor, observation: Tree = (), extra: Tensor | None = None, member: int | None = None
     ) -> Tensor:
         """The numbers, whatever is observed."""
         return flat[:, member or 0] if self.members == 1 or member is not None else flat
 
     def vjp_parameters(
-        self, flat: Tensor, observation: Any = None, extra: Tensor | None = None
+        self, flat: Tensor, observation: Tree = (), extra: Tensor | None = None
     ) -> tuple[Tensor, Backward]:
         """The numbers' gradient is their own."""
         # Cloned: a gradient may be an expanded view, and the optimizer writes into it.

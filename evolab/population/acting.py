@@ -123,6 +123,7 @@ def _understood(table: Table, observation: Tree) -> tuple[Tree, tuple[int, ...]]
             return observation, observation.shape[:lead]
     observation = as_space(spec.observation_space, observation)
     if spec.network.reads_tokens:  # as many as there are so far
+        assert isinstance(observation, (np.ndarray, Tensor))
         check_tokens(spec.observation_space, observation)
         return observation, tuple(observation.shape[:-1])
     return observation, leading_shape(spec.observation_space, observation)

@@ -15,6 +15,7 @@ from evolab.core.readonly import ReadOnly
 from evolab.core.trees import Tree
 from evolab.data.buffers.base import Buffer
 from evolab.networks.base import Network
+from evolab.networks.genes import Genes
 from evolab.population import export, serialisation
 from evolab.population.acting import act_alone
 from evolab.population.individual import Individual
@@ -70,7 +71,7 @@ class Agent:
         return ReadOnly(self._about.hyperparameters, "an agent's hyperparameters", ASSIGN)
 
     @property
-    def genes(self) -> Any:
+    def genes(self) -> Genes:
         """Its architecture."""
         return self._about.genes
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from evolab.core import checks
 from evolab.core.actions import BoxActions, combined, is_whole, limits, nearest_whole
+from evolab.core.observed import map_space
 from evolab.core.trees import Tree, leaves, map_leaves
 from evolab.networks.observations import encode
 from evolab.population.acting import act_alone
@@ -156,7 +157,7 @@ def _write_program(greedy: Greedy, examples: Tree, shapes: Tree, path: Path) -> 
 
 
 def _run_program(path: Path, observation: Tree) -> Tensor:
-    return torch.export.load(path).module()(observation)  # type: ignore[no-any-return]
+    return torch.export.load(path).module()(observation)
 
 
 def _write_onnx(greedy: Greedy, examples: Tree, shapes: Tree, path: Path) -> None:
@@ -205,14 +206,11 @@ def _same(table: Table, row: int, found: Tensor) -> bool:
 
 def _examples(table: Table, count: int) -> Tree:
     """Observations [B, ...] as tensors, the same ones for the same count."""
-    return _drawn(table.spec.observation_space, count, np.random.default_rng(count))
+    stream = np.random.default_rng(count)
+    return map_space(lambda leaf: _drawn(leaf, count, stream), table.spec.observation_space)
 
 
-def _drawn(space: spaces.Space, count: int, stream: np.random.Generator) -> Tree:
-    if isinstance(space, spaces.Dict):
-        return {key: _drawn(part, count, stream) for key, part in space.items()}
-    if isinstance(space, spaces.Tuple):
-        return tuple(_drawn(part, count, stream) for part in space)
+def _drawn(space: spaces.Space, count: int, stream: np.random.Generator) -> Tensor:
     shape = (count, *(space.shape or ()))
     if isinstance(space, spaces.Box):
         if is_whole(space):

@@ -11,6 +11,8 @@ from typing import Any
 
 from torch import Tensor
 
+from evolab.networks.genes import Genes
+
 MOMENTS = (".mean", ".square")
 """Adam's, of every parameter."""
 
@@ -40,7 +42,7 @@ class Individual:
 
     id: int
     parent: int | None
-    genes: Any
+    genes: Genes
     hyperparameters: dict[str, Any]
     fitness: list[float] = field(default_factory=list)
     steps: int = 0

@@ -15,7 +15,7 @@ from evolab.algorithms.base import Algorithm
 from evolab.algorithms.search_space import algorithm_named, search_space_of
 from evolab.core import checks
 from evolab.core.device import device_named
-from evolab.core.machine import require
+from evolab.core.memory import require
 from evolab.core.ranges import Range
 from evolab.core.readonly import ReadOnly
 from evolab.core.rng import fresh_seed, numpy_stream

@@ -116,7 +116,7 @@ def take(table: Table, row: int, prefix: str, into: dict[str, Tensor]) -> dict[s
     values[_SLOT] = individual.slot
     values["counts"] = {name: float(count) for name, count in individual.counts.items()}
     values["genes"] = table.network.to_json(individual.genes)
-    return plain(values)  # type: ignore[no-any-return]
+    return plain(values)
 
 
 # What is read ---------------------------------------------------------------------------------

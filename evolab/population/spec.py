@@ -15,10 +15,11 @@ from torch import Tensor
 from evolab.algorithms.base import Algorithm
 from evolab.core.actions import Actions, actions_of
 from evolab.core.device import precision_named, products
-from evolab.core.machine import Need
+from evolab.core.memory import Need
 from evolab.core.ranges import Range
 from evolab.core.rng import torch_stream
 from evolab.networks.base import Layout, Network, Role, State
+from evolab.networks.genes import Genes
 from evolab.population.individual import KINDS, MOMENTS, Individual
 
 NOTHING = nullcontext()
@@ -88,14 +89,14 @@ class Spec:
         """An empty tensor on the device and in the precision of the parameters."""
         return torch.empty(0, dtype=self.dtype, device=self.device)
 
-    def sizes(self, genes: Any) -> dict[str, int]:
+    def sizes(self, genes: Genes) -> dict[str, int]:
         """Parameters of each network of an agent, all its members together."""
         return {
             name: role.ensemble_size * Layout.of(role.recipe(self.network).axes(role, genes)).size
             for name, role in self.roles.items()
         }
 
-    def needs(self, size: int, genes: Any) -> Need:
+    def needs(self, size: int, genes: Genes) -> Need:
         """Memory that so many agents of this architecture take at least: all tensors of the table."""
         sizes = self.sizes(genes)
         kept = sum(count * len(self.kinds(name)) for name, count in sizes.items()) * self.dtype.itemsize
@@ -106,7 +107,7 @@ class Spec:
         """Names of what is kept of a network: itself, its target if it has one, its moments."""
         return [role + kind for kind in KINDS if kind != ".target" or self.roles[role].has_target]
 
-    def drawn(self, role: str, genes: Any, generator: torch.Generator) -> State:
+    def drawn(self, role: str, genes: Genes, generator: torch.Generator) -> State:
         """First values of a network, [M, ...] by parameter."""
         recipe = self.roles[role].recipe(self.network)
         members = [

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from evolab.algorithms.tokens import TokenAlgorithm, token_algorithm
 from evolab.core.checks import positive_integer
+from evolab.core.trees import Tree
 from evolab.networks.cache import Cache
 from evolab.population.agent import Agent
 from evolab.population.decoding import Decoding, TokenPolicy, Turn
@@ -211,7 +212,7 @@ class UtteranceActor:
         self._legal = (token >= low) & (token < low + int(environment.action_space.n))
         self._policy = language_policy(agent.copy().table, environment)
 
-    def act(self, observation: Any) -> int:
+    def act(self, observation: Tree) -> int:
         """The next token of an episode [T], filled up with pad."""
         tokens = torch.as_tensor(observation).long()
         length = (tokens != self._pad).sum()

@@ -80,4 +80,4 @@ def check_state(kept: Any, generation: int) -> Mapping[str, Any]:
             raise ValueError(
                 f"agents[{index}].place is {kept['agents'][index]['place']}; there are {len(ids)} agents."
             )
-    return kept  # type: ignore[no-any-return]
+    return kept

@@ -9,15 +9,15 @@ import pytest
 import torch
 
 import evolab as ev
-from evolab.core import machine
-from evolab.core.machine import Need, require
+from evolab.core import memory
+from evolab.core.memory import Need, require
 
 GIB = 2**30
 
 
 @pytest.fixture
 def small_machine(monkeypatch):
-    monkeypatch.setattr(machine, "memory", lambda: 4 * GIB)
+    monkeypatch.setattr(memory, "total_memory", lambda: 4 * GIB)
 
 
 @pytest.mark.parametrize(
@@ -68,10 +68,10 @@ def test_a_population_alone_is_refused_as_well():
 
 
 def test_the_parts_are_told_largest_first(monkeypatch):
-    monkeypatch.setattr(machine, "memory", lambda: 3 * GIB)
+    monkeypatch.setattr(memory, "total_memory", lambda: 3 * GIB)
     parts = [Need("one", GIB, "a=1", "a"), Need("two", 2 * GIB, "b=2", "b")]
     require(parts)
-    monkeypatch.setattr(machine, "memory", lambda: 3 * GIB - 1)
+    monkeypatch.setattr(memory, "total_memory", lambda: 3 * GIB - 1)
     with pytest.raises(
         ValueError,
         match=r"at least 3\.0 GiB .*: two 2\.0 GiB \(b=2\); one 1\.0 GiB \(a=1\)\. Lower b\.",
@@ -81,13 +81,13 @@ def test_the_parts_are_told_largest_first(monkeypatch):
 
 
 def test_a_machine_that_does_not_tell_refuses_nothing(monkeypatch):
-    monkeypatch.setattr(machine, "memory", lambda: None)
+    monkeypatch.setattr(memory, "total_memory", lambda: None)
     require([Need("one", 10**30, "a=1", "a")])
 
 
 def test_a_container_s_limit_counts(monkeypatch, tmp_path):
     (tmp_path / "memory.max").write_text("1048576\n")
-    monkeypatch.setattr(machine, "LIMITS", (str(tmp_path / "memory.max"),))
-    assert machine.memory() == 2**20
+    monkeypatch.setattr(memory, "LIMITS", (str(tmp_path / "memory.max"),))
+    assert memory.total_memory() == 2**20
     (tmp_path / "memory.max").write_text("max\n")
-    assert machine.memory() > 2**20
+    assert memory.total_memory() > 2**20

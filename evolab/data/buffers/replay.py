@@ -128,7 +128,7 @@ class ReplayBuffer(Buffer):
         }
         self.device = self.example.device
 
-    def _write(self, pool: int, rows: dict[str, Tree], leading: int, keep: np.ndarray | None) -> int:
+    def _write(self, pool: int, rows: dict[str, Any], leading: int, keep: np.ndarray | None) -> int:
         mask = None if keep is None else torch.as_tensor(keep.reshape(-1))
         count = int(mask.sum()) if mask is not None else int(np.prod(np.shape(rows["reward"])))
         if count == 0:
@@ -275,4 +275,4 @@ class ReplayBuffer(Buffer):
     @property
     def example(self) -> Tensor:
         """The first stored leaf, for its dtype and device."""
-        return first_leaf(self.fields)  # type: ignore[no-any-return]
+        return first_leaf(self.fields)

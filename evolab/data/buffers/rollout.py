@@ -60,7 +60,7 @@ class RolloutBuffer(Buffer):
     def __init__(self, horizon: int = 256, device: str | torch.device | None = None) -> None:
         self.horizon = self.least_steps = whole_number("RolloutBuffer: horizon", horizon)
         self.device = torch.device(device) if device is not None else None
-        self.fields: dict[str, Tree] = {}  # [T, P, E, ...] leaves
+        self.fields: dict[str, Any] = {}  # [T, P, E, ...] leaves
         self.steps = 0
         self.written = 0
         self.finished = False

@@ -29,6 +29,7 @@ class TokenBuffer(ReplayBuffer):
     ) -> None:
         super().__init__(capacity or 2**31, device, shared=True)
         self.limit = capacity
+        self.fields: dict[str, Tensor] = {}  # type: ignore[assignment]  # tokens are never nested
 
     def __repr__(self) -> str:
         """How many there are."""

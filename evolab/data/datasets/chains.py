@@ -43,7 +43,7 @@ class EpisodeTable:
     folder: Scratch | None
 
 
-Decoder = Callable[[str, Any], tuple[tuple[int, ...], np.dtype[Any], Callable[[], np.ndarray]] | None]
+Decoder = Callable[[str, Any], tuple[tuple[int, ...], np.dtype, Callable[[], np.ndarray]] | None]
 
 
 def assemble(
@@ -115,7 +115,7 @@ class _Part:
     """One leaf over all episodes."""
 
     shape: tuple[int, ...]
-    dtype: np.dtype[Any]
+    dtype: np.dtype
     readers: list[Callable[[], np.ndarray]]
 
     @property

@@ -91,7 +91,7 @@ class Allocator:
         self.folder: Scratch | None = None
         self._count = 0
 
-    def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         """A new array to be filled.
 
         Raises:

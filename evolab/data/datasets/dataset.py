@@ -79,7 +79,11 @@ class Dataset:
         self._columns = columns
         self._scan: Scan = scan(columns, nan)
         self._skipped = self._scan.skipped  # rows left out, ascending
-        large = (columns.observations, columns.actions, columns.next_observations)
+        large = (
+            columns.observations,
+            columns.actions,
+            () if columns.next_observations is None else columns.next_observations,
+        )
         self._from_disk = MappedRows(large, columns.name)
         if len(self) == 0:
             raise DatasetError(
@@ -245,6 +249,7 @@ class Dataset:
             successor = self._gather(columns.observations, at + (~last | episodes.followed[episode]))
         action = self._gather(columns.actions, rows)
         if self.clip and type(self.action_space).__name__ == "Box":
+            assert isinstance(action, np.ndarray)
             action = np.clip(action, self.action_space.low, self.action_space.high)
         return Transition(
             observation=observation,

@@ -35,6 +35,16 @@ class Found:
     key: str
     data: Tree
 
+    def array(self, name: str) -> np.ndarray:
+        """The data of a column that is never nested.
+
+        Raises:
+            DatasetError: it is nested; `name` is what the message calls the source.
+        """
+        if not isinstance(self.data, np.ndarray):
+            raise DatasetError(f"{name}: {self.key!r} has parts; expected one number per row, in one array.")
+        return self.data
+
 
 def find(names: Any, get: Callable[[str], Tree], name: str) -> dict[str, Found]:
     """The columns a source has, by role; `get` is called for those alone.
@@ -82,7 +92,7 @@ def from_flat(found: Mapping[str, Found], name: str, form: str, **known: Any) ->
 
     def labels(role: str) -> np.ndarray | None:
         column = found.get(role)
-        return None if column is None else flags(column.data, name, column.key, casts)
+        return None if column is None else flags(column.array(name), name, column.key, casts)
 
     none = np.zeros(rows, bool)
     terminals, timeouts, ends = labels("terminals"), labels("timeouts"), labels("ends")
@@ -126,7 +136,7 @@ def from_flat(found: Mapping[str, Found], name: str, form: str, **known: Any) ->
             lambda a: numeric(a, name, found["observations"].key), found["observations"].data
         ),
         actions=map_leaves(lambda a: numeric(a, name, found["actions"].key), found["actions"].data),
-        rewards=flat(found["rewards"].data, name, found["rewards"].key),
+        rewards=flat(found["rewards"].array(name), name, found["rewards"].key),
         episodes=episodes,
         next_observations=found["next_observations"].data if followed else None,
         doubled=len(early),
@@ -170,7 +180,7 @@ def enough(rows: int, name: str, key: str) -> int:
 
 def _changes(column: Found, name: str) -> np.ndarray:
     """Rows after which another episode's number begins, [N]; the last row is not one."""
-    ids = flat(column.data, name, column.key)
+    ids = flat(column.array(name), name, column.key)
     changes = np.append(ids[1:] != ids[:-1], False)
     if ids.dtype.kind == "f" and not np.isfinite(ids).all():
         raise DatasetError(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evolab.core.checks import missing, nearest
+from evolab.core.observed import leaf_spaces
 from evolab.data.datasets import hdf5, spaces
 from evolab.data.datasets.chains import Episode, assemble
 from evolab.data.datasets.columns import Columns, DatasetError, flags
@@ -166,7 +167,7 @@ def _group(file: h5py.File, key: str, name: str) -> h5py.Group:
 
 
 def _column(group: h5py.Group, key: str, space: Any, encoded: bool, name: str) -> Any:
-    images = encoded and any(spaces.is_image(leaf) for leaf in spaces.leaves(space))
+    images = encoded and any(spaces.is_image(leaf) for _, leaf in leaf_spaces(space))
     found = hdf5.tree(group, key, name, images=images)
     if found is None:
         at = group.name.lstrip("/")
@@ -224,7 +225,7 @@ class Frames:
         return out
 
 
-def _decode(_: str, leaf: Any) -> tuple[tuple[int, ...], np.dtype[Any], Callable[[], np.ndarray]] | None:
+def _decode(_: str, leaf: Any) -> tuple[tuple[int, ...], np.dtype, Callable[[], np.ndarray]] | None:
     return (leaf.shape, leaf.dtype, leaf.read) if isinstance(leaf, Frames) else None
 
 

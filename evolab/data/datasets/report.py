@@ -7,12 +7,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html import escape
-from typing import Any
 
 import numpy as np
 from gymnasium import Space
 
-from evolab.core.trees import named_leaves
+from evolab.core.observed import leaf_spaces
+from evolab.core.trees import Tree, named_leaves
 from evolab.data.datasets import spaces
 from evolab.data.datasets.columns import Columns
 from evolab.data.datasets.mapped import let_go
@@ -180,10 +180,10 @@ def describe(columns: Columns, scan: Scan, observation_space: Space, action_spac
     )
 
 
-def _behaviour(tree: Any, space: Any, ranges: Mapping[str, tuple[float, float]]) -> tuple[float, float]:
+def _behaviour(tree: Tree, space: Space, ranges: Mapping[str, tuple[float, float]]) -> tuple[float, float]:
     """Entropy of the actions as a share of a uniform policy's, and the share outside the space."""
     shares, outside, seen = [], 0.0, 0
-    for (path, leaf), part in zip(named_leaves(tree, "actions"), spaces.leaves(space), strict=True):
+    for (path, leaf), (_, part) in zip(named_leaves(tree, "actions"), leaf_spaces(space), strict=True):
         stride = max(1, len(leaf) // SAMPLE)
         values = np.array(leaf[::stride])
         let_go(leaf)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -93,7 +92,7 @@ def scan(columns: Columns, nan: str) -> Scan:
     return Scan(ranges, found, len(lost), np.flatnonzero(bad), casts)
 
 
-def target(dtype: np.dtype[Any]) -> np.dtype[Any]:
+def target(dtype: np.dtype) -> np.dtype:
     """What a column is learned in: floats as float32, bytes as they are, other whole numbers as int64."""
     if dtype.kind == "f":
         return np.dtype(np.float32)
@@ -153,8 +152,11 @@ def _touched(positions: np.ndarray, columns: Columns, next_to: bool) -> np.ndarr
 
 def _same(columns: Columns) -> None:
     """Pass successors that have the observations' structure and shapes."""
-    have = [(path, leaf.shape[1:]) for path, leaf in named_leaves(columns.next_observations, "")]
-    want = [(path, leaf.shape[1:]) for path, leaf in named_leaves(columns.observations, "")]
+    assert columns.next_observations is not None
+    have, want = (
+        [(path, leaf.shape[1:]) for path, leaf in named_leaves(tree, "")]
+        for tree in (columns.next_observations, columns.observations)
+    )
     if have != want:
         raise DatasetError(
             f"{columns.name}: 'next_observations' has entries {have}, 'observations' {want}; expected the "

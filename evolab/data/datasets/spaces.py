@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -69,7 +68,7 @@ def _build(about: dict[str, Any], depth: int) -> Any:
     raise ValueError(f"a {kind} space")
 
 
-def is_image(space: Space[Any]) -> bool:
+def is_image(space: Space) -> bool:
     """True where Minari stores the space's samples as JPEG: bytes of 0 to 255, at least 32 x 32."""
     shape: tuple[int, ...] = getattr(space, "shape", None) or ()
     return (
@@ -79,15 +78,6 @@ def is_image(space: Space[Any]) -> bool:
         and space.dtype == np.uint8
         and bool((space.low == 0).all() and (space.high == 255).all())
     )
-
-
-def leaves(space: Space[Any]) -> Iterator[Any]:
-    """Every space that is not a Dict or a Tuple."""
-    if not isinstance(space, spaces.Dict | spaces.Tuple):
-        yield space
-    else:
-        for part in space.values() if isinstance(space, spaces.Dict) else space:
-            yield from leaves(part)
 
 
 def infer(tree: Tree, ranges: dict[str, tuple[float, float]], path: str, actions: bool) -> Any:
@@ -109,6 +99,7 @@ def infer(tree: Tree, ranges: dict[str, tuple[float, float]], path: str, actions
         return spaces.Dict({k: infer(v, ranges, f"{path}/{k}", actions) for k, v in tree.items()})
     if isinstance(tree, tuple):
         return spaces.Tuple([infer(v, ranges, f"{path}/{i}", actions) for i, v in enumerate(tree)])
+    assert isinstance(tree, np.ndarray)
     low, high = ranges[path]
     shape = tree.shape[1:]
     if tree.dtype.kind == "f":
@@ -127,7 +118,7 @@ def infer(tree: Tree, ranges: dict[str, tuple[float, float]], path: str, actions
     return spaces.Box(int(low), int(high), shape, kind)
 
 
-def fitted(tree: Tree, space: Space[Any], path: str, casts: dict[str, str]) -> Tree:
+def fitted(tree: Tree, space: Space, path: str, casts: dict[str, str]) -> Tree:
     """The columns as the space has them, where only the form differs: what a file cannot say of one number.
 
     One number a row is [N] where the space's shape is (), [N, 1] where it is (1,); whole numbers that are stored
@@ -141,7 +132,7 @@ def fitted(tree: Tree, space: Space[Any], path: str, casts: dict[str, str]) -> T
             return tree
         parts = {key: fitted(part, own[key], f"{path}/{key}", casts) for key, part in have.items()}
         return parts if isinstance(tree, dict) else tuple(parts.values())
-    if nested or isinstance(tree, (dict, tuple)):
+    if nested or not isinstance(tree, np.ndarray):
         return tree
     shape: tuple[int, ...] = tuple(space.shape or ())
     if (tree.shape[1:], shape) in (((1,), ()), ((), (1,))):
@@ -155,7 +146,7 @@ def fitted(tree: Tree, space: Space[Any], path: str, casts: dict[str, str]) -> T
 
 def compare(
     tree: Tree,
-    space: Space[Any],
+    space: Space,
     ranges: dict[str, tuple[float, float]],
     name: str,
     path: str,
@@ -188,6 +179,7 @@ def compare(
         for key, part in have.items():
             compare(part, wanted[key], ranges, name, f"{path}/{key}", whose, bounded)
         return
+    assert isinstance(tree, np.ndarray)
     low, high = ranges[path]
     have_text = f"{path!r} is {tree.dtype} of shape {tree.shape[1:]} in [{low:g}, {high:g}]"
     discrete = isinstance(space, spaces.Discrete)
@@ -222,12 +214,12 @@ def _parts(whole: Any) -> dict[Any, Any]:
     return dict(whole.items() if isinstance(whole, dict | spaces.Dict) else enumerate(whole))
 
 
-def text(space: Space[Any]) -> str:
+def text(space: Space) -> str:
     """The space on one line; numpy breaks long bounds."""
     return " ".join(str(space).split())
 
 
-def limits(space: Space[Any]) -> tuple[np.ndarray, np.ndarray]:
+def limits(space: Space) -> tuple[np.ndarray, np.ndarray]:
     """Smallest and largest value of a Discrete, MultiDiscrete, MultiBinary or Box space."""
     if isinstance(space, spaces.Box):
         return np.asarray(space.low, np.float64), np.asarray(space.high, np.float64)

@@ -126,7 +126,7 @@ def from_frame(frame: Any, name: str) -> Columns:
         columns[base] = [parts[i] for i in range(len(parts))]
     text = {str(column): column for column in frame.columns}
 
-    def get(key: str) -> np.ndarray:
+    def get(key: str) -> Tree:
         parts = columns[key]
         if parts is None:
             return _tree(frame[text[key]].to_numpy(), name, key, 0)
@@ -146,7 +146,7 @@ def _episodes(frame: Any, name: str, reward: str) -> dict[str, Found]:
     parts: dict[str, list[np.ndarray]] = {}
     for role, key in present.items():
         for row, (cell, length) in enumerate(zip(frame[key], lengths, strict=True)):
-            steps = _tree(list(cell), name, f"{key} of row {row}", 0)
+            steps: np.ndarray = _tree(list(cell), name, f"{key} of row {row}", 0)
             if role == "observations" and len(steps) == length + 1 and "next_observations" not in present:
                 parts.setdefault("next_observations", []).append(steps[1:])
                 steps = steps[:-1]
@@ -167,7 +167,7 @@ def _episodes(frame: Any, name: str, reward: str) -> dict[str, Found]:
     return found
 
 
-def _tree(value: Any, name: str, key: str, depth: int) -> Tree:
+def _tree(value: Any, name: str, key: str, depth: int) -> Any:
     if depth > DEPTH:
         raise DatasetError(f"{name}: {key!r} is nested too deeply; expected arrays.")
     if isinstance(value, Mapping):

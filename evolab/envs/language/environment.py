@@ -71,9 +71,7 @@ class LanguageEnvironment(gymnasium.Env[np.ndarray, Any], ABC):
                 f"pad is token {pad} of {size}; expected the first name of the vocabulary or the last."
             )
         self.observation_space = spaces.MultiDiscrete(np.full(self.block, size))
-        self.action_space: spaces.Space[Any] = spaces.Discrete(
-            size - 1, start=int(pad == 0)
-        )  # pad is never said
+        self.action_space: spaces.Space = spaces.Discrete(size - 1, start=int(pad == 0))  # pad is never said
         self._all_but_pad = np.arange(size) != pad
         self._game: Game | None = None
 

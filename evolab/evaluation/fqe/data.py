@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evolab.core.trees import map_leaves
+from evolab.core.trees import Tree, to_tensor
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.evaluation.fqe.ensemble import Scale
 from evolab.networks.observations import encode, features
@@ -49,7 +49,7 @@ class EvaluationData:
         self.device, self.dtype = population.device, population.dtype
         self.discrete = not population.actions.continuous
         self.features, self.size = features(self.space), len(buffer)
-        episode = buffer.fields.get("episode")
+        episode: Any = buffer.fields.get("episode")
         self.known = episode is not None
         if episode is None:
             episode = torch.arange(self.size) // BLOCK
@@ -83,26 +83,20 @@ class EvaluationData:
 
     def rows(self, index: Tensor) -> dict[str, Any]:
         """Fields [B, ...] of given rows, on the population's device, actions as an algorithm sees them."""
-        rows = self.buffer.rows(index)
-        rows = {name: moved(value, self.device) for name, value in rows.items()}
+        rows: dict[str, Any] = to_tensor(self.buffer.rows(index), self.device)
         rows["action"] = self.actions.to_unit(rows["action"], 1)
         rows["reward"] = rows["reward"].to(self.dtype)
         rows["terminated"] = rows["terminated"].to(self.dtype)
         return rows
 
-    def encoded(self, observation: Any) -> Tensor:
+    def encoded(self, observation: Tree) -> Tensor:
         """[B, F]: feature vectors."""
         return encode(self.space, observation, 1, self.dtype)
 
-    def standard(self, observation: Any) -> Tensor:
+    def standard(self, observation: Tree) -> Tensor:
         """[B, F]: feature vectors of mean 0 and standard deviation 1 over the data."""
         return (self.encoded(observation) - self.mean) / self.std
 
     def draw(self, size: int, generator: torch.Generator) -> Tensor:
         """`size` rows that are not held out."""
         return self.training[torch.randint(len(self.training), (size,), generator=generator)]
-
-
-def moved(value: Any, device: torch.device) -> Any:
-    """Tensors of a tree on another device."""
-    return map_leaves(lambda leaf: leaf.to(device), value)

@@ -14,7 +14,7 @@ from torch import Tensor
 from evolab.algorithms.base import Algorithm
 from evolab.core import checks
 from evolab.core.rng import torch_stream
-from evolab.core.trees import map_leaves
+from evolab.core.trees import Tree, map_leaves
 from evolab.data.buffers.base import Buffer
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.evaluation.episodes import healthy
@@ -290,7 +290,7 @@ def _repeated(leaf: Tensor, count: int) -> Tensor:
     return leaf.unsqueeze(0).expand(count, *leaf.shape)
 
 
-def policy(population: Population, observation: Any) -> Tensor:
+def policy(population: Population, observation: Tree) -> Tensor:
     """Greedy actions of all agents on common observations [B, ...]: [P, B], or [P, B, A] in [-1, 1]."""
     parts = []
     for group in population.groups:

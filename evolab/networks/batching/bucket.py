@@ -10,16 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from evolab.core.trees import map_leaves
+from evolab.core.trees import Tree, map_leaves
 from evolab.networks.adam import AdamState, polyak_update_
 from evolab.networks.base import Layout, Network, Role
 from evolab.networks.batching.optimizer import BucketOptimizer
+from evolab.networks.genes import Genes
 from evolab.networks.kernel import Backward, Kernel
 from evolab.networks.kernels.rows import polyak_update
 from evolab.networks.loss import Regression
@@ -50,7 +50,7 @@ class Bucket:
         hyper: Mapping[str, Tensor],
         network: Network,
         roles: Mapping[str, Role],
-        genes: Sequence[Any],
+        genes: Sequence[Genes],
         start: int,
         inside: int,
         layouts: Mapping[str, Layout] | None = None,
@@ -75,7 +75,7 @@ class Bucket:
         self._sizes: dict[str, np.ndarray] = {}
 
     def __len__(self) -> int:
-        return self.rows.stop - self.rows.start  # type: ignore[no-any-return]
+        return self.rows.stop - self.rows.start
 
     def flat(self, name: str) -> Tensor:
         """[P, M, N]: rows of the table, cut to this bucket's layout; shares the table's memory."""
@@ -117,17 +117,17 @@ class Bucket:
         for one in self.bound.values():
             one.kernel.limit(length, sizes)
 
-    def regress(self, name: str, loss: Regression, observation: Any, extra: Tensor | None) -> Tensor | None:
+    def regress(self, name: str, loss: Regression, observation: Tree, extra: Tensor | None) -> Tensor | None:
         """One step on a regression in one call of the kernel, [P]; None where that can't be."""
         adam = self.optimizer(name)
         return self.bound[name].kernel.regress(adam.state, observation, extra, loss) if adam.even else None
 
-    def vjp_parameters(self, name: str, observation: Any, extra: Tensor | None) -> tuple[Tensor, Backward]:
+    def vjp_parameters(self, name: str, observation: Tree, extra: Tensor | None) -> tuple[Tensor, Backward]:
         """`Kernel.vjp_parameters` on this bucket's own rows of observations and inputs [P, B, ...]."""
         own = None if extra is None else extra[self.inside]
         return self.bound[name].kernel.vjp_parameters(self.flat(name), rows_of(observation, self), own)
 
-    def vjp_extra(self, name: str, observation: Any, extra: Tensor) -> tuple[Tensor, Backward]:
+    def vjp_extra(self, name: str, observation: Tree, extra: Tensor) -> tuple[Tensor, Backward]:
         """`Kernel.vjp_extra` on this bucket's own rows of observations and inputs [P, B, ...]."""
         kernel = self.bound[name].kernel
         return kernel.vjp_extra(self.flat(name), rows_of(observation, self), extra[self.inside])
@@ -138,7 +138,7 @@ def joined(buckets: Sequence[Bucket], passes: Sequence[Forward]) -> Forward:
     if len(passes) == 1:
         return passes[0]
 
-    def run(observation: Any = None, extra: Tensor | None = None, member: int | None = None) -> Tensor:
+    def run(observation: Tree = (), extra: Tensor | None = None, member: int | None = None) -> Tensor:
         return torch.cat(
             [
                 one(rows_of(observation, bucket), None if extra is None else extra[bucket.inside], member)
@@ -149,6 +149,6 @@ def joined(buckets: Sequence[Bucket], passes: Sequence[Forward]) -> Forward:
     return run
 
 
-def rows_of(observation: Any, bucket: Bucket) -> Any:
+def rows_of(observation: Tree, bucket: Bucket) -> Tree:
     """A bucket's own rows of observations [P, B, ...]."""
-    return None if observation is None else map_leaves(lambda leaf: leaf[bucket.inside], observation)
+    return map_leaves(lambda leaf: leaf[bucket.inside], observation)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from evolab.core.trees import Tree
 from evolab.networks.kernel import Backward, Kernel
 
 
@@ -25,7 +25,7 @@ class TrackedPass:
         self.leaf: Tensor | None = None
 
     def __call__(
-        self, observation: Any = None, extra: Tensor | None = None, member: int | None = None
+        self, observation: Tree = (), extra: Tensor | None = None, member: int | None = None
     ) -> Tensor:
         """As the kernel's own pass."""
         if member is not None or (extra is not None and extra.requires_grad):

@@ -13,11 +13,13 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from evolab.core.trees import Tree
 from evolab.networks.adam import clip_norm_
 from evolab.networks.base import Layout, Network, Role
 from evolab.networks.batching.bucket import Bound, Bucket, Forward, joined
 from evolab.networks.batching.cuda_graphs import Recordings
 from evolab.networks.batching.gradients import TrackedPass
+from evolab.networks.genes import Genes
 from evolab.networks.kernel import Backward, Kernel
 from evolab.networks.loss import Loss, Regression
 
@@ -50,7 +52,7 @@ class AgentGroup:
         network: Network,
         roles: Mapping[str, Role],
         start: int,
-        genes: Sequence[Any],
+        genes: Sequence[Genes],
         settings: Sequence[Mapping[str, Any]],
         cuts: Sequence[tuple[int, int]] | None = None,
         layouts: Mapping[str, Layout] | None = None,
@@ -141,7 +143,7 @@ class AgentGroup:
             kernel.forget()
 
     def network(self, name: str, target: bool = False) -> Forward:
-        """The pass of one network, `(observation, extra=None, member=None) -> [P, B, O]`, without gradient."""
+        """The pass of one network, `(observation=(), extra=None, member=None) -> [P, B, O]`, without gradient."""
         kind = f"{name}.target" if target else name
         return joined(
             self.buckets, [_pass(bucket.bound[name].kernel, bucket.flat(kind)) for bucket in self.buckets]
@@ -183,7 +185,7 @@ class AgentGroup:
         self,
         name: str,
         loss: Loss,
-        observation: Any,
+        observation: Tree,
         extra: Tensor | None = None,
         clip: float | Tensor | None = None,
     ) -> Tensor:
@@ -226,7 +228,7 @@ class AgentGroup:
             for name, gradient in zip(names, own, strict=True):
                 bucket.adam_step(name, gradient)
 
-    def vjp_extra(self, name: str, observation: Any, extra: Tensor) -> tuple[Tensor, Backward]:
+    def vjp_extra(self, name: str, observation: Tree, extra: Tensor) -> tuple[Tensor, Backward]:
         """How a network's outputs change with its further inputs.
 
         Args:
@@ -275,7 +277,7 @@ class AgentGroup:
 
 
 def _pass(kernel: Kernel, flat: Tensor) -> Forward:
-    return lambda observation=None, extra=None, member=None: kernel(flat, observation, extra, member)
+    return lambda observation=(), extra=None, member=None: kernel(flat, observation, extra, member)
 
 
 def _whole(parts: Sequence[Tensor]) -> Tensor:

@@ -8,7 +8,7 @@ that sleep.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -17,7 +17,7 @@ import torch
 from gymnasium import spaces
 from torch import nn
 
-from evolab.networks.base import Axes, Axis, Layout, Network, Role, State
+from evolab.networks.base import Axes, Axis, Layout, Network, Role, Sizes, State
 from evolab.networks.cnn import encoder
 from evolab.networks.cnn.encoder import EncoderGenes
 from evolab.networks.cnn.export import exported
@@ -29,7 +29,7 @@ from evolab.networks.layers import ACTIVATIONS, linear_state
 
 
 @dataclass(frozen=True, init=False)
-class CNN(Network):
+class CNN(Network[CNNGenes]):
     """A convolutional network over one image: (H, W, C) or (C, H, W), bytes scaled to 0..1.
 
     The shorter of the image's outer axes holds the channels. Kernels are padded by half their size.
@@ -192,7 +192,7 @@ class CNN(Network):
         """The batched pass for these agents."""
         return CNNKernel(role, self.parts(role.observation_space), genes, genes[0].prefixes, layout)
 
-    def key(self, genes: CNNGenes) -> Any:
+    def key(self, genes: CNNGenes) -> Hashable:
         """Kernels, strides and the depth of the head."""
         return (tuple(one.geometry for one in genes.encoders), len(genes.head))
 
@@ -220,9 +220,9 @@ class CNN(Network):
         kinds = "/".join(dict.fromkeys(genes.activation))
         return " ".join([*map(str, genes.encoders), "x".join(map(str, genes.head)), kinds])
 
-    def sizes(self, genes: CNNGenes) -> dict[str, tuple[int, int, int, tuple[int, ...]]]:
+    def sizes(self, genes: CNNGenes) -> Sizes:
         """Channels and latent sizes step by 8, 16 or 32, kernels by 2, widths by 16, 32 or 64."""
-        found: dict[str, tuple[int, int, int, tuple[int, ...]]] = {}
+        found: Sizes = {}
         for one, prefix in zip(genes.encoders, genes.prefixes, strict=True):
             for index, (channels, kernel) in enumerate(zip(one.channels, one.kernels, strict=True)):
                 found[f"{prefix}conv.{index}"] = (channels, self.min_channels, self.max_channels, (8, 16, 32))

@@ -15,8 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from evolab.core.trees import Tree
 from evolab.networks.base import Layout, Role, State
 from evolab.networks.cnn.encoder import Image, cost
+from evolab.networks.cnn.genes import CNNGenes
 from evolab.networks.cnn.parts import Parts, picked
 from evolab.networks.cnn.rows import Encoded, ImageRows, encode
 from evolab.networks.kernel import Kernel
@@ -36,13 +38,13 @@ class CNNKernel(Kernel):
     Args:
         role: what the network is for.
         parts: of the observation.
-        genes: of the agents, a `CNNGenes` each.
+        genes: of the agents.
         prefixes: of the parameters of each image's encoder.
         layout: of a row; its widths may exceed those of the genes.
     """
 
     def __init__(
-        self, role: Role, parts: Parts, genes: Sequence[Any], prefixes: Sequence[str], layout: Layout
+        self, role: Role, parts: Parts, genes: Sequence[CNNGenes], prefixes: Sequence[str], layout: Layout
     ) -> None:
         self.role, self.parts, self.prefixes, self.layout = role, parts, prefixes, layout
         self.geometry = [encoder.geometry for encoder in genes[0].encoders]
@@ -59,19 +61,9 @@ class CNNKernel(Kernel):
         self._laid: dict[int, tuple[Tensor, Any]] | None = None
 
     def __call__(
-        self, flat: Tensor, observation: Any = None, extra: Tensor | None = None, member: int | None = None
+        self, flat: Tensor, observation: Tree = (), extra: Tensor | None = None, member: int | None = None
     ) -> Tensor:
-        """Outputs of all agents and members.
-
-        Args:
-            flat: [P, M, N], the group's parameters.
-            observation: batch of observations, [P, B, ...] leaves.
-            extra: [P, B, E], concatenated to what the encoders make of the images.
-            member: compute this member alone.
-
-        Returns:
-            [P, M, B, O], or [P, B, O] where there is one member or `member` is given.
-        """
+        """Outputs; see `Kernel`. The extra inputs stand beside what the encoders make of the images."""
         members = 1 if member is not None else self.role.ensemble_size
         rows = flat[:, member] if member is not None else flat.flatten(0, 1)  # [R, N]
         state = self._state(rows) if rows.requires_grad else self._kept(rows, flat)
@@ -106,7 +98,7 @@ class CNNKernel(Kernel):
         parameters = [state[f"{prefix}{name}.{part}"] for name in names for part in ("weight", "bias")]
         pictures = self._laid_out(image.pictures, seen, flat.dtype)
         if torch.is_grad_enabled() and any(one.requires_grad for one in parameters):
-            return Encoded.apply(pictures, how, *parameters)  # type: ignore[no-any-return]
+            return Encoded.apply(pictures, how, *parameters)
         with torch.no_grad():
             return encode(pictures, parameters, how)[0]
 

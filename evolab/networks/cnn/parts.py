@@ -9,6 +9,8 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from evolab.core.observed import leaf_spaces
+from evolab.core.trees import Tree
 from evolab.networks.cnn.encoder import Image
 from evolab.networks.observations import encode, features
 
@@ -52,7 +54,7 @@ class Parts:
         images: list[Image] = []
         vectors: list[Vector] = []
         start = 0
-        for path, part in _leaves(space, ()):
+        for path, part in leaf_spaces(space):
             stop = start + features(part)
             if isinstance(part, spaces.Box) and len(part.shape) == 3:
                 images.append(Image.of(part, path, start))
@@ -66,7 +68,7 @@ class Parts:
         """Length of all vectors together."""
         return sum(vector.stop - vector.start for vector in self.vectors)
 
-    def side(self, observation: Any, dtype: torch.dtype) -> list[Tensor]:
+    def side(self, observation: Tree, dtype: torch.dtype) -> list[Tensor]:
         """The vectors of a batch of observations with [P, B, ...] leaves: [P, B, F] each."""
         return [encode(part.space, picked(observation, part.path), 2, dtype) for part in self.vectors]
 
@@ -76,15 +78,3 @@ def picked(observation: Any, path: tuple[str | int, ...]) -> Any:
     for key in path:
         observation = observation[key]
     return observation
-
-
-def _leaves(
-    space: spaces.Space, path: tuple[str | int, ...]
-) -> list[tuple[tuple[str | int, ...], spaces.Space]]:
-    if isinstance(space, spaces.Dict):
-        inner: list[tuple[Any, spaces.Space]] = list(space.items())
-    elif isinstance(space, spaces.Tuple):
-        inner = list(enumerate(space))
-    else:
-        return [(path, space)]
-    return [leaf for key, part in inner for leaf in _leaves(part, (*path, key))]

@@ -7,10 +7,10 @@ unsupervised multitask learners, section 2.3). Weights are [out, in], as in torc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
 from os import PathLike
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from evolab.core import checks
-from evolab.networks.base import Axes, Layout, Network, Role, State
+from evolab.networks.base import Axes, Layout, Network, Role, Sizes, State
 from evolab.networks.gpt import parameters
 from evolab.networks.gpt.files import CONFIG, TENSORS, for_transformers, read_folder
 from evolab.networks.gpt.genes import GPTGenes, Shape, divisors
@@ -26,8 +26,15 @@ from evolab.networks.gpt.kernel import GPTKernel
 from evolab.networks.gpt.module import GPTModule
 
 
+class Weights(NamedTuple):
+    """Genes and parameters that agents start from."""
+
+    genes: GPTGenes
+    state: State
+
+
 @dataclass(frozen=True)
-class GPT(Network):
+class GPT(Network[GPTGenes]):
     """A decoder-only transformer, GPT-2's, over sequences of tokens.
 
     Args:
@@ -45,6 +52,7 @@ class GPT(Network):
         max_layers: most blocks that mutations may build.
         min_units: narrowest feed-forward layer that mutations may leave.
         max_units: widest feed-forward layer that mutations may build.
+        weights: what agents start from, as `from_pretrained` reads it; None for weights drawn at random.
 
     Raises:
         ValueError: a number that is not positive, or heads that don't divide the width.
@@ -70,6 +78,7 @@ class GPT(Network):
     max_layers: int = 12
     min_units: int = 32
     max_units: int = 4096
+    weights: Weights | None = field(default=None, repr=False, compare=False)
 
     reads_tokens: ClassVar[bool] = True
 
@@ -79,6 +88,8 @@ class GPT(Network):
         for name in ("feed_forward", "block", "vocabulary"):
             if getattr(self, name) is not None:
                 checks.positive_integer(f"GPT: {name}", getattr(self, name))
+        if self.weights is not None and not isinstance(self.weights, Weights):
+            raise TypeError("GPT: weights are read by GPT.from_pretrained(folder).")
         if self.width % self.heads:
             raise ValueError(
                 f"GPT: {self.heads} heads don't divide a width of {self.width}. "
@@ -103,14 +114,7 @@ class GPT(Network):
                 configuration asks for what this GPT does not compute.
         """
         options, genes, state = read_folder(folder)
-        network = cls(**{**options, **limits})  # type: ignore[arg-type]
-        object.__setattr__(network, "_weights", (genes, state))
-        return network
-
-    @property
-    def weights(self) -> tuple[GPTGenes, State] | None:
-        """Genes and parameters that agents start from; None for weights drawn at random."""
-        return getattr(self, "_weights", None)
+        return cls(**{**options, **limits}, weights=Weights(genes, state))  # type: ignore[arg-type]
 
     def __call__(self, tokens: Any) -> Tensor:
         """Logits [B, T, V] of the pretrained weights for tokens [B, T].
@@ -127,14 +131,14 @@ class GPT(Network):
         genes, state = self.weights
         space = spaces.MultiDiscrete(np.full(self.block, self.vocabulary))
         with torch.no_grad():
-            return self.module(Role(space, self.vocabulary), genes, state)(torch.as_tensor(tokens))  # type: ignore[no-any-return]
+            return self.module(Role(space, self.vocabulary), genes, state)(torch.as_tensor(tokens))
 
     # What an agent has -----------------------------------------------------------------------
 
     def genes(self, observation_space: spaces.Space) -> GPTGenes:
         """As many equal blocks as were asked for, or those of the pretrained weights."""
         if self.weights is not None:
-            return self.weights[0]
+            return self.weights.genes
         return GPTGenes((self.feed_forward or 4 * self.width,) * self.layers, self.heads)
 
     def sizes_of(self, role: Role) -> tuple[int, int]:
@@ -174,7 +178,7 @@ class GPT(Network):
 
         The spread is GPT-2's at its own width and grows as the width shrinks, so that products keep their size.
         """
-        pretrained = self.weights[1] if self.weights is not None else {}
+        pretrained = self.weights.state if self.weights is not None else {}
         return parameters.drawn(self.axes(role, genes), len(genes.hidden), pretrained, generator)
 
     def capacity(self, genes: Sequence[GPTGenes]) -> GPTGenes:
@@ -192,7 +196,7 @@ class GPT(Network):
         tied = self.tied and role.outputs == self.sizes_of(role)[0]
         return Shape(genes.heads, self.eps, self.scaled, self.by_layer, tied)
 
-    def key(self, genes: GPTGenes) -> Any:
+    def key(self, genes: GPTGenes) -> Hashable:
         """Attention is one batched product over agents with equally many heads."""
         return genes.heads
 
@@ -221,9 +225,9 @@ class GPT(Network):
 
     # What mutates ----------------------------------------------------------------------------
 
-    def sizes(self, genes: GPTGenes) -> dict[str, tuple[int, int, int, tuple[int, ...]]]:
+    def sizes(self, genes: GPTGenes) -> Sizes:
         """Every feed-forward width in steps of 32, 64 or 128, and the number of heads by divisors of the width."""
-        sizes: dict[str, tuple[int, int, int, tuple[int, ...]]] = {
+        sizes: Sizes = {
             f"hidden.{index}": (units, self.min_units, self.max_units, (32, 64, 128))
             for index, units in enumerate(genes.hidden)
         }

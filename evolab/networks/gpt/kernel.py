@@ -8,12 +8,12 @@ rows, and narrower feed-forward layers are padded with sleeping units, which GEL
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from evolab.core.trees import Tree
 from evolab.networks.base import Layout, Role, State
 from evolab.networks.cache import Cache
 from evolab.networks.gpt.genes import GPTGenes, Shape
@@ -37,7 +37,7 @@ class GPTKernel(Kernel):
         self._sizes.append(layout.size - sum(self._sizes))
 
     def __call__(
-        self, flat: Tensor, observation: Any = None, extra: Tensor | None = None, member: int | None = None
+        self, flat: Tensor, observation: Tree = (), extra: Tensor | None = None, member: int | None = None
     ) -> Tensor:
         """Outputs at every position; see `Kernel`.
 
@@ -54,6 +54,7 @@ class GPTKernel(Kernel):
         Raises:
             ValueError: the sequences are longer than the block.
         """
+        assert isinstance(observation, Tensor)
         return self._outputs(flat, observation, extra, member, None)
 
     def decode(self, flat: Tensor, tokens: Tensor, cache: Cache) -> Tensor:

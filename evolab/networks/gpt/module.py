@@ -33,7 +33,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, cache: Cache | None = None) -> Tensor:
         """[B, T, D] to [B, T, D]."""
         x = x + self.merge(self._mixed(self.attend(self.norm1(x)), cache))
-        return x + self.reduce(F.gelu(self.expand(self.norm2(x)), approximate="tanh"))  # type: ignore[no-any-return]
+        return x + self.reduce(F.gelu(self.expand(self.norm2(x)), approximate="tanh"))
 
     def _mixed(self, joint: Tensor, cache: Cache | None) -> Tensor:
         heads = self.shape.heads
@@ -90,8 +90,8 @@ class GPTModule(nn.Module):
             cache.length += tokens.shape[1]
         x = self.norm(x)
         if self.output is None:
-            return x @ self.token.weight.t()  # type: ignore[no-any-return]
-        return self.output(x)  # type: ignore[no-any-return]
+            return x @ self.token.weight.t()
+        return self.output(x)
 
     def filled(self, state: State) -> GPTModule:
         """Itself, with these parameters under the network's names."""

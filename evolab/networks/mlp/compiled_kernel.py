@@ -10,8 +10,10 @@ import torch
 from gymnasium.spaces import Box
 from torch import Tensor
 
+from evolab.core.trees import Tree
 from evolab.networks.adam import AdamState
 from evolab.networks.base import Layout, Role
+from evolab.networks.genes import Genes
 from evolab.networks.kernel import Backward, Kernel
 from evolab.networks.kernels.perceptrons import Perceptrons
 from evolab.networks.loss import Regression
@@ -29,7 +31,7 @@ class CompiledMLPKernel(Kernel):
     """
 
     def __init__(
-        self, dtype: torch.dtype, role: Role, genes: Sequence[Any], layouts: Sequence[Layout]
+        self, dtype: torch.dtype, role: Role, genes: Sequence[Genes], layouts: Sequence[Layout]
     ) -> None:
         self.role = role
         widths = features(role.observation_space), role.extra, role.outputs
@@ -48,7 +50,7 @@ class CompiledMLPKernel(Kernel):
         self._own: tuple[int, dict[bool, np.ndarray]] | None = None
 
     def __call__(
-        self, flat: Tensor, observation: Any = None, extra: Tensor | None = None, member: int | None = None
+        self, flat: Tensor, observation: Tree = (), extra: Tensor | None = None, member: int | None = None
     ) -> Tensor:
         """Outputs; see `Kernel`."""
         rows, alone = _rows(flat, member), member is not None or self.role.ensemble_size == 1
@@ -60,16 +62,16 @@ class CompiledMLPKernel(Kernel):
         return out if alone else out.unflatten(0, (len(flat), self.role.ensemble_size))
 
     def run(
-        self, rows: Tensor, observation: Any, extra: Tensor | None, alone: bool, keep: bool = True
+        self, rows: Tensor, observation: Tree, extra: Tensor | None, alone: bool, keep: bool = True
     ) -> tuple[Tensor, Any]:
         """Outputs [R, B, O], and what their gradient needs."""
         x = self._encoded(observation, rows.dtype)
         own = self._counts(x, alone)
         return (self.single if alone else self.every).forward(rows, x, extra, keep, own)
 
-    def _encoded(self, observation: Any, dtype: torch.dtype) -> Tensor:
-        if self._plain and observation.dtype == dtype:
-            return observation  # type: ignore[no-any-return]
+    def _encoded(self, observation: Tree, dtype: torch.dtype) -> Tensor:
+        if self._plain and isinstance(observation, Tensor) and observation.dtype == dtype:
+            return observation
         return encode(self.role.observation_space, observation, 2, dtype)
 
     def _counts(self, x: Tensor, alone: bool) -> np.ndarray | None:
@@ -84,7 +86,7 @@ class CompiledMLPKernel(Kernel):
         self._own = length, {True: own, False: np.repeat(own, self.role.ensemble_size)}
 
     def vjp_parameters(
-        self, flat: Tensor, observation: Any = None, extra: Tensor | None = None
+        self, flat: Tensor, observation: Tree = (), extra: Tensor | None = None
     ) -> tuple[Tensor, Backward]:
         """Without autograd."""
         alone = self.role.ensemble_size == 1
@@ -92,18 +94,18 @@ class CompiledMLPKernel(Kernel):
 
         def backward(grad: Tensor) -> Tensor:
             gradient, _ = kept.backward(grad if alone else grad.flatten(0, 1), True, False)
-            return gradient.view(flat.shape)  # type: ignore[no-any-return]
+            return gradient.view(flat.shape)
 
         return out if alone else out.unflatten(0, (len(flat), self.role.ensemble_size)), backward
 
     def vjp_extra(
-        self, flat: Tensor, observation: Any, extra: Tensor, member: int = 0
+        self, flat: Tensor, observation: Tree, extra: Tensor, member: int = 0
     ) -> tuple[Tensor, Backward]:
         """Without autograd."""
         out, kept = self.run(_rows(flat, member), observation, extra, True)
         return out, lambda grad: kept.backward(grad, False, True)[1]
 
-    def regress(self, state: AdamState, observation: Any, extra: Tensor | None, loss: Regression) -> Tensor:
+    def regress(self, state: AdamState, observation: Tree, extra: Tensor | None, loss: Regression) -> Tensor:
         """One step of every row while it lies in the cache; the losses [P] are summed over the members."""
         members = self.role.ensemble_size
         x = self._encoded(observation, state.parameters.dtype)

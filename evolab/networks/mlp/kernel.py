@@ -9,7 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from evolab.core.trees import Tree
 from evolab.networks.base import Layout, Role
+from evolab.networks.genes import Genes
 from evolab.networks.kernel import Backward, Kernel
 from evolab.networks.layers import activate, layer_norm, spans
 from evolab.networks.mlp.fused import FusedMLP, LayerPlan, ScratchRows, backward, forward
@@ -56,7 +58,7 @@ class _Pass:
 class MLPKernel(Kernel):
     """The batched pass of one role for the agents of one group; see the module `mlp`."""
 
-    def __init__(self, normalised: bool, role: Role, genes: Sequence[Any], layout: Layout) -> None:
+    def __init__(self, normalised: bool, role: Role, genes: Sequence[Genes], layout: Layout) -> None:
         self.role, self.layout, self.normalised = role, layout, normalised
         if any(len(a.hidden) < len(b.hidden) for a, b in zip(genes, genes[1:], strict=False)):
             raise AssertionError("rows of a group must come deepest first")
@@ -74,7 +76,7 @@ class MLPKernel(Kernel):
         self._stores: dict[Any, ScratchRows] = {}
 
     def __call__(
-        self, flat: Tensor, observation: Any = None, extra: Tensor | None = None, member: int | None = None
+        self, flat: Tensor, observation: Tree = (), extra: Tensor | None = None, member: int | None = None
     ) -> Tensor:
         """Outputs; see `Kernel`."""
         agents, members = flat.shape[0], self.role.ensemble_size
@@ -91,7 +93,7 @@ class MLPKernel(Kernel):
         return out.unflatten(0, (agents, members))
 
     def inputs(
-        self, flat: Tensor, observation: Any, extra: Tensor | None, member: int | None
+        self, flat: Tensor, observation: Tree, extra: Tensor | None, member: int | None
     ) -> tuple[Tensor, Tensor | None]:
         """Features [R, B, I] and extra inputs [R, B, E], the same for every member of an agent."""
         x, members = encode(self.role.observation_space, observation, 2, flat.dtype), self.role.ensemble_size
@@ -99,14 +101,14 @@ class MLPKernel(Kernel):
             return x, extra
         return _repeated(x, members), None if extra is None else _repeated(extra, members)
 
-    def joined(self, flat: Tensor, observation: Any, extra: Tensor | None) -> Tensor:
+    def joined(self, flat: Tensor, observation: Tree, extra: Tensor | None) -> Tensor:
         """[R, B, I + E]: as `inputs`, in one piece."""
         x = encode(self.role.observation_space, observation, 2, flat.dtype)
         x = x if extra is None else torch.cat([x, extra], -1)
         return x if self.role.ensemble_size == 1 else _repeated(x, self.role.ensemble_size)
 
     def vjp_parameters(
-        self, flat: Tensor, observation: Any = None, extra: Tensor | None = None
+        self, flat: Tensor, observation: Tree = (), extra: Tensor | None = None
     ) -> tuple[Tensor, Backward]:
         """Without autograd, but for layers that are normalised."""
         if self.normalised:
@@ -124,7 +126,7 @@ class MLPKernel(Kernel):
         return out if alone else out.unflatten(0, (len(flat), self.role.ensemble_size)), to_parameters
 
     def vjp_extra(
-        self, flat: Tensor, observation: Any, extra: Tensor, member: int = 0
+        self, flat: Tensor, observation: Tree, extra: Tensor, member: int = 0
     ) -> tuple[Tensor, Backward]:
         """Without autograd, but for layers that are normalised."""
         if self.normalised:
@@ -140,7 +142,7 @@ class MLPKernel(Kernel):
 
         return out, to_extra
 
-    def form(self, genes: Sequence[Any]) -> Any:
+    def form(self, genes: Sequence[Genes]) -> object:
         """The layout, and the layers with their activations: widths are padding here."""
         return self._form
 
@@ -157,7 +159,7 @@ class MLPKernel(Kernel):
     def _run(self, rows: Tensor, x: Tensor, extra: Tensor | None, how: _Pass, member: int | None) -> Tensor:
         if self.normalised:
             return self._composed(rows, x if extra is None else torch.cat([x, extra], -1), how)
-        return FusedMLP.apply(rows, x, extra, self.store(rows, member), how)  # type: ignore[no-any-return]
+        return FusedMLP.apply(rows, x, extra, self.store(rows, member), how)
 
     def store(self, rows: Tensor, member: int | None) -> ScratchRows:
         """Views into `rows`, remembered: making them anew costs as much as a small matrix product."""

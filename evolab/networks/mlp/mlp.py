@@ -17,7 +17,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from evolab.networks.base import Axes, Axis, Layout, Network, Role, State
+from evolab.networks.base import Axes, Axis, Layout, Network, Role, Sizes, State
 from evolab.networks.kernels.build import library
 from evolab.networks.layers import ACTIVATIONS, linear_state
 from evolab.networks.mlp.compiled_kernel import CompiledMLPKernel
@@ -47,7 +47,7 @@ class MLPGenes:
 
 
 @dataclass(frozen=True, init=False)
-class MLP(Network):
+class MLP(Network[MLPGenes]):
     """A multilayer perceptron over the flattened (one-hot, concatenated) observation.
 
     Args:
@@ -188,7 +188,7 @@ class MLP(Network):
         kinds = genes.activation[0] if len(set(genes.activation)) == 1 else "/".join(genes.activation)
         return f"{'x'.join(map(str, genes.hidden))} {kinds}"
 
-    def sizes(self, genes: MLPGenes) -> dict[str, tuple[int, int, int, tuple[int, ...]]]:
+    def sizes(self, genes: MLPGenes) -> Sizes:
         """Every hidden width, within the limits, in steps of 16, 32 or 64."""
         return {
             f"hidden.{index}": (width, self.min_units, self.max_units, (16, 32, 64))

@@ -45,4 +45,4 @@ def figure(history: History) -> Figure:
     finish(chart, "Hyperparameters over generations", height=90 + 230 * rows)
     chart.update_annotations(font_size=12)
     legend = {"yref": "container", "y": 0.99, "yanchor": "top"}
-    return chart.update_layout(title={"y": 0.97, "yanchor": "top"}, margin={"t": 90}, legend=legend)  # type: ignore[no-any-return]
+    return chart.update_layout(title={"y": 0.97, "yanchor": "top"}, margin={"t": 90}, legend=legend)

@@ -96,7 +96,7 @@ def _episode(experiment: LiveRun) -> dict[str, Any] | None:
     if not len(experiment.history):
         return None
     try:
-        return experiment.rollout(episodes=1).sprites(most=400_000, width=300)  # type: ignore[no-any-return]
+        return experiment.rollout(episodes=1).sprites(most=400_000, width=300)
     except Exception:  # a report without its film is still a report
         return None
 

@@ -95,7 +95,7 @@ def tracker_named(tracker: TrackerLike) -> Tracker:
         known = [name.lower() for name in registry.names("tracker")]
         if tracker.lower() not in known:
             raise checks.unknown("tracker", tracker, known)
-        return registry.part("tracker", tracker)()  # type: ignore[no-any-return]
+        return registry.part("tracker", tracker)()
     if isinstance(tracker, type):
         tracker = tracker()
     for method in ("start", "log", "finish"):

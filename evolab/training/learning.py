@@ -101,7 +101,7 @@ def _by_acting(state: TrainingState, number: int, losses: _Losses, faults: list[
 
     first = envs.reset(seed=seed_of(options.seed, number, "environments") % 2**31)
     episodes, done = state.episodes, 0
-    episodes.begin(population.individuals, envs.num_envs, number, greedy=not population.algorithm.on_policy)
+    episodes.begin(population.individuals, envs.num_envs, number, state.has_greedy_episodes)
 
     def act(observation: Any, ended: Any) -> Any:
         return population.act(observation, episodes.exploring, ended)

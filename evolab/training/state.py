@@ -158,6 +158,11 @@ class TrainingState:
         )
 
     @property
+    def has_greedy_episodes(self) -> bool:
+        """True where some of the training episodes are played without exploration, as the evidence."""
+        return self.fitness.by_acting and not self.population.algorithm.on_policy
+
+    @property
     def allowance(self) -> float:
         """Environment steps that may be spent on confirming now; without a bound where whole evaluations are played."""
         if not self.fitness.by_acting:
@@ -265,7 +270,7 @@ class TrainingState:
         """Have as many environments as the agents need, after a selection that has narrowed the population."""
         if self.envs is not None and self.envs.population != len(self.population):
             # Two of each agent at least: one to show what it can do, and one to explore in.
-            num_envs = max(self.envs.num_envs, 1 if self.population.algorithm.on_policy else 2)
+            num_envs = max(self.envs.num_envs, 1 + self.has_greedy_episodes)
             before, self.envs = self.envs, self.envs.evaluator(num_envs, len(self.population))
             before.close()
 

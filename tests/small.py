@@ -14,6 +14,12 @@ import evolab as ev
 from evolab.algorithms.search_space import algorithm_named
 from evolab.networks.gpt.gpt import GPT
 
+
+def by_episodes(population):
+    """Every agent plays whole episodes for its fitness, nobody returns, nothing is drawn: for tests of something else."""
+    return {"fitness": "return", "revive": False, "draw": False, "update_ratio": 1 / population}
+
+
 QUICK = {
     "population": 3,
     "num_envs": 2,

@@ -89,6 +89,10 @@ class TrainingEpisodes:
             found or id in self.known for found, id in zip(self.returns, self._ids, strict=True)
         )
 
+    def ended(self, row: int) -> bool:
+        """True where an agent has brought an episode of the generation to an end."""
+        return bool(self._ended[row])
+
     def end(self) -> list[tuple[float, float]]:
         """End a generation: mean return and length of each agent's newest greedy episodes.
 

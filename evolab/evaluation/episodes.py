@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ from evolab.population.population import Population
 
 LONGEST = 10_000
 """Steps after which an episode is cut where neither the environment nor the caller sets a limit."""
+
+KEPT = 4
+"""Sets of environments that an evaluator keeps for the next time; each may hold a process for every environment."""
 
 TRIES = 3
 """Episodes that may begin, where faults of the environment break them off, before one counts as lost."""
@@ -111,15 +115,22 @@ class Evaluator:
         self._made: dict[tuple[int, int], Environments] = {}
         self._faults: list[tuple[int | None, StepFault]] = []
 
+    @property
+    def longest(self) -> int:
+        """Steps after which an episode is cut."""
+        return self.max_steps or self._envs.max_episode_steps or LONGEST
+
     def play(
-        self, population: Population, episodes: int, seed: int, paired: bool = True
+        self,
+        population: Population,
+        episodes: int,
+        seed: int,
+        paired: bool = True,
+        most: float = math.inf,
     ) -> Iterator[int | Evaluated]:
         """As `evaluating`, with `episodes` per agent."""
-        size = len(population), episodes
-        if size not in self._made:
-            self._made[size] = self._envs.evaluator(episodes, len(population))
-        envs = self._made[size]
-        for event in evaluating(population, envs, seed, self.max_steps, paired):
+        envs = self._environments(len(population), episodes)
+        for event in evaluating(population, envs, seed, self.max_steps, paired, most):
             if isinstance(event, Evaluated):
                 self.steps += event.steps
                 for fault in envs.take_faults():
@@ -129,6 +140,16 @@ class Evaluator:
                     self._warned = True
                     _warn_of_endless(envs.name)
             yield event
+
+    def _environments(self, population: int, episodes: int) -> Environments:
+        """So many environments, kept from last time or made; those that have not been used for longest go."""
+        envs = self._made.pop((population, episodes), None)
+        if envs is None:
+            if len(self._made) >= KEPT:
+                self._made.pop(next(iter(self._made))).close()
+            envs = self._envs.evaluator(episodes, population)
+        self._made[population, episodes] = envs
+        return envs
 
     def cut_at(self, max_steps: int | None) -> None:
         """Play episodes of so many steps at most; None for the environment's own limit."""
@@ -175,6 +196,7 @@ def evaluating(
     seed: int,
     max_steps: int | None = None,
     paired: bool = True,
+    most: float = math.inf,
 ) -> Iterator[int | Evaluated]:
     """Play one episode in every environment; yields the number of finished ones as it goes, then the result.
 
@@ -184,6 +206,8 @@ def evaluating(
         seed: episode e of every agent has seed `seed_of(seed, e)`.
         max_steps: longest episode; None for the environment's own limit, or `LONGEST` where it has none.
         paired: give all agents the same episodes; False gives every environment one of its own.
+        most: environment steps in all. Where they are not enough all returns are NaN: those of the episodes that
+            have come to an end would speak for the short ones.
     """
     agents, episodes = evaluator.population, evaluator.num_envs
     limit = max_steps or evaluator.max_episode_steps or LONGEST
@@ -217,6 +241,9 @@ def evaluating(
             endless |= bool(cut.any())
             alive &= ~cut
         if not alive.any():
+            break
+        if lengths.sum() + wasted + alive.sum() > most:
+            returns[:] = np.nan
             break
         yield int(agents * episodes - alive.sum())
     returns[~healthy(population)] = np.nan

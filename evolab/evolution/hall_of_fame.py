@@ -162,8 +162,8 @@ class HallOfFame:
         """Have an agent that promises a record play fresh episodes; it becomes the elite if it keeps the promise.
 
         The elite itself, at rest in the population, is not replaced by its own copy: the episodes add to
-        what is known of it. Where episodes have to be saved, an elite that is known from few of them plays before
-        any other agent does, and a confirmation ends as soon as it falls behind.
+        what is known of it. Where episodes have to be saved, a confirmation ends as soon as it falls behind, and
+        what nobody needs to be tried goes into more episodes of the elite.
 
         Args:
             promise: the agent.
@@ -187,10 +187,11 @@ class HallOfFame:
             else [self.confirmation]
         )
         for stage, wanted in enumerate([*stages, *[self.confirmation] * FURTHER]):
-            further = stage >= len(stages)
-            if further and (target is None or mean < target):
+            reaches = target is not None and mean >= target
+            if stage >= len(stages) and not reaches:
                 break
-            allowed = promise.left if further else promise.allowance
+            # Whoever may have reached the target is worth all that is left.
+            allowed = promise.left if saving and reaches else promise.allowance
             count = min(wanted, promise.affords(allowed - steps))
             if count < min(wanted, FIRST):
                 break
@@ -213,8 +214,8 @@ class HallOfFame:
         return mean
 
     @property
-    def _enough(self) -> int:
-        """Episodes that show that the target is reached."""
+    def enough(self) -> int:
+        """Episodes that show that a target is reached."""
         return (1 + FURTHER) * self.confirmation
 
     def _know_better(
@@ -225,7 +226,7 @@ class HallOfFame:
         reached = target is not None and self.fitness >= target
         left, played = promise.left if reached else promise.allowance, False
         for stage in range(FURTHER + 1):
-            wanted = (self._enough if reached else self.confirmation) - self.episodes
+            wanted = (self.enough if reached else self.confirmation) - self.episodes
             count = min(wanted, self.confirmation, promise.affords(left))
             if not self.episodes > 0 or count < min(wanted, FIRST) or count <= 0:
                 break
@@ -233,7 +234,7 @@ class HallOfFame:
             left, played = left - result.steps, True
             self.observe(result)
             reached = reached and target is not None and self.fitness >= target
-        return self.fitness if played else None
+        return self.fitness if played or (reached and self.episodes >= self.enough) else None
 
     def _worth_trying(self, promise: Promise, target: float | None) -> bool:
         """True where an agent may be better than the elite, or reach the target before it does."""
@@ -275,6 +276,8 @@ class HallOfFame:
         """
         finite = np.isfinite(scores)
         if not self.revives or self.elite is None or len(population) == 1:
+            return Revival(scores)
+        if not np.isfinite(self.fitness):  # proposed, and not tried yet
             return Revival(scores)
         resting = [row for row, one in enumerate(population.individuals) if one.resting is not None]
         scores = scores.copy()

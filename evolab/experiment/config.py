@@ -75,9 +75,9 @@ class ExperimentConfig:
     """Every option of an experiment, checked, with names and plain values resolved to objects.
 
     Args:
-        environment: where agents live; or recorded data in its place (see `data`). An id (or
-            "my_envs:Warehouse-v0", to import a module first), an `EnvSpec`, a callable that makes a Gymnasium environment, a language environment such as `ev.envs.WordGame()`, or None to
-            learn from data without a simulator.
+        environment: where agents live, or recorded data in its place (see `data`): an id (or
+            "my_envs:Warehouse-v0", to import a module first), an `EnvSpec`, a callable that makes a Gymnasium
+            environment, a language environment such as `ev.envs.WordGame()`; None to learn from data alone.
         algorithm: a name such as "TD3", or an object such as `ev.TD3(ou_noise=True)`; None for the one that
             suits the action space: DQN or TD3, and for data CQN or TD3BC.
         population: P, the number of agents; None for 16, or 4 where an update is costly or learns from data.
@@ -157,7 +157,7 @@ class ExperimentConfig:
     update_ratio: float = None  # type: ignore[assignment]
     evolving: bool = True
     revive: bool | str = None  # type: ignore[assignment]
-    draw: Sequence[str] | bool | None = None
+    draw: Sequence[str] = None  # type: ignore[assignment]
     data: Any = None
     load: Agent | str | PathLike[str] | None = None
     fitness: Any = None
@@ -259,7 +259,9 @@ class ExperimentConfig:
             update_ratio_for(algorithm, size, observed) if self.update_ratio is None else self.update_ratio
         )
         num_envs = checks.positive_integer("num_envs", num_envs)
-        return algorithm, size, num_envs, checks.finite("update_ratio", ratio, low=1e-6)
+        if self.update_ratio is not None:
+            checks.finite("update_ratio", ratio, low=1e-6)
+        return algorithm, size, num_envs, ratio
 
     def _check_together(self) -> None:
         """Refuse options that do not go together."""
@@ -279,7 +281,11 @@ class ExperimentConfig:
                 "without an environment there are no returns to compare. Pass fitness='fqe' to measure "
                 "fitness from the data, or an environment."
             )
-
+        if self.fitness == "acting" and (algorithm.offline or algorithm.reads_tokens):
+            raise ValueError(
+                f"fitness='acting': {algorithm.name} does not learn by acting. Pass fitness='return' for episodes of "
+                "every agent, or leave it out."
+            )
         if self.environment is None and not algorithm.offline:
             raise ValueError(
                 f"{algorithm.name} learns by acting, and no environment was given. "
@@ -337,6 +343,9 @@ class ExperimentConfig:
         if name == "search_space" and isinstance(value, Mapping):
             # Where the run began may lie outside the ranges that it goes on in.
             values["hyperparameters"] = {k: v for k, v in self.hyperparameters.items() if k not in value}
+        if name == "search_space":
+            # What was drawn once, and evolves no more, does not stand in the way.
+            values["draw"] = tuple(k for k in self.draw if k in (value or self.search_space))
         return dataclasses.replace(self, **values)
 
     def to_plain(self, **today: Any) -> dict[str, Any]:
@@ -347,8 +356,11 @@ class ExperimentConfig:
         """
         values = self.options() | today
         del values["folder"], values["vector"], values["progress"]
-        if not isinstance(values["data"], str | PathLike):
-            del values["data"]
+        if values["data"] is not None:
+            if isinstance(values["data"], str | PathLike):
+                values["data"] = str(values["data"])
+            else:
+                del values["data"]
         if isinstance(values["environment"], (EnvSpec, VectorMaker)):
             values["environment"] = called(values["environment"])
         if isinstance(values["buffer"], (ReplayBuffer, RolloutBuffer)):

@@ -7,7 +7,7 @@ judged by what it earns while it learns.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -127,11 +127,15 @@ def drawn_names(
 
     Raises:
         ValueError: a name that does not evolve.
+        TypeError: something else came.
     """
     if isinstance(draw, bool):
         return tuple(ranges) if draw else ()
     if draw is None:
         return tuple(name for name in ranges if name not in (told or {}) or name in (asked or {}))
+    draw = (draw,) if isinstance(draw, str) else draw
+    if not isinstance(draw, Sequence):
+        raise TypeError(f"draw is {draw!r}; True, False or names of hyperparameters are expected.")
     for name in draw:
         if name not in ranges:
             raise checks.unknown("hyperparameter to draw", name, ranges)

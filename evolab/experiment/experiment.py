@@ -34,15 +34,11 @@ from evolab.reporting.panels.rollout import Rollout
 from evolab.reporting.progress import bar
 from evolab.reporting.trackers.tracker import RunFacts
 from evolab.reporting.trackers.trackers import Trackers
-from evolab.training.learning import fill
+from evolab.training.learning import fill, warm_up_steps
 from evolab.training.loop import train
 
 if TYPE_CHECKING:
     from evolab.reporting.panels.dashboard import Dashboard
-
-
-WARM_UP = 1_000
-"""Random environment steps of all agents before learning begins, where nothing was filled in."""
 
 
 class Experiment(Settings):
@@ -131,7 +127,8 @@ class Experiment(Settings):
 
         Args:
             generations: so many more generations.
-            max_steps: until `total_steps` reaches this; the last generation is cut to what is left.
+            max_steps: until training and evaluation have taken so many steps in all; the last generation, and a
+                confirmation, are cut to what is left.
             target: until the best agent averages this return over fresh episodes (20, then 80 more); None for
                 the experiment's own target, if it has one.
 
@@ -188,8 +185,8 @@ class Experiment(Settings):
             if not state.buffer.ready(least):
                 if self.algorithm.offline or state.envs is None:
                     raise ValueError("there are no data yet. Call exp.fill('data.h5') first.")
-                warm_up = WARM_UP if max_steps is None else min(WARM_UP, max(max_steps // 10, 1))
-                events = itertools.chain(fill(state, max(warm_up, least)), events)
+                steps = warm_up_steps(state, max_steps)
+                events = itertools.chain(fill(state, steps) if steps else (), events)
         return self._recorded(events)
 
     def _recorded(self, events: Iterator[Event]) -> Iterator[Event]:

@@ -79,7 +79,8 @@ class SavedRun(NamedTuple):
             name: value for name, value in self.state["config"].items() if name not in (*own, "load", "data")
         }
         if self.state["versions"]["evolab"].startswith("0.1."):
-            saved = of_0_1(saved, len(self.state["agents"]), self.state["buffer"].get("shared", True))
+            buffer = self.state["buffer"]  # of rollouts, or of transitions
+            saved = of_0_1(saved, len(self.state["agents"]), buffer.get("shared", "horizon" not in buffer))
         environment = saved.get("environment")  # an id, or evolab's own as a dict of options
         module = must_be_imported(environment) if isinstance(environment, str) else None
         if module is not None:

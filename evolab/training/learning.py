@@ -18,6 +18,9 @@ from evolab.evaluation.episodes import play_steps
 from evolab.history.events import Fault, Progress
 from evolab.training.state import TrainingState
 
+WARM_UP = 1_000
+"""Random environment steps of all agents before learning begins, where nothing was filled in."""
+
 SHOWN_EVERY = 0.1
 """Seconds between two `Progress` events."""
 
@@ -112,7 +115,7 @@ def _by_acting(state: TrainingState, number: int, losses: _Losses, faults: list[
         episodes.add(transition)
         done += envs.num_envs
         state.count(envs.num_envs * len(population))
-        ended = state.spent or state.acted_enough(done)
+        ended = state.over(done)
         if ended:
             buffer.end_generation(least if latest else 1)
         if not options.overlap:
@@ -138,10 +141,10 @@ def _overlapped(envs: Environments, action: Any, work: Any) -> Transition:
 def _from_data(state: TrainingState, losses: _Losses) -> Iterator[int]:
     """Learn from the stored data, in pieces short enough to pause between."""
     done, total = 0, state.expected_steps
-    while done < total and not (done and state.spent):
+    while not done or not state.over(done):
         count = min(PIECE, total - done)
         if state.limit is not None:
-            count = max(1, min(count, -(-(state.limit - state.total_steps) // len(state.population))))
+            count = max(1, min(count, -(-int(state.left) // len(state.population))))
         losses.note(state.population.learn(state.buffer, updates=count))
         done += count
         state.count(count * len(state.population))
@@ -166,3 +169,13 @@ def fill(state: TrainingState, steps: int) -> Iterator[Progress]:
             yield Progress("fill", state.generation, min(done, steps), steps, state.total_steps)
         if done >= steps:
             return
+
+
+def warm_up_steps(state: TrainingState, max_steps: int | None) -> int:
+    """Random steps that a run begins with where nothing was filled in: a tenth of a small budget."""
+    least = state.population.table.least_experience
+    if max_steps is None or state.envs is None:
+        return max(WARM_UP, least)
+    width = len(state.population) * state.envs.num_envs  # of a vector step, which a generation takes at least
+    left = max_steps - state.total_steps - state.evaluation_steps - width
+    return max(0, min(left, max(least, min(WARM_UP, max_steps // 10))))

@@ -6,6 +6,7 @@ generation, purpose). To pause is to stop pulling; nothing is half done between 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from evolab.evolution.hall_of_fame import Promise, Revival
 from evolab.history.events import Birth, Evaluation, Fault, Finished, Generation, Progress
 from evolab.population.agent import Agent
 from evolab.population.population import Population
+from evolab.training.advice import advise
 from evolab.training.learning import Watch, learn
 from evolab.training.state import TrainingState
 
@@ -35,7 +37,9 @@ def train(
     Args:
         state: is changed as it goes; a generation that was interrupted is gone on with.
         generations: finish this many more generations.
-        max_steps: stop where `total_steps` reaches this: the last generation is cut to what is left.
+        max_steps: stop where training and evaluation together have taken so many steps: the last generation, and a
+            confirmation under way, are cut to what is left. Where every agent plays episodes for its fitness,
+            the last generation's are played whole.
         target: stop when the best agent averages this return over the fresh episodes of a confirmation.
 
     Yields:
@@ -55,15 +59,23 @@ def train(
             continue
         finished += 1
         reason = None
-        if target is not None and event.confirmed is not None and event.confirmed >= target:
+        if _reached(state, event):
             reason = "target"
         elif generations is not None and finished >= generations:
             reason = "generations"
         elif state.spent:
             reason = "max_steps"
+        advise(state, reason)
         if reason:
             yield Finished(reason, state.generation, state.total_steps, event.fitness)
             return
+
+
+def _reached(state: TrainingState, event: Generation) -> bool:
+    """True where an agent was shown to average the target."""
+    if state.target is None or event.confirmed is None or event.confirmed < state.target:
+        return False
+    return not state.fitness.by_acting or state.hall.episodes >= state.hall.enough
 
 
 def one_generation(state: TrainingState) -> Iterator[Progress | Generation]:
@@ -181,14 +193,18 @@ def _confirm(
 
     def play(agent: Agent, episodes: int, stage: int) -> Generator[Progress, None, Evaluated]:
         seed, watch = seed_of(state.options.seed, number, "confirmation", stage), Watch(state)
-        for event in evaluator.play(Population.of([agent]), episodes, seed, paired=False):
+        most = state.left if state.fitness.by_acting else math.inf
+        for event in evaluator.play(Population.of([agent]), episodes, seed, paired=False, most=most):
             if isinstance(event, Evaluated):
                 return event
             if watch.due():
                 yield Progress("evaluate", number, event, episodes, state.total_steps)
         raise AssertionError("an evaluation ends with its result")
 
-    promise = Promise(state.population, best, fitness, float(found.length[best]), state.allowance, state.left)
+    # An episode that has not ended does not tell how long it is.
+    endless = state.fitness.by_acting and not state.episodes.ended(best)
+    length = evaluator.longest if endless else float(found.length[best])
+    promise = Promise(state.population, best, fitness, length, state.allowance, state.left)
     confirmed = yield from state.hall.confirm(promise, state.target, play)
     if state.fitness.by_acting:
         state.hall.propose(state.population[best], fitness)

@@ -48,6 +48,8 @@ STATE = record(
     },
     {
         "elite_episodes": whole(),
+        "elite_proposed": measured,
+        "elite_offset": number,
         "changes": record({}, {BY_HAND: mapping(mapping(listing(number, least=2)))}),
         "fitness": mapping(),
     },

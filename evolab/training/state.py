@@ -25,6 +25,9 @@ from evolab.population.population import Population
 TRANSITIONS = 2_000
 """Transitions that a generation stores at least, where its length is left to evolab."""
 
+ENDLESS = 1_000
+"""Steps of each environment after which a generation is cut where nothing limits episodes; twice as many next time."""
+
 UPDATES = 1_000
 """Updates of each agent in a generation that learns from recorded data, where its length is left to evolab."""
 
@@ -77,6 +80,7 @@ class TrainingState:
         target: mean return that is looked for; what `train` was asked last.
         limit: steps of training and evaluation together at which learning ends, a generation under way
             included; None for no limit.
+        cut: the newest generation was shorter than it should have been, because `limit` was reached.
         changes: options that were set since the last generation ended, as plain values.
         edits: how often something was set from outside.
         interrupted: the next vector step yields, whatever the clock says.
@@ -107,9 +111,11 @@ class TrainingState:
         self.best: Agent | None = None
         self.target: float | None = None
         self.limit: int | None = None
+        self.cut = False
         self.changes: dict[str, Any] = {}
         self.edits = 0
         self.interrupted = False
+        self._told: set[str] = set()
         self._under_way: Iterator[Progress | Generation] | None = None
 
     # What there is ----------------------------------------------------------------------------
@@ -182,18 +188,33 @@ class TrainingState:
         last = (before[1] - before[0]) // len(population) if len(before) == 2 else 0
         return max(self._least_steps, last)
 
-    def acted_enough(self, done: int) -> bool:
-        """True where a generation of acting is over.
+    @property
+    def most_steps(self) -> int:
+        """Steps (or updates) of each agent after which a generation is over at the latest."""
+        fixed, envs = self.options.steps_per_generation, self.envs
+        if fixed is not None or envs is None or not self.learns_by_acting:
+            return self.expected_steps
+        longest = envs.max_episode_steps
+        if longest is None:  # nothing may ever end an episode
+            longest = min(LONGEST, max(ENDLESS, 2 * self.expected_steps // envs.num_envs))
+        return max(self._least_steps, 2 * longest * envs.num_envs)  # a greedy episode, and one that explores
+
+    def over(self, done: int) -> bool:
+        """True where a generation of learning is over: whole, or `cut` by the limit.
 
         Args:
-            done: steps that every agent has taken in it.
+            done: steps (or updates) that every agent has taken in it.
         """
-        fixed, envs = self.options.steps_per_generation, self.envs
-        assert envs is not None
-        if fixed is not None:
-            return done >= fixed
-        longest = (envs.max_episode_steps or LONGEST) * envs.num_envs
-        return done >= self._least_steps and (self.episodes.tell_of_all or done >= 2 * longest)
+        whole = done >= self.most_steps
+        if self._by_episodes and not whole:
+            whole = done >= self._least_steps and self.episodes.tell_of_all
+        self.cut = self.spent and not whole
+        return whole or self.spent
+
+    @property
+    def _by_episodes(self) -> bool:
+        """True where the ends of episodes end a generation."""
+        return self.options.steps_per_generation is None and self.learns_by_acting
 
     @property
     def _least_steps(self) -> int:
@@ -301,6 +322,17 @@ class TrainingState:
             name: [known[name][0] if name in known else old, new] for name, (old, new) in changed.items()
         }
         self.note(BY_HAND, agents)
+
+    def tell(self, what: str, message: str) -> None:
+        """Give the user advice, once in this process.
+
+        Args:
+            what: it is about.
+            message: what to say.
+        """
+        if what not in self._told:
+            self._told.add(what)
+            checks.notice(message)
 
     def take_changes(self) -> dict[str, Any]:
         """The options that were set since the last call."""

@@ -56,10 +56,10 @@ def test_a_run_that_raced_goes_on_with_the_even_split_and_says_so(racing):
         ({"hyperparameters": [1]}, r"hyperparameters is \[1\]; a dict by name is expected"),
         ({"search_space": 3}, "search_space is 3; a dict by name is expected"),
         ({"env_kwargs": 3}, "env_kwargs is 3; a dict by name is expected"),
-        ({"draw": 2}, "draw is 2; True or False is expected"),
+        ({"draw": 2}, "draw is 2; True, False or names"),
         ({"folder": 3}, "folder is 3; a path is expected"),
         ({"load": 3}, "load is 3; an agent, or the path of one, is expected"),
-        ({"fitness": 3}, "fitness is 3; 'return', 'fqe' or an object with estimate"),
+        ({"fitness": 3}, "fitness is 3; 'acting', 'return', 'fqe' or an object with estimate"),
         ({"dtype": "float33"}, "dtype is 'float33'; a dtype such as torch.float32 is expected"),
     ],
 )

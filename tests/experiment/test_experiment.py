@@ -17,7 +17,7 @@ from gymnasium import spaces
 import evolab as ev
 from evolab.evolution.mutation.mutations import KINDS
 from evolab.history.events import Generation
-from tests.small import recorded
+from tests.small import by_episodes, recorded
 from tests.toys import Choosing, Lottery, Paying, Toy
 
 SMALL = {"population": 3, "num_envs": 2, "network": [8], "steps_per_generation": 24, "seed": 7}
@@ -27,7 +27,8 @@ def toy(algorithm="TD3", environment=None, **options):
     """An experiment whose generation takes a fraction of a second."""
     environment = environment or (Choosing if algorithm == "DQN" else Toy)
     options = (
-        SMALL
+        by_episodes(3)
+        | SMALL
         | {"hyperparameters": {"batch_size": 16}, "search_space": {"batch_size": ev.Integer(8, 32)}}
         | options
     )
@@ -233,9 +234,12 @@ def test_an_evaluation_says_whether_its_agent_survives_as_the_elite(elitism):
     exp.close()
 
 
-@pytest.mark.parametrize(("ratio", "updates"), [(0.25, 6), (0.5, 12), (1.0, 24), (2.0, 48)])
-def test_the_update_ratio_is_updates_per_step_of_an_agent(ratio, updates):
-    exp = toy(update_ratio=ratio, search_space={})
+@pytest.mark.parametrize("shared", [True, False], ids=["shared", "private"])
+@pytest.mark.parametrize(("ratio", "updates"), [(0.25, 18), (0.5, 36), (1.0, 72), (2.0, 144)])
+def test_the_update_ratio_is_updates_of_an_agent_per_transition_that_it_learns_from(ratio, updates, shared):
+    """Three agents store 72 transitions in a generation; one with experience of its own has 24 of them."""
+    updates = updates if shared else updates // 3
+    exp = toy(update_ratio=ratio, search_space={}, buffer=ev.ReplayBuffer(1000, shared=shared))
     exp.fill(60)
     exp.run(generations=2)
     frame = exp.history.fitness
@@ -546,7 +550,7 @@ class Sick(Toy):
         (lambda: toy(hyperparameters={"discount": 1.5}), "discount is 1.5; its range is 0.0 to 1.0."),
         (lambda: toy(search_space={"discount": ev.Float(0.5, 2.0)}), "discount is 2.0; its range is 0.0 to 1.0."),
         (lambda: toy(device="gpu"), "device is 'gpu'; 'auto', 'cpu', 'cuda' or 'meta' is expected."),
-        (lambda: toy(fitness="returns"), r"Unknown fitness 'returns'. Known: fqe, return; did you mean 'return'\?"),
+        (lambda: toy(fitness="returns"), r"Unknown fitness 'returns'. Known: acting, fqe, return; did you mean 'return'\?"),
         (lambda: toy(selection=ev.Tournament(size=5)), r"Tournament\(size=5\) is larger than the population of 3"),
         (lambda: toy(selection=ev.Tournament(size=0)), "is 0; expected a whole number >= 1"),
         (lambda: toy(search_space={"lr_actor": ev.Float(1e-2, 1e-4)}), "low must be below high"),
@@ -611,15 +615,27 @@ def test_shorthands_stand_for_objects():
         toy(selection="tournamnet")
 
 
-def test_an_empty_buffer_and_a_batch_larger_than_it_are_refused():
+@pytest.mark.parametrize("filled", [0, 12])
+def test_a_buffer_without_a_batch_is_filled_by_itself(filled):
     exp = toy()
-    with pytest.raises(ValueError, match=r"the buffer holds 0 transitions, fewer than the smallest batch of 16. "
-                       r"Call exp.fill\(1000\) first."):  # fmt: skip
-        exp.step()
-    exp.fill(12)
-    with pytest.raises(ValueError, match="the buffer holds 12 transitions"):
-        exp.start()
-    assert exp.status == "idle"
+    if filled:
+        exp.fill(filled)
+    exp.step()
+    assert exp.total_steps == filled + 1002 + 72, "a thousand random steps are 167 vector steps of six"
+    assert updates(exp) == [24] * 3
+    exp.close()
+
+
+def test_data_do_not_come_by_themselves():
+    exp = ev.Experiment(None, "CQN", population=2)
+    for call in (exp.step, exp.start):
+        with pytest.raises(ValueError, match=r"there are no data yet. Call exp.fill\('data.h5'\) first."):
+            call()
+    exp.close()
+
+
+def test_goals_that_are_none_are_refused():
+    exp = toy()
     with pytest.raises(ValueError, match=r"run\(\) needs a goal"):
         exp.run()
     with pytest.raises(ValueError, match="generations is 0; expected a whole number"):
@@ -852,10 +868,10 @@ def test_a_range_beyond_the_buffer_is_cut_to_it_and_said():
 
 
 def test_evolabs_own_range_is_cut_without_a_word():
-    exp = ev.Experiment(Toy, buffer=100, **SMALL)
+    exp = ev.Experiment(Toy, buffer=100, **SMALL, **by_episodes(3))
     assert exp.search_space["batch_size"].high == 100
     assert exp.population[0].hyperparameters["batch_size"] == 100
-    exp = ev.Experiment(Toy, buffer=20, **SMALL)
+    exp = ev.Experiment(Toy, buffer=20, **SMALL, **by_episodes(3))
     assert "batch_size" not in exp.search_space
     exp.fill(24)
     exp.step()  # 3 agents, 2 environments: 24 updates each, from 20 transitions
@@ -864,7 +880,7 @@ def test_evolabs_own_range_is_cut_without_a_word():
 
 def test_one_agents_batch_is_cut_to_what_is_stored_and_stops_nobody():
     """Generations with batches of 48, 20, 15 and 114 learned nothing at all from a buffer of 64."""
-    exp = toy(search_space={"batch_size": ev.Integer(8, 500)}, evolving=False, population=2)
+    exp = toy(search_space={"batch_size": ev.Integer(8, 500)}, evolving=False, population=2, update_ratio=0.5)
     agents = [exp.population.individual(row) for row in range(2)]
     agents[1].hyperparameters["batch_size"] = 400
     exp.population.rebuild(agents)

@@ -38,7 +38,7 @@ def test_what_cannot_fit_is_refused_at_once_with_the_sum(options, lower):
     with pytest.raises(
         ValueError, match=rf"needs at least .* GiB of memory, and the machine has 4\.0 GiB.*Lower {lower}"
     ):
-        ev.Experiment("CartPole-v1", "DQN", device="cpu", **options)
+        ev.Experiment("CartPole-v1", "DQN", device="cpu", **{"population": 4, **options})
     assert time.perf_counter() - started < 5
 
 
@@ -47,7 +47,7 @@ def test_the_sum_is_what_the_tensors_take():
     # DQN on CartPole with 10 million units: 4 x 10^7 + 10^7 + 2 x 10^7 + 2 = 70 000 002 parameters; itself, target and
     # two moments in float32 are 1 120 000 032 bytes an agent, 4.2 GiB for four.
     with pytest.raises(ValueError, match=r"agents 4\.2 GiB \(population=4, 70,000,002 parameters each\)"):
-        ev.Experiment("CartPole-v1", "DQN", device="cpu", network=[10_000_000])
+        ev.Experiment("CartPole-v1", "DQN", population=4, device="cpu", network=[10_000_000])
 
 
 @pytest.mark.usefixtures("small_machine")

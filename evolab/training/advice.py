@@ -1,0 +1,65 @@
+"""What a run says where its budget, its target or its rewards stand in the way of learning."""
+
+from __future__ import annotations
+
+from evolab.training.learning import WARM_UP
+from evolab.training.state import TrainingState
+
+ALIKE = 8
+"""Equal figures of fitness, over two generations or more, after which rewards seem to be the same for everybody."""
+
+
+def advise(state: TrainingState, reason: str | None) -> None:
+    """Say what helps, after a generation.
+
+    Args:
+        state: of the run.
+        reason: why it ends now; None where it goes on.
+    """
+    _of_rewards(state)
+    if reason == "max_steps":
+        _of_the_budget(state)
+        _of_the_target(state)
+
+
+def _of_rewards(state: TrainingState) -> None:
+    found = [one.fitness for one in state.history.generations[0].evaluations]
+    if state.generation < 2 or not state.learns_by_acting or len(set(found)) > 1:
+        return
+    found += [one.fitness for generation in state.history.generations[1:] for one in generation.evaluations]
+    if len(found) >= ALIKE and len(set(found)) == 1:
+        state.tell(
+            "rewards",
+            f"all {len(found)} figures of fitness so far are {found[0]:g}: rewards have told no agent from another, "
+            "and there is nothing to learn from yet. Check that step() returns what the agent earns; reward steps on "
+            "the way to the goal; let agents explore more, or for longer.",
+        )
+
+
+def _of_the_budget(state: TrainingState) -> None:
+    if state.generation > 1 or not state.cut:
+        return
+    agents, before = len(state.population), 0
+    if state.learns_by_acting and not state.population.algorithm.on_policy:
+        before = max(WARM_UP, state.population.table.least_experience)
+    enough = before + agents * state.most_steps
+    state.tell(
+        "budget",
+        f"max_steps={state.limit} is too small for one generation of {agents} agents, which was cut short: "
+        f"max_steps={enough} is enough for one.",
+    )
+
+
+def _of_the_target(state: TrainingState) -> None:
+    if state.target is None:
+        return
+    hall, spent = state.hall, state.total_steps + state.evaluation_steps
+    if hall.episodes:
+        came = f"the elite averages {hall.fitness:.4g} over {hall.episodes} fresh episodes"
+    else:
+        came = f"the best agent, not confirmed, seems to have {state.history.generations[-1].fitness:.4g}"
+    state.tell(
+        f"target {state.target} {state.limit}",
+        f"the target of {state.target:g} was not reached in {spent} steps: {came}. "
+        "More steps may do; where returns stand still far below the target, the environment may not pay as much.",
+    )

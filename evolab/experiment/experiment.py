@@ -116,7 +116,12 @@ class Experiment(Settings):
         return self._state.history.generations[-1]
 
     def run(
-        self, generations: int | None = None, *, max_steps: int | None = None, target: float | None = None
+        self,
+        generations: int | None = None,
+        *,
+        max_steps: int | None = None,
+        target: float | None = None,
+        minutes: float | None = None,
     ) -> History:
         """Generations until a goal is met.
 
@@ -125,6 +130,8 @@ class Experiment(Settings):
             max_steps: until `total_steps` reaches this; the last generation is cut to what is left.
             target: until the best agent averages this return over fresh episodes (20, then 80 more); None for
                 the experiment's own target, if it has one.
+            minutes: for so much time, on the clock; the last generation learns for less, so that there is time to
+                evaluate it. Where that takes longer than before, it rests under way, and the next call goes on.
 
         Returns:
             the history, so that it shows at the end of a cell.
@@ -132,9 +139,11 @@ class Experiment(Settings):
         Raises:
             ValueError: no goal at all, or an empty buffer.
         """
-        if generations is None and max_steps is None and target is None and self.target is None:
-            raise ValueError("run() needs a goal: generations=20, max_steps=300_000 or target=200.0.")
-        events = self._training("step", generations, max_steps, target)
+        if all(goal is None for goal in (generations, max_steps, target, self.target, minutes)):
+            raise ValueError(
+                "run() needs a goal: generations=20, max_steps=300_000, minutes=10 or target=200.0."
+            )
+        events = self._training("step", generations, max_steps, target, minutes)
         if target is not None:
             self._config = self._config.changed("target", target)
         with bar("training", self._state.options.steps_per_generation, self._config.progress) as show:
@@ -142,10 +151,16 @@ class Experiment(Settings):
         return self._state.history
 
     def start(
-        self, generations: int | None = None, *, max_steps: int | None = None, target: float | None = None
+        self,
+        generations: int | None = None,
+        *,
+        max_steps: int | None = None,
+        target: float | None = None,
+        minutes: float | None = None,
     ) -> None:
-        """Train on a background thread; the notebook stays usable. Without a goal, until paused."""
-        self._runner.start(self._training("start", generations, max_steps, target), at_exit=self.close)
+        """As `run`, on a background thread; the notebook stays usable. Without a goal, until paused."""
+        events = self._training("start", generations, max_steps, target, minutes)
+        self._runner.start(events, at_exit=self.close)
 
     def pause(self) -> None:
         """Stop at the next step of the environments; `start`, `run` and `step` go on from there."""
@@ -160,12 +175,18 @@ class Experiment(Settings):
         return self._runner.wait(timeout)
 
     def _training(
-        self, what: str, generations: int | None, max_steps: int | None, target: float | None
+        self,
+        what: str,
+        generations: int | None,
+        max_steps: int | None,
+        target: float | None,
+        minutes: float | None = None,
     ) -> Iterator[Event]:
         """The events of training, once everything is in place for it."""
         for name, goal in (("generations", generations), ("max_steps", max_steps)):
             if goal is not None:
                 checks.positive_integer(name, goal)
+        time = None if minutes is None else checks.positive("minutes", minutes)
         aim = self.target if target is None else checks.finite("target", target)
         self._runner.refuse_while_running(what)
         state = self._state
@@ -182,7 +203,7 @@ class Experiment(Settings):
                     f"the buffer holds {len(state.buffer)} transitions, fewer than the smallest batch of {least}. "
                     f"Call {advice} first."
                 )
-        return self._recorded(train(state, generations, max_steps, aim))
+        return self._recorded(train(state, generations, max_steps, aim, time))
 
     def _recorded(self, events: Iterator[Event]) -> Iterator[Event]:
         """The same events, each written down before it is passed on."""

@@ -29,7 +29,7 @@ class Watch:
     """Tells when `Progress` is due.
 
     Args:
-        state: an interrupted one is shown at once, so that it can be paused.
+        state: one that is interrupted or out of time is shown at once, so that it can be paused.
     """
 
     def __init__(self, state: TrainingState) -> None:
@@ -38,7 +38,8 @@ class Watch:
     def due(self, ended: bool = False) -> bool:
         """True some times a second, and at the end."""
         now = time.perf_counter()
-        if not (ended or self._state.interrupted or now - self._shown > SHOWN_EVERY):
+        state = self._state
+        if not (ended or state.interrupted or state.budget.over or now - self._shown > SHOWN_EVERY):
             return False
         self._shown = now
         return True
@@ -69,7 +70,7 @@ def learn(
     )
     total = state.options.steps_per_generation
     for done in learning:
-        if watch.due(done >= total or state.spent):
+        if watch.due(done >= total or state.spent is not None):
             yield Progress("train", number, min(done, total), total, state.total_steps, losses.newest)
     return losses.noted
 
@@ -105,7 +106,7 @@ def _by_acting(state: TrainingState, number: int, losses: _Losses, faults: list[
         buffer.add(transition)
         done += envs.num_envs
         state.count(envs.num_envs * len(population))
-        ended = done >= options.steps_per_generation or state.spent
+        ended = done >= options.steps_per_generation or state.spent is not None
         if ended:
             buffer.end_generation(least if latest else 1)
         if not options.overlap:
@@ -133,8 +134,9 @@ def _from_data(state: TrainingState, losses: _Losses) -> Iterator[int]:
     done, total = 0, state.options.steps_per_generation
     while done < total and not (done and state.spent):
         count = min(PIECE, total - done)
-        if state.limit is not None:
-            count = max(1, min(count, -(-(state.limit - state.total_steps) // len(state.population))))
+        if state.budget.steps is not None:
+            left = state.budget.steps - state.total_steps
+            count = max(1, min(count, -(-left // len(state.population))))
         losses.note(state.population.learn(state.buffer, updates=count))
         done += count
         state.count(count * len(state.population))

@@ -19,6 +19,7 @@ from evolab.history.history import History
 from evolab.population.agent import Agent
 from evolab.population.by_hand import set_values
 from evolab.population.population import Population
+from evolab.training.budget import Budget
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class TrainingState:
         total_steps: training steps of all agents, warm-up included.
         best: a copy of the best agent of the last generation; None before the first.
         target: mean return that is looked for; what `train` was asked last.
-        limit: `total_steps` at which learning ends, a generation under way included; None for no limit.
+        budget: what `train` may use, a generation under way included.
         changes: options that were set since the last generation ended, as plain values.
         edits: how often something was set from outside.
         interrupted: the next vector step yields, whatever the clock says.
@@ -89,7 +90,7 @@ class TrainingState:
         self.generation = self.total_steps = 0
         self.best: Agent | None = None
         self.target: float | None = None
-        self.limit: int | None = None
+        self.budget = Budget()
         self.changes: dict[str, Any] = {}
         self.edits = 0
         self.interrupted = False
@@ -129,9 +130,9 @@ class TrainingState:
         return self.envs is not None and not self.population.algorithm.offline
 
     @property
-    def spent(self) -> bool:
-        """True where `limit` is reached."""
-        return self.limit is not None and self.total_steps >= self.limit
+    def spent(self) -> str | None:
+        """What of the budget learning has used up, "max_steps" or "minutes"; None where it may go on."""
+        return self.budget.spent(self.total_steps, self.history.generations)
 
     # How far it is --------------------------------------------------------------------------------
 
@@ -164,9 +165,9 @@ class TrainingState:
 
     # What may be changed from outside -----------------------------------------------------------
 
-    def seek(self, target: float | None, limit: int | None = None) -> None:
-        """Look for agents of this mean return, in so many steps of all agents."""
-        self.target, self.limit = target, limit
+    def seek(self, target: float | None, budget: Budget | None = None) -> None:
+        """Look for agents of this mean return, within a budget."""
+        self.target, self.budget = target, budget or Budget()
 
     def keep(self, best: Agent) -> None:
         """Take an agent, a copy, for the best of the generation that ends."""

@@ -27,7 +27,7 @@ from evolab.history.events import Event, Generation, Progress
 from evolab.history.history import History
 from evolab.population.agent import Agent
 from evolab.population.population import Population
-from evolab.reporting.panels.output import let_go
+from evolab.reporting.panels.output import release_shown
 from evolab.reporting.panels.panel import Plot
 from evolab.reporting.panels.rollout import Rollout
 from evolab.reporting.progress import bar
@@ -505,7 +505,7 @@ class Experiment(Settings):
     def _ipython_display_(self) -> None:
         """The dashboard, as the last expression of a cell."""
         self.dashboard()._ipython_display_()
-        let_go(self)
+        release_shown(self)
 
 
 Experiment.__signature__ = signature()  # type: ignore[attr-defined]  # so that editors show the options

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from gymnasium import spaces
 
+from evolab.core.observed import leaf_spaces
 from evolab.networks.base import Network
 from evolab.networks.cnn.cnn import CNN
 from evolab.networks.mlp.mlp import MLP
@@ -24,17 +25,10 @@ def network_for(network: Network | Sequence[int] | None, observation_space: spac
     if network is None:
         if is_image(observation_space):
             return CNN()
-        return MultiInput() if _holds_image(observation_space) else MLP([64, 64])
+        parts = leaf_spaces(observation_space)
+        return MultiInput() if any(is_image(part) for _, part in parts) else MLP([64, 64])
     if isinstance(network, (list, tuple)):
         return MLP(network)
     raise TypeError(
         f"network is {network!r}; ev.MLP([64, 64]), another evolab network or widths are expected."
     )
-
-
-def _holds_image(space: spaces.Space) -> bool:
-    """True for a Dict or Tuple with an image in it, however deep."""
-    parts = (
-        space.values() if isinstance(space, spaces.Dict) else space if isinstance(space, spaces.Tuple) else ()
-    )
-    return any(is_image(part) or _holds_image(part) for part in parts)

@@ -15,7 +15,7 @@ from evolab.core.observed import leaf_spaces
 from evolab.core.trees import Tree, named_leaves
 from evolab.data.datasets import spaces
 from evolab.data.datasets.columns import Columns
-from evolab.data.datasets.mapped import let_go
+from evolab.data.datasets.mapped import release_pages
 from evolab.data.datasets.scan import Scan
 
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -144,7 +144,7 @@ class DatasetReport:
         )
 
 
-def describe(columns: Columns, scan: Scan, observation_space: Space, action_space: Space) -> DatasetReport:
+def report_of(columns: Columns, scan: Scan, observation_space: Space, action_space: Space) -> DatasetReport:
     """The report of loaded columns, seen in these spaces."""
     episodes, finite = columns.episodes, columns.whole_returns
     cut = len(episodes) - int(episodes.finished.sum())
@@ -186,7 +186,7 @@ def _behaviour(tree: Tree, space: Space, ranges: Mapping[str, tuple[float, float
     for (path, leaf), (_, part) in zip(named_leaves(tree, "actions"), leaf_spaces(space), strict=True):
         stride = max(1, len(leaf) // SAMPLE)
         values = np.array(leaf[::stride])
-        let_go(leaf)
+        release_pages(leaf)
         values = values.reshape(len(values), -1)
         least, most = (np.broadcast_to(side, values.shape[1:]) for side in map(np.ravel, spaces.limits(part)))
         wrong = ((values < least) | (values > most)).any(1)

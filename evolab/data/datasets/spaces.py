@@ -68,7 +68,7 @@ def _build(about: dict[str, Any], depth: int) -> Any:
     raise ValueError(f"a {kind} space")
 
 
-def is_image(space: Space) -> bool:
+def is_stored_as_jpeg(space: Space) -> bool:
     """True where Minari stores the space's samples as JPEG: bytes of 0 to 255, at least 32 x 32."""
     shape: tuple[int, ...] = getattr(space, "shape", None) or ()
     return (
@@ -123,7 +123,7 @@ def fitted(tree: Tree, space: Space, path: str, casts: dict[str, str]) -> Tree:
 
     One number a row is [N] where the space's shape is (), [N, 1] where it is (1,); whole numbers that are stored
     as floats become whole where the space has choices, and are noted in `casts`. What differs otherwise
-    is left to `compare`.
+    is left to `require_fit`.
     """
     nested = isinstance(space, spaces.Dict | spaces.Tuple)
     if nested and isinstance(tree, (dict, tuple)):
@@ -144,7 +144,7 @@ def fitted(tree: Tree, space: Space, path: str, casts: dict[str, str]) -> Tree:
     return tree
 
 
-def compare(
+def require_fit(
     tree: Tree,
     space: Space,
     ranges: dict[str, tuple[float, float]],
@@ -177,7 +177,7 @@ def compare(
                 f"{name}: {path!r} has the parts {parts}, but {whose} {text(space)}. Choose other data."
             )
         for key, part in have.items():
-            compare(part, wanted[key], ranges, name, f"{path}/{key}", whose, bounded)
+            require_fit(part, wanted[key], ranges, name, f"{path}/{key}", whose, bounded)
         return
     assert isinstance(tree, np.ndarray)
     low, high = ranges[path]

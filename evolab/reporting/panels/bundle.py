@@ -28,11 +28,6 @@ def bundle(store: Store, experiment: LiveRun, film: bytes, name: str) -> dict[st
     }
 
 
-def still_html(store: Store, experiment: LiveRun, film: bytes, name: str) -> str:
-    """The HTML alone."""
-    return _html(store, experiment, _picture(store, experiment), film, name)
-
-
 def _picture(store: Store, experiment: LiveRun) -> bytes:
     store.absorb(list(experiment.history.generations))
     return png_bytes(run_picture(store, experiment.target, _title(experiment)))

@@ -17,7 +17,7 @@ import anywidget
 import traitlets
 
 from evolab.reporting.panels import page
-from evolab.reporting.panels.bundle import bundle, still_html
+from evolab.reporting.panels.bundle import bundle
 from evolab.reporting.panels.feed import Feed
 from evolab.reporting.panels.live_run import LiveRun
 from evolab.reporting.panels.panel import Panel
@@ -170,7 +170,8 @@ class Dashboard(anywidget.AnyWidget):
         return dict(found[0] if isinstance(found, tuple) else found)
 
     def _still(self) -> _Html:
-        return _Html(still_html(self._feed.store, self.experiment, self._feed.film, self.twin))
+        shown = bundle(self._feed.store, self.experiment, self._feed.film, self.twin)
+        return _Html(shown["text/html"])
 
     def __repr__(self) -> str:
         if self._last_words:

@@ -10,7 +10,8 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ ENVIRONMENTS = {
     "DQN": "CartPole-v1",
     "PPO": "CartPole-v1",
 }
+GOALS = ("generations", "max_steps", "minutes")
 COLUMNS = "{:>4} {:>9} {:>9} {:>9} {:>10} {:>6}  {:<12} {:>7}  {}"
 INTERRUPTED, CLOSED_PIPE = 130, 141
 """Exit codes of a process that SIGINT or SIGPIPE has ended, as shells have them."""
@@ -100,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
         "run",
         help="train from a configuration file, or go on with a run",
         description="Train from a .yaml or .json file that holds what `exp.config` shows. A section `run:` "
-        "may name fill, generations, max_steps and target; the options below win over it. "
+        "may name fill, generations, max_steps, minutes and target; the options below win over it. "
         "Given the folder of a run, go on where it stopped.",
     )
     run.add_argument("config", help="path of the configuration, or of a run's folder")
@@ -146,6 +148,7 @@ def _clock(seconds: float) -> str:
 def _add_goals(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--generations", type=int, metavar="N", help="stop after so many generations")
     parser.add_argument("--max-steps", type=int, metavar="N", help="stop at so many training steps in total")
+    parser.add_argument("--minutes", type=float, metavar="T", help="stop after so much time")
     parser.add_argument(
         "--target", type=float, metavar="R", help="stop when the best averages R over 20 episodes"
     )
@@ -164,7 +167,8 @@ def _demo(options: argparse.Namespace) -> tuple[Path, Experiment, dict[str, Any]
     environment = options.env or ENVIRONMENTS.get(algorithm.name)
     if environment is None:
         raise ValueError(f"the demo knows no environment for {algorithm.name}. Name one with --env.")
-    _check_goals(options.generations, options.max_steps)
+    goals = {name: getattr(options, name) for name in GOALS}
+    _check_goals(goals)
     preset = presets.demo(algorithm.name, environment)
     settings = {"algorithm": algorithm, "target": preset.target, **preset.options}
     settings["buffer"] = preset.capacity
@@ -175,8 +179,7 @@ def _demo(options: argparse.Namespace) -> tuple[Path, Experiment, dict[str, Any]
     experiment = Experiment(environment, seed=options.seed, folder=folder, **settings)
     if not algorithm.on_policy:
         experiment.fill(preset.fill)
-    goals = {"generations": options.generations, "max_steps": options.max_steps}
-    if goals == {"generations": None, "max_steps": None}:
+    if not any(goals.values()):
         goals["max_steps"] = preset.max_steps
     return folder, experiment, goals
 
@@ -189,7 +192,7 @@ def _run(options: argparse.Namespace) -> tuple[Path, Experiment, dict[str, Any]]
 
     place = Path(options.config)
     settings = {} if place.is_dir() else read(place)
-    goals = {"fill": 1_000, "generations": None, "max_steps": None, "target": settings.get("target")}
+    goals: dict[str, Any] = {"fill": 1_000, **dict.fromkeys(GOALS), "target": settings.get("target")}
     section = settings.pop("run", None) or {}
     for name, value in section.items():
         if name not in goals:
@@ -206,9 +209,11 @@ def _run(options: argparse.Namespace) -> tuple[Path, Experiment, dict[str, Any]]
         if goals["target"] is not None:
             experiment.target = float(goals["target"])
         goals["target"] = experiment.target
-    if goals["generations"] is None and goals["max_steps"] is None and goals["target"] is None:
-        raise ValueError("a run needs a goal: --generations 20, --max-steps 300000 or --target 200.")
-    _check_goals(goals["generations"], goals["max_steps"])
+    if all(goals[name] is None for name in (*GOALS, "target")):
+        raise ValueError(
+            "a run needs a goal: --generations 20, --max-steps 300000, --minutes 10 or --target 200."
+        )
+    _check_goals(goals)
     target, source = goals.pop("target"), goals.pop("fill")
     if place.is_dir():
         if goals["generations"] is not None:
@@ -227,12 +232,13 @@ def _run(options: argparse.Namespace) -> tuple[Path, Experiment, dict[str, Any]]
     return folder, experiment, goals
 
 
-def _check_goals(generations: object, max_steps: object) -> None:
+def _check_goals(goals: Mapping[str, Any]) -> None:
     from evolab.core import checks
 
-    for name, value in (("generations", generations), ("max_steps", max_steps)):
-        if value is not None:
-            checks.positive_integer(name, value)
+    for name in GOALS:
+        if goals[name] is not None:
+            check = checks.positive if name == "minutes" else checks.positive_integer
+            check(name, goals[name])
 
 
 def _folder(given: Path | None, name: str) -> Path:
@@ -248,16 +254,28 @@ def _folder(given: Path | None, name: str) -> Path:
     return folder
 
 
-def _train(experiment: Experiment, folder: Path, generations: int | None, max_steps: int | None) -> int:
+def _train(
+    experiment: Experiment,
+    folder: Path,
+    generations: int | None,
+    max_steps: int | None,
+    minutes: float | None,
+) -> int:
     """Train until a goal is met or Ctrl-C, one line per generation; then write the results."""
     print(experiment)
     print(
         COLUMNS.format("gen", "steps", "best", "mean", "confirmed", "agent", "hidden", "seconds", "children")
     )
-    code = 0
+    code, end = 0, None if minutes is None else time.monotonic() + 60 * minutes
     try:
         while not _reached(experiment, generations, max_steps):
-            experiment.run(generations=1, max_steps=max_steps)
+            left = None if end is None else (end - time.monotonic()) / 60
+            ended = experiment.generation
+            if left is None or left > 0:
+                experiment.run(generations=1, max_steps=max_steps, minutes=left)
+            if experiment.generation == ended:
+                print(f"{minutes:g} minutes are over")
+                break
             _print_generation(experiment.history.generations[-1])
     except KeyboardInterrupt:
         print("interrupted; writing what there is", file=sys.stderr)

@@ -7,7 +7,6 @@ a sentence that says which part of the contract is broken. evolab's own parts pa
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,10 +15,13 @@ from gymnasium import spaces
 from torch import Tensor
 
 from evolab.algorithms.base import Algorithm
-from evolab.core.experience import Episodes, to_batch
+from evolab.core.experience import Batch, Episodes, to_batch
+from evolab.core.observed import sampled
+from evolab.core.trees import map_leaves
 from evolab.evolution.mutation.context import Context
 from evolab.evolution.mutation.resize import resize
 from evolab.networks.base import Layout, Network, Role
+from evolab.networks.genes import Genes
 from evolab.networks.mlp.mlp import MLP
 from evolab.networks.observations import encode
 from evolab.population.individual import Individual
@@ -38,7 +40,7 @@ def check_algorithm(
     """Hold an algorithm to its contract.
 
     It acts within the action space; learning is a function of batch and noise, moves only through
-    declared networks, gives finite losses [C], treats every agent as if alone, and never waits
+    declared networks, gives finite losses [P], treats every agent as if alone, and never waits
     for the device.
 
     Args:
@@ -77,10 +79,10 @@ def check_algorithm(
     for _ in range(6):  # so that delayed parts come round
         losses = many.learn(batch, noise=drawn)
         twin.learn(batch, noise=drawn)
-        alone.learn(_rows(batch, 1), noise=None if drawn is None else drawn[1:2])
+        alone.learn(_rows(batch, slice(1, 2)), noise=None if drawn is None else drawn[1:2])
     for name, loss in losses.items():
         assert loss.shape == (3,), (
-            f"loss {name!r} has shape {tuple(loss.shape)}; one per agent, [C], is expected"
+            f"loss {name!r} has shape {tuple(loss.shape)}; one per agent, [P], is expected"
         )
         assert bool(torch.isfinite(loss).all()), f"loss {name!r} is not finite"
     for name in roles:
@@ -176,7 +178,7 @@ def check_network(network: Network, observation_space: spaces.Space | None = Non
         variants.append(network.resized(first, gene, min(size + steps[0], high)))
         variants.append(network.resized(first, gene, max(size - steps[0], low)))
     variants += [genes for genes in (network.deeper(first), network.shallower(first)) if genes is not None]
-    groups: dict[str, list[Any]] = {}
+    groups: dict[str, list[Genes]] = {}
     for genes in variants:
         groups.setdefault(repr(network.key(genes)), []).append(genes)
     for group in groups.values():
@@ -184,7 +186,7 @@ def check_network(network: Network, observation_space: spaces.Space | None = Non
     _check_growth(network, space)
 
 
-def _check_group(network: Network, role: Role, space: spaces.Space, genes: Sequence[Any]) -> None:
+def _check_group(network: Network, role: Role, space: spaces.Space, genes: Sequence[Genes]) -> None:
     layout = Layout.of(network.axes(role, network.capacity(genes)))
     flat = torch.zeros(len(genes), role.ensemble_size, layout.size, dtype=torch.float64)
     awake = torch.zeros_like(flat, dtype=torch.bool)
@@ -200,16 +202,16 @@ def _check_group(network: Network, role: Role, space: spaces.Space, genes: Seque
                 layout.views(flat[row, member])[name][corner] = value
                 layout.views(awake[row, member])[name][corner] = True
             modules.append(network.module(role, gene, state))
-    observation = _observations(space, len(genes), 6)
+    tensors = sampled(space, (len(genes), 6), np.random.default_rng(0))
     leaf = flat.requires_grad_()
-    out = network.kernel(role, genes, layout)(leaf, _tensors(observation), None, None)
+    out = network.kernel(role, genes, layout)(leaf, tensors, None, None)
     assert out.shape == (len(genes), role.ensemble_size, 6, role.outputs), (
-        f"the pass gives {tuple(out.shape)}, not [C, M, B, O]"
+        f"the pass gives {tuple(out.shape)}, not [P, M, B, O]"
     )
     (gradient,) = torch.autograd.grad(out.square().sum(), leaf)
     assert not gradient[~awake].any(), "sleeping entries get a gradient, so they would move"
     for row in range(len(genes)):
-        features = encode(space, _rows_of(_tensors(observation), row), 1, torch.float64)
+        features = encode(space, map_leaves(lambda part, row=row: part[row], tensors), 1, torch.float64)
         for member in range(role.ensemble_size):
             answer = modules[row * role.ensemble_size + member](features)
             gap = float((answer - out[row, member]).detach().abs().max())
@@ -245,7 +247,7 @@ def _check_individual(population: Population, individual: Individual) -> None:
 
 def _population(
     algorithm: Algorithm, space: spaces.Space, actions: spaces.Space, size: int, device: str = "cpu"
-) -> Any:
+) -> Population:
     values = {"batch_size": BATCH} if "batch_size" in algorithm.hyperparameters else {}
     return Population(
         algorithm, space, actions, size, hyperparameters=values, search_space={}, seed=0, device=device,
@@ -262,47 +264,22 @@ def _action_space(algorithm: Algorithm) -> spaces.Space:
 
 
 def _observations(space: spaces.Space, agents: int, length: int) -> Any:
-    import copy
-
-    own = copy.deepcopy(space)
-    own.seed(0)
-    return _stacked([_stacked([own.sample() for _ in range(length)]) for _ in range(agents)])
+    """[P, B, ...] arrays."""
+    return map_leaves(Tensor.numpy, sampled(space, (agents, length), np.random.default_rng(0)))
 
 
-def _stacked(parts: Sequence[Any]) -> Any:
-    if isinstance(parts[0], dict):
-        return {key: _stacked([part[key] for part in parts]) for key in parts[0]}
-    if isinstance(parts[0], tuple):
-        return tuple(_stacked(list(column)) for column in zip(*parts, strict=True))
-    return np.stack([np.asarray(part) for part in parts])
-
-
-def _tensors(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _tensors(part) for key, part in value.items()}
-    if isinstance(value, tuple):
-        return tuple(_tensors(part) for part in value)
-    return torch.as_tensor(value)
-
-
-def _rows_of(value: Any, rows: Any, device: str = "cpu") -> Any:
-    if isinstance(value, dict):
-        return {key: _rows_of(part, rows, device) for key, part in value.items()}
-    if isinstance(value, tuple):
-        return tuple(_rows_of(part, rows, device) for part in value)
-    return value[rows].to(device)
-
-
-def _batch(population: Any, space: spaces.Space, actions: spaces.Space, agents: int) -> Any:
+def _batch(
+    population: Population, space: spaces.Space, actions: spaces.Space, agents: int
+) -> Batch | Episodes:
     if population.algorithm.reads_tokens:
         return _episodes(agents)
     rng = np.random.default_rng(0)
-    observation = _tensors(_observations(space, agents, BATCH + 1))
-    return SimpleNamespace(
-        observation=_cut(observation, slice(0, BATCH)),
-        action=torch.as_tensor(_observations(actions, agents, BATCH)),
+    observation = sampled(space, (agents, BATCH + 1), rng)
+    return Batch(
+        observation=map_leaves(lambda leaf: leaf[:, :-1], observation),
+        action=sampled(actions, (agents, BATCH), rng),
         reward=torch.as_tensor(rng.normal(size=(agents, BATCH))),
-        next_observation=_cut(observation, slice(1, BATCH + 1)),
+        next_observation=map_leaves(lambda leaf: leaf[:, 1:], observation),
         terminated=torch.as_tensor(rng.random((agents, BATCH)) < 0.2),
     )
 
@@ -323,21 +300,12 @@ def _episodes(agents: int) -> Episodes:
     )
 
 
-def _cut(value: Any, columns: slice) -> Any:
-    if isinstance(value, dict):
-        return {key: _cut(part, columns) for key, part in value.items()}
-    if isinstance(value, tuple):
-        return tuple(_cut(part, columns) for part in value)
-    return value[:, columns]
-
-
-def _rows(batch: Any, rows: Any, device: str = "cpu") -> Any:
-    rows = slice(rows, rows + 1) if isinstance(rows, int) else rows
+def _rows(batch: Batch | Episodes, rows: slice, device: str = "cpu") -> Any:
     fields = {name: value for name, value in vars(batch).items() if value is not None}
-    return type(batch)(**{name: _rows_of(value, rows, device) for name, value in fields.items()})
+    return type(batch)(**map_leaves(lambda leaf: leaf[rows].to(device), fields))
 
 
-def _noise(population: Any, batch: SimpleNamespace, agents: int) -> Tensor | None:
+def _noise(population: Population, batch: Batch | Episodes, agents: int) -> Tensor | None:
     """[P, B, ...] standard normal in the shape that the algorithm draws, or None where it draws nothing."""
     group = population.groups[0]
     given = to_batch(_rows(batch, slice(0, len(group))), population.device)

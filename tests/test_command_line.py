@@ -205,3 +205,12 @@ def test_a_folder_that_cannot_be_made_costs_a_line(config, tmp_path, capsys):
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert str(tmp_path / "file" / "out") in error
+
+
+def test_minutes_end_a_run_and_what_it_has_is_written(config, tmp_path, capsys):
+    config.write_text(TINY.replace("generations: 1", "minutes: 0.02, generations: 10000"), encoding="utf-8")
+    assert main(["run", str(config), "--out", str(tmp_path / "out")]) == 0
+    assert "0.02 minutes are over" in capsys.readouterr().out
+    assert (tmp_path / "out" / "history" / "fitness.csv").exists()
+    assert main(["run", str(tmp_path / "out"), "--minutes", "-1"]) == 2
+    assert "minutes is -1.0; expected a number above 0" in capsys.readouterr().err

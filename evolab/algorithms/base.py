@@ -182,15 +182,3 @@ SHARED: dict[str, Hyperparameter] = {
     "batch_size": Hyperparameter(128, Integer(1, 65536), Integer(32, 512), "samples per update"),
     "learn_step": Hyperparameter(1, Integer(1, 100_000), None, "environment steps of the agent per update"),
 }
-
-__all__ = [
-    "RATE",
-    "SHARED",
-    "AgentGroup",
-    "Algorithm",
-    "Choice",
-    "Float",
-    "Hyperparameter",
-    "Integer",
-    "Role",
-]

@@ -128,6 +128,17 @@ def limits(space: spaces.Box) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(space.low, dtype=np.float64), np.asarray(space.high, dtype=np.float64)
 
 
+def bounds(space: spaces.Space) -> tuple[np.ndarray, np.ndarray]:
+    """Smallest and largest value of a Box, Discrete, MultiDiscrete or MultiBinary space, as float64."""
+    if isinstance(space, spaces.Box):
+        return limits(space)
+    if isinstance(space, spaces.Discrete):
+        return np.array([space.start], float), np.array([space.start + space.n - 1], float)
+    assert isinstance(space, (spaces.MultiDiscrete, spaces.MultiBinary))
+    counts, start = (np.array(values, float) for values in combined(space))
+    return start, start + counts - 1
+
+
 def nearest_whole(action: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """Whole numbers within the bounds: every one for the values up to half a unit around it."""
     return torch.clamp(torch.floor(action + 0.5), low, high)

@@ -121,6 +121,22 @@ def finite(name: str, value: object, low: float = -math.inf, high: float = math.
     return number
 
 
+def positive(name: str, value: object) -> float:
+    """`value` as a finite float above 0.
+
+    Raises:
+        TypeError: `value` is not a number.
+        ValueError: it is NaN or infinite, or not above 0.
+
+    >>> positive("minutes", 10)
+    10.0
+    """
+    number = finite(name, value)
+    if number <= 0:
+        raise ValueError(f"{name} is {value}; expected a number above 0.")
+    return number
+
+
 def probability(name: str, value: object) -> float:
     """`value` as a float in [0, 1].
 

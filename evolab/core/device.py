@@ -49,7 +49,7 @@ def products(device: torch.device, precision: str) -> Iterator[None]:
 
     With "tf32" a CUDA device rounds factors to 10 bits of mantissa and adds in float32; parameters,
     moments and losses stay float32. Other devices have no such mode and compute in float32. The mode
-    is the whole process's while somebody is inside.
+    is the whole process's while any thread is inside.
     """
     if precision != "tf32" or device.type != "cuda":
         yield

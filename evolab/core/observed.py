@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from evolab.core.actions import is_whole
 from evolab.core.trees import Tree
 
 MEND = "env.reset() returns (observation, info) and env.step() five values: pass the observation alone."
@@ -36,6 +38,27 @@ def leaf_spaces(
             yield from leaf_spaces(part, (*path, key))
     else:
         yield path, space
+
+
+def sampled(space: spaces.Space, lead: tuple[int, ...], stream: np.random.Generator) -> Any:
+    """Random observations (or actions) [*lead, ...] of a space as tensors, floats normally distributed."""
+
+    def leaf(part: spaces.Space) -> Tensor:
+        shape = (*lead, *(part.shape or ()))
+        if isinstance(part, spaces.Box):
+            if is_whole(part):
+                drawn = stream.integers(part.low, part.high, shape, endpoint=True)
+            else:
+                drawn = stream.normal(size=shape).clip(part.low, part.high)
+            dtype = np.float32 if part.dtype == np.float64 else part.dtype  # what environments hand on
+            return torch.from_numpy(np.asarray(drawn).astype(dtype))
+        if isinstance(part, spaces.Discrete):
+            return torch.from_numpy(stream.integers(part.n, size=shape) + int(part.start))
+        if isinstance(part, spaces.MultiDiscrete):
+            return torch.from_numpy(part.start + stream.integers(0, part.nvec, shape))
+        return torch.from_numpy(stream.integers(0, 2, shape).astype(np.int8))
+
+    return map_space(leaf, space)
 
 
 def as_space(space: spaces.Space, observation: Tree, path: str = "observation") -> Tree:

@@ -1,4 +1,4 @@
-"""Ranges of evolvable hyperparameters: values that belong to nobody, so no agent shares them.
+"""Ranges of evolvable hyperparameters: values of their own, which no agent shares.
 
 A range never holds a value. It draws one, checks one, and steps one up or down; the value
 itself is a gene of the agent. Growth and shrinkage are reciprocal, so a random walk of

@@ -52,7 +52,7 @@ def to_json(space: spaces.Space) -> dict[str, Any]:
 
 
 def from_json(value: Any) -> spaces.Space:
-    """The inverse of `to_json`.
+    """The inverse of `to_json`; understands Minari's descriptions as well.
 
     Raises:
         ValueError: it describes no space, or an absurdly large one.
@@ -74,18 +74,21 @@ def _space(value: dict[str, Any], depth: int) -> spaces.Space:
         low, high = (_filled(value[side], shape, dtype) for side in ("low", "high"))
         return spaces.Box(low, high, shape, dtype.type)
     if kind == "Discrete":
-        return spaces.Discrete(_count(value["n"]), start=int(value["start"]))
+        return spaces.Discrete(_count(value["n"]), start=int(value.get("start", 0)))
     if kind == "MultiDiscrete":
         counts = np.asarray(value["nvec"], dtype=np.int64)
+        start = value.get("start")
         if counts.size == 0 or counts.min() < 1 or int(counts.sum()) > LARGEST:
             raise ValueError(f"a MultiDiscrete of {int(counts.sum())} values")
-        dtype = np.dtype(value["dtype"])
-        return spaces.MultiDiscrete(
-            counts, dtype=dtype.type, start=np.asarray(value["start"], dtype=np.int64)
-        )
+        dtype = np.dtype(value.get("dtype", "int64"))
+        start = None if start is None else np.asarray(start, dtype=np.int64)
+        return spaces.MultiDiscrete(counts, dtype=dtype.type, start=start)
     if kind == "MultiBinary":
-        shape = _shape(value["shape"])
+        shape = _shape(np.atleast_1d(value["shape"] if "shape" in value else value["n"]))
         return spaces.MultiBinary(shape[0] if len(shape) == 1 else list(shape))
+    if "subspaces" in value:  # Minari's spelling
+        parts = value["subspaces"]
+        value = {"spaces": list(parts.items()) if kind == "Dict" else parts}
     if kind == "Dict":
         # An OrderedDict keeps the order in which features are concatenated; a dict would be sorted.
         return spaces.Dict(OrderedDict((str(key), _space(part, depth + 1)) for key, part in value["spaces"]))

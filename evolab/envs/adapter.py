@@ -93,7 +93,7 @@ class Adapter(VectorBackend):
             self._ended[mask] = False
         observation, info = self._call_reset(seed, options or None)
         self.latest = self._owned(observation)
-        return self.latest, told(info)
+        return self.latest, faults_in(info)
 
     def step(self, action: np.ndarray, resting: np.ndarray) -> StepRows:
         """Step all; rows of those that rest mean nothing."""
@@ -110,7 +110,7 @@ class Adapter(VectorBackend):
             np.array(terminated, dtype=bool),
             np.array(truncated, dtype=bool),
             skipped,
-            told(info),
+            faults_in(info),
         )
         self._ended = rows.terminated | rows.truncated
         if self.mode is AutoresetMode.SAME_STEP:
@@ -162,7 +162,7 @@ def finite_values(leaf: np.ndarray) -> np.ndarray:
     return np.nan_to_num(leaf, nan=0.0, posinf=0.0, neginf=0.0) if leaf.dtype.kind == "f" else leaf
 
 
-def told(info: dict[str, Any]) -> Faults:
+def faults_in(info: dict[str, Any]) -> Faults:
     """The faults that guarded environments survived in this call."""
     if FAULT not in info:
         return {}

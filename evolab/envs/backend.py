@@ -31,7 +31,7 @@ class StepRows:
     """What N environments answered to one step.
 
     Attributes:
-        observation: [N, ...], the true successors, in memory that nobody writes again.
+        observation: [N, ...], the true successors, in memory that is not written again.
         reward: [N], float32.
         terminated: [N], bool.
         truncated: [N], bool.

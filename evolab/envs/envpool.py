@@ -33,7 +33,7 @@ class Pool(Adapter):
             pool: the first one.
         """
         self._make_pool = make
-        super().__init__(pool, AutoresetMode.NEXT_STEP, space=space, count=size(pool), seeds_each=False)
+        super().__init__(pool, AutoresetMode.NEXT_STEP, space=space, count=pool_size(pool), seeds_each=False)
 
     def reset(
         self, seeds: Sequence[int] | None, mask: np.ndarray | None = None, rebuild: bool = False
@@ -56,7 +56,7 @@ def is_pool(value: Any) -> bool:
     return any(kind.__module__.partition(".")[0] == "envpool" for kind in type(value).__mro__)
 
 
-def size(pool: Any) -> int:
+def pool_size(pool: Any) -> int:
     """N, environments of a pool."""
     return int(pool.config["num_envs"])
 

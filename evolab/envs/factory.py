@@ -19,7 +19,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from evolab.core.checks import positive_integer, unknown
 from evolab.envs.adapter import Adapter, shut
 from evolab.envs.backend import VectorBackend
-from evolab.envs.envpool import Pool, is_pool, longest, pool_of, size
+from evolab.envs.envpool import Pool, is_pool, longest, pool_of, pool_size
 from evolab.envs.examine import examine_observation, examine_spaces, rehearse
 from evolab.envs.faults import FaultPolicy
 from evolab.envs.guard import Guard
@@ -205,7 +205,7 @@ def _around(
     population, num_envs = lead
     pooled = is_pool(vector)
     name = getattr(vector.spec, "id", None) or type(vector if pooled else vector.unwrapped).__name__
-    count = size(vector) if pooled else vector.num_envs
+    count = pool_size(vector) if pooled else vector.num_envs
     if count != population * num_envs:
         raise ValueError(
             f"{name} has {count} environments; expected population * num_envs = "

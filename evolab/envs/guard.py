@@ -26,8 +26,8 @@ class Guard(gymnasium.Env):
 
     A step that raises drops the episode: the answer is the first observation of a new
     environment with reward 0, neither terminated nor truncated, and `info` holds the
-    original message under `FAULT`. All other entries of `info` are dropped: nobody reads
-    them, and merging them over a vector costs more than a small environment's step.
+    original message under `FAULT`. All other entries of `info` are dropped: they are not
+    used, and merging them over a vector costs more than a small environment's step.
 
     Once an episode ended, it rests: steps repeat the last observation with reward 0
     and do not reach the environment, until `reset`.
@@ -72,7 +72,7 @@ class Guard(gymnasium.Env):
             if type(reward) is not float:
                 reward = float(np.asarray(reward).item())  # some give an array of one
         except Exception as error:
-            message = describe(error)
+            message = one_line(error)
             detail = f"in step {self._steps} of an episode, with action {_short(action)}:\n{traced(error)}"
             first, info = self._begin(None, rebuild=True)
             both = "; ".join(filter(None, [message, info.get(FAULT)]))
@@ -102,7 +102,7 @@ class Guard(gymnasium.Env):
                     seed = self._renew(seed)
                 answer: Any = self._env.reset(seed=seed)  # type: ignore[union-attr]
             except Exception as error:
-                messages.append(describe(error))
+                messages.append(one_line(error))
                 detail = f"in reset:\n{traced(error)}"
                 rebuild = True
                 continue
@@ -182,7 +182,7 @@ def chosen_from(env: gymnasium.Env) -> gymnasium.Space:
     return space if isinstance(space, spaces.Box) and is_finite(space) else env.action_space
 
 
-def describe(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """An exception in one line: its type and its message."""
     return f"{type(error).__name__}: {error}"
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from evolab.envs.backend import Failure, Faults, StepRows, VectorBackend
 from evolab.envs.batches import empty, put
-from evolab.envs.guard import DETAIL, FAULT, REBUILD, Guard, describe
+from evolab.envs.guard import DETAIL, FAULT, REBUILD, Guard, one_line
 
 
 class Loop(VectorBackend):
@@ -58,7 +58,7 @@ class Loop(VectorBackend):
             try:
                 put(space, observation, index, seen)
             except (ValueError, TypeError, KeyError, IndexError) as error:
-                faults[index] = Failure("shape", describe(error))
+                faults[index] = Failure("shape", one_line(error))
             if info:
                 faults[index] = Failure("raise", info[FAULT], info[DETAIL])
         return StepRows(

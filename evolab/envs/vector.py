@@ -18,7 +18,7 @@ from evolab.envs.base import EnvironmentFault, Environments, StepFault
 from evolab.envs.batches import merged, not_finite
 from evolab.envs.faults import FaultPolicy
 
-KEPT = 1_000  # faults that nobody took
+KEPT = 1_000  # faults that were not taken
 
 
 class VectorEnvironments(Environments):
@@ -107,7 +107,7 @@ class VectorEnvironments(Environments):
         rows = self._backend.step(batch, self._resting)
         following, faults, skipped = rows.observation, rows.faults, rows.skipped
 
-        if self._resting.any():  # environments that reset by themselves went on; nobody looks at them
+        if self._resting.any():  # environments that reset by themselves went on unseen
             following = merged(self._resting, self._observation, following)
             skipped |= self._resting
         broken = self._broken(following, rows.reward)

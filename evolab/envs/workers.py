@@ -20,7 +20,7 @@ from gymnasium.vector.utils import CloudpickleWrapper, clear_mpi_env_vars
 from evolab.envs.backend import Failure, Faults, StepRows, VectorBackend
 from evolab.envs.base import EnvironmentFault
 from evolab.envs.batches import empty, put
-from evolab.envs.guard import DETAIL, FAULT, REBUILD, Guard, describe, traced
+from evolab.envs.guard import DETAIL, FAULT, REBUILD, Guard, one_line, traced
 
 PATIENCE = 5.0  # seconds that processes have to close by themselves
 STARTING = 30.0  # seconds that a new process may take on top of its first answer
@@ -94,7 +94,7 @@ class Workers(VectorBackend):
             try:
                 put(self.space, observation, index, seen)
             except (ValueError, TypeError, KeyError, IndexError) as error:
-                faults[index] = Failure("shape", describe(error))
+                faults[index] = Failure("shape", one_line(error))
             if info:
                 faults[index] = Failure("raise", info[FAULT], info[DETAIL])
         return StepRows(observation, reward, terminated, truncated, resting.copy(), faults)
@@ -217,7 +217,7 @@ def serve(pipe: Any, make: Callable[[], Guard]) -> None:
         except EnvironmentFault as error:
             pipe.send((call, False, str(error)))
         except Exception as error:
-            pipe.send((call, False, f"{describe(error)}\n{traced(error)}"))
+            pipe.send((call, False, f"{one_line(error)}\n{traced(error)}"))
 
 
 def _leave_with(parent: int) -> None:

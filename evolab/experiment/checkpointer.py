@@ -108,7 +108,7 @@ class Checkpointer:
             return
         folder, generation = self.folder, self._state.generation
         try:
-            self.write(folder)
+            (self.write_boundary if self._state.under_way else self.write)(folder)
         except lock.TakenOver as error:
             self._let_go(error)
         except Exception as error:

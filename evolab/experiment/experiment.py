@@ -28,7 +28,7 @@ from evolab.history.events import Event, Generation, Progress
 from evolab.history.history import History
 from evolab.population.agent import Agent
 from evolab.population.population import Population
-from evolab.reporting.panels.output import let_go
+from evolab.reporting.panels.output import release_shown
 from evolab.reporting.panels.panel import Plot
 from evolab.reporting.panels.rollout import Rollout
 from evolab.reporting.progress import bar
@@ -121,7 +121,12 @@ class Experiment(Settings):
         return self._state.history.generations[-1]
 
     def run(
-        self, generations: int | None = None, *, max_steps: int | None = None, target: float | None = None
+        self,
+        generations: int | None = None,
+        *,
+        max_steps: int | None = None,
+        target: float | None = None,
+        minutes: float | None = None,
     ) -> History:
         """Generations until a goal is met.
 
@@ -131,6 +136,8 @@ class Experiment(Settings):
                 confirmation, are cut to what is left.
             target: until the best agent averages this return over fresh episodes (20, then 80 more); None for
                 the experiment's own target, if it has one.
+            minutes: for so much time, on the clock; the last generation learns for less, so that there is time to
+                evaluate it. Where that takes longer than before, it rests under way, and the next call goes on.
 
         Returns:
             the history, so that it shows at the end of a cell.
@@ -138,9 +145,11 @@ class Experiment(Settings):
         Raises:
             ValueError: no goal at all, or an empty buffer.
         """
-        if generations is None and max_steps is None and target is None and self.target is None:
-            raise ValueError("run() needs a goal: generations=20, max_steps=300_000 or target=200.0.")
-        events = self._training("step", generations, max_steps, target)
+        if all(goal is None for goal in (generations, max_steps, target, self.target, minutes)):
+            raise ValueError(
+                "run() needs a goal: generations=20, max_steps=300_000, minutes=10 or target=200.0."
+            )
+        events = self._training("step", generations, max_steps, target, minutes)
         if target is not None:
             self._config = self._config.changed("target", target)
         with bar("training", self._state.expected_steps, self._config.progress) as show:
@@ -148,10 +157,16 @@ class Experiment(Settings):
         return self._state.history
 
     def start(
-        self, generations: int | None = None, *, max_steps: int | None = None, target: float | None = None
+        self,
+        generations: int | None = None,
+        *,
+        max_steps: int | None = None,
+        target: float | None = None,
+        minutes: float | None = None,
     ) -> None:
-        """Train on a background thread; the notebook stays usable. Without a goal, until paused."""
-        self._runner.start(self._training("start", generations, max_steps, target), at_exit=self.close)
+        """As `run`, on a background thread; the notebook stays usable. Without a goal, until paused."""
+        events = self._training("start", generations, max_steps, target, minutes)
+        self._runner.start(events, at_exit=self.close)
 
     def pause(self) -> None:
         """Stop at the next step of the environments; `start`, `run` and `step` go on from there."""
@@ -166,12 +181,18 @@ class Experiment(Settings):
         return self._runner.wait(timeout)
 
     def _training(
-        self, what: str, generations: int | None, max_steps: int | None, target: float | None
+        self,
+        what: str,
+        generations: int | None,
+        max_steps: int | None,
+        target: float | None,
+        minutes: float | None = None,
     ) -> Iterator[Event]:
         """The events of training, once everything is in place for it."""
         for name, goal in (("generations", generations), ("max_steps", max_steps)):
             if goal is not None:
                 checks.positive_integer(name, goal)
+        time = None if minutes is None else checks.positive("minutes", minutes)
         aim = self.target if target is None else checks.finite("target", target)
         self._runner.refuse_while_running(what)
         state = self._state
@@ -179,7 +200,7 @@ class Experiment(Settings):
         self._checkpointer.ready()
         self._trackers.start(self._facts)
         state.place_buffer()
-        events: Iterator[Event] = train(state, generations, max_steps, aim)
+        events: Iterator[Event] = train(state, generations, max_steps, aim, time)
         if not self.algorithm.on_policy:
             least = population.table.least_experience
             if not state.buffer.ready(least):
@@ -489,7 +510,7 @@ class Experiment(Settings):
     def _ipython_display_(self) -> None:
         """The dashboard, as the last expression of a cell."""
         self.dashboard()._ipython_display_()
-        let_go(self)
+        release_shown(self)
 
 
 Experiment.__signature__ = signature()  # type: ignore[attr-defined]  # so that editors show the options

@@ -48,6 +48,18 @@ def plain_table(names: Sequence[str], rows: Sequence[Sequence[str]], left: Seque
     return "\n".join(lines)
 
 
+def html_facts(title: str, facts: Sequence[tuple[str, str]], below: str = "") -> str:
+    """Facts as (what, value) under a title; text is escaped, `below` is HTML."""
+    cell = "padding:1px 12px 1px 0;border:none;text-align:left;vertical-align:top"
+    rows = "".join(
+        f'<tr><th style="{cell};font-weight:500;white-space:nowrap">{escape(what)}</th>'
+        f'<td style="{cell}">{escape(value)}</td></tr>'
+        for what, value in facts
+    )
+    table = f'<table style="border:none;border-collapse:collapse">{rows}</table>'
+    return f'<div><div style="font-weight:600">{escape(title)}</div>{table}{below}</div>'
+
+
 def html_table(
     names: Sequence[str],
     rows: Sequence[Sequence[str]],

@@ -139,7 +139,7 @@ def _median(values: NDArray) -> float:
     return float(np.median(values))
 
 
-def names_of(birth: Birth, hyperparameters: Collection[str]) -> tuple[str, ...]:
+def counted_as(birth: Birth, hyperparameters: Collection[str]) -> tuple[str, ...]:
     """The sorts that a birth counts for: its kind and, where one was changed, "hyperparameters/name"."""
     name = _name(birth.detail, hyperparameters) if birth.kind == "hyperparameters" else ""
     return (birth.kind, f"{birth.kind}/{name}") if name else (birth.kind,)

@@ -239,7 +239,7 @@ def _heir(birth: Birth, parent: int) -> str:
 
 @dataclass(frozen=True)
 class Finished:
-    """The run reached what it was asked for: `reason` is "target", "generations" or "max_steps"."""
+    """The run reached what it was asked for: `reason` is "target", "generations", "max_steps" or "minutes"."""
 
     reason: str
     generation: int

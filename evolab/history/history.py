@@ -117,7 +117,7 @@ class History:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, History):
             return NotImplemented
-        return [jsonlines.encode(g) for g in self] == [jsonlines.encode(g) for g in other]
+        return [jsonlines.to_lines(g) for g in self] == [jsonlines.to_lines(g) for g in other]
 
     __hash__ = None  # type: ignore[assignment]  # it grows, so it is no key
 

@@ -1,7 +1,7 @@
 """Generations as lines of JSON and back: four files that survive a crash and need no pickle.
 
 `fitness.jsonl`, `hyperparameters.jsonl` and `mutations.jsonl` hold one row per agent
-and generation, for anybody with a JSON reader. `generations.jsonl` is written last, one
+and generation, for any JSON reader. `generations.jsonl` is written last, one
 line per generation, and names the agents that belong to it: rows that no such line
 claims (a crash, a rolled-back generation) are never read. NaN and the infinities are
 written as strings, since JSON has no such numbers.
@@ -24,7 +24,7 @@ SETTINGS = ("hyperparameters", "hidden", "activation", "genes")
 _SPECIAL = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
-def encode(generation: Generation) -> dict[str, list[str]]:
+def to_lines(generation: Generation) -> dict[str, list[str]]:
     """The lines of one generation, by file; equal lines mean equal generations, NaN included."""
     evaluations = [_record(e) for e in generation.evaluations]
     settings = [
@@ -52,10 +52,10 @@ def read(folder: str | os.PathLike[str]) -> list[Generation]:
     for name in (*ROWS, "generations"):
         path = folder / f"{name}.jsonl"
         texts[name] = path.read_text("utf-8") if path.exists() else ""
-    return decode(texts, folder)
+    return from_lines(texts, folder)
 
 
-def decode(texts: Mapping[str, str], folder: str | os.PathLike[str] = "history") -> list[Generation]:
+def from_lines(texts: Mapping[str, str], folder: str | os.PathLike[str] = "history") -> list[Generation]:
     """The generations in the content of the four files.
 
     Args:

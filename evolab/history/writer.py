@@ -37,7 +37,7 @@ class HistoryWriter:
         self.folder.mkdir(parents=True, exist_ok=True)
         lines: dict[str, list[str]] = {name: [] for name in FILES}
         for generation in generations[self._count :]:
-            for name, rows in jsonlines.encode(generation).items():
+            for name, rows in jsonlines.to_lines(generation).items():
                 lines[name] += rows
         sizes, sums = dict(self._sizes), {name: total.copy() for name, total in self._sums.items()}
         for name in FILES:
@@ -84,7 +84,7 @@ class HistoryWriter:
                 raise Damaged(f"{path} is damaged: the SHA-256 of its first {size} bytes has changed.")
             texts[name] = data.decode()
             self._sizes[name], self._sums[name] = size, total
-        generations = jsonlines.decode(texts)
+        generations = jsonlines.from_lines(texts)
         self._count = len(generations)
         return generations
 

@@ -161,6 +161,19 @@ def layer_norm(
     return centred * torch.rsqrt(variance + eps) * scale.unsqueeze(1) + shift.unsqueeze(1)
 
 
+def identity_layer(bias: Tensor, moment: bool) -> Tensor:
+    """Weight [M, H, H] of a layer that hands on what it gets, beside its bias of zeros [M, H]; zeros for a moment."""
+    return torch.diag_embed(torch.zeros_like(bias) if moment else torch.ones_like(bias))
+
+
+def merged_output(state: dict[str, Tensor], last: str, moment: bool) -> dict[str, Tensor]:
+    """The output layer [M, O, ...] with the linear part of the hidden layer `last` in it; zeros for a moment."""
+    head = state["output.weight"]
+    shift = (head @ state[f"{last}.bias"].unsqueeze(-1)).squeeze(-1)
+    merged = {"output.weight": head @ state[f"{last}.weight"], "output.bias": state["output.bias"] + shift}
+    return {name: torch.zeros_like(value) if moment else value for name, value in merged.items()}
+
+
 def linear_state(inputs: int, outputs: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Weight [outputs, inputs] and bias [outputs], distributed as in torch.nn.Linear."""
     bound = 1 / max(inputs, 1) ** 0.5

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from evolab.core import checks
 from evolab.core.actions import BoxActions, combined, is_whole, limits, nearest_whole
-from evolab.core.observed import map_space
+from evolab.core.observed import sampled
 from evolab.core.trees import Tree, leaves, map_leaves
 from evolab.networks.observations import encode
 from evolab.population.acting import act_alone
@@ -206,21 +206,4 @@ def _same(table: Table, row: int, found: Tensor) -> bool:
 
 def _examples(table: Table, count: int) -> Tree:
     """Observations [B, ...] as tensors, the same ones for the same count."""
-    stream = np.random.default_rng(count)
-    return map_space(lambda leaf: _drawn(leaf, count, stream), table.spec.observation_space)
-
-
-def _drawn(space: spaces.Space, count: int, stream: np.random.Generator) -> Tensor:
-    shape = (count, *(space.shape or ()))
-    if isinstance(space, spaces.Box):
-        if is_whole(space):
-            drawn = stream.integers(space.low, space.high, shape, endpoint=True)
-        else:
-            drawn = stream.normal(size=shape).clip(space.low, space.high)
-        dtype = np.float32 if space.dtype == np.float64 else space.dtype  # what environments hand on
-        return torch.from_numpy(np.asarray(drawn).astype(dtype))
-    if isinstance(space, spaces.Discrete):
-        return torch.from_numpy(stream.integers(space.n, size=shape) + int(space.start))
-    if isinstance(space, spaces.MultiDiscrete):
-        return torch.from_numpy(space.start + stream.integers(0, space.nvec, shape))
-    return torch.from_numpy(stream.integers(0, 2, shape).astype(np.int8))
+    return sampled(table.spec.observation_space, (count,), np.random.default_rng(count))

@@ -168,7 +168,7 @@ class Learner:
     # Updates ----------------------------------------------------------------------------------
 
     def _due(self, group: AgentGroup, updates: int | None, ratio: float) -> int:
-        """Updates that a group owes for the steps its agents took; one where nobody took any."""
+        """Updates that a group owes for the steps its agents took; one where none took any."""
         if updates is not None:
             group.credit = 0.0
             return updates

@@ -42,7 +42,7 @@ _SLOT = "place"  # its name in files
 def save(table: Table, row: int, folder: str | PathLike[str]) -> None:
     """Write an agent to a folder; see `Agent.save`."""
     tensors: dict[str, Tensor] = {}
-    about = {**describe(table.spec), "agent": take(table, row, "", tensors)}
+    about = {**describe_spec(table.spec), "agent": take(table, row, "", tensors)}
     policy = {key: value[0] for key, value in table.individual(row).tensors[table.spec.policy].items()}
     with drafting(Path(folder), "agent") as draft:
         draft.tensors("agent.safetensors", tensors)
@@ -92,7 +92,7 @@ def naming(where: str) -> Iterator[None]:
 # What is written ------------------------------------------------------------------------------
 
 
-def describe(spec: Spec) -> dict[str, Any]:
+def describe_spec(spec: Spec) -> dict[str, Any]:
     """Everything that the agents of a table have in common, as plain values."""
     return {
         "algorithm": to_plain(spec.algorithm),

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 NAME = ".lock"
-_held: dict[Path, weakref.ref[object] | None] = {}  # by whom in this process; None where nobody has said
+_held: dict[Path, weakref.ref[object] | None] = {}  # by whom in this process; None where it was not said
 _changing = threading.RLock()
 _writers: dict[Path, threading.RLock] = {}
 

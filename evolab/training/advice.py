@@ -45,7 +45,7 @@ def _of_the_budget(state: TrainingState) -> None:
     enough = before + agents * state.most_steps
     state.tell(
         "budget",
-        f"max_steps={state.limit} is too small for one generation of {agents} agents, which was cut short: "
+        f"max_steps={state.budget.steps} is too small for one generation of {agents} agents, which was cut short: "
         f"max_steps={enough} is enough for one.",
     )
 
@@ -59,7 +59,7 @@ def _of_the_target(state: TrainingState) -> None:
     else:
         came = f"the best agent, not confirmed, seems to have {state.history.generations[-1].fitness:.4g}"
     state.tell(
-        f"target {state.target} {state.limit}",
+        f"target {state.target} {state.budget.steps}",
         f"the target of {state.target:g} was not reached in {spent} steps: {came}. "
         "More steps may do; where returns stand still far below the target, the environment may not pay as much.",
     )

@@ -53,7 +53,7 @@ class Boundary:
         tensors: dict[str, Tensor] = {}
         agents = [serialisation.take(table, row, f"{row}/", tensors) for row in range(len(run.population))]
         state: dict[str, Any] = {
-            "population": serialisation.describe(table.spec),
+            "population": serialisation.describe_spec(table.spec),
             "agents": agents,
             "next_id": table.next_id,
             "generation": run.generation,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -32,7 +33,7 @@ class Watch:
     """Tells when `Progress` is due.
 
     Args:
-        state: an interrupted one is shown at once, so that it can be paused.
+        state: one that is interrupted or out of time is shown at once, so that it can be paused.
     """
 
     def __init__(self, state: TrainingState) -> None:
@@ -41,7 +42,8 @@ class Watch:
     def due(self, ended: bool = False) -> bool:
         """True some times a second, and at the end."""
         now = time.perf_counter()
-        if not (ended or self._state.interrupted or now - self._shown > SHOWN_EVERY):
+        state = self._state
+        if not (ended or state.interrupted or state.budget.over or now - self._shown > SHOWN_EVERY):
             return False
         self._shown = now
         return True
@@ -72,7 +74,7 @@ def learn(
     )
     for done in learning:
         total = state.expected_steps
-        if watch.due(done >= total or state.spent):
+        if watch.due(done >= total or state.spent is not None):
             yield Progress("train", number, min(done, total), total, state.total_steps, losses.newest)
     return losses.noted
 
@@ -143,7 +145,7 @@ def _from_data(state: TrainingState, losses: _Losses) -> Iterator[int]:
     done, total = 0, state.expected_steps
     while not done or not state.over(done):
         count = min(PIECE, total - done)
-        if state.limit is not None:
+        if math.isfinite(state.left):
             count = max(1, min(count, -(-int(state.left) // len(state.population))))
         losses.note(state.population.learn(state.buffer, updates=count))
         done += count

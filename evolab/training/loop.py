@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from evolab.core import checks
 from evolab.core.rng import numpy_stream, seed_of
 from evolab.evaluation.episodes import Evaluated, healthy
 from evolab.evaluation.fitness import Fitness
@@ -22,6 +23,7 @@ from evolab.history.events import Birth, Evaluation, Fault, Finished, Generation
 from evolab.population.agent import Agent
 from evolab.population.population import Population
 from evolab.training.advice import advise
+from evolab.training.budget import Budget
 from evolab.training.learning import Watch, learn
 from evolab.training.state import TrainingState
 
@@ -31,6 +33,7 @@ def train(
     generations: int | None = None,
     max_steps: int | None = None,
     target: float | None = None,
+    minutes: float | None = None,
 ) -> Iterator[Progress | Generation | Finished]:
     """Train until one of the goals is met; without a goal, for ever.
 
@@ -41,21 +44,28 @@ def train(
             confirmation under way, are cut to what is left. Where every agent plays episodes for its fitness,
             the last generation's are played whole.
         target: stop when the best agent averages this return over the fresh episodes of a confirmation.
+        minutes: stop after so much time. The last generation's learning ends early enough that it can be
+            evaluated as the ones before; one whose evaluation takes longer rests under way.
 
     Yields:
         `Progress` some times a second, a `Generation` at each end, `Finished` at last.
     """
     finished = 0
-    state.seek(target, max_steps)
+    state.seek(target, Budget(max_steps, None if minutes is None else 60 * minutes))
     if state.spent and not state.under_way and state.history.generations:
-        yield Finished(
-            "max_steps", state.generation, state.total_steps, state.history.generations[-1].fitness
-        )
+        yield _finished(state, state.spent)
         return
     while True:
         event = state.advance(one_generation)
         yield event
         if not isinstance(event, Generation):
+            if state.budget.over:
+                checks.notice(
+                    f"{minutes:g} minutes are over in the middle of generation {state.generation + 1}: the next call "
+                    "goes on there, and ends it."
+                )
+                yield _finished(state, "minutes")
+                return
             continue
         finished += 1
         reason = None
@@ -63,11 +73,11 @@ def train(
             reason = "target"
         elif generations is not None and finished >= generations:
             reason = "generations"
-        elif state.spent:
-            reason = "max_steps"
+        else:
+            reason = state.spent
         advise(state, reason)
         if reason:
-            yield Finished(reason, state.generation, state.total_steps, event.fitness)
+            yield _finished(state, reason)
             return
 
 
@@ -76,6 +86,11 @@ def _reached(state: TrainingState, event: Generation) -> bool:
     if state.target is None or event.confirmed is None or event.confirmed < state.target:
         return False
     return not state.fitness.by_acting or state.hall.episodes >= state.hall.enough
+
+
+def _finished(state: TrainingState, reason: str) -> Finished:
+    ended = state.history.generations
+    return Finished(reason, state.generation, state.total_steps, ended[-1].fitness if ended else float("nan"))
 
 
 def one_generation(state: TrainingState) -> Iterator[Progress | Generation]:

@@ -21,6 +21,7 @@ from evolab.history.history import History
 from evolab.population.agent import Agent
 from evolab.population.by_hand import set_values
 from evolab.population.population import Population
+from evolab.training.budget import Budget
 
 TRANSITIONS = 2_000
 """Transitions that a generation stores at least, where its length is left to evolab."""
@@ -78,9 +79,8 @@ class TrainingState:
         total_steps: training steps of all agents, warm-up included.
         best: a copy of the best agent of the last generation; None before the first.
         target: mean return that is looked for; what `train` was asked last.
-        limit: steps of training and evaluation together at which learning ends, a generation under way
-            included; None for no limit.
-        cut: the newest generation was shorter than it should have been, because `limit` was reached.
+        budget: what `train` may use, a generation under way included.
+        cut: the newest generation was shorter than it should have been, because the budget was spent.
         changes: options that were set since the last generation ended, as plain values.
         edits: how often something was set from outside.
         interrupted: the next vector step yields, whatever the clock says.
@@ -110,7 +110,7 @@ class TrainingState:
         self.generation = self.total_steps = 0
         self.best: Agent | None = None
         self.target: float | None = None
-        self.limit: int | None = None
+        self.budget = Budget()
         self.cut = False
         self.changes: dict[str, Any] = {}
         self.edits = 0
@@ -152,16 +152,15 @@ class TrainingState:
         return self.envs is not None and not self.population.algorithm.offline
 
     @property
-    def spent(self) -> bool:
-        """True where `limit` is reached."""
-        return self.left == 0
+    def spent(self) -> str | None:
+        """What of the budget learning has used up, "max_steps" or "minutes"; None where it may go on."""
+        return self.budget.spent(self.total_steps + self.evaluation_steps, self.history.generations)
 
     @property
     def left(self) -> float:
-        """Environment steps until `limit`, those of evaluation included."""
-        return (
-            math.inf if self.limit is None else max(0, self.limit - self.total_steps - self.evaluation_steps)
-        )
+        """Environment steps until the budget is spent, those of evaluation included."""
+        limit = math.inf if self.budget.steps is None else self.budget.steps
+        return max(0, limit - self.total_steps - self.evaluation_steps)
 
     @property
     def has_greedy_episodes(self) -> bool:
@@ -208,8 +207,8 @@ class TrainingState:
         whole = done >= self.most_steps
         if self._by_episodes and not whole:
             whole = done >= self._least_steps and self.episodes.tell_of_all
-        self.cut = self.spent and not whole
-        return whole or self.spent
+        self.cut = not whole and self.spent is not None
+        return whole or self.cut
 
     @property
     def _by_episodes(self) -> bool:
@@ -254,9 +253,9 @@ class TrainingState:
 
     # What may be changed from outside -----------------------------------------------------------
 
-    def seek(self, target: float | None, limit: int | None = None) -> None:
-        """Look for agents of this mean return, in so many steps of all agents."""
-        self.target, self.limit = target, limit
+    def seek(self, target: float | None, budget: Budget | None = None) -> None:
+        """Look for agents of this mean return, within a budget."""
+        self.target, self.budget = target, budget or Budget()
 
     def keep(self, best: Agent) -> None:
         """Take an agent, a copy, for the best of the generation that ends."""

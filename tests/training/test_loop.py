@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from itertools import combinations
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import evolab as ev
 from evolab.envs import probes as probe
 from evolab.envs.base import EnvironmentFault
 from evolab.history.events import Progress
-from evolab.training import learning
+from evolab.training import budget, learning, loop
 from evolab.training.loop import train
 from tests.small import recorded
 from tests.toys import Choosing, Lottery, Toy
@@ -344,6 +345,137 @@ def test_a_budget_of_rollouts_and_of_updates_is_one_too():
     exp.fill(recorded(rows=200))
     exp.run(max_steps=200)  # updates of three agents: 120, and 27 each
     assert (exp.generation, exp.total_steps) == (2, 120 + 3 * 27)
+    exp.close()
+
+
+class Clock:
+    """A clock that only environments move: a vector step of three agents with two environments each takes 6 s."""
+
+    def __init__(self, monkeypatch):
+        monkeypatch.setattr(budget, "time", SimpleNamespace(monotonic=self))
+        monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=self))
+        clock, self.now = self, 0
+
+        class Timed(Toy):
+            length = 6
+
+            def step(self, action):
+                clock.now += 1
+                return super().step(action)
+
+        self.environment = Timed
+
+    def __call__(self):
+        return float(self.now)
+
+
+class Slow:
+    """Nobody is better; an evaluation takes so many seconds, in steps of 6 s."""
+
+    def __init__(self, clock, *seconds):
+        self.clock, self.seconds = clock, list(seconds)
+
+    def estimate(self, population, buffer, seed):
+        total = self.seconds.pop(0) if self.seconds else 0
+        for done in range(0, total, 6):
+            self.clock.now += 6
+            yield done, total
+        yield np.zeros(len(population))
+
+
+def timed(clock, **options):
+    """A generation learns for twenty vector steps, 120 s."""
+    settings = {"population": 3, "num_envs": 2, "steps_per_generation": 40, "network": [8], "seed": 3,
+                "hyperparameters": {"batch_size": 8}, "device": "cpu", "fitness": Slow(clock)}  # fmt: skip
+    exp = ev.Experiment(clock.environment, "TD3", **settings | options)
+    exp.fill(60)
+    return exp
+
+
+def test_minutes_are_passed_by_no_more_than_one_vector_step(monkeypatch):
+    clock = Clock(monkeypatch)
+    exp = timed(clock)
+    start = clock()
+    exp.run(minutes=6)
+    assert clock() - start == 360
+    assert [g.total_steps for g in exp.history] == [180, 300, 420]
+    start = clock()
+    exp.run(minutes=3)
+    assert clock() - start == 180
+    assert [g.total_steps for g in exp.history][3:] == [540, 600], "the last one is cut to ten vector steps"
+    start = clock()
+    exp.start(minutes=0.75)  # the eighth vector step begins before 45 s are over
+    with pytest.warns(UserWarning, match="0.75 minutes are over in the middle of generation 6"):
+        exp.wait()
+    assert clock() - start == 48
+    assert (exp.total_steps, exp.generation) == (648, 5)
+    exp.step()
+    assert (exp.total_steps, exp.generation) == (648, 6)
+    exp.step()
+    assert exp.total_steps == 768, "a generation is whole again where nobody limits it"
+    exp.close()
+
+
+def test_minutes_leave_time_for_the_evaluation(monkeypatch):
+    """A quarter where nobody knows how long it takes, then half as much again as it took."""
+    clock = Clock(monkeypatch)
+    exp = timed(clock, fitness=Slow(clock, 12, 18, 24, 36), steps_per_generation=1000)
+    for minutes, learned in ((4, 180), (4, 240 - 18), (4, 240 - 24), (1, 60 - 36)):
+        start = clock()
+        exp.run(minutes=minutes, generations=1)
+        seconds = exp.history.generations[-1].seconds
+        assert seconds["train"] == learned
+        assert seconds["train"] + seconds["evaluate"] == clock() - start
+    start = clock()
+    exp.run(minutes=0.8)  # less than an evaluation takes: nothing is begun
+    assert (clock(), exp.generation) == (start, 4)
+    exp.close()
+
+
+def test_an_evaluation_that_does_not_fit_into_the_minutes_rests_under_way(monkeypatch, tmp_path):
+    clock = Clock(monkeypatch)
+    exp = timed(clock, fitness=Slow(clock, 6, 600), folder=tmp_path / "run", checkpoint_every=3)
+    start = clock()
+    over = pytest.warns(UserWarning, match="6 minutes are over in the middle of generation 2")
+    with over, pytest.warns(UserWarning, match="what is saved is the run at the end of generation 1"):
+        exp.run(minutes=6)
+    assert clock() - start == 366
+    assert (exp.generation, exp.status) == (1, "idle")
+    loaded = ev.Experiment.load(tmp_path / "run", environment=clock.environment, fitness=Slow(clock))
+    assert loaded.generation == 1
+    loaded.close()
+    start = clock()
+    exp.run(generations=1)
+    assert clock() - start == 600 - (366 - 246)
+    assert exp.generation == 2
+    exp.close()
+
+
+def test_a_target_and_other_goals_end_a_run_before_its_minutes_do(monkeypatch):
+    clock = Clock(monkeypatch)
+    exp = timed(clock)
+    exp.run(generations=2, minutes=60)
+    assert (clock(), exp.generation) == (clock.now, 2)
+    exp.run(max_steps=350, minutes=60)
+    assert exp.total_steps == 354
+    exp.close()
+
+
+@pytest.mark.parametrize("minutes", [0, -1, float("nan"), float("inf"), "10", True])
+def test_minutes_are_a_finite_number_above_zero(minutes):
+    exp = limited()
+    exp.fill(60)
+    with pytest.raises((TypeError, ValueError), match=r"minutes is .*; expected a"):
+        exp.run(minutes=minutes)
+    assert exp.generation == 0
+    exp.close()
+
+
+def test_minutes_hold_for_updates_from_data():
+    exp = limited("CQN", fitness="fqe", steps_per_generation=10**7)
+    exp.fill(recorded(rows=200))
+    exp.run(minutes=0.01)
+    assert exp.total_steps < 10**7
     exp.close()
 
 

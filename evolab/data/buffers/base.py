@@ -30,7 +30,7 @@ def whole_number(name: str, value: object) -> int:
 
 
 class Buffer(ABC):
-    """Experience that a population learns from. The defaults are those of one pool that everybody shares.
+    """Experience that a population learns from. The defaults are those of one pool that all agents share.
 
     Attributes:
         on_policy: True where it holds steps of the agents' present policies alone, which are used up
@@ -77,7 +77,7 @@ class Buffer(ABC):
         return {}
 
     def place_on(self, device: torch.device) -> None:
-        """Keep experience on this device, unless somebody has said where."""
+        """Keep experience on this device, unless the user has said where."""
         self.device = device if self.device is None else self.device
 
     def ready(self, least: int) -> bool:

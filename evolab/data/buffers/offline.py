@@ -86,7 +86,7 @@ class StoredBuffer(ReplayBuffer):
         self.fields = {"episode": torch.from_numpy(dataset.episode_of(np.arange(size)))}
 
     def add(self, transition: Transition) -> int:
-        """Refused: the data are somebody's file.
+        """Refused: the data are a file of the user's.
 
         Raises:
             DatasetError: always.

@@ -129,7 +129,7 @@ class RolloutBuffer(Buffer):
             self._drop()
 
     def follow(self, parents: Sequence[int]) -> None:
-        """Drop the steps: after a change of generation nobody has the policy that took them."""
+        """Drop the steps: after a change of generation no agent has the policy that took them."""
         self._drop()
 
     def add(self, transition: Transition) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 from evolab.core.trees import Tree, map_leaves, named_leaves
 from evolab.data.datasets.columns import Allocator, DatasetError, Scratch
 from evolab.data.datasets.layouts import enough
-from evolab.data.datasets.mapped import HELD, let_go
+from evolab.data.datasets.mapped import HELD, release_pages
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,8 @@ def assemble(
         key = episode.key.format("rewards")
         if episode.rewards.ndim not in (1, 2) or episode.rewards.shape[0] != steps or not steps:
             raise DatasetError(
-                f"{name}: {key!r} has shape {episode.rewards.shape}; expected one number per step, at "
-                "least one. "
-                "Leave empty episodes out."
+                f"{name}: {key!r} has shape {episode.rewards.shape}; expected one number per step, at least "
+                "one. Leave empty episodes out."
             )
         lengths.append(steps)
         followed.append(_follows(episode, steps, name, extra))
@@ -102,8 +101,7 @@ def _follows(episode: Episode, steps: int, name: str, extra: int) -> bool:
                 wanted = " or ".join(map(str, sorted(allowed)))
                 raise DatasetError(
                     f"{name}: {path!r} has shape {leaf.shape} beside {steps} rewards; expected {wanted} "
-                    "entries. "
-                    "Record the episode again or leave it out."
+                    "entries. Record the episode again or leave it out."
                 )
         if column == "observations":
             follows = found == {steps + extra} and extra > 0
@@ -130,7 +128,7 @@ class _Part:
             start += len(block)
             written += block.nbytes
             if written > HELD:
-                let_go(out)
+                release_pages(out)
                 written = 0
         return out
 
@@ -156,8 +154,7 @@ def _plan(trees: list[Tree], keys: list[str], name: str, decode: Decoder | None)
             if shape[1:] != shapes[0][1:]:
                 raise DatasetError(
                     f"{name}: {key + path!r} has entries of shape {shape[1:]}, {keys[0] + path!r} of "
-                    f"{shapes[0][1:]}; "
-                    "expected one shape for all episodes."
+                    f"{shapes[0][1:]}; expected one shape for all episodes."
                 )
         total = sum(shape[0] for shape in shapes)
         return _Part((total, *shapes[0][1:]), np.result_type(*dtypes), readers)

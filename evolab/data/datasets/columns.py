@@ -74,11 +74,11 @@ class Columns:
 
 
 class Scratch:
-    """A temporary folder that goes with its last owner, without a word."""
+    """A temporary folder that goes with its last owner, without a warning."""
 
     def __init__(self) -> None:
         self.name = tempfile.mkdtemp(prefix="evolab-")
-        # TemporaryDirectory would warn that nobody closed it; nobody has to.
+        # TemporaryDirectory would warn that it was not closed; it does not have to be.
         weakref.finalize(self, shutil.rmtree, self.name, ignore_errors=True)
 
 
@@ -105,8 +105,7 @@ class Allocator:
         if needed > shutil.disk_usage(self.folder.name).free:
             raise DatasetError(
                 f"unpacking needs {needed / 2**30:.1f} GiB in {Path(self.folder.name).parent}, which has "
-                "less. "
-                "Set TMPDIR to a larger disk, or raise max_memory."
+                "less. Set TMPDIR to a larger disk, or raise max_memory."
             )
         self._count += 1
         path = f"{self.folder.name}/{self._count}.npy"

@@ -27,8 +27,7 @@ def load(file: h5py.File, path: Path, name: str, max_memory: int) -> Columns:
     if not 0 < count <= len(file):
         raise DatasetError(
             f"{name}: 'num_episodes' is {count:g}, but the file has {len(file)} keys. It is empty or "
-            "damaged; "
-            "dump the episodes again."
+            "damaged; dump the episodes again."
         )
     episodes, terminated = [], []
     for i in range(int(count)):

@@ -16,8 +16,8 @@ from evolab.data.datasets import spaces
 from evolab.data.datasets.columns import DatasetError
 from evolab.data.datasets.episodes import EpisodeRows
 from evolab.data.datasets.mapped import MappedRows
-from evolab.data.datasets.readers import read
-from evolab.data.datasets.report import DatasetReport, describe
+from evolab.data.datasets.readers import columns_of
+from evolab.data.datasets.report import DatasetReport, report_of
 from evolab.data.datasets.scan import Scan, scan, target
 
 __all__ = ["Dataset", "DatasetError", "as_dataset"]
@@ -72,7 +72,7 @@ class Dataset:
     ) -> None:
         if nan not in ("error", "drop"):
             raise ValueError(f"nan is {nan!r}; expected 'error' or 'drop'.")
-        columns = read(source, name, max_memory)
+        columns = columns_of(source, name, max_memory)
         self.name, self.format, self.environment = columns.name, columns.format, columns.environment
         self.episodes: EpisodeRows = columns.episodes
         self.max_memory, self.clip = max_memory, bool(clip)
@@ -88,8 +88,7 @@ class Dataset:
         if len(self) == 0:
             raise DatasetError(
                 f"{self.name}: none of {self.rows} rows has a stored successor; every episode is one step "
-                "long. "
-                "Store 'next_observations'."
+                "long. Store 'next_observations'."
             )
         for key, tree, space in (
             ("observations", columns.observations, columns.observation_space),
@@ -97,7 +96,7 @@ class Dataset:
         ):
             if space is not None:
                 whose = f"{key} in metadata.json are"
-                spaces.compare(tree, space, self._scan.ranges, self.name, key, whose, False)
+                spaces.require_fit(tree, space, self._scan.ranges, self.name, key, whose, False)
         self._observation_space, self._action_space = columns.observation_space, columns.action_space
         self.check(observation_space, action_space)
 
@@ -108,8 +107,7 @@ class Dataset:
     def __repr__(self) -> str:
         return (
             f"Dataset({self.name!r}: {len(self)} transitions of {self.rows} rows, {len(self.episodes)} "
-            "episodes, "
-            f"mean return {self.mean_return:.4g})"
+            f"episodes, mean return {self.mean_return:.4g})"
         )
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
@@ -199,7 +197,7 @@ class Dataset:
 
     def report(self) -> DatasetReport:
         """What was found in the data."""
-        return describe(self._columns, self._scan, self.observation_space, self.action_space)
+        return report_of(self._columns, self._scan, self.observation_space, self.action_space)
 
     def check(self, observation_space: Any = None, action_space: Any = None) -> None:
         """Pass an environment whose spaces the data fit; they become the data set's own.
@@ -214,14 +212,16 @@ class Dataset:
                 tree = getattr(columns, key)
                 if tree is not None:
                     setattr(columns, key, spaces.fitted(tree, observation_space, key, found.casts))
-            spaces.compare(
+            spaces.require_fit(
                 columns.observations, observation_space, found.ranges, self.name, "observations", whose, False
             )
         if action_space is not None:
             whose = "the environment's actions are"
             bounded = not (self.clip and type(action_space).__name__ == "Box")
             columns.actions = spaces.fitted(columns.actions, action_space, "actions", found.casts)
-            spaces.compare(columns.actions, action_space, found.ranges, self.name, "actions", whose, bounded)
+            spaces.require_fit(
+                columns.actions, action_space, found.ranges, self.name, "actions", whose, bounded
+            )
         self._observation_space = self._observation_space if observation_space is None else observation_space
         self._action_space = self._action_space if action_space is None else action_space
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from evolab.core.trees import Tree
 from evolab.data.datasets.columns import DEPTH, Allocator, DatasetError
-from evolab.data.datasets.mapped import let_go
+from evolab.data.datasets.mapped import release_pages
 
 if TYPE_CHECKING:
     import h5py
@@ -216,7 +216,7 @@ def copy(dataset: h5py.Dataset, out: np.ndarray) -> None:
     rows = max(step, BLOCK // max(row, 1) // step * step)
     for start in range(0, dataset.shape[0], rows):
         out[start : start + rows] = dataset[start : start + rows]
-        let_go(out)
+        release_pages(out)
 
 
 def size(dataset: h5py.Dataset) -> int:

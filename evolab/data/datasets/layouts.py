@@ -11,7 +11,7 @@ import numpy as np
 from evolab.core.trees import Tree, map_leaves, named_leaves
 from evolab.data.datasets.columns import Columns, DatasetError, flags, flat, numeric
 from evolab.data.datasets.episodes import early_terminals, from_flags
-from evolab.data.datasets.mapped import let_go
+from evolab.data.datasets.mapped import release_pages
 
 # Every spelling of a column that is understood, the common one first.
 SPELLINGS = {
@@ -106,7 +106,7 @@ def from_flat(found: Mapping[str, Found], name: str, form: str, **known: Any) ->
     vector = _vector(found["observations"].data)
     early = early_terminals(terminals, bounds, vector)
     if vector is not None:
-        let_go(vector)
+        release_pages(vector)
     if len(early):
         terminals = terminals.copy()
         terminals[early] = False

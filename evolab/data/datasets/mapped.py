@@ -16,7 +16,7 @@ HELD = 64 * 2**20
 """Bytes that may be written to a map before its pages are let go."""
 
 
-def let_go(array: np.ndarray) -> None:
+def release_pages(array: np.ndarray) -> None:
     """Give a mapped file's pages back to the system, which reads them again when they are needed.
 
     They count as the process's memory otherwise, as much as was ever looked at. Nothing is lost:
@@ -62,7 +62,7 @@ class MappedRows:
         descriptor = self._files.get(leaf.filename)
         if descriptor is None or not out.size:
             out[order] = leaf[rows[order]]
-            let_go(leaf)
+            release_pages(leaf)
             return out
         size, start = out[0].nbytes, int(leaf.offset)
         room = out.reshape(-1).view(np.uint8).data

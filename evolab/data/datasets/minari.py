@@ -167,7 +167,7 @@ def _group(file: h5py.File, key: str, name: str) -> h5py.Group:
 
 
 def _column(group: h5py.Group, key: str, space: Any, encoded: bool, name: str) -> Any:
-    images = encoded and any(spaces.is_image(leaf) for _, leaf in leaf_spaces(space))
+    images = encoded and any(spaces.is_stored_as_jpeg(leaf) for _, leaf in leaf_spaces(space))
     found = hdf5.tree(group, key, name, images=images)
     if found is None:
         at = group.name.lstrip("/")
@@ -189,7 +189,7 @@ def _attach(tree: Any, space: Any) -> Any:
         inner = tuple(getattr(space, "spaces", ()))
         return tuple(_attach(v, inner[i] if i < len(inner) else None) for i, v in enumerate(tree))
     # Raw frames keep the image's axes; encoded ones are a row of bytes each.
-    return Frames(tree, space) if spaces.is_image(space) and len(tree.shape) in (1, 2) else tree
+    return Frames(tree, space) if spaces.is_stored_as_jpeg(space) and len(tree.shape) in (1, 2) else tree
 
 
 class Frames:

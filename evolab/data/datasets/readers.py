@@ -13,7 +13,7 @@ from evolab.data.datasets.columns import Columns, DatasetError
 TABLES = {".npz": tables.from_npz, ".parquet": tables.from_parquet}
 
 
-def read(source: Any, name: str | None, max_memory: int) -> Columns:
+def columns_of(source: Any, name: str | None, max_memory: int) -> Columns:
     """The columns of any source that `Dataset` takes.
 
     Raises:
@@ -48,8 +48,7 @@ def read(source: Any, name: str | None, max_memory: int) -> Columns:
         hint = minari.suggestion(str(source))
         raise DatasetError(
             f"{source}: neither a file nor a Minari data set under "
-            f"{minari.root()}{'; ' + hint if hint else '.'} "
-            "Check the path, or set MINARI_DATASETS_PATH."
+            f"{minari.root()}{'; ' + hint if hint else '.'} Check the path, or set MINARI_DATASETS_PATH."
         )
     else:
         label = name or path.name

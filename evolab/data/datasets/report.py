@@ -6,17 +6,18 @@ import base64
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from html import escape
 
 import numpy as np
 from gymnasium import Space
 
+from evolab.core.actions import bounds
 from evolab.core.observed import leaf_spaces
 from evolab.core.trees import Tree, named_leaves
 from evolab.data.datasets import spaces
 from evolab.data.datasets.columns import Columns
-from evolab.data.datasets.mapped import let_go
+from evolab.data.datasets.mapped import release_pages
 from evolab.data.datasets.scan import Scan
+from evolab.history.display import html_facts
 
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 SAMPLE = 1_000_000  # actions looked at for the entropy
@@ -112,18 +113,9 @@ class DatasetReport:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        cell = "padding:1px 12px 1px 0;border:none;text-align:left;vertical-align:top"
-        body = "".join(
-            f'<tr><th style="{cell};font-weight:500;white-space:nowrap">{escape(what)}</th>'
-            f'<td style="{cell}">{escape(value)}</td></tr>'
-            for what, value in self.lines()
-        )
         svg = base64.b64encode(self._svg().encode()).decode()
-        return (
-            f'<div><div style="font-weight:600">{escape(self.name)} ({escape(self.format)})</div>'
-            f'<table style="border:none;border-collapse:collapse">{body}</table>'
-            f'<img alt="histogram of {self.episodes} returns" src="data:image/svg+xml;base64,{svg}"></div>'
-        )
+        image = f'<img alt="histogram of {self.episodes} returns" src="data:image/svg+xml;base64,{svg}">'
+        return html_facts(f"{self.name} ({self.format})", self.lines(), image)
 
     def _svg(self) -> str:
         """The histogram of returns, in a grey that is seen on light and on dark."""
@@ -144,7 +136,7 @@ class DatasetReport:
         )
 
 
-def describe(columns: Columns, scan: Scan, observation_space: Space, action_space: Space) -> DatasetReport:
+def report_of(columns: Columns, scan: Scan, observation_space: Space, action_space: Space) -> DatasetReport:
     """The report of loaded columns, seen in these spaces."""
     episodes, finite = columns.episodes, columns.whole_returns
     cut = len(episodes) - int(episodes.finished.sum())
@@ -186,9 +178,9 @@ def _behaviour(tree: Tree, space: Space, ranges: Mapping[str, tuple[float, float
     for (path, leaf), (_, part) in zip(named_leaves(tree, "actions"), leaf_spaces(space), strict=True):
         stride = max(1, len(leaf) // SAMPLE)
         values = np.array(leaf[::stride])
-        let_go(leaf)
+        release_pages(leaf)
         values = values.reshape(len(values), -1)
-        least, most = (np.broadcast_to(side, values.shape[1:]) for side in map(np.ravel, spaces.limits(part)))
+        least, most = (np.broadcast_to(side, values.shape[1:]) for side in map(np.ravel, bounds(part)))
         wrong = ((values < least) | (values > most)).any(1)
         outside, seen = max(outside, float(wrong.mean())), seen + 1
         low, high = ranges[path]

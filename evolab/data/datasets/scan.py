@@ -8,7 +8,7 @@ import numpy as np
 
 from evolab.core.trees import map_named_leaves, named_leaves
 from evolab.data.datasets.columns import Columns, DatasetError
-from evolab.data.datasets.mapped import let_go
+from evolab.data.datasets.mapped import release_pages
 
 WIDEST = 2**31  # a whole number beyond this is no choice among actions
 BLOCK = 8 * 2**20  # entries looked at once
@@ -129,7 +129,7 @@ def _look(leaf: np.ndarray) -> tuple[tuple[float, float], np.ndarray, int]:
         else:
             least, most = block.min(), block.max()
         low, high = min(low, float(least)), max(high, float(most))
-        let_go(leaf)
+        release_pages(leaf)
     return (low, high), np.concatenate(wrong) if wrong else np.empty(0, np.int64), count
 
 
@@ -160,6 +160,5 @@ def _same(columns: Columns) -> None:
     if have != want:
         raise DatasetError(
             f"{columns.name}: 'next_observations' has entries {have}, 'observations' {want}; expected the "
-            "same. "
-            "Store both alike, or leave 'next_observations' out."
+            "same. Store both alike, or leave 'next_observations' out."
         )

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from gymnasium import Space, spaces
 
+from evolab.core.actions import bounds
+from evolab.core.spaces import from_json
 from evolab.core.trees import Tree
-from evolab.data.datasets.columns import DEPTH, DatasetError
-
-LARGEST = 10_000_000  # entries of a stated space; a larger one is damage
+from evolab.data.datasets.columns import DatasetError
 
 
-def parse(text: Any, name: str, key: str) -> Any:
+def parse(text: Any, name: str, key: str) -> Space | None:
     """The gymnasium space that Minari's JSON describes; None where there is no description.
 
     Raises:
@@ -23,16 +23,8 @@ def parse(text: Any, name: str, key: str) -> Any:
     if text is None:
         return None
     try:
-        return _build(json.loads(text) if isinstance(text, str) else text, 0)
-    except (
-        ValueError,
-        TypeError,
-        KeyError,
-        AssertionError,
-        AttributeError,
-        RecursionError,
-        OverflowError,
-    ) as error:
+        return from_json(json.loads(text) if isinstance(text, str) else text)
+    except (ValueError, RecursionError) as error:
         raise DatasetError(
             f"{name}: {key!r} in metadata.json describes no space that evolab reads "
             f"({error or type(error).__name__}). "
@@ -40,35 +32,7 @@ def parse(text: Any, name: str, key: str) -> Any:
         ) from error
 
 
-def _build(about: dict[str, Any], depth: int) -> Any:
-    if depth > DEPTH:
-        raise ValueError("nested too deeply")
-    kind = about["type"]
-    if kind == "Box":
-        dtype, shape = np.dtype(about["dtype"]), tuple(int(n) for n in about["shape"])
-        if dtype.kind not in "biuf" or any(n < 0 for n in shape) or np.prod(shape, dtype=object) > LARGEST:
-            raise ValueError(f"Box of {dtype} with shape {shape}")
-        low, high = (np.asarray(about[side], dtype).reshape(shape) for side in ("low", "high"))
-        return spaces.Box(low, high, shape, dtype.type)
-    if kind == "Discrete":
-        return spaces.Discrete(int(about["n"]), start=int(about.get("start", 0)))
-    if kind == "MultiDiscrete":
-        start = about.get("start")
-        dtype = np.dtype(about.get("dtype", "int64"))
-        return spaces.MultiDiscrete(
-            np.array(about["nvec"]), dtype=dtype.type, start=start and np.array(start)
-        )
-    if kind == "MultiBinary":
-        n = about["n"]
-        return spaces.MultiBinary(n if isinstance(n, int) else [int(k) for k in n])
-    if kind == "Dict":
-        return spaces.Dict({str(k): _build(v, depth + 1) for k, v in about["subspaces"].items()})
-    if kind == "Tuple":
-        return spaces.Tuple([_build(v, depth + 1) for v in about["subspaces"]])
-    raise ValueError(f"a {kind} space")
-
-
-def is_image(space: Space) -> bool:
+def is_stored_as_jpeg(space: Space) -> bool:
     """True where Minari stores the space's samples as JPEG: bytes of 0 to 255, at least 32 x 32."""
     shape: tuple[int, ...] = getattr(space, "shape", None) or ()
     return (
@@ -123,7 +87,7 @@ def fitted(tree: Tree, space: Space, path: str, casts: dict[str, str]) -> Tree:
 
     One number a row is [N] where the space's shape is (), [N, 1] where it is (1,); whole numbers that are stored
     as floats become whole where the space has choices, and are noted in `casts`. What differs otherwise
-    is left to `compare`.
+    is left to `require_fit`.
     """
     nested = isinstance(space, spaces.Dict | spaces.Tuple)
     if nested and isinstance(tree, (dict, tuple)):
@@ -144,7 +108,7 @@ def fitted(tree: Tree, space: Space, path: str, casts: dict[str, str]) -> Tree:
     return tree
 
 
-def compare(
+def require_fit(
     tree: Tree,
     space: Space,
     ranges: dict[str, tuple[float, float]],
@@ -177,7 +141,7 @@ def compare(
                 f"{name}: {path!r} has the parts {parts}, but {whose} {text(space)}. Choose other data."
             )
         for key, part in have.items():
-            compare(part, wanted[key], ranges, name, f"{path}/{key}", whose, bounded)
+            require_fit(part, wanted[key], ranges, name, f"{path}/{key}", whose, bounded)
         return
     assert isinstance(tree, np.ndarray)
     low, high = ranges[path]
@@ -196,7 +160,7 @@ def compare(
             f"{name}: {path!r} is {tree.dtype} in [{low:g}, {high:g}], but {whose} {text(space)}. {cure}"
         )
     if bounded or discrete:
-        least, most = limits(space)
+        least, most = bounds(space)
         slack = (
             0.0
             if whole
@@ -217,15 +181,3 @@ def _parts(whole: Any) -> dict[Any, Any]:
 def text(space: Space) -> str:
     """The space on one line; numpy breaks long bounds."""
     return " ".join(str(space).split())
-
-
-def limits(space: Space) -> tuple[np.ndarray, np.ndarray]:
-    """Smallest and largest value of a Discrete, MultiDiscrete, MultiBinary or Box space."""
-    if isinstance(space, spaces.Box):
-        return np.asarray(space.low, np.float64), np.asarray(space.high, np.float64)
-    if isinstance(space, spaces.MultiBinary):
-        return np.zeros(1), np.ones(1)
-    assert isinstance(space, spaces.Discrete | spaces.MultiDiscrete)
-    count = space.n if isinstance(space, spaces.Discrete) else space.nvec
-    start = np.asarray(space.start, np.float64)
-    return start, start + np.asarray(count, np.float64) - 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from html import escape
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from evolab.core.checks import finite
 from evolab.data.datasets import token_files
 from evolab.data.datasets.columns import DatasetError
 from evolab.data.datasets.token_arrays import TokenArrays
-from evolab.history.display import count, number
+from evolab.history.display import count, html_facts, number
 
 
 class TokenDataset(TokenArrays):
@@ -154,12 +153,4 @@ class TokenDataset(TokenArrays):
         return f"TokenDataset({self.environment or 'tokens'})\n{body}"
 
     def _repr_html_(self) -> str:
-        cell = "padding:1px 12px 1px 0;border:none;text-align:left;vertical-align:top"
-        rows = "".join(
-            f'<tr><th style="{cell};font-weight:500">{escape(what)}</th><td style="{cell}">{escape(value)}</td></tr>'
-            for what, value in self.lines()
-        )
-        return (
-            f'<div style="font-weight:600">{escape(self.environment or "tokens")}</div>'
-            f'<table style="border:none;border-collapse:collapse">{rows}</table>'
-        )
+        return html_facts(self.environment or "tokens", self.lines())

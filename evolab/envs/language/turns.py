@@ -20,7 +20,7 @@ class Reply(NamedTuple):
     Attributes:
         tokens: what the environment says next; nothing where the agent goes on speaking.
         reward: for the token.
-        terminated: True where the episode is over; nobody reads `tokens` then.
+        terminated: True where the episode is over; `tokens` is not read then.
     """
 
     tokens: Sequence[int] = ()

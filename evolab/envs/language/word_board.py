@@ -155,7 +155,7 @@ class Board:
         return np.asarray(self.picture(), dtype=np.uint8).copy()
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        return {"text/plain": str(self), "text/html": self.html(), "image/png": png(self.picture())}
+        return {"text/plain": str(self), "text/html": self.html(), "image/png": png_base64(self.picture())}
 
 
 @dataclass(frozen=True)
@@ -197,11 +197,11 @@ class Boards:
         bundle: dict[str, Any] = {"text/plain": str(self)}
         if self.boards:
             bundle["text/html"] = f"<div>{''.join(board.html() for board in self.boards)}</div>"
-            bundle["image/png"] = png(self.picture())
+            bundle["image/png"] = png_base64(self.picture())
         return bundle
 
 
-def png(image: Image) -> str:
+def png_base64(image: Image) -> str:
     """A picture as PNG in base64, with a small palette."""
     file = io.BytesIO()
     image.quantize(32).save(file, "PNG")

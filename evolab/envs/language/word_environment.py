@@ -57,7 +57,7 @@ class WordEnvironment(LanguageEnvironment):
         self._own = words if words is None or isinstance(words, int) else list(self.words)
         answers = [letter + colour for letter in alphabet for colour in COLOURS]
         tokenizer = Tokenizer([*alphabet, *answers, "<start>", "<pad>"])
-        block = 1 + tries * letters + (tries - 1) * letters  # nobody answers the last guess
+        block = 1 + tries * letters + (tries - 1) * letters  # the last guess has no answer
         super().__init__(tokenizer, block, self.words, render_mode)
         self.return_range = (-float(tries), 0.0)
         self.utterance = self.letters

@@ -87,7 +87,7 @@ class WordPlay:
             ValueError: there is no agent, or its game is over.
         """
         if self.agent is None:
-            raise ValueError("Nobody else plays; give an agent: game.play(agent).")
+            raise ValueError("There is no other player; give an agent: game.play(agent).")
         if self._its.over:
             raise ValueError("The agent's game is over; new() takes another word.")
         self._watched = True

@@ -46,7 +46,7 @@ class Recording:
     replay: Callable[[], None]
 
 
-def record(work: Work, generator: torch.Generator) -> Recording:
+def record_graph(work: Work, generator: torch.Generator) -> Recording:
     """Record `work` on the current CUDA device, without doing it.
 
     Args:
@@ -72,7 +72,7 @@ def record(work: Work, generator: torch.Generator) -> Recording:
 
 @contextlib.contextmanager
 def _uncollected() -> Iterator[None]:
-    """Inside, no garbage is collected: a graph that nobody needs must not go while another one is recorded."""
+    """Inside, no garbage is collected: an unused graph must not be freed while another one is recorded."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -112,8 +112,8 @@ class Recordings:
 
         Args:
             key: what the recording is bound to: equal keys, equal kernels on equal addresses.
-            work: as in `record`; what it changes on the host it has to set itself, not to count up.
-            generator: as in `record`.
+            work: as in `record_graph`; what it changes on the host it has to set itself, not to count up.
+            generator: as in `record_graph`.
             forget: drops scratch memory that the next recording must not share.
 
         Returns:
@@ -130,7 +130,7 @@ class Recordings:
         if recording is None:
             forget()
             try:
-                recording = record(work, generator)
+                recording = record_graph(work, generator)
             except RuntimeError as problem:
                 raise Unrecordable(
                     f"these updates can't be recorded as a CUDA graph and go on without one, more slowly: "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -10,6 +12,15 @@ from evolab.networks.kernels import rows as native
 
 FUSED = (torch.float32, torch.float64) if hasattr(torch, "_fused_adam_") else ()
 """What torch's fused kernel is asked to do."""
+
+PLAIN_ADAM: dict[str, Any] = {
+    "beta1": BETAS[0],
+    "beta2": BETAS[1],
+    "eps": EPS,
+    "weight_decay": 0.0,
+    "amsgrad": False,
+    "maximize": False,
+}
 
 
 class BucketOptimizer:
@@ -47,21 +58,7 @@ class BucketOptimizer:
             return
         gradients = _rows(gradient.contiguous(), self._whole)
         for (parameters, mean, square, count, rate), own in zip(self._rows, gradients, strict=True):
-            torch._fused_adam_(
-                [parameters],
-                [own],
-                [mean],
-                [square],
-                [],
-                [count],
-                lr=rate,
-                beta1=BETAS[0],
-                beta2=BETAS[1],
-                weight_decay=0.0,
-                eps=EPS,
-                amsgrad=False,
-                maximize=False,
-            )
+            torch._fused_adam_([parameters], [own], [mean], [square], [], [count], lr=rate, **PLAIN_ADAM)
 
 
 def _rows(flat: Tensor, whole: bool) -> list[Tensor]:

@@ -23,9 +23,9 @@ from evolab.networks.cnn.encoder import EncoderGenes
 from evolab.networks.cnn.export import exported
 from evolab.networks.cnn.genes import CNNGenes, largest
 from evolab.networks.cnn.kernel import CNNKernel
-from evolab.networks.cnn.options import each, whole
+from evolab.networks.cnn.options import each, positive_sizes
 from evolab.networks.cnn.parts import Parts
-from evolab.networks.layers import ACTIVATIONS, linear_state
+from evolab.networks.layers import ACTIVATIONS, identity_layer, linear_state, merged_output
 
 
 @dataclass(frozen=True, init=False)
@@ -93,12 +93,12 @@ class CNN(Network[CNNGenes]):
         max_units: int = 500,
     ) -> None:
         name = type(self).__name__
-        channels = whole(name, "channels", channels)
+        channels = positive_sizes(name, "channels", channels)
         kernels, strides = (
             each(name, "kernels", kernels, channels),
             each(name, "strides", strides, channels),
         )
-        (latent,), hidden = whole(name, "latent", latent), whole(name, "hidden", hidden)
+        (latent,), hidden = positive_sizes(name, "latent", latent), positive_sizes(name, "hidden", hidden)
         if activation not in ACTIVATIONS:
             raise ValueError(f"{name}: activation is {activation!r}; known are {', '.join(ACTIVATIONS)}.")
         options = {
@@ -262,9 +262,8 @@ class CNN(Network[CNNGenes]):
         """The new layer hands on what it gets."""
         if stack == "hidden":
             bias = torch.zeros_like(state["output.weight"][:, 0, :])  # [M, H]
-            identity = torch.diag_embed(torch.zeros_like(bias) if moment else torch.ones_like(bias))
             name = f"hidden.{len(genes.head)}"
-            state = state | {f"{name}.weight": identity, f"{name}.bias": bias}
+            state = state | {f"{name}.weight": identity_layer(bias, moment), f"{name}.bias": bias}
         else:
             index = genes.encoder_of(stack)
             state = encoder.deepened(genes.encoders[index], genes.prefixes[index], state, moment)
@@ -275,11 +274,7 @@ class CNN(Network[CNNGenes]):
     ) -> State:
         """The layer that read the removed one takes over its linear part, with moments of zero."""
         if stack == "hidden":
-            name, head = f"hidden.{len(genes.head) - 1}", state["output.weight"]
-            merged = head @ state[f"{name}.weight"]
-            shift = state["output.bias"] + (head @ state[f"{name}.bias"].unsqueeze(-1)).squeeze(-1)
-            new = {"output.weight": merged, "output.bias": shift}
-            state = state | {key: torch.zeros_like(value) if moment else value for key, value in new.items()}
+            state = state | merged_output(state, f"hidden.{len(genes.head) - 1}", moment)
         else:
             index = genes.encoder_of(stack)
             image = self.parts(role.observation_space).images[index]

@@ -15,7 +15,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from evolab.networks.base import Axes, Axis, State
-from evolab.networks.layers import ACTIVATIONS, linear_state
+from evolab.networks.layers import ACTIVATIONS, identity_layer, linear_state
 from evolab.networks.observations import in_bytes
 
 
@@ -191,8 +191,8 @@ def deepened(genes: EncoderGenes, prefix: str, state: State, moment: bool) -> St
     """`state` with a last convolution that hands its input on: a kernel of zeros around the identity."""
     name = f"{prefix}conv.{len(genes.channels)}"
     bias = torch.zeros_like(state[f"{prefix}conv.{len(genes.channels) - 1}.bias"])  # [M, O]
-    identity = torch.diag_embed(torch.zeros_like(bias) if moment else torch.ones_like(bias))
-    return state | {f"{name}.weight": F.pad(identity[..., None, None], (1, 1, 1, 1)), f"{name}.bias": bias}
+    identity = identity_layer(bias, moment)[..., None, None]
+    return state | {f"{name}.weight": F.pad(identity, (1, 1, 1, 1)), f"{name}.bias": bias}
 
 
 def shallowed(image: Image, genes: EncoderGenes, prefix: str, state: State, moment: bool) -> State:

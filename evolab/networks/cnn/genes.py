@@ -48,19 +48,19 @@ class CNNGenes:
 
     def with_encoder(self, index: int, one: EncoderGenes) -> CNNGenes:
         """Another encoder in one place."""
-        return dataclasses.replace(self, encoders=replaced(self.encoders, index, one))
+        return dataclasses.replace(self, encoders=with_item(self.encoders, index, one))
 
     def resized(self, gene: str, size: int) -> CNNGenes:
         """One size changed, by its label such as "conv.0", "image1.kernel.2", "latent" or "hidden.0"."""
         *_, kind, place = ("", *gene.split("."))
         if kind == "hidden":
-            return dataclasses.replace(self, head=replaced(self.head, int(place), size))
+            return dataclasses.replace(self, head=with_item(self.head, int(place), size))
         index = self.encoder_of(gene)
         one = self.encoders[index]
         if kind == "conv":
-            changed = dataclasses.replace(one, channels=replaced(one.channels, int(place), size))
+            changed = dataclasses.replace(one, channels=with_item(one.channels, int(place), size))
         elif kind == "kernel":
-            changed = dataclasses.replace(one, kernels=replaced(one.kernels, int(place), size))
+            changed = dataclasses.replace(one, kernels=with_item(one.kernels, int(place), size))
         else:
             changed = dataclasses.replace(one, latent=size)
         return self.with_encoder(index, changed)
@@ -115,7 +115,7 @@ class CNNGenes:
         return CNNGenes(tuple(encoders), tuple(value["head"]), tuple(value["head_activation"]))
 
 
-def replaced(values: tuple[Any, ...], index: int, value: Any) -> tuple[Any, ...]:
+def with_item(values: tuple[Any, ...], index: int, value: Any) -> tuple[Any, ...]:
     """`values` with another one in one place."""
     return (*values[:index], value, *values[index + 1 :])
 

@@ -20,7 +20,7 @@ from evolab.networks.base import Layout, Role, State
 from evolab.networks.cnn.encoder import Image, cost
 from evolab.networks.cnn.genes import CNNGenes
 from evolab.networks.cnn.parts import Parts, picked
-from evolab.networks.cnn.rows import Encoded, ImageRows, encode
+from evolab.networks.cnn.rows import Encoded, ImageRows, encode_rows
 from evolab.networks.kernel import Kernel
 from evolab.networks.layers import ACTIVATIONS, activate, spans
 
@@ -100,7 +100,7 @@ class CNNKernel(Kernel):
         if torch.is_grad_enabled() and any(one.requires_grad for one in parameters):
             return Encoded.apply(pictures, how, *parameters)
         with torch.no_grad():
-            return encode(pictures, parameters, how)[0]
+            return encode_rows(pictures, parameters, how)[0]
 
     def _laid_out(self, how: Callable[[Tensor, torch.dtype], Any], seen: Tensor, dtype: torch.dtype) -> Any:
         """Images as convolutions want them; within an update, once for all networks."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-def whole(name: str, option: str, values: int | Sequence[int]) -> tuple[int, ...]:
+def positive_sizes(name: str, option: str, values: int | Sequence[int]) -> tuple[int, ...]:
     """The values as a tuple of whole numbers of at least 1."""
     listed = list(values) if isinstance(values, Sequence) else [values]
     if not listed or any(isinstance(v, bool) or not isinstance(v, int) or v < 1 for v in listed):
@@ -15,7 +15,7 @@ def whole(name: str, option: str, values: int | Sequence[int]) -> tuple[int, ...
 
 def each(name: str, option: str, values: int | Sequence[int], channels: tuple[int, ...]) -> tuple[int, ...]:
     """One value per convolution; a single one stands for all."""
-    listed = whole(name, option, values)
+    listed = positive_sizes(name, option, values)
     if isinstance(values, int):
         return listed * len(channels)
     if len(listed) != len(channels):

@@ -47,7 +47,7 @@ class Layer:
     after: Tensor
 
 
-def encode(
+def encode_rows(
     pictures: Sequence[Tensor], parameters: Sequence[Tensor], how: ImageRows
 ) -> tuple[Tensor, list[list[Layer]]]:
     """Latent vectors of every row, and what the backward pass needs; runs without autograd.
@@ -112,18 +112,10 @@ def gradients(
                 genes.activation[index], flowing.contiguous(memory_format=torch.channels_last), layer
             )
             kernel, stride = genes.kernels[index], genes.strides[index]
+            geometry = ([stride] * 2, [kernel // 2] * 2, [1, 1], False, [0, 0], 1)
+            wanted = [index > 0, True, True]  # nothing is differentiated by the pictures
             flowing, weight, bias = _backward(
-                flowing,
-                layer.input,
-                layer.weight,
-                [len(layer.weight)],
-                [stride] * 2,
-                [kernel // 2] * 2,
-                [1, 1],
-                False,
-                [0, 0],
-                1,
-                [index > 0, True, True],  # nothing is differentiated by the pictures
+                flowing, layer.input, layer.weight, [len(layer.weight)], *geometry, wanted
             )
             _put(each[2 * index][row], weight / 255 if how.scaled and not index else weight)
             _put(each[2 * index + 1][row], bias)
@@ -140,12 +132,12 @@ def _put(slot: Tensor, value: Tensor) -> None:
 
 
 class Encoded(torch.autograd.Function):
-    """`encode`, differentiable once in the parameters."""
+    """`encode_rows`, differentiable once in the parameters."""
 
     @staticmethod
     def forward(ctx: Any, pictures: Sequence[Tensor], how: ImageRows, *parameters: Tensor) -> Tensor:
         """Latent vectors; keeps what the backward pass needs."""
-        out, ctx.kept = encode(pictures, parameters, how)
+        out, ctx.kept = encode_rows(pictures, parameters, how)
         ctx.parameters, ctx.how = parameters, how
         return out
 

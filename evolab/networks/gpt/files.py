@@ -141,7 +141,7 @@ def _state(found: dict[str, Tensor], options: dict[str, Any], genes: GPTGenes, w
                 f"Write tie_word_embeddings: false there."
             )
         del found["lm_head.weight"]
-    names = names_of(len(genes.hidden), options["tied"])
+    names = parameter_names(len(genes.hidden), options["tied"])
     missing = sorted(set(names.values()) - set(found))
     if missing:
         raise ValueError(f"{where}: {_listed(missing)} missing; {CONFIG} promises {len(names)} tensors.")
@@ -172,7 +172,7 @@ def _state(found: dict[str, Tensor], options: dict[str, Any], genes: GPTGenes, w
     return state
 
 
-def names_of(layers: int, tied: bool) -> dict[str, str]:
+def parameter_names(layers: int, tied: bool) -> dict[str, str]:
     """Every parameter's name here and there."""
     blocks = {
         f"block.{index}.{ours}": f"h.{index}.{theirs}"
@@ -209,7 +209,7 @@ def for_transformers(
     units = max(genes.hidden)
     vocabulary, width = state["token"].shape
     tensors: dict[str, Tensor] = {}
-    for ours, theirs in names_of(len(genes.hidden), "output.weight" not in state).items():
+    for ours, theirs in parameter_names(len(genes.hidden), "output.weight" not in state).items():
         value = state[ours].detach().cpu()
         if "expand." in ours:
             value = F.pad(value, [0] * (2 * (value.dim() - 1)) + [0, units - value.shape[0]])

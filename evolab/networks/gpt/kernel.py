@@ -8,6 +8,7 @@ rows, and narrower feed-forward layers are padded with sleeping units, which GEL
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 import torch
 import torch.nn.functional as F
@@ -33,7 +34,7 @@ class GPTKernel(Kernel):
         if any(a < b for a, b in zip(depths, depths[1:])):
             raise AssertionError("rows of a group must come deepest first")
         self._depths = depths
-        self._sizes = [*(_count(shape) for shape in layout.shapes)]
+        self._sizes = [*(prod(shape) for shape in layout.shapes)]
         self._sizes.append(layout.size - sum(self._sizes))
 
     def __call__(
@@ -209,10 +210,3 @@ def _linear(x: Tensor, state: State, name: str) -> Tensor:
     if len(x) == 1:
         return F.linear(x[0], weight[0], bias[0]).unsqueeze(0)
     return torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2))
-
-
-def _count(shape: Sequence[int]) -> int:
-    count = 1
-    for size in shape:
-        count *= size
-    return count

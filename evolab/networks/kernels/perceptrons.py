@@ -209,15 +209,9 @@ class Perceptrons:
         gradient = rows.new_empty(count, self.size) if to_rows else None
         flowing = rows.new_empty(count, kept.batch, self.extra) if to_extra else None
         about = (
-            kept.batch,
-            None if kept.counts is None else kept.counts.ctypes.data,
-            rows.data_ptr(),
-            rows.stride(0),
-            kept.memory.data_ptr(),
-            grad.data_ptr(),
-            None if gradient is None else gradient.data_ptr(),
-            self.size,
-            self.size,
+            *(kept.batch, None if kept.counts is None else kept.counts.ctypes.data),
+            *(rows.data_ptr(), rows.stride(0), kept.memory.data_ptr(), grad.data_ptr()),
+            *(None if gradient is None else gradient.data_ptr(), self.size, self.size),
             None if flowing is None else flowing.data_ptr(),
         )
         self._done(self.kernels.backward(self._at, self._threads(2 * kept.batch), count, *about), kept.batch)

@@ -17,6 +17,7 @@ from evolab.networks.genes import Genes
 from evolab.networks.kernel import Backward, Kernel
 from evolab.networks.kernels.perceptrons import Perceptrons
 from evolab.networks.loss import Regression
+from evolab.networks.mlp.fused import MLPFunction
 from evolab.networks.observations import encode, features, in_bytes
 
 
@@ -56,7 +57,8 @@ class CompiledMLPKernel(Kernel):
         rows, alone = _rows(flat, member), member is not None or self.role.ensemble_size == 1
         if torch.is_grad_enabled() and (rows.requires_grad or (extra is not None and extra.requires_grad)):
             x = encode(self.role.observation_space, observation, 2, flat.dtype)
-            out = _Differentiable.apply(rows, x, extra, self, alone)
+            by = self.single if alone else self.every
+            out = MLPFunction.apply(rows, extra, lambda own, beside: by.forward(own, x, beside, True))
         else:
             out, _ = self.run(rows, observation, extra, alone, keep=False)
         return out if alone else out.unflatten(0, (len(flat), self.role.ensemble_size))
@@ -112,29 +114,6 @@ class CompiledMLPKernel(Kernel):
         by, counts = self.single if members == 1 else self.every, self._counts(x, members == 1)
         losses = by.regress(state, members, x, extra, loss, counts)
         return losses.squeeze(1) if members == 1 else losses.sum(1)
-
-
-class _Differentiable(torch.autograd.Function):
-    """`(rows [R, N], x [A, B, I], extra [A, B, E] or None) -> [R, B, O]`, differentiable once in rows and extra."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, rows: Tensor, x: Tensor, extra: Tensor | None, plan: CompiledMLPKernel, alone: bool
-    ) -> Tensor:
-        """Outputs; keeps what the backward pass needs."""
-        by = plan.single if alone else plan.every
-        out, ctx.kept = by.forward(rows.detach(), x, None if extra is None else extra.detach(), True)
-        ctx.agents = x.shape[0]
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
-        """Gradients of the rows and of `extra`, which several rows of an agent may have read."""
-        to_rows, _, to_extra = ctx.needs_input_grad[:3]
-        gradient, flowing = ctx.kept.backward(grad, to_rows, to_extra)
-        if flowing is not None and len(flowing) > ctx.agents:
-            flowing = flowing.unflatten(0, (ctx.agents, -1)).sum(1)
-        return gradient, None, flowing, None, None
 
 
 def _rows(flat: Tensor, member: int | None) -> Tensor:

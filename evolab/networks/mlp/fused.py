@@ -8,8 +8,9 @@ with autograd over the composed operations.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -153,27 +154,39 @@ def backward(
     return gradient, flowing if to_extra else None
 
 
-class FusedMLP(torch.autograd.Function):
-    """`(rows [R, N], x [R, B, I], extra [R, B, E] or None) -> [R, B, O]`, differentiable once in rows and extra.
+class KeptPass(Protocol):
+    """What a forward pass leaves for its backward pass."""
 
-    `x` are observations, which nothing is differentiated by; `extra` are the actions by which a policy's
-    gradient reaches it.
+    def backward(self, grad: Tensor, to_rows: bool, to_extra: bool) -> tuple[Tensor | None, Tensor | None]:
+        """Gradients of the rows [R, N] and of the extra inputs [R, B, E] from that of the outputs [R, B, O]."""
+
+
+class MLPFunction(torch.autograd.Function):
+    """`(rows [R, N], extra [A, B, E] or None, run) -> [R, B, O]`, differentiable once in rows and extra.
+
+    `run(rows, extra)` gives the outputs and what their gradient needs; observations, which nothing is
+    differentiated by, are its own affair. `extra` are the actions by which a policy's gradient reaches it.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, rows: Tensor, x: Tensor, extra: Tensor | None, store: ScratchRows, plan: Any
+        ctx: Any,
+        rows: Tensor,
+        extra: Tensor | None,
+        run: Callable[[Tensor, Tensor | None], tuple[Tensor, KeptPass]],
     ) -> Tensor:
         """Outputs; keeps what the backward pass needs."""
-        out, ctx.kept = forward(x, extra, store, plan)
+        out, ctx.kept = run(rows.detach(), None if extra is None else extra.detach())
+        ctx.agents = None if extra is None else len(extra)
         return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
-        """Gradients of the rows and of `extra`."""
-        to_rows, _, to_extra = ctx.needs_input_grad[:3]
-        gradient, flowing = ctx.kept.backward(grad, to_rows, to_extra)
-        return gradient, None, flowing, None, None
+        """Gradients of the rows and of `extra`, which several rows of an agent may have read."""
+        gradient, flowing = ctx.kept.backward(grad, *ctx.needs_input_grad[:2])
+        if flowing is not None and len(flowing) > ctx.agents:
+            flowing = flowing.unflatten(0, (ctx.agents, -1)).sum(1)
+        return gradient, flowing, None
 
 
 def _outer(grad: Tensor, inputs: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from evolab.networks.base import Layout, Role
 from evolab.networks.genes import Genes
 from evolab.networks.kernel import Backward, Kernel
 from evolab.networks.layers import activate, layer_norm, spans
-from evolab.networks.mlp.fused import FusedMLP, LayerPlan, ScratchRows, backward, forward
+from evolab.networks.mlp.fused import LayerPlan, MLPFunction, ScratchRows, backward, forward
 from evolab.networks.observations import encode
 
 
@@ -159,7 +159,8 @@ class MLPKernel(Kernel):
     def _run(self, rows: Tensor, x: Tensor, extra: Tensor | None, how: _Pass, member: int | None) -> Tensor:
         if self.normalised:
             return self._composed(rows, x if extra is None else torch.cat([x, extra], -1), how)
-        return FusedMLP.apply(rows, x, extra, self.store(rows, member), how)
+        store = self.store(rows, member)
+        return MLPFunction.apply(rows, extra, lambda _, beside: forward(x, beside, store, how))
 
     def store(self, rows: Tensor, member: int | None) -> ScratchRows:
         """Views into `rows`, remembered: making them anew costs as much as a small matrix product."""

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from evolab.networks.base import Axes, Axis, Layout, Network, Role, Sizes, State
 from evolab.networks.kernels.build import library
-from evolab.networks.layers import ACTIVATIONS, linear_state
+from evolab.networks.layers import ACTIVATIONS, identity_layer, linear_state, merged_output
 from evolab.networks.mlp.compiled_kernel import CompiledMLPKernel
 from evolab.networks.mlp.kernel import MLPKernel
 from evolab.networks.observations import features
@@ -221,16 +221,14 @@ class MLP(Network[MLPGenes]):
         self, role: Role, genes: MLPGenes, state: State, moment: bool, stack: str = "hidden"
     ) -> State:
         """The new layer starts as the identity."""
-        width, prefix = genes.hidden[-1], f"hidden.{len(genes.hidden)}"
+        prefix = f"hidden.{len(genes.hidden)}"
         bias = torch.zeros_like(state["output.weight"][:, 0, :])  # [M, H]
-        identity = torch.diag_embed(torch.zeros_like(bias) if moment else torch.ones_like(bias))
-        new = {f"{prefix}.weight": identity, f"{prefix}.bias": bias}
+        new = {f"{prefix}.weight": identity_layer(bias, moment), f"{prefix}.bias": bias}
         if self.layer_norm:
             new |= {
                 f"{prefix}.scale": bias if moment else torch.ones_like(bias),
                 f"{prefix}.shift": bias.clone(),
             }
-        assert identity.shape[-1] == width
         head = {name: state[name] for name in ("output.weight", "output.bias")}
         return {name: value for name, value in state.items() if name not in head} | new | head
 
@@ -238,20 +236,9 @@ class MLP(Network[MLPGenes]):
         self, role: Role, genes: MLPGenes, state: State, moment: bool, stack: str = "hidden"
     ) -> State:
         """The output layer takes over the removed layer's linear part."""
-        prefix = f"hidden.{len(genes.hidden) - 1}"
-        weight, head = state[f"{prefix}.weight"], state["output.weight"]
-        if moment:
-            new = {
-                "output.weight": torch.zeros_like(head @ weight),
-                "output.bias": torch.zeros_like(state["output.bias"]),
-            }
-        else:
-            shift = (head @ state[f"{prefix}.bias"].unsqueeze(-1)).squeeze(-1)
-            new = {"output.weight": head @ weight, "output.bias": state["output.bias"] + shift}
-        kept = {
-            n: v for n, v in state.items() if not n.startswith(f"{prefix}.") and not n.startswith("output.")
-        }
-        return kept | new
+        last = f"hidden.{len(genes.hidden) - 1}"
+        kept = {name: value for name, value in state.items() if not name.startswith((f"{last}.", "output."))}
+        return kept | merged_output(state, last, moment)
 
     def to_json(self, genes: MLPGenes) -> dict[str, Any]:
         """`genes` as plain values."""

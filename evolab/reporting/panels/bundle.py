@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from evolab.reporting.panels.live_run import LiveRun
-from evolab.reporting.panels.picture import png, run_picture
+from evolab.reporting.panels.picture import png_bytes, run_picture
 from evolab.reporting.panels.store import Store
 
 
@@ -28,14 +28,9 @@ def bundle(store: Store, experiment: LiveRun, film: bytes, name: str) -> dict[st
     }
 
 
-def still_html(store: Store, experiment: LiveRun, film: bytes, name: str) -> str:
-    """The HTML alone."""
-    return _html(store, experiment, _picture(store, experiment), film, name)
-
-
 def _picture(store: Store, experiment: LiveRun) -> bytes:
     store.absorb(list(experiment.history.generations))
-    return png(run_picture(store, experiment.target, _title(experiment)))
+    return png_bytes(run_picture(store, experiment.target, _title(experiment)))
 
 
 def _title(experiment: LiveRun) -> str:
@@ -58,4 +53,4 @@ def _html(store: Store, experiment: LiveRun, picture: bytes, film: bytes, name: 
 def _image(data: bytes, text: str, width: int) -> str:
     source = base64.b64encode(data).decode()
     size = f'width="{width}" style="max-width:100%"'
-    return f'<img alt="{escape(text)}" {size} src="data:image/png;base64,{source}"><br>'
+    return f'<img alt="{escape(text)}" {size} src="data:image/png_bytes;base64,{source}"><br>'

@@ -17,7 +17,7 @@ import anywidget
 import traitlets
 
 from evolab.reporting.panels import page
-from evolab.reporting.panels.bundle import bundle, still_html
+from evolab.reporting.panels.bundle import bundle
 from evolab.reporting.panels.feed import Feed
 from evolab.reporting.panels.live_run import LiveRun
 from evolab.reporting.panels.panel import Panel
@@ -37,7 +37,7 @@ class Dashboard(anywidget.AnyWidget):
             training; 0 records on demand only.
     """
 
-    _esm = traitlets.Unicode(page.module()).tag(sync=True)
+    _esm = traitlets.Unicode(page.es_module()).tag(sync=True)
     _css = traitlets.Unicode(page.style()).tag(sync=True)
     state = traitlets.Dict().tag(sync=True)  # the whole board, compact: what a saved notebook reopens with
     rollout = traitlets.Dict().tag(sync=True)
@@ -73,8 +73,10 @@ class Dashboard(anywidget.AnyWidget):
         elif kind == "unseen":
             self._poller.stop()
             return
-        elif kind in ("step", "run", "pause", "stop"):
-            self._feed.attempt(getattr(self, f"_{kind}"))
+        elif kind in ("step", "run"):
+            self._feed.attempt(lambda: self.experiment.start(generations=1 if kind == "step" else None))
+        elif kind in ("pause", "stop"):
+            self._feed.attempt(self.experiment.pause if kind == "pause" else self.experiment.stop)
         elif kind == "rates":
             self._feed.attempt(lambda: self._feed.set_rate(str(message["name"]), float(message["value"])))
         elif kind == "rollout":
@@ -82,18 +84,6 @@ class Dashboard(anywidget.AnyWidget):
         elif kind == "rollout_every":
             self._feed.rollout_every = max(0, int(message["value"]))
         self._poller.wake()
-
-    def _step(self) -> None:
-        self.experiment.start(generations=1)
-
-    def _run(self) -> None:
-        self.experiment.start()
-
-    def _pause(self) -> None:
-        self.experiment.pause()
-
-    def _stop(self) -> None:
-        self.experiment.stop()
 
     def record(self, agent: str = "best") -> None:
         """Record an episode of one agent beside training and show it; returns at once.
@@ -124,15 +114,8 @@ class Dashboard(anywidget.AnyWidget):
     def mark(self) -> tuple[Any, ...]:
         """Changes whenever there is something to tell."""
         e, feed = self.experiment, self._feed
-        return (
-            e.version,
-            e.status,
-            e.error,
-            feed.trouble,
-            feed.rendering,
-            feed.rollout_error,
-            feed.rollout_every,
-        )
+        told = (feed.trouble, feed.rendering, feed.rollout_error, feed.rollout_every)
+        return (e.version, e.status, e.error, *told)
 
     def tell(self) -> bool:
         """Send what is new; False if the page is behind and has to be told later. Called by the poller."""
@@ -187,7 +170,8 @@ class Dashboard(anywidget.AnyWidget):
         return dict(found[0] if isinstance(found, tuple) else found)
 
     def _still(self) -> _Html:
-        return _Html(still_html(self._feed.store, self.experiment, self._feed.film, self.twin))
+        shown = bundle(self._feed.store, self.experiment, self._feed.film, self.twin)
+        return _Html(shown["text/html"])
 
     def __repr__(self) -> str:
         if self._last_words:

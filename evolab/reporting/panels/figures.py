@@ -42,7 +42,7 @@ def blank(title: str, words: str) -> Figure:
     return chart.update_layout(xaxis_visible=False, yaxis_visible=False)
 
 
-def describe(evaluation: Evaluation, birth: Birth | None = None) -> str:
+def hover_text(evaluation: Evaluation, birth: Birth | None = None) -> str:
     """An agent in the few lines of a hover; escaped, since plotly reads tags."""
     e = evaluation
     lines = [f"agent {e.agent}, generation {e.generation}", f"fitness {number(e.fitness)}"]

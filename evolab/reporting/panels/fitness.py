@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from evolab.history.display import number
 from evolab.reporting.panels.colours import CLOUD, TARGET, WINNER
-from evolab.reporting.panels.figures import blank, describe, finish
+from evolab.reporting.panels.figures import blank, finish, hover_text
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from evolab.history.history import History
 
 
-def figure(history: History, target: float | None = None, axis: str = "steps") -> Figure:
+def fitness_figure(history: History, target: float | None = None, axis: str = "steps") -> Figure:
     """Fitness over training steps or generations.
 
     Args:
@@ -56,10 +56,10 @@ def figure(history: History, target: float | None = None, axis: str = "steps") -
                    hoverinfo="skip", showlegend=False),
         go.Scatter(x=[place(e) for e in everyone], y=[e.fitness for e in everyone], mode="markers",
                    marker={"color": CLOUD[0], "size": 4}, name="every agent",
-                   text=[describe(e) for e in everyone], hovertemplate="%{text}<extra></extra>"),
+                   text=[hover_text(e) for e in everyone], hovertemplate="%{text}<extra></extra>"),
         go.Scatter(x=[place(e) for e, _ in line], y=[e.fitness for e, _ in line], mode="lines",
                    line={"color": WINNER[0], "width": 3}, name="winner's ancestry",
-                   text=[describe(e, b) for e, b in line], hovertemplate="%{text}<extra></extra>"),
+                   text=[hover_text(e, b) for e, b in line], hovertemplate="%{text}<extra></extra>"),
     ]  # fmt: skip
     chart = go.Figure(traces)
     if target is not None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from evolab.history.history import History
 
 
-def figure(history: History) -> Figure:
+def hyperparameters_figure(history: History) -> Figure:
     """One small chart for each hyperparameter that varied, and for the networks' size."""
     from plotly.subplots import make_subplots
 

@@ -6,7 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from evolab.reporting.panels.colours import CLOUD, WINNER, look
-from evolab.reporting.panels.figures import blank, describe, finish
+from evolab.reporting.panels.figures import blank, finish, hover_text
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from evolab.history.history import History
 
 
-def figure(history: History, last: int | None = 40) -> Figure:
+def lineage_figure(history: History, last: int | None = 40) -> Figure:
     """The family tree with the winner's ancestry drawn through.
 
     Args:
@@ -57,7 +57,7 @@ def figure(history: History, last: int | None = 40) -> Figure:
         chart.add_scatter(
             x=[f[0] for f in found], y=[f[1] for f in found], mode="markers", name=escape(style.label),
             marker={"symbol": style.symbol, "color": style.light, "size": 10},
-            text=[describe(e, b) for _, _, e, b in found], hovertemplate="%{text}<extra></extra>",
+            text=[hover_text(e, b) for _, _, e, b in found], hovertemplate="%{text}<extra></extra>",
         )  # fmt: skip
     size = len(generations[-1].evaluations)
     height = max(300, min(900, 170 + 22 * size))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from evolab.history.history import History
 
 
-def figure(history: History) -> Figure:
+def mutations_figure(history: History) -> Figure:
     """Gains by kind of mutation and by hyperparameter, with the number of births beside each name."""
     import plotly.graph_objects as go
 

@@ -16,7 +16,7 @@ class Shown:
         return self._text
 
 
-def let_go(shown: Any) -> None:
+def release_shown(shown: Any) -> None:
     """Have `Out`, `_` and their like forget an object when the cell that shows it has ended; names of the user's keep it.
 
     Nothing happens outside IPython.

@@ -24,7 +24,7 @@ def script() -> str:
 
 
 @cache
-def module() -> str:
+def es_module() -> str:
     """The ES module that anywidget loads."""
     return script() + "\nexport default { initialize, render };\n"
 

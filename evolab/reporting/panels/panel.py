@@ -110,27 +110,27 @@ class Plot:
 
     def fitness(self, axis: str = "steps") -> Figure:
         """Fitness of every agent, the winner's ancestry and the target, over "steps" or "generations"."""
-        from evolab.reporting.panels.fitness import figure
+        from evolab.reporting.panels.fitness import fitness_figure
 
-        return figure(self.history, self.target, axis)
+        return fitness_figure(self.history, self.target, axis)
 
     def hyperparameters(self) -> Figure:
         """Every hyperparameter that varied, over generations: all agents, and the winner's line."""
-        from evolab.reporting.panels.hyperparameters import figure
+        from evolab.reporting.panels.hyperparameters import hyperparameters_figure
 
-        return figure(self.history)
+        return hyperparameters_figure(self.history)
 
     def lineage(self, last: int | None = 40) -> Figure:
         """The family tree of the last generations (None for all), the winner's ancestry drawn through."""
-        from evolab.reporting.panels.lineage import figure
+        from evolab.reporting.panels.lineage import lineage_figure
 
-        return figure(self.history, last)
+        return lineage_figure(self.history, last)
 
     def mutations(self) -> Figure:
         """What each kind of mutation brought: median gain with its interval, and how often it was tried."""
-        from evolab.reporting.panels.mutations import figure
+        from evolab.reporting.panels.mutations import mutations_figure
 
-        return figure(self.history)
+        return mutations_figure(self.history)
 
     def __repr__(self) -> str:
         return "Plot: .fitness(), .hyperparameters(), .lineage(), .mutations()"

@@ -46,7 +46,7 @@ def run_picture(store: Store, target: float | None, title: str) -> Picture:
     return image
 
 
-def png(image: Picture) -> bytes:
+def png_bytes(image: Picture) -> bytes:
     """The picture as PNG; few colours, so a small palette keeps it small, and an octree finds it fast."""
     from PIL import Image
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from evolab.history.display import html_table, number
 from evolab.reporting.panels import page
-from evolab.reporting.panels.bundle import still_html
+from evolab.reporting.panels.bundle import bundle
 from evolab.reporting.panels.feed import Feed
 from evolab.reporting.panels.live_run import LiveRun
 from evolab.reporting.panels.panel import Panel
@@ -67,7 +67,7 @@ def report(experiment: LiveRun, panels: Sequence[Panel] = ()) -> str:
     config = json.dumps(experiment.config, indent=2, default=str, ensure_ascii=False)
     parts.append(("Configuration", f"<pre>{escape(config)}</pre>"))
     sections = "".join(f'<h2 class="part">{escape(n)}</h2><div class="part-body">{b}</div>' for n, b in parts)
-    still = still_html(feed.store, experiment, b"", "evolab-still")
+    still = bundle(feed.store, experiment, b"", "evolab-still")["text/html"]
     return (
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'

@@ -14,7 +14,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from evolab.history.effects import names_of
+from evolab.history.effects import counted_as
 from evolab.history.events import Evaluation, Generation
 
 BUDGET = (30_000, 26_000, 16_000)  # bytes of the compact state for rows of level 2, 1 and 0
@@ -42,7 +42,7 @@ class Store:
                 before = self._by_id[-1]
                 for birth in self.generations[-1].births:
                     child, parent = by_id.get(birth.agent), before.get(birth.parent)
-                    for key in names_of(birth, self.names()):
+                    for key in counted_as(birth, self.names()):
                         if child and parent and math.isfinite(child.fitness - parent.fitness):
                             # Sorted on arrival: quartiles of 64 000 gains then cost nothing.
                             bisect.insort(self._gains.setdefault(key, []), child.fitness - parent.fitness)
@@ -50,7 +50,7 @@ class Store:
             for birth in generation.births:
                 if birth.kind not in self.kinds:
                     self.kinds.append(birth.kind)
-                for key in names_of(birth, self.names()):
+                for key in counted_as(birth, self.names()):
                     self._counts[key] = self._counts.get(key, 0) + 1
             self._by_id.append(by_id)
             self._births.append({b.agent: b for b in generation.births})
@@ -164,7 +164,7 @@ class Store:
         offset = self.generations[0].number if self.generations else 1
         for evaluation in members[1:]:
             birth = self._births[evaluation.generation - offset - 1].get(evaluation.agent)
-            for key in names_of(birth, self.names()) if birth else ():
+            for key in counted_as(birth, self.names()) if birth else ():
                 counts[key] = counts.get(key, 0) + 1
         return {"kinds": counts, "length": max(0, len(members) - 1)}
 

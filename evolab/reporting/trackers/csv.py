@@ -3,36 +3,23 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
-from os import PathLike
-from pathlib import Path
 from typing import Any
 
 from evolab.history.events import Generation
-from evolab.reporting.trackers.tracker import Tracker, agent_rows, file_of
+from evolab.reporting.trackers.tracker import FileTracker, agent_rows
 
 
-class CSV(Tracker):
-    """One row per agent and generation: fitness, steps, architecture, hyperparameters.
-
-    Args:
-        path: the file; None for `tracked.csv` in the run's folder, or `NAME.csv` in the working
-            folder where the run has none.
-    """
+class CSV(FileTracker):
+    """One row per agent and generation: fitness, steps, architecture, hyperparameters."""
 
     name = "csv"
 
-    def __init__(self, path: str | PathLike[str] | None = None) -> None:
-        self.path = None if path is None else Path(path)
-
-    def start(self, config: Mapping[str, Any]) -> None:
-        """Begin the file, or cut off what a loaded run is about to do again."""
-        self.path = self.path or file_of(config, "csv")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+    def begin(self, resumed: int) -> None:
+        """Keep the rows of the generations so far."""
         rows: list[dict[str, Any]] = []
-        if self.path.exists() and config["resumed"]:
+        if resumed:
             with self.path.open(newline="", encoding="utf-8") as file:
-                rows = [row for row in csv.DictReader(file) if int(row["generation"]) <= config["resumed"]]
+                rows = [row for row in csv.DictReader(file) if int(row["generation"]) <= resumed]
         self.path.unlink(missing_ok=True)
         self._write(rows)
 
@@ -41,7 +28,6 @@ class CSV(Tracker):
         self._write(agent_rows(generation))
 
     def _write(self, rows: list[dict[str, Any]]) -> None:
-        assert self.path is not None
         if not rows:
             return
         fresh = not self.path.exists()

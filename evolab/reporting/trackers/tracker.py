@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -123,9 +124,26 @@ def birth_rows(generation: Generation) -> list[dict[str, Any]]:
     return [{name: getattr(birth, name) for name in names} for birth in generation.births]
 
 
-def file_of(config: Mapping[str, Any], suffix: str) -> Path:
-    """Where a file of a run goes that was given no path."""
-    if config["folder"] is not None:
-        return Path(config["folder"]) / f"tracked.{suffix}"
-    safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in config["run_name"])
-    return Path(f"{safe.lstrip('.')}.{suffix}")
+class FileTracker(Tracker):
+    """A tracker that writes one file.
+
+    Args:
+        path: the file; None for `tracked.SUFFIX` in the run's folder, or `NAME.SUFFIX` in the working
+            folder where the run has none. `name` is the suffix.
+    """
+
+    def __init__(self, path: str | PathLike[str] | None = None) -> None:
+        self._given = None if path is None else Path(path)
+        self.path = self._given or Path()
+
+    def start(self, config: Mapping[str, Any]) -> None:
+        """Begin the file, or cut off what a loaded run is about to do again."""
+        safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in config["run_name"])
+        own = Path(config["folder"]) / "tracked" if config["folder"] is not None else Path(safe.lstrip("."))
+        self.path = self._given or own.with_name(f"{own.name}.{self.name}")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.begin(config["resumed"] if self.path.exists() else 0)
+
+    @abstractmethod
+    def begin(self, resumed: int) -> None:
+        """Begin the file, with what it holds of the first `resumed` generations."""

@@ -43,7 +43,7 @@ class Trackers:
         """Tell all of them that training begins, once.
 
         Args:
-            facts: of the run, asked for where there is somebody to tell.
+            facts: of the run, asked for where there is a tracker.
         """
         if self._started or not self._all:
             return

@@ -59,7 +59,7 @@ def test_a_wrong_guess_is_told_and_costs_nothing():
     play = WordGame(100).play()
     with pytest.raises(ValueError, match="'wat' is no guess; expected 5 letters"):
         play.guess("wat")
-    with pytest.raises(ValueError, match="Nobody else plays; give an agent"):
+    with pytest.raises(ValueError, match="There is no other player; give an agent"):
         play.watch()
     assert play.mine.reward == 0
     play.new("water").guess("water")

@@ -46,7 +46,7 @@ class Device:
 def device(request, monkeypatch):
     """A device that records; the processor by a stand-in."""
     found = Device("cuda" if request.param == "cuda" else "cpu")
-    how = graphs.record if request.param == "cuda" else recorder.record
+    how = graphs.record_graph if request.param == "cuda" else recorder.record
 
     def record(work, generator):
         found.made.append(how(work, generator))
@@ -55,7 +55,7 @@ def device(request, monkeypatch):
     monkeypatch.setenv("EVOLAB_NATIVE", "0")
     build.library.cache_clear()
     monkeypatch.setattr(graphs, "possible", lambda where: where.type == found.name)
-    monkeypatch.setattr(graphs, "record", record)
+    monkeypatch.setattr(graphs, "record_graph", record)
     yield found
     build.library.cache_clear()
 
@@ -148,7 +148,7 @@ def test_a_replay_draws_from_what_was_added_since(device):
     buffer.add(transitions(10, True))
     buffer.tell_device()
     generator = torch.Generator(device.name).manual_seed(0)
-    recording = graphs.record(
+    recording = graphs.record_graph(
         lambda: {"reward": buffer.samples(slice(0, 1), 400, 1, generator).reward}, generator
     )
     recording.replay()

@@ -8,7 +8,7 @@ import weakref
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
-from evolab.reporting.panels.output import let_go
+from evolab.reporting.panels.output import release_shown
 
 
 class Large:
@@ -18,7 +18,7 @@ class Large:
         return "Large(8)"
 
     def _ipython_display_(self):
-        let_go(self)
+        release_shown(self)
 
 
 @pytest.fixture
@@ -44,4 +44,4 @@ def test_every_earlier_one_is_freed_when_the_cell_runs_again(shell):
 
 
 def test_nothing_happens_outside_ipython():
-    let_go(Large())
+    release_shown(Large())

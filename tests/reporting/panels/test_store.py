@@ -144,11 +144,11 @@ def test_nan_fitness_becomes_null():
 
 @pytest.mark.parametrize("agents", [4, 10, 64])
 def test_the_still_picture_fits_a_message_too(agents):
-    from evolab.reporting.panels.bundle import still_html
+    from evolab.reporting.panels.bundle import bundle
 
     experiment = FakeExperiment(agents=agents)
     experiment.history = make_history(60, agents)
-    assert len(still_html(Store(), experiment, b"", "still")) < 95_000
+    assert len(bundle(Store(), experiment, b"", "still")["text/html"]) < 95_000
 
 
 def test_the_best_of_the_head_is_the_confirmed_value():

@@ -8,7 +8,9 @@ import torch
 
 import evolab as ev
 from evolab.evaluation.episodes import Evaluated
+from evolab.evolution.hall_of_fame import HallOfFame, Promise
 from evolab.training.loop import evolved
+from tests.small import by_episodes
 from tests.toys import Choosing, Paying, Toy
 
 KEPT = ev.Mutations(none=1, architecture=0, parameters=0, activation=0, hyperparameters=0)
@@ -17,8 +19,9 @@ KEPT = ev.Mutations(none=1, architecture=0, parameters=0, activation=0, hyperpar
 def started(revive, algorithm="TD3", environment=Toy, **options):
     """An experiment of three agents after a generation whose best one was archived."""
     exp = ev.Experiment(environment, algorithm, population=3, num_envs=2, steps_per_generation=20, network=[8], seed=0,
-                        hyperparameters={"batch_size": 8}, device="cpu", revive=revive, mutations=KEPT,
-                        selection=ev.Truncation(0.34, warmup=2), **options)  # fmt: skip
+                        hyperparameters={"batch_size": 8}, device="cpu", mutations=KEPT,
+                        selection=ev.Truncation(0.34, warmup=2),
+                        **{**by_episodes(3), "revive": revive, **options})  # fmt: skip
     exp.fill(40)
     exp.step()
     archive(exp._state, exp._state.best, 100.0)
@@ -190,7 +193,7 @@ def test_experience_of_its_own_follows_each_agent_when_an_elite_returns():
     exp.close()
 
 
-@pytest.mark.parametrize("asked", ["rest", 2, None])
+@pytest.mark.parametrize("asked", ["rest", 2])
 def test_anything_else_is_refused(asked):
     with pytest.raises(ValueError, match="resting"):
         started(asked)
@@ -210,7 +213,7 @@ def test_an_elite_at_rest_that_is_lucky_again_does_not_replace_itself(still, mon
         exp._state.fitness.lengths = np.full((3, 1), 10)
         yield np.array([9.0 if one.resting is not None else -50.0 for one in population.individuals])
 
-    def fresh(population, episodes, seed, paired=True):
+    def fresh(population, episodes, seed, paired, most):
         returns = np.full((len(population), episodes), 5.0)
         yield Evaluated(returns, np.full(returns.shape, 10))
 
@@ -219,8 +222,8 @@ def test_an_elite_at_rest_that_is_lucky_again_does_not_replace_itself(still, mon
     generation = exp.step()
     assert hall.elite.id == elite
     assert [one.id for one in resting(exp._state)] == [seat.id]
-    assert hall.episodes == 30 + 1 + 21, "one of the evaluation, seven each of three copies"
-    assert hall.fitness == pytest.approx((30 * -3.0 + 9.0 + 21 * 5.0) / 52)
+    assert hall.episodes == 30 + 1 + 20, "one of the evaluation, and the fresh ones"
+    assert hall.fitness == pytest.approx((30 * -3.0 + 9.0 + 20 * 5.0) / 51)
     assert generation.confirmed == hall.fitness == exp.elite.fitness
     assert hall.elite.individual().fitness[-2:] != [hall.fitness] * 2, "corrected, not noted again"
 
@@ -228,7 +231,8 @@ def test_an_elite_at_rest_that_is_lucky_again_does_not_replace_itself(still, mon
 @pytest.mark.parametrize("confirmation", [3, 6])
 def test_how_many_episodes_confirm_a_record_can_be_set_and_they_end_by_eval_steps(confirmation):
     exp = ev.Experiment(Toy, "TD3", population=3, num_envs=1, network=[8], steps_per_generation=12, seed=0,
-                        hyperparameters={"batch_size": 8}, confirmation=confirmation, eval_steps=4)  # fmt: skip
+                        hyperparameters={"batch_size": 8}, confirmation=confirmation, eval_steps=4,
+                        **by_episodes(3))  # fmt: skip
     exp.fill(24)
     exp.step()
     assert exp.evaluation_steps == 4 * (3 + confirmation), "an episode of each agent, and the fresh ones"
@@ -249,7 +253,8 @@ def test_what_is_known_of_the_elite_is_saved_and_a_folder_of_0_1_0_counts_for_th
     tmp_path,
 ):
     exp = started("resting")
-    exp._state.hall.observe(50.0, 13)
+    exp._state.hall.add(50.0, 13)
+    exp._state.hall.offset, exp._state.hall.proposed = -3.5, 12.0
     known = exp._state.hall.take_state()
     exp.save(tmp_path / "run")
     hall = ev.Experiment.load(tmp_path / "run", environment=Toy)._state.hall
@@ -257,6 +262,7 @@ def test_what_is_known_of_the_elite_is_saved_and_a_folder_of_0_1_0_counts_for_th
     assert hall.elite.id == exp.elite.id
     hall.put_state({"elite_fitness": 7.0}, hall.elite)
     assert (hall.fitness, hall.episodes) == (7.0, 20)
+    assert (hall.proposed, hall.offset) == (-np.inf, 0.0)
     exp.close()
 
 
@@ -277,7 +283,7 @@ def test_a_revived_agent_fills_the_slot_of_the_worst_and_its_children_are_the_el
 def test_an_agent_that_is_as_good_as_the_elite_is_not_tried_again(monkeypatch):
     """Where returns stand still, every generation would spend the episodes of a confirmation."""
     exp = ev.Experiment(Paying, "TD3", population=2, num_envs=1, network=[8], steps_per_generation=12, seed=0,
-                        hyperparameters={"batch_size": 8})  # fmt: skip
+                        hyperparameters={"batch_size": 8}, **by_episodes(2))  # fmt: skip
     exp.fill(24)
     monkeypatch.setattr(Paying, "wage", 2.0)
     assert [exp.step().confirmed for _ in range(3)] == [20.0, None, None]
@@ -294,29 +300,214 @@ def test_of_equals_the_one_at_rest_is_the_best_and_of_others_the_one_in_the_lowe
     assert [one.agent for one in exp.step().evaluations] == [seat.id, *(one.id for one in by_slot)]
 
 
-def test_an_agent_below_the_elite_costs_no_confirmation(run):
-    """Only who promises a record plays fresh episodes; who reaches the target is tried too."""
-    played = []
+def test_lost_episodes_change_nothing_that_is_known_of_the_elite(run):
+    run.hall.add(float("nan"), 5)
+    run.hall.add(50.0, 0)
+    run.hall.observe(Evaluated(np.full((1, 3), np.nan), np.zeros((1, 3))))
+    assert (run.hall.fitness, run.hall.episodes) == (100.0, 20)
 
-    def play(copies, episodes, stage):
-        played.append(stage)
+
+def test_an_agent_that_was_only_proposed_does_not_return(run):
+    """Its fitness is not known, and minus infinity took the place of the worst agent."""
+    for revives in (True, "resting"):
+        run.hall.put_state({"elite_fitness": float("-inf"), "elite_episodes": 0}, run.hall.elite)
+        run.hall.change(revives, 20)
+        assert all(birth.kind != "revived" for birth in evolved(run, 3, np.array([3.0, 1.0, 2.0])))
+    assert not resting(run)
+
+
+@pytest.mark.parametrize(("offset", "returns"), [(0.0, True), (40.0, True), (60.0, False)])
+def test_what_exploration_costs_is_no_reason_to_bring_the_elite_back(run, offset, returns):
+    """The best agent seems to have 45; fresh episodes of agents gave `offset` more than they seemed to have."""
+    run.hall.offset = offset
+    births = evolved(run, 3, np.array([45.0, 1.0, 2.0]))
+    assert any(birth.kind == "revived" for birth in births) is returns
+
+
+class Trial:
+    """A confirmation of agent 0 whose fresh episodes have returns and a length that are known beforehand.
+
+    `played` notes (stage, episodes) of each turn; a stage from 16 on is one of the elite's own.
+    """
+
+    def __init__(self, population, returns=50.0, length=10):
+        self.population, self.returns, self.length = population, returns, length
+        self.played = []
+
+    def play(self, agent, episodes, stage):
+        self.played.append((stage, episodes))
+        self.agent = agent
+        value = self.returns(stage) if callable(self.returns) else self.returns
         yield from ()
-        return Evaluated(np.full((len(copies), episodes), 80.0), np.full((len(copies), episodes), 6))
+        return Evaluated(np.full((1, episodes), value), np.full((1, episodes), self.length))
 
-    def confirmed(fitness, target):
-        trial = run.hall.confirm(run.population, 0, fitness, target, play)
+    def confirm(self, hall, fitness=40.0, target=None, allowance=np.inf, left=np.inf, length=10.0):
+        promise = Promise(self.population, 0, fitness, length, allowance, left)
+        trial = hall.confirm(promise, target, self.play)
         with pytest.raises(StopIteration) as end:
             next(trial)
         return end.value.value
 
-    assert confirmed(99.0, None) is None
-    assert confirmed(99.0, 150.0) is None
-    assert not played
-    assert confirmed(99.0, 90.0) == 80.0
-    assert played == [0]
+
+@pytest.fixture(scope="module")
+def population():
+    with ev.envs.make(Toy, population=2, num_envs=1) as envs:
+        return ev.Population(
+            "DDPG", envs.single_observation_space, envs.single_action_space, 2, network=[4], seed=0
+        )
 
 
-def test_lost_episodes_change_nothing_that_is_known_of_the_elite(run):
-    run.hall.observe(float("nan"), 5)
-    run.hall.observe(50.0, 0)
-    assert run.hall.fitness == 100.0
+def known(population, fitness, episodes):
+    """A hall with an elite of which this is known."""
+    hall = HallOfFame()
+    hall.archive(population[1], fitness, episodes)
+    return hall
+
+
+def test_an_agent_below_the_elite_costs_no_confirmation(population):
+    """Only who promises a record plays fresh episodes; who reaches the target is tried too."""
+    hall, trial = known(population, 100.0, 20), Trial(population, 80.0)
+    assert trial.confirm(hall, 99.0) is None
+    assert trial.confirm(hall, 99.0, target=150.0) is None
+    assert trial.confirm(hall, float("nan"), target=-1.0) is None
+    assert not trial.played
+    assert trial.confirm(hall, 99.0, target=90.0) == 80.0
+    assert trial.played == [(0, 20)]
+    assert (hall.fitness, hall.elite.id) == (100.0, 1)
+
+
+def test_where_no_episode_has_to_be_saved_a_record_plays_twenty_and_a_target_eighty_more(population):
+    hall, trial = HallOfFame(), Trial(population)
+    assert trial.confirm(hall, left=0) == 50.0
+    assert trial.played == [(0, 20)]
+    assert (hall.fitness, hall.episodes, hall.elite.id, hall.offset) == (50.0, 20, 0, 0.0)
+    trial.played.clear()
+    assert trial.confirm(hall, 60.0, target=45.0, left=0) == 50.0
+    assert trial.played == [(stage, 20) for stage in range(5)]
+
+
+def test_where_episodes_have_to_be_saved_four_tell_whether_sixteen_follow(population):
+    hall, trial = HallOfFame(), Trial(population)
+    assert trial.confirm(hall, allowance=1e6) == 50.0
+    assert trial.played == [(0, 4), (1, 16)]
+    assert (hall.fitness, hall.episodes) == (50.0, 20)
+    worse = Trial(population, 49.0)
+    assert worse.confirm(hall, 60.0, allowance=1e6) == 49.0
+    assert worse.played == [(0, 4)], "it has fallen behind"
+    assert (hall.fitness, hall.episodes) == (50.0, 20)
+
+
+def test_three_fresh_episodes_are_one_stage(population):
+    hall, trial = HallOfFame(confirmation=3), Trial(population)
+    trial.confirm(hall, allowance=1e6)
+    assert trial.played == [(0, 3)]
+
+
+@pytest.mark.parametrize(
+    ("allowance", "played"),
+    [(-500.0, []), (39.0, []), (40.0, [(0, 4)]), (79.0, [(0, 4)]), (80.0, [(0, 4), (1, 4)]), (1e9, [(0, 4), (1, 16)])],
+)  # fmt: skip
+def test_an_allowance_is_spent_on_whole_episodes_of_four_at_least(population, allowance, played):
+    hall, trial = HallOfFame(), Trial(population)
+    assert trial.confirm(hall, allowance=allowance) == (50.0 if played else None)
+    assert trial.played == played
+    assert hall.episodes == sum(count for _, count in played)
+
+
+def test_who_may_have_reached_the_target_is_tried_with_all_that_is_left(population):
+    """Four lucky episodes ended a run where the allowance was enough for no more."""
+    hall, trial = HallOfFame(), Trial(population)
+    assert trial.confirm(hall, target=45.0, allowance=40.0, left=1e6) == 50.0
+    assert trial.played == [(0, 4), (1, 16), *[(stage, 20) for stage in range(2, 6)]]
+    assert hall.episodes == hall.enough == 100
+    short = Trial(population, 60.0)
+    short.confirm(hall := HallOfFame(), target=45.0, allowance=40.0, left=75.0)
+    assert short.played == [(0, 4)], "three more are too few to tell"
+    assert hall.episodes == 4 < hall.enough
+
+
+def test_a_target_that_further_episodes_do_not_bear_out_costs_no_more_of_them(population):
+    hall, trial = HallOfFame(), Trial(population, lambda stage: 50.0 if stage < 2 else 30.0)
+    assert trial.confirm(hall, target=45.0, allowance=1e6) == pytest.approx(40.0)
+    assert trial.played == [(0, 4), (1, 16), (2, 20)]
+    assert hall.fitness == pytest.approx(40.0), "all of them count"
+
+
+def test_what_confirmed_agents_have_beyond_what_they_seemed_to_is_learned_and_expected(population):
+    hall, trial = HallOfFame(), Trial(population, 50.0)
+    trial.confirm(hall, 40.0, allowance=1e6)
+    assert hall.offset == pytest.approx(0.3 * 10.0)
+    trial.confirm(hall, 48.0, allowance=1e6)
+    assert hall.offset == pytest.approx(3.0 + 0.3 * (2.0 - 3.0))
+    trial.played.clear()
+    trial.confirm(hall, 47.0, allowance=45.0)
+    assert trial.played == [], "47 and 2.7 more are no record"
+    trial.confirm(hall, 47.5, allowance=45.0)
+    assert trial.played == [(0, 4)]
+
+
+def test_what_is_not_needed_goes_to_who_promises_nothing(population):
+    """The elite may have been lucky; where the allowance pays for everybody, the best of today is tried all the same."""
+    hall, trial = known(population, 50.0, 20), Trial(population, 45.0)
+    trial.confirm(hall, 20.0, allowance=399.0)
+    assert trial.played == []
+    trial.confirm(hall, 20.0, allowance=400.0)
+    assert trial.played == [(0, 4)]
+
+
+def test_an_elite_that_is_known_from_few_episodes_plays_more_where_nobody_promises_more(population):
+    hall, trial = known(population, 50.0, 4), Trial(population, 26.0)
+    assert trial.confirm(hall, 20.0, allowance=200.0) == pytest.approx((4 * 50 + 16 * 26) / 20)
+    assert trial.played == [(16, 16)]
+    assert trial.agent is hall.elite
+    assert hall.episodes == 20
+    assert trial.confirm(hall, 20.0, allowance=200.0) is None
+    assert len(trial.played) == 1, "it is known well enough"
+
+
+def test_an_elite_that_seems_to_have_reached_the_target_plays_until_that_is_shown(population):
+    hall, trial = known(population, 50.0, 20), Trial(population, 50.0)
+    assert trial.confirm(hall, 90.0, target=45.0, allowance=0.0, left=450.0) == 50.0
+    assert trial.played == [(16, 20), (17, 20), (18, 5)]
+    assert hall.episodes == 65
+    assert trial.confirm(hall, 90.0, target=45.0, allowance=0.0, left=1e6) == 50.0
+    assert hall.episodes == 100
+    count = len(trial.played)
+    assert trial.confirm(hall, 90.0, target=45.0, allowance=0.0, left=1e6) == 50.0, "it was shown"
+    assert len(trial.played) == count
+    assert trial.confirm(hall, 20.0, target=55.0, allowance=0.0, left=1e6) is None
+
+
+def test_an_elite_that_only_seemed_to_have_reached_the_target_goes_back(population):
+    hall, trial = known(population, 50.0, 4), Trial(population, 20.0)
+    assert trial.confirm(hall, 90.0, target=45.0, allowance=0.0, left=1e6) == pytest.approx(25.0)
+    assert trial.played == [(16, 20)]
+
+
+def test_a_trial_whose_episodes_were_all_lost_tells_nothing(population):
+    hall, trial = HallOfFame(), Trial(population, float("nan"))
+    assert trial.confirm(hall, allowance=1e6) is None
+    assert trial.played == [(0, 4)]
+    assert (hall.elite, hall.episodes, hall.offset) == (None, 0, 0.0)
+    late = Trial(population, lambda stage: 50.0 if stage < 1 else float("nan"))
+    assert late.confirm(hall, allowance=1e6) == 50.0
+    assert hall.episodes == 4, "those that came to an end count"
+
+
+def test_the_best_that_was_proposed_is_the_elite_until_somebody_is_confirmed(population):
+    hall = HallOfFame()
+    for row, fitness in ((0, 5.0), (1, 7.0), (0, 6.0)):
+        hall.propose(population[row], fitness)
+    assert (hall.elite.id, hall.proposed, hall.fitness, hall.episodes) == (1, 7.0, -np.inf, 0)
+    trial = Trial(population, -3.0)
+    assert trial.confirm(hall, -5.0, allowance=1e6) == -3.0
+    assert (hall.elite.id, hall.fitness) == (0, -3.0), "what is confirmed counts, whatever was proposed"
+    hall.propose(population[1], 100.0)
+    assert hall.elite.id == 0
+
+
+def test_a_proposal_plays_nothing_by_itself(population):
+    hall, trial = HallOfFame(), Trial(population)
+    hall.propose(population[1], 7.0)
+    assert trial.confirm(hall, 5.0, allowance=30.0) is None
+    assert trial.played == []

@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from evolab.evolution.selection.mfpbt import MFPBT as MFPBT
     from evolab.evolution.selection.tournament import Tournament as Tournament
     from evolab.evolution.selection.truncation import Truncation as Truncation
-    from evolab.experiment import presets as presets
     from evolab.experiment.experiment import Experiment as Experiment
     from evolab.history.history import History as History
     from evolab.networks.cnn.cnn import CNN as CNN
@@ -80,7 +79,6 @@ _NAMES = {
 _ROOMS = {
     "envs": "envs",
     "panels": "reporting.panels",
-    "presets": "experiment.presets",
     "testing": "testing",
 }
 

@@ -1,4 +1,4 @@
-"""The command line: `evolab demo` trains and shows a first population, `evolab run` one of your own.
+"""The command line: `evolab solve` finds an agent for an environment, `evolab run` trains what a file configures.
 
 Mistakes of the user (an unknown environment, a bad option, a folder that is taken) end with one
 line and exit code 2 before any time is spent; errors while training keep their traceback.
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from evolab.experiment.experiment import Experiment
     from evolab.history.events import Generation
 
-ENVIRONMENTS = {
-    "TD3": "LunarLanderContinuous-v3",
-    "DDPG": "Pendulum-v1",
-    "DQN": "CartPole-v1",
-    "PPO": "CartPole-v1",
-}
+DEMO, DEMO_TARGET = "LunarLanderContinuous-v3", 200.0
+"""What `evolab demo` solves."""
+
+MOST_STEPS = 1_000_000
+"""Environment steps after which `evolab solve` gives up where it is told no budget."""
+
 GOALS = ("generations", "max_steps", "minutes")
-COLUMNS = "{:>4} {:>9} {:>9} {:>9} {:>10} {:>6}  {:<12} {:>7}  {}"
+COLUMNS = "{:>4} {:>9} {:>9} {:>9} {:>9} {:>10} {:>6} {:>6}  {:<12} {:>7}"
 INTERRUPTED, CLOSED_PIPE = 130, 141
 """Exit codes of a process that SIGINT or SIGPIPE has ended, as shells have them."""
 
@@ -82,21 +82,29 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"evolab {evolab.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
-    demo = commands.add_parser(
-        "demo",
-        help="train a population with settings that are known to work",
-        description="Train a population with settings that are known to work, and show how it evolves.",
-        epilog="examples:\n  evolab demo\n  evolab demo --algorithm DQN --env CartPole-v1 --generations 3",
+    solve = commands.add_parser(
+        "solve",
+        help="find an agent for an environment; nothing else has to be said",
+        description="Evolve a population in an environment until its best agent averages the target over 100 fresh "
+        "episodes. Algorithm, population, hyperparameters and the rest follow from the environment.",
+        epilog="examples:\n  evolab solve CartPole-v1\n  evolab solve my_envs:Warehouse-v0 --target 30 --minutes 10\n"
+        "  evolab solve data.h5 --generations 5",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    demo.add_argument("--algorithm", default="TD3", help="TD3, DDPG, DQN or PPO (default: TD3)")
-    demo.add_argument("--env", help="a Gymnasium id (default: one that suits the algorithm)")
-    demo.add_argument("--population", type=int, metavar="P", help="number of agents (default: 4)")
-    demo.add_argument("--seed", type=int, default=1, help="of everything (default: 1)")
-    demo.add_argument("--steps-per-generation", type=int, metavar="N", help="environment steps of each agent")
-    demo.add_argument("--device", help="auto, cpu or cuda (default: auto)")
-    _add_goals(demo)
-    demo.set_defaults(command=_demo)
+    solve.add_argument("env", metavar="ENV", help="a Gymnasium id, or the path of recorded data")
+    demo = commands.add_parser(
+        "demo",
+        help=f"solve {DEMO}",
+        description=f"`evolab solve {DEMO} --target {DEMO_TARGET:g}`, to look at.",
+    )
+    demo.set_defaults(env=DEMO)
+    for command in (solve, demo):
+        command.add_argument("--algorithm", help="such as TD3 (default: what suits the action space)")
+        command.add_argument("--population", type=int, metavar="P", help="agents to begin with")
+        command.add_argument("--seed", type=int, help="of everything (default: a fresh one)")
+        command.add_argument("--device", help="auto, cpu or cuda (default: auto)")
+        _add_goals(command)
+        command.set_defaults(command=_solve)
 
     run = commands.add_parser(
         "run",
@@ -107,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("config", help="path of the configuration, or of a run's folder")
     run.add_argument(
-        "--fill", metavar="N|DATA", help="random environment steps, or a data file (default: 1000)"
+        "--fill", metavar="N|DATA", help="random environment steps, or a data file, to begin with"
     )
     _add_goals(run)
     run.set_defaults(command=_run)
@@ -147,41 +155,58 @@ def _clock(seconds: float) -> str:
 
 def _add_goals(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--generations", type=int, metavar="N", help="stop after so many generations")
-    parser.add_argument("--max-steps", type=int, metavar="N", help="stop at so many training steps in total")
+    parser.add_argument(
+        "--max-steps", type=int, metavar="N", help="stop at so many environment steps, evaluation included"
+    )
     parser.add_argument("--minutes", type=float, metavar="T", help="stop after so much time")
     parser.add_argument(
-        "--target", type=float, metavar="R", help="stop when the best averages R over 20 episodes"
+        "--target",
+        type=float,
+        metavar="R",
+        help="stop when the best averages R over 100 fresh episodes (default of solve: the environment's threshold)",
     )
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder of the results (default: one under runs/)"
     )
 
 
-def _demo(options: argparse.Namespace) -> tuple[Path, Experiment, dict[str, Any]]:
-    """The experiment of `evolab demo`, filled and ready."""
-    from evolab.algorithms.search_space import algorithm_named
-    from evolab.experiment import presets
+def _solve(options: argparse.Namespace) -> tuple[Path, Experiment, dict[str, Any]]:
+    """The experiment of `evolab solve`, ready."""
     from evolab.experiment.experiment import Experiment
 
-    algorithm = algorithm_named(options.algorithm)
-    environment = options.env or ENVIRONMENTS.get(algorithm.name)
-    if environment is None:
-        raise ValueError(f"the demo knows no environment for {algorithm.name}. Name one with --env.")
     goals = {name: getattr(options, name) for name in GOALS}
     _check_goals(goals)
-    preset = presets.demo(algorithm.name, environment)
-    settings = {"algorithm": algorithm, "target": preset.target, **preset.options}
-    settings["buffer"] = preset.capacity
-    for name in ("population", "steps_per_generation", "target", "device"):
-        if getattr(options, name) is not None:
-            settings[name] = getattr(options, name)
-    folder = _folder(options.out, f"{environment.replace('/', '-')}-{algorithm.name}-seed{options.seed}")
-    experiment = Experiment(environment, seed=options.seed, folder=folder, **settings)
-    if not algorithm.on_policy:
-        experiment.fill(preset.fill)
-    if not any(goals.values()):
-        goals["max_steps"] = preset.max_steps
+    if all(value is None for value in goals.values()):
+        goals["max_steps"] = MOST_STEPS
+    settings = {
+        name: getattr(options, name) for name in ("algorithm", "population", "seed", "device", "target")
+    }
+    settings = {name: value for name, value in settings.items() if value is not None}
+    experiment = Experiment(options.env, **settings)
+    if experiment.target is None:
+        experiment.target = _threshold(options.env)
+    seed = experiment.config["seed"]
+    name = f"{Path(options.env).stem if experiment.name == 'data' else experiment.name}-{experiment.algorithm.name}"
+    try:
+        folder = _folder(options.out, f"{name.replace('/', '-').replace(':', '-')}-seed{seed}")
+        experiment.folder = folder
+    except MISTAKES:
+        experiment.close()
+        raise
     return folder, experiment, goals
+
+
+def _threshold(environment: str) -> float | None:
+    """The return at which an environment says that it is solved; None where it does not say."""
+    import gymnasium
+
+    from evolab.envs.ids import current_id
+
+    try:
+        threshold = gymnasium.spec(current_id(environment)).reward_threshold
+    except (gymnasium.error.Error, ValueError):
+        return None
+    return DEMO_TARGET if environment == DEMO else threshold
 
 
 def _run(options: argparse.Namespace) -> tuple[Path, Experiment, dict[str, Any]]:
@@ -192,7 +217,7 @@ def _run(options: argparse.Namespace) -> tuple[Path, Experiment, dict[str, Any]]
 
     place = Path(options.config)
     settings = {} if place.is_dir() else read(place)
-    goals: dict[str, Any] = {"fill": 1_000, **dict.fromkeys(GOALS), "target": settings.get("target")}
+    goals: dict[str, Any] = {"fill": None, **dict.fromkeys(GOALS), "target": settings.get("target")}
     section = settings.pop("run", None) or {}
     for name, value in section.items():
         if name not in goals:
@@ -222,7 +247,7 @@ def _run(options: argparse.Namespace) -> tuple[Path, Experiment, dict[str, Any]]
     folder = _folder(options.out, place.stem)
     experiment = Experiment.from_config({**settings, "target": target}, folder=folder)
     try:
-        if not experiment.algorithm.on_policy:
+        if source is not None and not experiment.algorithm.on_policy:
             experiment.fill(source)
     except MISTAKES:
         experiment.close()
@@ -264,7 +289,9 @@ def _train(
     """Train until a goal is met or Ctrl-C, one line per generation; then write the results."""
     print(experiment)
     print(
-        COLUMNS.format("gen", "steps", "best", "mean", "confirmed", "agent", "hidden", "seconds", "children")
+        COLUMNS.format(
+            "gen", "steps", "of eval", "best", "mean", "confirmed", "agents", "agent", "hidden", "seconds"
+        )
     )
     code, end = 0, None if minutes is None else time.monotonic() + 60 * minutes
     try:
@@ -283,6 +310,7 @@ def _train(
     finally:
         try:
             if experiment.history.generations:
+                print(_told(experiment))
                 _write(experiment, folder)
         finally:
             experiment.close()
@@ -292,13 +320,21 @@ def _train(
 def _reached(experiment: Experiment, generations: int | None, max_steps: int | None) -> bool:
     if not experiment.history.generations:
         return False
-    confirmed = experiment.history.generations[-1].confirmed
-    if experiment.target is not None and confirmed is not None and confirmed >= experiment.target:
-        print(f"target reached: {confirmed:.1f} over fresh episodes")
+    if experiment.solved:
         return True
     if generations is not None and experiment.generation >= generations:
         return True
-    return max_steps is not None and experiment.total_steps >= max_steps
+    return max_steps is not None and experiment.total_steps + experiment.evaluation_steps >= max_steps
+
+
+def _told(experiment: Experiment) -> str:
+    """How it ended, with all its steps."""
+    training, evaluation = experiment.total_steps, experiment.evaluation_steps
+    steps = f"{training + evaluation:,} steps (training {training:,}, evaluation {evaluation:,})"
+    known = experiment.record
+    if experiment.target is None:
+        return f"after {steps}: {known}"
+    return f"target {experiment.target:g} {'reached' if experiment.solved else 'not reached'} in {steps}: {known}"
 
 
 def _print_generation(generation: Generation) -> None:
@@ -308,14 +344,15 @@ def _print_generation(generation: Generation) -> None:
     print(
         COLUMNS.format(
             generation.number,
-            f"{generation.total_steps:,}",
+            f"{generation.total_steps + generation.evaluation_steps:,}",
+            f"{generation.evaluation_steps:,}",
             f"{best.fitness:.1f}",
             f"{mean:.1f}",
             "" if generation.confirmed is None else f"{generation.confirmed:.1f}",
+            len(generation.evaluations),
             best.agent,
             "x".join(map(str, best.hidden)),
             f"{sum(generation.seconds.values()):.1f}",
-            ", ".join(birth.kind for birth in generation.births),
         ),
         flush=True,
     )

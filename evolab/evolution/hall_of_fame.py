@@ -264,6 +264,14 @@ class HallOfFame:
         """True for the elite itself, at rest in the population."""
         return self.elite is not None and individual.resting == self.elite.id
 
+    def described(self) -> str:
+        """What is known of the elite, in words."""
+        if self.elite is None:
+            return "no elite yet"
+        if not self.episodes:
+            return f"agent {self.elite.id} is proposed as the elite, not confirmed yet"
+        return f"elite {self.fitness:.1f} over {self.episodes} fresh episodes (agent {self.elite.id})"
+
     # How it comes back --------------------------------------------------------------------------
 
     def revive(self, population: Population, scores: np.ndarray, buffer: Buffer) -> Revival:

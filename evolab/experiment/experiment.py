@@ -273,6 +273,16 @@ class Experiment(Settings):
         return self._state.history
 
     @property
+    def solved(self) -> bool:
+        """True where the newest generation has shown that an agent averages the target."""
+        return self._state.solved
+
+    @property
+    def record(self) -> str:
+        """What is known of the elite, in words."""
+        return self._state.hall.described()
+
+    @property
     def generation(self) -> int:
         """Finished generations."""
         return self._state.generation
@@ -504,7 +514,7 @@ class Experiment(Settings):
         return (
             f"{head}\n  generation {self.generation}, {self.total_steps:,} steps "
             f"(and {self.evaluation_steps:,} of evaluation)\n  best {last.fitness:.1f} (agent {last.best.agent}), "
-            f"elite {state.hall.fitness:.1f}" + (f"\n  {survived}" if survived else "")
+            f"{self.record}" + (f"\n  {survived}" if survived else "")
         )
 
     def _ipython_display_(self) -> None:

@@ -69,7 +69,7 @@ def train(
             continue
         finished += 1
         reason = None
-        if _reached(state, event):
+        if state.solved:
             reason = "target"
         elif generations is not None and finished >= generations:
             reason = "generations"
@@ -79,13 +79,6 @@ def train(
         if reason:
             yield _finished(state, reason)
             return
-
-
-def _reached(state: TrainingState, event: Generation) -> bool:
-    """True where an agent was shown to average the target."""
-    if state.target is None or event.confirmed is None or event.confirmed < state.target:
-        return False
-    return not state.fitness.by_acting or state.hall.episodes >= state.hall.enough
 
 
 def _finished(state: TrainingState, reason: str) -> Finished:

@@ -163,6 +163,16 @@ class TrainingState:
         return max(0, limit - self.total_steps - self.evaluation_steps)
 
     @property
+    def solved(self) -> bool:
+        """True where the newest generation has shown that an agent averages the target."""
+        if self.target is None or not self.history.generations:
+            return False
+        confirmed = self.history.generations[-1].confirmed
+        if confirmed is None or confirmed < self.target:
+            return False
+        return not self.fitness.by_acting or self.hall.episodes >= self.hall.enough
+
+    @property
     def has_greedy_episodes(self) -> bool:
         """True where some of the training episodes are played without exploration, as the evidence."""
         return self.fitness.by_acting and not self.population.algorithm.on_policy

@@ -56,7 +56,6 @@ from evolab.experiment.defaults import (
     population_for,
     selection_for,
     spaces_of,
-    update_ratio_for,
 )
 from evolab.experiment.schema import check_config
 from evolab.networks.base import Network
@@ -98,8 +97,8 @@ class ExperimentConfig:
         confirmation: fresh episodes that confirm the best agent where it promises a record; four times as many
             follow where they reach the target.
         evaluation_share: of all environment steps that greedy episodes may take, with `fitness="acting"`.
-        update_ratio: updates of each agent per transition that is stored, at a learn step of 1; None for 1, or
-            less in a population of more than 16.
+        update_ratio: updates of each agent per transition that is stored, at a learn step of 1; None for 1 as
+            long as there are 16 agents, and more where there are fewer, up to 4, at the same cost.
         evolving: False keeps the population as it is: no selection, no mutation.
         revive: True to have the archived elite return in place of the worst agent when nobody reaches
             its confirmed fitness any more; "resting" to give it one slot for as long as nobody is
@@ -154,7 +153,7 @@ class ExperimentConfig:
     eval_steps: int | None = None
     confirmation: int = CONFIRMATION
     evaluation_share: float = 0.2
-    update_ratio: float = None  # type: ignore[assignment]
+    update_ratio: float | None = None
     evolving: bool = True
     revive: bool | str = None  # type: ignore[assignment]
     draw: Sequence[str] = None  # type: ignore[assignment]
@@ -184,7 +183,7 @@ class ExperimentConfig:
         if data is None and is_data(environment):
             environment, data = None, environment
         environment = source_of(environment, self.vector, self.env_kwargs)
-        algorithm, size, num_envs, ratio = self._sized(environment, data)
+        algorithm, size, num_envs = self._sized(environment, data)
         fitness = fitness_for(algorithm, environment) if self.fitness is None else self.fitness
         selection = selection_for(size, fitness) if self.selection is None else self.selection
         values, ranges = search_space_of(algorithm, self.hyperparameters, self.search_space)
@@ -217,7 +216,9 @@ class ExperimentConfig:
             "evaluation_share": checks.finite("evaluation_share", self.evaluation_share, low=0.0, high=1.0),
             "eval_episodes": positive_or_none("eval_episodes", self.eval_episodes),
             "eval_steps": positive_or_none("eval_steps", self.eval_steps),
-            "update_ratio": ratio,
+            "update_ratio": None
+            if self.update_ratio is None
+            else checks.finite("update_ratio", self.update_ratio, low=1e-6),
             "dtype": dtype_named(self.dtype),
             "precision": precision_named(self.precision),
             "target": None if self.target is None else checks.finite("target", self.target),
@@ -236,8 +237,8 @@ class ExperimentConfig:
         interval(self.checkpoint_every)
         self._check_together()
 
-    def _sized(self, environment: Any, data: Any) -> tuple[Algorithm, int, int, float]:
-        """Algorithm, population, environments of each agent and update ratio; what was left open by the spaces."""
+    def _sized(self, environment: Any, data: Any) -> tuple[Algorithm, int, int]:
+        """Algorithm, population and environments of each agent; what was left open by the spaces."""
         wanted, observed, acted = self.algorithm, None, None
         if wanted is None and environment is None and data is None:
             raise ValueError(
@@ -245,7 +246,7 @@ class ExperimentConfig:
                 "ev.Experiment(ev.Dataset('data.h5'))."
             )
         if environment is not None and not isinstance(environment, LanguageEnvironment):
-            if None in (wanted, self.population, self.num_envs, self.update_ratio):
+            if None in (wanted, self.population, self.num_envs):
                 observed, acted = spaces_of(environment, self.vectorization, self.env_kwargs)
         elif wanted is None and data is not None and environment is None:
             acted = (data if isinstance(data, Dataset) else Dataset(data)).action_space
@@ -255,18 +256,12 @@ class ExperimentConfig:
         size = population_for(algorithm, observed) if self.population is None else self.population
         size = checks.positive_integer("population", size)
         num_envs = num_envs_for(algorithm, size) if self.num_envs is None else self.num_envs
-        ratio = (
-            update_ratio_for(algorithm, size, observed) if self.update_ratio is None else self.update_ratio
-        )
-        num_envs = checks.positive_integer("num_envs", num_envs)
-        if self.update_ratio is not None:
-            checks.finite("update_ratio", ratio, low=1e-6)
-        return algorithm, size, num_envs, ratio
+        return algorithm, size, checks.positive_integer("num_envs", num_envs)
 
     def _check_together(self) -> None:
         """Refuse options that do not go together."""
         algorithm = self.algorithm
-        if algorithm.on_policy and self.update_ratio != 1:
+        if algorithm.on_policy and self.update_ratio not in (None, 1):
             raise ValueError(f"{algorithm.name} has no update_ratio; set hyperparameters={{'epochs': ...}}.")
         if self.overlap and (algorithm.on_policy or algorithm.offline or self.environment is None):
             raise ValueError(

@@ -85,20 +85,6 @@ def num_envs_for(algorithm: Algorithm, population: int) -> int:
     return 8 if algorithm.on_policy else max(1, ENVIRONMENTS // population)
 
 
-def update_ratio_for(
-    algorithm: Algorithm, population: int, observation_space: spaces.Space[Any] | None
-) -> float:
-    """Updates of each agent per stored transition.
-
-    One while the population is no wider than `WIDE`; a wider one makes as many updates in all. Convolutions cost a
-    hundred times as much, and make a quarter.
-    """
-    if algorithm.on_policy or algorithm.offline:
-        return 1.0
-    ratio = min(1.0, WIDE / population)
-    return ratio / 4 if observation_space is not None and holds_image(observation_space) else ratio
-
-
 def fitness_for(algorithm: Algorithm, environment: Any) -> str:
     """What tells how good agents are."""
     if environment is None:

@@ -94,7 +94,7 @@ def _by_acting(state: TrainingState, number: int, losses: _Losses, faults: list[
     # By count, not by the clock: the record of a run does not depend on how fast it was. Odd, so
     # that updates every second step are met.
     spacing = state.expected_steps // envs.num_envs // 100 | 1
-    ratio = options.update_ratio * (len(population) if buffer.shared else 1)
+    ratio = state.update_ratio * (len(population) if buffer.shared else 1)
 
     def update() -> None:
         nonlocal latest

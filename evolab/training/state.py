@@ -22,6 +22,7 @@ from evolab.population.agent import Agent
 from evolab.population.by_hand import set_values
 from evolab.population.population import Population
 from evolab.training.budget import Budget
+from evolab.training.update_ratio import update_ratio_for
 
 TRANSITIONS = 2_000
 """Transitions that a generation stores at least, where its length is left to evolab."""
@@ -41,7 +42,8 @@ class TrainingOptions:
         seed: of the run.
         steps_per_generation: environment steps of each agent; updates of each agent offline. None ends a
             generation of acting when every agent has brought an episode to an end, and takes `UPDATES` offline.
-        update_ratio: updates of each agent per transition that is stored, at a learn step of 1.
+        update_ratio: updates of each agent per transition that is stored, at a learn step of 1; None for what
+            suits as many agents as there are.
         overlap: environments step while the agents learn.
         evolving: False leaves the population as it is.
         evaluation_share: of all environment steps that confirmations may take, where training episodes are
@@ -50,7 +52,7 @@ class TrainingOptions:
 
     seed: int = 0
     steps_per_generation: int | None = 10_000
-    update_ratio: float = 1.0
+    update_ratio: float | None = None
     overlap: bool = False
     evolving: bool = True
     evaluation_share: float = 0.2
@@ -161,6 +163,14 @@ class TrainingState:
         """Environment steps until the budget is spent, those of evaluation included."""
         limit = math.inf if self.budget.steps is None else self.budget.steps
         return max(0, limit - self.total_steps - self.evaluation_steps)
+
+    @property
+    def update_ratio(self) -> float:
+        """Updates of each agent per transition that is stored, at a learn step of 1."""
+        told, population = self.options.update_ratio, self.population
+        if told is not None:
+            return told
+        return update_ratio_for(population.algorithm, len(population), population.observation_space)
 
     @property
     def solved(self) -> bool:

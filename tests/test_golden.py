@@ -43,10 +43,20 @@ SMALL = {
 }  # fmt: skip
 
 
+RATES = {name: ev.Float(1e-5, 1e-2, grow=2.0) for name in ("lr_actor", "lr_critic")}
+SPACES = {
+    "DQN": {"lr": ev.Float(1e-5, 1e-2, grow=2.0)},
+    "TD3": {**RATES, "exploration_noise": ev.Float(0.05, 1.0)},
+    "SAC": {**RATES},
+    "CQN": {"lr": ev.Float(1e-5, 1e-2, grow=2.0), "cql_alpha": ev.Float(0.1, 10.0)},
+}
+"""Where hyperparameters evolved when the records were written; the algorithms' own ranges may change."""
+
+
 def acting(environment, algorithm, seed, **options):
     """An experiment that learns from what its agents do."""
     buffer = ev.RolloutBuffer(8) if algorithm == "PPO" else ev.ReplayBuffer(300)
-    told = {**SMALL, **options}
+    told = {**SMALL, "search_space": SPACES.get(algorithm), **options}
     if algorithm == "DQN":
         told["hyperparameters"] = {"epsilon_steps": 10_000, **told["hyperparameters"]}
     if algorithm == "PPO":
@@ -72,7 +82,7 @@ def from_arrays(seed):
         "timeouts": ends & (np.arange(rows) % 40 == 19),
     }
     fitness = ev.FQE(discount=0.9, members=2, hidden=[8], batch_size=32, first=30, imagined=0)
-    exp = ev.Experiment(None, "CQN", seed=seed, **{**SMALL, "fitness": fitness})
+    exp = ev.Experiment(None, "CQN", seed=seed, search_space=SPACES["CQN"], **{**SMALL, "fitness": fitness})
     exp.fill(data)
     return exp
 

@@ -181,6 +181,16 @@ SHARED: dict[str, Hyperparameter] = {
     "tau": Hyperparameter(
         0.005, Float(0.0, 1.0, log=False), None, "share of the network that its target takes over"
     ),
-    "batch_size": Hyperparameter(128, Integer(1, 65536), Integer(32, 512), "samples per update"),
+    "batch_size": Hyperparameter(128, Integer(1, 65536), Integer(64, 512), "samples per update"),
     "learn_step": Hyperparameter(1, Integer(1, 100_000), None, "environment steps of the agent per update"),
 }
+
+LEARNING_RATE = Float(1e-4, 3e-3, grow=2.0)
+"""Where learning rates evolve by default."""
+
+ONLINE: dict[str, Hyperparameter] = {
+    **SHARED,
+    "discount": replace(SHARED["discount"], search=Float(0.98, 0.999)),
+    "tau": replace(SHARED["tau"], search=Float(5e-3, 5e-2)),
+}
+"""As `SHARED`, for algorithms that learn by acting; those that learn from data take what suits the data."""

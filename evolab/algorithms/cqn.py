@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from evolab.algorithms.base import AgentGroup, Float, Hyperparameter
+from evolab.algorithms.base import SHARED, AgentGroup, Float, Hyperparameter
 from evolab.algorithms.dqn import DQN
 from evolab.core.experience import Batch
 from evolab.networks.loss import Loss
@@ -46,6 +46,7 @@ class CQN(DQN):
             for name, value in DQN.hyperparameters.items()
             if not name.startswith("epsilon") and name != "persistence"
         },
+        **SHARED,
         "cql_alpha": Hyperparameter(
             1.0,
             Float(0.0, 1e6, log=False),

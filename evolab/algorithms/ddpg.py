@@ -9,7 +9,17 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.algorithms.base import RATE, SHARED, AgentGroup, Algorithm, Float, Hyperparameter, Integer, Role
+from evolab.algorithms.base import (
+    LEARNING_RATE,
+    ONLINE,
+    RATE,
+    AgentGroup,
+    Algorithm,
+    Float,
+    Hyperparameter,
+    Integer,
+    Role,
+)
 from evolab.algorithms.exploration import noise_persistence, ornstein_uhlenbeck, unit_noise
 from evolab.algorithms.losses import DeterministicPolicyGradient, SquaredError
 from evolab.core import checks
@@ -47,14 +57,14 @@ class DDPG(Algorithm):
     acting: ClassVar[tuple[str, ...]] = ("actor",)
     action_spaces: ClassVar[tuple[type, ...]] = (spaces.Box,)
     hyperparameters: ClassVar[dict[str, Hyperparameter]] = {
-        "lr_actor": Hyperparameter(3e-4, RATE, Float(1e-5, 1e-2, grow=2.0), "learning rate of the policy"),
-        "lr_critic": Hyperparameter(1e-3, RATE, Float(1e-5, 1e-2, grow=2.0), "learning rate of the critics"),
-        **SHARED,
+        "lr_actor": Hyperparameter(3e-4, RATE, LEARNING_RATE, "learning rate of the policy"),
+        "lr_critic": Hyperparameter(1e-3, RATE, LEARNING_RATE, "learning rate of the critics"),
+        **ONLINE,
         "policy_delay": Hyperparameter(1, Integer(1, 1000), None, "critic updates per policy update"),
         "exploration_noise": Hyperparameter(
             0.2, Float(0.0, 10.0, log=False), Float(0.05, 1.0), "scale of the noise on actions in [-1, 1]"
         ),
-        "persistence": noise_persistence(None),
+        "persistence": noise_persistence(Float(1.0, 32.0)),
     }
 
     def __post_init__(self) -> None:

@@ -9,7 +9,17 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.algorithms.base import RATE, SHARED, AgentGroup, Algorithm, Float, Hyperparameter, Integer, Role
+from evolab.algorithms.base import (
+    LEARNING_RATE,
+    ONLINE,
+    RATE,
+    AgentGroup,
+    Algorithm,
+    Float,
+    Hyperparameter,
+    Integer,
+    Role,
+)
 from evolab.algorithms.exploration import LASTING, persists
 from evolab.algorithms.losses import SquaredError
 from evolab.core import checks
@@ -50,8 +60,8 @@ class DQN(Algorithm):
     recordable: ClassVar[bool] = True
     action_spaces: ClassVar[tuple[type, ...]] = (spaces.Discrete, spaces.MultiDiscrete)
     hyperparameters: ClassVar[dict[str, Hyperparameter]] = {
-        "lr": Hyperparameter(5e-4, RATE, Float(1e-5, 1e-2, grow=2.0), "learning rate of Adam"),
-        **SHARED,
+        "lr": Hyperparameter(5e-4, RATE, LEARNING_RATE, "learning rate of Adam"),
+        **ONLINE,
         "epsilon_start": Hyperparameter(
             1.0, Float(0.0, 1.0, log=False), None, "first share of random actions"
         ),
@@ -60,7 +70,7 @@ class DQN(Algorithm):
         "persistence": Hyperparameter(
             1.0,
             LASTING,
-            None,
+            Float(1.0, 32.0),
             "steps that a random action is held for, in the mean; 1 for one draw a step",
             absent=1.0,
         ),

@@ -28,8 +28,9 @@ REASONS: dict[str, str] = {
     "lr_critic": _RATE,
     "lr_value": _RATE,
     "lr_temperature": "the temperature finds its own level; how fast hardly matters",
-    "discount": _MEANING,
-    "tau": "trades speed for stability, which the learning rate does as well",
+    "discount": "how far ahead is worth looking depends on the task; data that are there already decide it too, so "
+    "algorithms that learn from data keep theirs",
+    "tau": "trades speed for stability; with many updates a transition a faster one is ahead where rewards are rare",
     "batch_size": "less noise against more time per update; the upper end is what an update still affords",
     "learn_step": "evolution would always choose 1: more updates per step cost time, not fitness",
     "policy_delay": "a delay beyond a few updates only slows the policy down",

@@ -11,7 +11,17 @@ import torch.nn.functional as F
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.algorithms.base import RATE, SHARED, AgentGroup, Algorithm, Float, Hyperparameter, Integer, Role
+from evolab.algorithms.base import (
+    LEARNING_RATE,
+    ONLINE,
+    RATE,
+    AgentGroup,
+    Algorithm,
+    Float,
+    Hyperparameter,
+    Integer,
+    Role,
+)
 from evolab.algorithms.exploration import noise_persistence, unit_noise
 from evolab.algorithms.losses import SquaredError
 from evolab.core.actions import Actions
@@ -47,10 +57,10 @@ class SAC(Algorithm):
     acting: ClassVar[tuple[str, ...]] = ("actor",)
     action_spaces: ClassVar[tuple[type, ...]] = (spaces.Box,)
     hyperparameters: ClassVar[dict[str, Hyperparameter]] = {
-        "lr_actor": Hyperparameter(3e-4, RATE, Float(1e-5, 1e-2, grow=2.0), "learning rate of the policy"),
-        "lr_critic": Hyperparameter(1e-3, RATE, Float(1e-5, 1e-2, grow=2.0), "learning rate of the critics"),
+        "lr_actor": Hyperparameter(3e-4, RATE, LEARNING_RATE, "learning rate of the policy"),
+        "lr_critic": Hyperparameter(1e-3, RATE, LEARNING_RATE, "learning rate of the critics"),
         "lr_temperature": Hyperparameter(1e-3, RATE, None, "learning rate of the temperature's logarithm"),
-        **SHARED,
+        **ONLINE,
         "policy_delay": Hyperparameter(
             1, Integer(1, 1000), None, "critic updates per update of the policy and its temperature"
         ),
@@ -60,7 +70,7 @@ class SAC(Algorithm):
             None,
             "entropy that the temperature aims at, nats per entry of an action in [-1, 1]",
         ),
-        "persistence": noise_persistence(None),
+        "persistence": noise_persistence(Float(1.0, 32.0)),
     }
 
     def __post_init__(self) -> None:

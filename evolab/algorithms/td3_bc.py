@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from evolab.algorithms.base import AgentGroup, Float, Hyperparameter
+from evolab.algorithms.base import SHARED, AgentGroup, Float, Hyperparameter
 from evolab.algorithms.td3 import TD3
 from evolab.core.experience import Batch
 
@@ -34,6 +34,7 @@ class TD3BC(TD3):
             for name, value in TD3.hyperparameters.items()
             if name not in ("exploration_noise", "persistence")
         },
+        **SHARED,
         "bc_alpha": Hyperparameter(
             2.5, Float(0.0, 1e6, log=False), Float(0.5, 20.0), "weight of the critic beside behaviour cloning"
         ),

@@ -28,14 +28,14 @@ class Narrowing(Selection):
     Source: Karnin et al. 2013, Almost optimal exploration in multi-armed bandits (successive halving); here
     with experience in common, from which everyone learns as long as it lasts.
 
-    >>> Narrowing(size=2).select(np.array([1.0, 5.0, 2.0, 3.0]), np.random.default_rng(0), generation=3).parents
+    >>> Narrowing(size=2).select(np.array([1.0, 5.0, 2.0, 3.0]), np.random.default_rng(0), generation=2).parents
     (1, 3)
     """
 
     size: int = 4
-    every: int = 3
+    every: int = 2
     tournament: int = 2
-    window: int = field(default=3, kw_only=True)
+    window: int = field(default=2, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()

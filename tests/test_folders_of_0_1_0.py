@@ -37,6 +37,12 @@ def test_its_counters_agents_and_elite_are_there(run):
     assert len(run.buffer) == 200
 
 
+def test_its_agents_explore_as_they_did(run):
+    assert {agent.hyperparameters["persistence"] for agent in run.population} == {1.0}
+    assert run.elite.hyperparameters["persistence"] == 1.0
+    assert "persistence" not in run.population.search_space
+
+
 def test_its_history_is_there(run):
     fitness = run.history.fitness.set_index(["generation", "agent"])
     assert fitness.fitness.to_dict() == {

@@ -34,6 +34,7 @@ class Hyperparameter:
         search: range of the default search space; None where it is not evolved by default.
         text: what it does, with its unit.
         complement: True where its distance to 1 matters by factors, as a discount's does.
+        absent: the value of agents that were saved before it was a hyperparameter; None where every file has it.
     """
 
     default: float
@@ -41,6 +42,7 @@ class Hyperparameter:
     search: Range | None
     text: str
     complement: bool = False
+    absent: float | None = None
 
     def fitted(self, space: Range) -> Range:
         """A user's range with what it leaves open: steps as in the default range, and by `1 - value` where that counts."""

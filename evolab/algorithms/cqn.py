@@ -41,7 +41,11 @@ class CQN(DQN):
     recordable: ClassVar[bool] = True
     offline: ClassVar[bool] = True
     hyperparameters: ClassVar[dict[str, Hyperparameter]] = {
-        **{name: value for name, value in DQN.hyperparameters.items() if not name.startswith("epsilon")},
+        **{
+            name: value
+            for name, value in DQN.hyperparameters.items()
+            if not name.startswith("epsilon") and name != "persistence"
+        },
         "cql_alpha": Hyperparameter(
             1.0,
             Float(0.0, 1e6, log=False),

@@ -10,7 +10,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from evolab.algorithms.base import RATE, SHARED, AgentGroup, Algorithm, Float, Hyperparameter, Integer, Role
-from evolab.algorithms.exploration import gaussian, ornstein_uhlenbeck
+from evolab.algorithms.exploration import noise_persistence, ornstein_uhlenbeck, unit_noise
 from evolab.algorithms.losses import DeterministicPolicyGradient, SquaredError
 from evolab.core import checks
 from evolab.core.actions import Actions
@@ -23,9 +23,9 @@ class DDPG(Algorithm):
     """Deep deterministic policy gradient for bounded Box actions.
 
     Args:
-        ou_noise: explore with an Ornstein-Uhlenbeck process instead of white noise; it is set
+        ou_noise: explore with an Ornstein-Uhlenbeck process instead; it is set
             back for an environment whose episode ended. `ou_theta` pulls it to zero at every
-            step of length `ou_dt`, `exploration_noise` scales it.
+            step of length `ou_dt`, `exploration_noise` scales it, and `persistence` is not asked.
         spread: how differently the environments of an agent explore: the scale of their noise runs
             evenly from 1 - spread to 1 + spread times `exploration_noise`. At 1 the first
             environment follows the policy itself and the last one takes twice the noise, after
@@ -54,6 +54,7 @@ class DDPG(Algorithm):
         "exploration_noise": Hyperparameter(
             0.2, Float(0.0, 10.0, log=False), Float(0.05, 1.0), "scale of the noise on actions in [-1, 1]"
         ),
+        "persistence": noise_persistence(None),
     }
 
     def __post_init__(self) -> None:
@@ -71,8 +72,8 @@ class DDPG(Algorithm):
         return torch.tanh(agents.network("actor")(observation))
 
     def memory(self, agents: int, num_envs: int, actions: Actions) -> dict[str, tuple[int, ...]]:
-        """The state of the Ornstein-Uhlenbeck process."""
-        return {"ou": (agents, num_envs, actions.width)} if self.ou_noise else {}
+        """The noise of the step before."""
+        return {"ou" if self.ou_noise else "noise": (agents, num_envs, actions.width)}
 
     def explore(
         self, agents: AgentGroup, action: Tensor, memory: dict[str, Tensor], generator: torch.Generator
@@ -85,7 +86,7 @@ class DDPG(Algorithm):
         if self.ou_noise:
             noise = ornstein_uhlenbeck(memory["ou"], scale, self.ou_theta, self.ou_dt, generator)
         else:
-            noise = gaussian(action, scale, generator)
+            noise = unit_noise(agents, action, memory["noise"], generator) * scale
         return (action + noise).clamp(-1, 1)
 
     def update(self, agents: AgentGroup, batch: Batch, noise: Tensor | None) -> dict[str, Tensor]:

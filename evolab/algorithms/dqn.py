@@ -10,6 +10,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from evolab.algorithms.base import RATE, SHARED, AgentGroup, Algorithm, Float, Hyperparameter, Integer, Role
+from evolab.algorithms.exploration import LASTING, persists
 from evolab.algorithms.losses import SquaredError
 from evolab.core import checks
 from evolab.core.actions import Actions
@@ -23,25 +24,25 @@ class DQN(Algorithm):
 
     Args:
         double: the online network chooses the next action and the target network values it.
-        persistence: longest run of one random action, in steps. A run lasts n steps or more with
-            probability 1 / n; with 1 every step has a coin of its own. Single random actions average
-            out; runs of them lead to states that are many steps away.
         spread: in [0, 1]; the environments of one agent explore at 1 - spread to 1 + spread times its
             epsilon, so that with 1 the first of them never does.
         huber: size of a temporal-difference error, in units of return, beyond which the loss grows linearly
             instead of quadratically: rare large errors, a crash's say, then weigh no more than others. None
             for the square throughout, which follows large values faster.
 
-    Epsilon falls linearly from `epsilon_start` to `epsilon_end` over the agent's first
-    `epsilon_steps` environment steps; every environment tosses its own coin.
+    Epsilon, the share of steps with a random action, falls linearly from `epsilon_start` to
+    `epsilon_end` over the agent's first `epsilon_steps` environment steps; every environment tosses
+    its own coin. A random action is held for a stretch of steps, `persistence` in the mean, and
+    not beyond an episode's end. Single random actions average out; stretches of them lead to states
+    that are many steps away. Their lengths are geometric: over agents that each have a mean of their
+    own, drawn by factors, they are as heavy-tailed as those of the source.
 
     Source: Mnih et al. 2015, Human-level control, algorithm 1, whose clipped error is `huber=1`; van
     Hasselt et al. 2016, Double Q-learning, eq. 4; Dabney et al. 2021, Temporally-extended
-    epsilon-greedy exploration, for `persistence`. Targets follow by Polyak averaging.
+    epsilon-greedy exploration (arXiv:2006.01782), for `persistence`. Targets follow by Polyak averaging.
     """
 
     double: bool = True
-    persistence: int = 1
     spread: float = 0.0
     huber: float | None = None
 
@@ -56,10 +57,16 @@ class DQN(Algorithm):
         ),
         "epsilon_end": Hyperparameter(0.05, Float(0.0, 1.0, log=False), None, "last share of random actions"),
         "epsilon_steps": Hyperparameter(10_000, Integer(1, 10**9), None, "agent's steps until epsilon_end"),
+        "persistence": Hyperparameter(
+            1.0,
+            LASTING,
+            None,
+            "steps that a random action is held for, in the mean; 1 for one draw a step",
+            absent=1.0,
+        ),
     }
 
     def __post_init__(self) -> None:
-        checks.positive_integer(f"{self.name}: persistence", self.persistence)
         checks.finite(f"{self.name}: spread", self.spread, low=0.0, high=1.0)
         if self.huber is not None and checks.finite(f"{self.name}: huber", self.huber, low=0.0) == 0.0:
             raise ValueError(
@@ -75,8 +82,8 @@ class DQN(Algorithm):
         return agents.network("q")(observation).argmax(-1)
 
     def memory(self, agents: int, num_envs: int, actions: Actions) -> dict[str, tuple[int, ...]]:
-        """Of a run of random actions: which, and how many steps it still lasts."""
-        return {"random": (agents, num_envs), "left": (agents, num_envs)} if self.persistence > 1 else {}
+        """The random action that is being held, counted from 1; 0 for none."""
+        return {"held": (agents, num_envs)}
 
     def explore(
         self, agents: AgentGroup, action: Tensor, memory: dict[str, Tensor], generator: torch.Generator
@@ -92,17 +99,16 @@ class DQN(Algorithm):
         device = generator.device
         coin = torch.rand(action.shape, generator=generator, device=device).to(action.device)
         guess = torch.randint(count, action.shape, generator=generator, device=device).to(action.device)
-        if self.persistence == 1:
+        if not persists(agents):
             return torch.where(coin < epsilon, guess, action)
-        length = torch.rand(action.shape, generator=generator, device=device).to(action.device)
-        length = length.clamp(min=1 / self.persistence).reciprocal().floor()  # n or more in a share 1 / n
-        random, left = memory["random"], memory["left"]
-        starts = (left <= 0) & (coin < epsilon)
-        random.copy_(torch.where(starts, guess.to(random.dtype), random))
-        left.copy_(torch.where(starts, length.to(left.dtype), left))
-        running = left > 0
-        left.sub_(running.to(left.dtype))
-        return torch.where(running, random.to(action.dtype), action)
+        held, epsilon = memory["held"], epsilon.clamp(max=1.0)
+        longer = h["persistence"][:, None] - 1  # [P, 1], beyond the first step
+        # One coin says whether a stretch goes on and, if it does not, whether another one starts.
+        goes_on = (held > 0) * (longer / (longer + 1))
+        starts = epsilon / (1 + longer * (1 - epsilon))  # stretches are then a share epsilon of all steps
+        another = torch.where(coin < goes_on + (1 - goes_on) * starts, guess + 1, 0).to(held.dtype)
+        held.copy_(torch.where(coin < goes_on, held, another))
+        return torch.where(held > 0, held.to(action.dtype) - 1, action)
 
     def update(self, agents: AgentGroup, batch: Batch, noise: Tensor | None) -> dict[str, Tensor]:
         """One step on the mean squared (or Huber) temporal-difference error, then the target follows."""

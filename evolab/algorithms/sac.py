@@ -12,6 +12,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from evolab.algorithms.base import RATE, SHARED, AgentGroup, Algorithm, Float, Hyperparameter, Integer, Role
+from evolab.algorithms.exploration import noise_persistence, unit_noise
 from evolab.algorithms.losses import SquaredError
 from evolab.core.actions import Actions
 from evolab.core.experience import Batch
@@ -59,6 +60,7 @@ class SAC(Algorithm):
             None,
             "entropy that the temperature aims at, nats per entry of an action in [-1, 1]",
         ),
+        "persistence": noise_persistence(None),
     }
 
     def __post_init__(self) -> None:
@@ -83,13 +85,17 @@ class SAC(Algorithm):
         mean, _ = agents.network("actor")(observation).chunk(2, -1)
         return torch.tanh(mean)
 
+    def memory(self, agents: int, num_envs: int, actions: Actions) -> dict[str, tuple[int, ...]]:
+        """The noise of the step before."""
+        return {"noise": (agents, num_envs, actions.width)}
+
     def sample(
         self, agents: AgentGroup, observation: Tree, memory: dict[str, Tensor], generator: torch.Generator
     ) -> Tensor:
-        """[P, B, A] in [-1, 1], drawn from the policy."""
+        """[P, B, A] in [-1, 1], drawn from the policy, step by step or with inertia."""
         mean, spread = agents.network("actor")(observation).chunk(2, -1)
-        noise = torch.randn(mean.shape, generator=generator, device=generator.device, dtype=mean.dtype)
-        return torch.tanh(mean + spread.clamp(LEAST, MOST).exp() * noise.to(mean.device))
+        noise = unit_noise(agents, mean, memory["noise"], generator)
+        return torch.tanh(mean + spread.clamp(LEAST, MOST).exp() * noise)
 
     def draw(self, agents: AgentGroup, batch: Batch, generator: torch.Generator) -> Tensor:
         """Standard normal noise [P, B, 2, A]: of the next action, and of the policy's own."""

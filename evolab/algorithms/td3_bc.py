@@ -29,7 +29,11 @@ class TD3BC(TD3):
     recordable: ClassVar[bool] = True
     offline: ClassVar[bool] = True
     hyperparameters: ClassVar[dict[str, Hyperparameter]] = {
-        **{name: value for name, value in TD3.hyperparameters.items() if name != "exploration_noise"},
+        **{
+            name: value
+            for name, value in TD3.hyperparameters.items()
+            if name not in ("exploration_noise", "persistence")
+        },
         "bc_alpha": Hyperparameter(
             2.5, Float(0.0, 1e6, log=False), Float(0.5, 20.0), "weight of the critic beside behaviour cloning"
         ),

@@ -15,6 +15,9 @@ from typing import Any
 from evolab.core import checks, registry
 from evolab.core.ranges import Choice
 
+RETIRED: dict[str, dict[str, Any]] = {part: {"persistence": 1} for part in ("DQN", "CQN")}
+"""Options of earlier versions that are none any more, by part, with the value at which leaving them out changes nothing."""
+
 
 def plain(value: Any) -> Any:
     """A record in JSON's own types: NumPy scalars become numbers; NaN and the infinities become strings."""
@@ -60,6 +63,12 @@ def from_plain(value: Any) -> Any:
         return {key: from_plain(part) for key, part in value.items()}
     kind = registry.any_part(value["type"])
     options = {key: from_plain(part) for key, part in value.items() if key != "type"}
+    for option, value_without in RETIRED.get(value["type"], {}).items():
+        if options.pop(option, value_without) != value_without:
+            checks.notice(
+                f"{value['type']}({option}={value[option]}) was read as {value_without}: {option} is a hyperparameter "
+                f"now. Give a new run hyperparameters={{'{option}': ...}} to have it."
+            )
     known = list(inspect.signature(kind).parameters)
     for option in options:
         if option not in known:

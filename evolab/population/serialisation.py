@@ -183,6 +183,9 @@ def individual_of(
     known = {name: value for name, value in values.items() if name in own}
     individual = Individual(**known, genes=genes, slot=values.get(_SLOT, 0))
     limits = spec.algorithm.hyperparameters
+    for name, hyperparameter in limits.items():
+        if hyperparameter.absent is not None:
+            individual.hyperparameters.setdefault(name, hyperparameter.absent)
     if set(individual.hyperparameters) != set(limits):
         raise Damaged(f"{where} is damaged: its hyperparameters are {sorted(individual.hyperparameters)}.")
     for name, value in individual.hyperparameters.items():

@@ -106,48 +106,93 @@ def test_the_update_never_asks_the_device():
     assert losses["q"].shape == (8,)
 
 
-def explorer(algorithm, epsilon, environments):
-    """One agent with a constant epsilon among 1 000 actions; its greedy action, and how it acts."""
+def population_of(persistence, epsilon, actions=1000, **options):
+    """Agents with a constant epsilon, each with a persistence of its own."""
     values = {"epsilon_start": epsilon, "epsilon_end": epsilon}
     population = Population(
-        algorithm, LINE, spaces.Discrete(1000), 1, network=[1], seed=0, hyperparameters=values
+        DQN(**options),
+        LINE,
+        spaces.Discrete(actions),
+        len(persistence),
+        network=[1],
+        seed=0,
+        hyperparameters=values,
     )
-    observation = np.zeros((1, environments, 1))
-    greedy = int(population.act(observation, explore=False)[0, 0])
-    return greedy, lambda ended=None: population.act(observation, explore=True, ended=ended)[0]
+    individuals = [population.individual(row) for row in range(len(population))]
+    for individual, steps in zip(individuals, persistence, strict=True):
+        individual.hyperparameters["persistence"] = float(steps)
+    population.rebuild(individuals)
+    return population
 
 
-def test_random_actions_run_on_for_n_steps_or_more_in_a_share_of_1_in_n():
-    greedy, act = explorer(DQN(persistence=4), 0.01, 2000)
-    actions = np.array([act() for _ in range(60)])  # [T, E]
-    changed = np.vstack([np.ones((1, 2000), bool), actions[1:] != actions[:-1]])
-    lengths = []
-    for column, starts in zip(actions.T, changed.T, strict=True):
-        at = np.flatnonzero(starts)
-        lengths += [b - a for a, b in zip(at, at[1:], strict=False) if column[a] != greedy]
-    shares = [np.mean(np.array(lengths) >= n) for n in (1, 2, 3, 4, 5)]
-    assert shares == pytest.approx([1, 1 / 2, 1 / 3, 1 / 4, 0], abs=0.05)
+def explored(persistence, epsilon, environments, steps, **options):
+    """[T, P, E]: what becomes of greedy actions 0 among 1 000."""
+    population = population_of(persistence, epsilon, **options)
+    (group,), generator = population.groups, torch.Generator().manual_seed(1)
+    shape = len(persistence), environments
+    memory = {"held": torch.zeros(shape)}
+    greedy = torch.zeros(shape, dtype=torch.int64)
+    return torch.stack([population.algorithm.explore(group, greedy, memory, generator) for _ in range(steps)])
 
 
-def test_a_run_of_random_actions_ends_with_the_episode():
-    greedy, act = explorer(DQN(persistence=1000), 0.2, 5000)
-    before = act()
-    kept = np.mean((act() == before)[before != greedy])
-    again = act()
-    after = act(ended=np.ones((1, 5000), bool))
-    assert kept > 0.4
-    assert np.mean((after == again)[again != greedy]) < 0.02
+@pytest.mark.parametrize("epsilon", [0.0, 0.05, 0.4, 0.9, 1.0])
+def test_epsilon_is_the_share_of_random_actions_however_long_they_are_held(epsilon):
+    actions = explored([1, 3, 16], epsilon, 5_000, 180)
+    # The first steps are greedy more often: nothing is held yet.
+    shares = (actions[100:] != 0).double().mean((0, 2))
+    assert shares.numpy() == pytest.approx(np.full(3, epsilon), abs=0.015)
 
 
-def test_environments_of_one_agent_explore_at_a_spread_of_epsilons():
-    greedy, act = explorer(DQN(spread=1.0), 0.4, 5)
-    shares = np.mean([act() != greedy for _ in range(2000)], axis=0)
-    assert shares == pytest.approx([0, 0.2, 0.4, 0.6, 0.8], abs=0.05)
+@pytest.mark.parametrize("epsilon", [0.1, 1.0])
+def test_random_actions_are_held_for_their_persistence_in_the_mean_with_geometric_lengths(epsilon):
+    """Geometric: however long a stretch has been, it goes on with probability 1 - 1 / persistence."""
+    persistence = np.array([2.0, 8.0])
+    actions = explored(persistence, epsilon, 8_000, 40)
+    random, goes_on = actions[:-1] != 0, actions[1:] == actions[:-1]
+    for past in range(3):
+        held = random[past:].clone()
+        for back in range(1, past + 1):
+            held &= goes_on[past - back : len(goes_on) - back]
+        share = (goes_on[past:] & held).sum((0, 2)) / held.sum((0, 2))
+        assert share.numpy() == pytest.approx(1 - 1 / persistence, abs=0.01)
+
+
+def test_with_a_persistence_of_1_every_step_has_a_draw_of_its_own():
+    white, beside = explored([1, 1], 0.5, 500, 20), explored([1, 20], 0.5, 500, 20)
+    generator = torch.Generator().manual_seed(1)
+    coin, guess = torch.rand(2, 500, generator=generator), torch.randint(1000, (2, 500), generator=generator)
+    assert torch.equal(white[0], torch.where(coin < 0.5, guess, 0)), "the numbers of every version so far"
+    assert torch.equal(white[:, 0], beside[:, 0]), "whoever else is there"
+    assert not torch.equal(white[:, 1], beside[:, 1])
+
+
+def test_a_stretch_of_a_random_action_ends_with_the_episode():
+    population = population_of([1000], 1.0)
+    observation, ended = np.zeros((1, 500, 1)), np.zeros((1, 500), bool)
+    ended[0, ::2] = True
+    before, again, after = (population.act(observation, ended=e) for e in (None, ~ended & ended, ended))
+    assert (again == before).mean() > 0.98
+    assert (after == again)[0, ::2].mean() < 0.02
+    assert (after == again)[0, 1::2].mean() > 0.98
+
+
+@pytest.mark.parametrize("persistence", [1, 4, 32])
+def test_environments_of_one_agent_explore_at_a_spread_of_epsilons(persistence):
+    actions = explored([persistence], 0.5, 5, 12_000, spread=1.0)
+    shares = (actions[:, 0] != 0).double().mean(0)
+    assert shares.numpy() == pytest.approx([0, 0.25, 0.5, 0.75, 1], abs=0.07)
+
+
+def test_an_agent_alone_holds_its_random_actions_too():
+    population = population_of([1000, 1000], 1.0)
+    first, second = (population[1].act(np.zeros((20, 1)), explore=True) for _ in range(2))
+    assert len(set(first)) > 10
+    assert (first == second).mean() > 0.9
 
 
 @pytest.mark.parametrize(
     ("options", "name"),
-    [({"huber": 0.0}, "huber"), ({"persistence": 0}, "persistence"), ({"spread": 2.0}, "spread")],
+    [({"huber": 0.0}, "huber"), ({"spread": 2.0}, "spread")],
 )
 def test_settings_of_exploration_have_a_range(options, name):
     with pytest.raises(ValueError, match=name):

@@ -27,6 +27,14 @@ def test_options_survive_json(value):
     assert from_plain(json.loads(json.dumps(to_plain(value)))) == value
 
 
+def test_an_option_that_has_become_a_hyperparameter_is_read_and_named_where_it_said_something():
+    assert from_plain({"type": "DQN", "double": False, "persistence": 1}) == ev.DQN(double=False)
+    with pytest.warns(
+        UserWarning, match=r"DQN\(persistence=8\) was read as 1: persistence is a hyperparameter now"
+    ):
+        assert from_plain({"type": "DQN", "persistence": 8}) == ev.DQN()
+
+
 @pytest.mark.parametrize(
     ("plain", "message"),
     [

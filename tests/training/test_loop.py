@@ -131,9 +131,9 @@ def test_exploration_starts_anew_with_every_episode(ends):
     """A random action lasts for a run of steps, at times for hundreds, but not into the next episode."""
     noted = {"start": [], "within": [], "across": []}
     kind = type("Crossing", (Crossing,), {"ends": ends})
-    exp = ev.Experiment(lambda: kind(noted), ev.DQN(persistence=1000), population=2, num_envs=4, network=[8],
+    exp = ev.Experiment(lambda: kind(noted), "DQN", population=2, num_envs=4, network=[8],
                         steps_per_generation=200, eval_steps=1, seed=0, device="cpu", search_space={},
-                        hyperparameters={"batch_size": 8, "epsilon_end": 1.0})  # fmt: skip
+                        hyperparameters={"batch_size": 8, "epsilon_end": 1.0, "persistence": 1000.0})  # fmt: skip
     exp.fill(16)
     for pairs in noted.values():
         pairs.clear()

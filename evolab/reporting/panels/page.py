@@ -10,8 +10,8 @@ from functools import cache
 from pathlib import Path
 
 PARTS = (
-    "base.js", "fitness.js", "lineage.js", "mutations.js", "hyperparameters.js", "population.js",
-    "rollout.js", "rates.js", "forms.js", "controls.js", "dashboard.js",
+    "base.js", "save.js", "fitness.js", "lineage.js", "mutations.js", "hyperparameters.js", "population.js", "rollout.js",
+    "rates.js", "learning.js", "pins.js", "forms.js", "controls.js", "keys.js", "dashboard.js",
 )  # fmt: skip
 _HERE = Path(__file__).parent
 

@@ -38,6 +38,10 @@ class Run(Protocol):
     def config(self) -> Mapping[str, Any]:
         """Every option as plain values."""
 
+    @property
+    def status(self) -> str:
+        """What it is doing, such as "running"."""
+
 
 Source: TypeAlias = "str | PathLike[str] | History | Run"
 """A folder of a run, its history, or the run itself."""

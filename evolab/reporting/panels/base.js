@@ -235,5 +235,19 @@ function panel(title, extra = null, className = "") {
   return { element: h("section", { class: `ev-panel ${className}`, "aria-label": title }, head, body), body, head };
 }
 
+// Columns that a narrow page has no room for give way, by what is missed least (the fourth entry; 0 stays): nothing
+// scrolls sideways. Gives the names of those.
+function fit(scroll, columns, first = 0) {
+  const rows = [...scroll.querySelectorAll("tr")], table = scroll.firstChild, hidden = [];
+  const order = columns.map(([, , , least], i) => [least, i]).filter(([least]) => least).sort((a, b) => a[0] - b[0]);
+  // A fraction of a pixel too wide is cut as well.
+  while (scroll.clientWidth && table.getBoundingClientRect().width > scroll.clientWidth && order.length) {
+    const [, i] = order.shift();
+    for (const tr of rows) tr.children[first + i].style.display = "none";
+    hidden.push(i);
+  }
+  return hidden.sort((a, b) => a - b).map((i) => columns[i][0]);
+}
+
 const empty = (text) => h("p", { class: "ev-empty" }, text);
 const nothing = (words) => `${words} Press Step, or call exp.step().`;

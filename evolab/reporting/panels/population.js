@@ -35,26 +35,13 @@ function populationPanel(ui) {
     const line = (cells, tag, attributes = {}) => h("tr", attributes, ...cells.map(([text, style]) => h(tag, { class: `ev-${style}`, ...(tag === "th" ? { scope: "col" } : {}) }, text)));
     const lines = row.id.map((_, i) => line(columns.map(([, text, style]) => [text(i), style]), "td", i ? {} : { class: "ev-first" }));
     scroll.replaceChildren(h("table", {}, h("thead", {}, line(columns.map(([name, , style]) => [name, style]), "th")), h("tbody", {}, ...lines)));
-    const left = fit(columns);
+    const left = fit(scroll, columns);
     const text = same.map(({ name, j }) => `${name} ${fmt(row.h[0][j])}`);
     if (!activation) text.push(`activation ${row.v[0]}`);
     if (same_hidden) text.push(`hidden ${hidden[0]}`);
     const parts = [text.length ? `The same for all agents: ${text.join(" · ")}.` : "", left.length ? `A wider page also shows ${left.join(", ")}.` : ""];
     shared.textContent = parts.filter(Boolean).join(" ");
     shared.hidden = !shared.textContent;
-  }
-
-  // Columns that a narrow page has no room for, by what is missed least, give way: nothing scrolls sideways.
-  function fit(columns) {
-    const rows = [...scroll.querySelectorAll("tr")], hidden = [];
-    const order = columns.map(([, , , least], i) => [least, i]).filter(([least]) => least).sort((a, b) => a[0] - b[0]);
-    const table = scroll.firstChild;  // a fraction of a pixel too wide is cut as well
-    while (scroll.clientWidth && table.getBoundingClientRect().width > scroll.clientWidth && order.length) {
-      const [, i] = order.shift();
-      for (const tr of rows) tr.children[i].style.display = "none";
-      hidden.push(i);
-    }
-    return hidden.sort((a, b) => a - b).map((i) => columns[i][0]);
   }
 
   function born(store, row, i) {

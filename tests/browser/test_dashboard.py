@@ -279,7 +279,8 @@ def test_keys_inside_the_board_are_the_boards(notebook: Callable[..., Notebook])
     page = lab.page
     lab.run_all()
     wait_for_generation(page, 3)
-    facts = "() => { const n = window.jupyterapp.shell.currentWidget.content; return [n.activeCellIndex, n.widgets.length]; }"
+    facts = """() => { const n = window.jupyterapp.shell.currentWidget.content;
+        return [n.activeCellIndex, n.widgets.length]; }"""
     slider = page.get_by_role("slider", name="architecture", exact=True)
     slider.click()
     before, value = page.evaluate(facts), slider.input_value()

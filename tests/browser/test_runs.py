@@ -58,7 +58,8 @@ def test_it_fills_while_another_process_writes(lab: Notebook, tmp_path: Path) ->
     lab.until("() => [...document.querySelectorAll('.ev-tiles b')][0].textContent === '13'")
     write_run(tmp_path / "runs" / "late", config(9, 1e-2), make_history(30, 4, seed=9))
     lab.until(
-        "() => [...document.querySelectorAll('.ev-runs tr')].some(r => /^late/.test(r.innerText.trim()) && /\\b30\\b/.test(r.innerText))"
+        r"""() => [...document.querySelectorAll('.ev-runs tr')].some(r => /^late/.test(r.innerText.trim())
+            && /\b30\b/.test(r.innerText))"""
     )
 
 
@@ -71,7 +72,7 @@ def test_two_chosen_runs_show_their_winners_side_by_side(lab: Notebook) -> None:
 
 
 @pytest.mark.parametrize("theme", THEMES, ids=lambda t: t.split()[-1].lower())
-@pytest.mark.parametrize("width", (1280, 800))
+@pytest.mark.parametrize("width", [1280, 800])
 def test_it_looks_right(lab: Notebook, artifacts: Path, width: int, theme: str) -> None:
     page = lab.page
     page.set_viewport_size({"width": width, "height": 1700 if width > 1000 else 2400})

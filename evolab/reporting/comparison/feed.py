@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from evolab.history.history import History
+from evolab.reporting.comparison.association import association
 from evolab.reporting.comparison.curves import Run, Source
-from evolab.reporting.comparison.importance import importance
 from evolab.reporting.comparison.listing import places
 from evolab.reporting.comparison.reader import RunAtHand, SavedRun
-from evolab.reporting.comparison.settings import differing, short
-from evolab.reporting.panels.store import short as digits
+from evolab.reporting.comparison.settings import brief, differing
+from evolab.reporting.panels.store import short
 
 POINTS = 200
 """Of a curve; where it has more generations, those at which the best so far rose come first."""
@@ -112,7 +112,7 @@ class RunsFeed:
             gone = [name for name in self._told if name not in rows]
             self._told = rows
             head = {
-                "type": "runs", "title": self.title, "columns": [[name, short(name)] for name in self.columns],
+                "type": "runs", "title": self.title, "columns": [[name, brief(name)] for name in self.columns],
                 "rows": changed, "gone": gone, "reset": everything, "importance": self._importance(),
             }  # fmt: skip
             grown = [
@@ -157,7 +157,7 @@ class RunsFeed:
         names = list(kept[-1].hyperparameters) if kept else []
         return {
             "type": "details", "run": name, "n": [e.generation for e in kept], "t": [e.steps or e.updates for e in kept],
-            "h": {n: [digits(e.hyperparameters.get(n)) for e in kept] for n in names},
+            "h": {n: [short(e.hyperparameters.get(n)) for e in kept] for n in names},
             "hidden": [list(e.hidden) for e in kept], "activation": list(kept[-1].activation) if kept else [],
         }  # fmt: skip
 
@@ -169,13 +169,13 @@ class RunsFeed:
             "writing": run.writing, "trouble": run.trouble[:300],
             "n": curve.numbers[-1] if curve.numbers else facts.get("generation", 0),
             "t": curve.steps[-1] if curve.steps else None,
-            "s": digits(curve.seconds[-1], 3) if curve.seconds else None,
-            "now": digits(finite[-1]) if finite else None,
-            "best": digits(curve.best if curve.numbers else facts.get("best_fitness")),
-            "confirmed": digits(confirmed), "target": run.config.get("target"), "seed": run.config.get("seed"),
+            "s": short(curve.seconds[-1], 3) if curve.seconds else None,
+            "now": short(finite[-1]) if finite else None,
+            "best": short(curve.best if curve.numbers else facts.get("best_fitness")),
+            "confirmed": short(confirmed), "target": run.config.get("target"), "seed": run.config.get("seed"),
             "saved": round(run.saved), "what": [run.config.get("environment"), run.config.get("algorithm")],
             "v": [run.config.get(name) for name in self.columns],
-            "w": {n: digits(v) for n, v in run.winner.items()}, "shape": run.shape,
+            "w": {n: short(v) for n, v in run.winner.items()}, "shape": run.shape,
         }  # fmt: skip
 
     def _curve(self, run: Reader) -> dict[str, list[Any]]:
@@ -192,8 +192,8 @@ class RunsFeed:
             best = max(best, fitness) if math.isfinite(fitness) else best
             tops.append(best)
         return {
-            "n": [c.numbers[i] for i in kept], "t": [c.steps[i] for i in kept], "s": [digits(c.seconds[i]) for i in kept],
-            "f": [digits(tops[i]) for i in kept],
+            "n": [c.numbers[i] for i in kept], "t": [c.steps[i] for i in kept], "s": [short(c.seconds[i]) for i in kept],
+            "f": [short(tops[i]) for i in kept],
         }  # fmt: skip
 
     def _importance(self) -> list[list[Any]]:
@@ -205,9 +205,9 @@ class RunsFeed:
         ]
         found: list[list[Any]] = []
         for name in self.columns:
-            told = importance(
+            told = association(
                 [run.config.get(name) for run in runs], [math.nan if s is None else s for s in scores]
             )
             if told is not None:
-                found.append([short(name), *(digits(v, 3) for v in told)])
+                found.append([brief(name), *(short(v, 3) for v in told)])
         return sorted(found, key=lambda row: -row[1])

@@ -57,10 +57,10 @@ def words(name: str, value: Value) -> str:
     text = (
         number(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)[:40]
     )
-    return text if name in ("algorithm", "environment") else f"{short(name)} {text}"
+    return text if name in ("algorithm", "environment") else f"{brief(name)} {text}"
 
 
-def short(name: str) -> str:
+def brief(name: str) -> str:
     """A dotted name without what is said by the rest of it."""
     return name.removeprefix("hyperparameters.").removeprefix("network.")
 

@@ -84,10 +84,12 @@ function mark(kind, size = 11) {
 
 function fmt(value, digits = 4) {
   if (value == null || Number.isNaN(value)) return "–";
-  if (typeof value !== "number") return String(value);
+  return typeof value === "number" ? written(value, digits).replace(/^-/, "\u2212") : String(value);
+}
+function written(value, digits) {
   const size = Math.abs(value);
-  if (Number.isInteger(value) && size < 1e7) return group(value).replace("-", "\u2212");
-  if (size >= 1e7 || size < 1e-2) return value.toExponential(Math.max(0, digits - 3)).replace("e+", "e");
+  if (Number.isInteger(value) && size < 1e7) return group(value);
+  if (size >= 1e7 || size < 1e-2) return value.toExponential(Math.max(1, digits - 3)).replace("e+", "e");
   if (size >= 1000) return group(Math.round(value));
   if (size >= 1) return value.toFixed(size >= 100 ? 1 : digits - 2);
   return String(Number(value.toPrecision(digits - 1)));
@@ -250,4 +252,4 @@ function fit(scroll, columns, first = 0) {
 }
 
 const empty = (text) => h("p", { class: "ev-empty" }, text);
-const nothing = (words) => `${words} Press Step, or call exp.step().`;
+const nothing = (ui, words) => `${words} ${ui.still ? "Call" : "Press Step, or call"} exp.step().`;

@@ -91,6 +91,7 @@ function mount(root, store, { send = () => {}, still = false } = {}) {
     cached = null;
     drawn = key;
     safely(head, store);
+    grid.classList.toggle("ev-none", !store.rows.length);
     for (const p of panels) {
       if (force || light.has(p)) safely(p, store);
       else if (all) pending.add(p);

@@ -13,7 +13,7 @@ function fitnessPanel(ui) {
   const { element, body, head } = panel("Fitness", toggle, "ev-fitness");
   const legend = h("div", { class: "ev-legend" });
   const box = h("div", { class: "ev-chart", tabindex: "0", "aria-label": "Fitness chart; left and right arrows read the winner's line, Enter pins the agent" });
-  const note = empty(nothing("Here will be the fitness of every agent, and the ancestry of the best one."));
+  const note = empty(nothing(ui, "Here will be the fitness of every agent, and the ancestry of the best one."));
   body.append(box, legend, note);
   const TALL = 270, chart = stage(box, "Fitness of every agent", TALL, (ctx, w, t) => paint(ctx, w, t));
   const save = saveMenu(ui, "Fitness", () => [["generation", stepsOf(last), "agent", "fitness"],

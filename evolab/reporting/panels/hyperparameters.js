@@ -6,7 +6,7 @@ function hyperparametersPanel(ui) {
   const { element, body, head } = panel("Hyperparameters and architecture", side, "ev-hyper");
   const grid = h("div", { class: "ev-multiples" });
   const fixed = h("p", { class: "ev-foot" });
-  const note = empty(nothing("Here will be every value that evolves, for all agents and for the best one\u2019s ancestry."));
+  const note = empty(nothing(ui, "Here will be every value that evolves, for all agents and for the best one\u2019s ancestry."));
   body.append(grid, fixed, note);
   let charts = [], last = null;
   const save = saveMenu(ui, "Hyperparameters", () => [["generation", "agent", ...last.names, "hidden", "network size"],

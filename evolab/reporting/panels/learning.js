@@ -1,9 +1,10 @@
 // How learning goes: losses, episode lengths, updates per step, and what went wrong and was survived.
 
 function learningPanel(ui) {
-  const { element, body, head } = panel("Learning", h("span", { class: "ev-side" }, "over generations"), "ev-learning");
+  const side = h("span", { class: "ev-side" }, "over generations");
+  const { element, body, head } = panel("Learning", side, "ev-learning");
   const grid = h("div", { class: "ev-multiples" }), foot = h("p", { class: "ev-foot" });
-  const note = empty(nothing("Here will be losses, lengths of episodes and updates per step."));
+  const note = empty(nothing(ui, "Here will be losses, lengths of episodes and updates per step."));
   body.append(grid, foot, note);
   let charts = [], last = null;
   const save = saveMenu(ui, "Learning", () => [["generation", ...specs().map((s) => s.name)], ...last.learning.n.map((n, i) => [n, ...specs().map((s) => s.values[i])])]);
@@ -41,7 +42,7 @@ function learningPanel(ui) {
   function draw(store) {
     last = store;
     const any = store.learning.n.length > 0, found = any ? specs() : [];
-    note.hidden = any; grid.hidden = foot.hidden = save.hidden = !any;
+    note.hidden = any; grid.hidden = foot.hidden = save.hidden = side.hidden = !any;
     if (!any) return;
     if (charts.length !== found.length) {
       charts = found.map(() => small({}));

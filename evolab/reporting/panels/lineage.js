@@ -2,14 +2,15 @@
 
 function lineagePanel(ui) {
   let last = null, nodes = [], end = null;
-  const { element, body, head } = panel("Lineage", h("span", { class: "ev-side" }, "best on top; click an agent to pin it"), "ev-lineage");
+  const side = h("span", { class: "ev-side" }, "best on top; click an agent to pin it");
+  const { element, body, head } = panel("Lineage", side, "ev-lineage");
   const box = h("div", { class: "ev-chart", tabindex: "0", "aria-label": "Family tree; arrow keys walk from agent to agent, Enter pins one" });
   const slider = h("input", { type: "range", class: "ev-range", "aria-label": "Last generation shown", title: "Last generation shown: older ones are to the left", oninput: () => {
     end = Number(slider.value) >= Number(slider.max) ? null : Number(slider.value);
     chart.paint();
   } });
   const legend = h("div", { class: "ev-legend" });
-  const note = empty(nothing("Here will be the family tree: who descends from whom, and by which mutation."));
+  const note = empty(nothing(ui, "Here will be the family tree: who descends from whom, and by which mutation."));
   body.append(box, slider, legend, note);
   const chart = stage(box, "Family tree by generation", 200, (ctx, w, t) => paint(ctx, w, t));
   const save = saveMenu(ui, "Lineage", () => [["generation", "rank", "agent", "parent", "born by", "fitness"],
@@ -146,7 +147,7 @@ function lineagePanel(ui) {
   function draw(store) {
     last = store;
     const rows = store.rows.filter((r) => r.id), any = rows.length > 0;
-    note.hidden = any; box.hidden = legend.hidden = save.hidden = !any;
+    note.hidden = any; box.hidden = legend.hidden = save.hidden = side.hidden = !any;
     if (!any) { slider.hidden = true; return; }
     const size = rows[rows.length - 1].id.length;
     chart.resize(36 + size * Math.max(7, Math.min(24, 250 / size)));

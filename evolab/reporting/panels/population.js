@@ -6,7 +6,7 @@ function populationPanel(ui) {
   head.lastChild.append(side);
   const scroll = h("div", { class: "ev-scroll", tabindex: "0", "aria-label": "Population table" });
   const shared = h("p", { class: "ev-foot" });
-  const note = empty(nothing("Here will be the agents of the newest generation, best first."));
+  const note = empty(nothing(ui, "Here will be the agents of the newest generation, best first."));
   body.append(scroll, shared, note);
   let seen = null, columns = [];
   const save = saveMenu(ui, "Population", () => [columns.map(([name]) => name), ...seen.id.map((_, i) => columns.map(([, text, , , plain]) => (plain || text)(i)))]);

@@ -9,9 +9,9 @@ import pytest
 
 import evolab as ev
 from evolab.history.history import History
+from evolab.reporting.comparison.association import association
 from evolab.reporting.comparison.board import RunsBoard, dashboard
 from evolab.reporting.comparison.feed import PART, RunsFeed
-from evolab.reporting.comparison.importance import importance
 from tests.reporting.comparison.made import config, make_runs, write_run
 from tests.reporting.panels.fake import FakeExperiment, make_history
 
@@ -156,16 +156,16 @@ def test_the_winners_way_is_told_on_demand(folder):
 
 def test_importance_finds_what_matters_and_says_how_sure_it_is():
     scores = [float(i) for i in range(20)]
-    strength, low, high = importance([2.0 * s for s in scores], scores)
+    strength, low, high = association([2.0 * s for s in scores], scores)
     assert strength == pytest.approx(1)
     assert low > 0.9
-    strength, low, high = importance([(7 * i) % 20 for i in range(20)], scores)
+    strength, low, high = association([(7 * i) % 20 for i in range(20)], scores)
     assert strength < 0.5
     assert low < 0.2
     assert high > strength
-    assert importance(["a" if s < 10 else "b" for s in scores], scores)[0] > 0.8
-    assert importance([1, 2, 3, 4], [1, 2, 3, 4]) is None  # too few
-    assert importance([1] * 9, scores[:9]) is None
+    assert association(["a" if s < 10 else "b" for s in scores], scores)[0] > 0.8
+    assert association([1, 2, 3, 4], [1, 2, 3, 4]) is None  # too few
+    assert association([1] * 9, scores[:9]) is None
 
 
 def test_what_is_not_there_is_said():

@@ -52,8 +52,9 @@ if TYPE_CHECKING:
     from evolab.population.agent import Agent as Agent
     from evolab.population.population import Population as Population
     from evolab.reporting import panels as panels
-    from evolab.reporting.comparison import compare as compare
-    from evolab.reporting.comparison import runs as runs
+    from evolab.reporting.comparison.board import dashboard as dashboard
+    from evolab.reporting.comparison.figure import compare as compare
+    from evolab.reporting.comparison.listing import runs as runs
 
 __version__ = VERSION
 
@@ -68,10 +69,11 @@ _NAMES = {
     "RolloutBuffer": "data.buffers.rollout",
     "Stack": "networks.custom",
     "collect": "envs.recording",
-    "compare": "reporting.comparison",
+    "compare": "reporting.comparison.figure",
+    "dashboard": "reporting.comparison.board",
     "evaluate": "evaluation.episodes",
     "evolve": "evolution.evolve",
-    "runs": "reporting.comparison",
+    "runs": "reporting.comparison.listing",
     "search_space": "algorithms.reasons",
 }
 """Public names that are no parts of the registry, and their modules."""

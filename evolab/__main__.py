@@ -128,7 +128,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _runs(options: argparse.Namespace) -> int:
     """Print the table of saved runs."""
-    from evolab.reporting.comparison import runs
+    from evolab.reporting.comparison.listing import runs
 
     table = runs(options.folder)
     if not len(table):

@@ -488,8 +488,8 @@ class Experiment(Settings):
 
         return Dashboard(self, **options)
 
-    def report(self, path: str | PathLike[str] = "report.html") -> Path:
-        """Write one self-contained page of the whole run."""
+    def report(self, path: str | PathLike[str] | None = None) -> Path:
+        """Write one self-contained page of the whole run; None for report.html in the run's folder, if it has one."""
         from evolab.reporting.panels.report import write_report
 
         return write_report(self, path)

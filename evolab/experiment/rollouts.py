@@ -9,7 +9,7 @@ from evolab.core.rng import seed_of
 from evolab.evaluation.episodes import play
 from evolab.population.agent import Agent
 from evolab.population.utterances import actor_in
-from evolab.reporting.panels.rollout import Rollout
+from evolab.reporting.panels.rollout import NoPictures, Rollout
 from evolab.training.state import TrainingState
 
 
@@ -55,12 +55,12 @@ def played(
         ValueError: the run has no environment.
     """
     if state.envs is None:
-        raise ValueError("a rollout needs an environment; this experiment has none.")
+        raise NoPictures("a rollout needs an environment; this experiment has none.")
     try:
         env = state.envs.render_env()
-    except ValueError:  # it cannot be drawn
+    except ValueError as reason:  # it cannot be drawn
         if not callable(environment):
-            raise
+            raise NoPictures(str(reason)) from None
         env = environment()
     start = seed_of(state.options.seed, state.generation, "rollout") % 2**31 if seed is None else seed
     try:

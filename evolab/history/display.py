@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from html import escape
 
@@ -13,10 +14,10 @@ _NUMBERS = f"{_CELL};text-align:right;white-space:nowrap;vertical-align:top"
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """A number with as many digits as a reader needs: "231.4", "0.0012", "3.1e-05", "not measured".
+    """A number with as many digits as a reader needs: "231.4", "0.012", "1.2e-3", and "" for what was not measured.
 
-    >>> [number(x) for x in (231.4377, 0.001, 100000, float("nan"), None)]
-    ['231.4', '0.001', '100000', 'nan', '']
+    >>> [number(x) for x in (231.4377, 0.001, 0.00083333, 100000, float("nan"), None)]
+    ['231.4', '1.0e-3', '8.3e-4', '100000', 'nan', '']
     """
     if value is None:
         return ""
@@ -27,7 +28,21 @@ def number(value: float | None, digits: int = 4) -> str:
         return str(int(value))
     if 1 <= abs(value) < 1e5:
         return f"{value:.1f}" if abs(value) >= 100 else f"{value:.{digits - 2}f}"
+    if abs(value) < 1e-2:
+        mantissa, exponent = f"{value:.{max(0, digits - 3)}e}".split("e")
+        return f"{mantissa}e{int(exponent)}"
     return f"{value:.{digits - 1}g}"
+
+
+def change(detail: str) -> str:
+    """What a birth changed, as a reader wants it; the record itself keeps all its digits.
+
+    >>> change("lr 0.001 -> 0.0008333"), change("hidden 64x64 -> 64x96")
+    ('lr 1.0e-3 → 8.3e-4', 'hidden 64×64 → 64×96')
+    """
+    text = re.sub(r"(?<![\w.])\d+\.\d+(?:e[-+]?\d+)?(?![\w.])", lambda m: number(float(m[0])), detail)
+    text = re.sub(r"(?<![\w.])\d+e[-+]?\d+(?![\w.])", lambda m: number(float(m[0])), text)
+    return re.sub(r"(?<=\d)x(?=\d)", "×", text.replace(" -> ", " → "))
 
 
 def count(value: int) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Any, TypeAlias
 
-from evolab.history.display import count, html_table, number, plain_table
+from evolab.history.display import change, count, html_table, number, plain_table
 
 BY_HAND = "agents"
 """Where `Generation.changes` has the values of single agents that were set: id -> name -> [old, new]."""
@@ -168,6 +168,12 @@ class Generation:
         """Fitness of the best agent."""
         return self.best.fitness
 
+    @property
+    def all_steps(self) -> int:
+        """Environment steps of all agents so far, training and evaluation; updates where a run counts these."""
+        offline = not any(e.steps for e in self.evaluations)
+        return self.total_steps + (0 if offline else self.evaluation_steps)
+
     def show(self, most: int | None = None) -> tuple[str, str]:
         """The generation in words: fitness best first, who survived, who mutated how.
 
@@ -233,7 +239,7 @@ def _earned(fitness: float) -> str:
 def _heir(birth: Birth, parent: int) -> str:
     if birth.agent == parent:
         return f"{birth.agent} ({'elite' if birth.kind == 'elite' else 'survives'})"
-    detail = birth.detail or ("unchanged" if birth.kind == "none" else birth.kind)
+    detail = change(birth.detail) or birth.kind
     return f"{birth.agent} ({detail})"
 
 

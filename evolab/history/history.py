@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evolab.history import effects, jsonlines
-from evolab.history.display import count, html_table, number
+from evolab.history.display import change, count, html_table, number
 from evolab.history.events import Birth, Evaluation, Generation
 from evolab.history.writer import HistoryWriter
 
@@ -85,7 +85,7 @@ class History:
                     number(values[len(values) // 2]),
                     number(values[0]),
                     str(generation.best.agent),
-                    "" if birth is None else birth.detail or birth.kind,
+                    "" if birth is None else change(birth.detail) or birth.kind,
                 )
             )
             births = {b.agent: b for b in generation.births}

@@ -108,6 +108,12 @@ def holder(folder: Path) -> dict[str, Any] | None:
     return None if owner is None or owner == _self() or _is_gone(owner) else owner
 
 
+def writer(folder: Path) -> dict[str, Any] | None:
+    """The process that writes here now, this one included: its pid and host; None where there is none."""
+    owner = _owner(folder.resolve() / NAME)
+    return None if owner is None or _is_gone(owner) else owner
+
+
 def _claim(mine: Path, path: Path) -> None:
     """Make the lock in one step, with its content."""
     try:

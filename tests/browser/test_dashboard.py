@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from statistics import median
@@ -161,15 +162,13 @@ def test_a_slider_changes_the_next_generations_mutations(notebook: Callable[...,
     lab = notebook(EXPERIMENT, BOARD)
     page = lab.page
     lab.run_all()
-    slider = page.get_by_role("slider", name="rate of architecture")
+    slider = page.get_by_role("slider", name="architecture", exact=True)
     slider.wait_for()
     slider.focus()
     page.keyboard.press("End")
-    for name in ("no mutation", "none", "parameters", "activation", "hyperparameters"):
-        other = page.get_by_role("slider", name=f"rate of {name}", exact=True)
-        if other.count():
-            other.focus()
-            page.keyboard.press("Home")
+    for name in ("none", "parameters", "activation", "hyperparameters"):
+        page.get_by_role("slider", name=name, exact=True).focus()
+        page.keyboard.press("Home")
     arrived = "{k for k, v in exp.mutations.weights.items() if v} == {'architecture'}"
     eventually(lambda: lab.value(arrived) == "True", "the sliders' values reach the kernel")
     press(page, "Step")
@@ -246,9 +245,103 @@ def test_a_saved_notebook_shows_the_state_with_the_kernel_gone(
             break
         again.open()
     wait_for_generation(again.page, 9)
-    assert again.page.locator(".ev-state").inner_text().startswith("last saved state")
+    assert again.page.locator(".ev-state").inner_text().startswith("a picture of the last saved state")
     assert again.page.get_by_role("button", name="Step", exact=True).count() == 0
     again.close()
+
+
+@pytest.mark.parametrize("end", ["dies", "is restarted", "is shut down"])
+def test_the_board_says_that_its_kernel_has_gone(notebook: Callable[..., Notebook], end: str) -> None:
+    """It said "ready", with live buttons whose messages could not be sent."""
+    lab = notebook(FAKE.format(agents=4, generations=3), FAKE_BOARD)
+    page, said = lab.page, []
+    page.on("console", lambda message: said.append(message.text))
+    lab.run_all()
+    wait_for_generation(page, 3)
+    session = "window.jupyterapp.shell.currentWidget.sessionContext.session"
+    if end == "is shut down":
+        lab.shut_down_kernel()
+    elif end == "is restarted":
+        page.evaluate(f"async () => {{ await {session}.kernel.restart(); }}")
+    else:
+        page.evaluate(f"() => {{ {session}.kernel.requestExecute({{ code: 'import os; os._exit(1)' }}); }}")
+    wait_for_state(page, "the kernel has ended: this is a picture")
+    assert page.get_by_role("button", name="Step", exact=True).count() == 0
+    assert "run the notebook again" in page.locator(".ev-phase").inner_text()
+    assert generation(page) == 3
+    assert all(slider.is_disabled() for slider in page.locator(".ev-rates input").all())
+    assert not [text for text in said if "Cannot send" in text]
+
+
+def test_keys_inside_the_board_are_the_boards(notebook: Callable[..., Notebook]) -> None:
+    """Arrow keys on a slider moved to another cell or collapsed a heading; "b" made a cell."""
+    lab = notebook("# %% first", FAKE.format(agents=4, generations=3), FAKE_BOARD, "1 + 1")
+    page = lab.page
+    lab.run_all()
+    wait_for_generation(page, 3)
+    facts = """() => { const n = window.jupyterapp.shell.currentWidget.content;
+        return [n.activeCellIndex, n.widgets.length]; }"""
+    slider = page.get_by_role("slider", name="architecture", exact=True)
+    slider.click()
+    before, value = page.evaluate(facts), slider.input_value()
+    for key in (
+        "ArrowUp",
+        "ArrowUp",
+        "ArrowRight",
+        "ArrowDown",
+        "ArrowLeft",
+        "End",
+        "b",
+        "a",
+        "d",
+        "d",
+        "m",
+        "x",
+    ):
+        page.keyboard.press(key)
+    page.wait_for_timeout(300)
+    assert page.evaluate(facts) == before
+    assert slider.input_value() == "1" != value
+    chart = page.locator(".ev-lineage .ev-chart")
+    chart.focus()
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowLeft")
+    assert page.evaluate(facts) == before
+    assert page.locator(".ev-tip").is_visible()
+    page.keyboard.press("Control+s")  # what is not the board's stays JupyterLab's
+    lab.until("() => !window.jupyterapp.shell.currentWidget.context.model.dirty")
+
+
+def test_a_notebook_that_saved_no_widgets_shows_the_newest_picture_alone(
+    notebook: Callable[..., Notebook], chromium: Any
+) -> None:
+    """It said "model not found" above a picture that was one generation old."""
+    lab = notebook(FAKE.format(agents=4, generations=4), FAKE_BOARD, "exp.step()")
+    lab.run_all()
+    wait_for_generation(lab.page, 5)
+    lab.save()
+    file = lab.server.folder / lab.name
+    lab.shut_down_kernel()
+    lab.context.close()
+    content = json.loads(file.read_text("utf-8"))
+    content["metadata"].pop("widgets", None)
+    file.write_text(json.dumps(content), "utf-8")
+    again = Notebook(chromium, lab.server, lab.name)
+    assert again.shows(".evolab-still", 60)
+    assert "Generation 5" in again.page.locator(".evolab-still").inner_text()
+    again.page.wait_for_timeout(3000)  # it is looked for during two seconds before it is missed
+    assert not again.page.get_by_text("model not found").is_visible()
+    again.close()
+
+
+def test_an_environment_without_pictures_says_so_calmly(notebook: Callable[..., Notebook]) -> None:
+    blind = "from evolab.reporting.panels.rollout import Rollout\nexp.rollout = lambda **_: Rollout(returns=[1.0])"
+    lab = notebook(FAKE.format(agents=4, generations=3) + blind, "board = Dashboard(exp)\nboard")
+    page = lab.page
+    lab.run_all()
+    page.get_by_text("No episodes to see: this environment draws no pictures").wait_for()
+    assert page.locator(".ev-trouble").is_hidden()
+    assert not page.get_by_role("button", name="Render").is_visible()
 
 
 def test_an_error_of_the_training_thread_is_shown_and_escaped(notebook: Callable[..., Notebook]) -> None:

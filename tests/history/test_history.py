@@ -252,7 +252,7 @@ def test_numpy_numbers_are_written_as_numbers(tmp_path):
 def test_a_generation_shows_who_survived_and_who_changed(history):
     text = repr(history.generations[0])
     assert "best 10 (agent 0)" in text
-    assert "0 (elite), 2 (lr 0.001 -> 0.0012)" in text
+    assert "0 (elite), 2 (lr 1.0e-3 → 1.2e-3)" in text
     assert "not selected" in text
 
 

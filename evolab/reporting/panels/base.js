@@ -37,6 +37,9 @@ const ICONS = {
   run: "M4 2v12l9.5-6z",
   pause: "M3.5 2.5h3v11h-3zM9.5 2.5h3v11h-3z",
   stop: "M3 3h10v10H3z",
+  save: "M7.2 1.5h1.6v6.2l2.2-2.2 1.1 1.1L8 10.7 3.9 6.6 5 5.5l2.2 2.2zM2.5 12.5h11v1.6h-11z",
+  copy: "M5 1.5h8v10h-2v-1.4h.6V2.9H6.4v.6H5zM2.5 4.5h8v10h-8zM3.9 5.9v7.2h5.2V5.9z",
+  drop: "M4 2.9 8 6.9l4-4L13.1 4l-4 4 4 4-1.1 1.1-4-4-4 4L2.9 12l4-4-4-4z",
   film: "M1.5 3h13v10h-13zM4 4.2v1.6h1.6V4.2zM4 10.2v1.6h1.6v-1.6zM10.4 4.2v1.6H12V4.2zM10.4 10.2v1.6H12v-1.6z",
 };
 
@@ -57,11 +60,19 @@ const LOOKS = {
   first: ["first population", "none", "ring"],
   elite: ["elite, kept", "none", "star"],
   revived: ["archived elite, revived", "none", "star-open"],
-  none: ["no mutation", "none", "circle"],
+  none: ["none", "none", "circle"],
   architecture: ["architecture", "architecture", "square"],
-  parameters: ["weights", "parameters", "triangle-up"],
+  parameters: ["parameters", "parameters", "triangle-up"],
   activation: ["activation", "activation", "triangle-down"],
   hyperparameters: ["hyperparameters", "hyperparameters", "diamond"],
+};
+// What a word of the panels means; the words are those of ev.Mutations and of the history's tables.
+const MEANS = {
+  first: "made at the start of the run", elite: "the best agent, kept as it is", revived: "the archived elite, back again",
+  none: "a copy of its parent, only trained on", architecture: "units or layers were added or removed",
+  parameters: "noise was added to weights", activation: "another activation function", hyperparameters: "one hyperparameter was changed",
+  new_layer: "of the mutations of architecture, the share that changes the number of layers", sd: "strength of the noise on weights, in units of each weight",
+  resample: "of the mutations of hyperparameters, the share that draws a value anew",
 };
 const lookOf = (kind) => LOOKS[kind] || [kind, "other", "hexagon"];
 
@@ -73,10 +84,12 @@ function mark(kind, size = 11) {
 
 function fmt(value, digits = 4) {
   if (value == null || Number.isNaN(value)) return "–";
-  if (typeof value !== "number") return String(value);
+  return typeof value === "number" ? written(value, digits).replace(/^-/, "\u2212") : String(value);
+}
+function written(value, digits) {
   const size = Math.abs(value);
-  if (Number.isInteger(value) && size < 1e7) return group(value).replace("-", "\u2212");
-  if (size >= 1e7 || size < 1e-2) return value.toExponential(Math.max(0, digits - 3)).replace("e+", "e");
+  if (Number.isInteger(value) && size < 1e7) return group(value);
+  if (size >= 1e7 || size < 1e-2) return value.toExponential(Math.max(1, digits - 3)).replace("e+", "e");
   if (size >= 1000) return group(Math.round(value));
   if (size >= 1) return value.toFixed(size >= 100 ? 1 : digits - 2);
   return String(Number(value.toPrecision(digits - 1)));
@@ -84,8 +97,11 @@ function fmt(value, digits = 4) {
 const group = (value) => (Math.abs(value) < 10000 ? String(value)
   : String(value).replace(/\B(?=(\d{3})+(?!\d))/g, "\u202f"));
 const compact = (value) => (Math.abs(value) >= 1e6 ? `${Number((value / 1e6).toPrecision(3))}M`
-  : Math.abs(value) >= 1e4 ? `${Number((value / 1e3).toPrecision(3))}k` : fmt(value));
+  : Math.abs(value) >= 1e4 ? `${Number((value / 1e3).toPrecision(3))}k` : fmt(value)).replace(/^-/, "\u2212");
 const signed = (value) => (value == null ? "–" : (value > 0 ? "+" : value < 0 ? "\u2212" : "") + fmt(Math.abs(value), 3));
+// A birth's record keeps four digits and plain signs; a reader wants two digits and an arrow.
+const change = (detail) => String(detail || "").replace(/(?<![\w.])\d+(?:\.\d+(?:e[-+]?\d+)?|e[-+]?\d+)(?![\w.])/g, (v) => fmt(Number(v)))
+  .replaceAll(" -> ", " \u2192 ").replace(/(\d)x(?=\d)/g, "$1\u00d7");
 const hiddenText = (widths) => (widths && widths.length ? widths.join("\u00d7") : "–");
 
 function ticks(low, high, wanted) {
@@ -131,7 +147,8 @@ function stage(box, label, height, draw) {
     ctx.font = `11px ${getComputedStyle(box).fontFamily}`;
     draw(ctx, wide, tall);
   };
-  return { canvas, paint, resize: (value) => { tall = value; } };
+  const pen = () => { const made = svgPen(box.clientWidth || 640, tall, getComputedStyle(box).fontFamily); draw(made, made.width, tall); return made; };
+  return { canvas, paint, pen, resize: (value) => { tall = value; } };
 }
 
 function colours(node) {
@@ -147,14 +164,24 @@ function colours(node) {
   return found;
 }
 
-function drawShape(ctx, shape, x, y, size) {
+// Hollow: an outline, for agents that were not evaluated yet.
+function drawShape(ctx, shape, x, y, size, hollow = false) {
+  if (ctx.shape) return ctx.shape(SHAPES[shape], x, y, size, hollow);
+  const path = PATHS[shape] || (PATHS[shape] = new Path2D(SHAPES[shape]));
   ctx.save();
   ctx.translate(x, y);
   ctx.scale(size, size);
-  ctx.fill(PATHS[shape] || (PATHS[shape] = new Path2D(SHAPES[shape])), "evenodd");
+  if (hollow) { ctx.lineWidth = 1.5 / size; ctx.stroke(path); } else ctx.fill(path, "evenodd");
   ctx.restore();
 }
 const PATHS = {};
+
+// The name of the vertical axis stands above it, that of the horizontal one below its right end.
+function names(ctx, c, box, xname, yname) {
+  ctx.fillStyle = c.muted;
+  ctx.textBaseline = "top"; ctx.textAlign = "right"; ctx.fillText(xname, box.right - 2, box.bottom + 19);
+  ctx.textBaseline = "alphabetic"; ctx.textAlign = "left"; ctx.fillText(yname, Math.max(0, box.left - 44), box.top - 8);
+}
 
 function axes(ctx, c, box, x, y, xticks, yticks, xlabel = together(xticks), ylabel = together(yticks)) {
   ctx.lineWidth = 1;
@@ -189,26 +216,40 @@ function makeTip(root) {
 }
 
 function describe(store, row, i) {
-  const kind = row.k ? store.kinds[row.k[i]] : null;
+  const kind = row.k ? store.kinds[row.k[i]] : null, ring = i ? -1 : store.rings.n.indexOf(row.n);
   const lines = [row.id ? `agent ${row.id[i]} · generation ${row.n}` : `generation ${row.n}, rank ${i + 1}`];
-  lines.push(row.f[i] == null ? "no finite fitness" : `fitness ${fmt(row.f[i])}`);
+  lines.push((row.f[i] == null ? "no finite fitness" : `fitness ${fmt(row.f[i])}`) + (ring < 0 ? "" : ` · confirmed ${fmt(store.rings.f[ring])} \u2713`));
   if (kind) {
     const parent = row.p[i] >= 0 && row.p[i] !== row.id[i] ? ` from agent ${row.p[i]}` : "";
-    lines.push(`${lookOf(kind)[0]}${parent}${row.d && row.d[i] ? `: ${row.d[i]}` : ""}`);
+    lines.push(`${lookOf(kind)[0]}${parent}${row.d && row.d[i] ? `: ${change(row.d[i])}` : ""}`);
   }
   if (row.c && row.c[i] != null) lines.push(`policy changed by up to ${fmt(row.c[i], 3)}`);
   if (row.h) {
     lines.push(store.names.map((name, j) => `${name} ${fmt(row.h[i][j])}`).join(" · "));
-    lines.push(`hidden ${hiddenText(row.a[i])} ${row.v[i]} · ${fmt(row.m[i])} parameters · ${fmt(row.s[i])} steps`);
+    lines.push(`hidden ${hiddenText(row.a[i])} ${row.v[i]} · network size ${fmt(row.m[i])} · trained ${fmt(row.s[i])} steps`);
   }
   return lines;
 }
 
 function panel(title, extra = null, className = "") {
   const body = h("div", { class: "ev-body" });
-  const head = h("div", { class: "ev-head" }, h("h3", {}, title), extra);
+  const head = h("div", { class: "ev-head" }, h("h3", {}, title), h("div", { class: "ev-tools" }, extra));
   return { element: h("section", { class: `ev-panel ${className}`, "aria-label": title }, head, body), body, head };
 }
 
+// Columns that a narrow page has no room for give way, by what is missed least (the fourth entry; 0 stays): nothing
+// scrolls sideways. Gives the names of those.
+function fit(scroll, columns, first = 0) {
+  const rows = [...scroll.querySelectorAll("tr")], table = scroll.firstChild, hidden = [];
+  const order = columns.map(([, , , least], i) => [least, i]).filter(([least]) => least).sort((a, b) => a[0] - b[0]);
+  // A fraction of a pixel too wide is cut as well.
+  while (scroll.clientWidth && table.getBoundingClientRect().width > scroll.clientWidth && order.length) {
+    const [, i] = order.shift();
+    for (const tr of rows) tr.children[first + i].style.display = "none";
+    hidden.push(i);
+  }
+  return hidden.sort((a, b) => a - b).map((i) => columns[i][0]);
+}
+
 const empty = (text) => h("p", { class: "ev-empty" }, text);
-const NOTHING = "No generation yet: press Step, or call exp.step().";
+const nothing = (ui, words) => `${words} ${ui.still ? "Call" : "Press Step, or call"} exp.step().`;

@@ -42,15 +42,18 @@ def _html(store: Store, experiment: LiveRun, picture: bytes, film: bytes, name: 
     if film:
         images.append(_image(film, "The newest recorded episode", 300))
     history = experiment.history
+    # JupyterLab saves no widgets unless it is told to: above the picture it then says "model not found".
+    unsaved = f".jp-OutputArea-child:has(+ .jp-OutputArea-child #{escape(name)})"
+    hide = f"<style>{unsaved}:has(.jupyter-widgets:not(:has(*))) {{ display: none !important; }}</style>"
     table = history.generations[-1].show(most=10)[1] if history.generations else history._repr_html_()
     return (
-        f'<div id="{escape(name)}" class="evolab-still">{"".join(images)}{table}'
+        f'<div id="{escape(name)}" class="evolab-still">{hide}{"".join(images)}{table}'
         f"<p><small>{escape(_title(experiment))}: a still picture; "
-        "run the cell for the live dashboard.</small></p></div>"
+        "run the cell again for a live board.</small></p></div>"
     )
 
 
 def _image(data: bytes, text: str, width: int) -> str:
     source = base64.b64encode(data).decode()
     size = f'width="{width}" style="max-width:100%"'
-    return f'<img alt="{escape(text)}" {size} src="data:image/png_bytes;base64,{source}"><br>'
+    return f'<img alt="{escape(text)}" {size} src="data:image/png;base64,{source}"><br>'

@@ -32,9 +32,9 @@ KINDS: dict[str, Look] = {
     "first": Look("first population", "#6b6f78", "#a5a9b4", "circle-open"),
     "elite": Look("elite, kept", "#6b6f78", "#a5a9b4", "star"),
     "revived": Look("archived elite, revived", "#6b6f78", "#a5a9b4", "star-open"),
-    "none": Look("no mutation", "#6b6f78", "#a5a9b4", "circle"),
+    "none": Look("none", "#6b6f78", "#a5a9b4", "circle"),
     "architecture": Look("architecture", "#00805d", "#2fc49a", "square"),
-    "parameters": Look("weights", "#c44f00", "#f58549", "triangle-up"),
+    "parameters": Look("parameters", "#c44f00", "#f58549", "triangle-up"),
     "activation": Look("activation", "#b04a86", "#e593c2", "triangle-down"),
     "hyperparameters": Look("hyperparameters", "#a87400", "#e9ae2b", "diamond"),
 }

@@ -6,8 +6,8 @@ function controls(ui) {
   const buttons = {
     step: button("Step", "step", "Train one generation"),
     run: button("Run", "run", "Train on until paused"),
-    pause: button("Pause", "pause", "Pause at the next environment step; Run continues"),
-    stop: button("Stop", "stop", "Stop training"),
+    pause: button("Pause", "pause", "Pause at the next environment step; Run goes on from there"),
+    stop: button("Stop", "stop", "Stop at the next environment step and show the run as stopped; Run goes on from there all the same"),
   };
   const state = h("span", { class: "ev-state", role: "status" });
   const phase = h("span", { class: "ev-phase" });
@@ -19,6 +19,7 @@ function controls(ui) {
   top.hidden = ui.still;
   const element = h("header", {}, top, banner, h("div", { class: "ev-facts" }, title, tiles));
 
+  const SAVED = "a picture of the last saved state; run the cell again for a live board";
   const STATES = { idle: "ready", running: "running", stopping: "stopping", paused: "paused", stopped: "stopped", failed: "failed" };
 
   let listed = "";
@@ -29,7 +30,7 @@ function controls(ui) {
     buttons.stop.disabled = !head.alive || status === "stopped" || status === "idle";
     group_.hidden = !head.alive;
     state.className = `ev-state ev-is-${status}`;
-    say(state, STATES[status] || "last saved state; run the cell again to go on");
+    say(state, head.gone ? "the kernel has ended: this is a picture" : STATES[status] || SAVED);
     say(banner, head.error || "");
     banner.hidden = !head.error;
     const p = head.progress, part = p && p.total ? Math.min(1, p.done / p.total) : 0;
@@ -38,7 +39,8 @@ function controls(ui) {
     const busy = p && head.alive && (running || status === "stopping" || status === "paused") && p.generation > (newest ? newest.n : -1);
     const doing = { fill: "filling the buffer", train: "training", evaluate: "evaluating" };
     say(phase, busy ? `generation ${group(p.generation)} · ${doing[p.phase] || p.phase} ${group(p.done)} / ${group(p.total)}`
-      : head.alive && !store.rows.length ? "press Step or Run to begin" : "");
+      : head.alive && !store.rows.length ? "press Step or Run to begin"
+      : head.gone ? (head.folder ? `ev.Experiment.load("${head.folder}") goes on from its newest checkpoint` : "run the notebook again; exp.save(folder) keeps a run") : "");
     fill.style.width = `${busy ? 100 * part : 0}%`;
     bar.setAttribute("aria-valuenow", Math.round(busy ? 100 * part : 0));
     bar.style.visibility = head.alive ? "visible" : "hidden";
@@ -49,20 +51,21 @@ function controls(ui) {
       ["best now", newest ? fmt(best) : "–"],
       [store.confirmed != null ? "best confirmed" : "best ever", store.confirmed != null ? fmt(store.confirmed) : store.best != null ? fmt(store.best) : "–"],
       head.target != null ? ["target", fmt(head.target)] : null,
-      ["training steps", compact(head.total_steps || 0)],
-      ["evaluation steps", compact(head.evaluation_steps || 0)],
-      head.speed ? ["steps/s", compact(Math.round(head.speed))] : null,
+      head.updates ? ["updates", compact(head.total_steps || 0), `all agents, and ${compact(head.evaluation_steps || 0)} evaluation steps`]
+        : ["environment steps", compact((head.total_steps || 0) + (head.evaluation_steps || 0)), `${compact(head.total_steps || 0)} training + ${compact(head.evaluation_steps || 0)} evaluation`],
+      head.speed ? [head.updates ? "updates/s" : "training steps/s", compact(Math.round(head.speed))] : null,
     ].filter(Boolean);
     const names = facts.map(([name]) => name).join();
     if (names !== listed) {
       listed = names;
-      tiles.replaceChildren(...facts.map(([name]) => h("div", { role: "listitem" }, h("span", { class: "ev-fact" }, name), h("b"))));
+      tiles.replaceChildren(...facts.map(([name]) => h("div", { role: "listitem" }, h("span", { class: "ev-fact" }, name), h("b"), h("small"))));
     }
-    facts.forEach(([name, value], i) => {
-      const figure = tiles.children[i].lastChild, reached = name === "best confirmed" && head.target != null && store.confirmed >= head.target;
+    const reached = head.target != null && store.confirmed != null && store.confirmed >= head.target;
+    facts.forEach(([name, value, below], i) => {
+      const [, figure, small] = tiles.children[i].children, confirmed = name === "best confirmed";
       say(figure, value);
-      figure.className = reached ? "ev-reached" : "";
-      figure.title = reached ? "the target is reached" : "";
+      figure.className = confirmed ? "ev-confirmed" : "";
+      say(small, below || (confirmed && reached ? "target reached" : confirmed ? "over fresh episodes" : name === "best ever" ? "one evaluation" : ""));
     });
   }
   return { element, draw };

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 import uuid
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ from evolab.reporting.panels.feed import Feed
 from evolab.reporting.panels.live_run import LiveRun
 from evolab.reporting.panels.panel import Panel
 from evolab.reporting.panels.poller import Poller
+from evolab.reporting.panels.rollout import EVERY
 
 UNANSWERED = 2
 _by_cell: dict[str, list[tuple[Any, Dashboard]]] = {}
@@ -40,6 +42,7 @@ class Dashboard(anywidget.AnyWidget):
     _esm = traitlets.Unicode(page.es_module()).tag(sync=True)
     _css = traitlets.Unicode(page.style()).tag(sync=True)
     state = traitlets.Dict().tag(sync=True)  # the whole board, compact: what a saved notebook reopens with
+    past = traitlets.Unicode().tag(sync=True)  # compressed: older generations, for the family tree
     rollout = traitlets.Dict().tag(sync=True)
     twin = traitlets.Unicode().tag(sync=True)
 
@@ -81,6 +84,8 @@ class Dashboard(anywidget.AnyWidget):
             self._feed.attempt(lambda: self._feed.set_rate(str(message["name"]), float(message["value"])))
         elif kind == "rollout":
             self.record(str(message.get("agent", "best")))
+        elif kind == "film":
+            threading.Thread(target=self._send_film, name="evolab-film", daemon=True).start()
         elif kind == "rollout_every":
             self._feed.rollout_every = max(0, int(message["value"]))
         self._poller.wake()
@@ -97,6 +102,15 @@ class Dashboard(anywidget.AnyWidget):
         if self.comm is not None:
             self.rollout = sprites
         self._poller.wake()
+
+    def _send_film(self) -> None:
+        """The newest episode as a GIF, for the page to save."""
+        rollout = self._feed.rollout
+        if rollout is not None:
+            name = f"agent-{rollout.agent}-generation-{rollout.generation}.gif"
+            self.send(
+                {"type": "film", "name": name}, buffers=[rollout.animation("GIF", every=EVERY, scale=0.5)]
+            )
 
     # What the page is told ----------------------------------------------------------------
 
@@ -138,7 +152,7 @@ class Dashboard(anywidget.AnyWidget):
     def keep(self) -> None:
         """Update what a notebook saves. Called by the poller when training rests, and now and then."""
         rest = self.rest
-        self.state = self._feed.state()
+        self.state, self.past = self._feed.state(), self._feed.past()
         if self._shown is not None:
             self._shown.update(self._still())
         self.kept = rest
@@ -155,8 +169,10 @@ class Dashboard(anywidget.AnyWidget):
         if self._last_words:
             print(self._last_words)
             return
-        display(self._widget() | {"text/plain": repr(self)}, raw=True)
+        # The widget's own text never changes, so it says nothing that does: the still picture beside it does.
+        display(self._widget() | {"text/plain": f"Dashboard({self.experiment.name})"}, raw=True)
         self._shown = display(self._still(), display_id=self.twin)
+        _keep_after_cells(self)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:  # type: ignore[override]
         return (
@@ -171,7 +187,7 @@ class Dashboard(anywidget.AnyWidget):
 
     def _still(self) -> _Html:
         shown = bundle(self._feed.store, self.experiment, self._feed.film, self.twin)
-        return _Html(shown["text/html"])
+        return _Html(shown["text/html"], self.experiment.history.show()[0])
 
     def __repr__(self) -> str:
         if self._last_words:
@@ -191,20 +207,38 @@ class Dashboard(anywidget.AnyWidget):
         self._last_words = repr(self)
         self.close()
         self.experiment, self._feed = None, None  # type: ignore[assignment]
-        self.state, self.rollout, self.kept = {}, {}, ()
+        self.state, self.past, self.rollout, self.kept = {}, "", {}, ()
 
 
 class _Html:
     """A piece of HTML with its plain twin."""
 
-    def __init__(self, html: str) -> None:
-        self.html = html
+    def __init__(self, html: str, text: str) -> None:
+        self.html, self.text = html, text
 
     def _repr_html_(self) -> str:
         return self.html
 
     def __repr__(self) -> str:
-        return "(the dashboard's last picture)"
+        return self.text
+
+
+def _keep_after_cells(board: Dashboard) -> None:
+    """Bring the still picture up to date at the end of every cell: a headless run takes nothing that comes later."""
+    from IPython import get_ipython
+
+    shell, ref = get_ipython(), weakref.ref(board)
+    if shell is None:
+        return
+
+    def after(*_: Any) -> None:
+        board = ref()
+        if board is None or board.comm is None or board.experiment is None:
+            shell.events.unregister("post_run_cell", after)
+        elif board.experiment.status != "running" and board.rest != board.kept:
+            board.keep()
+
+    shell.events.register("post_run_cell", after)
 
 
 def _replace_in_cell(board: Dashboard) -> None:

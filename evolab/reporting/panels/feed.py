@@ -16,10 +16,11 @@ from typing import Any
 
 from evolab.reporting.panels.live_run import LiveRun
 from evolab.reporting.panels.panel import Panel, Snapshot, checked
+from evolab.reporting.panels.rollout import NoPictures, Rollout
 from evolab.reporting.panels.store import Store, short
 
-LARGEST = 95_000  # bytes of one message
-LARGEST_ROWS = 60_000
+LARGEST = 110_000  # bytes of one message
+LARGEST_ROWS = 40_000
 PROBABILITIES = ("new_layer", "sd", "resample")
 
 
@@ -38,8 +39,10 @@ class Feed:
         self.rollout_every = rollout_every
         self.trouble = ""
         self.film = b""  # the newest episode as an animated PNG, for pages without widgets
+        self.rollout: Rollout | None = None  # the newest episode
         self.rendering = False
         self.rollout_error = ""
+        self.no_pictures = ""  # why there are no episodes to see, where there are none
         self.store = Store()
         self._recorded = 0
         self._lock = threading.RLock()
@@ -71,8 +74,9 @@ class Feed:
             "progress": None if p is None else {
                 "phase": p.phase, "generation": p.generation, "done": int(p.done), "total": int(p.total)
             },
-            "rendering": self.rendering, "rollout_every": self.rollout_every,
-            "rollout_error": self.rollout_error, "speed": self._speed(),
+            "rendering": self.rendering, "rollout_every": self.rollout_every, "no_pictures": self.no_pictures,
+            "rollout_error": self.rollout_error, "speed": self._speed(), "updates": e.algorithm.offline,
+            "folder": "" if e.folder is None else str(e.folder),
         }  # fmt: skip
 
     def rates(self) -> list[list[Any]]:
@@ -124,6 +128,11 @@ class Feed:
             self.store.absorb(list(self.experiment.history.generations))
             return {"head": self.head(alive=False), "rows": self.store.compact()} | self._tail(20_000)
 
+    def past(self) -> str:
+        """What `state` has no room for; see `Store.past`."""
+        with self._lock:
+            return self.store.past()
+
     def _tail(self, room: int) -> dict[str, Any]:
         """What changes once per generation beside the rows."""
         store = self.store
@@ -132,7 +141,8 @@ class Feed:
         tail: dict[str, Any] = {
             "line": store.line(), "effects": store.effects(), "unborn": store.unborn(), "kinds": store.kinds,
             "names": store.names(), "best": short(max(best)) if best else None,
-            "confirmed": short(max(confirmed)) if confirmed else None,
+            "confirmed": short(max(confirmed)) if confirmed else None, "rings": store.confirmed(),
+            "learning": store.learning(),
         }  # fmt: skip
         room -= len(json.dumps(tail))
         tail["custom"] = []
@@ -170,7 +180,7 @@ class Feed:
         due = self.rollout_every and (
             self._recorded == 0 or self.newest - self._recorded >= self.rollout_every
         )
-        if due and self.newest and not self.rollout_error:
+        if due and self.newest and not self.rollout_error and not self.no_pictures:
             self.record("best", show)
 
     def record(self, agent: str, show: Callable[[dict[str, Any]], None]) -> None:
@@ -189,11 +199,10 @@ class Feed:
     def _record(self, agent: str, show: Callable[[dict[str, Any]], None]) -> None:
         try:
             chosen: Any = int(agent) if agent.lstrip("-").isdigit() else agent
-            number = self.newest
+            number = self.experiment.generation  # not the store's: it follows only as fast as the page does
             rollout = self.experiment.rollout(episodes=1, agent=chosen)
             if not rollout.frames:
-                raise ValueError("this environment draws no pictures (render_mode is not rgb_array).")
-            # Not from the store: it follows the history only as fast as the page does.
+                raise NoPictures("this environment draws no pictures (render_mode is not rgb_array).")
             finished = self.experiment.history.generations
             if rollout.agent is None and agent != "elite" and (finished or agent != "best"):
                 rollout.agent = chosen if agent != "best" else finished[-1].best.agent
@@ -202,8 +211,10 @@ class Feed:
             sprites = rollout.sprites() | ({"who": "elite"} if agent == "elite" else {})
             # Beside the chart in one message: fewer and smaller frames than a saved film has.
             self.film = rollout.animation("PNG", every=max(3, len(rollout.frames) // 60), scale=small)
-            self.rendering = False
+            self.rendering, self.rollout = False, rollout
             show(sprites)
+        except NoPictures as reason:
+            self.no_pictures = str(reason)
         except Exception as error:
             self.rollout_error = f"No episode: {type(error).__name__}: {error}"[:500]
         finally:

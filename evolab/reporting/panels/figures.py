@@ -5,23 +5,27 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from evolab.history.display import number
-from evolab.reporting.panels.colours import INK, MUTED, look
+from evolab.history.display import change, count, number
+from evolab.reporting.panels.colours import look
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
     from evolab.history.events import Birth, Evaluation
 
-GRID = "#e4e6ea"
+# A figure does not know the page it will stand on: no background of its own, and words and lines that show on white as
+# well as on black.
+CLEAR, WORDS, GRID = "rgba(0,0,0,0)", "#797e87", "rgba(128,128,128,0.25)"
+MARKED = "#7f858e"
+"""Colour of a line that is neither data nor grid, such as a target."""
 
 
 def finish(chart: Figure, title: str, x: str = "", y: str = "", height: int = 420) -> Figure:
-    """Give a figure the house's page: white, calm, aligned numbers, one title."""
+    """Give a figure the house's page: calm, on any background, aligned numbers, one title."""
     chart.update_layout(
         title={"text": title, "x": 0.01, "font": {"size": 16}}, height=height,
         margin={"l": 60, "r": 24, "t": 56, "b": 52},
-        paper_bgcolor="#ffffff", plot_bgcolor="#ffffff", font={"color": INK[0], "size": 12},
+        paper_bgcolor=CLEAR, plot_bgcolor=CLEAR, font={"color": WORDS, "size": 12.5},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right"},
         hoverlabel={"align": "left"},
     )  # fmt: skip
@@ -35,7 +39,7 @@ def blank(title: str, words: str) -> Figure:
     import plotly.graph_objects as go
 
     chart = go.Figure()
-    chart.add_annotation(text=words, showarrow=False, font={"size": 14, "color": MUTED[0]})
+    chart.add_annotation(text=words, showarrow=False, font={"size": 14})
     chart.update_xaxes(visible=False)
     chart.update_yaxes(visible=False)
     finish(chart, title, height=240)
@@ -47,7 +51,9 @@ def hover_text(evaluation: Evaluation, birth: Birth | None = None) -> str:
     e = evaluation
     lines = [f"agent {e.agent}, generation {e.generation}", f"fitness {number(e.fitness)}"]
     if birth is not None:
-        lines.append(f"{look(birth.kind).label}: {birth.detail}" if birth.detail else look(birth.kind).label)
+        lines.append(
+            f"{look(birth.kind).label}: {change(birth.detail)}" if birth.detail else look(birth.kind).label
+        )
     lines.append(", ".join(f"{name} {number(value)}" for name, value in e.hyperparameters.items()))
-    lines.append(f"hidden {'x'.join(map(str, e.hidden))}, {e.parameters} parameters")
+    lines.append(f"hidden {'×'.join(map(str, e.hidden))}, network size {count(e.parameters)}")
     return "<br>".join(escape(line) for line in lines)

@@ -10,22 +10,25 @@ function fitnessPanel(ui) {
     },
   }, name);
   const toggle = h("div", { class: "ev-toggle", role: "group", "aria-label": "Horizontal axis" }, choose("steps"), choose("generations"));
-  const { element, body } = panel("Fitness", toggle, "ev-fitness");
+  const { element, body, head } = panel("Fitness", toggle, "ev-fitness");
   const legend = h("div", { class: "ev-legend" });
-  const box = h("div", { class: "ev-chart", tabindex: "0", "aria-label": "Fitness chart; left and right arrows read the winner's line" });
-  const note = empty(NOTHING);
+  const box = h("div", { class: "ev-chart", tabindex: "0", "aria-label": "Fitness chart; left and right arrows read the winner's line, Enter pins the agent" });
+  const note = empty(nothing(ui, "Here will be the fitness of every agent, and the ancestry of the best one."));
   body.append(box, legend, note);
-  const chart = stage(box, "Fitness of every agent", 260, (ctx, w, t) => paint(ctx, w, t));
+  const TALL = 270, chart = stage(box, "Fitness of every agent", TALL, (ctx, w, t) => paint(ctx, w, t));
+  const save = saveMenu(ui, "Fitness", () => [["generation", stepsOf(last), "agent", "fitness"],
+    ...last.rows.flatMap((r) => r.f.map((f, i) => [r.n, r.t, r.id ? r.id[i] : "", f]))], chart);
+  head.lastChild.append(save);
   const ring = h("div", { class: "ev-ring" });
   box.append(ring);
 
   const place = (row) => (axis === "steps" ? row.t : row.n);
   function paint(ctx, width, height) {
     const store = last, c = ui.colours();
-    const area = { left: 52, right: width - 12, top: 10, bottom: height - 24 };
+    const area = { left: 52, right: width - 12, top: 22, bottom: height - 38 };
     const stride = Math.max(1, Math.ceil((store.rows.length * (store.rows[0].f.length || 1)) / 9000));
     const rows = store.rows.filter((_, i) => i % stride === 0 || i > store.rows.length - 40);
-    const all = rows.flatMap((r) => r.f).concat(store.line.f || []);
+    const all = rows.flatMap((r) => r.f).concat(store.line.f, store.rings.f);
     const target = store.head.target;
     const found = extent(target == null ? all : all.concat(target));
     if (!found) { ctx.fillStyle = c.muted; ctx.fillText("No agent has a finite fitness yet.", area.left, height / 2); return; }
@@ -36,14 +39,15 @@ function fitnessPanel(ui) {
     const x = linear(xs[0], xs[1], area.left + 4, area.right - 4);
     const wanted = axis === "steps" ? ticks(xs[0], xs[1], Math.max(2, width / 85)) : ticks(xs[0], xs[1], Math.max(2, width / 80)).filter(Number.isInteger);
     axes(ctx, c, area, x, y, wanted, ticks(found[0], found[1], 5));
+    names(ctx, c, area, axis === "steps" ? stepsOf(store) : "generation", "fitness");
     cloud(ctx, c, rows, x, y);
     if (target != null) {
       ctx.setLineDash([5, 4]); ctx.strokeStyle = c.target; ctx.lineWidth = 1.2;
       ctx.beginPath(); ctx.moveTo(area.left, y(target)); ctx.lineTo(area.right, y(target)); ctx.stroke(); ctx.setLineDash([]);
     }
     winner(ctx, c, store, x, y);
-    ctx.strokeStyle = c.winner; ctx.lineWidth = 1.6;
-    for (const r of rows) if (r.x && r.x[1] != null) { ctx.beginPath(); ctx.arc(x(place(r)), y(r.x[1]), 4, 0, 7); ctx.stroke(); }
+    ctx.strokeStyle = c.winner; ctx.fillStyle = c.bg; ctx.lineWidth = 1.6;
+    store.rings.f.forEach((f, i) => { ctx.beginPath(); ctx.arc(x((axis === "steps" ? store.rings.t : store.rings.n)[i]), y(f), 3.8, 0, 7); ctx.fill(); ctx.stroke(); });
     points = rows.map((row) => ({ row, px: x(place(row)), py: row.f.map((f) => (f == null ? null : y(f))) }));
   }
 
@@ -81,7 +85,10 @@ function fitnessPanel(ui) {
     if (end >= 0 && line.f[end] != null) { ctx.beginPath(); ctx.arc(x(where[end]), y(line.f[end]), 3.6, 0, 7); ctx.fill(); }
   }
 
+  let aimed = null;
   function hover(event, near) {
+    aimed = near;
+    box.style.cursor = near && near.row.id ? "pointer" : "";
     if (!near) { ring.style.display = "none"; ui.tip.hide(); return; }
     ring.style.cssText = `display:block;left:${near.px - 6}px;top:${near.y - 6}px`;
     ui.tip.show(event, describe(last, near.row, near.i));
@@ -95,9 +102,11 @@ function fitnessPanel(ui) {
     }
     hover(event, best);
   });
+  box.addEventListener("click", () => { if (aimed && aimed.row.id) ui.pin(aimed.row.id[aimed.i], aimed.row.n); });
   box.addEventListener("pointerleave", (event) => hover(event, null));
   let cursor = -1;
   box.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && aimed && aimed.row.id) return ui.pin(aimed.row.id[aimed.i], aimed.row.n);
     const move = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (!move || !points.length) return;
     event.preventDefault();
@@ -111,14 +120,18 @@ function fitnessPanel(ui) {
   function draw(store) {
     last = store;
     const any = store.rows.length > 0;
-    note.hidden = any; box.hidden = legend.hidden = toggle.hidden = !any;
+    note.hidden = any; box.hidden = legend.hidden = toggle.hidden = save.hidden = !any;
+    toggle.firstChild.textContent = store.head.updates ? "updates" : "steps";
     if (!any) return;
     chart.paint();
     const target = store.head.target;
     const items = [["ev-key-winner", "winner\u2019s ancestry"], ["ev-key-cloud", "every agent"]];
     if (target != null) items.push(["ev-key-target", `target ${fmt(target)}`]);
-    if (store.rows.some((r) => r.x && r.x[1] != null)) items.push(["ev-key-confirmed", "confirmed over fresh episodes"]);
+    if (store.rings.f.length) items.push(["ev-key-confirmed", "best agent confirmed over fresh episodes \u2713"]);
     legend.replaceChildren(...items.map(([key, text]) => h("span", {}, h("i", { class: key }), text)));
   }
-  return { element, draw };
+  // More room than the rest of the column needs goes to this chart.
+  return { element, draw, grow(by) { chart.resize(TALL + by); if (last && last.rows.length) chart.paint(); } };
 }
+
+const stepsOf = (store) => (store.head.updates ? "updates of all agents" : "environment steps of all agents (training + evaluation)");

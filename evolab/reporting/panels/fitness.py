@@ -7,8 +7,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from evolab.history.display import number
-from evolab.reporting.panels.colours import CLOUD, TARGET, WINNER
-from evolab.reporting.panels.figures import blank, finish, hover_text
+from evolab.reporting.panels.colours import CLOUD, WINNER
+from evolab.reporting.panels.figures import MARKED, blank, finish, hover_text
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def fitness_figure(history: History, target: float | None = None, axis: str = "steps") -> Figure:
-    """Fitness over training steps or generations.
+    """Fitness over environment steps or generations.
 
     Args:
         history: of the run.
         target: drawn as a dashed line.
-        axis: "steps" (of the whole population) or "generations".
+        axis: "steps" (of all agents, evaluation included) or "generations".
 
     Raises:
         ValueError: if `axis` is neither.
@@ -35,8 +35,10 @@ def fitness_figure(history: History, target: float | None = None, axis: str = "s
     if not len(history):
         return blank("Fitness", "No generation yet: call exp.step()")
 
+    steps = {g.number: g.all_steps for g in history}
+
     def place(evaluation: Evaluation) -> int:
-        return evaluation.total_steps if axis == "steps" else evaluation.generation
+        return steps[evaluation.generation] if axis == "steps" else evaluation.generation
 
     xs: list[float | None] = []
     ys: list[float | None] = []
@@ -65,9 +67,9 @@ def fitness_figure(history: History, target: float | None = None, axis: str = "s
     if target is not None:
         # Outside, to the right: inside, a curve that reaches the target would run through the words.
         chart.add_hline(
-            y=target, line_dash="dash", line_color=TARGET[0], annotation_text=f"target<br>{number(target)}",
+            y=target, line_dash="dash", line_color=MARKED, annotation_text=f"target<br>{number(target)}",
             annotation_position="right", annotation_align="left",
         )  # fmt: skip
-    name = "training steps of the population" if axis == "steps" else "generation"
+    name = "environment steps of all agents (training + evaluation)" if axis == "steps" else "generation"
     finish(chart, "Fitness of every agent", name, "fitness")
     return chart if target is None else chart.update_layout(margin={"r": 70})

@@ -1,30 +1,36 @@
-// Hyperparameters and architecture over generations: one small chart each, all agents as dots, the winner's line in blue.
+// Hyperparameters and architecture over generations: one small chart each, the winner's ancestry in blue. All agents are
+// dots where each is known in every generation, and otherwise the range from the lowest to the highest.
 
 function hyperparametersPanel(ui) {
-  const { element, body } = panel("Hyperparameters and architecture", h("span", { class: "ev-side" }, "the winner\u2019s ancestry in blue"), "ev-hyper");
+  const side = h("span", { class: "ev-side" });
+  const { element, body, head } = panel("Hyperparameters and architecture", side, "ev-hyper");
   const grid = h("div", { class: "ev-multiples" });
   const fixed = h("p", { class: "ev-foot" });
-  const note = empty(NOTHING);
+  const note = empty(nothing(ui, "Here will be every value that evolves, for all agents and for the best one\u2019s ancestry."));
   body.append(grid, fixed, note);
   let charts = [], last = null;
+  const save = saveMenu(ui, "Hyperparameters", () => [["generation", "agent", ...last.names, "hidden", "network size"],
+    ...last.line.n.map((n, i) => [n, last.line.id[i], ...last.line.h[i], (last.line.a[i] || []).join("x"), last.line.m[i]])]);
+  head.lastChild.append(save);
 
   function series(store) {
     const full = store.rows.filter((r) => r.h), found = [], constant = [];
     const stride = full.length ? Math.ceil((full.length * full[0].h.length) / 3000) : 1;
     const rows = full.filter((_, i) => (full.length - 1 - i) % stride === 0);  // at most 3 000 dots a chart
     // Older generations have lost their agents' values, but not how far these went.
-    const bands = (key) => store.rows.filter((r) => r.q && r.q[key]).map((r) => [r.n, ...r.q[key]]);
+    const dots = full.length === store.rows.length;
+    const bands = (key) => (dots ? [] : store.rows.map((r, i) => [i ? store.rows[i - 1].n : r.n - 1, r.n, ...rangeOf(r, key)]).filter((b) => b.length > 2));
     store.names.forEach((name, j) => {
       const winner = store.line.h.map((values) => values[j]);
-      const values = extent(rows.flatMap((r) => r.h.map((v) => v[j])).concat(winner, ...bands(j).map((b) => b.slice(1))).map((v) => (typeof v === "number" ? v : null)));
+      const values = extent(rows.flatMap((r) => r.h.map((v) => v[j])).concat(winner, ...bands(j).map((b) => b.slice(2))).map((v) => (typeof v === "number" ? v : null)));
       if (!values) return;
       if (values[0] === values[1]) constant.push(`${name} ${fmt(values[0])}`);
-      else found.push({ name, winner, range: values, bands: bands(j), points: rows.flatMap((r) => r.h.map((v) => [r.n, v[j]])) });
+      else found.push({ name, winner, range: values, bands: bands(j), points: dots ? rows.flatMap((r) => r.h.map((v) => [r.n, v[j]])) : [] });
     });
-    const sizes = rows.flatMap((r) => r.m.map((m) => [r.n, m]));
-    const range = extent(sizes.map((s) => s[1]).concat(store.line.m, ...bands("m").map((b) => b.slice(1))));
-    if (range) found.push({ name: "parameters", winner: store.line.m, range, bands: bands("m"), points: sizes, whole: true });
-    return { found, constant };
+    const sizes = dots ? rows.flatMap((r) => r.m.map((m) => [r.n, m])) : [];
+    const range = extent(rows.flatMap((r) => r.m).concat(store.line.m, ...bands("m").map((b) => b.slice(2))));
+    if (range) found.push({ name: "network size", winner: store.line.m, range, bands: bands("m"), points: sizes, whole: true });
+    return { found, constant, dots };
   }
 
   function small(spec) {
@@ -51,7 +57,7 @@ function hyperparametersPanel(ui) {
     for (const v of range[0] === range[1] ? [range[0]] : range) ctx.fillText(compact(v), 40, y(f(v)));
     ctx.fillStyle = c.cloud;
     ctx.globalAlpha = 0.3;
-    for (const [n, low, high] of bands) ctx.fillRect(x(n) - 1, y(f(high)), 2, Math.max(2, y(f(low)) - y(f(high))));
+    for (const [before, n, low, high] of bands) ctx.fillRect(x(before), y(f(high)), x(n) - x(before), Math.max(1.5, y(f(low)) - y(f(high))));
     ctx.globalAlpha = points.length > 600 ? 0.3 : 0.5;
     for (const [n, v] of points) if (typeof v === "number") ctx.fillRect(x(n) - 1.2, y(f(v)) - 1.2, 2.4, 2.4);
     ctx.globalAlpha = 1;
@@ -87,20 +93,29 @@ function hyperparametersPanel(ui) {
   function draw(store) {
     last = store;
     const any = store.rows.length > 0 && store.line.n.length > 0;
-    note.hidden = any; grid.hidden = fixed.hidden = !any;
+    note.hidden = any; grid.hidden = fixed.hidden = save.hidden = side.hidden = !any;
     if (!any) return;
-    const { found, constant } = series(store), end = store.line.n.length - 1;
+    const { found, constant, dots } = series(store), end = store.line.n.length - 1;
     const specs = found.map((s) => ({ ...s, layers: null, now: fmt(s.winner[end]) }));
     if (store.line.a.some((a) => a.length) && store.line.a.flat().every((units) => typeof units === "number")) {
       specs.push({ name: "winner\u2019s hidden units", layers: store.line.a, now: hiddenText(store.line.a[end]) });
     }
+    say(side, `blue: the winner\u2019s ancestry \u00b7 grey: ${dots ? "every agent" : "lowest to highest agent"}`);
     if (charts.length !== specs.length) {
       charts = specs.map(() => small({}));
       grid.replaceChildren(...charts.map((s) => s.box));
     }
     charts.forEach((s, i) => s.set(specs[i]));
     fixed.hidden = !constant.length;
-    fixed.textContent = `The same for all agents: ${constant.join(" · ")}`;
+    fixed.textContent = `Never changed: ${constant.join(" · ")}`;
   }
   return { element, draw };
+}
+
+// Lowest and highest value of a generation: hyperparameter number `key`, or "m" for the networks' sizes.
+function rangeOf(row, key) {
+  if (row.q) return row.q[key] || [];
+  if (!row.h) return [];
+  const found = extent(key === "m" ? row.m : row.h.map((v) => (typeof v[key] === "number" ? v[key] : null)));
+  return found && found[0] < found[1] ? found : [];
 }

@@ -2,16 +2,20 @@
 
 function lineagePanel(ui) {
   let last = null, nodes = [], end = null;
-  const { element, body } = panel("Lineage", h("span", { class: "ev-side" }, "best on top"), "ev-lineage");
-  const box = h("div", { class: "ev-chart", tabindex: "0", "aria-label": "Family tree; arrow keys walk from agent to agent" });
-  const slider = h("input", { type: "range", class: "ev-range", "aria-label": "Last generation shown", oninput: () => {
+  const side = h("span", { class: "ev-side" }, "best on top; click an agent to pin it");
+  const { element, body, head } = panel("Lineage", side, "ev-lineage");
+  const box = h("div", { class: "ev-chart", tabindex: "0", "aria-label": "Family tree; arrow keys walk from agent to agent, Enter pins one" });
+  const slider = h("input", { type: "range", class: "ev-range", "aria-label": "Last generation shown", title: "Last generation shown: older ones are to the left", oninput: () => {
     end = Number(slider.value) >= Number(slider.max) ? null : Number(slider.value);
     chart.paint();
   } });
   const legend = h("div", { class: "ev-legend" });
-  const note = empty(NOTHING);
+  const note = empty(nothing(ui, "Here will be the family tree: who descends from whom, and by which mutation."));
   body.append(box, slider, legend, note);
   const chart = stage(box, "Family tree by generation", 200, (ctx, w, t) => paint(ctx, w, t));
+  const save = saveMenu(ui, "Lineage", () => [["generation", "rank", "agent", "parent", "born by", "fitness"],
+    ...last.rows.filter((r) => r.id).flatMap((r) => r.id.map((id, i) => [r.n, i + 1, id, r.p[i] < 0 ? "" : r.p[i], last.kinds[r.k[i]], r.f[i]]))], chart);
+  head.lastChild.append(save);
   const ring = h("div", { class: "ev-ring ev-ring-large" });
   box.append(ring);
 
@@ -45,15 +49,18 @@ function lineagePanel(ui) {
     shown.forEach((row, i) => { const j = row.id.indexOf(line[i]); if (j >= 0) { ctx.beginPath(); ctx.arc(px(i), py(j), radius + 3, 0, 7); ctx.fillStyle = c.bg; ctx.fill(); ctx.stroke(); } });
     for (const [key, found] of Object.entries(groups)) {
       const [kind, hollow] = key.split("\n"), [, colour, shape] = lookOf(kind);
-      ctx.fillStyle = c[colour];
-      ctx.globalAlpha = hollow === "true" ? 0.55 : 1;
-      for (const n of found) drawShape(ctx, shape, n.x, n.y, radius);
+      ctx.fillStyle = ctx.strokeStyle = c[colour];
+      for (const n of found) drawShape(ctx, shape, n.x, n.y, radius, hollow === "true");
     }
-    ctx.globalAlpha = 1;
     ctx.fillStyle = c.muted; ctx.textAlign = "center"; ctx.textBaseline = "alphabetic";
     const every = Math.max(1, Math.ceil(34 / dx));
-    shown.forEach((row, i) => { if (row.n % every === 0 || shown.length < 3) ctx.fillText(group(row.n), px(i), height - 8); });
-    if (next) ctx.fillText(last.head.status === "running" ? "in training" : "next", Math.min(px(columns - 1), width - 30), height - 8);
+    const words = last.head.status === "running" ? "in training" : "next", half = ctx.measureText(words).width / 2;
+    const middle = next ? Math.min(px(columns - 1), width - half - 2) : Infinity;
+    if (next) ctx.fillText(words, middle, height - 8);
+    shown.forEach((row, i) => {
+      const number = group(row.n), room = middle - half - 6 - px(i);
+      if ((row.n % every === 0 || shown.length < 3) && ctx.measureText(number).width / 2 < room) ctx.fillText(number, px(i), height - 8);
+    });
   }
 
   // The id of the winner's ancestor in each shown generation.
@@ -108,17 +115,23 @@ function lineagePanel(ui) {
   });
   box.addEventListener("pointerleave", () => tell(null, null));
 
+  let aimed = null;
   function tell(event, near) {
+    aimed = near;
+    box.style.cursor = near && near.row.n != null ? "pointer" : "";
     ring.style.display = near ? "block" : "none";
     if (!near) return ui.tip.hide();
     ring.style.left = `${near.x - 10}px`; ring.style.top = `${near.y - 10}px`;
     const { row, j, kind } = near;
     ui.tip.show(event, row.n != null ? describe(last, row, j) : [`agent ${row.id[j]} · not evaluated yet`,
-      `${lookOf(kind)[0]}${row.p[j] === row.id[j] ? "" : ` from agent ${row.p[j]}`}`, row.d[j]]);
+      `${lookOf(kind)[0]}${row.p[j] === row.id[j] ? "" : ` from agent ${row.p[j]}`}`, change(row.d[j])]);
   }
+  const pinNear = () => { if (aimed && aimed.row.n != null) ui.pin(aimed.row.id[aimed.j], aimed.row.n); };
+  box.addEventListener("click", pinNear);
 
   let at = null;  // the agent that the arrow keys have reached
   box.addEventListener("keydown", (event) => {
+    if (event.key === "Enter") return pinNear();
     const [dx, dy] = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key] || [0, 0];
     if ((!dx && !dy) || !nodes.length) return;
     event.preventDefault();
@@ -134,14 +147,14 @@ function lineagePanel(ui) {
   function draw(store) {
     last = store;
     const rows = store.rows.filter((r) => r.id), any = rows.length > 0;
-    note.hidden = any; box.hidden = legend.hidden = !any;
+    note.hidden = any; box.hidden = legend.hidden = save.hidden = side.hidden = !any;
     if (!any) { slider.hidden = true; return; }
     const size = rows[rows.length - 1].id.length;
     chart.resize(36 + size * Math.max(7, Math.min(24, 250 / size)));
     chart.paint();
     const found = new Set([...rows.flatMap((r) => r.k), ...store.unborn.k].map((k) => store.kinds[k]));
     const known = Object.keys(LOOKS), order = (kind) => (known.includes(kind) ? known.indexOf(kind) : known.length);
-    legend.replaceChildren(...[...found].sort((a, b) => order(a) - order(b)).map((kind) => h("span", {}, mark(kind), lookOf(kind)[0].split(",")[0])));
+    legend.replaceChildren(...[...found].sort((a, b) => order(a) - order(b)).map((kind) => h("span", { title: MEANS[kind] }, mark(kind), lookOf(kind)[0].split(",")[0])));
   }
   return { element, draw };
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 from evolab.evolution.mutation.mutations import Mutations
@@ -11,12 +12,16 @@ from evolab.history.history import History
 from evolab.reporting.panels.rollout import Rollout
 
 
-class Named(Protocol):
-    """Something with a name, such as an algorithm."""
+class Learner(Protocol):
+    """What a view says of an algorithm."""
 
     @property
     def name(self) -> str:
         """What readers call it."""
+
+    @property
+    def offline(self) -> bool:
+        """True if it learns from recorded data, so that a run counts updates."""
 
 
 class LiveRun(Protocol):
@@ -39,8 +44,12 @@ class LiveRun(Protocol):
         """The environment's id, or what stands for it."""
 
     @property
-    def algorithm(self) -> Named:
+    def algorithm(self) -> Learner:
         """What the agents learn by."""
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the run is kept; None for nowhere."""
 
     @property
     def config(self) -> Mapping[str, Any]:

@@ -1,26 +1,31 @@
 // What each kind of mutation brought: how often it was tried, its gains, its share of the winner's ancestry.
 
 function mutationsPanel(ui) {
-  const { element, body } = panel("What mutations brought", null, "ev-mutations");
+  const { element, body, head } = panel("What mutations brought", null, "ev-mutations");
   const table = h("div", { class: "ev-effects" });
-  const note = empty("No gains yet: they are known one generation after a mutation.");
-  const foot = h("p", { class: "ev-foot" }, "Gain: fitness of the child after its first generation minus its parent\u2019s before. Tick: median; bar: middle half. Compare with \u201cno mutation\u201d, which was only trained on. In line: share of the winner\u2019s ancestry.");
+  const note = empty("Here will be what each kind of mutation brought: gains are known one generation after a mutation.");
+  const foot = h("p", { class: "ev-foot" }, "Gain: fitness of the child after its first generation minus its parent\u2019s before; line: median, bar: middle half. Compare with \u201cnone\u201d, which was only trained on. Ancestry: share of the births in the winner\u2019s ancestry.");
   body.append(table, foot, note);
+  const save = saveMenu(ui, "What mutations brought", () => [["kind", "name", "tried", "measured", "gain", "lower quartile", "upper quartile", "better than parent"],
+    ...seen.map(([key, count, measured, low, middle, high, positive]) => [...(key.includes("/") ? key.split(/\/(.*)/s).slice(0, 2) : [key, ""]), count, measured, middle, low, high, positive])]);
+  head.lastChild.append(save);
+  let seen = [];
 
   function draw(store) {
     const rows = store.effects.filter(([key]) => key !== "elite" && key !== "revived");
     const any = rows.length > 0;
-    note.hidden = any; table.hidden = foot.hidden = !any;
+    seen = rows;
+    note.hidden = any; table.hidden = foot.hidden = save.hidden = !any;
     if (!any) return;
     const range = extent(rows.flatMap((r) => [r[3], r[5]]).concat(0)) || [-1, 1];
     const x = linear(range[0], range[1], 4, 96), most = Math.max(...rows.map((r) => r[1]));
     const order = rows.filter(([key]) => !key.includes("/")).flatMap((row) => [row, ...rows.filter(([key]) => key.startsWith(`${row[0]}/`)).slice(0, 6)]);
-    const cells = ["", "tried", "gain", "", "in line"].map((text) => h("span", { class: "ev-th" }, text));
+    const cells = ["", "tried", "gain", "", "ancestry"].map((text) => h("span", { class: "ev-th" }, text));
     for (const [key, count, measured, low, middle, high, positive] of order) {
       const [kind, name] = key.split(/\/(.*)/s), length = store.line.length || 0;
       const share = length ? (store.line.kinds[key] || 0) / length : 0;
       const colour = `var(--ev-${lookOf(kind)[1]})`;
-      const title = measured ? `${positive} of ${measured} children did better than their parent` : "not measured yet";
+      const title = `${MEANS[kind] || "a mutation of your own"}: ` + (measured ? `${positive} of ${measured} children did better than their parent` : "not measured yet");
       cells.push(
         h("span", { class: name ? "ev-sub" : "ev-kind", title }, name ? null : mark(kind), name || lookOf(kind)[0]),
         h("span", { class: "ev-count" }, h("i", { style: `width:${Math.max(2, (18 * count) / most)}px;background:${colour}` }), group(count)),

@@ -43,7 +43,7 @@ def mutations_figure(history: History) -> Figure:
     plain = table.loc[(table["kind"] == "none") & (table["name"] == ""), "gain"]
     if len(plain):
         chart.add_vline(x=float(plain.iloc[0]), line_dash="dot", line_color=look("none").light,
-                        annotation_text="no mutation")  # fmt: skip
+                        annotation_text="none")  # fmt: skip
     finish(chart, "What mutations brought", "gain of fitness over the parent (median, 95% interval)",
            height=max(280, 130 + 34 * len(table)))  # fmt: skip
     chart.update_yaxes(autorange="reversed")

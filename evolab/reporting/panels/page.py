@@ -9,27 +9,36 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-PARTS = (
-    "base.js", "fitness.js", "lineage.js", "mutations.js", "hyperparameters.js", "population.js",
-    "rollout.js", "rates.js", "forms.js", "controls.js", "dashboard.js",
-)  # fmt: skip
-_HERE = Path(__file__).parent
+PARTS = {
+    "dashboard": (
+        "panels/base.js", "panels/save.js", "panels/fitness.js", "panels/lineage.js", "panels/mutations.js",
+        "panels/hyperparameters.js", "panels/population.js", "panels/rollout.js", "panels/rates.js", "panels/learning.js",
+        "panels/pins.js", "panels/forms.js", "panels/controls.js", "panels/keys.js", "panels/dashboard.js",
+    ),
+    "runs": (
+        "panels/base.js", "panels/save.js", "panels/keys.js", "comparison/table.js", "comparison/curves.js",
+        "comparison/settings.js", "comparison/winners.js", "comparison/runs.js",
+    ),
+}  # fmt: skip
+"""The files of each page, in their order; the last one starts it."""
+_HERE = Path(__file__).parents[1]
 
 
 @cache
-def script() -> str:
-    """All parts in order, without comments and indentation; declares `mount`, `initialize`, `render`."""
-    lines = [line.strip() for part in PARTS for line in (_HERE / part).read_text("utf-8").splitlines()]
+def script(name: str = "dashboard") -> str:
+    """All parts of a page in order, without comments and indentation; they declare `mount`, `initialize`, `render`."""
+    lines = [line.strip() for part in PARTS[name] for line in (_HERE / part).read_text("utf-8").splitlines()]
     return "\n".join(line for line in lines if line and not line.startswith("//"))
 
 
 @cache
-def es_module() -> str:
+def es_module(name: str = "dashboard") -> str:
     """The ES module that anywidget loads."""
-    return script() + "\nexport default { initialize, render };\n"
+    return script(name) + "\nexport default { initialize, render };\n"
 
 
 @cache
 def style() -> str:
-    """The style sheet."""
-    return "\n".join(line.strip() for line in (_HERE / "dashboard.css").read_text("utf-8").splitlines())
+    """The style sheet of all pages."""
+    text = (_HERE / "panels" / "dashboard.css").read_text("utf-8")
+    return "\n".join(line.strip() for line in text.splitlines())

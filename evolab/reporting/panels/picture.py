@@ -106,7 +106,7 @@ def _fitness(
     steps = (rows[0]["t"] if len(rows) > 1 else 0, rows[-1]["t"])
     x, y = _axes(draw, box, steps, (min(values), max(values)))
     ending = f"; the winner now: {number(line['f'][-1])}" if line["f"] and line["f"][-1] is not None else ""
-    _text(draw, (24, box[1] - 40), f"fitness over training steps{ending}", 20, MUTED[0])
+    _text(draw, (24, box[1] - 40), f"fitness over steps of all agents{ending}", 20, MUTED[0])
     for before, now in pairwise(rows):
         places = {agent: i for i, agent in enumerate(before.get("id", ()))}
         near = now["n"] == before["n"] + 1 and "p" in now and bool(places)

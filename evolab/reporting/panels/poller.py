@@ -13,7 +13,7 @@ PERIOD = 0.25  # seconds: at most four looks a second
 KEEN = (
     0.02  # seconds between two looks at the status alone, for a second after the page has asked for something
 )
-SETTLED = 0.6  # seconds of rest before the saved state is written: stepping by hand does not flood
+SETTLED = 0.3  # seconds of rest before the saved state is written: stepping by hand does not flood
 KEEP = 20.0  # seconds between updates of the saved state while training runs
 
 

@@ -3,58 +3,50 @@
 function populationPanel(ui) {
   const { element, body, head } = panel("Population", null, "ev-population");
   const side = h("span", { class: "ev-side" });
-  head.append(side);
+  head.lastChild.append(side);
   const scroll = h("div", { class: "ev-scroll", tabindex: "0", "aria-label": "Population table" });
   const shared = h("p", { class: "ev-foot" });
-  const note = empty(NOTHING);
+  const note = empty(nothing(ui, "Here will be the agents of the newest generation, best first."));
   body.append(scroll, shared, note);
+  let seen = null, columns = [];
+  const save = saveMenu(ui, "Population", () => [columns.map(([name]) => name), ...seen.id.map((_, i) => columns.map(([, text, , , plain]) => (plain || text)(i)))]);
+  head.lastChild.append(save);
 
   function draw(store) {
     const row = [...store.rows].reverse().find((r) => r.h);
-    note.hidden = !!row; scroll.hidden = shared.hidden = side.hidden = !row;
+    note.hidden = !!row; scroll.hidden = shared.hidden = side.hidden = save.hidden = !row;
+    seen = row;
     if (!row) return;
     side.textContent = `generation ${group(row.n)}`;
     const spread = store.names.map((name, j) => ({ name, j, varies: new Set(row.h.map((v) => v[j])).size > 1 }));
     const varying = spread.filter((s) => s.varies), same = spread.filter((s) => !s.varies);
     const hidden = row.a.map(hiddenText), same_hidden = new Set(hidden).size === 1;
     const activation = new Set(row.v).size > 1;
-    const columns = [
-      ["agent", (i) => row.id[i], "num"],
-      ["last change", (i) => change(store, row, i), "words"],
+    columns = [
+      ["agent", (i) => h("button", { type: "button", class: "ev-link", title: "Pin this agent", onclick: () => ui.pin(row.id[i], row.n) }, row.id[i]), "num", 0, (i) => row.id[i]],
+      ["last change", (i) => born(store, row, i), "words", 0, (i) => change(row.d[i]) || lookOf(store.kinds[row.k[i]])[0]],
       ["parent", (i) => (row.p[i] < 0 ? "–" : row.p[i]), "num", 2],
       ["fitness", (i) => fmt(row.f[i]), "num"],
       ["hidden", (i) => hidden[i], "num"],
       activation ? ["activation", (i) => row.v[i], "words", 3] : null,
-      ["parameters", (i) => fmt(row.m[i]), "num", 1],
+      ["network size", (i) => fmt(row.m[i]), "num", 1],
       ...varying.map(({ name, j }, k) => [name, (i) => fmt(row.h[i][j]), "num", 4 + varying.length - k]),
     ].filter(Boolean);
     const line = (cells, tag, attributes = {}) => h("tr", attributes, ...cells.map(([text, style]) => h(tag, { class: `ev-${style}`, ...(tag === "th" ? { scope: "col" } : {}) }, text)));
     const lines = row.id.map((_, i) => line(columns.map(([, text, style]) => [text(i), style]), "td", i ? {} : { class: "ev-first" }));
     scroll.replaceChildren(h("table", {}, h("thead", {}, line(columns.map(([name, , style]) => [name, style]), "th")), h("tbody", {}, ...lines)));
-    const left = fit(columns);
+    const left = fit(scroll, columns);
     const text = same.map(({ name, j }) => `${name} ${fmt(row.h[0][j])}`);
     if (!activation) text.push(`activation ${row.v[0]}`);
     if (same_hidden) text.push(`hidden ${hidden[0]}`);
-    const parts = [text.length ? `All agents: ${text.join(" · ")}.` : "", left.length ? `A wider page also shows ${left.join(", ")}.` : ""];
+    const parts = [text.length ? `The same for all agents: ${text.join(" · ")}.` : "", left.length ? `A wider page also shows ${left.join(", ")}.` : ""];
     shared.textContent = parts.filter(Boolean).join(" ");
     shared.hidden = !shared.textContent;
   }
 
-  // Columns that a narrow page has no room for, by what is missed least, give way: nothing scrolls sideways.
-  function fit(columns) {
-    const rows = [...scroll.querySelectorAll("tr")], hidden = [];
-    const order = columns.map(([, , , least], i) => [least, i]).filter(([least]) => least).sort((a, b) => a[0] - b[0]);
-    while (scroll.clientWidth && scroll.scrollWidth > scroll.clientWidth && order.length) {
-      const [, i] = order.shift();
-      for (const tr of rows) tr.children[i].style.display = "none";
-      hidden.push(i);
-    }
-    return hidden.sort((a, b) => a - b).map((i) => columns[i][0]);
-  }
-
-  function change(store, row, i) {
-    const kind = store.kinds[row.k[i]];
-    return h("span", { class: "ev-change", title: row.d[i] || lookOf(kind)[0] }, mark(kind), row.d[i] || lookOf(kind)[0]);
+  function born(store, row, i) {
+    const kind = store.kinds[row.k[i]], words = change(row.d[i]) || lookOf(kind)[0];
+    return h("span", { class: "ev-change", title: `${words} (${lookOf(kind)[0]}: ${MEANS[kind] || "a mutation of your own"})` }, mark(kind), h("span", {}, words));
   }
   return { element, draw };
 }

@@ -31,19 +31,21 @@ pre { font-size: 12px; line-height: 1.5; white-space: pre-wrap; overflow-wrap: a
 
 
 def write_report(
-    experiment: LiveRun, path: str | PathLike[str] = "report.html", panels: Sequence[Panel] = ()
+    experiment: LiveRun, path: str | PathLike[str] | None = None, panels: Sequence[Panel] = ()
 ) -> Path:
     """Write the page and return where it is.
 
     Args:
         experiment: read only.
-        path: of the file; its folder must exist.
+        path: of the file; its folder must exist. None for report.html in the run's folder, or where the run has
+            none in the working directory.
         panels: further panels of one's own.
 
     Raises:
         FileNotFoundError: if the folder does not exist.
     """
-    path = Path(path)
+    kept = experiment.folder if experiment.folder is not None and experiment.folder.is_dir() else Path()
+    path = kept / "report.html" if path is None else Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path.parent} is not a folder; create it before writing the report.")
     path.write_text(report(experiment, panels), "utf-8")
@@ -53,7 +55,7 @@ def write_report(
 def report(experiment: LiveRun, panels: Sequence[Panel] = ()) -> str:
     """The page as a string."""
     feed = Feed(experiment, panels)
-    state = feed.state() | {"rollout": _episode(experiment)}
+    state = feed.state() | {"rollout": _episode(experiment), "past": feed.past()}
     history = experiment.history
     title = f"{experiment.algorithm.name} on {experiment.name}"
     parts = []
@@ -82,7 +84,8 @@ _START = """
 const store = emptyStore(), state = JSON.parse(document.getElementById("state").textContent);
 take(store, { ...state, reset: true });
 store.rollout = state.rollout;
-mount(document.getElementById("board"), store, { still: true });
+const view = mount(document.getElementById("board"), store, { still: true });
+if (state.past) unpack(store, state.past).then(() => view.draw(true));
 """
 
 

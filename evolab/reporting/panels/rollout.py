@@ -25,6 +25,10 @@ MILLISECONDS = 60  # a multiple of 10: GIF counts in hundredths of a second
 SUFFIXES = (".gif", ".webp", ".png", ".mp4")
 
 
+class NoPictures(ValueError):
+    """There is no environment to play in, or it draws nothing."""
+
+
 @dataclass(eq=False)
 class Rollout:
     """Episodes of one policy, as they were seen and as they paid.
@@ -135,7 +139,7 @@ class Rollout:
         from PIL import Image
 
         if not self.frames:
-            raise ValueError(
+            raise NoPictures(
                 "the rollout has no frames: the environment draws nothing. "
                 'Make it with render_mode="rgb_array".'
             )

@@ -3,22 +3,26 @@
 The dashboard, its saved state and the report draw from the same rows. A row has three
 levels of detail: 2 everything (hover, tables), 1 what the family tree needs, 0 fitness
 alone. Old generations lose detail first, then density, so that 64 agents over 1 000
-generations still fit into one message.
+generations still fit into one message; what the family tree needs of them follows compressed.
 """
 
 from __future__ import annotations
 
+import base64
 import bisect
 import json
 import math
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
 from evolab.history.effects import counted_as
 from evolab.history.events import Evaluation, Generation
 
-BUDGET = (30_000, 26_000, 16_000)  # bytes of the compact state for rows of level 2, 1 and 0
+BUDGET = (22_000, 18_000, 13_000)  # bytes of the compact state for rows of level 2, 1 and 0
 POINTS = 300
+LINE = 1_200  # generations of the winner's ancestry that are shown each; of older ones every n-th
+PAST = 400_000  # characters of the compressed past
 Row = dict[str, Any]
 
 
@@ -26,6 +30,7 @@ class Store:
     """The rows, the winner's line and what each kind of mutation brought, kept up to date cheaply."""
 
     def __init__(self) -> None:
+        self._lines: list[str] = []  # rows of level 1 as JSON: they never change
         self.generations: list[Generation] = []
         self._by_id: list[dict[int, Evaluation]] = []
         self._births: list[dict[int, Any]] = []
@@ -66,7 +71,7 @@ class Store:
         evaluations = generation.evaluations
         row: Row = {
             "n": generation.number,
-            "t": generation.total_steps,
+            "t": generation.all_steps,
             "f": [short(e.fitness) for e in evaluations],
         }
         if level < 2:
@@ -131,9 +136,28 @@ class Store:
             found.extend(self.row(i, 0) for i in range(index, -1, -stride))
         return found[::-1]
 
-    def line(self) -> dict[str, list[Any]]:
-        """The winner's ancestry, thinned: numbers, ids, fitness, hyperparameters, hidden sizes."""
-        members: list[Evaluation] = []
+    def past(self) -> str:
+        """Older generations as the family tree needs them: JSON rows of level 1, compressed, in base64.
+
+        Those that `compact` has no room for; the oldest are left out where even that is too much.
+        """
+        for index in range(len(self._lines), len(self.generations)):
+            self._lines.append(json.dumps(self.row(index, 1), separators=(",", ":")))
+        whole = sum("id" in row for row in self.compact())
+        lines = self._lines[: len(self.generations) - whole]
+        while lines:
+            packed = base64.b64encode(zlib.compress(f"[{','.join(lines)}]".encode(), 6)).decode()
+            if len(packed) <= PAST:
+                return packed
+            lines = lines[len(lines) - max(1, int(0.95 * len(lines) * PAST / len(packed))) :]
+        return ""
+
+    def line(self) -> dict[str, Any]:
+        """The winner's ancestry: numbers, steps, ids, fitness; and [index, value] where a setting changed.
+
+        `h` are the hyperparameters, `a` the hidden sizes, `m` the networks' size.
+        """
+        members: list[tuple[Evaluation, int]] = []
         wanted = self.generations[-1].best.agent if self.generations else None
         for index in range(len(self.generations) - 1, -1, -1):
             evaluation = self._by_id[index].get(wanted) if wanted is not None else None
@@ -141,21 +165,52 @@ class Store:
                 break
             if evaluation is None:  # a revived elite was last evaluated further back
                 continue
-            members.append(evaluation)
+            members.append((evaluation, self.generations[index].all_steps))
             birth = self._births[index - 1].get(evaluation.agent) if index else None
             wanted = birth.parent if birth else None
         members.reverse()
-        stride = max(1, math.ceil(len(members) / POINTS))
-        kept = members[::-1][::stride][::-1]  # counted from the newest, which is always kept
+        old = max(0, len(members) - LINE)
+        kept = [
+            (e, t) for i, (e, t) in enumerate(members) if i >= old or i % math.ceil(len(members) / LINE) == 0
+        ]
+        found = [e for e, _ in kept]
         return {
-            "n": [e.generation for e in kept],
-            "t": [e.total_steps for e in kept],
-            "id": [e.agent for e in kept],
-            "f": [short(e.fitness) for e in kept],
-            "h": [[short(v) for v in e.hyperparameters.values()] for e in kept],
-            "a": [list(e.hidden) for e in kept],
-            "m": [e.parameters for e in kept],
-            **self._shares(members),
+            "n": [e.generation for e in found],
+            "t": [t for _, t in kept],
+            "id": [e.agent for e in found],
+            "f": [short(e.fitness) for e in found],
+            "h": _changes([[short(v) for v in e.hyperparameters.values()] for e in found]),
+            "a": _changes([list(e.hidden) for e in found]),
+            "m": _changes([e.parameters for e in found]),
+            **self._shares([e for e, _ in members]),
+        }
+
+    def confirmed(self) -> dict[str, list[Any]]:
+        """Means over fresh episodes, where the best agent of a generation was confirmed; at most `POINTS` of them."""
+        found = [g for g in self.generations if g.confirmed is not None and math.isfinite(g.confirmed)]
+        best = max(found, key=lambda g: g.confirmed or 0.0, default=None)
+        stride = math.ceil(len(found) / POINTS)
+        kept = [g for i, g in enumerate(found) if (len(found) - 1 - i) % stride == 0 or g is best]
+        return {
+            "n": [g.number for g in kept],
+            "t": [g.all_steps for g in kept],
+            "f": [short(g.confirmed) for g in kept],
+        }
+
+    def learning(self) -> dict[str, Any]:
+        """Losses, episode lengths and updates per step over generations, at most `POINTS` of them, and faults."""
+        stride = math.ceil(len(self.generations) / POINTS) if self.generations else 1
+        kept = self.generations[::-1][::stride][::-1]
+        names = list(dict.fromkeys(name for g in kept for name in g.losses))[:8]
+        faults: dict[str, int] = {}
+        for fault in (f for g in self.generations for f in g.faults):
+            faults[fault.kind] = faults.get(fault.kind, 0) + 1
+        return {
+            "n": [g.number for g in kept],
+            "losses": {name: [short(g.losses.get(name), 4) for g in kept] for name in names},
+            "length": [short(g.best.length, 4) for g in kept],
+            "ratio": [short(g.best.updates / g.best.steps, 3) if g.best.steps else None for g in kept],
+            "faults": faults,
         }
 
     def _shares(self, members: Sequence[Evaluation]) -> dict[str, Any]:
@@ -187,6 +242,15 @@ class Store:
             "k": [self.kinds.index(b.kind) for b in births],
             "d": [b.detail[:120] for b in births],
         }
+
+
+def _changes(values: Sequence[Any]) -> list[list[Any]]:
+    """[index, value] wherever a value differs from the one before it.
+
+    >>> _changes([1, 1, 2, 2, 1])
+    [[0, 1], [2, 2], [4, 1]]
+    """
+    return [[i, value] for i, value in enumerate(values) if not i or value != values[i - 1]]
 
 
 def short(value: Any, digits: int = 5) -> Any:

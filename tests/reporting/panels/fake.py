@@ -144,9 +144,10 @@ class FakeExperiment:
         self.evolution, self.history = Evolution(agents, seed), History()
         self.cost, self.fail_at, self.name = cost, fail_at, name
         self.algorithm, self.config = (
-            SimpleNamespace(name="TD3"),
+            SimpleNamespace(name="TD3", offline=False),
             {"env": name, "population": agents, "seed": seed},
         )
+        self.folder = None
         self.target, self.mutations = 200.0, Mutations()
         self.status, self.progress, self.error, self.version = "idle", None, None, 0
         self._wanted: int | None = None

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from evolab.reporting.panels.dashboard import Dashboard
+from evolab.reporting.panels.rollout import Rollout
 from tests.reporting.panels.fake import FakeExperiment
 
 
@@ -231,6 +232,41 @@ def test_an_episode_that_fails_says_so_in_its_panel(board, experiment, monkeypat
     wait(lambda: not board._feed.rendering)
     page.say(type="rollout", agent="elite")
     wait(lambda: "LookupError: nobody is best" in page.head.get("rollout_error", ""))
+
+
+def test_an_environment_without_pictures_is_no_error_and_is_asked_once(experiment, monkeypatch):
+    """A red "No episode" came by itself, and the button stayed enabled."""
+    asked = []
+
+    def draws_nothing(**_: Any) -> Rollout:
+        asked.append(1)
+        return Rollout(returns=[1.0])
+
+    monkeypatch.setattr(experiment, "rollout", draws_nothing)
+    board = Dashboard(experiment, rollout_every=1)
+    page = Page(board)
+    for number in (1, 2, 3):
+        experiment.step()
+        wait(lambda number=number: number in page.numbers)
+    wait(lambda: page.head["no_pictures"])
+    assert "draws no pictures" in page.head["no_pictures"]
+    assert page.head["rollout_error"] == ""
+    assert len(asked) == 1
+    board.close()
+
+
+def test_the_newest_film_is_sent_as_a_gif(board, experiment):
+    page = Page(board)
+    files: list[Any] = []
+    board.send = lambda content, buffers=None: files.append((content, buffers))
+    experiment.step()
+    page.say(type="rollout", agent="best")
+    wait(lambda: board._feed.rollout)
+    page.say(type="film")
+    wait(lambda: any(content["type"] == "film" for content, _ in files))
+    content, buffers = next(f for f in files if f[0]["type"] == "film")
+    assert content["name"].endswith("-generation-1.gif")
+    assert buffers[0][:4] == b"GIF8"
 
 
 def test_the_bundle_has_a_widget_a_picture_a_table_and_text(board, experiment):

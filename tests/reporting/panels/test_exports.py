@@ -42,7 +42,10 @@ def test_a_text_reader_gets_words(executed):
     widget = next(
         o for o in executed.cells[0]["outputs"] if "application/vnd.jupyter.widget-view+json" in o["data"]
     )
-    assert widget["data"]["text/plain"].startswith("Dashboard(FakeLander-v1")
+    # It said "no generation yet" above the picture of generation 5.
+    assert widget["data"]["text/plain"] == "Dashboard(FakeLander-v1)"
+    still = next(o for o in executed.cells[0]["outputs"] if "text/html" in o["data"])
+    assert still["data"]["text/plain"].startswith("5 generations of 4 agents")
 
 
 def test_a_generation_is_a_table_in_both_worlds(executed):
@@ -63,6 +66,17 @@ def test_the_state_that_a_headless_run_saves_is_the_last_one(executed):
     state = next(m["state"] for m in models if "twin" in m["state"])
     assert state["state"]["rows"][-1]["n"] == 5
     assert state["rollout"]["source"].startswith("data:image/")
+
+
+def test_a_run_that_ends_with_the_last_cell_leaves_no_older_picture():
+    """A headless run takes nothing that comes after a cell: the picture was one generation old."""
+    nbformat = pytest.importorskip("nbformat")
+    nbclient = pytest.importorskip("nbclient")
+    cells = [CELLS[0], "exp.run(4)", "exp.step()"]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
+    nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+    still = next(o for o in notebook.cells[0]["outputs"] if "text/html" in o["data"])["data"]["text/html"]
+    assert "Generation 5" in still
 
 
 def test_the_experiments_own_bundle_is_the_dashboards():

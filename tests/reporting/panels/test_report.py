@@ -60,6 +60,16 @@ def test_an_environment_without_pictures_still_has_a_report(experiment, tmp_path
     assert write_report(experiment, tmp_path / "run.html").stat().st_size > 20_000
 
 
+def test_it_lies_in_the_runs_folder(experiment, tmp_path, monkeypatch):
+    """It landed in the working directory though the run had a folder."""
+    monkeypatch.chdir(tmp_path)
+    assert write_report(experiment).resolve() == tmp_path / "report.html"
+    experiment.folder = tmp_path / "run"
+    assert write_report(experiment).resolve() == tmp_path / "report.html"  # nothing is kept there yet
+    experiment.folder.mkdir()
+    assert write_report(experiment) == tmp_path / "run" / "report.html"
+
+
 def test_a_missing_folder_is_named(experiment, tmp_path):
     with pytest.raises(FileNotFoundError, match="is not a folder"):
         write_report(experiment, tmp_path / "nowhere" / "run.html")

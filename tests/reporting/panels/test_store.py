@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 import math
 import time
+import zlib
 
 import pytest
 
@@ -13,7 +15,7 @@ from evolab.history.events import Birth
 from evolab.reporting.panels import page
 from evolab.reporting.panels.colours import look
 from evolab.reporting.panels.feed import LARGEST, Feed
-from evolab.reporting.panels.store import Store
+from evolab.reporting.panels.store import PAST, Store
 from tests.reporting.panels.fake import FakeExperiment, make_history
 
 
@@ -93,7 +95,7 @@ def test_the_compact_state_fits_a_message_and_keeps_the_ends(agents, generations
     assert state["rows"][-1]["n"] == generations
     assert state["rows"][0]["n"] <= max(1, generations // 20)
     assert len(state["rows"]) <= 300
-    assert len(state["line"]["n"]) <= 300
+    assert len(state["line"]["n"]) == generations
 
 
 def test_no_message_after_the_first_is_large_even_for_64_agents():
@@ -165,8 +167,86 @@ def test_the_best_of_the_head_is_the_confirmed_value():
     assert "store.best >= " not in page.script(), "the tick belongs to the confirmed value"
 
 
-def test_a_kind_has_one_name_and_parameters_are_a_count():
-    for kind, name in (("none", "no mutation"), ("parameters", "weights")):
-        assert look(kind).label == name
-        assert f'{kind}: ["{name}"' in page.script()
-    assert "cloned" not in page.script()
+def test_a_kind_has_the_word_of_the_mutations_and_a_networks_size_another():
+    """A panel said "no mutation" and "weights" where `ev.Mutations` says none and parameters."""
+    for kind in ("none", "parameters"):
+        assert look(kind).label == kind
+        assert f'{kind}: ["{kind}"' in page.script()
+    for words in ("cloned", "no mutation", "in line", '"weights"'):
+        assert words not in page.script()
+    assert '"network size"' in page.script()
+
+
+def test_the_winners_line_has_every_one_of_a_thousand_generations():
+    """From generation 301 on it had every second one."""
+    line = absorbed(1000, 4).line()
+    assert line["n"] == list(range(1, 1001))
+    assert size(line) < 45_000
+
+
+def test_the_settings_of_the_line_are_told_where_they_change():
+    store = absorbed(40, 6)
+    line, members = store.line(), [e for e, _ in make_history(40, 6).ancestry()]
+    for key, told in (("a", lambda e: list(e.hidden)), ("m", lambda e: e.parameters)):
+        changes = dict(map(tuple, ((i, v) for i, v in line[key])))
+        now = None
+        for index, member in enumerate(members):
+            now = changes.get(index, now)
+            assert now == told(member)
+
+
+def test_steps_count_evaluation_but_for_runs_that_count_updates():
+    history = make_history(3)
+    last = history.generations[-1]
+    assert absorbed(3, 6).row(2)["t"] == last.total_steps + last.evaluation_steps
+    for i, generation in enumerate(history.generations):
+        evaluations = tuple(dataclasses.replace(e, steps=0) for e in generation.evaluations)
+        history.generations[i] = dataclasses.replace(generation, evaluations=evaluations)
+    offline = Store()
+    offline.absorb(history.generations)
+    assert offline.row(2)["t"] == offline.line()["t"][-1] == last.total_steps
+
+
+def test_every_confirmed_value_is_kept_and_of_very_many_the_best():
+    """Of a run's confirmed values only the newest generations' were drawn."""
+    history = make_history(900, 2)
+    for i in range(len(history)):
+        known = history.generations[i]
+        history.generations[i] = dataclasses.replace(known, confirmed=9999.0 if i == 417 else float(i))
+    store = Store()
+    store.absorb(history.generations[:200])
+    assert store.confirmed()["f"] == [float(i) for i in range(200)]
+    store.absorb(history.generations)
+    told = store.confirmed()
+    assert len(told["n"]) <= 301
+    assert max(told["f"]) == 9999
+    assert told["n"][-1] == 900
+
+
+@pytest.mark.parametrize(("agents", "generations"), [(12, 600), (64, 400)])
+def test_the_past_completes_the_family_tree(agents, generations):
+    """A long run that was reopened had lost the tree's older generations."""
+    store = absorbed(generations, agents)
+    packed = store.past()
+    assert len(packed) <= PAST
+    rows = json.loads(zlib.decompress(base64.b64decode(packed)))
+    whole = {row["n"] for row in [*rows, *store.compact()] if "id" in row}
+    assert whole == set(range(1, generations + 1))
+    assert store.past() == packed
+
+
+def test_the_past_of_a_very_long_run_leaves_out_the_oldest(monkeypatch):
+    store = absorbed(300, 12)
+    monkeypatch.setattr("evolab.reporting.panels.store.PAST", 8_000)
+    packed = store.past()
+    assert len(packed) <= 8_000
+    rows = json.loads(zlib.decompress(base64.b64decode(packed)))
+    assert rows[-1]["n"] + 1 in {row["n"] for row in store.compact() if "id" in row}
+    assert rows[0]["n"] > 1
+
+
+def test_how_learning_goes_is_told_per_generation():
+    told = absorbed(5, 4).learning()
+    assert told["losses"]["critic"] == [1, 0.5, 0.3333, 0.25, 0.2]
+    assert told["ratio"] == [1] * 5
+    assert len(told["length"]) == len(told["n"]) == 5

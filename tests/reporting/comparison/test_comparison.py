@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 import evolab as ev
 from evolab.history.events import Evaluation, Generation
-from evolab.reporting.comparison import _labelled, compare, runs
+from evolab.reporting.comparison.curves import Named, labelled
+from evolab.reporting.comparison.figure import compare
+from evolab.reporting.comparison.listing import runs
 
 QUICK = {
     "population": 2,
@@ -81,11 +85,15 @@ def test_anytime_curves_are_the_median_of_the_best_so_far():
     chart = compare(
         {"mine": [told([1, 5, 3]), told([2, 2, 9]), told([0, 7, 8])], "other": told([4, float("nan"), 6])}
     )
-    band, mine, other = chart.data
-    assert mine.name == "mine (3 runs)"
+    low, high, mine, other = chart.data
+    assert mine.name == "mine · median of 3"
     np.testing.assert_array_equal(mine.x, [100, 200, 300])
     np.testing.assert_array_equal(mine.y, [1, 5, 8])
-    np.testing.assert_array_equal(band.y[:3], [1.5, 6, 8.5])
+    np.testing.assert_array_equal(low.y, [0.5, 3.5, 6.5])
+    np.testing.assert_array_equal(high.y, [1.5, 6, 8.5])
+    assert high.fill == "tonexty"
+    # A stepped median left a band of slopes.
+    assert {trace.line.shape for trace in chart.data} == {"hv"}
     np.testing.assert_array_equal(other.x, [100, 300])
     np.testing.assert_array_equal(other.y, [4, 6])
 
@@ -94,24 +102,48 @@ def test_runs_that_differ_in_their_seed_alone_are_one_curve(place):
     names = [
         trace.name for trace in compare([place / "a", place / "deep" / "b", place / "c"]).data if trace.name
     ]
-    assert names == ["population 2 (2 runs)", "population 3"]
+    assert names == ["a, b (population 2) · median of 2", "c (population 3)"]
+    assert "a, deep/b (population 2) · median of 2" in [trace.name for trace in compare(place).data]
     assert [trace.name for trace in compare(place).data if trace.name] != []
     loaded = ev.Experiment.load(place / "a")
     assert compare([loaded], axis="seconds").data[0].name == "DQN, CartPole-v1"
 
 
 def test_labels_that_would_be_equal_are_kept_apart():
-    assert (
-        len(
-            _labelled(
-                [
-                    ({"network": {"type": "Mine", "x": 1}}, told([1])),
-                    ({"network": {"type": "Mine"}}, told([1])),
-                ]
-            )
-        )
-        == 2
-    )
+    runs = [Named("", {"network": {"type": "Mine", "x": x}}, told([1])) for x in ("a" * 50, "a" * 51)]
+    assert list(labelled(runs)) == [f"x {'a' * 40}", f"x {'a' * 40}'"]
+
+
+def test_a_label_says_what_differs_and_which_run_it_is():
+    """It said "search_space ..., mutations Mutations", without a folder's name."""
+    configs = [
+        {
+            "mutations": {"type": "Mutations", "none": none},
+            "search_space": {"lr": {"type": "Float", "low": low, "high": 0.01}},
+        }
+        for none, low in ((0.4, 1e-4), (0.8, 1e-3))
+    ]
+    runs = [Named(name, config, told([1])) for name, config in zip(("quiet", "loud"), configs)]
+    assert list(labelled(runs)) == [
+        "quiet (mutations.none 0.4, search_space.lr 1.0e-4 to 0.01)",
+        "loud (mutations.none 0.8, search_space.lr 1.0e-3 to 0.01)",
+    ]
+
+
+def test_a_target_is_drawn_and_names_are_escaped(place, tmp_path):
+    folder = tmp_path / "<b>bold"
+    trained(folder, 1, target=450.0)
+    chart = compare([folder])
+    assert [shape.y0 for shape in chart.layout.shapes] == [450]
+    assert chart.layout.annotations[0].text == "target 450"
+    assert chart.data[0].name.startswith("&lt;b&gt;bold")
+
+
+def test_steps_count_evaluation():
+    history = told([1, 2])
+    last = history.generations[1]
+    one = dataclasses.replace(last, evaluation_steps=50)
+    assert compare([ev.History([history.generations[0], one])]).data[0].x[-1] == 250
 
 
 def test_nothing_to_compare_is_said_so(tmp_path):

@@ -1,0 +1,241 @@
+"""One run as a comparison needs it, read on while its files grow, without building a history of every agent."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from evolab.history.history import History
+from evolab.reporting.comparison.curves import Run
+from evolab.reporting.comparison.listing import about
+from evolab.reporting.comparison.settings import flat
+from evolab.storage import lock
+from evolab.storage.files import Damaged
+from evolab.training.generation_folders import ABOUT
+
+CHECKED = 64  # bytes before the place reached that must be as they were: otherwise the file was written anew
+TAIL = 200_000  # bytes at the end of a file that hold the newest generation's rows
+_SPECIAL = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+class Curve:
+    """What a run's generations told: number, steps, seconds, fitness of the best, and what was confirmed."""
+
+    def __init__(self) -> None:
+        self.numbers: list[int] = []
+        self.steps: list[int] = []
+        self.seconds: list[float] = []
+        self.fitness: list[float] = []
+        self.confirmed: list[float | None] = []
+
+    def add(self, number: int, steps: int, seconds: float, fitness: float, confirmed: float | None) -> None:
+        """Add a generation; what stands at its number or later is replaced.
+
+        Args:
+            number: of the generation.
+            steps: up to its end, evaluation included.
+            seconds: that it took.
+            fitness: of its best agent.
+            confirmed: mean over fresh episodes, where there were any.
+        """
+        while self.numbers and self.numbers[-1] >= number:
+            for column in (self.numbers, self.steps, self.seconds, self.fitness, self.confirmed):
+                column.pop()  # type: ignore[attr-defined]
+        self.numbers.append(number)
+        self.steps.append(steps)
+        self.seconds.append(seconds + (self.seconds[-1] if self.seconds else 0.0))
+        self.fitness.append(fitness)
+        self.confirmed.append(confirmed)
+
+    @property
+    def best(self) -> float | None:
+        """The best fitness of a single evaluation."""
+        return max((f for f in self.fitness if math.isfinite(f)), default=None)
+
+    @property
+    def best_confirmed(self) -> float | None:
+        """The best mean over fresh episodes."""
+        return max((c for c in self.confirmed if c is not None and math.isfinite(c)), default=None)
+
+
+class SavedRun:
+    """The folder of a run, which any process may be writing to.
+
+    Args:
+        path: the folder.
+        name: what the run is called.
+
+    Attributes:
+        config: every setting by its dotted name.
+        curve: its generations so far.
+        winner: hyperparameters of the newest generation's best agent.
+        shape: its hidden widths.
+        trouble: why it cannot be read; empty where it can.
+        saved: when it was written last, in seconds since 1970.
+    """
+
+    def __init__(self, path: Path, name: str) -> None:
+        self.path, self.name = path, name
+        self.config: dict[str, Any] = {}
+        self.facts: dict[str, Any] = {}
+        self.curve = Curve()
+        self.winner: dict[str, Any] = {}
+        self.shape: list[Any] = []
+        self.trouble = ""
+        self.saved = 0.0
+        self._stamp: Any = None
+        self._generations = _Lines(path / "history" / "generations.jsonl")
+        self._fitness = _Lines(path / "history" / "fitness.jsonl")
+        self._firsts: dict[int, dict[str, Any]] = {}  # each generation's first row: that of its best agent
+
+    @property
+    def writing(self) -> bool:
+        """True while a process has the folder open for writing."""
+        return lock.writer(self.path) is not None
+
+    def meet(self) -> None:
+        """Read the facts alone, which is quick; the generations follow with `look`."""
+        try:
+            self.facts = about(self.path) if (self.path / ABOUT).exists() else {}
+            self.config = flat(self.facts.get("config") or {})
+            self.trouble = ""
+        except (Damaged, ValueError, KeyError, TypeError, OSError) as error:
+            self.trouble = str(error)
+
+    def look(self) -> bool:
+        """Read on; True if there was something new."""
+        stamp = tuple(_stamp(path) for path in (self.path / ABOUT, self._generations.path))
+        if stamp == self._stamp:
+            return False
+        self._stamp = stamp
+        self.saved = max(seconds for seconds, _ in stamp)
+        self.meet()
+        try:
+            self._read()
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            self.trouble = self.trouble or f"{type(error).__name__}: {error}"
+        return True
+
+    def _read(self) -> None:
+        for _ in (1, 2):
+            self._note_firsts()
+            heads = list(self._generations.read())
+            if not (self._generations.restarted or self._fitness.restarted):
+                break
+            # Written anew, or rolled back: everything again, once.
+            self.curve, self._firsts = Curve(), {}
+            self._generations, self._fitness = _Lines(self._generations.path), _Lines(self._fitness.path)
+        for head in map(json.loads, heads):
+            row = self._firsts.pop(head["number"], None)
+            agents = head["evaluations"]
+            if row is None or not agents:
+                continue
+            steps = head["total_steps"] + (head["evaluation_steps"] if row["steps"] else 0)
+            self.curve.add(
+                head["number"], steps, sum(head["seconds"].values()), _number(row["fitness"]), _number(head["confirmed"])
+            )  # fmt: skip
+        if heads:
+            self._note_winner()
+
+    def _note_firsts(self) -> None:
+        known = ""
+        for line in self._fitness.read():
+            if known and line.startswith(known):
+                continue
+            row = json.loads(line)
+            known = f'{{"generation": {row["generation"]}, '
+            self._firsts[row["generation"]] = row
+
+    def _note_winner(self) -> None:
+        path, number = self.path / "history" / "hyperparameters.jsonl", self.curve.numbers[-1]
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - TAIL))
+            text = file.read().decode("utf-8", "replace")
+        start = f'{{"generation": {number}, '
+        line = next((line for line in text.split("\n") if line.startswith(start)), None)
+        if line is not None:
+            row = json.loads(line)
+            self.winner, self.shape = row["hyperparameters"], row["hidden"]
+
+    def history(self) -> History:
+        """All of it, for a closer look."""
+        return History.from_json_lines(self.path / "history")
+
+
+class RunAtHand:
+    """An experiment or a history of this process, which needs no folder; see `SavedRun` for the attributes.
+
+    Args:
+        run: the experiment or the history.
+        name: what it is called.
+    """
+
+    def __init__(self, run: Run | History, name: str) -> None:
+        self.run, self.name = run, name
+        self.curve = Curve()
+        self.facts: dict[str, Any] = {}
+        self.config: dict[str, Any] = {} if isinstance(run, History) else flat(run.config)
+        self.winner: dict[str, Any] = {}
+        self.shape: list[Any] = []
+        self.trouble, self.saved = "", 0.0
+
+    @property
+    def writing(self) -> bool:
+        """True while it trains."""
+        return not isinstance(self.run, History) and self.run.status in ("running", "stopping")
+
+    def meet(self) -> None:
+        """Nothing has to be read."""
+
+    def look(self) -> bool:
+        """Read on; True if there was something new."""
+        generations = list(self.history())
+        fresh = generations[len(self.curve.numbers) :]
+        for g in fresh:
+            self.curve.add(g.number, g.all_steps, sum(g.seconds.values()), g.fitness, g.confirmed)
+            self.winner, self.shape = dict(g.best.hyperparameters), list(g.best.hidden)
+        return bool(fresh)
+
+    def history(self) -> History:
+        """All of it, for a closer look."""
+        return self.run if isinstance(self.run, History) else self.run.history
+
+
+class _Lines:
+    """The whole lines of a file that only grows; `restarted` says that it did not."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.place, self.restarted = path, 0, False
+        self._before = b""
+
+    def read(self) -> Iterator[str]:
+        """What was added since the last call, as far as lines are complete."""
+        if not self.path.exists():
+            return
+        with self.path.open("rb") as file:
+            file.seek(max(0, self.place - CHECKED))
+            if file.read(len(self._before)) != self._before:
+                self.restarted = True
+                return
+            file.seek(self.place)
+            data = file.read()
+            end = data.rfind(b"\n") + 1
+            self.place += end
+            file.seek(max(0, self.place - CHECKED))
+            self._before = file.read(min(CHECKED, self.place))
+        yield from data[:end].decode().split("\n")[:-1]
+
+
+def _stamp(path: Path) -> tuple[float, int]:
+    try:
+        found = path.stat()
+    except OSError:
+        return 0.0, 0
+    return found.st_mtime, found.st_size
+
+
+def _number(value: Any) -> Any:
+    return _SPECIAL.get(value, value) if isinstance(value, str) else value

@@ -1,0 +1,71 @@
+"""The settings of runs as flat names and short values, and which of them set runs apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
+
+from evolab.history.display import number
+
+APART = ("seed", "device", "checkpoint_every", "keep", "trackers", "target", "run")
+"""Options that do not make two runs different in kind."""
+LEADING = ("environment", "algorithm", "population", "network", "network.hidden")
+"""Settings that are named first."""
+
+Value: TypeAlias = "bool | int | float | str | None"
+
+
+def flat(config: Mapping[str, Any]) -> dict[str, Value]:
+    """Every setting by its dotted name.
+
+    >>> flat({"algorithm": {"type": "DQN", "double": True}, "network": {"hidden": [64, 32]}})
+    {'algorithm': 'DQN', 'algorithm.double': True, 'network.hidden': '64×32'}
+    >>> flat({"search_space": {"lr": {"type": "Float", "low": 1e-4, "high": 0.01, "grow": 1.2}}})
+    {'search_space.lr': '1.0e-4 to 0.01'}
+    """
+    found: dict[str, Value] = {}
+    for name, value in config.items():
+        if not isinstance(value, Mapping):
+            found[name] = _plain(value)
+        elif "low" in value and "high" in value:
+            found[name] = f"{number(value['low'])} to {number(value['high'])}"
+        else:
+            inner = {f"{name}.{key}": v for key, v in value.items() if key != "type"}
+            found |= {name: _plain(value["type"])} if "type" in value else {}
+            found |= flat(inner)
+    return found
+
+
+def differing(settings: Iterable[Mapping[str, Value]]) -> list[str]:
+    """Names of the settings that are not the same in all runs, the most telling first."""
+    known = list(settings)
+    names = dict.fromkeys(name for one in known for name in one)
+    kept = [
+        name
+        for name in names
+        if name.split(".")[0] not in APART and len({repr(one.get(name)) for one in known}) > 1
+    ]
+    return sorted(kept, key=lambda name: LEADING.index(name) if name in LEADING else len(LEADING))
+
+
+def words(name: str, value: Value) -> str:
+    """A setting as a legend says it.
+
+    >>> words("hyperparameters.lr", 0.00025), words("environment", "CartPole-v1")
+    ('lr 2.5e-4', 'CartPole-v1')
+    """
+    text = (
+        number(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)[:40]
+    )
+    return text if name in ("algorithm", "environment") else f"{brief(name)} {text}"
+
+
+def brief(name: str) -> str:
+    """A dotted name without what is said by the rest of it."""
+    return name.removeprefix("hyperparameters.").removeprefix("network.")
+
+
+def _plain(value: Any) -> Value:
+    if isinstance(value, list | tuple):
+        return "×".join(str(_plain(v)) for v in value) if value else "none"
+    return value if isinstance(value, bool | int | float | str) or value is None else str(value)

@@ -1,0 +1,56 @@
+// How learning goes: losses, episode lengths, updates per step, and what went wrong and was survived.
+
+function learningPanel(ui) {
+  const side = h("span", { class: "ev-side" }, "over generations");
+  const { element, body, head } = panel("Learning", side, "ev-learning");
+  const grid = h("div", { class: "ev-multiples" }), foot = h("p", { class: "ev-foot" });
+  const note = empty(nothing(ui, "Here will be losses, lengths of episodes and updates per step."));
+  body.append(grid, foot, note);
+  let charts = [], last = null;
+  const save = saveMenu(ui, "Learning", () => [["generation", ...specs().map((s) => s.name)], ...last.learning.n.map((n, i) => [n, ...specs().map((s) => s.values[i])])]);
+  head.lastChild.append(save);
+
+  function specs() {
+    const { losses, length, ratio } = last.learning;
+    const found = Object.entries(losses).map(([name, values]) => ({ name: /loss/.test(name) ? name : `${name} loss`, means: "mean over the agents and updates of the generation", values }));
+    found.push({ name: "episode length", means: "of the best agent, in environment steps", values: length });
+    if (!last.head.updates) found.push({ name: "updates per step", means: "gradient updates of the best agent\u2019s line by environment steps that it trained on", values: ratio });
+    return found.filter((s) => s.values.some((v) => v != null));
+  }
+
+  function small(spec) {
+    const box = h("div", { class: "ev-small" }), title = h("div", { class: "ev-small-title" });
+    box.append(title);
+    const chart = stage(box, "", 74, (ctx, width, height) => {
+      const c = ui.colours(), n = last.learning.n, range = extent(spec.values), area = { left: 44, right: width - 6, top: 8, bottom: height - 18 };
+      const log = range[0] > 0 && range[1] / range[0] > 30, f = log ? Math.log10 : (v) => v, pad = (f(range[1]) - f(range[0])) * 0.04 || 0.5;
+      const from = n[0], to = Math.max(from + 1, n[n.length - 1]);
+      const x = linear(from, to, area.left + 4, area.right - 4), y = linear(f(range[0]) - pad, f(range[1]) + pad, area.bottom - 3, area.top + 3);
+      axes(ctx, c, area, x, y, [from, to].filter((v) => v <= n[n.length - 1]), [], group, () => "");
+      ctx.fillStyle = c.muted; ctx.textAlign = "right"; ctx.textBaseline = "middle";
+      for (const v of range[0] === range[1] ? [range[0]] : range) ctx.fillText(compact(v), 40, y(f(v)));
+      ctx.strokeStyle = c.ink; ctx.lineWidth = 1.6; ctx.beginPath();
+      let open = false;
+      spec.values.forEach((v, i) => { if (v == null) open = false; else { ctx[open ? "lineTo" : "moveTo"](x(n[i]), y(f(v))); open = true; } });
+      ctx.stroke();
+      if (n.length === 1) { ctx.fillStyle = c.ink; ctx.beginPath(); ctx.arc(x(n[0]), y(f(spec.values[0])), 2.5, 0, 7); ctx.fill(); }
+    });
+    return { box, set(next) { Object.assign(spec, next); box.title = spec.means; chart.canvas.setAttribute("aria-label", `${spec.name} over generations`);
+      title.replaceChildren(h("span", {}, spec.name), h("b", {}, fmt([...spec.values].reverse().find((v) => v != null), 3))); chart.paint(); } };
+  }
+
+  function draw(store) {
+    last = store;
+    const any = store.learning.n.length > 0, found = any ? specs() : [];
+    note.hidden = any; grid.hidden = foot.hidden = save.hidden = side.hidden = !any;
+    if (!any) return;
+    if (charts.length !== found.length) {
+      charts = found.map(() => small({}));
+      grid.replaceChildren(...charts.map((s) => s.box));
+    }
+    charts.forEach((s, i) => s.set(found[i]));
+    const faults = Object.entries(store.learning.faults);
+    say(foot, faults.length ? `Survived faults: ${faults.map(([kind, times]) => `${group(times)} \u00d7 ${kind}`).join(" · ")}` : "No faults.");
+  }
+  return { element, draw };
+}

@@ -1,0 +1,252 @@
+"""The drawing code on a page of its own: what is drawn where, what is saved, what a click pins."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evolab.history.events import Fault
+from evolab.reporting.panels.report import write_report
+from tests.reporting.panels.fake import FakeExperiment, make_history
+
+pytestmark = pytest.mark.browser
+
+CHECKS = (Path(__file__).parent / "looks.js").read_text("utf-8")
+
+
+@pytest.fixture
+def page_of(chromium: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Opens the report of an experiment; the test fails on any error of the page."""
+    contexts, errors = [], []
+
+    def open_page(experiment: FakeExperiment, width: int = 1280, scheme: str = "light") -> Any:
+        path = write_report(experiment, tmp_path / "run.html")
+        context = chromium.new_context(viewport={"width": width, "height": 2400}, color_scheme=scheme)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+        page.goto(path.as_uri())
+        page.wait_for_selector(".ev-fitness canvas")
+        page.wait_for_timeout(400)  # panels are drawn one a task, then the columns are evened out
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not errors
+
+
+def run(generations: int = 20, agents: int = 6) -> FakeExperiment:
+    made = FakeExperiment(agents=agents)
+    made.history = make_history(generations, agents)
+    return made
+
+
+def saved(page: Any, panel: str, form: str) -> str:
+    """What a panel's menu saves."""
+    page.locator(f".ev-{panel} .ev-save").click()
+    with page.expect_download() as waiting:
+        page.locator(f".ev-{panel} .ev-menu button").filter(has_text=form).click()
+    path = waiting.value.path()
+    return path.read_bytes().decode("latin-1" if form == "PNG" else "utf-8")
+
+
+def test_confirmed_values_above_every_fitness_are_drawn_whole(page_of):
+    """9.5 was a sliver at the edge, and 288 was absent."""
+    experiment = run()
+    highest = max(e.fitness for g in experiment.history for e in g.evaluations)
+    known = experiment.history.generations
+    known[6] = dataclasses.replace(known[6], confirmed=highest + 400)
+    known[9] = dataclasses.replace(known[9], confirmed=12.0)
+    drawing = saved(page_of(experiment), "fitness", "SVG")
+    rings = re.findall(r'<path d="M([-\d.]+) ([-\d.]+)A3.8', drawing)
+    assert len(rings) == 2 * 2  # filled, so that the line does not hide them, and outlined
+    assert all(float(y) > 22 for _, y in rings)
+    levels = {v for v in re.findall(r">(\d+)</text>", drawing)}
+    assert str(600) in levels or str(800) in levels or str(500) in levels
+
+
+def test_the_labels_of_the_family_tree_never_touch(page_of):
+    """They said "15in training"."""
+    for generations in (8, 15, 41, 120):
+        drawing = saved(page_of(run(generations, 5)), "lineage", "SVG")
+        labels = re.findall(
+            r'<text x="([\d.]+)" y="[\d.]+" text-anchor="middle"[^>]*>([^<]+)</text>', drawing
+        )
+        boxes = sorted((float(x) - 3.1 * len(text), float(x) + 3.1 * len(text)) for x, text in labels)
+        assert any(text == "next" for _, text in labels)
+        assert all(before[1] < after[0] for before, after in zip(boxes, boxes[1:]))
+
+
+def test_a_long_run_that_is_reopened_has_every_generation(page_of):
+    """Its line was thinned, the older rings and the tree's slider were gone."""
+    experiment = run(700, 12)
+    known = experiment.history.generations
+    for i in range(0, 700, 50):
+        known[i] = dataclasses.replace(known[i], confirmed=known[i].fitness)
+    page = page_of(experiment)
+    slider = page.get_by_role("slider", name="Last generation shown")
+    slider.wait_for()
+    page.wait_for_function("() => Number(document.querySelector('.ev-range').min) < 60")
+    drawing = saved(page, "fitness", "SVG")
+    longest = max(re.findall(r'd="([^"]+)" fill="none"[^>]*stroke-width="2.2"', drawing), key=len)
+    assert len(re.findall("[ML]", longest)) == len(experiment.history.lineage())
+    assert len(re.findall(r"A3.8 3.8 0 1 1 [^A]+A", drawing)) == 14 * 2
+    slider.focus()
+    page.keyboard.press("Home")
+    labels = re.findall(r'text-anchor="middle"[^>]*>(\d+)</text>', saved(page, "lineage", "SVG"))
+    assert min(map(int, labels)) <= 3
+    rows = list(csv.reader(io.StringIO(saved(page, "lineage", "CSV"))))
+    assert {int(row[0]) for row in rows[1:]} == set(range(1, 701))
+
+
+def test_a_figure_is_saved_as_picture_drawing_and_table(page_of):
+    experiment = run()
+    page = page_of(experiment)
+    assert saved(page, "fitness", "PNG")[1:4] == "PNG"
+    assert saved(page, "fitness", "SVG").startswith("<svg xmlns=")
+    rows = list(csv.reader(io.StringIO(saved(page, "fitness", "CSV"))))
+    assert rows[0] == [
+        "generation",
+        "environment steps of all agents (training + evaluation)",
+        "agent",
+        "fitness",
+    ]
+    assert len(rows) == 1 + 20 * 6
+    first = experiment.history.generations[0].best
+    assert rows[1][2] == str(first.agent)
+    assert float(rows[1][3]) == pytest.approx(first.fitness, rel=1e-4)
+    for panel in ("mutations", "hyper", "learning", "population", "lineage"):
+        assert len(saved(page, panel, "CSV").splitlines()) > 3
+
+
+def test_a_click_pins_an_agent_with_what_it_was(page_of):
+    experiment = run()
+    page = page_of(experiment)
+    best = experiment.history.generations[-1].best
+    page.get_by_role("button", name=str(best.agent), exact=True).first.click()
+    card = page.get_by_role("article", name=f"Agent {best.agent} in generation 20")
+    words = card.inner_text()
+    for part in ("fitness", "born by", "lr_actor", "hidden", "network size", "trained steps"):
+        assert part in words
+    with page.expect_download() as waiting:
+        card.get_by_role("button", name=re.compile("^Save")).click()
+    record = json.loads(waiting.value.path().read_text())
+    assert record["agent"] == best.agent
+    assert record["fitness"] == pytest.approx(best.fitness, rel=1e-4)
+    parent = card.get_by_title("Pin the parent")
+    if parent.count():
+        parent.click()
+        assert page.locator(".ev-card").count() == 2
+    for _ in range(page.locator(".ev-card").count()):
+        page.locator(".ev-card").first.get_by_role("button", name=re.compile("^Drop")).click()
+    assert page.locator(".ev-pins").is_hidden()
+
+
+def test_the_family_tree_pins_by_mouse_and_by_keyboard(page_of):
+    page = page_of(run())
+    chart = page.locator(".ev-lineage .ev-chart")
+    chart.focus()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Enter")
+    assert page.locator(".ev-card").count() == 1
+    chart.click(position={"x": 20, "y": 20})
+    assert page.locator(".ev-card").count() == 2
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 800])
+def test_large_numbers_and_long_names_stay_inside_their_cards(page_of, artifacts, width, scheme):
+    """At three digits "in line" left its card; at 800 pixels the population's last column was cut."""
+    experiment = run(40, 12)
+    experiment.name = "ALE/SpaceInvadersNoFrameskip-v4 with a long name"
+    names = (
+        "entropy_coefficient",
+        "clip_range",
+        "target_entropy_scale",
+        "polyak",
+        "learn_step",
+        "policy_delay",
+    )
+    known = experiment.history.generations
+    for i, generation in enumerate(known):
+        evaluations = tuple(
+            dataclasses.replace(
+                e,
+                fitness=1234.5 * e.fitness,
+                hidden=(*e.hidden, *e.hidden),
+                hyperparameters={
+                    **e.hyperparameters,
+                    **{n: 1e-4 * (j + 1 + e.agent % 3) for j, n in enumerate(names)},
+                },
+            )
+            for e in generation.evaluations
+        )
+        known[i] = dataclasses.replace(generation, evaluations=evaluations, confirmed=evaluations[0].fitness)
+    page = page_of(experiment, width, scheme)
+    page.locator(".ev-population .ev-link").nth(0).click()
+    page.locator(".ev-population .ev-link").nth(2).click()
+    page.wait_for_timeout(300)
+    page.screenshot(path=artifacts / f"report-large-{scheme}-{width}.png")
+    assert page.evaluate(f"() => eval({json.dumps(CHECKS)})") == {
+        "sideways": [], "overlaps": [], "clipped": [], "contrast": [],
+    }  # fmt: skip
+    cut = """() => { const box = document.querySelector(".ev-population .ev-scroll").getBoundingClientRect();
+        return [...document.querySelectorAll(".ev-population td")].filter(n => n.checkVisibility()
+            && n.getBoundingClientRect().right > box.right + 1).length; }"""
+    assert page.evaluate(cut) == 0
+
+
+def test_the_columns_end_together(page_of):
+    page = page_of(run(40, 12))
+    page.wait_for_timeout(600)  # the film's picture comes later and moves the right column
+    ends = page.evaluate(
+        "() => ['.ev-left', '.ev-right'].map(s => document.querySelector(s).lastChild.getBoundingClientRect().bottom)"
+    )
+    assert abs(ends[0] - ends[1]) < 4
+
+
+def test_hyperparameters_are_drawn_in_one_way_and_say_which(page_of):
+    """Bars became dots in the middle of a chart, unexplained."""
+    few = page_of(run(10, 6)).locator(".ev-hyper .ev-side").inner_text()
+    assert few.endswith("grey: every agent")
+    many = page_of(run(200, 12)).locator(".ev-hyper .ev-side").inner_text()
+    assert many.endswith("grey: lowest to highest agent")
+
+
+def test_totals_count_evaluation_with_the_split_beside_it(page_of):
+    tiles = page_of(run(20, 6)).locator(".ev-tiles").inner_text()
+    assert "environment steps" in tiles
+    assert "132k" in tiles
+    assert "120k training + 12k evaluation" in tiles
+
+
+def test_survived_faults_are_counted(page_of):
+    experiment = run()
+    known = experiment.history.generations
+    known[3] = dataclasses.replace(
+        known[3], faults=(Fault(4, 1, "timeout", "slow"), Fault(4, 2, "timeout", "slow"))
+    )
+    assert "2 \u00d7 timeout" in page_of(experiment).locator(".ev-learning .ev-foot").inner_text()
+
+
+def test_a_run_without_generations_says_what_will_be_there(page_of, tmp_path, chromium):
+    path = write_report(FakeExperiment(), tmp_path / "empty.html")
+    page = chromium.new_page()
+    page.goto(path.as_uri())
+    page.wait_for_selector(".ev-empty")
+    words = page.locator(".ev-empty:visible").all_inner_texts()
+    page.close()
+    assert len(words) >= 6
+    assert len(set(words)) == len(words)
+    assert sum(text.startswith("Here will be") for text in words) >= 6

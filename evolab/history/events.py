@@ -174,6 +174,12 @@ class Generation:
         offline = not any(e.steps for e in self.evaluations)
         return self.total_steps + (0 if offline else self.evaluation_steps)
 
+    @property
+    def all_steps(self) -> str:
+        """Environment steps so far, training and evaluation, in words."""
+        total = f"{count(self.total_steps + self.evaluation_steps)} steps"
+        return total + (f" ({count(self.evaluation_steps)} of evaluation)" if self.evaluation_steps else "")
+
     def show(self, most: int | None = None) -> tuple[str, str]:
         """The generation in words: fitness best first, who survived, who mutated how.
 
@@ -205,7 +211,7 @@ class Generation:
         ]
         caption = (
             f"Generation {self.number}: best {_earned(self.fitness)} (agent {self.best.agent}), "
-            f"{count(self.total_steps)} training steps"
+            f"{self.all_steps}"
         )
         if self.confirmed is not None:
             caption += f", confirmed {number(self.confirmed)}"

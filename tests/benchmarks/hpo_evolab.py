@@ -26,28 +26,15 @@ ARMS: dict[str, dict[str, Any]] = {
 """What tells an arm from evolab as it comes."""
 
 
-def as_it_comes(task: Task, seed: int, **told: Any) -> tuple[ev.Experiment, dict[str, Any]]:
-    """An experiment with everything at its default, and what had to be said all the same.
-
-    Shrinks to `ev.Experiment(task.name, seed=seed, target=task.target, **told)` with `said = {}` as soon as
-    that is enough: until then an algorithm has to be named, the first population drawn, and experience filled in.
-    """
-    env = gymnasium.make(task.name)
-    discrete = isinstance(env.action_space, gymnasium.spaces.Discrete)
-    env.close()
-    said = {"algorithm": "DQN" if discrete else "SAC", "draw": True}
-    exp = ev.Experiment(task.name, seed=seed, target=task.target, **said, **told)
-    largest = max(agent.hyperparameters["batch_size"] for agent in exp.population)
-    said["fill"] = max(1_000, largest * (1 if exp.buffer.shared else len(exp.population)))
-    exp.fill(said["fill"])
-    return exp, said
+def as_it_comes(task: Task, seed: int, **told: Any) -> ev.Experiment:
+    """An experiment with everything at its default. It does not know the target: the referee does."""
+    return ev.Experiment(task.name, seed=seed, **told)
 
 
 def run(arm: str, task: Task, seed: int, referee: Referee) -> None:
     """Evolve until the run is over; after each generation the elite is offered."""
-    told = {name: repr(value) for name, value in ARMS[arm].items()}
-    exp, said = as_it_comes(task, seed, **ARMS[arm])
-    referee.said, known = {**said, **told}, None
+    exp, known = as_it_comes(task, seed, **ARMS[arm]), None
+    referee.said = {name: repr(value) for name, value in ARMS[arm].items()}
     while True:
         exp.step()
         # Its own count, to be compared with the meter's.

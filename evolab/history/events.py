@@ -175,10 +175,10 @@ class Generation:
         return self.total_steps + (0 if offline else self.evaluation_steps)
 
     @property
-    def all_steps(self) -> str:
+    def steps_told(self) -> str:
         """Environment steps so far, training and evaluation, in words."""
-        total = f"{count(self.total_steps + self.evaluation_steps)} steps"
-        return total + (f" ({count(self.evaluation_steps)} of evaluation)" if self.evaluation_steps else "")
+        share = f" ({count(self.evaluation_steps)} of evaluation)" if self.evaluation_steps else ""
+        return f"{count(self.all_steps)} steps{share}"
 
     def show(self, most: int | None = None) -> tuple[str, str]:
         """The generation in words: fitness best first, who survived, who mutated how.
@@ -211,7 +211,7 @@ class Generation:
         ]
         caption = (
             f"Generation {self.number}: best {_earned(self.fitness)} (agent {self.best.agent}), "
-            f"{self.all_steps}"
+            f"{self.steps_told}"
         )
         if self.confirmed is not None:
             caption += f", confirmed {number(self.confirmed)}"

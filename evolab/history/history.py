@@ -67,7 +67,7 @@ class History:
         summary = (
             f"{len(generations)} generations of {len(last.evaluations)} agents, "
             f"best {number(best.fitness)} by agent {best.agent} in generation {best.generation}, "
-            f"now {number(last.fitness)}, {last.all_steps}"
+            f"now {number(last.fitness)}, {last.steps_told}"
         )
         names = ("generation", "steps", "best", "median", "worst", "best agent", "came from")
         births = {b.agent: b for b in generations[-11].births} if len(generations) > 10 else {}
@@ -80,7 +80,7 @@ class History:
             rows.append(
                 (
                     str(generation.number),
-                    count(generation.total_steps + generation.evaluation_steps),
+                    count(generation.all_steps),
                     number(generation.fitness),
                     number(values[len(values) // 2]),
                     number(values[0]),

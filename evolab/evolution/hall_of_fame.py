@@ -201,7 +201,7 @@ class HallOfFame:
             if np.isnan(returns).all():
                 return None
             mean = float(np.nanmean(returns))
-            if saving and mean <= self.fitness:
+            if saving and not (target is not None and mean >= target) and self._settles(returns):
                 break
         if not len(returns):
             return None
@@ -212,6 +212,12 @@ class HallOfFame:
             return self.fitness
         self.archive(promise.agent, mean, int(np.isfinite(returns).sum()))
         return mean
+
+    def _settles(self, returns: np.ndarray) -> bool:
+        """True where fresh episodes of an agent say already whether it is better than the elite."""
+        finite = returns[np.isfinite(returns)]
+        lead = float(finite.mean()) - self.fitness
+        return lead <= 0 or (len(finite) > 1 and lead > 2 * float(finite.std(ddof=1)) / math.sqrt(len(finite)))
 
     @property
     def enough(self) -> int:
@@ -224,7 +230,9 @@ class HallOfFame:
         """More episodes of the elite: until it is known from enough, or is shown to reach the target."""
         assert self.elite is not None
         reached = target is not None and self.fitness >= target
-        left, played = promise.left if reached else promise.allowance, False
+        # Some of the allowance stays for whoever challenges it next.
+        left = promise.left if reached else promise.allowance - 2 * FIRST * promise.length
+        played = False
         for stage in range(FURTHER + 1):
             wanted = (self.enough if reached else self.confirmation) - self.episodes
             count = min(wanted, self.confirmation, promise.affords(left))

@@ -55,6 +55,8 @@ def experiment(algorithm="DQN", **options):
     if algorithm_named(algorithm).reads_tokens:
         return _speaking(algorithm, options)
     known = algorithm_named(algorithm).hyperparameters
+    if not (on_policy or offline):
+        options.setdefault("update_ratio", 1 / options["population"])
     options["hyperparameters"] = {k: v for k, v in options["hyperparameters"].items() if k in known}
     made = ev.Experiment(options.pop("environment", places(name)), algorithm, **options)
     if not on_policy:

@@ -17,8 +17,8 @@ def advise(state: TrainingState, reason: str | None) -> None:
         reason: why it ends now; None where it goes on.
     """
     _of_rewards(state)
-    if reason == "max_steps":
-        _of_the_budget(state)
+    if reason in ("max_steps", "minutes"):
+        _of_the_budget(state, reason)
         _of_the_target(state)
 
 
@@ -36,17 +36,27 @@ def _of_rewards(state: TrainingState) -> None:
         )
 
 
-def _of_the_budget(state: TrainingState) -> None:
+def _of_the_budget(state: TrainingState, reason: str) -> None:
     if state.generation > 1 or not state.cut:
         return
-    agents, before = len(state.population), 0
+    agents, before, each = len(state.population), 0, state.most_steps
     if state.learns_by_acting and not state.population.algorithm.on_policy:
         before = max(WARM_UP, state.population.table.least_experience)
-    enough = before + agents * state.most_steps
+    lengths = [length for own in state.episodes.lengths for length in own]
+    if state.ends_by_episodes and lengths and state.envs is not None:
+        each = min(each, max(state.least_steps, 2 * max(lengths) * state.envs.num_envs))
+    enough = before + agents * each
+    if reason == "minutes":
+        state.tell(
+            "budget",
+            f"minutes= is too short for one generation of {agents} agents, which was cut after {state.total_steps} "
+            f"steps: it takes {enough}.",
+        )
+        return
     state.tell(
         "budget",
         f"max_steps={state.budget.steps} is too small for one generation of {agents} agents, which was cut short: "
-        f"max_steps={enough} is enough for one.",
+        f"max_steps={enough} should be enough for one.",
     )
 
 

@@ -205,7 +205,7 @@ class TrainingState:
             return UPDATES
         before = [generation.total_steps for generation in self.history.generations[-2:]]
         last = (before[1] - before[0]) // len(population) if len(before) == 2 else 0
-        return max(self._least_steps, last)
+        return max(self.least_steps, last)
 
     @property
     def most_steps(self) -> int:
@@ -216,7 +216,7 @@ class TrainingState:
         longest = envs.max_episode_steps
         if longest is None:  # nothing may ever end an episode
             longest = min(LONGEST, max(ENDLESS, 2 * self.expected_steps // envs.num_envs))
-        return max(self._least_steps, 2 * longest * envs.num_envs)  # a greedy episode, and one that explores
+        return max(self.least_steps, 2 * longest * envs.num_envs)  # a greedy episode, and one that explores
 
     def over(self, done: int) -> bool:
         """True where a generation of learning is over: whole, or `cut` by the limit.
@@ -225,18 +225,18 @@ class TrainingState:
             done: steps (or updates) that every agent has taken in it.
         """
         whole = done >= self.most_steps
-        if self._by_episodes and not whole:
-            whole = done >= self._least_steps and self.episodes.tell_of_all
+        if self.ends_by_episodes and not whole:
+            whole = done >= self.least_steps and self.episodes.tell_of_all
         self.cut = not whole and self.spent is not None
         return whole or self.cut
 
     @property
-    def _by_episodes(self) -> bool:
+    def ends_by_episodes(self) -> bool:
         """True where the ends of episodes end a generation."""
         return self.options.steps_per_generation is None and self.learns_by_acting
 
     @property
-    def _least_steps(self) -> int:
+    def least_steps(self) -> int:
         """Steps of each agent that a generation of acting takes at least."""
         assert self.envs is not None
         each = self.buffer.least_steps * self.envs.num_envs

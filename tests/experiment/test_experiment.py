@@ -132,9 +132,9 @@ def test_a_rollout_is_played_to_its_end(exp):
 def test_run_stops_at_each_goal(exp):
     assert exp.run(generations=2) is exp.history
     assert exp.generation == 2
-    exp.run(max_steps=exp.total_steps + 1)
+    exp.run(max_steps=exp.total_steps + exp.evaluation_steps + 1)
     assert exp.generation == 3
-    exp.run(max_steps=exp.total_steps)
+    exp.run(max_steps=exp.total_steps + exp.evaluation_steps)
     assert exp.generation == 3, "that many steps are made already"
     exp.run(generations=50, target=-1e6)
     assert exp.generation == 4
@@ -724,7 +724,7 @@ def test_what_is_set_holds_from_the_next_generation_and_is_recorded_saved_and_re
 
 def test_settings_do_what_they_say(exp):
     exp.step()
-    exp.eval_episodes, exp.eval_steps, exp.steps_per_generation, exp.update_ratio = 3, 4, 10, 0.5
+    exp.eval_episodes, exp.eval_steps, exp.steps_per_generation, exp.update_ratio = 3, 4, 10, 0.5 / 3
     exp.evolving = False
     before = {e.agent: (e.steps, e.updates) for e in exp.history.generations[0].evaluations}
     ids = exp.population.ids

@@ -14,7 +14,7 @@ from evolab.envs.base import EnvironmentFault
 from evolab.history.events import Progress
 from evolab.training import budget, learning, loop
 from evolab.training.loop import train
-from tests.small import recorded
+from tests.small import by_episodes, recorded
 from tests.toys import Choosing, Lottery, Toy
 
 
@@ -42,7 +42,7 @@ class Drifting(Toy):
 @pytest.mark.parametrize("environment", [Drifting, type("DriftingEnd", (Drifting,), {"ends": True})])
 def test_no_transition_crosses_an_episode_and_only_termination_ends_the_return(environment):
     exp = ev.Experiment(environment, "DDPG", population=2, num_envs=3, network=[8], steps_per_generation=90, seed=0,
-                        hyperparameters={"batch_size": 16})  # fmt: skip
+                        hyperparameters={"batch_size": 16}, update_ratio=0.1)  # fmt: skip
     exp.fill(150)
     exp.step()
     rows = {name: exp.buffer.fields[name][: len(exp.buffer)] for name in ("observation", "next_observation")}
@@ -92,7 +92,7 @@ def test_a_truncated_episode_bootstraps_from_its_true_last_observation():
 def test_no_generation_plays_an_episode_of_another():
     """Started from one seed in every generation, agents would learn the same few episodes again and again."""
     exp = ev.Experiment(Lottery, "TD3", population=3, num_envs=2, network=[8], steps_per_generation=40, seed=7,
-                        hyperparameters={"batch_size": 16}, device="cpu")  # fmt: skip
+                        hyperparameters={"batch_size": 16}, device="cpu", **by_episodes(3))  # fmt: skip
     played = []
     for work in (lambda: exp.fill(60), exp.step, exp.step, exp.step):
         Lottery.lots.clear()
@@ -133,7 +133,8 @@ def test_exploration_starts_anew_with_every_episode(ends):
     kind = type("Crossing", (Crossing,), {"ends": ends})
     exp = ev.Experiment(lambda: kind(noted), "DQN", population=2, num_envs=4, network=[8],
                         steps_per_generation=200, eval_steps=1, seed=0, device="cpu", search_space={},
-                        hyperparameters={"batch_size": 8, "epsilon_end": 1.0, "persistence": 1000.0})  # fmt: skip
+                        hyperparameters={"batch_size": 8, "epsilon_end": 1.0, "persistence": 1000.0},
+                        **by_episodes(2))  # fmt: skip
     exp.fill(16)
     for pairs in noted.values():
         pairs.clear()
@@ -207,7 +208,7 @@ OVERLAPPED = {"vectorization": "async", "overlap": True}
 def overlapped(environment=Toy, **options):
     """A run whose environments step while it learns."""
     settings = {"population": 2, "num_envs": 2, "steps_per_generation": 40, "network": [8], "seed": 3,
-                "hyperparameters": {"batch_size": 8}, "device": "cpu"}  # fmt: skip
+                "hyperparameters": {"batch_size": 8}, "device": "cpu"} | by_episodes(2)  # fmt: skip
     return ev.Experiment(environment, "TD3", **settings | OVERLAPPED | options)
 
 
@@ -226,10 +227,10 @@ def test_environments_that_step_while_agents_learn_give_the_same_run_every_time(
 
 
 def test_the_update_ratio_holds_while_environments_step():
-    exp = overlapped(update_ratio=0.5, search_space={})
+    exp = overlapped(update_ratio=0.25, search_space={})
     exp.fill(40)
     exp.step()
-    assert set(exp.history.fitness["updates"]) == {20}
+    assert set(exp.history.fitness["updates"]) == {20}, "a quarter of the 80 transitions of two agents"
     exp.close()
 
 
@@ -269,7 +270,7 @@ def test_overlapping_where_it_cannot_help_is_refused(options, told):
 def test_a_population_that_has_diverged_as_a_whole_stops_with_a_sentence():
     """It ran on to the end, every agent NaN."""
     exp = ev.Experiment(Toy, "TD3", population=2, num_envs=1, network=[8], steps_per_generation=12, seed=0,
-                        hyperparameters={"batch_size": 8}, device="cpu")  # fmt: skip
+                        hyperparameters={"batch_size": 8}, device="cpu", **by_episodes(2))  # fmt: skip
     exp.fill(24)
     exp.step()
     exp.population.table["actor"][0] = float("nan")
@@ -285,7 +286,8 @@ def test_a_population_that_has_diverged_as_a_whole_stops_with_a_sentence():
 
 def test_where_the_archived_elite_may_return_it_does():
     exp = ev.Experiment(Toy, "TD3", population=2, num_envs=1, network=[8], steps_per_generation=12, seed=0,
-                        hyperparameters={"batch_size": 8}, device="cpu", revive=True)  # fmt: skip
+                        hyperparameters={"batch_size": 8}, device="cpu",
+                        **{**by_episodes(2), "revive": True})  # fmt: skip
     exp.fill(24)
     exp.step()
     exp.buffer.fields["reward"].fill_(float("nan"))
@@ -302,9 +304,11 @@ def test_where_the_archived_elite_may_return_it_does():
 def limited(algorithm="TD3", **options):
     """Three agents with two environments each: a vector step is six steps, a generation 120."""
     settings = {"population": 3, "num_envs": 2, "steps_per_generation": 40, "network": [8], "seed": 3,
-                "hyperparameters": {"batch_size": 8}, "device": "cpu"}  # fmt: skip
-    environment = {"PPO": Choosing, "CQN": None}.get(algorithm, Toy)
-    return ev.Experiment(environment, algorithm, **settings | options)
+                "hyperparameters": {"batch_size": 8}, "device": "cpu", "draw": False}  # fmt: skip
+    if algorithm == "TD3":
+        settings["update_ratio"] = 1 / 3
+    settings |= {"environment": {"PPO": Choosing, "CQN": None}.get(algorithm, Toy)}
+    return ev.Experiment(algorithm=algorithm, **settings | options)
 
 
 def test_a_budget_is_passed_by_no_more_than_one_vector_step():
@@ -315,11 +319,46 @@ def test_a_budget_is_passed_by_no_more_than_one_vector_step():
     assert (exp.generation, exp.total_steps) == (1, 60 + 7 * 6)
     assert set(exp.history.fitness["steps"]) == {20 + 14}
     assert set(exp.history.fitness["updates"]) == {14}
-    exp.run(max_steps=300)  # 198 are left: a generation of 120, and 78 are thirteen vector steps
-    assert (exp.generation, exp.total_steps) == (3, 300)
-    assert [g.total_steps for g in exp.history] == [102, 222, 300]
+    exp.run(max_steps=300)  # evaluation counts as well
+    assert exp.generation == 3
+    assert exp.evaluation_steps > 0
+    assert 300 <= exp.total_steps + exp.evaluation_steps < 300 + 6
     exp.step()
-    assert exp.total_steps == 300 + 120, "a generation is whole again where nobody limits it"
+    assert exp.total_steps - exp.history.generations[2].total_steps == 120, "nobody limits this one"
+    exp.close()
+
+
+def test_a_budget_counts_whole_evaluations_and_plays_the_last_one_to_its_end():
+    exp = limited(fitness="return", confirmation=4)
+    exp.fill(60)
+    exp.run(max_steps=330)  # 180 of training, and 3 + 4 episodes of ten steps: 80 are left
+    first, last = exp.history.generations
+    assert (first.total_steps, first.evaluation_steps) == (180, 70)
+    assert last.total_steps == 180 + 14 * 6
+    assert last.evaluation_steps >= 70 + 30
+    exp.close()
+
+
+class Longer(Toy):
+    """Greedy episodes take far longer than those that promised them: a hundred steps, where the first ones take five."""
+
+    evaluates = False
+
+    def __init__(self):
+        super().__init__()
+        self.length = 100 if Longer.evaluates else 5
+
+
+def test_a_confirmation_under_way_passes_no_budget(monkeypatch):
+    """Four episodes of 5 steps were affordable, and took 400."""
+    exp = limited(environment=Longer, evaluation_share=1.0)
+    monkeypatch.setattr(Longer, "evaluates", True)
+    exp.fill(60)
+    exp.run(max_steps=180 + 60)
+    (generation,) = exp.history
+    assert (exp.total_steps, exp.evaluation_steps) == (180, 60)
+    assert generation.confirmed is None, "what was cut tells nothing"
+    assert np.isfinite(exp.elite.fitness), "who was proposed is the elite"
     exp.close()
 
 
@@ -482,19 +521,20 @@ def test_minutes_hold_for_updates_from_data():
 def test_progress_runs_up_to_a_total_that_is_the_work_there_is(monkeypatch):
     monkeypatch.setattr(learning, "SHOWN_EVERY", -1.0)  # whatever is done is shown
     exp = ev.Experiment(Toy, "DDPG", population=3, num_envs=1, network=[8], steps_per_generation=20, seed=0,
-                        hyperparameters={"batch_size": 8}, eval_episodes=2, confirmation=7)  # fmt: skip
+                        hyperparameters={"batch_size": 8}, eval_episodes=2, confirmation=7,
+                        **by_episodes(3))  # fmt: skip
     exp.fill(30)
     events = [event for event in train(exp._state, generations=1) if isinstance(event, Progress)]
     assert all(0 <= event.done <= event.total for event in events)
     assert {event.total for event in events if event.phase == "train"} == {20}
-    # Three agents play two episodes each; seven fresh ones for three copies are three each.
-    assert {event.total for event in events if event.phase == "evaluate"} == {6, 9}
+    # Three agents play two episodes each; seven fresh ones confirm the best.
+    assert {event.total for event in events if event.phase == "evaluate"} == {6, 7}
     exp.close()
 
 
 def test_without_evolution_the_best_agent_alone_is_marked(monkeypatch):
     exp = ev.Experiment(Toy, "DDPG", population=4, num_envs=1, network=[8], steps_per_generation=12, seed=0,
-                        hyperparameters={"batch_size": 8}, evolving=False)  # fmt: skip
+                        hyperparameters={"batch_size": 8}, evolving=False, **by_episodes(4))  # fmt: skip
     exp.fill(24)
     monkeypatch.setattr(exp._state.fitness, "estimate", lambda *_: iter([np.array([1.0, 3.0, 2.0, 0.0])]))
     generation = exp.step()

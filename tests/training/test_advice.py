@@ -1,0 +1,117 @@
+"""A target, a budget or rewards that stand in the way are said once, with what helps, and nothing hangs."""
+
+from __future__ import annotations
+
+import pytest
+
+import evolab as ev
+from tests.small import recorded
+from tests.toys import Choosing, Toy
+
+
+def quick(environment=Toy, **options):
+    settings = {"population": 4, "num_envs": 2, "network": [4], "seed": 0, "device": "cpu",
+                "steps_per_generation": 20, "hyperparameters": {"batch_size": 8}, "update_ratio": 0.1}  # fmt: skip
+    exp = ev.Experiment(environment, **settings | options)
+    if not exp.algorithm.on_policy:
+        exp.fill(80)
+    return exp
+
+
+def test_a_target_beyond_what_the_environment_pays_ends_by_budget_and_says_how_far_it_came(capsys):
+    exp = quick()
+    exp.run(max_steps=1000, target=500.0)
+    told = capsys.readouterr().err
+    assert told.count("the target of 500 was not reached in") == 1
+    known = exp._state.hall
+    assert (
+        f"in {exp.total_steps + exp.evaluation_steps} steps: the elite averages {known.fitness:.4g} over"
+        in told
+    )
+    assert f"over {known.episodes} fresh episodes." in told
+    assert "the environment may not pay as much" in told
+    exp.close()
+
+
+def test_without_a_confirmed_agent_it_says_what_the_best_one_seems_to_have(capsys):
+    exp = quick(evaluation_share=0.0)
+    exp.run(max_steps=300, target=500.0)
+    assert f"the best agent, not confirmed, seems to have {exp.best.fitness:.4g}" in capsys.readouterr().err
+    exp.close()
+
+
+def test_a_target_is_no_matter_where_the_run_ends_for_another_reason(capsys):
+    exp = quick(target=500.0)
+    exp.step()
+    exp.run(generations=1)
+    exp.run(max_steps=2000, target=-1000.0)
+    assert not capsys.readouterr().err
+    exp.close()
+
+
+class Silent(Choosing):
+    def earn(self, action):
+        return 0.0
+
+
+@pytest.mark.parametrize("algorithm", ["DQN", "PPO"])
+def test_rewards_that_never_change_are_said_once_with_what_helps(algorithm, capsys):
+    options = {"update_ratio": None, "buffer": 8} if algorithm == "PPO" else {}
+    exp = quick(Silent, algorithm=algorithm, **options)
+    exp.run(generations=1)
+    assert not capsys.readouterr().err, "one generation says little"
+    exp.run(generations=4)
+    told = capsys.readouterr().err
+    assert told.count("rewards have told no agent from another") == 1
+    assert "all 8 figures of fitness so far are 0" in told
+    assert "Check that step() returns what the agent earns" in told
+    exp.close()
+
+
+class Rare(Silent):
+    """Pays once in a while."""
+
+    def earn(self, action):
+        return float(self.np_random.uniform() < 0.05)
+
+
+def test_rewards_that_come_rarely_are_rewards(capsys):
+    exp = quick(Rare)
+    exp.run(generations=4)
+    assert not capsys.readouterr().err
+    exp.close()
+
+
+def test_a_budget_below_one_generation_says_what_would_be_enough_and_that_is_enough(capsys):
+    options = {"steps_per_generation": None, "hyperparameters": {"batch_size": 8}}
+    settings = {"population": 4, "network": [4], "seed": 0, "device": "cpu", "update_ratio": 0.01}
+    exp = ev.Experiment(Toy, **settings | options)
+    exp.run(max_steps=200)
+    told = capsys.readouterr().err
+    assert "max_steps=200 is too small for one generation of 4 agents, which was cut short" in told
+    assert "max_steps=3000 should be enough for one." in told
+    exp.close()
+    exp = ev.Experiment(Toy, **settings | options)
+    exp.run(max_steps=3000)
+    assert not capsys.readouterr().err
+    assert exp.history.generations[0].total_steps >= 2000
+    exp.close()
+
+
+def test_a_budget_of_updates_too(capsys):
+    exp = ev.Experiment(recorded(), population=2, network=[4], device="cpu", steps_per_generation=40, seed=0,
+                        hyperparameters={"batch_size": 8}, fitness=ev.FQE(members=2, hidden=[8], first=30))  # fmt: skip
+    exp.run(max_steps=20)
+    assert "max_steps=80 should be enough for one." in capsys.readouterr().err
+    exp.close()
+
+
+@pytest.mark.parametrize("budget", [1, 7, 40, 100, 900])
+def test_the_smallest_budget_is_passed_by_one_vector_step_at_most(budget, capsys):
+    exp = ev.Experiment(Toy, population=4, num_envs=2, network=[4], seed=0, device="cpu")
+    exp.run(max_steps=budget)
+    assert exp.generation == 1
+    assert budget <= exp.total_steps + exp.evaluation_steps < budget + 8
+    assert exp.elite.act(exp.population.observation_space.sample()).shape == (1,)
+    assert "is too small for one generation" in capsys.readouterr().err
+    exp.close()

@@ -1,0 +1,128 @@
+"""How far a run is, what is left of its budget, and when a generation is over."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+import evolab as ev
+from evolab.training.budget import Budget
+from tests.small import by_episodes, recorded
+from tests.toys import Choosing, Endless, Toy
+
+
+def state_of(environment=Toy, algorithm="TD3", **options):
+    settings = {"population": 4, "num_envs": 2, "network": [4], "seed": 0, "device": "cpu"}
+    return ev.Experiment(environment, algorithm, **settings | options)._state
+
+
+@pytest.fixture
+def state():
+    return state_of()
+
+
+def test_what_is_left_of_a_budget_counts_training_and_evaluation(state):
+    assert (state.left, state.spent) == (math.inf, None)
+    state.seek(None, Budget(100))
+    state.count(60)
+    assert (state.left, state.spent) == (40, None)
+    state.evaluator.resume(30)
+    assert state.left == 10
+    state.evaluator.resume(50)
+    assert (state.left, state.spent) == (0, "max_steps"), "never less than nothing"
+
+
+def test_confirmations_may_take_their_share_of_all_steps_and_no_more_than_is_left(state):
+    state.count(800)
+    assert state.allowance == pytest.approx(160.0)
+    state.evaluator.resume(200)
+    assert state.allowance == pytest.approx(0.0), "a fifth of a thousand"
+    state.evaluator.resume(700)
+    assert state.allowance == pytest.approx(-400.0), "what was taken too much is paid back"
+    state.evaluator.resume(0)
+    state.change(evaluation_share=0.5)
+    assert state.allowance == pytest.approx(400.0)
+    state.seek(None, Budget(820))
+    assert state.allowance == 20
+
+
+def test_where_every_agent_plays_for_its_fitness_nothing_is_saved():
+    state = state_of(**by_episodes(4))
+    state.seek(None, Budget(10))
+    state.count(20)
+    assert state.allowance == math.inf
+
+
+def test_a_generation_that_is_left_to_evolab_stores_two_thousand_transitions_at_least(state):
+    assert state.expected_steps == 500
+    state.episodes.begin(state.population.individuals, 2, 1, True)
+    state.episodes._ended[:], state.episodes.returns = 1, [[1.0]] * 4
+    assert not state.over(498)
+    assert state.over(500)
+    assert not state.cut
+
+
+def test_a_generation_waits_for_every_agent_for_two_of_the_longest_episodes_at_most():
+    state = state_of("CartPole-v1", "DQN")
+    state.episodes.begin(state.population.individuals, 2, 1, True)
+    assert not state.over(500), "nobody has ended an episode"
+    state.episodes._ended[:] = 1
+    assert not state.over(500), "nothing is known of their greedy ones"
+    state.episodes.returns = [[1.0]] * 4
+    assert state.over(500)
+    assert not state.over(498)
+    state.episodes.returns = [[1.0]] * 3 + [[]]
+    assert not state.over(1999)
+    assert state.over(2000), "two episodes of 500 steps in each of two environments"
+
+
+def test_without_a_time_limit_the_first_generation_ends_after_a_thousand_steps_of_each_environment():
+    state = state_of(Endless)
+    assert state.most_steps == 2 * 1000 * 2
+
+
+def test_a_rollout_fits_into_a_generation():
+    state = state_of(Choosing, "PPO", num_envs=8, buffer=ev.RolloutBuffer(128))
+    assert state.expected_steps == 128 * 8
+
+
+def test_a_fixed_length_holds_whatever_ends(state):
+    state.change(steps_per_generation=30)
+    state.episodes.begin(state.population.individuals, 2, 1, True)
+    assert (state.expected_steps, state.most_steps) == (30, 30)
+    assert not state.over(28)
+    assert state.over(30)
+
+
+def test_a_generation_that_the_budget_ends_is_cut(state):
+    state.episodes.begin(state.population.individuals, 2, 1, True)
+    state.seek(None, Budget(100))
+    state.count(100)
+    assert state.over(26)
+    assert state.cut
+    assert state.over(state.most_steps)
+    assert not state.cut, "it was whole all the same"
+
+
+def test_updates_from_data_are_counted_by_the_thousand():
+    state = state_of(None, "CQN", population=2, num_envs=None, fitness=Constant())
+    with pytest.raises(ValueError, match="there are no data yet"):
+        _ = state.expected_steps
+    exp = ev.Experiment(recorded(), population=2, network=[4], fitness=Constant(), device="cpu")
+    assert exp._state.expected_steps == exp._state.most_steps == 1000
+    assert not exp._state.over(999)
+    assert exp._state.over(1000)
+
+
+class Constant:
+    def estimate(self, population, buffer, seed):
+        yield np.zeros(len(population))
+
+
+def test_what_was_told_is_not_told_again(state, capsys):
+    for _ in range(2):
+        state.tell("one", "this helps.")
+    state.tell("two", "this as well.")
+    assert capsys.readouterr().err == "this helps.\nthis as well.\n"

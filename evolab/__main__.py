@@ -11,7 +11,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,8 +59,8 @@ def _obey(options: argparse.Namespace) -> int:
         _parser().print_help()
         return 0
     try:
-        if options.command is _runs:
-            return _runs(options)
+        if options.command in (_runs, _certify):
+            return int(options.command(options))
         folder, experiment, goals = options.command(options)
     except BrokenPipeError:
         raise
@@ -120,10 +120,50 @@ def _parser() -> argparse.ArgumentParser:
     _add_goals(run)
     run.set_defaults(command=_run)
 
+    certify = commands.add_parser(
+        "certify",
+        help="train a run's winning settings on many seeds",
+        description="Train the winner's schedule of a saved run on many seeds at once, each with data of its own "
+        "and without evolution: what the settings are worth when somebody else uses them. Shows the interquartile "
+        "mean with its 95% interval, and writes certificate.json into the run's folder, which is otherwise "
+        "left as it is.",
+    )
+    certify.add_argument("folder", metavar="RUN", help="folder of the run")
+    certify.add_argument("--seeds", type=int, default=16, metavar="N", help="how many (default: 16)")
+    certify.add_argument(
+        "--max-steps",
+        type=int,
+        metavar="N",
+        help="environment steps of all seeds together (default: for each, as many as the run's agents stored)",
+    )
+    certify.add_argument(
+        "--episodes", type=int, default=20, metavar="N", help="of each seed's final agent (default: 20)"
+    )
+    certify.add_argument(
+        "--target", type=float, metavar="R", help="mean return looked for (default: the run's)"
+    )
+    certify.set_defaults(command=_certify)
+
     listed = commands.add_parser("runs", help="list saved runs, the newest first")
     listed.add_argument("folder", nargs="?", default="runs", help="where to look (default: runs)")
     listed.set_defaults(command=_runs)
     return parser
+
+
+def _certify(options: argparse.Namespace) -> int:
+    """Print a certificate of a saved run, and write it into its folder."""
+    from evolab.experiment.experiment import Experiment
+
+    experiment = Experiment.load(options.folder)
+    try:
+        found = experiment.certify(
+            options.seeds, max_steps=options.max_steps, episodes=options.episodes, target=options.target
+        )
+    finally:
+        experiment.close()
+    print(found)
+    print(found.save(Path(options.folder).expanduser() / "certificate.json"))
+    return 0
 
 
 def _runs(options: argparse.Namespace) -> int:
@@ -287,6 +327,8 @@ def _train(
     minutes: float | None,
 ) -> int:
     """Train until a goal is met or Ctrl-C, one line per generation; then write the results."""
+    from evolab.experiment.results import write_results
+
     print(experiment)
     print(
         COLUMNS.format(
@@ -311,7 +353,7 @@ def _train(
         try:
             if experiment.history.generations:
                 print(_told(experiment))
-                _write(experiment, folder)
+                write_results(experiment, folder)
         finally:
             experiment.close()
     return code
@@ -356,45 +398,6 @@ def _print_generation(generation: Generation) -> None:
         ),
         flush=True,
     )
-
-
-def _write(experiment: Experiment, folder: Path) -> None:
-    """The results; a part that cannot be written is named and does not cost the others."""
-    import yaml
-
-    history = experiment.history
-    tables = folder / "history"
-
-    def write_tables() -> None:
-        tables.mkdir(parents=True, exist_ok=True)
-        for name in ("fitness", "mutations", "hyperparameters"):
-            getattr(history, name).to_csv(tables / f"{name}.csv", index=False)
-
-    def write_config() -> None:
-        text = yaml.safe_dump(experiment.config, sort_keys=False)
-        (folder / "config.yaml").write_text(text, encoding="utf-8")
-
-    def write_rollout() -> None:
-        rollout = experiment.rollout(agent="elite")
-        rollout.save(folder / "rollout.gif")
-        print(f"the elite's episode: return {rollout.returns[0]:.1f}")
-
-    parts: dict[str, Callable[[], Any]] = {
-        "history/": write_tables,
-        "config.yaml": write_config,
-        "rollout.gif": write_rollout,
-    }
-    newest = f"generation-{experiment.generation:06d}"
-    written = [f"{name}/" for name in (newest, "elite") if (folder / name).is_dir()]
-    for name, write in parts.items():
-        try:
-            write()
-            written.append(name)
-        except BrokenPipeError:
-            written.append(name)
-        except Exception as error:  # an environment that cannot be drawn must not cost the trained agent
-            print(f"evolab: {name} could not be written: {error}", file=sys.stderr)
-    print(f"{folder}: {', '.join(written)}")
 
 
 if __name__ == "__main__":

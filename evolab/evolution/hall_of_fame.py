@@ -217,7 +217,9 @@ class HallOfFame:
         """True where fresh episodes of an agent say already whether it is better than the elite."""
         finite = returns[np.isfinite(returns)]
         lead = float(finite.mean()) - self.fitness
-        return lead <= 0 or (len(finite) > 1 and lead > 2 * float(finite.std(ddof=1)) / math.sqrt(len(finite)))
+        return lead <= 0 or (
+            len(finite) > 1 and lead > 2 * float(finite.std(ddof=1)) / math.sqrt(len(finite))
+        )
 
     @property
     def enough(self) -> int:

@@ -15,12 +15,11 @@ from evolab.core.plain import to_plain
 from evolab.core.readonly import ReadOnly, write_as_dicts
 from evolab.data.buffers.base import Buffer
 from evolab.envs.factory import VectorMaker
-from evolab.evolution.schedules import stages_of
 from evolab.experiment.build import build, described, take_data
 from evolab.experiment.checkpointer import Checkpointer
 from evolab.experiment.config import ExperimentConfig, Source, documented, signature
 from evolab.experiment.loading import SavedRun, open_run
-from evolab.experiment.replay_schedule import enter, options_of, prepare, warm_up
+from evolab.experiment.retraining import Retraining
 from evolab.experiment.rollouts import chosen, played
 from evolab.experiment.runner import Runner
 from evolab.experiment.settings import Settings, setting_names
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
     from evolab.reporting.panels.dashboard import Dashboard
 
 
-class Experiment(Settings):
+class Experiment(Settings, Retraining):
     """Evolve a population of agents: fill, step, look, change something, step on.
 
     {options}
@@ -221,39 +220,6 @@ class Experiment(Settings):
         except Exception:
             self._checkpointer.failed()
             raise
-
-    def replay(self, schedule: Any = None, *, fill: int | None = None, **options: Any) -> Experiment:
-        """Train one agent from scratch by the winner's schedule: its result without evolution.
-
-        The agent takes over hyperparameters and architecture at the steps at which the line changed
-        them; layers and units grow and shrink as they did, weights are its own throughout. Changes of
-        weights are not repeated, and a lone agent learns from its own experience, where the line
-        drew on the whole population's: `population=4` trains four agents by the same schedule beside
-        each other, with experience in common and seeds of their own.
-
-        Args:
-            schedule: as from `history.schedule()`, which None stands for; a list of dicts will do.
-            fill: random steps first; None for as many per agent as the line had.
-            options: of `Experiment`, in place of this one's, such as `seed=2` or `folder="runs/again"`.
-
-        Returns:
-            a new experiment, trained, with `.best`, `.history`, `.rollout()`; this one is not touched.
-
-        Raises:
-            ValueError: an empty schedule, an unknown column, a value outside its range, an
-                architecture that the network's limits exclude; before training starts.
-        """
-        self._runner.refuse_while_running("replay")
-        stages = stages_of(self.history.schedule() if schedule is None else schedule, self.algorithm)
-        again = type(self)(**options_of(self._config, self._state, stages, options))
-        prepare(again._state, again._config, self._state, stages)
-        if not (self.algorithm.offline or self.algorithm.on_policy):
-            steps = self._state.expected_steps
-            again.fill(warm_up(again._state, steps, stages) if fill is None else fill)
-        for stage in stages:
-            if enter(again._state, stage):
-                again.step()
-        return again
 
     # What there is to see ---------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from typing import Any
 from evolab.evolution.schedules import Stage, adopt
 from evolab.experiment.build import populate
 from evolab.experiment.config import ExperimentConfig
+from evolab.training.learning import WARM_UP
 from evolab.training.state import TrainingState
 
 
@@ -23,8 +24,8 @@ def options_of(
         asked: options in place of that run's.
     """
     like = (
-        "num_envs", "update_ratio", "fitness", "seed", "device", "dtype", "precision", "vectorization", "on_fault",
-        "overlap", "eval_episodes", "eval_steps", "confirmation",
+        "env_kwargs", "num_envs", "update_ratio", "fitness", "seed", "device", "dtype", "precision", "vectorization",
+        "on_fault", "overlap", "eval_episodes", "eval_steps", "confirmation",
     )  # fmt: skip
     return {
         "environment": config.environment,
@@ -65,15 +66,15 @@ def prepare(
         adopt(trial, stage)
 
 
-def warm_up(state: TrainingState, steps: int, stages: Sequence[Stage]) -> int:
+def warm_up(state: TrainingState, steps: int | None, stages: Sequence[Stage]) -> int:
     """Random steps before the first stage: as many per agent as the line had.
 
     Args:
         state: of the fresh run.
-        steps: of a generation of the run that the schedule is from.
+        steps: of a generation of the run that the schedule is from; None where that was left to evolab.
         stages: of the schedule.
     """
-    warm = max(0, stages[0].steps - steps) * len(state.population)
+    warm = WARM_UP if steps is None else max(0, stages[0].steps - steps) * len(state.population)
     return max(warm, int(stages[0].hyperparameters.get("batch_size", 1)), 1)
 
 

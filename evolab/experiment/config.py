@@ -79,8 +79,8 @@ class ExperimentConfig:
             environment, a language environment such as `ev.envs.WordGame()`; None to learn from data alone.
         algorithm: a name such as "TD3", or an object such as `ev.TD3(ou_noise=True)`; None for the one that
             suits the action space: DQN or TD3, and for data CQN or TD3BC.
-        population: P, the number of agents; None for 16, or 4 where an update is costly or learns from data.
-        num_envs: environments of each agent; None for 16 in all, and 8 each for PPO.
+        population: P, the number of agents; None for 8, or 4 where an update is costly or learns from data.
+        num_envs: environments of each agent; None for 2, and 8 for PPO.
         network: where the architecture starts; None for one that suits the observations.
         hyperparameters: starting values by name.
         search_space: ranges of the hyperparameters that mutate; None for the algorithm's own.
@@ -97,8 +97,8 @@ class ExperimentConfig:
         confirmation: fresh episodes that confirm the best agent where it promises a record; four times as many
             follow where they reach the target.
         evaluation_share: of all environment steps that greedy episodes may take, with `fitness="acting"`.
-        update_ratio: updates of each agent per transition that is stored, at a learn step of 1; None for 1 as
-            long as there are 16 agents, and more where there are fewer, up to 4, at the same cost.
+        update_ratio: updates of each agent per transition that is stored, at a learn step of 1; None for 2
+            as long as there are 8 agents, and 4 where there are 4 or fewer, at the same cost.
         evolving: False keeps the population as it is: no selection, no mutation.
         revive: True to have the archived elite return in place of the worst agent when nobody reaches
             its confirmed fitness any more; "resting" to give it one slot for as long as nobody is
@@ -255,7 +255,7 @@ class ExperimentConfig:
         algorithm = algorithm_named(wanted)
         size = population_for(algorithm, observed) if self.population is None else self.population
         size = checks.positive_integer("population", size)
-        num_envs = num_envs_for(algorithm, size) if self.num_envs is None else self.num_envs
+        num_envs = num_envs_for(algorithm) if self.num_envs is None else self.num_envs
         return algorithm, size, checks.positive_integer("num_envs", num_envs)
 
     def _check_together(self) -> None:

@@ -46,6 +46,17 @@ def _check_bounds(
         raise ValueError(f"{kind}: shrink is {shrink}; it must lie between 0 and 1, or be None for 1 / grow.")
 
 
+def _checked(name: str, value: Any, kind: str, low: float, high: float) -> Any:
+    """A number within bounds; `kind` is what the message says is expected."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{name} is {value!r}; a {kind} from {low} to {high} is expected.")
+    if kind != "number" and int(value) != value:
+        raise TypeError(f"{name} is {value}; it must be a {kind}.")
+    if not low <= value <= high:
+        raise ValueError(f"{name} is {value}; its range is {low} to {high}.")
+    return value
+
+
 def _factor(up: bool, grow: float | None, shrink: float | None, widest: float) -> float:
     """The factor of one step up or down, `widest` or its reciprocal at most."""
     growth = min(GROW if grow is None else grow, widest)
@@ -122,11 +133,7 @@ class Float:
             TypeError: it is no number.
             ValueError: it lies outside the range.
         """
-        if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-            raise TypeError(f"{name} is {value!r}; a number from {self.low} to {self.high} is expected.")
-        if not self.low <= value <= self.high:
-            raise ValueError(f"{name} is {value}; its range is {self.low} to {self.high}.")
-        return float(value)
+        return float(_checked(name, value, "number", self.low, self.high))
 
 
 @frozen_options(CHANGED)
@@ -184,15 +191,7 @@ class Integer:
             TypeError: it is no whole number.
             ValueError: it lies outside the range.
         """
-        if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-            raise TypeError(
-                f"{name} is {value!r}; a whole number from {self.low} to {self.high} is expected."
-            )
-        if int(value) != value:
-            raise TypeError(f"{name} is {value}; it must be a whole number.")
-        if not self.low <= value <= self.high:
-            raise ValueError(f"{name} is {value}; its range is {self.low} to {self.high}.")
-        return int(value)
+        return int(_checked(name, value, "whole number", self.low, self.high))
 
 
 @frozen_options(CHANGED)

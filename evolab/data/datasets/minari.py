@@ -64,8 +64,8 @@ def load(file: h5py.File, path: Path, name: str, max_memory: int) -> Columns:
         DatasetError: the metadata are no JSON or name another format, an episode lacks a
             column, lengths differ, an image can't be decoded, or `hdf5.inspect` refuses one.
     """
-    metadata = _metadata(path.parent, name)
-    numbers = sorted(int(k[8:]) for k in hdf5.keys(file) if re.fullmatch(r"episode_\d{1,9}", k))
+    metadata = metadata_of(path.parent, name)
+    numbers = sorted(int(k[8:]) for k in file if re.fullmatch(r"episode_\d{1,9}", k))
     if not numbers:
         raise DatasetError(
             f"{name}: no group 'episode_0'; the data set is empty. Record at least one episode."
@@ -77,22 +77,15 @@ def load(file: h5py.File, path: Path, name: str, max_memory: int) -> Columns:
     casts: dict[str, str] = {}
     for i in numbers:
         group = _group(file, f"episode_{i}", name)
-        columns = {
-            key: _column(group, key, space, encoded, name)
-            for key, space in (
-                ("observations", observation_space),
-                ("actions", action_space),
-                ("rewards", None),
-                ("terminations", None),
-                ("truncations", None),
-            )
-        }
-        episode = Episode(
-            columns["observations"], columns["actions"], columns["rewards"], f"episode_{i}/{{}}"
+        stated = {"observations": observation_space, "actions": action_space}
+        observations, actions, rewards, *flagged = (
+            _column(group, key, stated.get(key), encoded, name)
+            for key in ("observations", "actions", "rewards", "terminations", "truncations")
         )
+        episode = Episode(observations, actions, rewards, f"episode_{i}/{{}}")
         labels = [
-            _labels(columns[key], f"episode_{i}/{key}", episode, name)
-            for key in ("terminations", "truncations")
+            _labels(column, f"episode_{i}/{key}", episode, name)
+            for column, key in zip(flagged, ("terminations", "truncations"))
         ]
         stray += int(sum(label[:-1].sum() for label in labels))
         ended.append(bool(labels[0][-1]))
@@ -123,7 +116,8 @@ def load(file: h5py.File, path: Path, name: str, max_memory: int) -> Columns:
     )
 
 
-def _metadata(place: Path, name: str) -> dict[str, Any]:
+def metadata_of(place: Path, name: str) -> dict[str, Any]:
+    """What `metadata.json` says; {} where there is none."""
     path = place / METADATA
     if not path.is_file():
         return {}

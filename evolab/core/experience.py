@@ -74,7 +74,7 @@ class Batch:
         """
         return 1 - self.terminated
 
-    def cut(self, rows: Any, count: int) -> Batch:
+    def cut(self, rows: slice | Tensor | None, count: int) -> Batch:
         """The first `count` transitions of some agents."""
         return Batch(**{name: map_leaves(lambda x: x[rows, :count], getattr(self, name)) for name in DRAWN})
 
@@ -102,7 +102,7 @@ def _nth(pieces: Any, k: int) -> Any:
     return tuple(_nth(part, k) for part in pieces)
 
 
-def to_batch(source: Any, device: torch.device) -> Batch | Episodes:
+def to_batch(source: object, device: torch.device) -> Batch | Episodes:
     """What a caller hands over, as tensors: episodes, or any object with the fields of a `Batch`."""
     if isinstance(source, Episodes):
         return source
@@ -138,7 +138,7 @@ class Episodes:
         moved["reward"] = reward = self.reward.to(like)
         return Episodes(**moved, weight=weigh(reward.shape[1], reward))
 
-    def cut(self, rows: Any, count: int) -> Episodes:
+    def cut(self, rows: slice | Tensor | None, count: int) -> Episodes:
         """The first `count` episodes of some agents."""
         return Episodes(**{name: getattr(self, name)[rows, :count] for name in EPISODE_FIELDS})
 

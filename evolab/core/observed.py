@@ -149,7 +149,7 @@ def check_tokens(space: spaces.Space, tokens: np.ndarray | Tensor) -> None:
     )
 
 
-def _told(value: Any) -> str:
+def _told(value: object) -> str:
     """What came, in a few words."""
     if isinstance(value, Mapping):
         return f"a dict of {', '.join(map(repr, value)) or 'nothing'}"

@@ -8,6 +8,8 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from numpy.typing import ArrayLike
+from torch import Tensor
 
 from evolab.core.checks import positive_integer
 from evolab.core.experience import Transition
@@ -98,7 +100,7 @@ class VectorEnvironments(Environments):
         self._observation = observation
         return self._shaped(observation)
 
-    def step(self, action: Any, autoreset: bool = True) -> Transition:
+    def step(self, action: ArrayLike | Tensor, autoreset: bool = True) -> Transition:
         """Act once in every environment; see `Environments.step`."""
         self._open()
         if self._observation is None:
@@ -230,7 +232,7 @@ class VectorEnvironments(Environments):
             raise ValueError(f"seed has shape {given.shape}; expected {self.population, self.num_envs}.")
         return [int(one) for one in given.reshape(-1)]
 
-    def _shaped(self, batch: Any) -> Any:
+    def _shaped(self, batch: Tree) -> Any:
         return map_leaves(lambda leaf: leaf.reshape(self.population, self.num_envs, *leaf.shape[1:]), batch)
 
     def _record(self, faults: Faults) -> None:

@@ -30,7 +30,6 @@ class TokenBuffer(ReplayBuffer):
         self.fields: dict[str, Tensor] = {}  # type: ignore[assignment]  # tokens are never nested
 
     def __repr__(self) -> str:
-        """How many there are."""
         return f"TokenBuffer({len(self):,} episodes)"
 
     def put(self, data: TokenDataset, block: int) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from gymnasium import Space
 
 from evolab.core.checks import missing, nearest
 from evolab.core.observed import leaf_spaces
@@ -160,8 +161,9 @@ def _group(file: h5py.File, key: str, name: str) -> h5py.Group:
     return group
 
 
-def _column(group: h5py.Group, key: str, space: Any, encoded: bool, name: str) -> Any:
-    images = encoded and any(spaces.is_stored_as_jpeg(leaf) for _, leaf in leaf_spaces(space))
+def _column(group: h5py.Group, key: str, space: Space | None, encoded: bool, name: str) -> Any:
+    stated = () if space is None else leaf_spaces(space)
+    images = encoded and any(spaces.is_stored_as_jpeg(leaf) for _, leaf in stated)
     found = hdf5.tree(group, key, name, images=images)
     if found is None:
         at = group.name.lstrip("/")
@@ -189,11 +191,11 @@ def _attach(tree: Any, space: Any) -> Any:
 class Frames:
     """JPEG-encoded images of one episode that look like an array [T, H, W, ...]."""
 
-    def __init__(self, data: h5py.Dataset, space: Any) -> None:
+    def __init__(self, data: h5py.Dataset, space: Space) -> None:
         """Wrap `data`, rows of bytes, for images of `space`."""
         self.data = data
         self.space = space
-        self.shape = (int(data.shape[0]), *space.shape)
+        self.shape = (int(data.shape[0]), *(space.shape or ()))
         self.dtype = np.dtype(np.uint8)
 
     def read(self) -> np.ndarray:

@@ -206,7 +206,6 @@ class LanguageEnvironment(gymnasium.Env[np.ndarray, Any], ABC):
         return self.tokenizer.decode(self._game.episode.tokens)
 
     def __repr__(self) -> str:
-        """The sizes."""
         return f"{self.name}({self.tokenizer.size} tokens, block={self.block})"
 
     def __str__(self) -> str:

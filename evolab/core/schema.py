@@ -16,7 +16,7 @@ from typing import TypeAlias
 Form: TypeAlias = Callable[[str, object], None]
 
 LARGEST = 2**62
-"""The largest whole number that is believed: tensors hold 64 bits."""
+"""The largest whole number that is accepted: tensors hold 64 bits."""
 
 
 def anything(key: str, value: object) -> None:

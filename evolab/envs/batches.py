@@ -25,7 +25,7 @@ def empty(space: spaces.Space, *lead: int) -> Any:
 def put(space: spaces.Space, batch: Tree, index: int, value: Any) -> None:
     """Write one observation into row `index`; a wrong shape raises ValueError."""
     if type(batch) is np.ndarray:
-        if np.shape(value) != batch.shape[1:]:  # numpy would broadcast (1,) into (4,) without a word
+        if np.shape(value) != batch.shape[1:]:  # numpy would broadcast (1,) into (4,)
             raise ValueError(f"observation has shape {np.shape(value)}; its space says {batch.shape[1:]}")
         batch[index] = value
     elif isinstance(batch, dict):

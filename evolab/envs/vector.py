@@ -32,7 +32,7 @@ class VectorEnvironments(Environments):
     `valid` False, reward 0 and neither flag set.
 
     An environment that fails has its episode dropped and starts another, with `autoreset` or
-    without: that row is invalid, so whoever sums rewards starts that sum again.
+    without: that row is invalid, so a sum of rewards starts again there.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class VectorEnvironments(Environments):
         if restart.any():
             fresh = self._begin(None, restart, rebuild=True)
             following, onward = merged(restart, fresh, following), merged(restart, fresh, onward)
-        if rows.reset is not None:  # whoever rests goes on showing what it showed last
+        if rows.reset is not None:  # a resting environment repeats its last observation
             onward = merged(self._resting if autoreset else self._resting | ended, following, onward)
         if autoreset and not self._backend.self_reset and ended.any():
             onward = merged(ended, self._begin(None, ended), onward)

@@ -35,7 +35,7 @@ from evolab.storage.folders import Saved, aside, drafting
 Part = TypeVar("Part")
 
 LARGEST = 4_000_000_000
-"""Parameters of the largest agent believed: a file that describes a larger one is hostile or damaged."""
+"""Parameters of the largest agent that is read: a file that describes a larger one is hostile or damaged."""
 
 _APART = ("genes", "tensors", "slot")  # what is written in another form than it has
 _SLOT = "place"  # its name in files

@@ -1,4 +1,4 @@
-"""HDF5 files as one trusts them to a stranger: every array is inspected before it is read.
+"""HDF5 files from untrusted sources: every array is inspected before it is read.
 
 A file may come from anywhere, so no link is followed but hard ones, and no array is
 read whose declared shape the file's own bytes can't fill.

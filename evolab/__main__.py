@@ -11,21 +11,15 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from evolab.experiment.experiment import Experiment
     from evolab.history.events import Generation
 
-DEMO, DEMO_TARGET = "LunarLanderContinuous-v3", 200.0
-"""What `evolab demo` solves."""
-
-MOST_STEPS = 1_000_000
-"""Environment steps after which `evolab solve` gives up where it is told no budget."""
-
-GOALS = ("generations", "max_steps", "minutes")
+DEMO = "LunarLanderContinuous-v3"
 COLUMNS = "{:>4} {:>9} {:>9} {:>9} {:>9} {:>10} {:>6} {:>6}  {:<12} {:>7}"
 INTERRUPTED, CLOSED_PIPE = 130, 141
 """Exit codes of a process that SIGINT or SIGPIPE has ended, as shells have them."""
@@ -61,7 +55,9 @@ def _obey(options: argparse.Namespace) -> int:
     try:
         if options.command in (_runs, _certify):
             return int(options.command(options))
-        folder, experiment, goals = options.command(options)
+        from evolab.experiment import commands
+
+        folder, experiment, goals = getattr(commands, options.command)(options)
     except BrokenPipeError:
         raise
     except MISTAKES as error:
@@ -95,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser(
         "demo",
         help=f"solve {DEMO}",
-        description=f"`evolab solve {DEMO} --target {DEMO_TARGET:g}`, to look at.",
+        description=f"`evolab solve {DEMO}`, to look at.",
     )
     demo.set_defaults(env=DEMO)
     for command in (solve, demo):
@@ -104,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--seed", type=int, help="of everything (default: a fresh one)")
         command.add_argument("--device", help="auto, cpu or cuda (default: auto)")
         _add_goals(command)
-        command.set_defaults(command=_solve)
+        command.set_defaults(command="solve")
 
     run = commands.add_parser(
         "run",
@@ -118,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
         "--fill", metavar="N|DATA", help="random environment steps, or a data file, to begin with"
     )
     _add_goals(run)
-    run.set_defaults(command=_run)
+    run.set_defaults(command="run")
 
     certify = commands.add_parser(
         "certify",
@@ -208,115 +204,6 @@ def _add_goals(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder of the results (default: one under runs/)"
     )
-
-
-def _solve(options: argparse.Namespace) -> tuple[Path, Experiment, dict[str, Any]]:
-    """The experiment of `evolab solve`, ready."""
-    from evolab.experiment.experiment import Experiment
-
-    goals = {name: getattr(options, name) for name in GOALS}
-    _check_goals(goals)
-    if all(value is None for value in goals.values()):
-        goals["max_steps"] = MOST_STEPS
-    settings = {
-        name: getattr(options, name) for name in ("algorithm", "population", "seed", "device", "target")
-    }
-    settings = {name: value for name, value in settings.items() if value is not None}
-    experiment = Experiment(options.env, **settings)
-    if experiment.target is None:
-        experiment.target = _threshold(options.env)
-    seed = experiment.config["seed"]
-    name = f"{Path(options.env).stem if experiment.name == 'data' else experiment.name}-{experiment.algorithm.name}"
-    try:
-        folder = _folder(options.out, f"{name.replace('/', '-').replace(':', '-')}-seed{seed}")
-        experiment.folder = folder
-    except MISTAKES:
-        experiment.close()
-        raise
-    return folder, experiment, goals
-
-
-def _threshold(environment: str) -> float | None:
-    """The return at which an environment says that it is solved; None where it does not say."""
-    import gymnasium
-
-    from evolab.envs.ids import current_id
-
-    try:
-        threshold = gymnasium.spec(current_id(environment)).reward_threshold
-    except (gymnasium.error.Error, ValueError):
-        return None
-    return DEMO_TARGET if environment == DEMO else threshold
-
-
-def _run(options: argparse.Namespace) -> tuple[Path, Experiment, dict[str, Any]]:
-    """The experiment of `evolab run`, filled and ready."""
-    from evolab.core import checks
-    from evolab.experiment.conversions import read
-    from evolab.experiment.experiment import Experiment
-
-    place = Path(options.config)
-    settings = {} if place.is_dir() else read(place)
-    goals: dict[str, Any] = {"fill": None, **dict.fromkeys(GOALS), "target": settings.get("target")}
-    section = settings.pop("run", None) or {}
-    for name, value in section.items():
-        if name not in goals:
-            raise checks.unknown("option of the section run", name, goals)
-        goals[name] = value
-    for name in goals:
-        if getattr(options, name) is not None:
-            goals[name] = getattr(options, name)
-    if isinstance(goals["fill"], str) and goals["fill"].isdecimal():
-        goals["fill"] = int(goals["fill"])
-    if place.is_dir():
-        experiment = Experiment.load(place)
-        experiment.folder = place  # one saved by hand is kept by itself from now on
-        if goals["target"] is not None:
-            experiment.target = float(goals["target"])
-        goals["target"] = experiment.target
-    if all(goals[name] is None for name in (*GOALS, "target")):
-        raise ValueError(
-            "a run needs a goal: --generations 20, --max-steps 300000, --minutes 10 or --target 200."
-        )
-    _check_goals(goals)
-    target, source = goals.pop("target"), goals.pop("fill")
-    if place.is_dir():
-        if goals["generations"] is not None:
-            goals["generations"] += experiment.generation
-        return place, experiment, goals
-    folder = _folder(options.out, place.stem)
-    experiment = Experiment.from_config({**settings, "target": target}, folder=folder)
-    try:
-        if source is not None and not experiment.algorithm.on_policy:
-            experiment.fill(source)
-    except MISTAKES:
-        experiment.close()
-        with contextlib.suppress(OSError):
-            folder.rmdir()  # nothing was learnt, so nothing is kept
-        raise
-    return folder, experiment, goals
-
-
-def _check_goals(goals: Mapping[str, Any]) -> None:
-    from evolab.core import checks
-
-    for name in GOALS:
-        if goals[name] is not None:
-            check = checks.positive if name == "minutes" else checks.positive_integer
-            check(name, goals[name])
-
-
-def _folder(given: Path | None, name: str) -> Path:
-    """A folder for the run that is not in use."""
-    folder = given
-    if folder is None:
-        folder, number = Path("runs") / name, 1
-        while folder.exists():
-            number += 1
-            folder = Path("runs") / f"{name}-{number}"
-    elif folder.is_dir() and any(folder.iterdir()):
-        raise FileExistsError(f"{folder} is not empty. Name another folder with --out, or empty it.")
-    return folder
 
 
 def _train(

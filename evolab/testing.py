@@ -62,13 +62,9 @@ def check_algorithm(
     roles = many.roles
     assert roles, "roles() names no network; the policy comes first"
     for name, role in roles.items():
-        assert role.rate in algorithm.hyperparameters, (
-            f"{name} learns at rate {role.rate!r}, no hyperparameter"
-        )
+        assert role.rate in algorithm.hyperparameters, f"{name}'s rate {role.rate!r} is no hyperparameter"
     acted = many.act(_observations(space, 3, 5))
-    assert acted.shape == (3, 5, *(actions.shape or ())), (
-        f"actions have shape {acted.shape}; [P, E, ...] is expected"
-    )
+    assert acted.shape == (3, 5, *(actions.shape or ())), f"actions have shape {acted.shape}, not [P, E, ...]"
     inside = all(actions.contains(np.asarray(one)) for row in acted for one in row)
     assert inside, f"an exploring action left {actions}"
 
@@ -81,9 +77,7 @@ def check_algorithm(
         twin.learn(batch, noise=drawn)
         alone.learn(_rows(batch, slice(1, 2)), noise=None if drawn is None else drawn[1:2])
     for name, loss in losses.items():
-        assert loss.shape == (3,), (
-            f"loss {name!r} has shape {tuple(loss.shape)}; one per agent, [P], is expected"
-        )
+        assert loss.shape == (3,), f"loss {name!r} has shape {tuple(loss.shape)}, not [P]: one per agent"
         assert bool(torch.isfinite(loss).all()), f"loss {name!r} is not finite"
     for name in roles:
         assert not torch.equal(many.table[name], before[name]), f"six updates did not move {name!r}"
@@ -93,9 +87,8 @@ def check_algorithm(
         assert torch.equal(value, twin.table[name]), f"{name}: the same batch and noise gave another result"
         if value.dim() == 3:
             gap = float((alone.table[name][0] - value[1]).abs().max())
-            assert gap < 1e-9, (
-                f"{name}: an agent learned otherwise beside others ({gap:.1e}); reduce over the last axis"
-            )
+            cure = "reduce over the last axis"
+            assert gap < 1e-9, f"{name}: an agent learned otherwise beside others ({gap:.1e}); {cure}"
 
     meta = _population(algorithm, space, actions, 2, device="meta")
     meta.learn(_rows(batch, slice(0, 2), "meta"), noise=None if drawn is None else drawn[:2].to("meta"))
@@ -119,9 +112,8 @@ def check_mutation(
     """
     for algorithm in ("TD3", "DQN"):
         actions = spaces.Discrete(3) if algorithm == "DQN" else spaces.Box(-1.0, 1.0, (2,), np.float32)
-        population = Population(
-            algorithm, OBSERVATIONS, actions, 1, network=MLP([24, 20]), seed=0, device="cpu"
-        )
+        network = MLP([24, 20])
+        population = Population(algorithm, OBSERVATIONS, actions, 1, network=network, seed=0, device="cpu")
         parent = population.individual(0)
         before = {name: value.clone() for name, value in population.table.items()}
         values, genes = dict(parent.hyperparameters), parent.genes
@@ -130,14 +122,11 @@ def check_mutation(
             found = []
             for _ in range(2):
                 child = parent.child(seed + 1)
-                context = Context(
-                    population.network, population.roles, population.search_space, 0.1,
-                    torch.Generator().manual_seed(seed),
-                )  # fmt: skip
+                common = (population.network, population.roles, population.search_space)
+                context = Context(*common, 0.1, torch.Generator().manual_seed(seed))
                 detail = mutation(child, context, np.random.default_rng(seed))
-                assert detail is None or (isinstance(detail, str) and detail), (
-                    f"it gave {detail!r}; words, or None where it cannot apply, are expected"
-                )
+                said = detail is None or (isinstance(detail, str) and detail)
+                assert said, f"it gave {detail!r}; words, or None where it cannot apply, are expected"
                 found.append((detail, child))
             (detail, child), (again, twin) = found
             unmoved = np.array_equal(np.random.get_state()[1], states[0])  # type: ignore[index]  # noqa: NPY002
@@ -146,9 +135,7 @@ def check_mutation(
             assert (detail, child.genes) == (again, twin.genes), "the same generators gave another mutation"
             assert (parent.hyperparameters, parent.genes) == (values, genes), "it changed its parent"
             for name, value in before.items():
-                assert torch.equal(population.table[name], value), (
-                    f"it wrote into its parent's {name}; replace tensors"
-                )
+                assert torch.equal(population.table[name], value), f"it wrote into its parent's {name}"
             _check_individual(population, child)
         grown = population.copy([0])
         grown.rebuild([child])
@@ -205,9 +192,8 @@ def _check_group(network: Network, role: Role, space: spaces.Space, genes: Seque
     tensors = sampled(space, (len(genes), 6), np.random.default_rng(0))
     leaf = flat.requires_grad_()
     out = network.kernel(role, genes, layout)(leaf, tensors, None, None)
-    assert out.shape == (len(genes), role.ensemble_size, 6, role.outputs), (
-        f"the pass gives {tuple(out.shape)}, not [P, M, B, O]"
-    )
+    expected = (len(genes), role.ensemble_size, 6, role.outputs)
+    assert out.shape == expected, f"the pass gives {tuple(out.shape)}, not [P, M, B, O]"
     (gradient,) = torch.autograd.grad(out.square().sum(), leaf)
     assert not gradient[~awake].any(), "sleeping entries get a gradient, so they would move"
     for row in range(len(genes)):
@@ -237,9 +223,7 @@ def _check_individual(population: Population, individual: Individual) -> None:
         assert set(state) == set(axes), f"{kind} has {sorted(state)}; its genes say {sorted(axes)}"
         for name, value in state.items():
             shape = (role.ensemble_size, *(axis.size for axis in axes[name]))
-            assert tuple(value.shape) == shape, (
-                f"{kind} {name} has shape {tuple(value.shape)}; its genes say {shape}"
-            )
+            assert value.shape == shape, f"{kind} {name} is {tuple(value.shape)}; its genes say {shape}"
             assert bool(torch.isfinite(value).all()), f"{kind} {name} is not finite"
     for name, space in population.search_space.items():
         space.check(name, individual.hyperparameters[name])
@@ -249,10 +233,8 @@ def _population(
     algorithm: Algorithm, space: spaces.Space, actions: spaces.Space, size: int, device: str = "cpu"
 ) -> Population:
     values = {"batch_size": BATCH} if "batch_size" in algorithm.hyperparameters else {}
-    return Population(
-        algorithm, space, actions, size, hyperparameters=values, search_space={}, seed=0, device=device,
-        dtype=torch.float64,
-    )  # fmt: skip
+    how: dict[str, Any] = {"hyperparameters": values, "search_space": {}, "seed": 0, "dtype": torch.float64}
+    return Population(algorithm, space, actions, size, device=device, **how)
 
 
 def _action_space(algorithm: Algorithm) -> spaces.Space:
@@ -313,5 +295,5 @@ def _noise(population: Population, batch: Batch | Episodes, agents: int) -> Tens
     drawn = population.algorithm.draw(group, seen, torch.Generator().manual_seed(0))
     if drawn is None:
         return None
-    shape = (agents, *drawn.shape[1:])
-    return torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=drawn.dtype)
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn((agents, *drawn.shape[1:]), generator=generator, dtype=drawn.dtype)

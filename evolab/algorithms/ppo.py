@@ -182,8 +182,7 @@ class PPO(Algorithm):
         else:
             before, raw, target = batch.log_prob, batch.advantage, batch.goal
         centred = raw - (weight * raw).sum(-1, keepdim=True)
-        deviation = (weight * centred.square()).sum(-1, keepdim=True).sqrt()
-        advantage = centred / (deviation + 1e-8)  # [P, B]
+        advantage = centred / ((weight * centred.square()).sum(-1, keepdim=True).sqrt() + 1e-8)  # [P, B]
         low, high = 1 - h["clip"][:, None], 1 + h["clip"][:, None]
         seen: dict[str, Tensor] = {}
 
@@ -203,9 +202,8 @@ class PPO(Algorithm):
                 - h["entropy_coefficient"] * seen["entropy"]
             )
 
-        agents.minimise(
-            [n for n in ("actor", "critic", "spread") if n in agents.roles], loss, h["max_grad_norm"]
-        )
+        names = [name for name in ("actor", "critic", "spread") if name in agents.roles]
+        agents.minimise(names, loss, h["max_grad_norm"])
         return {name: value.detach() for name, value in seen.items()}
 
     @staticmethod

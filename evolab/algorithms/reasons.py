@@ -53,9 +53,9 @@ REASONS: dict[str, str] = {
     "expectile": _MEANING,
     "cql_weight": "how hard values are held to the data depends on how good the data are",
     "awac_weight": "0 leaves the policy a clone, which decoding then steers",
-    "monte_carlo": "how far the data's own returns may be believed depends on who made them",
+    "monte_carlo": "how far the data's own returns may be trusted depends on the policy that made them",
     "beta": "only decoding uses it; no weight has to change with it",
-    "support": "a belt beside beta, which already says how far the policy may be left",
+    "support": "a further limit beside beta, which already says how far the policy may be left",
 }
 """Why each hyperparameter evolves by default, or does not."""
 

@@ -67,7 +67,7 @@ def search_space_of(
     return values, ranges
 
 
-def _inside(space: Range, value: Any) -> bool:
+def _inside(space: Range, value: object) -> bool:
     """False where the user's own starting value leaves a default range, which then does not apply."""
     if value is None or isinstance(space, Choice):
         return True
@@ -80,7 +80,7 @@ def _nearest_inside(space: Range, value: Any) -> Any:
     return type(value)(min(max(value, space.low), space.high))
 
 
-def _check_range(name: str, space: Any, limits: Range) -> None:
+def _check_range(name: str, space: object, limits: Range) -> None:
     if not isinstance(space, (Float, Integer, Choice)):
         raise TypeError(
             f"search_space[{name!r}] is {space!r}; ev.Float, ev.Integer or ev.Choice is expected."

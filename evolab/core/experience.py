@@ -74,7 +74,7 @@ class Batch:
         """
         return 1 - self.terminated
 
-    def cut(self, rows: Any, count: int) -> Batch:
+    def cut(self, rows: slice | Tensor | None, count: int) -> Batch:
         """The first `count` transitions of some agents."""
         return Batch(**{name: map_leaves(lambda x: x[rows, :count], getattr(self, name)) for name in DRAWN})
 
@@ -102,7 +102,7 @@ def _nth(pieces: Any, k: int) -> Any:
     return tuple(_nth(part, k) for part in pieces)
 
 
-def to_batch(source: Any, device: torch.device) -> Batch | Episodes:
+def to_batch(source: object, device: torch.device) -> Batch | Episodes:
     """What a caller hands over, as tensors: episodes, or any object with the fields of a `Batch`."""
     if isinstance(source, Episodes):
         return source
@@ -134,17 +134,14 @@ class Episodes:
 
     def placed(self, like: Tensor, weigh: Callable[[int, Tensor], Tensor]) -> Episodes:
         """On the device and in the precision of `like`, with the weights that `weigh` gives for so many."""
-        reward = self.reward.to(like)
-        return Episodes(
-            tokens=self.tokens.to(like.device),
-            action_mask=self.action_mask.to(like.device),
-            reward=reward,
-            terminated=self.terminated.to(like.device),
-            length=self.length.to(like.device),
-            weight=weigh(reward.shape[1], reward),
-        )
+        moved = {name: getattr(self, name).to(like.device) for name in EPISODE_FIELDS}
+        moved["reward"] = reward = self.reward.to(like)
+        return Episodes(**moved, weight=weigh(reward.shape[1], reward))
 
-    def cut(self, rows: Any, count: int) -> Episodes:
+    def cut(self, rows: slice | Tensor | None, count: int) -> Episodes:
         """The first `count` episodes of some agents."""
-        names = ("tokens", "action_mask", "reward", "terminated", "length")
-        return Episodes(**{name: getattr(self, name)[rows, :count] for name in names})
+        return Episodes(**{name: getattr(self, name)[rows, :count] for name in EPISODE_FIELDS})
+
+
+EPISODE_FIELDS = ("tokens", "action_mask", "reward", "terminated", "length")
+"""Fields of `Episodes` that a buffer fills."""

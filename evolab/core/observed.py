@@ -65,7 +65,7 @@ def as_space(space: spaces.Space, observation: Tree, path: str = "observation") 
     """The observation with the keys of its space, in the space's order; leaves are arrays or tensors.
 
     Environments hand out their own order of keys, Gymnasium sorts those of a space that is made from
-    a dict: whoever walks the observation may meet another leaf than whoever walks the space.
+    a dict: walking the observation may give another order of leaves than walking the space.
 
     Raises:
         ValueError: it has another structure, or holds no numbers.
@@ -149,7 +149,7 @@ def check_tokens(space: spaces.Space, tokens: np.ndarray | Tensor) -> None:
     )
 
 
-def _told(value: Any) -> str:
+def _told(value: object) -> str:
     """What came, in a few words."""
     if isinstance(value, Mapping):
         return f"a dict of {', '.join(map(repr, value)) or 'nothing'}"

@@ -19,7 +19,7 @@ RETIRED: dict[str, dict[str, Any]] = {part: {"persistence": 1} for part in ("DQN
 """Options of earlier versions that are none any more, by part, with the value at which leaving them out changes nothing."""
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """A record in JSON's own types: NumPy scalars become numbers; NaN and the infinities become strings."""
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}

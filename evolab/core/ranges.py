@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -44,6 +43,17 @@ def _check_bounds(
         raise ValueError(f"{kind}: grow is {grow}; it must be above 1, 1.2 for steps of 20%.")
     if shrink is not None and not 0 < shrink < 1:
         raise ValueError(f"{kind}: shrink is {shrink}; it must lie between 0 and 1, or be None for 1 / grow.")
+
+
+def _checked(name: str, value: object, kind: str, low: float, high: float) -> float:
+    """A number within bounds; `kind` is what the message says is expected."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{name} is {value!r}; a {kind} from {low} to {high} is expected.")
+    if kind != "number" and int(value) != value:
+        raise TypeError(f"{name} is {value}; it must be a {kind}.")
+    if not low <= value <= high:
+        raise ValueError(f"{name} is {value}; its range is {low} to {high}.")
+    return value  # type: ignore[return-value]  # NumPy's numbers behave as floats
 
 
 def _factor(up: bool, grow: float | None, shrink: float | None, widest: float) -> float:
@@ -115,18 +125,14 @@ class Float:
             moved = value + (self.high - self.low) * min(share, WIDEST) * (1 if up else -1)
         return float(min(max(float(f"{moved:.12g}"), self.low), self.high))
 
-    def check(self, name: str, value: Any) -> float:
+    def check(self, name: str, value: object) -> float:
         """`value` as a float.
 
         Raises:
             TypeError: it is no number.
             ValueError: it lies outside the range.
         """
-        if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-            raise TypeError(f"{name} is {value!r}; a number from {self.low} to {self.high} is expected.")
-        if not self.low <= value <= self.high:
-            raise ValueError(f"{name} is {value}; its range is {self.low} to {self.high}.")
-        return float(value)
+        return float(_checked(name, value, "number", self.low, self.high))
 
 
 @frozen_options(CHANGED)
@@ -177,22 +183,14 @@ class Integer:
         moved = min(max(moved, value - far), value + far)
         return int(min(max(moved, self.low), self.high))
 
-    def check(self, name: str, value: Any) -> int:
+    def check(self, name: str, value: object) -> int:
         """`value` as an int.
 
         Raises:
             TypeError: it is no whole number.
             ValueError: it lies outside the range.
         """
-        if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-            raise TypeError(
-                f"{name} is {value!r}; a whole number from {self.low} to {self.high} is expected."
-            )
-        if int(value) != value:
-            raise TypeError(f"{name} is {value}; it must be a whole number.")
-        if not self.low <= value <= self.high:
-            raise ValueError(f"{name} is {value}; its range is {self.low} to {self.high}.")
-        return int(value)
+        return int(_checked(name, value, "whole number", self.low, self.high))
 
 
 @frozen_options(CHANGED)
@@ -228,7 +226,7 @@ class Choice:
             up = not up
         return self.options[index + (1 if up else -1)]
 
-    def check(self, name: str, value: Any) -> float:
+    def check(self, name: str, value: object) -> float:
         """`value` itself.
 
         Raises:
@@ -236,7 +234,7 @@ class Choice:
         """
         if value not in self.options:
             raise ValueError(f"{name} is {value!r}; the options are {', '.join(map(str, self.options))}.")
-        return self.options[self.options.index(value)]
+        return next(option for option in self.options if option == value)
 
 
 Range = Float | Integer | Choice

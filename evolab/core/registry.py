@@ -91,7 +91,7 @@ def part(kind: str, name: str) -> Any:
     return _class(kind, found)
 
 
-def any_part(name: Any) -> Any:
+def any_part(name: object) -> Any:
     """The class of a part of any kind, by its exact name.
 
     Raises:
@@ -105,7 +105,7 @@ def any_part(name: Any) -> Any:
     )
 
 
-def resolve(kind: str, value: Any, base: type[T]) -> T:
+def resolve(kind: str, value: object, base: type[T]) -> T:
     """The part that a name, a class or an object stands for.
 
     Raises:
@@ -124,7 +124,7 @@ def resolve(kind: str, value: Any, base: type[T]) -> T:
     )
 
 
-def name_of(value: Any) -> str | None:
+def name_of(value: object) -> str | None:
     """The name under which an object's class is in the table; None for what is the user's own."""
     kind = type(value)
     for parts in PARTS:

@@ -11,35 +11,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-Form: TypeAlias = Callable[[str, Any], None]
+Form: TypeAlias = Callable[[str, object], None]
 
 LARGEST = 2**62
-"""The largest whole number that is believed: tensors hold 64 bits."""
+"""The largest whole number that is accepted: tensors hold 64 bits."""
 
 
-def anything(key: str, value: Any) -> None:
+def anything(key: str, value: object) -> None:
     """Whatever there is: it is checked where it is used."""
 
 
-def word(key: str, value: Any) -> None:
+def word(key: str, value: object) -> None:
     """A text."""
     _expect(isinstance(value, str), key, value, "a text")
 
 
-def flag(key: str, value: Any) -> None:
+def flag(key: str, value: object) -> None:
     """True or False."""
     _expect(isinstance(value, bool), key, value, "true or false")
 
 
-def number(key: str, value: Any) -> None:
+def number(key: str, value: object) -> None:
     """A finite number."""
-    told = isinstance(value, (int, float)) and not isinstance(value, bool)
-    _expect(told and abs(value) <= 1e308, key, value, "a finite number")  # false for NaN
+    finite = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= 1e308
+    _expect(finite, key, value, "a finite number")  # not finite: NaN
 
 
-def measured(key: str, value: Any) -> None:
+def measured(key: str, value: object) -> None:
     """A number, or what stands for NaN and the infinities, which JSON does not have."""
     if value not in ("NaN", "Infinity", "-Infinity"):
         number(key, value)
@@ -48,7 +48,7 @@ def measured(key: str, value: Any) -> None:
 def whole(low: int = 0, high: int = LARGEST) -> Form:
     """A whole number in [low, high]."""
 
-    def check(key: str, value: Any) -> None:
+    def check(key: str, value: object) -> None:
         sound = isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
         bounds = f">= {low}" if high == LARGEST else f"in [{low}, {high}]"
         _expect(sound, key, value, f"a whole number {bounds}")
@@ -59,7 +59,7 @@ def whole(low: int = 0, high: int = LARGEST) -> Form:
 def maybe(form: Form) -> Form:
     """This form, or null."""
 
-    def check(key: str, value: Any) -> None:
+    def check(key: str, value: object) -> None:
         if value is not None:
             form(key, value)
 
@@ -69,7 +69,7 @@ def maybe(form: Form) -> Form:
 def either(*kinds: type) -> Form:
     """A value of one of these kinds."""
 
-    def check(key: str, value: Any) -> None:
+    def check(key: str, value: object) -> None:
         sound = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
         finite = not isinstance(value, float) or math.isfinite(value)
         _expect(sound and finite, key, value, " or ".join(_NAMES[kind] for kind in kinds))
@@ -80,9 +80,10 @@ def either(*kinds: type) -> Form:
 def listing(form: Form, least: int = 0) -> Form:
     """A list of this form, with `least` entries or more."""
 
-    def check(key: str, value: Any) -> None:
+    def check(key: str, value: object) -> None:
+        found = value if isinstance(value, list) else []
         _expect(isinstance(value, list) and len(value) >= least, key, value, "a list")
-        for index, part in enumerate(value):
+        for index, part in enumerate(found):
             form(f"{key}[{index}]", part)
 
     return check
@@ -91,9 +92,9 @@ def listing(form: Form, least: int = 0) -> Form:
 def mapping(form: Form = anything) -> Form:
     """A mapping whose values have this form."""
 
-    def check(key: str, value: Any) -> None:
+    def check(key: str, value: object) -> None:
         _expect(isinstance(value, dict), key, value, "a mapping")
-        for name, part in value.items():
+        for name, part in value.items() if isinstance(value, dict) else ():
             form(f"{key}.{name}" if key else str(name), part)
 
     return check
@@ -102,14 +103,15 @@ def mapping(form: Form = anything) -> Form:
 def record(required: Mapping[str, Form], optional: Mapping[str, Form] | None = None) -> Form:
     """A mapping with these keys; others pass, since a later version may write them."""
 
-    def check(key: str, value: Any) -> None:
+    def check(key: str, value: object) -> None:
+        found = value if isinstance(value, dict) else {}
         _expect(isinstance(value, dict), key or "the file", value, "a mapping")
         for name in required:
-            if name not in value:
+            if name not in found:
                 raise ValueError(f"{key + '.' if key else ''}{name} is missing.")
         for name, form in {**required, **(optional or {})}.items():
-            if name in value:
-                form(f"{key}.{name}" if key else name, value[name])
+            if name in found:
+                form(f"{key}.{name}" if key else name, found[name])
 
     return check
 
@@ -124,7 +126,7 @@ _NAMES = {
 }
 
 
-def _expect(sound: bool, key: str, value: Any, expected: str) -> None:
+def _expect(sound: bool, key: str, value: object, expected: str) -> None:
     if not sound:
         text = repr(value)
         shown = text if len(text) <= 60 else f"{text[:57]}..."

@@ -12,7 +12,7 @@ from gymnasium import spaces
 from evolab.core.plain import plain
 
 LARGEST = 50_000_000
-"""Entries of the largest space believed; a file that states a larger one is damaged or hostile."""
+"""Entries of the largest space that is read; a file that states a larger one is damaged or hostile."""
 
 DEEPEST = 16
 """Levels of Dict and Tuple."""

@@ -6,12 +6,15 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from evolab.core.actions import is_whole, limits
 
 
-def as_batch(space: spaces.Space, action: Any, lead: tuple[int, int]) -> tuple[np.ndarray, np.ndarray | None]:
+def as_batch(
+    space: spaces.Space, action: ArrayLike | Tensor, lead: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray | None]:
     """Actions of all environments as one array, in the space's dtype and within its range.
 
     Args:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
+from numpy.typing import ArrayLike
+from torch import Tensor
 
 from evolab.core.experience import Transition
 from evolab.core.trees import Tree
@@ -82,7 +84,7 @@ class Environments(ABC):
         """
 
     @abstractmethod
-    def step(self, action: Any, autoreset: bool = True) -> Transition:
+    def step(self, action: ArrayLike | Tensor, autoreset: bool = True) -> Transition:
         """Act once in every environment.
 
         Args:
@@ -122,15 +124,12 @@ class Environments(ABC):
         return taken
 
     def __enter__(self) -> Environments:
-        """Use as a context manager: closed at the end."""
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Close."""
         self.close()
 
     def __repr__(self) -> str:
-        """The name, the sizes and the spaces."""
         return (
             f"{type(self).__name__}({self.name!r}, population={self.population}, num_envs={self.num_envs}, "
             f"observation={self.single_observation_space}, action={self.single_action_space}, "

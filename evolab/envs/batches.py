@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium import spaces
 
 from evolab.core.observed import map_space
-from evolab.core.trees import leaves, map_leaves
+from evolab.core.trees import Tree, leaves, map_leaves
 
 
 def leaf_dtype(space: spaces.Space) -> np.dtype:
@@ -22,10 +22,10 @@ def empty(space: spaces.Space, *lead: int) -> Any:
     return map_space(lambda leaf: np.zeros(lead + tuple(leaf.shape or ()), leaf_dtype(leaf)), space)
 
 
-def put(space: spaces.Space, batch: Any, index: int, value: Any) -> None:
+def put(space: spaces.Space, batch: Tree, index: int, value: Any) -> None:
     """Write one observation into row `index`; a wrong shape raises ValueError."""
     if type(batch) is np.ndarray:
-        if np.shape(value) != batch.shape[1:]:  # numpy would broadcast (1,) into (4,) without a word
+        if np.shape(value) != batch.shape[1:]:  # numpy would broadcast (1,) into (4,)
             raise ValueError(f"observation has shape {np.shape(value)}; its space says {batch.shape[1:]}")
         batch[index] = value
     elif isinstance(batch, dict):
@@ -36,7 +36,7 @@ def put(space: spaces.Space, batch: Any, index: int, value: Any) -> None:
             put(space[place], part, index, value[place])  # type: ignore[index]
 
 
-def merged(mask: np.ndarray, chosen: Any, otherwise: Any) -> Any:
+def merged(mask: np.ndarray, chosen: Tree, otherwise: Tree) -> Any:
     """Rows of `chosen` where `mask` [N] is True, rows of `otherwise` elsewhere, in fresh memory."""
 
     def leaf(new: np.ndarray, old: np.ndarray) -> np.ndarray:
@@ -47,7 +47,7 @@ def merged(mask: np.ndarray, chosen: Any, otherwise: Any) -> Any:
     return map_leaves(leaf, chosen, otherwise)
 
 
-def not_finite(batch: Any, count: int) -> np.ndarray | None:
+def not_finite(batch: Tree, count: int) -> np.ndarray | None:
     """[N], True where a row has a NaN or an infinite value; None where no row has."""
     bad = None
     for leaf in leaves(batch):

@@ -90,7 +90,7 @@ def make(
             survives an environment that hangs or kills its process; "envpool" takes EnvPool's
             own implementation of the id.
         autoreset: how a vector environment begins the next episode, "next_step", "same_step" or
-            "disabled"; None believes its metadata. With an id or callable it chooses the mode of
+            "disabled"; None goes by its metadata. With an id or callable it chooses the mode of
             Gymnasium's `SyncVectorEnv`; None and "sync" take evolab's own loop.
         timeout: seconds that a step or reset of one may take ("async").
         vector: in place of `environment`, makes vector environments of any size:
@@ -244,7 +244,7 @@ def _said_by(vector: VectorEnv, name: str) -> AutoresetMode:
 
 
 def _rendering(factory: Callable[..., gymnasium.Env], name: str) -> gymnasium.Env:
-    """One environment that renders, also from a callable that knows nothing of render modes."""
+    """One environment that renders, also from a callable without a `render_mode` argument."""
     if sys.platform == "linux" and not os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}:
         # There is no screen: SDL, which draws many environments, would look for one and complain.
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")

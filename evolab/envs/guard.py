@@ -193,6 +193,6 @@ def traced(error: BaseException) -> str:
     return "".join(traceback.format_exception(type(error), error, frames)).rstrip()
 
 
-def _short(action: Any) -> str:
+def _short(action: object) -> str:
     text = repr(action)
     return text if len(text) <= 200 else f"{text[:197]}..."

@@ -9,8 +9,13 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
+import torch
+from gymnasium import Space
+from gymnasium.spaces import Box
 
+from evolab.core.actions import actions_of, is_finite
 from evolab.core.checks import missing, positive_integer
 from evolab.core.trees import Tree, first_leaf, map_leaves
 from evolab.data.datasets.dataset import Dataset
@@ -23,8 +28,8 @@ FORMATS = ("hdf5", "minari")
 
 
 def collect(
-    env: Any,
-    policy: Any = "random",
+    env: str | Callable[..., gymnasium.Env],
+    policy: Actor | Callable[..., Any] | str = "random",
     steps: int = 10_000,
     path: str | os.PathLike[str] | None = None,
     seed: int = 0,
@@ -56,7 +61,7 @@ def collect(
     steps, num_envs = positive_integer("steps", steps, 2), positive_integer("num_envs", num_envs)
     kind = _format(path, format)
     target = None if path is None else Path(path).expanduser()
-    minari_place = _minari_place(path) if kind == "minari" else None
+    minari_place = _minari_place(path) if path is not None and kind == "minari" else None
     envs = make(env, population=1, num_envs=min(num_envs, steps), seed=seed)
     try:
         act = _policy(policy, envs.single_action_space, seed)
@@ -78,7 +83,7 @@ def collect(
     return Dataset(target, clip=True, **spaces)
 
 
-def _format(path: Any, format: str | None) -> str | None:
+def _format(path: str | os.PathLike[str] | None, format: str | None) -> str | None:
     if format is not None and format not in FORMATS:
         raise ValueError(f"format is {format!r}; expected 'hdf5' or 'minari'.")
     if path is None:
@@ -89,13 +94,13 @@ def _format(path: Any, format: str | None) -> str | None:
     return format or ("hdf5" if suffix else "minari")
 
 
-def _policy(policy: Any, space: Any, seed: int) -> Callable[[Tree], Any]:
+def _policy(policy: Actor | Callable[..., Any] | str, space: Space, seed: int) -> Callable[[Tree], Any]:
     """A function from a batch of observations, [E, ...], to actions, [E, ...]."""
     if isinstance(policy, str):
         if policy != "random":
             raise ValueError(f"policy is {policy!r}; expected 'random', an agent, or a callable.")
         return _random(space, seed)
-    function = policy.act if isinstance(policy, Actor) else policy
+    function, shape = policy.act if isinstance(policy, Actor) else policy, space.shape or ()
     if not callable(function):
         raise TypeError(f"policy is {type(policy).__name__}; expected 'random', an agent, or a callable.")
     batched: list[bool] = []  # found out at the first step
@@ -103,27 +108,29 @@ def _policy(policy: Any, space: Any, seed: int) -> Callable[[Tree], Any]:
     def act(observation: Tree) -> np.ndarray:
         count = _length(observation)
         if not batched:
-            batched.append(_takes_batches(function, observation, space, count))
+            batched.append(_takes_batches(function, observation, shape, count))
         if batched[0]:
             action = np.asarray(function(observation))
         else:
             action = np.stack([np.asarray(function(rows(observation, i))) for i in range(count)])
-        if action.shape != (count, *space.shape):
+        if action.shape != (count, *shape):
             raise ValueError(
-                f"policy gave actions of shape {action.shape}; expected {(count, *space.shape)} for {count} "
-                f"observations, or {space.shape} for one."
+                f"policy gave actions of shape {action.shape}; expected {(count, *shape)} for {count} "
+                f"observations, or {shape} for one."
             )
         return action
 
     return act
 
 
-def _takes_batches(function: Callable[[Tree], Any], observation: Tree, space: Any, count: int) -> bool:
+def _takes_batches(
+    function: Callable[[Tree], Any], observation: Tree, shape: tuple[int, ...], count: int
+) -> bool:
     """True if batches of 1 and of E observations both give as many actions."""
     for size in {1, count}:
         batch = rows(observation, slice(size))
         try:
-            fits = np.shape(function(batch)) == (size, *space.shape)
+            fits = np.shape(function(batch)) == (size, *shape)
         except (IndexError, ValueError, TypeError, KeyError):  # written for one observation
             fits = False
         if not fits:
@@ -131,17 +138,14 @@ def _takes_batches(function: Callable[[Tree], Any], observation: Tree, space: An
     return True
 
 
-def _random(space: Any, seed: int) -> Callable[[Tree], np.ndarray]:
-    """Uniform actions; spaces without bounds are sampled as Gymnasium does."""
-    rng = np.random.default_rng(seed)
-    kind = type(space).__name__
-    if kind == "Discrete":
-        return lambda observation: rng.integers(space.n, size=_length(observation)) + int(space.start)
-    if kind == "Box" and space.is_bounded() and space.dtype.kind == "f":
-        return lambda o: rng.uniform(space.low, space.high, (_length(o), *space.shape)).astype(space.dtype)
-    own = deepcopy(space)
-    own.seed(seed)
-    return lambda observation: np.stack([np.asarray(own.sample()) for _ in range(_length(observation))])
+def _random(space: Space, seed: int) -> Callable[[Tree], np.ndarray]:
+    """Uniform actions; a Box without bounds is sampled as Gymnasium does."""
+    if isinstance(space, Box) and not is_finite(space):
+        own = deepcopy(space)
+        own.seed(seed)
+        return lambda observation: np.stack([own.sample() for _ in range(_length(observation))])
+    rng, actions = np.random.default_rng(seed), actions_of(space, torch.device("cpu"), torch.float32)
+    return lambda observation: actions.random((_length(observation),), rng)
 
 
 def _length(tree: Tree) -> int:
@@ -186,7 +190,7 @@ def _record(envs: Any, act: Callable[[Tree], Any], steps: int) -> dict[str, Any]
     }
 
 
-def _minari_place(path: Any) -> tuple[Path, str]:
+def _minari_place(path: str | os.PathLike[str]) -> tuple[Path, str]:
     """Minari's root and the id under it, for an id or a folder's path."""
     if isinstance(path, str) and ID.fullmatch(path):
         place, name = root(), path

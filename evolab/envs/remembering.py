@@ -17,14 +17,14 @@ NORMALISERS = ("NormalizeObservation", "NormalizeReward")
 Values = dict[int, dict[str, Any]]
 
 
-def wrappers(env: Any) -> Iterator[Any]:
+def wrappers(env: object) -> Iterator[gymnasium.Wrapper | VectorWrapper]:
     """The wrappers around an environment, the outermost first."""
     while isinstance(env, (gymnasium.Wrapper, VectorWrapper)):
         yield env
         env = env.env
 
 
-def normalisers(env: Any) -> list[str]:
+def normalisers(env: object) -> list[str]:
     """The wrappers with running averages, by name; subclasses count."""
     return [
         type(layer).__name__
@@ -33,17 +33,17 @@ def normalisers(env: Any) -> list[str]:
     ]
 
 
-def has_own(env: Any) -> bool:
+def has_own(env: object) -> bool:
     """True where a wrapper is not Gymnasium's."""
     return any(not _gymnasium(type(layer)) for layer in wrappers(env))
 
 
-def values(env: Any) -> Values:
+def values(env: object) -> Values:
     """The numbers, texts, lists and arrays that wrappers of the user's own hold, by layer and name."""
     return {depth: _held(layer) for depth, layer in enumerate(wrappers(env)) if not _gymnasium(type(layer))}
 
 
-def changed(env: Any, before: Values) -> list[str]:
+def changed(env: object, before: Values) -> list[str]:
     """The wrappers whose values are others than `before`, with their names.
 
     Args:
@@ -69,7 +69,7 @@ def notice_memory(name: str, remembering: list[str]) -> None:
         )
 
 
-def _held(layer: Any) -> dict[str, Any]:
+def _held(layer: object) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in vars(layer).items():
         if name == "env":

@@ -8,6 +8,8 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from numpy.typing import ArrayLike
+from torch import Tensor
 
 from evolab.core.checks import positive_integer
 from evolab.core.experience import Transition
@@ -30,7 +32,7 @@ class VectorEnvironments(Environments):
     `valid` False, reward 0 and neither flag set.
 
     An environment that fails has its episode dropped and starts another, with `autoreset` or
-    without: that row is invalid, so whoever sums rewards starts that sum again.
+    without: that row is invalid, so a sum of rewards starts again there.
     """
 
     def __init__(
@@ -98,7 +100,7 @@ class VectorEnvironments(Environments):
         self._observation = observation
         return self._shaped(observation)
 
-    def step(self, action: Any, autoreset: bool = True) -> Transition:
+    def step(self, action: ArrayLike | Tensor, autoreset: bool = True) -> Transition:
         """Act once in every environment; see `Environments.step`."""
         self._open()
         if self._observation is None:
@@ -128,7 +130,7 @@ class VectorEnvironments(Environments):
         if restart.any():
             fresh = self._begin(None, restart, rebuild=True)
             following, onward = merged(restart, fresh, following), merged(restart, fresh, onward)
-        if rows.reset is not None:  # whoever rests goes on showing what it showed last
+        if rows.reset is not None:  # a resting environment repeats its last observation
             onward = merged(self._resting if autoreset else self._resting | ended, following, onward)
         if autoreset and not self._backend.self_reset and ended.any():
             onward = merged(ended, self._begin(None, ended), onward)
@@ -230,7 +232,7 @@ class VectorEnvironments(Environments):
             raise ValueError(f"seed has shape {given.shape}; expected {self.population, self.num_envs}.")
         return [int(one) for one in given.reshape(-1)]
 
-    def _shaped(self, batch: Any) -> Any:
+    def _shaped(self, batch: Tree) -> Any:
         return map_leaves(lambda leaf: leaf.reshape(self.population, self.num_envs, *leaf.shape[1:]), batch)
 
     def _record(self, faults: Faults) -> None:

@@ -111,9 +111,9 @@ def _row(kind: str, name: str, births: DataFrame, ancestry: float) -> tuple[obje
 
 def _middle(gains: NDArray) -> tuple[float, float, float]:
     """The median and its interval; NaN where nothing was measured."""
-    if not len(gains):
-        return (float("nan"),) * 3
-    return float(_median(gains)), *median_interval(gains)
+    import numpy as np
+
+    return (float(np.median(gains)), *median_interval(gains)) if len(gains) else (float("nan"),) * 3
 
 
 def median_interval(values: NDArray, level: float = 0.95, draws: int = 500) -> tuple[float, float]:
@@ -131,12 +131,6 @@ def median_interval(values: NDArray, level: float = 0.95, draws: int = 500) -> t
     tail = (1 - level) / 2
     low, high = np.quantile(medians, [tail, 1 - tail])
     return float(low), float(high)
-
-
-def _median(values: NDArray) -> float:
-    import numpy as np
-
-    return float(np.median(values))
 
 
 def counted_as(birth: Birth, hyperparameters: Collection[str]) -> tuple[str, ...]:

@@ -42,10 +42,11 @@ class History:
         Raises:
             ValueError: if its number does not follow the last one.
         """
-        if self.generations and generation.number != self.generations[-1].number + 1:
+        last = self.generations[-1].number if self.generations else generation.number - 1
+        if generation.number != last + 1:
             raise ValueError(
-                f"generation {generation.number} was appended after generation "
-                f"{self.generations[-1].number}; a history takes every generation once, in order."
+                f"generation {generation.number} was appended after generation {last}; a history takes every "
+                "generation once, in order."
             )
         self.generations.append(generation)
 
@@ -57,13 +58,10 @@ class History:
         """
         generations = list(self.generations)
         if not generations:
-            return "no generation yet: call exp.step()", (
-                "<div>No generation yet: call <code>exp.step()</code>.</div>"
-            )
-        best = max(
-            (g.best for g in generations), key=lambda e: -math.inf if math.isnan(e.fitness) else e.fitness
-        )
-        last = generations[-1]
+            html = "<div>No generation yet: call <code>exp.step()</code>.</div>"
+            return "no generation yet: call exp.step()", html
+        measured = [g.best for g in generations if not math.isnan(g.best.fitness)]
+        best, last = max(measured or [generations[0].best], key=lambda e: e.fitness), generations[-1]
         summary = (
             f"{len(generations)} generations of {len(last.evaluations)} agents, "
             f"best {number(best.fitness)} by agent {best.agent} in generation {best.generation}, "
@@ -73,21 +71,14 @@ class History:
         births = {b.agent: b for b in generations[-11].births} if len(generations) > 10 else {}
         rows = []
         for generation in generations[-10:]:
-            values = sorted(e.fitness for e in generation.evaluations if not math.isnan(e.fitness)) or [
-                math.nan
-            ]
+            known = sorted(e.fitness for e in generation.evaluations if not math.isnan(e.fitness))
+            values = known or [math.nan]
             birth = births.get(generation.best.agent)
-            rows.append(
-                (
-                    str(generation.number),
-                    count(generation.all_steps),
-                    number(generation.fitness),
-                    number(values[len(values) // 2]),
-                    number(values[0]),
-                    str(generation.best.agent),
-                    "" if birth is None else change(birth.detail) or birth.kind,
-                )
-            )
+            came_from = "" if birth is None else change(birth.detail) or birth.kind
+            fitness = map(number, (generation.fitness, values[len(values) // 2], values[0]))
+            steps = count(generation.all_steps)
+            cells = (generation.number, steps, *fitness, generation.best.agent, came_from)
+            rows.append(tuple(map(str, cells)))
             births = {b.agent: b for b in generation.births}
         return summary, html_table(names, rows, ("came from",), summary, strong=len(rows) - 1)
 

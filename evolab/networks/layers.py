@@ -174,6 +174,13 @@ def merged_output(state: dict[str, Tensor], last: str, moment: bool) -> dict[str
     return {name: torch.zeros_like(value) if moment else value for name, value in merged.items()}
 
 
+def repeated(x: Tensor, members: int) -> Tensor:
+    """[P, B, F] to [P * M, B, F], the same for every member."""
+    if members == 1:
+        return x
+    return x.unsqueeze(1).expand(x.shape[0], members, *x.shape[1:]).reshape(-1, *x.shape[1:])
+
+
 def linear_state(inputs: int, outputs: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Weight [outputs, inputs] and bias [outputs], distributed as in torch.nn.Linear."""
     bound = 1 / max(inputs, 1) ** 0.5

@@ -100,7 +100,7 @@ def random_actions(table: Table, num_envs: int, generator: np.random.Generator) 
 
 def _to_environment(table: Table, unit: Tensor) -> Tensor:
     if unit.is_floating_point():
-        unit = torch.nan_to_num(unit)  # a diverged agent loses its tournament, not the run
+        unit = torch.nan_to_num(unit)  # a diverged agent must not end the run
     return table.actions.to_environment(unit)
 
 

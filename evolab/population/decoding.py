@@ -129,7 +129,7 @@ class TokenPolicy:
             for group in self.table.groups:
                 own = group.rows
                 scores = self._scores(group, tokens[own], length[own], rows[own])
-                scores = torch.nan_to_num(scores, nan=0.0)  # a diverged agent loses its games, not the run
+                scores = torch.nan_to_num(scores, nan=0.0)  # a diverged agent must not end the run
                 chosen.append(self.choice(scores.masked_fill(~legal[own].to(scores.device), float("-inf"))))
         return torch.cat(chosen).cpu().view(turn.length.shape)
 

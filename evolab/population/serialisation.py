@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -32,8 +32,10 @@ from evolab.population.table import Table
 from evolab.storage.files import Damaged
 from evolab.storage.folders import Saved, aside, drafting
 
+Part = TypeVar("Part")
+
 LARGEST = 4_000_000_000
-"""Parameters of the largest agent believed: a file that describes a larger one is hostile or damaged."""
+"""Parameters of the largest agent that is read: a file that describes a larger one is hostile or damaged."""
 
 _APART = ("genes", "tensors", "slot")  # what is written in another form than it has
 _SLOT = "place"  # its name in files
@@ -223,26 +225,23 @@ def _algorithm(described: Any, given: str | Algorithm | None) -> Algorithm:
         if type(algorithm).__name__ != wanted:
             raise ValueError(f"it was saved with algorithm {wanted}, {type(algorithm).__name__} was passed.")
         return algorithm
-    made = _own(described, "algorithm")
-    if not isinstance(made, Algorithm):
-        raise ValueError(f"{described!r} is no algorithm.")
-    return made
+    return _own(described, "algorithm", Algorithm)  # type: ignore[type-abstract]
 
 
 def _network(described: Any, given: Network | Sequence[int] | None) -> Network:
     if given is not None:
         return network_for(given, None)  # type: ignore[arg-type]
-    made = _own(described, "network")
-    if not isinstance(made, Network):
-        raise ValueError(f"{described!r} is no network.")
-    return made
+    return _own(described, "network", Network)  # type: ignore[type-abstract]
 
 
-def _own(described: Any, what: str) -> Any:
+def _own(described: Any, what: str, base: type[Part]) -> Part:
     kind = described.get("type") if isinstance(described, dict) else described
     if kind not in registry.names(what):
         raise ValueError(
             f"{what} {kind!r} is not evolab's own, and nothing is imported by a name in a file. "
             f"Pass the object: load(folder, {what}={kind}(...))."
         )
-    return from_plain(described)
+    made = from_plain(described)
+    if not isinstance(made, base):
+        raise ValueError(f"{described!r} is no {what}.")
+    return made

@@ -74,7 +74,6 @@ class Table(Mapping[str, Tensor]):
         return iter(self._tensors)
 
     def __len__(self) -> int:
-        """Number of tensors; of agents there are `size`."""
         return len(self._tensors)
 
     @property

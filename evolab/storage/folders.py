@@ -1,7 +1,7 @@
 """Folders on disk that are whole or not there: written aside, checksummed, renamed; never pickled.
 
 A folder's `manifest.json` names every file that belongs to it with its size and SHA-256 and is
-written last. Readers believe nothing else: a file that is missing, short, changed or a link is
+written last. Readers check it first: a file that is missing, short, changed or a link is
 named in a `Damaged` error before a byte of it is interpreted.
 """
 

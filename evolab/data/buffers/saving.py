@@ -31,7 +31,7 @@ MOST = 64
 """Segments before they are written as one again."""
 
 LARGEST = 2**40
-"""Bytes of the largest buffer that is believed."""
+"""Bytes of the largest buffer that is read."""
 
 
 @dataclass

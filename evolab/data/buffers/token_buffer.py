@@ -7,13 +7,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from evolab.core.experience import Episodes, Transition
+from evolab.core.experience import EPISODE_FIELDS, Episodes, Transition
 from evolab.core.trees import Tree
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.data.datasets.columns import DatasetError
 from evolab.data.datasets.tokens import TokenDataset
-
-FIELDS = ("tokens", "action_mask", "reward", "terminated", "length")
 
 
 class TokenBuffer(ReplayBuffer):
@@ -32,7 +30,6 @@ class TokenBuffer(ReplayBuffer):
         self.fields: dict[str, Tensor] = {}  # type: ignore[assignment]  # tokens are never nested
 
     def __repr__(self) -> str:
-        """How many there are."""
         return f"TokenBuffer({len(self):,} episodes)"
 
     def put(self, data: TokenDataset, block: int) -> None:
@@ -84,7 +81,7 @@ class TokenBuffer(ReplayBuffer):
             value = value[:, :longest] if value.dim() == 2 else value
             return value.index_select(0, index).unflatten(0, (count, size))
 
-        return Episodes(**{name: take(name) for name in FIELDS})
+        return Episodes(**{name: take(name) for name in EPISODE_FIELDS})
 
     def batches(self, rows: slice, size: int, updates: int, generator: torch.Generator) -> Iterator[Episodes]:
         """Episodes for one update after another, each batch as long as its longest."""
@@ -93,7 +90,7 @@ class TokenBuffer(ReplayBuffer):
     def rows(self, index: Tensor) -> dict[str, Tree]:
         """The fields of given episodes."""
         index = index.to(self.device)
-        return {name: self.fields[name].index_select(0, index) for name in FIELDS}
+        return {name: self.fields[name].index_select(0, index) for name in EPISODE_FIELDS}
 
     def observations(self, count: int, generator: torch.Generator) -> Tensor | None:
         """Up to `count` stored episodes' tokens, [B, T]."""

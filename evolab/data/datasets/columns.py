@@ -7,9 +7,9 @@ import tempfile
 import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from gymnasium import Space
 
 from evolab.core.trees import Tree
 from evolab.data.datasets.episodes import EpisodeRows
@@ -52,8 +52,8 @@ class Columns:
     episodes: EpisodeRows
     next_observations: Tree | None = None
     chained: bool = False
-    observation_space: Any = None
-    action_space: Any = None
+    observation_space: Space | None = None
+    action_space: Space | None = None
     environment: str | None = None
     doubled: int = 0
     notes: tuple[str, ...] = ()

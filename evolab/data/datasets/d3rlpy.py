@@ -61,9 +61,7 @@ def load(file: h5py.File, path: Path, name: str, max_memory: int) -> Columns:
 def _dataset(file: h5py.File, key: str, name: str) -> Any:
     found = hdf5.member(file, key, name)
     if found is None or not hasattr(found, "shape"):
-        raise DatasetError(
-            f"{name}: {key!r} is missing; 'num_episodes' promises it. Dump the episodes again."
-        )
+        raise DatasetError(f"{name}: {key!r} is missing; 'num_episodes' counts it. Dump the episodes again.")
     return found
 
 

@@ -26,7 +26,7 @@ def load(file: h5py.File, path: Path, name: str, max_memory: int) -> Columns:
     Raises:
         DatasetError: see `hdf5.inspect` and `layouts.from_flat`.
     """
-    found = find(hdf5.keys(file), lambda key: hdf5.tree(file, key, name), name)
+    found = find(file, lambda key: hdf5.tree(file, key, name), name)
     total = sum(
         hdf5.size(leaf) for column in found.values() for _, leaf in named_leaves(column.data, column.key)
     )

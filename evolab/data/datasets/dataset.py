@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from gymnasium import Space
+from gymnasium.spaces import Box
+from numpy.typing import ArrayLike
 
 from evolab.core.experience import Transition
 from evolab.core.trees import Tree, map_leaves, named_leaves
@@ -64,8 +67,8 @@ class Dataset:
         source: str | os.PathLike[str] | Mapping[str, Any] | Any,
         name: str | None = None,
         *,
-        observation_space: Any = None,
-        action_space: Any = None,
+        observation_space: Space | None = None,
+        action_space: Space | None = None,
         nan: str = "error",
         clip: bool = False,
         max_memory: int = MAX_MEMORY,
@@ -101,7 +104,6 @@ class Dataset:
         self.check(observation_space, action_space)
 
     def __len__(self) -> int:
-        """Number of usable transitions, N."""
         return self.rows - len(self._skipped)
 
     def __repr__(self) -> str:
@@ -110,7 +112,7 @@ class Dataset:
             f"episodes, mean return {self.mean_return:.4g})"
         )
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         return {"text/plain": repr(self), "text/html": self.report()._repr_html_()}
 
     @property
@@ -132,7 +134,7 @@ class Dataset:
         return self.episodes.of(self._stored(np.asarray(index)))
 
     @property
-    def observation_space(self) -> Any:
+    def observation_space(self) -> Space:
         """The space that was given, else the one the source states, else the smallest that holds the data."""
         if self._observation_space is None:  # asked for late: it imports gymnasium
             tree, ranges = self._columns.observations, self._scan.ranges
@@ -140,7 +142,7 @@ class Dataset:
         return self._observation_space
 
     @property
-    def action_space(self) -> Any:
+    def action_space(self) -> Space:
         """Likewise; an action that never occurs is missing from a space that was inferred."""
         if self._action_space is None:
             self._action_space = spaces.infer(self._columns.actions, self._scan.ranges, "actions", True)
@@ -157,7 +159,7 @@ class Dataset:
         whole = self._columns.whole_returns
         return float(whole.mean()) if len(whole) else float("nan")
 
-    def transitions(self, rows: Any) -> Transition:
+    def transitions(self, rows: ArrayLike) -> Transition:
         """The transitions of given numbers, [B] each below `len(self)`; fields are fresh arrays.
 
         Raises:
@@ -190,7 +192,7 @@ class Dataset:
         fields = ("observation", "action", "reward", "next_observation", "terminated", "truncated")
         return {**{field: getattr(part, field) for field in fields}, "episode": self.episodes.of(stored)}
 
-    def first_observations(self, episodes: Any = None) -> Tree:
+    def first_observations(self, episodes: ArrayLike | None = None) -> Tree:
         """The first observation of each episode, [E, ...], or of those given by number."""
         chosen = np.arange(len(self.episodes)) if episodes is None else np.asarray(episodes)
         return self._gather(self._columns.observations, self._position(self.episodes.starts[chosen]))
@@ -199,7 +201,7 @@ class Dataset:
         """What was found in the data."""
         return report_of(self._columns, self._scan, self.observation_space, self.action_space)
 
-    def check(self, observation_space: Any = None, action_space: Any = None) -> None:
+    def check(self, observation_space: Space | None = None, action_space: Space | None = None) -> None:
         """Pass an environment whose spaces the data fit; they become the data set's own.
 
         Raises:
@@ -217,7 +219,7 @@ class Dataset:
             )
         if action_space is not None:
             whose = "the environment's actions are"
-            bounded = not (self.clip and type(action_space).__name__ == "Box")
+            bounded = not (self.clip and isinstance(action_space, Box))
             columns.actions = spaces.fitted(columns.actions, action_space, "actions", found.casts)
             spaces.require_fit(
                 columns.actions, action_space, found.ranges, self.name, "actions", whose, bounded
@@ -248,7 +250,7 @@ class Dataset:
         else:
             successor = self._gather(columns.observations, at + (~last | episodes.followed[episode]))
         action = self._gather(columns.actions, rows)
-        if self.clip and type(self.action_space).__name__ == "Box":
+        if self.clip and isinstance(self.action_space, Box):
             assert isinstance(action, np.ndarray)
             action = np.clip(action, self.action_space.low, self.action_space.high)
         return Transition(

@@ -1,4 +1,4 @@
-"""HDF5 files as one trusts them to a stranger: every array is inspected before it is read.
+"""HDF5 files from untrusted sources: every array is inspected before it is read.
 
 A file may come from anywhere, so no link is followed but hard ones, and no array is
 read whose declared shape the file's own bytes can't fill.
@@ -51,11 +51,6 @@ def opened(path: Path, name: str) -> Iterator[h5py.File]:
         ) from error
 
 
-def keys(group: h5py.Group) -> list[str]:
-    """The names in a group; links are not followed."""
-    return list(group.keys())
-
-
 def member(group: h5py.Group, key: str, name: str, images: bool = False) -> Any:
     """The dataset or group behind a hard link, or None where there is no such key.
 
@@ -100,7 +95,7 @@ def tree(group: h5py.Group, key: str, name: str, images: bool = False, depth: in
     found = member(group, key, name, images)
     if not isinstance(found, h5py.Group):
         return found
-    names = keys(found)
+    names = list(found.keys())
     if not names or depth >= DEPTH:
         raise DatasetError(
             f"{name}: group {_path(group, key)!r} is empty or nested too deeply; expected arrays."
@@ -199,7 +194,9 @@ def read(dataset: h5py.Dataset, room: Allocator) -> np.ndarray:
     if not room.on_disk:
         return np.asarray(dataset[()])
     offset = dataset.id.get_offset() if dataset.chunks is None else None
-    if offset is not None and dataset.size and _aligned(dataset):
+    if (
+        offset is not None and dataset.size and dataset.dtype.kind in "iuf"
+    ):  # numpy's own bytes; bool is an enum
         return np.memmap(dataset.file.filename, dataset.dtype, "r", offset, dataset.shape)
     out = room.empty(dataset.shape, dataset.dtype)
     copy(dataset, out)
@@ -222,11 +219,6 @@ def copy(dataset: h5py.Dataset, out: np.ndarray) -> None:
 def size(dataset: h5py.Dataset) -> int:
     """Bytes of the dataset once it is read."""
     return int(np.prod(dataset.shape, dtype=object)) * int(dataset.dtype.itemsize)
-
-
-def _aligned(dataset: h5py.Dataset) -> bool:
-    """True where the file's bytes are numpy's own (a bool enum, for one, may hold other values)."""
-    return dataset.dtype.kind in "iuf"
 
 
 def _path(group: h5py.Group, key: str) -> str:

@@ -113,7 +113,7 @@ def from_flat(found: Mapping[str, Found], name: str, form: str, **known: Any) ->
     notes = []
     stray = 0 if ends is None else int((terminals & ~ends).sum())
     if stray:
-        notes.append(f"{stray} terminal flags that {found['ends'].key!r} knows nothing of, taken as ends")
+        notes.append(f"{stray} terminal flags that {found['ends'].key!r} does not mark, taken as ends")
     bounds = none if bounds is None else bounds
     followed = "next_observations" in found
     cuts = labels("cuts")

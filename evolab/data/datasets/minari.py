@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from gymnasium import Space
 
 from evolab.core.checks import missing, nearest
 from evolab.core.observed import leaf_spaces
@@ -64,8 +65,8 @@ def load(file: h5py.File, path: Path, name: str, max_memory: int) -> Columns:
         DatasetError: the metadata are no JSON or name another format, an episode lacks a
             column, lengths differ, an image can't be decoded, or `hdf5.inspect` refuses one.
     """
-    metadata = _metadata(path.parent, name)
-    numbers = sorted(int(k[8:]) for k in hdf5.keys(file) if re.fullmatch(r"episode_\d{1,9}", k))
+    metadata = metadata_of(path.parent, name)
+    numbers = sorted(int(k[8:]) for k in file if re.fullmatch(r"episode_\d{1,9}", k))
     if not numbers:
         raise DatasetError(
             f"{name}: no group 'episode_0'; the data set is empty. Record at least one episode."
@@ -77,22 +78,15 @@ def load(file: h5py.File, path: Path, name: str, max_memory: int) -> Columns:
     casts: dict[str, str] = {}
     for i in numbers:
         group = _group(file, f"episode_{i}", name)
-        columns = {
-            key: _column(group, key, space, encoded, name)
-            for key, space in (
-                ("observations", observation_space),
-                ("actions", action_space),
-                ("rewards", None),
-                ("terminations", None),
-                ("truncations", None),
-            )
-        }
-        episode = Episode(
-            columns["observations"], columns["actions"], columns["rewards"], f"episode_{i}/{{}}"
+        stated = {"observations": observation_space, "actions": action_space}
+        observations, actions, rewards, *flagged = (
+            _column(group, key, stated.get(key), encoded, name)
+            for key in ("observations", "actions", "rewards", "terminations", "truncations")
         )
+        episode = Episode(observations, actions, rewards, f"episode_{i}/{{}}")
         labels = [
-            _labels(columns[key], f"episode_{i}/{key}", episode, name)
-            for key in ("terminations", "truncations")
+            _labels(column, f"episode_{i}/{key}", episode, name)
+            for column, key in zip(flagged, ("terminations", "truncations"))
         ]
         stray += int(sum(label[:-1].sum() for label in labels))
         ended.append(bool(labels[0][-1]))
@@ -123,7 +117,8 @@ def load(file: h5py.File, path: Path, name: str, max_memory: int) -> Columns:
     )
 
 
-def _metadata(place: Path, name: str) -> dict[str, Any]:
+def metadata_of(place: Path, name: str) -> dict[str, Any]:
+    """What `metadata.json` says; {} where there is none."""
     path = place / METADATA
     if not path.is_file():
         return {}
@@ -166,8 +161,9 @@ def _group(file: h5py.File, key: str, name: str) -> h5py.Group:
     return group
 
 
-def _column(group: h5py.Group, key: str, space: Any, encoded: bool, name: str) -> Any:
-    images = encoded and any(spaces.is_stored_as_jpeg(leaf) for _, leaf in leaf_spaces(space))
+def _column(group: h5py.Group, key: str, space: Space | None, encoded: bool, name: str) -> Any:
+    stated = () if space is None else leaf_spaces(space)
+    images = encoded and any(spaces.is_stored_as_jpeg(leaf) for _, leaf in stated)
     found = hdf5.tree(group, key, name, images=images)
     if found is None:
         at = group.name.lstrip("/")
@@ -195,11 +191,11 @@ def _attach(tree: Any, space: Any) -> Any:
 class Frames:
     """JPEG-encoded images of one episode that look like an array [T, H, W, ...]."""
 
-    def __init__(self, data: h5py.Dataset, space: Any) -> None:
+    def __init__(self, data: h5py.Dataset, space: Space) -> None:
         """Wrap `data`, rows of bytes, for images of `space`."""
         self.data = data
         self.space = space
-        self.shape = (int(data.shape[0]), *space.shape)
+        self.shape = (int(data.shape[0]), *(space.shape or ()))
         self.dtype = np.dtype(np.uint8)
 
     def read(self) -> np.ndarray:

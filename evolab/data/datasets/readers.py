@@ -36,7 +36,7 @@ def columns_of(source: Any, name: str | None, max_memory: int) -> Columns:
         known = folder.parent.name if folder.name == "data" else folder.name
         label = name or (known if path.exists() else str(source))  # an id is told in full
         if not (folder / minari.MAIN).is_file():
-            minari._metadata(folder, label)  # another data_format explains itself
+            minari.metadata_of(folder, label)  # another data_format explains itself
             raise DatasetError(f"{label}: {minari.MAIN!r} is missing in {folder}. Copy or download it again.")
         path = folder / minari.MAIN
     elif path.is_dir():
@@ -55,7 +55,7 @@ def columns_of(source: Any, name: str | None, max_memory: int) -> Columns:
         if path.suffix.lower() in TABLES:
             return TABLES[path.suffix.lower()](path, label)
     with hdf5.opened(path, label) as file:
-        names = set(hdf5.keys(file))
+        names = set(file)
         if "num_episodes" in names or "observations_0" in names:
             reader = d3rlpy.load
         elif any(key.startswith("episode_") and key[8:].isdigit() for key in names):

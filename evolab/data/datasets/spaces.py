@@ -14,7 +14,7 @@ from evolab.core.trees import Tree
 from evolab.data.datasets.columns import DatasetError
 
 
-def parse(text: Any, name: str, key: str) -> Space | None:
+def parse(text: object, name: str, key: str) -> Space | None:
     """The gymnasium space that Minari's JSON describes; None where there is no description.
 
     Raises:
@@ -44,7 +44,7 @@ def is_stored_as_jpeg(space: Space) -> bool:
     )
 
 
-def infer(tree: Tree, ranges: dict[str, tuple[float, float]], path: str, actions: bool) -> Any:
+def infer(tree: Tree, ranges: dict[str, tuple[float, float]], path: str, actions: bool) -> Space:
     """The smallest plain space that holds the data.
 
     Whole numbers [N] are Discrete up to the largest seen; uint8 of at least two axes is

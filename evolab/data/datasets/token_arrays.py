@@ -143,5 +143,4 @@ class TokenArrays:
             )
 
     def __len__(self) -> int:
-        """B, the number of episodes."""
         return len(self.length)

@@ -72,7 +72,7 @@ def _json(data: TokenArrays) -> bytes:
 
 
 def _turns(data: TokenArrays, row: int) -> dict[str, Any]:
-    """An episode as turns: whoever speaks, until the other one does or a reward comes."""
+    """An episode as turns: each ends where the speaker changes or a reward comes."""
     turns: list[dict[str, Any]] = []
     size = int(data.length[row])
     rows = (data.tokens[row, :size], data.action_mask[row, :size], data.rewards[row, :size])

@@ -90,9 +90,7 @@ class Tokenizer:
         return isinstance(other, Tokenizer) and (self.vocabulary, self.pad) == (other.vocabulary, other.pad)
 
     def __hash__(self) -> int:
-        """By the vocabulary."""
         return hash((self.vocabulary, self.pad))
 
     def __repr__(self) -> str:
-        """The size and the first names."""
         return f"Tokenizer({self.size} names: {' '.join(self.vocabulary[:8])} ...)"

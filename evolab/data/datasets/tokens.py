@@ -124,7 +124,6 @@ class TokenDataset(TokenArrays):
         )
 
     def __iter__(self) -> Iterator[TokenDataset]:
-        """The episodes, each a data set of one."""
         return (self[row] for row in range(len(self)))
 
     def text(self, row: int, separator: str = " ") -> str:
@@ -148,7 +147,6 @@ class TokenDataset(TokenArrays):
         ]
 
     def __repr__(self) -> str:
-        """A few lines about what it holds."""
         body = "\n".join(f"  {what:<12} {value}" for what, value in self.lines())
         return f"TokenDataset({self.environment or 'tokens'})\n{body}"
 

@@ -148,12 +148,12 @@ class LanguageEnvironment(gymnasium.Env[np.ndarray, Any], ABC):
         """The data set, if an agent of this environment can learn from it.
 
         Raises:
-            DatasetError: it speaks of other tokens, or its episodes are longer than the block.
+            DatasetError: it has other tokens, or its episodes are longer than the block.
         """
         if (data.vocabulary, data.pad) != (self.tokenizer.vocabulary, self.tokenizer.pad):
-            strangers = sorted(set(data.vocabulary) ^ set(self.tokenizer.vocabulary))[:5]
+            differing = sorted(set(data.vocabulary) ^ set(self.tokenizer.vocabulary))[:5]
             differ = (
-                f"they differ in {', '.join(strangers)}" if strangers else "the names stand in another order"
+                f"they differ in {', '.join(differing)}" if differing else "the names stand in another order"
             )
             raise DatasetError(
                 f"the data set of {data.environment or 'tokens'} has a vocabulary of {len(data.vocabulary)} names, "
@@ -206,7 +206,6 @@ class LanguageEnvironment(gymnasium.Env[np.ndarray, Any], ABC):
         return self.tokenizer.decode(self._game.episode.tokens)
 
     def __repr__(self) -> str:
-        """The sizes."""
         return f"{self.name}({self.tokenizer.size} tokens, block={self.block})"
 
     def __str__(self) -> str:

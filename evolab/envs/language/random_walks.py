@@ -172,7 +172,6 @@ class RandomWalks(LanguageEnvironment):
         return " > ".join(self.tokenizer.vocabulary[node] for node in self._game.episode.tokens)
 
     def __repr__(self) -> str:
-        """The sizes."""
         return (
             f"RandomWalks({self.nodes} nodes, {int(self.edges.sum())} edges, goal {self.tokenizer.vocabulary[0]!r} "
             f"at most {int(self.shortest.max())} steps away, walks of {self.longest} steps at most)"

@@ -154,7 +154,7 @@ class Board:
         """The picture as uint8 [H, W, 3]."""
         return np.asarray(self.picture(), dtype=np.uint8).copy()
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
         return {"text/plain": str(self), "text/html": self.html(), "image/png": png_base64(self.picture())}
 
 
@@ -193,7 +193,7 @@ class Boards:
             sheet.paste(picture, (i * (width + 20), 0))
         return sheet
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
         bundle: dict[str, Any] = {"text/plain": str(self)}
         if self.boards:
             bundle["text/html"] = f"<div>{''.join(board.html() for board in self.boards)}</div>"

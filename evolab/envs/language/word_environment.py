@@ -160,7 +160,6 @@ class WordEnvironment(LanguageEnvironment):
         )
 
     def __repr__(self) -> str:
-        """The list and the sizes."""
         return f"{self.name}({len(self.words)} words of {self.letters} letters, {self.tries} tries)"
 
 

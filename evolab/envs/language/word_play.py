@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from html import escape
 from typing import Any
 
@@ -163,7 +164,6 @@ class WordPlay:
         return f"{games}: you {mine:.2f}, agent {its:.2f} on average"
 
     def __repr__(self) -> str:
-        """The boards as squares."""
         parts = [f"{name}:\n{board}" for name, board in zip(self._captions(), self.boards, strict=True)]
         return "\n\n".join([*parts, *([self._standing()] if self._standing() else [])])
 
@@ -172,7 +172,7 @@ class WordPlay:
         boards = "".join(board.html(name) for name, board in zip(self._captions(), self.boards, strict=True))
         return f'<div>{boards}<div style="font-size:13px">{escape(self._standing())}</div></div>'
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
         still = self.boards._repr_mimebundle_() | {"text/plain": repr(self), "text/html": self.html()}
         if self._page is None:
             try:
@@ -228,7 +228,7 @@ class _Page:
             self.word.value = ""
             self._tried(lambda: self.play.guess(word))
 
-    def _tried(self, action: Any) -> None:
+    def _tried(self, action: Callable[[], object]) -> None:
         try:
             action()
         except ValueError as error:

@@ -83,7 +83,6 @@ class Words(Sequence[str]):
         self._places = {word: place - 1 for word, place in known.items()}
 
     def __len__(self) -> int:
-        """N."""
         return len(self._words)
 
     def __getitem__(self, place):  # type: ignore[no-untyped-def]  # a word, or a tuple for a slice
@@ -91,7 +90,6 @@ class Words(Sequence[str]):
         return self._words[place]
 
     def __contains__(self, word: object) -> bool:
-        """True where the list has the word."""
         return word in self._places
 
     def place(self, word: str) -> int:

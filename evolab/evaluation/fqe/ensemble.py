@@ -46,6 +46,14 @@ class Scale:
         return Scale(least * horizon, most * horizon, float(reward.mean()) * horizon, width / 10)
 
 
+def drawn_rows(network: MLP, role: Role, count: int, generator: torch.Generator, like: Tensor) -> Tensor:
+    """[count, N]: first parameters of several networks, on the device and in the precision of `like`."""
+    genes = network.genes(role.observation_space)
+    drawn = [network.initialise(role, genes, generator) for _ in range(count)]
+    names = Layout.of(network.axes(role, genes)).names
+    return torch.stack([torch.cat([one[name].flatten() for name in names]) for one in drawn]).to(like)
+
+
 class CriticEnsembles:
     """Ensembles of M action-value networks over feature vectors, one ensemble per agent.
 
@@ -75,7 +83,6 @@ class CriticEnsembles:
         self.role = Role(space, outputs, extra=extra, ensemble_size=members, rate="lr")
         self.network = MLP(hidden)
         self.genes = self.network.genes(space)
-        self.layout = Layout.of(self.network.axes(self.role, self.genes))
         self.rate, self.tau = rate, tau
         self.owners: list[int] = []
         self.table: dict[str, Tensor] = {}
@@ -120,19 +127,10 @@ class CriticEnsembles:
         self.kept = (owner, {name: value.clone() for name, value in self.row(owner).items()})
 
     def _newborn(self, generator: torch.Generator, like: Tensor) -> dict[str, Tensor]:
-        drawn = [
-            self.network.initialise(self.role, self.genes, generator) for _ in range(self.role.ensemble_size)
-        ]
-        flat = torch.stack([torch.cat([one[name].flatten() for name in self.layout.names]) for one in drawn])
-        flat = flat.to(device=like.device, dtype=like.dtype)  # [M, N]
+        flat = drawn_rows(self.network, self.role, self.role.ensemble_size, generator, like)  # [M, N]
         zero = torch.zeros_like(flat)
-        return {
-            "value": flat,
-            "value.target": flat,
-            "value.mean": zero,
-            "value.square": zero,
-            "value.count": like.new_zeros(()),
-        }
+        rows = {"value": flat, "value.target": flat, "value.mean": zero, "value.square": zero}
+        return rows | {"value.count": like.new_zeros(())}
 
     def take_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """What a checkpoint keeps: ids, and tensors by name."""
@@ -143,7 +141,7 @@ class CriticEnsembles:
 
     def put_state(self, state: dict[str, Any], tensors: dict[str, Tensor], like: Tensor) -> None:
         """Take rows from a checkpoint; the next `assign` lays them out."""
-        tensors = {name: value.to(device=like.device, dtype=like.dtype) for name, value in tensors.items()}
+        tensors = {name: value.to(like) for name, value in tensors.items()}
         self.owners = list(state["owners"])
         self.table = {name: value for name, value in tensors.items() if not name.startswith("kept/")}
         if state["kept"] is not None:

@@ -102,10 +102,9 @@ class FQE(Fitness):
         checks.finite("held_out", self.held_out, low=0.0, high=0.9)
         for name in ("members", "batch_size", "first"):
             checks.positive_integer(name, getattr(self, name))
-        if self.updates is not None:
-            checks.positive_integer("updates", self.updates)
-        if self.imagined is not None:
-            checks.positive_integer("imagined", self.imagined, minimum=0)
+        for name, least in (("updates", 1), ("imagined", 0)):
+            if getattr(self, name) is not None:
+                checks.positive_integer(name, getattr(self, name), least)
         self.hidden = tuple(self.hidden)
         self.measures: dict[str, np.ndarray] = {}
         self._measured: Population | None = None
@@ -203,9 +202,7 @@ class FQE(Fitness):
         episodes = int(data.episode[-1]) + 1
         # Each critic does without a fifth of the episodes, so that an ensemble differs by what it saw.
         drawn = torch.rand(self.members, episodes, generator=stream)
-        self._keep = (drawn < (0.8 if episodes >= 5 else 1.0)).to(
-            device=population.device, dtype=population.dtype
-        )
+        self._keep = (drawn < (0.8 if episodes >= 5 else 1.0)).to(population.device, population.dtype)
         if self._measured is not population:
             self._critics = CriticEnsembles(
                 data.features, width, data.discrete, self.members, self.hidden, self.lr, self.tau
@@ -240,7 +237,7 @@ class FQE(Fitness):
         return max(due, self.first) if all_new else due
 
     def _everyone(self, part: Tensor, population: Population) -> Tensor:
-        return part.unsqueeze(0).expand(len(population), *part.shape)
+        return part.expand(len(population), *part.shape)
 
     def _expected(self, population: Population) -> Generator[tuple[int, int], None, Tensor]:
         """[P, M]: value of every agent at the held-out first observations, by every member of the ensemble."""
@@ -286,14 +283,10 @@ def _error(
     return (keep * (critics.values(forward, x, action) - target).square()).mean(-1).sum(-1)
 
 
-def _repeated(leaf: Tensor, count: int) -> Tensor:
-    return leaf.unsqueeze(0).expand(count, *leaf.shape)
-
-
 def policy(population: Population, observation: Tree) -> Tensor:
     """Greedy actions of all agents on common observations [B, ...]: [P, B], or [P, B, A] in [-1, 1]."""
     parts = []
     for group in population.groups:
-        shared = map_leaves(partial(_repeated, count=len(group)), observation)
+        shared = map_leaves(lambda leaf, p=len(group): leaf.expand(p, *leaf.shape), observation)
         parts.append(population.algorithm.act(group, shared))
     return torch.nan_to_num(torch.cat(parts)) if parts[0].is_floating_point() else torch.cat(parts)

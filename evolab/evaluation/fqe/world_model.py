@@ -13,7 +13,8 @@ from gymnasium import spaces
 from torch import Tensor
 
 from evolab.evaluation.fqe.data import EvaluationData
-from evolab.networks.base import Layout, Role
+from evolab.evaluation.fqe.ensemble import drawn_rows
+from evolab.networks.base import Role
 from evolab.networks.batching.group import AgentGroup
 from evolab.networks.mlp.mlp import MLP
 
@@ -181,9 +182,8 @@ class WorldModel:
     def _step(self, inputs: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:
         """Change [..., F] of the state and reward [...], from the network's outputs [..., F + 1]."""
         found = out + self._straight(inputs)
-        return found[..., :-1] * self.change[1] + self.change[0], found[..., -1] * self.reward[
-            1
-        ] + self.reward[0]
+        reward = found[..., -1] * self.reward[1] + self.reward[0]
+        return found[..., :-1] * self.change[1] + self.change[0], reward
 
     def _error(self, inputs: Tensor, rest: Tensor, ended: Tensor, world: Any, end: Any) -> Tensor:
         """[M]: squared error of changes and rewards, and surprise at the ends, of every member on its own batch.
@@ -206,17 +206,11 @@ class WorldModel:
         }
         table: dict[str, Tensor] = {}
         for name, role in roles.items():
-            genes = network.genes(role.observation_space)
-            order = Layout.of(network.axes(role, genes)).names
-            drawn = [network.initialise(role, genes, generator) for _ in range(members)]
-            flat = torch.stack([torch.cat([one[part].flatten() for part in order]) for one in drawn])
-            flat = flat.to(device=like.device, dtype=like.dtype).unsqueeze(1)  # [M, 1, N]
-            table |= {
-                name: flat,
-                f"{name}.mean": torch.zeros_like(flat),
-                f"{name}.square": torch.zeros_like(flat),
-            }
+            flat = drawn_rows(network, role, members, generator, like).unsqueeze(1)  # [M, 1, N]
+            zero = torch.zeros_like(flat)
+            table |= {name: flat, f"{name}.mean": zero, f"{name}.square": zero.clone()}
             table[f"{name}.count"] = like.new_zeros(members)
+        genes = network.genes(roles["end"].observation_space)
         hyper = {"lr": like.new_full((members,), RATE)}
         self.group = AgentGroup(table, hyper, network, roles, 0, [genes] * members, [{}] * members)
 

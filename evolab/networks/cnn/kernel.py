@@ -22,7 +22,7 @@ from evolab.networks.cnn.genes import CNNGenes
 from evolab.networks.cnn.parts import Parts, picked
 from evolab.networks.cnn.rows import Encoded, ImageRows, encode_rows
 from evolab.networks.kernel import Kernel
-from evolab.networks.layers import ACTIVATIONS, activate, spans
+from evolab.networks.layers import ACTIVATIONS, activate, repeated, spans
 
 BY_ROW = 3e7
 """Multiply-adds of a row's pass, in the mean, from which a CPU computes rows one by one (measured)."""
@@ -75,7 +75,7 @@ class CNNKernel(Kernel):
             branches.append(self._encoded(index, image, state, seen, members, flat, list(own)))
         side = self.parts.side(observation, flat.dtype)
         side += [] if extra is None else [extra]
-        out = self._head(state, branches, [_repeated(part, members) for part in side], stretches)
+        out = self._head(state, branches, [repeated(part, members) for part in side], stretches)
         return out if members == 1 else out.unflatten(0, (flat.shape[0], members))
 
     def _encoded(
@@ -212,8 +212,3 @@ class _Activated(torch.autograd.Function):
 def _plus(start: Tensor, x: Tensor, weight: Tensor) -> Tensor:
     """`start` [R, 1 or B, O] plus x [R, B, I] times weight [R, O, I]."""
     return torch.baddbmm(start, x, weight.transpose(1, 2))
-
-
-def _repeated(x: Tensor, members: int) -> Tensor:
-    """[P, B, F] to [P * M, B, F], the same for every member."""
-    return x if members == 1 else x.repeat_interleave(members, 0)

@@ -144,7 +144,7 @@ def _state(found: dict[str, Tensor], options: dict[str, Any], genes: GPTGenes, w
     names = parameter_names(len(genes.hidden), options["tied"])
     missing = sorted(set(names.values()) - set(found))
     if missing:
-        raise ValueError(f"{where}: {_listed(missing)} missing; {CONFIG} promises {len(names)} tensors.")
+        raise ValueError(f"{where}: {_listed(missing)} missing; {CONFIG} asks for {len(names)} tensors.")
     extra = sorted(set(found) - set(names.values()))
     if extra:
         raise ValueError(f"{where}: {_listed(extra)} not expected in a GPT-2 of {len(genes.hidden)} layers.")

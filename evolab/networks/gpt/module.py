@@ -1,4 +1,4 @@
-"""GPT as a plain torch module: what an agent is taken home as, with and without a cache."""
+"""GPT as a plain torch module, for export, with and without a cache of keys and values."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from evolab.core.trees import Tree
 from evolab.networks.base import Layout, Role
 from evolab.networks.genes import Genes
 from evolab.networks.kernel import Backward, Kernel
-from evolab.networks.layers import activate, layer_norm, spans
+from evolab.networks.layers import activate, layer_norm, repeated, spans
 from evolab.networks.mlp.fused import LayerPlan, MLPFunction, ScratchRows, backward, forward
 from evolab.networks.observations import encode
 
@@ -99,13 +99,13 @@ class MLPKernel(Kernel):
         x, members = encode(self.role.observation_space, observation, 2, flat.dtype), self.role.ensemble_size
         if members == 1 or member is not None:
             return x, extra
-        return _repeated(x, members), None if extra is None else _repeated(extra, members)
+        return repeated(x, members), None if extra is None else repeated(extra, members)
 
     def joined(self, flat: Tensor, observation: Tree, extra: Tensor | None) -> Tensor:
         """[R, B, I + E]: as `inputs`, in one piece."""
         x = encode(self.role.observation_space, observation, 2, flat.dtype)
         x = x if extra is None else torch.cat([x, extra], -1)
-        return x if self.role.ensemble_size == 1 else _repeated(x, self.role.ensemble_size)
+        return repeated(x, self.role.ensemble_size)
 
     def vjp_parameters(
         self, flat: Tensor, observation: Tree = (), extra: Tensor | None = None
@@ -191,8 +191,3 @@ class MLPKernel(Kernel):
         final = finals[0] if len(finals) == 1 else torch.cat(finals[::-1])
         weight, bias = state["output.weight"], state["output.bias"]
         return torch.baddbmm(bias.unsqueeze(1), final, weight.transpose(1, 2))
-
-
-def _repeated(x: Tensor, members: int) -> Tensor:
-    """[P, B, F] to [P * M, B, F], the same for every member."""
-    return x.unsqueeze(1).expand(x.shape[0], members, *x.shape[1:]).reshape(-1, *x.shape[1:])

@@ -62,7 +62,7 @@ class Dashboard(anywidget.AnyWidget):
 
     # What the page asks for ---------------------------------------------------------------
 
-    def _answer(self, _: Any, message: dict[str, Any], buffers: Any) -> None:
+    def _answer(self, _: object, message: dict[str, Any], buffers: object) -> None:
         """Handle one message of the page; it may arrive on any thread, so it only asks and wakes."""
         kind = message.get("type")
         if kind == "seen":
@@ -174,7 +174,7 @@ class Dashboard(anywidget.AnyWidget):
         self._shown = display(self._still(), display_id=self.twin)
         _keep_after_cells(self)
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:  # type: ignore[override]
+    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:  # type: ignore[override]
         return (
             bundle(self._feed.store, self.experiment, self._feed.film, self.twin)
             | self._widget()

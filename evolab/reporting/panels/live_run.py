@@ -30,10 +30,6 @@ class LiveRun(Protocol):
     Attributes:
         target: mean return that is aimed at; None for none.
         mutations: rates in force; a view may set others, which hold from the next generation on.
-        status: "idle", "running", "stopping", "paused", "stopped" or "failed".
-        version: grows with every change that a view may want to show.
-        progress: how far the current phase is; None before the first.
-        error: what ended the background thread; None where nothing did.
     """
 
     target: float | None
@@ -73,19 +69,19 @@ class LiveRun(Protocol):
 
     @property
     def status(self) -> str:
-        """What the run is doing."""
+        """What the run is doing: "idle", "running", "stopping", "paused", "stopped" or "failed"."""
 
     @property
     def version(self) -> int:
-        """Grows with every change."""
+        """Grows with every change that a view may want to show."""
 
     @property
     def progress(self) -> Progress | None:
-        """How far the current phase is."""
+        """How far the current phase is; None before the first."""
 
     @property
     def error(self) -> BaseException | None:
-        """What ended the background thread."""
+        """What ended the background thread; None where nothing did."""
 
     def start(self, generations: int | None = None) -> None:
         """Train on a background thread."""

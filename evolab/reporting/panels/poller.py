@@ -24,7 +24,6 @@ class PolledBoard(Protocol):
         experiment: that it shows.
         kept: the `rest` that was saved last.
         trouble: what went wrong last.
-        comm: the connection to the page; None where it is gone.
     """
 
     experiment: LiveRun
@@ -33,7 +32,7 @@ class PolledBoard(Protocol):
 
     @property
     def comm(self) -> object | None:
-        """The connection to the page."""
+        """The connection to the page; None where it is gone."""
 
     @property
     def mark(self) -> tuple[Any, ...]:

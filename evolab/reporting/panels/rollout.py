@@ -56,7 +56,7 @@ class Rollout:
         episodes = "1 episode, return" if n == 1 else f"{n} episodes, mean return"
         return f"Rollout({episodes} {number(mean)}, {len(self.frames)} frames)"
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
         bundle = {"text/plain": repr(self)}
         if self.frames:
             png = self.animation("PNG")

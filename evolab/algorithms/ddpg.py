@@ -62,7 +62,7 @@ class DDPG(Algorithm):
         **ONLINE,
         "policy_delay": Hyperparameter(1, Integer(1, 1000), None, "critic updates per policy update"),
         "exploration_noise": Hyperparameter(
-            0.2, Float(0.0, 10.0, log=False), Float(0.05, 1.0), "scale of the noise on actions in [-1, 1]"
+            0.2, Float(0.0, 10.0, log=False), Float(0.2, 1.0), "scale of the noise on actions in [-1, 1]"
         ),
         "persistence": noise_persistence(Float(1.0, 32.0)),
     }

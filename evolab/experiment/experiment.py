@@ -470,7 +470,7 @@ class Experiment(Settings, Retraining):
 
     def __repr__(self) -> str:
         state = self._state
-        size = f"{self._config.population} {self.algorithm.name} agents"
+        size = f"{len(state.population) if state.populated else self._config.population} {self.algorithm.name} agents"
         head = f"Experiment({self.name}, {size}, seed {self._config.seed}): {self.status}"
         if not self.history.generations:
             count = len(state.buffer)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import gymnasium
+import numpy as np
 import pytest
 
 import evolab as ev
 from evolab.__main__ import main
+from tests.toys import Still, Toy
 
 TINY = """
 environment: CartPole-v1
@@ -32,10 +36,29 @@ def config(tmp_path):
     return path
 
 
+@pytest.fixture
+def toys(tmp_path, monkeypatch):
+    """Ids of environments that take no time, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    gymnasium.register("Toy-v0", Toy, max_episode_steps=10)
+    gymnasium.register(
+        "Still-v0", Still, max_episode_steps=10, reward_threshold=3.0
+    )  # pays 2 to 6, 4 in the mean
+    yield
+    for name in ("Toy-v0", "Still-v0"):
+        del gymnasium.registry[name]
+
+
+def counted(shown):
+    """All steps, those of training and those of evaluation, as the last lines tell them."""
+    found = re.search(r"([\d,]+) steps \(training ([\d,]+), evaluation ([\d,]+)\)", shown)
+    return [int(count.replace(",", "")) for count in found.groups()]
+
+
 def test_help_names_the_commands(capsys):
     assert main([]) == 0
     shown = capsys.readouterr().out
-    assert all(word in shown for word in ("demo", "run", "certify", "runs"))
+    assert all(word in shown for word in ("solve", "demo", "run", "certify", "runs"))
 
 
 def test_version(capsys):
@@ -49,10 +72,13 @@ def test_version(capsys):
     ("arguments", "message"),
     [
         (["demo", "--algorithm", "TD5"], "Unknown algorithm 'TD5'"),
-        (["demo", "--env", "LunarLandr-v3"], "did you mean 'LunarLander-v3'?"),
-        (["demo", "--algorithm", "DQN", "--env", "Pendulum-v1"], "DQN"),
-        (["demo", "--population", "0"], "population is 0; expected a whole number >= 1."),
-        (["demo", "--generations", "0"], "generations is 0; expected a whole number >= 1."),
+        (["solve", "LunarLandr-v3"], "did you mean 'LunarLander-v3'?"),
+        (["solve", "Pendulum-v1", "--algorithm", "DQN"], "DQN"),
+        (["solve", "CartPole-v1", "--population", "0"], "population is 0; expected a whole number >= 1."),
+        (["solve", "CartPole-v1", "--generations", "0"], "generations is 0; expected a whole number >= 1."),
+        (["solve", "CartPole-v1", "--max-steps", "-5"], "max_steps is -5; expected a whole number >= 1."),
+        (["solve", "CartPole-v1", "--target", "nan"], "target"),
+        (["solve", "nowhere.h5"], "nowhere.h5"),
         (["run", "nowhere.yaml"], "nowhere.yaml"),
     ],
 )
@@ -114,8 +140,8 @@ def test_the_written_configuration_makes_the_same_run_again(config, tmp_path):
 def test_runs_are_listed_with_what_became_of_them(config, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["run", str(config)]) == 0
-    assert main(["demo", "--algorithm", "DQN", "--env", "CartPole-v1", "--generations", "1",
-                 "--population", "2", "--steps-per-generation", "20"]) == 0  # fmt: skip
+    words = "solve CartPole-v1 --seed 1 --population 2 --max-steps 200"
+    assert main(words.split()) == 0
     capsys.readouterr()
     assert main(["runs"]) == 0
     head, newest, oldest = capsys.readouterr().out.splitlines()
@@ -194,11 +220,126 @@ def test_data_that_cannot_be_read_leave_no_folder(config, tmp_path, capsys, monk
     assert not list((tmp_path / "runs").iterdir())
 
 
-def test_a_demo_of_ppo_starts_without_warm_up(tmp_path, capsys):
-    words = "demo --algorithm PPO --env CartPole-v1 --generations 1 --population 2 --steps-per-generation 256 --out"
-    assert main([*words.split(), str(tmp_path / "out")]) == 0
-    assert " 512 " in capsys.readouterr().out, "two agents of 256 steps each, and no others"
-    assert ev.Agent.load(tmp_path / "out" / "elite").algorithm == ev.PPO()
+def test_an_environment_is_all_that_solve_needs(toys, capsys, monkeypatch):
+    monkeypatch.setattr("evolab.__main__.MOST_STEPS", 300)  # where neither a threshold nor a budget is known
+    assert main(["solve", "Toy-v0"]) == 0
+    shown = capsys.readouterr().out
+    together, training, evaluation = counted(shown)
+    assert together == training + evaluation
+    assert 300 <= together < 300 + 16, "a budget holds to one step of the 16 environments"
+    assert "8 TD3 agents" in shown
+    assert re.search(r"^after .*: (elite|agent \d+ is proposed as the elite)", shown, re.MULTILINE)
+    (folder,) = Path("runs").iterdir()
+    assert re.fullmatch(r"Toy-v0-TD3-seed\d+", folder.name)
+    assert {"elite", "history", "config.yaml"} <= {path.name for path in folder.iterdir()}
+
+
+def test_a_line_of_a_generation_counts_all_steps(toys, capsys):
+    assert main(["solve", "Toy-v0", "--population", "2", "--generations", "1", "--max-steps", "300"]) == 0
+    shown = capsys.readouterr().out
+    together, _, evaluation = counted(shown)
+    head = next(line for line in shown.splitlines() if line.split()[:1] == ["gen"])
+    row = next(line for line in shown.splitlines() if line.split()[:1] == ["1"])
+    assert re.split(r"\s{2,}|(?<=n) (?=s)", head.strip())[:3] == ["gen", "steps", "of eval"]
+    assert row.split()[1:3] == [f"{together:,}", f"{evaluation:,}"]
+
+
+def test_solve_ends_at_the_threshold_of_the_environment(toys, capsys):
+    assert main(["solve", "Still-v0", "--population", "2", "--max-steps", "20000"]) == 0
+    shown = capsys.readouterr().out
+    assert "target 3 reached in" in shown
+    assert "over 100 fresh episodes" in shown
+    together, training, evaluation = counted(shown)
+    assert together == training + evaluation < 20_000
+    assert evaluation >= 100, "a hundred fresh episodes"
+
+
+def test_a_target_that_is_not_reached_is_told(toys, capsys):
+    with pytest.warns(UserWarning, match="the target of 50 was not reached"):
+        assert main(["solve", "Still-v0", "--target", "50", "--population", "2", "--max-steps", "500"]) == 0
+    shown = capsys.readouterr().out
+    assert "target 50 not reached in" in shown
+    assert counted(shown)[0] < 500 + 4
+
+
+def test_data_in_the_environments_place_are_enough(toys, capsys):
+    steps, ends = 400, np.arange(1, 401) % 20 == 0
+    generator = np.random.default_rng(0)
+    np.savez(
+        "recorded.npz", observations=generator.normal(size=(steps, 3)).astype(np.float32),
+        actions=generator.integers(0, 2, steps), rewards=generator.normal(size=steps).astype(np.float32),
+        terminals=ends, timeouts=np.zeros(steps, dtype=bool),
+    )  # fmt: skip
+    assert main(["solve", "recorded.npz", "--seed", "3", "--generations", "1", "--max-steps", "80"]) == 0
+    shown = capsys.readouterr().out
+    assert "CQN" in shown
+    assert counted(shown)[2] == 0, "no environment, no steps of evaluation"
+    assert ev.Agent.load(Path("runs") / "recorded-CQN-seed3" / "elite").algorithm == ev.CQN()
+
+
+def test_solve_takes_another_algorithm(toys, capsys):
+    assert (
+        main(
+            [
+                "solve",
+                "CartPole-v1",
+                "--algorithm",
+                "PPO",
+                "--population",
+                "2",
+                "--max-steps",
+                "512",
+                "--out",
+                "out",
+            ]
+        )
+        == 0
+    )
+    assert counted(capsys.readouterr().out)[0] < 512 + 16
+    assert ev.Agent.load(Path("out") / "elite").algorithm == ev.PPO()
+
+
+def test_the_demo_solves_the_lander(toys, monkeypatch):
+    seen = []
+
+    def train(experiment, folder, **goals):
+        seen.append((experiment.name, experiment.target, goals["max_steps"]))
+        experiment.close()
+        return 0
+
+    monkeypatch.setattr("evolab.__main__._train", train)
+    for words in ("demo", "solve LunarLanderContinuous-v3", "demo --target 150 --minutes 3"):
+        assert main([*words.split(), "--population", "2"]) == 0
+    lander = "LunarLanderContinuous-v3"
+    assert seen == [(lander, 200.0, 1_000_000)] * 2 + [(lander, 150.0, None)]
+
+
+def test_solve_writes_over_nothing(toys, tmp_path, capsys):
+    taken = tmp_path / "taken"
+    taken.mkdir()
+    (taken / "note.txt").write_text("mine", encoding="utf-8")
+    assert main(["solve", "Toy-v0", "--out", str(taken)]) == 2
+    assert "is not empty" in capsys.readouterr().err
+    for _ in range(2):
+        assert main(["solve", "Toy-v0", "--seed", "4", "--population", "2", "--max-steps", "200"]) == 0
+    assert sorted(path.name for path in Path("runs").iterdir()) == ["Toy-v0-TD3-seed4", "Toy-v0-TD3-seed4-2"]
+
+
+def test_an_interrupted_solve_writes_what_there_is(toys, capsys, monkeypatch):
+    run = ev.Experiment.run
+
+    def interrupted(experiment, *arguments, **options):
+        if experiment.generation:
+            raise KeyboardInterrupt
+        return run(experiment, *arguments, **options)
+
+    monkeypatch.setattr(ev.Experiment, "run", interrupted)
+    assert main(["solve", "Toy-v0", "--population", "2", "--max-steps", "100000", "--out", "out"]) == 130
+    told = capsys.readouterr()
+    assert "interrupted; writing what there is" in told.err
+    assert counted(told.out)[0] > 0
+    assert {"elite", "history", "config.yaml"} <= {path.name for path in Path("out").iterdir()}
+    assert not (Path("out") / ".lock").exists()
 
 
 def ended(arguments, **options):
@@ -212,7 +353,7 @@ def ended(arguments, **options):
 
 
 def test_a_closed_pipe_ends_a_run_without_a_traceback(config, tmp_path):
-    """`evolab demo | head -1` ended in one, and left the environments open."""
+    """`evolab run | head -1` ended in one, and left the environments open."""
     process = ended(["run", str(config), "--generations", "3", "--out", str(tmp_path / "out")])
     process.stdout.readline()
     process.stdout.close()

@@ -221,7 +221,7 @@ def test_data_that_cannot_be_read_leave_no_folder(config, tmp_path, capsys, monk
 
 
 def test_an_environment_is_all_that_solve_needs(toys, capsys, monkeypatch):
-    monkeypatch.setattr("evolab.__main__.MOST_STEPS", 300)  # where neither a threshold nor a budget is known
+    monkeypatch.setattr("evolab.experiment.commands.MOST_STEPS", 300)  # where neither a threshold nor a budget is known
     assert main(["solve", "Toy-v0"]) == 0
     shown = capsys.readouterr().out
     together, training, evaluation = counted(shown)

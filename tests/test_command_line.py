@@ -40,6 +40,7 @@ def config(tmp_path):
 def toys(tmp_path, monkeypatch):
     """Ids of environments that take no time, in a folder of its own."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("evolab.training.state.TRANSITIONS", 100)  # of a generation
     gymnasium.register("Toy-v0", Toy, max_episode_steps=10)
     gymnasium.register(
         "Still-v0", Still, max_episode_steps=10, reward_threshold=3.0
@@ -221,7 +222,9 @@ def test_data_that_cannot_be_read_leave_no_folder(config, tmp_path, capsys, monk
 
 
 def test_an_environment_is_all_that_solve_needs(toys, capsys, monkeypatch):
-    monkeypatch.setattr("evolab.experiment.commands.MOST_STEPS", 300)  # where neither a threshold nor a budget is known
+    monkeypatch.setattr(
+        "evolab.experiment.commands.MOST_STEPS", 300
+    )  # where neither a threshold nor a budget is known
     assert main(["solve", "Toy-v0"]) == 0
     shown = capsys.readouterr().out
     together, training, evaluation = counted(shown)

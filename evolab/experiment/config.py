@@ -84,7 +84,8 @@ class ExperimentConfig:
         network: where the architecture starts; None for one that suits the observations.
         hyperparameters: starting values by name.
         search_space: ranges of the hyperparameters that mutate; None for the algorithm's own.
-        selection: who survives; None for a tournament of two with elitism.
+        selection: who survives; None for `Narrowing` to four agents where there are more and training episodes are the
+            evidence, else for a tournament of two with elitism.
         mutations: what changes in the newborn; None for the defaults.
         buffer: where experience is kept; None for a shared one of 100 000 transitions, or of the data set's
             size, or for PPO for rollouts of 256 steps in each environment. A number sets these.

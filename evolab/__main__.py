@@ -59,8 +59,8 @@ def _obey(options: argparse.Namespace) -> int:
         _parser().print_help()
         return 0
     try:
-        if options.command is _runs:
-            return _runs(options)
+        if options.command in (_runs, _certify):
+            return int(options.command(options))
         folder, experiment, goals = options.command(options)
     except BrokenPipeError:
         raise
@@ -112,10 +112,50 @@ def _parser() -> argparse.ArgumentParser:
     _add_goals(run)
     run.set_defaults(command=_run)
 
+    certify = commands.add_parser(
+        "certify",
+        help="train a run's winning settings on many seeds",
+        description="Train the winner's schedule of a saved run on many seeds at once, each with data of its own "
+        "and without evolution: what the settings are worth when somebody else uses them. Shows the interquartile "
+        "mean with its 95% interval, and writes certificate.json into the run's folder, which is otherwise "
+        "left as it is.",
+    )
+    certify.add_argument("folder", metavar="RUN", help="folder of the run")
+    certify.add_argument("--seeds", type=int, default=16, metavar="N", help="how many (default: 16)")
+    certify.add_argument(
+        "--max-steps",
+        type=int,
+        metavar="N",
+        help="environment steps of all seeds together (default: for each, as many as the run's agents stored)",
+    )
+    certify.add_argument(
+        "--episodes", type=int, default=20, metavar="N", help="of each seed's final agent (default: 20)"
+    )
+    certify.add_argument(
+        "--target", type=float, metavar="R", help="mean return looked for (default: the run's)"
+    )
+    certify.set_defaults(command=_certify)
+
     listed = commands.add_parser("runs", help="list saved runs, the newest first")
     listed.add_argument("folder", nargs="?", default="runs", help="where to look (default: runs)")
     listed.set_defaults(command=_runs)
     return parser
+
+
+def _certify(options: argparse.Namespace) -> int:
+    """Print a certificate of a saved run, and write it into its folder."""
+    from evolab.experiment.experiment import Experiment
+
+    experiment = Experiment.load(options.folder)
+    try:
+        found = experiment.certify(
+            options.seeds, max_steps=options.max_steps, episodes=options.episodes, target=options.target
+        )
+    finally:
+        experiment.close()
+    print(found)
+    print(found.save(Path(options.folder).expanduser() / "certificate.json"))
+    return 0
 
 
 def _runs(options: argparse.Namespace) -> int:

@@ -35,8 +35,7 @@ def config(tmp_path):
 def test_help_names_the_commands(capsys):
     assert main([]) == 0
     shown = capsys.readouterr().out
-    assert "demo" in shown
-    assert "run" in shown
+    assert all(word in shown for word in ("demo", "run", "certify", "runs"))
 
 
 def test_version(capsys):
@@ -153,6 +152,38 @@ def test_a_run_is_gone_on_with_where_it_stopped(config, tmp_path, capsys):
     assert ev.Experiment.load(out).generation == 3
     assert main(["run", str(out)]) == 2
     assert "a run needs a goal" in capsys.readouterr().err
+
+
+def test_a_saved_run_is_certified_and_gone_on_with(config, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["run", str(config), "--out", str(out)]) == 0
+    before = {path.name for path in out.iterdir()}
+    words = ["--seeds", "3", "--episodes", "2", "--max-steps", "1200", "--target", "9"]
+    assert main(["certify", str(out), *words]) == 0
+    shown = capsys.readouterr().out
+    assert "Certificate(DQN on CartPole-v1: 3 seeds" in shown
+    assert "reach the target of 9" in shown
+    assert shown.splitlines()[-1] == str(out / "certificate.json")
+    found = json.loads((out / "certificate.json").read_text(encoding="utf-8"))
+    assert (found["seeds"], found["episodes"], found["target"]) == (3, 2, 9.0)
+    assert {path.name for path in out.iterdir()} == before | {"certificate.json"}
+    assert main(["run", str(out), "--generations", "1"]) == 0
+    assert ev.Experiment.load(out).generation == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"), [(["--seeds", "0"], "seeds is 0"), (["--max-steps", "10"], "max_steps=10 leaves no step")]
+)  # fmt: skip
+def test_what_cannot_be_certified_costs_a_line(words, message, config, tmp_path, capsys):
+    assert main(["certify", str(tmp_path / "nowhere")]) == 2
+    assert "there is no saved run at" in capsys.readouterr().err
+    out = tmp_path / "out"
+    assert main(["run", str(config), "--out", str(out)]) == 0
+    assert main(["certify", str(out), *words]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+    assert not (out / "certificate.json").exists()
 
 
 def test_data_that_cannot_be_read_leave_no_folder(config, tmp_path, capsys, monkeypatch):

@@ -26,6 +26,7 @@ class Fitness:
             fresh ones.
         episodes: of each agent behind a figure; 0 where it takes none.
         measures: further figures by name, [P] each, of the newest estimate.
+        returns: [P, E], of the newest estimate's episodes; None where it takes none.
         lengths: [P, E], environment steps of the newest estimate's episodes, one in each of E environments,
             0 where none was played; None where it takes none.
     """
@@ -34,6 +35,7 @@ class Fitness:
     by_returns: bool = False
     episodes: int = 0
     measures: Mapping[str, np.ndarray] = MappingProxyType({})
+    returns: np.ndarray | None = None
     lengths: np.ndarray | None = None
 
     def estimate(
@@ -83,27 +85,28 @@ def fitness_named(fitness: Any) -> Any:
 
 
 class Returns(Fitness):
-    """Mean undiscounted return of whole episodes of the greedy policy, the same episodes for all agents.
+    """Mean undiscounted return of whole episodes of the greedy policy.
 
     Args:
         evaluator: plays them.
         episodes: of each agent.
+        paired: all agents play the same episodes; False gives every agent its own.
     """
 
     by_returns = True
 
-    def __init__(self, evaluator: Evaluator, episodes: int = 1) -> None:
+    def __init__(self, evaluator: Evaluator, episodes: int = 1, paired: bool = True) -> None:
         self.episodes = episodes
-        self._evaluator = evaluator
+        self._evaluator, self._paired = evaluator, paired
 
     def estimate(
         self, population: Population, buffer: Buffer, seed: int
     ) -> Iterator[tuple[int, int] | np.ndarray]:
         """Play them; see `Fitness.estimate`."""
         total = len(population) * self.episodes
-        for event in self._evaluator.play(population, self.episodes, seed):
+        for event in self._evaluator.play(population, self.episodes, seed, self._paired):
             if isinstance(event, Evaluated):
-                self.lengths = event.lengths
+                self.returns, self.lengths = event.returns, event.lengths
                 yield event.fitness
             else:
                 yield event, total

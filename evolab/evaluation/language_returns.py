@@ -48,7 +48,7 @@ class LanguageReturns(Fitness):
         data = self.environment.play_many(
             language_policy(population.table, self.environment), self.starts, agents=agents
         )
-        returns = data.returns.view(agents, -1).double().numpy()
+        self.returns = returns = data.returns.view(agents, -1).double().numpy()
         self.lengths = data.action_mask.sum(1).view(agents, -1).numpy()
         yield total, total
         yield np.where(healthy(population), returns.mean(1), np.nan)

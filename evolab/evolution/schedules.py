@@ -15,11 +15,12 @@ import torch
 from evolab.algorithms.base import Algorithm
 from evolab.core import checks
 from evolab.core.ranges import Integer
+from evolab.core.rng import torch_stream
 from evolab.evolution.mutation.context import Context
 from evolab.evolution.mutation.reshape import reshape
 from evolab.population.population import Population
 
-MARKS = ("generation", "agent", "start", "steps", "hidden", "activation", "genes")
+MARKS = ("generation", "agent", "start", "steps", "total_steps", "hidden", "activation", "genes")
 """Columns of a schedule that are no hyperparameters."""
 
 
@@ -30,12 +31,14 @@ class Stage:
     Attributes:
         steps: of the agent, since its birth, until which this is in force; updates where it learns from data.
         hyperparameters: by name, all of them.
-        genes: the architecture, as plain values.
+        genes: the architecture, as plain values; empty for the one that the network starts with.
+        total_steps: of the whole population until then; None where the schedule does not tell.
     """
 
     steps: int
     hyperparameters: dict[str, Any]
     genes: dict[str, Any]
+    total_steps: int | None = None
 
 
 def stages_of(schedule: Any, algorithm: Algorithm) -> list[Stage]:
@@ -73,7 +76,13 @@ def stages_of(schedule: Any, algorithm: Algorithm) -> list[Stage]:
             if isinstance(value, float) and isinstance(hyperparameter.limits, Integer) and value.is_integer():
                 value = int(value)  # a table may have turned whole numbers into floats
             values[name] = hyperparameter.limits.check(name, value)
-        stages.append(Stage(steps, values, _genes(row)))
+        whole = row.get("total_steps")
+        whole = (
+            None
+            if whole is None
+            else checks.positive_integer(f"schedule row {number}: total_steps", int(whole))
+        )
+        stages.append(Stage(steps, values, _genes(row), whole))
     return stages
 
 
@@ -88,6 +97,24 @@ def _genes(row: Mapping[str, Any]) -> dict[str, Any]:
     hidden = [int(width) for width in str(row["hidden"]).split("x")]
     kinds = str(row.get("activation") or "relu").split(",")
     return {"hidden": hidden, "activation": kinds * len(hidden) if len(kinds) == 1 else kinds}
+
+
+def begin(population: Population, stage: Stage) -> None:
+    """Give agents that have not learned yet a stage's architecture with weights drawn for it; then `adopt` it.
+
+    Agents that have this architecture already keep their weights.
+    """
+    individuals = [population.individual(row) for row in range(len(population))]
+    genes = population.network.from_json(stage.genes) if stage.genes else None
+    for individual in individuals:
+        if genes is not None and individual.genes != genes:
+            individual.genes = genes
+            generator = torch_stream(population.seed, "initialise", individual.id)
+            for role in population.roles:
+                state = population.table.spec.drawn(role, genes, generator)
+                population.table.spec.begin(individual, role, state)
+    population.rebuild(individuals)
+    adopt(population, stage)
 
 
 def adopt(population: Population, stage: Stage) -> None:

@@ -16,6 +16,8 @@ from evolab.data.buffers.base import Buffer
 from evolab.envs.factory import VectorMaker
 from evolab.evolution.schedules import stages_of
 from evolab.experiment.build import build, described, take_data
+from evolab.experiment.certification import certified
+from evolab.experiment.certification_plan import Wish
 from evolab.experiment.checkpointer import Checkpointer
 from evolab.experiment.config import ExperimentConfig, Source, documented, signature
 from evolab.experiment.loading import SavedRun, open_run
@@ -27,6 +29,7 @@ from evolab.history.events import Event, Generation, Progress
 from evolab.history.history import History
 from evolab.population.agent import Agent
 from evolab.population.population import Population
+from evolab.reporting.certificate import Certificate
 from evolab.reporting.panels.output import release_shown
 from evolab.reporting.panels.panel import Plot
 from evolab.reporting.panels.rollout import Rollout
@@ -249,6 +252,50 @@ class Experiment(Settings):
             if enter(again._state, stage):
                 again.step()
         return again
+
+    def certify(
+        self,
+        seeds: int = 16,
+        *,
+        config: Any = None,
+        max_steps: int | None = None,
+        episodes: int = 20,
+        target: float | None = None,
+        seed: int | None = None,
+    ) -> Certificate:
+        """What the winner's settings are worth when somebody else uses them on one agent.
+
+        All seeds train at once, as one population in which everyone learns from its own data alone:
+        nobody is selected, mutated or drawn. Each makes as many updates per stored transition as the winner did.
+        Where the population shared its experience, a seed has to take all of it itself: by default
+        as many steps as all agents together had stored, which makes `seeds` times the run's
+        training steps; the schedule changes where they stood when the winner's line changed. In
+        PPO, or with `ReplayBuffer(shared=False)`, the winner's own steps are taken; from recorded
+        data its updates. Weights that mutations changed are not repeated.
+
+        Args:
+            seeds: how many.
+            config: in place of the winner's schedule, hyperparameters and options of `Experiment` by name, such as
+                {"lr": 1e-3, "network": [64, 64]} or another run's `exp.config`; what is not named is as this
+                experiment began. Or another schedule, as `history.schedule(agent)` gives.
+            max_steps: environment steps of all seeds together, of which the evaluation is expected to take
+                what the winner's episodes took; longer than the schedule, and its last settings go on.
+            episodes: fresh greedy episodes of each seed's final agent.
+            target: mean return that is looked for; None for the experiment's own.
+            seed: that the seeds follow from; None for one that follows from the run's.
+
+        Returns:
+            a `Certificate` with `.mean`, `.interval`, `.per_seed`, `.returns`, `.reached`, `.steps`, `.figure()`
+            and `.save(path)`; it shows itself. This experiment is not touched.
+
+        Raises:
+            LookupError: no generation has ended yet, and there is no `config`.
+            ValueError: an experiment without an environment, a budget that is too small, an unknown setting.
+            RuntimeError: training runs in the background.
+        """
+        self._runner.refuse_while_running("certify")
+        aim = self.target if target is None else checks.finite("target", target)
+        return certified(Wish(seeds, config, max_steps, episodes, seed), self._config, self._state, aim)
 
     # What there is to see ---------------------------------------------------------------------
 

@@ -25,7 +25,7 @@ class Progress:
 
     Attributes:
         phase: "fill", "train" or "evaluate".
-        generation: the generation under way, counted from 1 (0 while filling).
+        generation: the generation under way, counted from 1 (0 while filling, and where there are none).
         done: finished part of this phase, in the unit of `total`.
         total: environment steps of each agent, updates of each agent (offline) or episodes.
         total_steps: training steps of all agents so far.

@@ -184,8 +184,9 @@ class History:
         """The hyperparameters that the winner's line trained with, in order, so that they can be replayed.
 
         Each row was in force from `start` to `steps` (environment steps of the line; updates
-        where it learns from recorded data). `genes` is the whole architecture as JSON, where
-        `hidden` and `activation` do not say it all. `Experiment.replay` trains by it.
+        where it learns from recorded data), at which the whole population had taken `total_steps`.
+        `genes` is the whole architecture as JSON, where `hidden` and `activation` do not say it all.
+        `Experiment.replay` and `Experiment.certify` train by it.
 
         Raises:
             ValueError: if no agent of that id was ever evaluated.
@@ -195,9 +196,10 @@ class History:
             head = {"generation": evaluation.generation, "agent": evaluation.agent}
             end = evaluation.steps or evaluation.updates
             genes = {"genes": json.dumps(evaluation.genes)} if evaluation.genes else {}
-            rows.append({**head, "start": start, "steps": end} | _settings(evaluation) | genes)
+            span = {"start": start, "steps": end, "total_steps": evaluation.total_steps}
+            rows.append(head | span | _settings(evaluation) | genes)
             start = end
-        return _frame(rows, ("generation", "agent", "start", "steps", "hidden", "activation"))
+        return _frame(rows, ("generation", "agent", "start", "steps", "total_steps", "hidden", "activation"))
 
     def mutation_effects(self) -> DataFrame:
         """What each kind of mutation brought; see `evolab.history.effects.mutation_effects`."""

@@ -55,7 +55,11 @@ def _in_notebook() -> bool:
 def _label(progress: Progress) -> str:
     doing = {"fill": "filling the buffer", "train": "training", "evaluate": "evaluating"}
     words = doing.get(progress.phase, progress.phase)
-    return words if progress.phase == "fill" else f"generation {progress.generation} · {words}"
+    return (
+        f"generation {progress.generation} · {words}"
+        if progress.generation and progress.phase != "fill"
+        else words
+    )
 
 
 class _Lines:

@@ -114,6 +114,7 @@ def test_schedule_says_from_where_to_where_a_value_was_in_force(history):
     schedule = history.schedule()
     assert list(schedule["start"]) == [0, 100]
     assert list(schedule["steps"]) == [100, 200]
+    assert list(schedule["total_steps"]) == [g.total_steps for g in history]
     assert list(schedule["lr"]) == [1e-3, 1.2e-3]
 
 

@@ -43,7 +43,7 @@ def read(source: Mapping[str, Any] | str | PathLike[str]) -> dict[str, Any]:
     path = Path(source)
     if not path.exists():
         raise FileNotFoundError(
-            f"no configuration at {path}. Write one with: evolab demo --help, or exp.config."
+            f"no configuration at {path}. A run leaves one in its folder, config.yaml; exp.config shows what it holds."
         )
     text = path.read_text(encoding="utf-8")
     try:

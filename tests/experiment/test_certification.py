@@ -14,7 +14,7 @@ import torch
 import evolab as ev
 from evolab.experiment.certification_plan import Wish, planned
 from tests.small import assert_same, experiment, speaking
-from tests.toys import Choosing, Lottery, Toy
+from tests.toys import Choosing, Lottery, Still, Toy
 
 EVERY = ["DQN", "DDPG", "TD3", "SAC", "PPO", "CQN", "TD3BC"]
 
@@ -62,6 +62,22 @@ def test_a_seed_takes_the_steps_of_the_whole_population_where_experience_was_sha
     told = exp.certify(seeds=5, episodes=2)
     assert told.steps.training == 5 * exp.total_steps
     assert [row["until"] for row in told.settings][-1] == exp.total_steps
+
+
+def test_every_step_of_an_environment_is_counted_once():
+    taken = []
+
+    class Counting(Still):
+        def step(self, action):
+            taken.append(1)
+            return super().step(action)
+
+    exp = run(environment=Counting)
+    taken.clear()
+    told = exp.certify(seeds=5, episodes=4)
+    assert len(taken) == told.steps.total + 1, "and one by which the environment is examined"
+    lengths = told.returns.sum()  # every step pays 1
+    assert told.steps.evaluation == lengths
 
 
 def test_a_seed_takes_the_winners_steps_where_experience_was_not_shared():

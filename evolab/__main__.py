@@ -11,7 +11,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -302,6 +302,8 @@ def _train(
     minutes: float | None,
 ) -> int:
     """Train until a goal is met or Ctrl-C, one line per generation; then write the results."""
+    from evolab.experiment.results import write_results
+
     print(experiment)
     print(
         COLUMNS.format("gen", "steps", "best", "mean", "confirmed", "agent", "hidden", "seconds", "children")
@@ -323,7 +325,7 @@ def _train(
     finally:
         try:
             if experiment.history.generations:
-                _write(experiment, folder)
+                write_results(experiment, folder)
         finally:
             experiment.close()
     return code
@@ -359,45 +361,6 @@ def _print_generation(generation: Generation) -> None:
         ),
         flush=True,
     )
-
-
-def _write(experiment: Experiment, folder: Path) -> None:
-    """The results; a part that cannot be written is named and does not cost the others."""
-    import yaml
-
-    history = experiment.history
-    tables = folder / "history"
-
-    def write_tables() -> None:
-        tables.mkdir(parents=True, exist_ok=True)
-        for name in ("fitness", "mutations", "hyperparameters"):
-            getattr(history, name).to_csv(tables / f"{name}.csv", index=False)
-
-    def write_config() -> None:
-        text = yaml.safe_dump(experiment.config, sort_keys=False)
-        (folder / "config.yaml").write_text(text, encoding="utf-8")
-
-    def write_rollout() -> None:
-        rollout = experiment.rollout(agent="elite")
-        rollout.save(folder / "rollout.gif")
-        print(f"the elite's episode: return {rollout.returns[0]:.1f}")
-
-    parts: dict[str, Callable[[], Any]] = {
-        "history/": write_tables,
-        "config.yaml": write_config,
-        "rollout.gif": write_rollout,
-    }
-    newest = f"generation-{experiment.generation:06d}"
-    written = [f"{name}/" for name in (newest, "elite") if (folder / name).is_dir()]
-    for name, write in parts.items():
-        try:
-            write()
-            written.append(name)
-        except BrokenPipeError:
-            written.append(name)
-        except Exception as error:  # an environment that cannot be drawn must not cost the trained agent
-            print(f"evolab: {name} could not be written: {error}", file=sys.stderr)
-    print(f"{folder}: {', '.join(written)}")
 
 
 if __name__ == "__main__":

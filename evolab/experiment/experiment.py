@@ -14,14 +14,11 @@ from evolab.core.plain import to_plain
 from evolab.core.readonly import ReadOnly, write_as_dicts
 from evolab.data.buffers.base import Buffer
 from evolab.envs.factory import VectorMaker
-from evolab.evolution.schedules import stages_of
 from evolab.experiment.build import build, described, take_data
-from evolab.experiment.certification import certified
-from evolab.experiment.certification_plan import Wish
 from evolab.experiment.checkpointer import Checkpointer
 from evolab.experiment.config import ExperimentConfig, Source, documented, signature
 from evolab.experiment.loading import SavedRun, open_run
-from evolab.experiment.replay_schedule import enter, options_of, prepare, warm_up
+from evolab.experiment.retraining import Retraining
 from evolab.experiment.rollouts import chosen, played
 from evolab.experiment.runner import Runner
 from evolab.experiment.settings import Settings, setting_names
@@ -29,7 +26,6 @@ from evolab.history.events import Event, Generation, Progress
 from evolab.history.history import History
 from evolab.population.agent import Agent
 from evolab.population.population import Population
-from evolab.reporting.certificate import Certificate
 from evolab.reporting.panels.output import release_shown
 from evolab.reporting.panels.panel import Plot
 from evolab.reporting.panels.rollout import Rollout
@@ -43,7 +39,7 @@ if TYPE_CHECKING:
     from evolab.reporting.panels.dashboard import Dashboard
 
 
-class Experiment(Settings):
+class Experiment(Settings, Retraining):
     """Evolve a population of agents: fill, step, look, change something, step on.
 
     {options}
@@ -219,83 +215,6 @@ class Experiment(Settings):
         except Exception:
             self._checkpointer.failed()
             raise
-
-    def replay(self, schedule: Any = None, *, fill: int | None = None, **options: Any) -> Experiment:
-        """Train one agent from scratch by the winner's schedule: its result without evolution.
-
-        The agent takes over hyperparameters and architecture at the steps at which the line changed
-        them; layers and units grow and shrink as they did, weights are its own throughout. Changes of
-        weights are not repeated, and a lone agent learns from its own experience, where the line
-        drew on the whole population's: `population=4` trains four agents by the same schedule beside
-        each other, with experience in common and seeds of their own.
-
-        Args:
-            schedule: as from `history.schedule()`, which None stands for; a list of dicts will do.
-            fill: random steps first; None for as many per agent as the line had.
-            options: of `Experiment`, in place of this one's, such as `seed=2` or `folder="runs/again"`.
-
-        Returns:
-            a new experiment, trained, with `.best`, `.history`, `.rollout()`; this one is not touched.
-
-        Raises:
-            ValueError: an empty schedule, an unknown column, a value outside its range, an
-                architecture that the network's limits exclude; before training starts.
-        """
-        self._runner.refuse_while_running("replay")
-        stages = stages_of(self.history.schedule() if schedule is None else schedule, self.algorithm)
-        again = type(self)(**options_of(self._config, self._state, stages, options))
-        prepare(again._state, again._config, self._state, stages)
-        if not (self.algorithm.offline or self.algorithm.on_policy):
-            steps = self._state.options.steps_per_generation
-            again.fill(warm_up(again._state, steps, stages) if fill is None else fill)
-        for stage in stages:
-            if enter(again._state, stage):
-                again.step()
-        return again
-
-    def certify(
-        self,
-        seeds: int = 16,
-        *,
-        config: Any = None,
-        max_steps: int | None = None,
-        episodes: int = 20,
-        target: float | None = None,
-        seed: int | None = None,
-    ) -> Certificate:
-        """What the winner's settings are worth when somebody else uses them on one agent.
-
-        All seeds train at once, as one population in which everyone learns from its own data alone:
-        nobody is selected, mutated or drawn. Each makes as many updates per stored transition as the winner did.
-        Where the population shared its experience, a seed has to take all of it itself: by default
-        as many steps as all agents together had stored, which makes `seeds` times the run's
-        training steps; the schedule changes where they stood when the winner's line changed. In
-        PPO, or with `ReplayBuffer(shared=False)`, the winner's own steps are taken; from recorded
-        data its updates. Weights that mutations changed are not repeated.
-
-        Args:
-            seeds: how many.
-            config: in place of the winner's schedule, hyperparameters and options of `Experiment` by name, such as
-                {"lr": 1e-3, "network": [64, 64]} or another run's `exp.config`; what is not named is as this
-                experiment began. Or another schedule, as `history.schedule(agent)` gives.
-            max_steps: environment steps of all seeds together, of which the evaluation is expected to take
-                what the winner's episodes took; longer than the schedule, and its last settings go on.
-            episodes: fresh greedy episodes of each seed's final agent.
-            target: mean return that is looked for; None for the experiment's own.
-            seed: that the seeds follow from; None for one that follows from the run's.
-
-        Returns:
-            a `Certificate` with `.mean`, `.interval`, `.per_seed`, `.returns`, `.reached`, `.steps`, `.figure()`
-            and `.save(path)`; it shows itself. This experiment is not touched.
-
-        Raises:
-            LookupError: no generation has ended yet, and there is no `config`.
-            ValueError: an experiment without an environment, a budget that is too small, an unknown setting.
-            RuntimeError: training runs in the background.
-        """
-        self._runner.refuse_while_running("certify")
-        aim = self.target if target is None else checks.finite("target", target)
-        return certified(Wish(seeds, config, max_steps, episodes, seed), self._config, self._state, aim)
 
     # What there is to see ---------------------------------------------------------------------
 

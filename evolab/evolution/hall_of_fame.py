@@ -26,7 +26,7 @@ RESTING = "resting"
 CONFIRMATION = 20
 """Fresh episodes that confirm a record, where `confirmation` says nothing else."""
 
-FIRST = 4
+FIRST = 3
 """Fresh episodes after which a confirmation may end, where episodes are to be saved."""
 
 ELITE = 16

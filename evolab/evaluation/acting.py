@@ -6,7 +6,7 @@ are played without exploration: they are experience as others are, and tell the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,105 +16,95 @@ from evolab.core.experience import Transition
 from evolab.data.buffers.base import Buffer
 from evolab.evaluation.episodes import healthy
 from evolab.evaluation.fitness import Fitness
-from evolab.population.individual import Individual
 from evolab.population.population import Population
 
 
 class TrainingEpisodes:
     """The training episodes of a generation: which of them explore, and what the others earned.
 
-    The first environment of an agent plays greedily, the others explore. An agent's only environment does
-    the one and the other in turns, half of the agents this way round and half that way.
+    The first of an agent's environments plays greedily, the others explore. An agent with a single one explores in
+    it. All begin with the generation; where half of the agents end no episode in it, the next one is twice as long.
 
     Attributes:
-        exploring: [P, E], True where the episode under way explores; True for all where none may be greedy.
+        exploring: [P, E], True where episodes explore; True for all where none is greedy.
         returns: of each agent's greedy episodes that came to an end, in the order in which they did; of all its
-            episodes where none may be greedy.
+            episodes where none is greedy.
         lengths: of the same, in environment steps.
-        known: by id, mean return and mean length of an agent's newest greedy episodes.
+        horizon: steps of each environment that the next generation takes at least, so that episodes end in it.
     """
 
     def __init__(self) -> None:
         self.exploring: bool | np.ndarray = True
         self.returns: list[list[float]] = []
         self.lengths: list[list[int]] = []
-        self.known: dict[int, tuple[float, float]] = {}
-        self._ids: list[int] = []
+        self.horizon = 0
+        self._taken = 0
         self._sum, self._steps = np.zeros((0, 0)), np.zeros((0, 0), dtype=np.int64)
-        self._ended = np.zeros(0, dtype=np.int64)
 
-    def begin(self, individuals: Sequence[Individual], num_envs: int, number: int, greedy: bool) -> None:
+    def begin(self, agents: int, num_envs: int, greedy: bool) -> None:
         """Begin a generation, whose episodes all begin with it.
 
         Args:
-            individuals: the agents, in the order of their rows.
+            agents: P.
             num_envs: E.
-            number: of the generation.
-            greedy: play some of the episodes greedily.
+            greedy: play some of the episodes greedily, where E allows it.
         """
-        self._ids = [one.id for one in individuals]
-        self.returns = [[] for _ in individuals]
-        self.lengths = [[] for _ in individuals]
-        self._ended = np.zeros(len(individuals), dtype=np.int64)
-        self._sum = np.zeros((len(individuals), num_envs))
-        self._steps = np.zeros((len(individuals), num_envs), dtype=np.int64)
+        self.returns = [[] for _ in range(agents)]
+        self.lengths = [[] for _ in range(agents)]
+        self._taken = 0
+        self._sum = np.zeros((agents, num_envs))
+        self._steps = np.zeros((agents, num_envs), dtype=np.int64)
         self.exploring = True
-        if greedy:
-            self.exploring = np.ones((len(individuals), num_envs), dtype=bool)
+        if greedy and num_envs > 1:
+            self.exploring = np.ones((agents, num_envs), dtype=bool)
             self.exploring[:, 0] = False
-            if num_envs == 1:
-                self.exploring[:, 0] = [(one.slot + number) % 2 == 0 for one in individuals]
 
     def add(self, transition: Transition) -> None:
         """Count one step of all environments; an episode that a fault broke off counts for nothing."""
         valid = np.asarray(transition.valid)
+        self._taken += 1
         self._sum = np.where(valid, self._sum + np.asarray(transition.reward), 0.0)
         self._steps = np.where(valid, self._steps + 1, 0)
         ended = valid & (np.asarray(transition.terminated) | np.asarray(transition.truncated))
         if not ended.any():
             return
-        self._ended += ended.sum(1)
-        for row, env in np.argwhere(ended).tolist():
-            if self.exploring is True or not self.exploring[row, env]:  # type: ignore[index]
-                self.returns[row].append(float(self._sum[row, env]))
-                self.lengths[row].append(int(self._steps[row, env]))
+        for row, env in np.argwhere(ended & self._counted).tolist():
+            self.returns[row].append(float(self._sum[row, env]))
+            self.lengths[row].append(int(self._steps[row, env]))
         self._sum[ended], self._steps[ended] = 0.0, 0
-        if isinstance(self.exploring, np.ndarray) and self.exploring.shape[1] == 1:
-            self.exploring = self.exploring ^ ended
 
     @property
-    def tell_of_all(self) -> bool:
-        """True where every agent has ended an episode, and something is known of each."""
-        return bool(self._ended.all()) and all(
-            found or id in self.known for found, id in zip(self.returns, self._ids, strict=True)
-        )
-
-    def ended(self, row: int) -> bool:
-        """True where an agent has brought an episode of the generation to an end."""
-        return bool(self._ended[row])
+    def _counted(self) -> np.ndarray:
+        """[P, E], True where episodes tell what an agent can do."""
+        if isinstance(self.exploring, np.ndarray):
+            return ~self.exploring
+        return np.ones(self._sum.shape, dtype=bool)
 
     def end(self) -> list[tuple[float, float]]:
-        """End a generation: mean return and length of each agent's newest greedy episodes.
+        """End a generation: mean return and length of each agent's greedy episodes.
 
-        An agent that has never ended one has the return of those under way; NaN where it took no step.
+        An agent that ended none has what those under way have earned, and seems to take twice their length. All
+        of them began together, so it is what others have earned by then, or have ended before; NaN without a step.
         """
-        found = {id: self.known[id] for id in self._ids if id in self.known}
-        for row, id in enumerate(self._ids):
-            if self.returns[row]:
-                found[id] = float(np.mean(self.returns[row])), float(np.mean(self.lengths[row]))
-            elif id not in found:
-                begun = self._steps[row] > 0
-                if begun.any():
-                    found[id] = float(self._sum[row][begun].mean()), float(self._steps[row][begun].mean())
-        self.known = found
-        return [found.get(id, (float("nan"), 0.0)) for id in self._ids]
+        found = []
+        for row, (returns, lengths) in enumerate(zip(self.returns, self.lengths, strict=True)):
+            under_way = self._counted[row] & (self._steps[row] > 0)
+            if returns:
+                found.append((float(np.mean(returns)), float(np.mean(lengths))))
+            elif under_way.any():
+                found.append((float(self._sum[row][under_way].mean()), 2.0 * self._taken))
+            else:
+                found.append((float("nan"), 0.0))
+        if 2 * sum(not returns for returns in self.returns) >= len(found):
+            self.horizon = 2 * self._taken
+        return found
 
 
 class Acting(Fitness):
     """Mean undiscounted return of the greedy episodes that an agent played while it learned.
 
-    They are those of the generation, or of an earlier one where the agent ended none in it. Algorithms that learn
-    from their own policy's actions alone are told apart by their exploring episodes.
+    Where none came to an end it is the return so far. Algorithms that learn from their own policy's actions alone
+    are told apart by their exploring episodes.
 
     Args:
         episodes: of the generation.
@@ -143,9 +133,9 @@ class Acting(Fitness):
         yield np.where(healthy(population), [mean for mean, _ in found], np.nan)
 
     def take_state(self) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-        """What is known of the agents."""
-        return {"known": {str(id): list(pair) for id, pair in self._played.known.items()}}, {}
+        """How long the next generation is."""
+        return {"horizon": self._played.horizon}, {}
 
     def put_state(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         """Know it again."""
-        self._played.known = {int(id): (pair[0], pair[1]) for id, pair in state.get("known", {}).items()}
+        self._played.horizon = int(state.get("horizon", 0))

@@ -89,9 +89,8 @@ class ExperimentConfig:
         mutations: what changes in the newborn; None for the defaults.
         buffer: where experience is kept; None for a shared one of 100 000 transitions, or of the data set's
             size, or for PPO for rollouts of 256 steps in each environment. A number sets these.
-        steps_per_generation: environment steps of each agent; updates of each agent offline. None ends a
-            generation when every agent has brought an episode to an end and 2 000 transitions have come in; it is
-            1 000 updates offline.
+        steps_per_generation: environment steps of each agent; updates of each agent offline. None for 2 000 steps
+            of all agents together, and twice as many where half of them end no episode in it; 1 000 updates offline.
         eval_episodes: with `fitness="return"` whole episodes behind each agent's fitness; None for one, and for
             every starting point of a language environment, which are then the same in all generations.
         eval_steps: longest evaluation episode; None for the environment's own limit.

@@ -39,13 +39,10 @@ def _of_rewards(state: TrainingState) -> None:
 def _of_the_budget(state: TrainingState, reason: str) -> None:
     if state.generation > 1 or not state.cut:
         return
-    agents, before, each = len(state.population), 0, state.most_steps
+    agents, before = len(state.population), 0
     if state.learns_by_acting and not state.population.algorithm.on_policy:
         before = max(WARM_UP, state.population.table.least_experience)
-    lengths = [length for own in state.episodes.lengths for length in own]
-    if state.ends_by_episodes and lengths and state.envs is not None:
-        each = min(each, max(state.least_steps, 2 * max(lengths) * state.envs.num_envs))
-    enough = before + agents * each
+    enough = before + agents * state.expected_steps
     if reason == "minutes":
         state.tell(
             "budget",

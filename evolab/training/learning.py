@@ -107,7 +107,7 @@ def _by_acting(state: TrainingState, number: int, losses: _Losses, faults: list[
 
     first = envs.reset(seed=seed_of(options.seed, number, "environments") % 2**31)
     episodes, done = state.episodes, 0
-    episodes.begin(population.individuals, envs.num_envs, number, state.has_greedy_episodes)
+    episodes.begin(len(population), envs.num_envs, state.has_greedy_episodes)
 
     def act(observation: Any, ended: Any) -> Any:
         return population.act(observation, episodes.exploring, ended)

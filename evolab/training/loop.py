@@ -210,7 +210,7 @@ def _confirm(
         raise AssertionError("an evaluation ends with its result")
 
     # An episode that has not ended does not tell how long it is.
-    endless = state.fitness.by_acting and not state.episodes.ended(best)
+    endless = state.fitness.by_acting and not state.episodes.returns[best]
     length = evaluator.longest if endless else float(found.length[best])
     promise = Promise(state.population, best, fitness, length, state.allowance, state.left)
     confirmed = yield from state.hall.confirm(promise, state.target, play)

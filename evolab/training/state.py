@@ -27,9 +27,6 @@ from evolab.training.update_ratio import update_ratio_for
 TRANSITIONS = 2_000
 """Transitions that a generation stores at least, where its length is left to evolab."""
 
-ENDLESS = 1_000
-"""Steps of each environment after which a generation is cut where nothing limits episodes; twice as many next time."""
-
 UPDATES = 1_000
 """Updates of each agent in a generation that learns from recorded data, where its length is left to evolab."""
 
@@ -40,8 +37,8 @@ class TrainingOptions:
 
     Attributes:
         seed: of the run.
-        steps_per_generation: environment steps of each agent; updates of each agent offline. None ends a
-            generation of acting when every agent has brought an episode to an end, and takes `UPDATES` offline.
+        steps_per_generation: environment steps of each agent; updates of each agent offline. None for
+            `TRANSITIONS` of all agents, and longer where episodes are; `UPDATES` of each offline.
         update_ratio: updates of each agent per transition that is stored, at a learn step of 1; None for what
             suits as many agents as there are.
         overlap: environments step while the agents learn.
@@ -197,26 +194,17 @@ class TrainingState:
 
     @property
     def expected_steps(self) -> int:
-        """Steps (or updates) of each agent that a generation will take, as far as can be told."""
-        fixed, population = self.options.steps_per_generation, self.population
+        """Steps (or updates) of each agent that a generation takes."""
+        fixed, envs, buffer = self.options.steps_per_generation, self.envs, self.buffer
         if fixed is not None:
             return fixed
-        if self.envs is None or not self.learns_by_acting:
+        if envs is None or not self.learns_by_acting:
             return UPDATES
-        before = [generation.total_steps for generation in self.history.generations[-2:]]
-        last = (before[1] - before[0]) // len(population) if len(before) == 2 else 0
-        return max(self.least_steps, last)
-
-    @property
-    def most_steps(self) -> int:
-        """Steps (or updates) of each agent after which a generation is over at the latest."""
-        fixed, envs = self.options.steps_per_generation, self.envs
-        if fixed is not None or envs is None or not self.learns_by_acting:
-            return self.expected_steps
-        longest = envs.max_episode_steps
-        if longest is None:  # nothing may ever end an episode
-            longest = min(LONGEST, max(ENDLESS, 2 * self.expected_steps // envs.num_envs))
-        return max(self.least_steps, 2 * longest * envs.num_envs)  # a greedy episode, and one that explores
+        longest = envs.max_episode_steps or LONGEST
+        horizon = max(
+            buffer.least_steps, min(self.episodes.horizon if self.fitness.by_acting else 0, longest)
+        )
+        return max(horizon * envs.num_envs, -(-TRANSITIONS // len(self.population)))
 
     def over(self, done: int) -> bool:
         """True where a generation of learning is over: whole, or `cut` by the limit.
@@ -224,23 +212,8 @@ class TrainingState:
         Args:
             done: steps (or updates) that every agent has taken in it.
         """
-        whole = done >= self.most_steps
-        if self.ends_by_episodes and not whole:
-            whole = done >= self.least_steps and self.episodes.tell_of_all
-        self.cut = not whole and self.spent is not None
-        return whole or self.cut
-
-    @property
-    def ends_by_episodes(self) -> bool:
-        """True where the ends of episodes end a generation."""
-        return self.options.steps_per_generation is None and self.learns_by_acting
-
-    @property
-    def least_steps(self) -> int:
-        """Steps of each agent that a generation of acting takes at least."""
-        assert self.envs is not None
-        each = self.buffer.least_steps * self.envs.num_envs
-        return max(each, -(-TRANSITIONS // len(self.population)))
+        self.cut = done < self.expected_steps and self.spent is not None
+        return self.cut or done >= self.expected_steps
 
     # How far it is --------------------------------------------------------------------------------
 

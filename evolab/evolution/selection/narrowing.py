@@ -47,7 +47,7 @@ class Narrowing(Selection):
         agents = len(fitness)
         if agents <= self.size:
             return Tournament(min(self.tournament, agents)).choose(fitness, generator, generation)
-        if generation % self.every:
+        if generation % self.every or not fitness.max() > np.median(fitness):  # nothing tells them apart yet
             everyone = tuple(range(agents))
             return Selected(everyone, int(fitness.argmax()), frozenset(everyone))
         left = ranking(fitness)[: max(self.size, agents // 2)]

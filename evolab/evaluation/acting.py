@@ -96,7 +96,7 @@ class TrainingEpisodes:
             else:
                 found.append((float("nan"), 0.0))
         if 2 * sum(not returns for returns in self.returns) >= len(found):
-            self.horizon = 2 * self._taken
+            self.horizon = max(self.horizon, 2 * self._taken)  # a generation that was cut tells little
         return found
 
 

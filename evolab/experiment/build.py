@@ -176,7 +176,5 @@ def described(config: ExperimentConfig, state: TrainingState) -> dict[str, Any]:
         "steps_per_generation": state.options.steps_per_generation,
     }
     if state.populated:
-        today["population"] = len(state.population)
-        today["num_envs"] = config.num_envs if state.envs is None else state.envs.num_envs
         today |= {"network": state.population.network, "search_space": state.population.search_space}
     return config.to_plain(**today)

@@ -91,10 +91,10 @@ class SavedRun(NamedTuple):
         where = str(self.saved.path / "state.json")
         with serialisation.naming(where):
             check_config(saved, "config")
-            agents = len(self.state["agents"])
+            agents = self.folder.began_with or len(self.state["agents"])  # a selection may have narrowed it
             if saved.get("population", agents) != agents:
                 raise ValueError(
-                    f"config.population is {saved['population']}, but there are {agents} agents."
+                    f"config.population is {saved['population']}, but the run began with {agents} agents."
                 )
         parts = {name: value for name, value in own.items() if name not in setting_names()}
         if "algorithm" in own:
@@ -115,6 +115,7 @@ class SavedRun(NamedTuple):
             observed, acted = (spaces.from_json(about[f"{name}_space"]) for name in ("observation", "action"))
             state.populate(populate(config, observed, acted))
         self.folder.restore(state, self.saved, self.state, str(config.device))
+        state.fit_environments()
 
 
 def open_run(folder: Path, generation: int | None) -> SavedRun:

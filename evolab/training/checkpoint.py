@@ -53,7 +53,7 @@ class RunFolder(GenerationFolders):
         self.newest: int | None = None
         self._history = HistoryWriter(path / "history")
         self._buffer = Written()
-        self._elite: tuple[int, float] | None = None
+        self._elite: tuple[int, float, float] | None = None
 
     # Writing ----------------------------------------------------------------------------------
 
@@ -80,9 +80,11 @@ class RunFolder(GenerationFolders):
             written = self._write(at, about)
         self._buffer, self.newest = written, at.generation
         self._tell(at, about)
-        if at.elite is not None and self._elite != (at.elite.id, at.elite_fitness):
-            at.elite.save(self.path / "elite")
-            self._elite = (at.elite.id, at.elite_fitness)
+        if at.elite is not None:
+            known = (at.elite.id, at.elite_fitness, float(at.state["elite_proposed"]))
+            if self._elite != known:
+                at.elite.save(self.path / "elite")
+                self._elite = known
         numbers = [number for number in self.numbers() if number <= at.generation]
         self.clear(at.generation, {*numbers[: max(1, keep)], _best(at.history)})
 
@@ -175,6 +177,11 @@ class RunFolder(GenerationFolders):
         others = [n for n in numbers if number is not None and n != number]
         offer = f" Other generations are {others}: pass generation={others[0]}." if others else ""
         raise Damaged(f"{self.path} cannot be loaded: " + " ".join(problems) + offer)
+
+    @property
+    def began_with(self) -> int | None:
+        """Agents of the first generation of what was opened; None where no generation had ended."""
+        return len(self._generations[0].evaluations) if self._generations else None
 
     def restore(self, state: TrainingState, saved: Saved, kept: Mapping[str, Any], device: str) -> None:
         """Put what `open` gave into a run that was built from the same configuration.

@@ -8,7 +8,7 @@ import torch
 
 import evolab as ev
 from evolab.evaluation.episodes import Evaluated
-from evolab.evolution.hall_of_fame import HallOfFame, Promise
+from evolab.evolution.hall_of_fame import FIRST, HallOfFame, Promise
 from evolab.training.loop import evolved
 from tests.small import by_episodes
 from tests.toys import Choosing, Paying, Toy
@@ -327,11 +327,12 @@ def test_what_exploration_costs_is_no_reason_to_bring_the_elite_back(run, offset
 class Trial:
     """A confirmation of agent 0 whose fresh episodes have returns and a length that are known beforehand.
 
-    `played` notes (stage, episodes) of each turn; a stage from 16 on is one of the elite's own.
+    They lie around `returns`, from `spread` below to `spread` above. `played` notes (stage, episodes) of
+    each turn; a stage from 16 on is one of the elite's own.
     """
 
-    def __init__(self, population, returns=50.0, length=10):
-        self.population, self.returns, self.length = population, returns, length
+    def __init__(self, population, returns=50.0, length=10, spread=0.0):
+        self.population, self.returns, self.length, self.spread = population, returns, length, spread
         self.played = []
 
     def play(self, agent, episodes, stage):
@@ -339,7 +340,8 @@ class Trial:
         self.agent = agent
         value = self.returns(stage) if callable(self.returns) else self.returns
         yield from ()
-        return Evaluated(np.full((1, episodes), value), np.full((1, episodes), self.length))
+        returns = value + np.linspace(-self.spread, self.spread, episodes)[None] * (episodes > 1)
+        return Evaluated(returns, np.full((1, episodes), self.length))
 
     def confirm(self, hall, fitness=40.0, target=None, allowance=np.inf, left=np.inf, length=10.0):
         promise = Promise(self.population, 0, fitness, length, allowance, left)
@@ -386,15 +388,27 @@ def test_where_no_episode_has_to_be_saved_a_record_plays_twenty_and_a_target_eig
     assert trial.played == [(stage, 20) for stage in range(5)]
 
 
-def test_where_episodes_have_to_be_saved_four_tell_whether_sixteen_follow(population):
-    hall, trial = HallOfFame(), Trial(population)
-    assert trial.confirm(hall, allowance=1e6) == 50.0
-    assert trial.played == [(0, 4), (1, 16)]
-    assert (hall.fitness, hall.episodes) == (50.0, 20)
-    worse = Trial(population, 49.0)
-    assert worse.confirm(hall, 60.0, allowance=1e6) == 49.0
-    assert worse.played == [(0, 4)], "it has fallen behind"
-    assert (hall.fitness, hall.episodes) == (50.0, 20)
+def test_where_episodes_have_to_be_saved_a_few_tell_whether_the_others_follow(population):
+    hall, trial = known(population, 49.0, 20), Trial(population, spread=40.0)
+    assert trial.confirm(hall, allowance=1e6, fitness=60.0) == pytest.approx(50.0)
+    assert trial.played == [(0, FIRST), (1, 20 - FIRST)]
+    assert (hall.fitness, hall.episodes, hall.elite.id) == (pytest.approx(50.0), 20, 0)
+
+
+@pytest.mark.parametrize(
+    ("elite", "returns", "spread", "episodes"),
+    [
+        (-np.inf, 50.0, 40.0, FIRST),  # whoever is the first is better
+        (50.0, 49.0, 40.0, FIRST),  # it has fallen behind
+        (50.0, 60.0, 8.0, FIRST),  # ten ahead, which is more than luck
+        (50.0, 60.0, 12.0, 20),  # which can be luck
+    ],
+)
+def test_a_confirmation_ends_when_it_is_clear_who_is_better(population, elite, returns, spread, episodes):
+    hall, trial = known(population, elite, 20), Trial(population, returns, spread=spread)
+    trial.confirm(hall, 90.0, allowance=1e6)
+    assert sum(count for _, count in trial.played) == episodes
+    assert (hall.elite is not None and hall.elite.id == 0) is (returns > elite)
 
 
 def test_three_fresh_episodes_are_one_stage(population):
@@ -405,31 +419,33 @@ def test_three_fresh_episodes_are_one_stage(population):
 
 @pytest.mark.parametrize(
     ("allowance", "played"),
-    [(-500.0, []), (39.0, []), (40.0, [(0, 4)]), (79.0, [(0, 4)]), (80.0, [(0, 4), (1, 4)]), (1e9, [(0, 4), (1, 16)])],
+    [(-500.0, []), (10.0 * FIRST - 1, []), (10.0 * FIRST, [(0, FIRST)]), (20.0 * FIRST - 1, [(0, FIRST)]),
+     (20.0 * FIRST, [(0, FIRST), (1, FIRST)]), (1e9, [(0, FIRST), (1, 20 - FIRST)])],
 )  # fmt: skip
-def test_an_allowance_is_spent_on_whole_episodes_of_four_at_least(population, allowance, played):
-    hall, trial = HallOfFame(), Trial(population)
-    assert trial.confirm(hall, allowance=allowance) == (50.0 if played else None)
+def test_an_allowance_is_spent_on_a_few_whole_episodes_at_least(population, allowance, played):
+    hall, trial = known(population, 49.0, 20), Trial(population, spread=40.0)
+    found = trial.confirm(hall, 60.0, allowance=allowance)
+    assert found == (pytest.approx(50.0) if played else None)
     assert trial.played == played
-    assert hall.episodes == sum(count for _, count in played)
+    assert hall.episodes == (sum(count for _, count in played) or 20)
 
 
 def test_who_may_have_reached_the_target_is_tried_with_all_that_is_left(population):
     """Four lucky episodes ended a run where the allowance was enough for no more."""
     hall, trial = HallOfFame(), Trial(population)
     assert trial.confirm(hall, target=45.0, allowance=40.0, left=1e6) == 50.0
-    assert trial.played == [(0, 4), (1, 16), *[(stage, 20) for stage in range(2, 6)]]
+    assert trial.played == [(0, FIRST), (1, 20 - FIRST), *[(stage, 20) for stage in range(2, 6)]]
     assert hall.episodes == hall.enough == 100
     short = Trial(population, 60.0)
-    short.confirm(hall := HallOfFame(), target=45.0, allowance=40.0, left=75.0)
-    assert short.played == [(0, 4)], "three more are too few to tell"
-    assert hall.episodes == 4 < hall.enough
+    short.confirm(hall := HallOfFame(), target=45.0, allowance=40.0, left=20.0 * FIRST - 1)
+    assert short.played == [(0, FIRST)], "what is left is too little to tell"
+    assert hall.episodes == FIRST < hall.enough
 
 
 def test_a_target_that_further_episodes_do_not_bear_out_costs_no_more_of_them(population):
     hall, trial = HallOfFame(), Trial(population, lambda stage: 50.0 if stage < 2 else 30.0)
     assert trial.confirm(hall, target=45.0, allowance=1e6) == pytest.approx(40.0)
-    assert trial.played == [(0, 4), (1, 16), (2, 20)]
+    assert trial.played == [(0, FIRST), (1, 20 - FIRST), (2, 20)]
     assert hall.fitness == pytest.approx(40.0), "all of them count"
 
 
@@ -443,7 +459,7 @@ def test_what_confirmed_agents_have_beyond_what_they_seemed_to_is_learned_and_ex
     trial.confirm(hall, 47.0, allowance=45.0)
     assert trial.played == [], "47 and 2.7 more are no record"
     trial.confirm(hall, 47.5, allowance=45.0)
-    assert trial.played == [(0, 4)]
+    assert trial.played == [(0, FIRST)]
 
 
 def test_what_is_not_needed_goes_to_who_promises_nothing(population):
@@ -452,17 +468,21 @@ def test_what_is_not_needed_goes_to_who_promises_nothing(population):
     trial.confirm(hall, 20.0, allowance=399.0)
     assert trial.played == []
     trial.confirm(hall, 20.0, allowance=400.0)
-    assert trial.played == [(0, 4)]
+    assert trial.played == [(0, FIRST)]
 
 
 def test_an_elite_that_is_known_from_few_episodes_plays_more_where_nobody_promises_more(population):
+    """Some of the allowance stays for whoever challenges it next."""
     hall, trial = known(population, 50.0, 4), Trial(population, 26.0)
-    assert trial.confirm(hall, 20.0, allowance=200.0) == pytest.approx((4 * 50 + 16 * 26) / 20)
-    assert trial.played == [(16, 16)]
+    allowance = 120.0 + 2 * FIRST * 10.0
+    assert trial.confirm(hall, 20.0, allowance=allowance) == pytest.approx((4 * 50 + 12 * 26) / 16)
+    assert trial.played == [(16, 12)]
     assert trial.agent is hall.elite
+    trial.confirm(hall, 20.0, allowance=allowance)
+    assert trial.played == [(16, 12), (16, 4)]
     assert hall.episodes == 20
-    assert trial.confirm(hall, 20.0, allowance=200.0) is None
-    assert len(trial.played) == 1, "it is known well enough"
+    assert trial.confirm(hall, 20.0, allowance=allowance) is None
+    assert len(trial.played) == 2, "it is known well enough"
 
 
 def test_an_elite_that_seems_to_have_reached_the_target_plays_until_that_is_shown(population):
@@ -487,11 +507,12 @@ def test_an_elite_that_only_seemed_to_have_reached_the_target_goes_back(populati
 def test_a_trial_whose_episodes_were_all_lost_tells_nothing(population):
     hall, trial = HallOfFame(), Trial(population, float("nan"))
     assert trial.confirm(hall, allowance=1e6) is None
-    assert trial.played == [(0, 4)]
+    assert trial.played == [(0, FIRST)]
     assert (hall.elite, hall.episodes, hall.offset) == (None, 0, 0.0)
-    late = Trial(population, lambda stage: 50.0 if stage < 1 else float("nan"))
-    assert late.confirm(hall, allowance=1e6) == 50.0
-    assert hall.episodes == 4, "those that came to an end count"
+    late = Trial(population, lambda stage: 50.0 if stage < 1 else float("nan"), spread=40.0)
+    assert late.confirm(hall := known(population, 49.0, 20), 60.0, allowance=1e6) == pytest.approx(50.0)
+    assert late.played == [(0, FIRST), (1, 20 - FIRST)]
+    assert hall.episodes == FIRST, "those that came to an end count"
 
 
 def test_the_best_that_was_proposed_is_the_elite_until_somebody_is_confirmed(population):
@@ -509,5 +530,5 @@ def test_the_best_that_was_proposed_is_the_elite_until_somebody_is_confirmed(pop
 def test_a_proposal_plays_nothing_by_itself(population):
     hall, trial = HallOfFame(), Trial(population)
     hall.propose(population[1], 7.0)
-    assert trial.confirm(hall, 5.0, allowance=30.0) is None
+    assert trial.confirm(hall, 5.0, allowance=10.0 * FIRST - 1) is None
     assert trial.played == []

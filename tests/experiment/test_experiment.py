@@ -693,6 +693,7 @@ CHANGES = {
     "eval_episodes": (3, 3),
     "eval_steps": (4, 4),
     "confirmation": (5, 5),
+    "evaluation_share": (0.5, 0.5),
     "evolving": (False, False),
     "revive": ("resting", "resting"),
     "target": (50, 50.0),

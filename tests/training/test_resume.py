@@ -77,6 +77,54 @@ def test_two_runs_with_one_seed_are_equal_and_another_seed_is_another_run(algori
     assert told(one) != told(other)
 
 
+def acting(**options):
+    """What an environment alone gives, with less to compute; it narrows from eight agents to four after generation 2."""
+    about = {"population": 8, "network": [4], "seed": 2, "device": "cpu", "update_ratio": 0.02}
+    return ev.Experiment("CartPole-v1", **about | options)
+
+
+@pytest.mark.parametrize("saved", [1, 2, 3])
+def test_where_acting_is_the_evidence_a_run_goes_on_from_any_generation(tmp_path, monkeypatch, saved):
+    """What is known of the agents, the elite, its offset and its challengers' allowance are part of it."""
+    monkeypatch.setattr("evolab.training.state.TRANSITIONS", 240)
+    whole = acting()
+    whole.run(generations=saved)
+    whole.save(tmp_path / "run")
+    again = ev.Experiment.load(tmp_path / "run")
+    assert again._state.episodes.horizon == whole._state.episodes.horizon
+    assert again._state.hall.take_state() == whole._state.hall.take_state()
+    assert (again.population.ids, again.config) == (whole.population.ids, whole.config)
+    for exp in (whole, again):
+        exp.run(generations=4 - saved)
+    assert len(whole.population) == 4
+    assert "4 DQN agents" in repr(again)
+    assert whole.config == again.config == acting().config, "it does not depend on how far the run is"
+    assert_same(whole, again)
+    assert again._state.hall.take_state() == whole._state.hall.take_state()
+    assert whole.evaluation_steps > 0
+
+
+def test_who_was_proposed_and_what_confirmations_had_taught_outlive_a_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setattr("evolab.training.state.TRANSITIONS", 240)
+    exp = acting(population=4, evaluation_share=0.0)
+    exp.run(generations=1)
+    exp._state.hall.offset = 12.5
+    for _ in range(2):  # a better proposal replaces the one on the disk
+        exp.save(tmp_path / "run")
+        again = ev.Experiment.load(tmp_path / "run")
+        assert again._state.hall.take_state() == exp._state.hall.take_state()
+        assert (again._state.hall.proposed, again._state.hall.offset) == (exp._state.hall.proposed, 12.5)
+        on_disk = ev.Agent.load(tmp_path / "run" / "elite")
+        for elite in (again.elite, on_disk):
+            assert torch.equal(elite.table["q"], exp.elite.table["q"])
+        exp._state.hall.propose(exp.best, exp._state.hall.proposed + 1.0)
+    exp.evaluation_share = 1.0
+    generation = exp.step()
+    assert generation.changes["evaluation_share"] == 1.0
+    assert exp.evaluation_steps > 0
+    exp.close()
+
+
 def test_a_new_process_goes_on_as_well(tmp_path):
     whole, part = experiment("TD3"), experiment("TD3")
     whole.run(generations=3)

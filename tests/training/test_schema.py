@@ -72,7 +72,7 @@ WRONG = [
     ("config.search_space", "wide"), ("config.search_space", {"lr": "x"}), ("config.hyperparameters", "fast"),
     ("config.hyperparameters", {"lr": float("nan")}), ("config.update_ratio", float("nan")),
     ("config.update_ratio", float("inf")), ("config.seed", -1), ("config.evolving", "no"), ("config.network", 5),
-    ("config.target", "best"), ("config.device", 0), ("config.environment", 5), ("config.algorithm", None),
+    ("config.target", "best"), ("config.device", 0), ("config.environment", 5), ("config.algorithm", 5),
     ("config.keep", 0), ("config.trackers", 3), ("config.vectorization", None), ("config.env_kwargs", [1]),
 ]  # fmt: skip
 

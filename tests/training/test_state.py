@@ -55,32 +55,31 @@ def test_where_every_agent_plays_for_its_fitness_nothing_is_saved():
     assert state.allowance == math.inf
 
 
-def test_a_generation_that_is_left_to_evolab_stores_two_thousand_transitions_at_least(state):
+def test_a_generation_that_is_left_to_evolab_stores_two_thousand_transitions(state):
     assert state.expected_steps == 500
-    state.episodes.begin(state.population.individuals, 2, 1, True)
-    state.episodes._ended[:], state.episodes.returns = 1, [[1.0]] * 4
     assert not state.over(498)
     assert state.over(500)
     assert not state.cut
 
 
-def test_a_generation_waits_for_every_agent_for_two_of_the_longest_episodes_at_most():
-    state = state_of("CartPole-v1", "DQN")
-    state.episodes.begin(state.population.individuals, 2, 1, True)
-    assert not state.over(500), "nobody has ended an episode"
-    state.episodes._ended[:] = 1
-    assert not state.over(500), "nothing is known of their greedy ones"
-    state.episodes.returns = [[1.0]] * 4
-    assert state.over(500)
-    assert not state.over(498)
-    state.episodes.returns = [[1.0]] * 3 + [[]]
-    assert not state.over(1999)
-    assert state.over(2000), "two episodes of 500 steps in each of two environments"
+@pytest.mark.parametrize(
+    ("environment", "horizon", "expected"),
+    [("CartPole-v1", 100, 500), ("CartPole-v1", 400, 800), ("CartPole-v1", 9000, 1000), (Endless, 9000, 18_000),
+     (Endless, 90_000, 20_000)],
+)  # fmt: skip
+def test_it_is_longer_where_episodes_did_not_end_and_no_longer_than_they_can_be(
+    environment, horizon, expected
+):
+    """Of two environments; CartPole ends after 500 steps, and what never does is cut after 10 000."""
+    state = state_of(environment, None)
+    state.episodes.horizon = horizon
+    assert state.expected_steps == expected
 
 
-def test_without_a_time_limit_the_first_generation_ends_after_a_thousand_steps_of_each_environment():
-    state = state_of(Endless)
-    assert state.most_steps == 2 * 1000 * 2
+def test_where_acting_is_no_evidence_a_generation_does_not_grow():
+    state = state_of(**by_episodes(4))
+    state.episodes.horizon = 4000
+    assert state.expected_steps == 500
 
 
 def test_a_rollout_fits_into_a_generation():
@@ -90,19 +89,18 @@ def test_a_rollout_fits_into_a_generation():
 
 def test_a_fixed_length_holds_whatever_ends(state):
     state.change(steps_per_generation=30)
-    state.episodes.begin(state.population.individuals, 2, 1, True)
-    assert (state.expected_steps, state.most_steps) == (30, 30)
+    state.episodes.horizon = 4000
+    assert state.expected_steps == 30
     assert not state.over(28)
     assert state.over(30)
 
 
 def test_a_generation_that_the_budget_ends_is_cut(state):
-    state.episodes.begin(state.population.individuals, 2, 1, True)
     state.seek(None, Budget(100))
     state.count(100)
     assert state.over(26)
     assert state.cut
-    assert state.over(state.most_steps)
+    assert state.over(500)
     assert not state.cut, "it was whole all the same"
 
 
@@ -111,7 +109,7 @@ def test_updates_from_data_are_counted_by_the_thousand():
     with pytest.raises(ValueError, match="there are no data yet"):
         _ = state.expected_steps
     exp = ev.Experiment(recorded(), population=2, network=[4], fitness=Constant(), device="cpu")
-    assert exp._state.expected_steps == exp._state.most_steps == 1000
+    assert exp._state.expected_steps == 1000
     assert not exp._state.over(999)
     assert exp._state.over(1000)
 

@@ -110,6 +110,7 @@ def test_an_algorithm_takes_every_space_that_it_says_it_takes(algorithm, data, t
     exp = ev.Experiment(
         make, algorithm, population=2, num_envs=2, seed=0, device="cpu", eval_episodes=1, keep=1,
         steps_per_generation=32 if online else 4, buffer=16 if algorithm == "PPO" else None,
+        update_ratio=None if algorithm in ("PPO", "CQN") else 0.5,
         hyperparameters={"batch_size": 8}, search_space={}, mutations=ev.Mutations(none=0.0, architecture=1.0),
     )  # fmt: skip
     recorded = ev.collect(make, steps=40, num_envs=2, path=folder / "data.h5")

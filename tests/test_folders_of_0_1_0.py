@@ -43,6 +43,13 @@ def test_its_agents_explore_as_they_did(run):
     assert "persistence" not in run.population.search_space
 
 
+def test_it_learns_and_is_measured_as_it_was(run):
+    """Its ratio counted an agent's own steps, where one counts every transition that is stored now."""
+    told = run.config
+    assert (told["fitness"], told["revive"], told["population"]) == ("return", False, 4)
+    assert (told["update_ratio"], told["steps_per_generation"]) == (0.25, 40)
+
+
 def test_its_history_is_there(run):
     fitness = run.history.fitness.set_index(["generation", "agent"])
     assert fitness.fitness.to_dict() == {

@@ -37,7 +37,12 @@ def test_random_draws_and_the_default_point_lie_in_the_default_space(name):
 def test_a_population_starts_from_one_point_or_from_random_draws():
     options = {"search_space": {"lr": ev.Float(1e-4, 1e-2), "batch_size": ev.Choice(16, 32, 64)}, "seed": 0}
     one = ev.Experiment(
-        "CartPole-v1", "DQN", population=4, hyperparameters={"lr": 1e-3, "batch_size": 32}, **options
+        "CartPole-v1",
+        "DQN",
+        population=4,
+        hyperparameters={"lr": 1e-3, "batch_size": 32},
+        draw=False,
+        **options,
     )
     assert {agent.hyperparameters["lr"] for agent in one.population} == {1e-3}
     drawn = ev.Experiment("CartPole-v1", "DQN", population=4, draw=True, **options)

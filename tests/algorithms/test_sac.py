@@ -116,6 +116,7 @@ def test_a_population_of_it_evolves_and_goes_on_from_a_checkpoint(tmp_path):
         "eval_steps": 20,
         "mutations": ev.Mutations(none=0.0),
         "seed": 4,
+        "update_ratio": 1 / 3,
     }
     exp = ev.Experiment("Pendulum-v1", "SAC", **options)
     exp.fill(60)

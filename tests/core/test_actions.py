@@ -15,6 +15,7 @@ from evolab.algorithms.ppo import clipped_gaussian
 from evolab.core.actions import actions_of
 from evolab.envs.actions import as_batch
 from tests.any_env import Env, first
+from tests.small import by_episodes
 
 CPU = torch.device("cpu")
 BOXES = {
@@ -145,6 +146,7 @@ def test_the_action_that_pays_is_found_acted_and_evaluated(algorithm, name):
         eval_episodes=2,
         seed=1,
         device="cpu",
+        **by_episodes(2) | ({"update_ratio": None} if algorithm == "PPO" else {}),
     )
     if algorithm != "PPO":
         exp.fill(200)

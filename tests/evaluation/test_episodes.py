@@ -10,6 +10,7 @@ import torch
 import evolab as ev
 from evolab.evaluation import episodes as evaluation
 from evolab.evaluation.episodes import Evaluated, evaluate, evaluating, play
+from tests.small import by_episodes
 from tests.toys import Choosing, Endless, Still, Toy
 
 
@@ -87,6 +88,7 @@ def test_a_run_warns_of_an_endless_environment_once(monkeypatch):
         steps_per_generation=4,
         seed=0,
         hyperparameters={"batch_size": 32},
+        **by_episodes(2),
     )
     exp.fill(64)
     with warnings.catch_warnings(record=True) as seen:

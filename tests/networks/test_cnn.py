@@ -24,6 +24,7 @@ from tests import plain
 from tests.catch import Catch
 from tests.mixed import padding, settings_of
 from tests.networks import images
+from tests.small import by_episodes
 
 SMALL = {"min_channels": 2, "min_latent": 2, "min_units": 4}
 NETWORKS = [
@@ -293,6 +294,7 @@ def caught(steps):
         steps_per_generation=steps,
         eval_episodes=40,
         seed=1,
+        **by_episodes(2),
     )
     experiment.fill(500)
     experiment.step()

@@ -137,6 +137,6 @@ def test_a_batch_beyond_the_data_draws_some_rows_twice():
 
 def test_without_data_nothing_is_learnt():
     exp = ev.Experiment("CartPole-v1", "CQN", population=2, num_envs=1, seed=1)
-    with pytest.raises(ValueError, match=r"holds 0 transitions.*Call exp\.fill\('data\.h5'\)"):
+    with pytest.raises(ValueError, match=r"there are no data yet. Call exp\.fill\('data\.h5'\)"):
         exp.step()
     exp.close()

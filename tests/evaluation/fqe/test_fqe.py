@@ -190,9 +190,10 @@ def test_offline_run_never_steps_an_environment():
     assert exp.elite.act(np.zeros(1, np.float32)) in (0, 1)
 
 
-def test_without_an_environment_fitness_is_never_guessed():
+def test_without_an_environment_fitness_is_estimated():
+    assert ev.Experiment(None, "CQN").config["fitness"] == "fqe"
     with pytest.raises(ValueError, match="fitness='fqe'"):
-        ev.Experiment(None, "CQN")
+        ev.Experiment(None, "CQN", fitness="return")
     with pytest.raises(ValueError, match="use an offline algorithm such as 'CQN'"):
         ev.Experiment(None, "DQN", fitness="fqe")
 

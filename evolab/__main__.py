@@ -171,7 +171,9 @@ def _runs(options: argparse.Namespace) -> int:
         print(f"no saved run below {options.folder}")
         return 0
     shown = table[["run", "environment", "algorithm", "best_fitness", "elite_fitness", "generation"]].copy()
-    shown["steps"] = [f"{steps:,}" for steps in table["total_steps"]]
+    evaluation = table["evaluation_steps"].fillna(0).astype(int)
+    shown["steps"] = [f"{steps:,}" for steps in table["total_steps"] + evaluation]
+    shown["of eval"] = [f"{steps:,}" for steps in evaluation]
     shown["time"] = [_clock(seconds) for seconds in table["seconds"]]
     shown["saved"] = table["saved"]
     names = {"best_fitness": "best", "elite_fitness": "elite"}

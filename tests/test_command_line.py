@@ -154,13 +154,18 @@ def test_runs_are_listed_with_what_became_of_them(config, tmp_path, capsys, monk
         "elite",
         "generation",
         "steps",
+        "of",
+        "eval",
         "time",
         "saved",
     ]
     assert newest.split()[:3] == ["CartPole-v1-DQN-seed1", "CartPole-v1", "DQN"]
-    name, environment, algorithm, best, _, generation, steps, clock, *_ = oldest.split()
-    assert (name, environment, algorithm, generation, steps) == ("tiny", "CartPole-v1", "DQN", "1", "180")
+    name, environment, algorithm, best, _, generation, steps, evaluation, clock, *_ = oldest.split()
+    assert (name, environment, algorithm, generation) == ("tiny", "CartPole-v1", "DQN", "1")
     table = ev.runs("runs").set_index("run")
+    training, spent = (int(table.loc["tiny", name]) for name in ("total_steps", "evaluation_steps"))
+    assert training == 100 + 2 * 40
+    assert (steps, evaluation) == (f"{training + spent:,}", f"{spent:,}")
     assert best == f"{table.loc['tiny', 'best_fitness']:.1f}"
     assert clock.count(":") == 2
     assert main(["runs", "nowhere"]) == 2

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = (
-    "run", "environment", "algorithm", "population", "seed", "generation", "total_steps", "best_fitness",
-    "elite_fitness", "seconds", "saved", "in_use_by", "folder",
+    "run", "environment", "algorithm", "population", "seed", "generation", "total_steps",
+    "evaluation_steps", "best_fitness", "elite_fitness", "seconds", "saved", "in_use_by", "folder",
 )  # fmt: skip
 DEEPEST = 4
 """Levels of folders that are searched for runs."""
@@ -29,9 +29,9 @@ def runs(folder: str | PathLike[str] = "runs") -> pd.DataFrame:
     """The saved runs below a folder, one row each, the newest first.
 
     Columns: run (its folder's name), environment, algorithm, population, seed, generation,
-    total_steps, best_fitness (of a single evaluation), elite_fitness (confirmed by fresh
-    episodes), seconds (of training), saved (when), in_use_by (the process that writes there
-    now), folder. A run that cannot be read is named in a warning and left out.
+    total_steps (of training), evaluation_steps, best_fitness (of a single evaluation),
+    elite_fitness (confirmed by fresh episodes), seconds (of training), saved (when), in_use_by
+    (the process that writes there now), folder. A run that cannot be read is named in a warning and left out.
 
     Raises:
         FileNotFoundError: there is no such folder.
@@ -59,7 +59,7 @@ def runs(folder: str | PathLike[str] = "runs") -> pd.DataFrame:
             }
         )
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    for name in ("best_fitness", "elite_fitness", "seconds"):
+    for name in ("evaluation_steps", "best_fitness", "elite_fitness", "seconds"):
         frame[name] = pd.to_numeric(frame[name])
     frame = frame.sort_values("saved", ascending=False, ignore_index=True)
     frame["saved"] = pd.to_datetime(frame["saved"]).dt.round("s")
@@ -92,6 +92,7 @@ def about(path: Path) -> dict[str, Any]:
     return {
         "generation": last.number if last else 0,
         "total_steps": last.total_steps if last else 0,
+        "evaluation_steps": last.evaluation_steps if last else 0,
         "population": len(last.evaluations) if last else None,
         "best_fitness": max(finite, default=None),
         "elite_fitness": max(confirmed, default=None),

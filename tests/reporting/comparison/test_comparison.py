@@ -62,6 +62,7 @@ def test_a_folder_of_runs_is_a_table(place):
     loaded = ev.Experiment.load(place / "a")
     assert row["best_fitness"] == max(g.fitness for g in loaded.history)
     assert row["total_steps"] == loaded.total_steps
+    assert row["evaluation_steps"] == loaded.evaluation_steps > 0
     assert row["seconds"] > 0
 
 

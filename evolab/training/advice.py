@@ -6,7 +6,7 @@ from evolab.training.learning import WARM_UP
 from evolab.training.state import TrainingState
 
 ALIKE = 8
-"""Equal figures of fitness, over two generations or more, after which rewards seem to be the same for everybody."""
+"""Figures of fitness, over two generations or more, after which rewards that told nobody apart are spoken of."""
 
 
 def advise(state: TrainingState, reason: str | None) -> None:
@@ -23,16 +23,22 @@ def advise(state: TrainingState, reason: str | None) -> None:
 
 
 def _of_rewards(state: TrainingState) -> None:
-    found = [one.fitness for one in state.history.generations[0].evaluations]
-    if state.generation < 2 or not state.learns_by_acting or len(set(found)) > 1:
+    generations = state.history.generations
+    if len(generations) < 2 or not state.learns_by_acting:
         return
-    found += [one.fitness for generation in state.history.generations[1:] for one in generation.evaluations]
-    if len(found) >= ALIKE and len(set(found)) == 1:
+    figures = []
+    for generation in generations:
+        found = {one.fitness for one in generation.evaluations}
+        if len(found) > 1:
+            return
+        figures += [generation.fitness] * len(generation.evaluations)
+    # One agent alone is compared with what it was before.
+    if len(figures) >= ALIKE and (len(figures) > len(generations) or len(set(figures)) == 1):
         state.tell(
             "rewards",
-            f"all {len(found)} figures of fitness so far are {found[0]:g}: rewards have told no agent from another, "
-            "and there is nothing to learn from yet. Check that step() returns what the agent earns; reward steps on "
-            "the way to the goal; let agents explore more, or for longer.",
+            f"in each of {len(generations)} generations all agents had the same fitness, {figures[-1]:g} in the last: "
+            "rewards have told no agent from another, and there is nothing to learn from yet. Check that step() "
+            "returns what the agent earns; reward steps on the way to the goal; let agents explore more, or for longer.",
         )
 
 

@@ -63,9 +63,38 @@ def test_rewards_that_never_change_are_said_once_with_what_helps(algorithm, caps
     exp.run(generations=4)
     told = capsys.readouterr().err
     assert told.count("rewards have told no agent from another") == 1
-    assert "all 8 figures of fitness so far are 0" in told
+    assert "in each of 2 generations all agents had the same fitness, 0 in the last" in told
     assert "Check that step() returns what the agent earns" in told
     exp.close()
+
+
+class Same(Toy):
+    """Pays for every step, whatever is done."""
+
+    def earn(self, action):
+        return 1.0
+
+
+def test_rewards_that_are_the_same_for_everybody_are_said_although_returns_grow_with_the_generations(capsys):
+    exp = quick(Same, steps_per_generation=None, num_envs=1)
+    exp._state.change(steps_per_generation=6)
+    exp.step()
+    exp._state.change(steps_per_generation=12)
+    assert not capsys.readouterr().err
+    exp.step()
+    assert [generation.fitness for generation in exp.history] == [6.0, 10.0]
+    assert "all agents had the same fitness, 10 in the last" in capsys.readouterr().err
+    exp.close()
+
+
+def test_an_only_agent_is_compared_with_what_it_was(capsys):
+    for environment, told in ((Silent, True), (Toy, False)):
+        exp = quick(environment, population=1)
+        exp.run(generations=7)
+        assert not capsys.readouterr().err
+        exp.step()
+        assert bool(capsys.readouterr().err) is told
+        exp.close()
 
 
 class Rare(Silent):

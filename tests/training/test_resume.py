@@ -79,7 +79,14 @@ def test_two_runs_with_one_seed_are_equal_and_another_seed_is_another_run(algori
 
 def acting(**options):
     """What an environment alone gives, with less to compute; it narrows from eight agents to four after generation 2."""
-    about = {"population": 8, "network": [4], "seed": 2, "device": "cpu", "update_ratio": 0.02}
+    about = {
+        "population": 8,
+        "network": [4],
+        "seed": 2,
+        "device": "cpu",
+        "update_ratio": 0.02,
+        "eval_steps": 50,
+    }
     return ev.Experiment("CartPole-v1", **about | options)
 
 

@@ -229,8 +229,6 @@ class History:
             index -= 1
         return line[::-1]
 
-    # On disk ----------------------------------------------------------------------------
-
     def to_json_lines(self, folder: str | PathLike[str]) -> None:
         """Append to `folder` whatever is not there yet; see `evolab.history.jsonlines` for the files.
 

@@ -112,8 +112,6 @@ class History:
 
     __hash__ = None  # type: ignore[assignment]  # it grows, so it is no key
 
-    # Tables -----------------------------------------------------------------------------
-
     @property
     def fitness(self) -> DataFrame:
         """One row per agent and generation: fitness and what it cost; other measures as further columns."""
@@ -155,8 +153,8 @@ class History:
     @property
     def hyperparameters(self) -> DataFrame:
         """One row per agent and generation: every hyperparameter, `hidden` ("64x64") and `activation`."""
-        rows = [_settings(e) for e in self._evaluations()]
-        return _frame(rows, ("generation", "agent", "hidden", "activation"))
+        names = ("generation", "agent", "hidden", "activation")
+        return _frame([_settings(e) for e in self._evaluations()], names)
 
     def lineage(self, agent: int | None = None) -> DataFrame:
         """The ancestry of one agent, oldest first: one row per generation.
@@ -231,8 +229,6 @@ class History:
             index -= 1
         return line[::-1]
 
-    # On disk ----------------------------------------------------------------------------
-
     def to_json_lines(self, folder: str | PathLike[str]) -> None:
         """Append to `folder` whatever is not there yet; see `evolab.history.jsonlines` for the files.
 
@@ -261,9 +257,8 @@ class History:
     def _newest(self, agent: int | None) -> tuple[int, int] | None:
         """Index of the newest generation that evaluated `agent`, and its id."""
         if agent is None:
-            if not self.generations:
-                return None
-            return len(self.generations) - 1, self.generations[-1].best.agent
+            last = len(self.generations) - 1
+            return (last, self.generations[last].best.agent) if self.generations else None
         for index in range(len(self.generations) - 1, -1, -1):
             if any(e.agent == agent for e in self.generations[index].evaluations):
                 return index, agent

@@ -67,6 +67,13 @@ def encode(space: spaces.Space, observation: Tree, leading: int, dtype: torch.dt
     Returns:
         [..., F], with F = `features(space)`.
     """
+    if isinstance(space, spaces.Box):  # first: every other check is slower, and this is the usual case
+        assert isinstance(observation, Tensor)
+        if len(space.shape) == 0:
+            observation = observation.unsqueeze(-1)
+        flat = observation if observation.dim() == leading + 1 else observation.flatten(leading)
+        flat = flat.to(dtype)
+        return flat / 255 if in_bytes(space) else flat
     if isinstance(space, spaces.Dict):
         branches: dict[str, Tree] = observation  # type: ignore[assignment]  # as its space
         return torch.cat([encode(part, branches[key], leading, dtype) for key, part in space.items()], -1)
@@ -74,12 +81,6 @@ def encode(space: spaces.Space, observation: Tree, leading: int, dtype: torch.dt
         pairs = zip(space, observation, strict=True)
         return torch.cat([encode(part, value, leading, dtype) for part, value in pairs], -1)
     assert isinstance(observation, Tensor)
-    if isinstance(space, spaces.Box):
-        if len(space.shape) == 0:
-            observation = observation.unsqueeze(-1)
-        flat = observation if observation.dim() == leading + 1 else observation.flatten(leading)
-        flat = flat.to(dtype)
-        return flat / 255 if in_bytes(space) else flat
     if isinstance(space, spaces.Discrete):
         count = int(space.n)
         return F.one_hot((observation.long() - int(space.start)).clamp(0, count - 1), count).to(dtype)

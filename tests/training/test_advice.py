@@ -10,7 +10,7 @@ from tests.toys import Choosing, Toy
 
 
 def quick(environment=Toy, **options):
-    settings = {"population": 4, "num_envs": 2, "network": [4], "seed": 0, "device": "cpu",
+    settings = {"population": 4, "num_envs": 2, "network": [4], "seed": 0, "device": "cpu", "progress": False,
                 "steps_per_generation": 20, "hyperparameters": {"batch_size": 8}, "update_ratio": 0.1}  # fmt: skip
     exp = ev.Experiment(environment, **settings | options)
     if not exp.algorithm.on_policy:
@@ -113,7 +113,14 @@ def test_rewards_that_come_rarely_are_rewards(capsys):
 
 def test_a_budget_below_one_generation_says_what_would_be_enough_and_that_is_enough(capsys):
     options = {"steps_per_generation": None, "hyperparameters": {"batch_size": 8}}
-    settings = {"population": 4, "network": [4], "seed": 0, "device": "cpu", "update_ratio": 0.01}
+    settings = {
+        "population": 4,
+        "network": [4],
+        "seed": 0,
+        "device": "cpu",
+        "update_ratio": 0.01,
+        "progress": False,
+    }
     exp = ev.Experiment(Toy, **settings | options)
     exp.run(max_steps=200)
     told = capsys.readouterr().err

@@ -9,16 +9,16 @@ ALIKE = 8
 """Figures of fitness, over two generations or more, after which rewards that told nobody apart are spoken of."""
 
 
-def advise(state: TrainingState, reason: str | None) -> None:
+def advise(state: TrainingState, spent: str | None) -> None:
     """Say what helps, after a generation.
 
     Args:
         state: of the run.
-        reason: why it ends now; None where it goes on.
+        spent: "max_steps" or "minutes" where no more of it is left; None where some is, or the target is reached.
     """
     _of_rewards(state)
-    if reason in ("max_steps", "minutes"):
-        _of_the_budget(state, reason)
+    if spent is not None:
+        _of_the_budget(state, spent)
         _of_the_target(state)
 
 

@@ -68,14 +68,12 @@ def train(
                 return
             continue
         finished += 1
-        reason = None
+        reason = spent = state.spent
         if state.solved:
-            reason = "target"
+            reason, spent = "target", None
         elif generations is not None and finished >= generations:
             reason = "generations"
-        else:
-            reason = state.spent
-        advise(state, reason)
+        advise(state, spent)
         if reason:
             yield _finished(state, reason)
             return

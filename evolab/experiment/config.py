@@ -85,8 +85,8 @@ class ExperimentConfig:
             follow where they reach the target.
         update_ratio: updates per agent and environment step of its own, at a learn step of 1.
         evolving: False keeps the population as it is: no selection, no mutation.
-        revive: True to have the archived elite return in place of the worst agent when nobody reaches
-            its confirmed fitness any more; "resting" to give it one slot for as long as nobody is
+        revive: True to have the archived elite return in place of the worst agent when none reaches
+            its confirmed fitness any more; "resting" to give it one slot for as long as none is
             confirmed to be better, where it acts and its policy doesn't change. Both after the
             selection's warm-up.
         draw: draw the first hyperparameters at random from the search space.

@@ -256,7 +256,7 @@ class Experiment(Settings, Retraining):
             LookupError: no generation has ended yet.
         """
         if self._state.best is None:
-            raise LookupError("no generation has ended yet, so nobody is best. Call exp.step() first.")
+            raise LookupError("no generation has ended yet, so no agent is best. Call exp.step() first.")
         return self._state.best.copy()  # the run itself may go back to this agent
 
     @property

@@ -77,10 +77,10 @@ class Retraining:
         target: float | None = None,
         seed: int | None = None,
     ) -> Certificate:
-        """What the winner's settings are worth when somebody else uses them on one agent.
+        """What the winner's settings are worth when they are used on one agent.
 
         All seeds train at once, as one population in which everyone learns from its own data alone:
-        nobody is selected, mutated or drawn. Each makes as many updates per stored transition as the winner did.
+        no agent is selected, mutated or drawn. Each makes as many updates per stored transition as the winner did.
         Where the population shared its experience, a seed has to take all of it itself: by default
         as many steps as all agents together had stored, which makes `seeds` times the run's
         training steps; the schedule changes where they stood when the winner's line changed. In

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from evolab.core.schema import either, flag, mapping, maybe, number, whole, word
+from evolab.core.schema import either, finite_number, flag, mapping, maybe, whole, word
 
 CONFIG = {
     "environment": maybe(either(str, dict)),
@@ -22,7 +22,7 @@ CONFIG = {
     "eval_episodes": maybe(whole(1)),
     "eval_steps": maybe(whole(1)),
     "confirmation": whole(1),
-    "update_ratio": number,
+    "update_ratio": finite_number,
     "evolving": flag,
     "revive": either(bool, str),
     "draw": flag,
@@ -35,7 +35,7 @@ CONFIG = {
     "vectorization": word,
     "on_fault": maybe(word),
     "overlap": flag,
-    "target": maybe(number),
+    "target": maybe(finite_number),
     "seed": maybe(whole()),
     "folder": maybe(word),
     "checkpoint_every": either(int, str),

@@ -149,7 +149,7 @@ def test_saving_again_replaces_the_agent_and_keeps_what_the_user_put_there(tmp_p
     assert os.listdir(tmp_path) == ["agent"]
 
 
-def test_a_folder_of_somebody_else_is_not_overwritten(tmp_path):
+def test_a_foreign_folder_is_not_overwritten(tmp_path):
     (tmp_path / "thesis.tex").write_text("x")
     with pytest.raises(FileExistsError, match="holds no evolab agent"):
         taught()[0].save(tmp_path)

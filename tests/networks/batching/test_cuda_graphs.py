@@ -249,7 +249,7 @@ def test_the_results_of_a_replay_are_the_callers_own(device):
     ],
     ids=str,
 )
-def test_a_chunk_of_another_schedule_or_batch_is_computed_anew(device, changed):
+def test_a_group_of_other_update_timing_or_batch_is_computed_anew(device, changed):
     population, buffer = device.population("TD3", 3), device.buffer(False)
     before = population.groups
     for _ in range(4):

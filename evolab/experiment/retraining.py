@@ -85,7 +85,8 @@ class Retraining:
         as many steps as all agents together had stored, which makes `seeds` times the run's
         training steps; the schedule changes where they stood when the winner's line changed. In
         PPO, or with `ReplayBuffer(shared=False)`, the winner's own steps are taken; from recorded
-        data its updates. Weights that mutations changed are not repeated.
+        data its updates. Weights that mutations changed are not repeated. Seeds of a run that began with trained
+        weights (`load=`) begin with them too; one that was read from disk has forgotten them.
 
         Args:
             seeds: how many.

@@ -194,6 +194,13 @@ def test_the_configuration_of_another_run_can_be_certified():
     assert made.config.folder is None
 
 
+def test_seeds_begin_with_the_trained_weights_that_the_run_began_with():
+    agent = run(generations=1).best
+    exp = experiment(environment=Choosing, load=agent)
+    exp.step()
+    assert plan(exp).config.load is agent
+
+
 def test_another_algorithm_starts_from_its_own_defaults():
     exp = run("TD3", environment=Toy)
     made = plan(exp, config={"algorithm": "SAC", "lr_actor": 2e-3})

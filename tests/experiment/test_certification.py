@@ -75,7 +75,7 @@ def test_every_step_of_an_environment_is_counted_once():
     exp = run(environment=Counting)
     taken.clear()
     told = exp.certify(seeds=5, episodes=4)
-    assert len(taken) == told.steps.total + 1, "and one by which the environment is examined"
+    assert len(taken) == told.steps.total + 2, "and those that examine new environments"
     lengths = told.returns.sum()  # every step pays 1
     assert told.steps.evaluation == lengths
 

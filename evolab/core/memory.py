@@ -111,6 +111,11 @@ def _left_of_container() -> int | None:
         return None
 
 
+def taken_as_filled(device: torch.device) -> bool:
+    """True where memory that was asked for is taken only when it is written to."""
+    return device.type == "cpu"
+
+
 def room(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
     """A tensor to be filled. On a CPU the system gives the memory as it is written to: what is empty takes none.
 
@@ -118,7 +123,7 @@ def room(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tens
         MemoryError: there is not as much; one sentence.
     """
     try:
-        if device.type != "cpu":
+        if not taken_as_filled(device):
             return torch.empty(*shape, dtype=dtype, device=device)
         # NumPy asks for large pages, which rows are gathered from faster, and writes none of them. It aligns to
         # 16 bytes: rows that lie across two cache lines cost a tenth more.

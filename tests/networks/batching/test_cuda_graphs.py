@@ -221,7 +221,8 @@ def test_another_buffer_at_the_same_addresses_is_recorded_anew(device):
     for _ in range(3):
         population.learn(buffer, updates=1)
     other = ev.ReplayBuffer(50, device=device.name)
-    other.fields, other.device, other.length[:] = buffer.fields, buffer.device, 17
+    other.fields, other.frames, other.device = buffer.fields, buffer.frames, buffer.device
+    other.length[:] = 17
     for _ in range(3):
         population.learn(other, updates=1)
     assert len(device.made) == 2

@@ -327,7 +327,7 @@ class Experiment(Settings, Retraining):
         return cls(**ExperimentConfig.from_plain(source, **own).options())
 
     def save(self, folder: str | PathLike[str] | None = None, *, overwrite: bool = False) -> Path:
-        """Write a checkpoint that `Experiment.load` goes on from, bit for bit.
+        """Write a checkpoint that `Experiment.load` goes on from: bit for bit, if a seeded reset renews its environments.
 
         A checkpoint holds whole generations: while a background thread trains, this waits for the
         end of its generation; where one was stopped midway, the run as it was at its beginning is
@@ -360,7 +360,7 @@ class Experiment(Settings, Retraining):
         generation: int | None = None,
         **own: Any,
     ) -> Experiment:
-        """Go on with a saved run as if it had never stopped.
+        """Go on with a saved run as if it had never stopped; see `save`.
 
         Args:
             folder: as given to `save`.

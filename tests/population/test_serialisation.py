@@ -29,6 +29,7 @@ SPACES = [
     spaces.MultiBinary([2, 3]),
     spaces.Dict({"b": spaces.Discrete(3), "a": spaces.Box(-np.inf, np.inf, (2,), np.float64)}),
     spaces.Tuple([spaces.Discrete(3), spaces.Dict({"x": spaces.MultiBinary(2)})]),
+    spaces.Discrete(5, start=1, dtype=np.uint8),
 ]
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from evolab.core.experience import DRAWN, Batch, Episodes, Transition
 from evolab.core.memory import announce, room, taken_as_filled
 from evolab.core.trees import Tree, first_leaf, leaves, map_leaves
-from evolab.data.buffers.base import AT_ONCE, Buffer, whole_number
+from evolab.data.buffers.base import AT_ONCE, Buffer, as_kept, whole_number
 from evolab.data.buffers.frames import Frames, stacked_along, stored_once
 from evolab.networks.batching import cuda_graphs as graphs
 
@@ -181,7 +181,7 @@ class ReplayBuffer(Buffer):
         skip = max(0, count - self.capacity)
 
         def fitting(store: Tensor, frames: Frames | None, leaf: ArrayLike) -> Tensor:
-            piece = torch.as_tensor(leaf)
+            piece = as_kept(leaf)
             shape = store.shape[1:] if frames is None else frames.shape
             if piece.shape[leading:] != shape:
                 raise ValueError(
@@ -385,7 +385,7 @@ def _row_bytes(leaf: Tensor) -> int:
 
 def _flat(leaf: ArrayLike, leading: int, valid: np.ndarray | None) -> Tensor:
     """The valid rows [B, ...] of a leaf with `leading` axes in front."""
-    rows = torch.as_tensor(leaf).flatten(0, leading - 1)
+    rows = as_kept(leaf).flatten(0, leading - 1)
     return rows if valid is None else rows[torch.as_tensor(valid.reshape(-1)).to(rows.device)]
 
 

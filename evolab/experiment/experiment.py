@@ -430,7 +430,7 @@ class Experiment(Settings, Retraining):
 
     @property
     def plot(self) -> Plot:
-        """Figures of the run: `exp.plot.fitness()`, `.hyperparameters()`, `.lineage()`, `.mutations()`."""
+        """Figures of the run: `exp.plot.fitness()`, `.hyperparameters()`, `.lineage()`, `.mutations()`, `.losses()`."""
         return Plot(self.history, self.target)
 
     def dashboard(self, **options: Any) -> Dashboard:

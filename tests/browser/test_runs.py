@@ -38,7 +38,9 @@ def test_the_table_is_sorted_filtered_and_saved(lab: Notebook) -> None:
     assert len(names(page)) == 12
     page.get_by_role("button", name="run", exact=True).click()
     upwards = names(page)
-    assert [name for name in upwards if "h64" in name and "0.001" in name] == [f"lr0.001-h64/seed{i}" for i in (1, 2, 3)]
+    assert [name for name in upwards if "h64" in name and "0.001" in name] == [
+        f"lr0.001-h64/seed{i}" for i in (1, 2, 3)
+    ]
     page.get_by_role("button", name="run \u2191").click()
     assert names(page) == upwards[::-1]
     page.get_by_role("button", name="best", exact=True).click()

@@ -120,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
         "certify",
         help="train a run's winning settings on many seeds",
         description="Train the winner's schedule of a saved run on many seeds at once, each with data of its own "
-        "and without evolution: what the settings are worth when somebody else uses them. Shows the interquartile "
+        "and without evolution: what the settings are worth when they are used alone. Shows the interquartile "
         "mean with its 95% interval, and writes certificate.json into the run's folder, which is otherwise "
         "left as it is.",
     )

@@ -11,6 +11,8 @@ import gymnasium
 import numpy as np
 import pytest
 
+from evolab.reporting.certificate import iqm
+
 BENCHMARKS = str(Path(__file__).parent / "benchmarks")
 
 
@@ -351,10 +353,31 @@ def test_the_figures_of_three_runs():
     assert hpo_results.score(runs[2]) == pytest.approx((300 - 23.7) / (475 - 23.7) - 1)
 
 
+def test_a_certificate_spends_what_the_meter_counts_and_ends_where_the_run_does():
+    from hpo_referee import Meter, Over, metered
+
+    import evolab as ev
+
+    meter = Meter(10_000)
+    with metered("CartPole-v1", meter):
+        exp = ev.Experiment("CartPole-v1", "DQN", population=2, num_envs=1, steps_per_generation=10, network=[8],
+                            hyperparameters={"batch_size": 8}, search_space={}, seed=1)  # fmt: skip
+        exp.fill(20)
+        exp.step()
+        before = meter.steps
+        told = exp.certify(seeds=2, episodes=3)
+        assert meter.steps - before == told.steps.total + 2, "and those that examine new environments"
+        meter.limit = meter.steps + 30
+        with pytest.raises(Over):
+            exp.certify(seeds=2, episodes=3)
+
+
 def test_the_interquartile_mean_leaves_out_a_quarter_at_each_end():
     import hpo_results
 
     assert hpo_results.interquartile_mean([1, 900, 4, 2, 3, -50, 5, 6]) == (2 + 3 + 4 + 5) / 4
+    values = np.random.default_rng(0).normal(size=11)
+    assert hpo_results.interquartile_mean(values) == pytest.approx(iqm(values)), "as a certificate has it"
 
 
 def test_of_optuna_s_two_the_better_counts_seed_by_seed():

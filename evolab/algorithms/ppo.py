@@ -288,10 +288,11 @@ def share_of_gaussian(mean: Tensor, deviation: Tensor, action: Tensor, grain: Te
     near, far = torch.where(turned, -low, high), torch.where(turned, -high, low)
     above, below = torch.special.log_ndtr(near), torch.special.log_ndtr(far)
     # A narrow share is the density times its width; the difference of its ends would be rounded away.
-    narrow = high - low < 1e-2
+    width = (2 * grain / deviation).expand_as(low)
+    narrow = width < 1e-2
     gap = torch.where(narrow, -torch.ones_like(above), below - above)
     wide = above + torch.log(-torch.expm1(gap))
-    density = -0.5 * ((low + high) / 2).square() - 0.5 * math.log(2 * math.pi) + torch.log(high - low)
+    density = -0.5 * ((low + high) / 2).square() - 0.5 * math.log(2 * math.pi) + torch.log(width)
     inside = torch.where(narrow, density, wide)
     first, last = action - grain <= -1 + EDGE, action + grain >= 1 - EDGE
     tail = torch.special.log_ndtr(torch.where(first, high, -low))

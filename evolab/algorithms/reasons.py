@@ -35,7 +35,7 @@ REASONS: dict[str, str] = {
     "learn_step": "evolution would always choose 1: more updates per step cost time, not fitness",
     "policy_delay": "a delay beyond a few updates only slows the policy down",
     "exploration_noise": "decides which optimum is found: 0.5 solves what 0.1 never leaves, and less suits the end",
-    "persistence": "how far away the first reward is decides it, and nobody knows that beforehand; by factors",
+    "persistence": "how far away the first reward is decides it, which is not known beforehand; by factors",
     "target_noise": "smooths over the same distance as the critic generalises; 0.2 has held everywhere",
     "noise_clip": "only bounds the smoothing",
     "entropy_per_action": _MEANING + ", and the temperature has to find its level again",

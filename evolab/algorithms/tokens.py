@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from typing import ClassVar
 
+import torch
 from gymnasium import spaces
 from torch import Tensor
 
@@ -77,12 +78,14 @@ class TokenAlgorithm(Algorithm):
     def act(self, agents: AgentGroup, observation: Tree) -> Tensor:
         """The next token of the highest score among those that are actions, [P, B], counted as those are.
 
-        Pad stands behind an episode wherever it has room for another token, so the last place of an
-        observation tells which token it is.
+        Pad stands behind an episode of an environment wherever it has room for another token, so the last place
+        of a whole observation tells which token it is. A shorter one is the tokens so far, without pad.
         """
         assert isinstance(observation, Tensor)
         tokens = observation.long()  # [P, B, T]
-        length = (tokens != tokens[..., -1:]).sum(-1)  # [P, B]
+        whole = tokens.shape[-1] == agents.roles["policy"].observation_space.shape[0]  # type: ignore[index]
+        behind = tokens == tokens[..., -1:] if whole else torch.zeros_like(tokens, dtype=torch.bool)
+        length = (~behind).sum(-1)  # [P, B]
         tokens = tokens[..., : max(int(length.max()), 1)]
         last = (length - 1).clamp(min=0)[..., None, None]
 

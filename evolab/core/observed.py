@@ -11,6 +11,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from evolab.core.actions import is_whole
+from evolab.core.experience import Episodes
 from evolab.core.trees import Tree
 
 MEND = "env.reset() returns (observation, info) and env.step() five values: pass the observation alone."
@@ -127,26 +128,48 @@ def leading_shape(space: spaces.Space, observation: Tree, path: str = "observati
     return shape[:split]
 
 
-def check_tokens(space: spaces.Space, tokens: np.ndarray | Tensor) -> None:
-    """Refuse what is no sequence of tokens [..., T], of at least one.
+def check_tokens(space: spaces.Space, tokens: np.ndarray | Tensor, name: str = "observation") -> None:
+    """Refuse what is no sequence of tokens [..., T], of at least one and at most as many as the space has.
+
+    Args:
+        space: of tokens.
+        tokens: as they came.
+        name: what messages call them.
 
     Raises:
         ValueError: says what came, and which tokens there are.
     """
-    size = int(space.nvec.flat[0])  # type: ignore[attr-defined]  # of tokens: a MultiDiscrete
+    longest, size = len(space.nvec), int(space.nvec.flat[0])  # type: ignore[attr-defined]  # a MultiDiscrete
     found = tokens.cpu().numpy() if isinstance(tokens, Tensor) else tokens
-    if (
-        found.ndim
-        and found.size
-        and (found == np.floor(found)).all()
-        and 0 <= found.min() <= found.max() < size
-    ):
+    whole = bool(found.ndim and found.size and (found == np.floor(found)).all())
+    if whole and found.shape[-1] <= longest and 0 <= found.min() <= found.max() < size:
         return
     wrong = f"; it holds {found.min():g} to {found.max():g}" if found.size else ""
     raise ValueError(
-        f"observation is {_told(tokens)}{wrong}. Expected tokens (T,) so far, or a batch (B, T) of them: "
-        f"whole numbers from 0 to {size - 1}, one at least."
+        f"{name} is {_told(tokens)}{wrong}. Expected tokens (T,) so far, or a batch (B, T) of them: "
+        f"whole numbers from 0 to {size - 1}, one at least and {longest} at most."
     )
+
+
+def check_episodes(space: spaces.Space, episodes: Episodes) -> None:
+    """Refuse episodes whose parts do not fit one another, or whose tokens do not fit a space.
+
+    Raises:
+        ValueError: says what came and what is expected.
+    """
+    if episodes.tokens.device.type == "meta":  # has no values
+        return
+    check_tokens(space, episodes.tokens, "tokens")
+    if episodes.tokens.is_floating_point():
+        raise ValueError(f"tokens is {episodes.tokens.dtype}; whole numbers (int64) are expected.")
+    shape = tuple(episodes.tokens.shape)
+    expected = {"action_mask": shape, "reward": shape, "terminated": shape[:-1], "length": shape[:-1]}
+    for part, wanted in expected.items():
+        if (found := tuple(getattr(episodes, part).shape)) != wanted:
+            raise ValueError(f"{part} has shape {found}; tokens of shape {shape} go with one of {wanted}.")
+    least, most = (int(bound) for bound in episodes.length.aminmax())
+    if not 1 <= least <= most <= shape[-1]:
+        raise ValueError(f"length goes from {least} to {most}; there are {shape[-1]} tokens of each episode.")
 
 
 def _told(value: object) -> str:

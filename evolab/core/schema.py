@@ -33,7 +33,7 @@ def flag(key: str, value: object) -> None:
     _expect(isinstance(value, bool), key, value, "true or false")
 
 
-def number(key: str, value: object) -> None:
+def finite_number(key: str, value: object) -> None:
     """A finite number."""
     finite = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= 1e308
     _expect(finite, key, value, "a finite number")  # not finite: NaN
@@ -42,7 +42,7 @@ def number(key: str, value: object) -> None:
 def measured(key: str, value: object) -> None:
     """A number, or what stands for NaN and the infinities, which JSON does not have."""
     if value not in ("NaN", "Infinity", "-Infinity"):
-        number(key, value)
+        finite_number(key, value)
 
 
 def whole(low: int = 0, high: int = LARGEST) -> Form:

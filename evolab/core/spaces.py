@@ -25,7 +25,7 @@ def to_json(space: spaces.Space) -> dict[str, Any]:
         TypeError: the space is of a kind that no agent can observe or act in.
 
     >>> to_json(spaces.Discrete(4))
-    {'type': 'Discrete', 'n': 4, 'start': 0}
+    {'type': 'Discrete', 'n': 4, 'start': 0, 'dtype': 'int64'}
     """
     if isinstance(space, spaces.Box):
         return {
@@ -36,7 +36,7 @@ def to_json(space: spaces.Space) -> dict[str, Any]:
             "high": _bound(space.high),
         }
     if isinstance(space, spaces.Discrete):
-        return {"type": "Discrete", "n": int(space.n), "start": int(space.start)}
+        return {"type": "Discrete", "n": int(space.n), "start": int(space.start), "dtype": str(space.dtype)}
     if isinstance(space, spaces.MultiDiscrete):
         counts, start = np.asarray(space.nvec).tolist(), np.asarray(space.start).tolist()
         return {"type": "MultiDiscrete", "nvec": counts, "start": start, "dtype": str(space.dtype)}
@@ -74,7 +74,8 @@ def _space(value: dict[str, Any], depth: int) -> spaces.Space:
         low, high = (_filled(value[side], shape, dtype) for side in ("low", "high"))
         return spaces.Box(low, high, shape, dtype.type)
     if kind == "Discrete":
-        return spaces.Discrete(_count(value["n"]), start=int(value.get("start", 0)))
+        dtype = np.dtype(value.get("dtype", "int64"))
+        return spaces.Discrete(_count(value["n"]), start=int(value.get("start", 0)), dtype=dtype.type)
     if kind == "MultiDiscrete":
         counts = np.asarray(value["nvec"], dtype=np.int64)
         start = value.get("start")

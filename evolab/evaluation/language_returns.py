@@ -48,10 +48,11 @@ class LanguageReturns(Fitness):
         data = self.environment.play_many(
             language_policy(population.table, self.environment), self.starts, agents=agents
         )
-        self.returns = returns = data.returns.view(agents, -1).double().numpy()
+        played = data.returns.view(agents, -1).double().numpy()
+        self.returns = np.where(healthy(population)[:, None], played, np.nan)
         self.lengths = data.action_mask.sum(1).view(agents, -1).numpy()
         yield total, total
-        yield np.where(healthy(population), returns.mean(1), np.nan)
+        yield self.returns.mean(1)
 
 
 def play(

@@ -88,7 +88,7 @@ def _settings(stages: Sequence[Stage]) -> list[dict[str, Any]]:
 
 
 def _trained(state: TrainingState, plan: Plan, faults: list[Fault]) -> Iterator[Progress]:
-    """Everybody's steps, stage by stage; no episodes in between."""
+    """All agents' steps, stage by stage; no episodes in between."""
     state.place_buffer()
     if plan.warm_up:
         yield from fill(state, plan.warm_up * len(state.population))

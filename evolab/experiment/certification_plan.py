@@ -1,8 +1,8 @@
 """What a certificate trains, and for how long.
 
-It answers what settings are worth when somebody else uses them on one agent. Two things are kept as they were in the
+It answers what settings are worth when they are used on one agent. Two things are kept as they were in the
 population that found them, counted by the transitions that a learner had: the pace, updates per stored transition;
-and the budget, since a winner in a population with a shared replay learned from the steps of everybody. A lone
+and the budget, since a winner in a population with a shared replay learned from the steps of all agents. A lone
 agent has to take all of these steps itself. So a seed takes as many environment steps as the whole population had
 stored (the winner's own steps where experience was not shared, as PPO's is not), and the schedule changes where the
 population stood when the winner's line changed. What is counted in an agent's own steps, such as DQN's
@@ -172,7 +172,7 @@ def _shared(state: TrainingState) -> bool:
 
 
 def _by_data(table: Any, config: ExperimentConfig, state: TrainingState) -> list[Stage]:
-    """A schedule counted by the transitions that the line could learn from, where these were everybody's."""
+    """A schedule counted by the transitions that the line could learn from, where these were all agents'."""
     stages = stages_of(table, config.algorithm)
     if not _shared(state):
         return stages

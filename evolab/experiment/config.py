@@ -101,8 +101,8 @@ class ExperimentConfig:
         update_ratio: updates of each agent per transition that is stored, at a learn step of 1; None for 2
             as long as there are 8 agents, and 4 where there are 4 or fewer, at the same cost.
         evolving: False keeps the population as it is: no selection, no mutation.
-        revive: True to have the archived elite return in place of the worst agent when nobody reaches
-            its confirmed fitness any more; "resting" to give it one slot for as long as nobody is
+        revive: True to have the archived elite return in place of the worst agent when none reaches
+            its confirmed fitness any more; "resting" to give it one slot for as long as none is
             confirmed to be better, where it acts and its policy doesn't change. Both after the
             selection's warm-up. None for True where training episodes are the evidence.
         draw: draw the first hyperparameters at random from the search space, each agent its own: True, False, or

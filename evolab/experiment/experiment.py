@@ -271,7 +271,7 @@ class Experiment(Settings, Retraining):
             LookupError: no generation has ended yet.
         """
         if self._state.best is None:
-            raise LookupError("no generation has ended yet, so nobody is best. Call exp.step() first.")
+            raise LookupError("no generation has ended yet, so no agent is best. Call exp.step() first.")
         return self._state.best.copy()  # the run itself may go back to this agent
 
     @property
@@ -342,7 +342,7 @@ class Experiment(Settings, Retraining):
         return cls(**ExperimentConfig.from_plain(source, **own).options())
 
     def save(self, folder: str | PathLike[str] | None = None, *, overwrite: bool = False) -> Path:
-        """Write a checkpoint that `Experiment.load` goes on from, bit for bit.
+        """Write a checkpoint that `Experiment.load` goes on from: bit for bit, if a seeded reset renews its environments.
 
         A checkpoint holds whole generations: while a background thread trains, this waits for the
         end of its generation; where one was stopped midway, the run as it was at its beginning is
@@ -375,7 +375,7 @@ class Experiment(Settings, Retraining):
         generation: int | None = None,
         **own: Any,
     ) -> Experiment:
-        """Go on with a saved run as if it had never stopped.
+        """Go on with a saved run as if it had never stopped; see `save`.
 
         Args:
             folder: as given to `save`.
@@ -445,7 +445,7 @@ class Experiment(Settings, Retraining):
 
     @property
     def plot(self) -> Plot:
-        """Figures of the run: `exp.plot.fitness()`, `.hyperparameters()`, `.lineage()`, `.mutations()`."""
+        """Figures of the run: `exp.plot.fitness()`, `.hyperparameters()`, `.lineage()`, `.mutations()`, `.losses()`."""
         return Plot(self.history, self.target)
 
     def dashboard(self, **options: Any) -> Dashboard:

@@ -77,15 +77,16 @@ class Retraining:
         target: float | None = None,
         seed: int | None = None,
     ) -> Certificate:
-        """What the winner's settings are worth when somebody else uses them on one agent.
+        """What the winner's settings are worth when they are used on one agent.
 
         All seeds train at once, as one population in which everyone learns from its own data alone:
-        nobody is selected, mutated or drawn. Each makes as many updates per stored transition as the winner did.
+        no agent is selected, mutated or drawn. Each makes as many updates per stored transition as the winner did.
         Where the population shared its experience, a seed has to take all of it itself: by default
         as many steps as all agents together had stored, which makes `seeds` times the run's
         training steps; the schedule changes where they stood when the winner's line changed. In
         PPO, or with `ReplayBuffer(shared=False)`, the winner's own steps are taken; from recorded
-        data its updates. Weights that mutations changed are not repeated.
+        data its updates. Weights that mutations changed are not repeated. Seeds of a run that began with trained
+        weights (`load=`) begin with them too; one that was read from disk has forgotten them.
 
         Args:
             seeds: how many.

@@ -17,7 +17,7 @@ def chosen(state: TrainingState, agent: Agent | str | int) -> Agent:
     """A copy of the agent that a name, an id or an agent stands for.
 
     Raises:
-        LookupError: nobody was confirmed yet, or the agent of that id has died.
+        LookupError: none was confirmed yet, or the agent of that id has died.
         ValueError: an unknown name.
     """
     if agent == "best":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from evolab.core.schema import either, flag, mapping, maybe, number, whole, word
+from evolab.core.schema import either, finite_number, flag, mapping, maybe, whole, word
 
 CONFIG = {
     "environment": maybe(either(str, dict)),
@@ -22,8 +22,8 @@ CONFIG = {
     "eval_episodes": maybe(whole(1)),
     "eval_steps": maybe(whole(1)),
     "confirmation": whole(1),
-    "evaluation_share": number,
-    "update_ratio": maybe(number),
+    "evaluation_share": finite_number,
+    "update_ratio": maybe(finite_number),
     "evolving": flag,
     "revive": maybe(either(bool, str)),
     "draw": maybe(either(bool, list)),
@@ -37,7 +37,7 @@ CONFIG = {
     "vectorization": word,
     "on_fault": maybe(word),
     "overlap": flag,
-    "target": maybe(number),
+    "target": maybe(finite_number),
     "seed": maybe(whole()),
     "folder": maybe(word),
     "checkpoint_every": either(int, str),

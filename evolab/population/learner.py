@@ -18,6 +18,7 @@ from torch import Tensor
 
 from evolab.core import checks
 from evolab.core.experience import Batch, Episodes, to_batch
+from evolab.core.observed import check_episodes
 from evolab.core.trees import Tree, map_leaves
 from evolab.data.buffers.base import AT_ONCE, Buffer
 from evolab.networks.batching import cuda_graphs as graphs
@@ -79,7 +80,8 @@ class Learner:
             self._check(source)
             batches = self._batches(source, group, 1)
         else:
-            batches = iter([self.batch_of(group, to_batch(source, table.device).cut(None, group.batch))])
+            whole = self._taken(source, 1)
+            batches = iter([self.batch_of(group, whole.cut(None, group.batch))])
         group.updates = table.individuals[row].updates  # delays are the agent's own
         for batch in batches:
             own = noise
@@ -108,9 +110,9 @@ class Learner:
         self.warmed_up = True
 
     def _from_batch(self, source: Any, noise: Tree | None, found: Collected) -> None:
-        whole = to_batch(source, self.table.device)
+        whole = self._taken(source, 2)
         leading, agents = whole.reward.shape, self.table.size
-        if leading[0] != agents or len(leading) != 2 + isinstance(whole, Episodes):
+        if leading[0] != agents:
             raise ValueError(f"reward has shape {tuple(leading)}; [P, B] with P = {agents} is expected.")
         for group in self.table.groups:
             batch = self.batch_of(group, whole.cut(group.rows, group.batch))
@@ -118,6 +120,18 @@ class Learner:
             if noise is not None:
                 own = map_leaves(lambda x, rows=group.rows, n=length: x[rows, :n], noise)
             self._update(group, batch, own, found)
+
+    def _taken(self, source: Any, leading: int) -> Batch | Episodes:
+        """What the caller gave, of so many leading axes: [P, B] for all agents, [B] for one."""
+        whole = to_batch(source, self.table.device)
+        tokens, shape = isinstance(whole, Episodes), tuple(whole.reward.shape)
+        if len(shape) != leading + tokens:
+            axes = "P, B"[-1 if leading == 1 else 0 :] + (", T" if tokens else "")
+            ending = f" with P = {self.table.size}" if leading == 2 else " for one agent"
+            raise ValueError(f"reward has shape {shape}; [{axes}]{ending} is expected.")
+        if isinstance(whole, Episodes):
+            check_episodes(self.table.spec.observation_space, whole)
+        return whole
 
     def _batches(self, source: Buffer, group: AgentGroup, updates: int) -> Iterator[Any]:
         """One batch per update, as the algorithm sees them."""

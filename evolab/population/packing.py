@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from evolab.core.memory import zeros
 from evolab.networks.batching.group import AgentGroup
 from evolab.population.individual import Individual
 from evolab.population.spec import Spec
@@ -25,7 +26,7 @@ def packed(spec: Spec, groups: Sequence[AgentGroup], individuals: Sequence[Indiv
         layouts = [group.layout(name, inside) for group in groups for inside in range(len(group))]
         shape = len(individuals), role.ensemble_size, max(layout.size for layout in layouts)
         for kind in spec.kinds(name):
-            rows = tensors[kind] = spec.like.new_zeros(shape)
+            rows = tensors[kind] = zeros(shape, spec.dtype, spec.device)
             for row, layout, individual in zip(rows, layouts, individuals, strict=True):
                 state = individual.tensors[kind]
                 views = layout.parts(row, {key: tuple(value.shape[1:]) for key, value in state.items()})

@@ -114,13 +114,14 @@ class Spec:
             recipe.initialise(self.roles[role], genes, generator)
             for _ in range(self.roles[role].ensemble_size)
         ]
+        if len(members) == 1:  # no copy, which counts where networks are huge
+            return {key: value[None] for key, value in members[0].items()}
         return {key: torch.stack([one[key] for one in members]) for key in members[0]}
 
     def begin(self, individual: Individual, role: str, state: State) -> None:
-        """Give an agent the parameters of a network; its target is the same, its moments are zero."""
-        zeros = {key: torch.zeros_like(value) for key, value in state.items()}
+        """Give an agent the parameters of a network; its target is the same, its moments are those of the table: 0."""
         for name in self.kinds(role):
-            individual.tensors[name] = zeros if name.endswith(MOMENTS) else state
+            individual.tensors[name] = {} if name.endswith(MOMENTS) else state
         individual.counts[role] = 0.0
 
     def newborn(self, id: int, values: Mapping[str, Any]) -> Individual:

@@ -7,8 +7,10 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +31,36 @@ class Damaged(ValueError):
     """A file of a saved folder is missing, cut short, changed or not a plain file; the message names it."""
 
 
+@dataclass(frozen=True)
+class Later:
+    """A tensor that is made when it is written, so that a large one need not be in memory.
+
+    Attributes:
+        shape: of the tensor.
+        dtype: of its entries.
+        make: makes it.
+    """
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    make: Callable[[], Tensor]
+
+
+Part = Tensor | Later
+
+
 def disk_is_full(error: BaseException) -> bool:
     """True where an error says that there is no space left, on the disk or for this user."""
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor | Sequence[Tensor]]) -> dict[str, Any]:
+def write_tensors(path: Path, tensors: Mapping[str, Tensor | Sequence[Part]]) -> dict[str, Any]:
     """Write a safetensors file in one pass, from the tensors' own memory; gives its size and SHA-256."""
-    parts = {name: [value] if isinstance(value, Tensor) else list(value) for name, value in tensors.items()}
+    parts: dict[str, list[Part]] = {
+        name: [value] if isinstance(value, Tensor) else list(value) for name, value in tensors.items()
+    }
     # Largest entries first, so that every tensor is aligned to its own dtype.
-    order = sorted(parts, key=lambda name: -parts[name][0].element_size())
+    order = sorted(parts, key=lambda name: -parts[name][0].dtype.itemsize)
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     offset = 0
     for name in order:
@@ -46,7 +68,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor | Sequence[Tensor]]) 
         shape = list(first.shape)
         if len(parts[name]) > 1:
             shape[0] = sum(part.shape[0] for part in parts[name])
-        size = sum(part.numel() * part.element_size() for part in parts[name])
+        size = sum(prod(part.shape) * part.dtype.itemsize for part in parts[name])
         place = [offset, offset + size]
         header[name] = {"dtype": _DTYPES[first.dtype], "shape": shape, "data_offsets": place}
         offset += size
@@ -59,8 +81,9 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor | Sequence[Tensor]]) 
             sha.update(data)
         for name in order:
             for part in parts[name]:
-                if part.numel():
-                    memory = part.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+                if prod(part.shape):
+                    tensor = part if isinstance(part, Tensor) else part.make()
+                    memory = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
                     file.write(memory)
                     sha.update(memory)
         file.flush()

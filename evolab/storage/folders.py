@@ -23,6 +23,7 @@ from torch import Tensor
 from evolab.core.version import VERSION
 from evolab.storage.files import (
     Damaged,
+    Part,
     digest,
     plain_size,
     read_json,
@@ -50,7 +51,7 @@ class Draft:
         self.path = path
         self._files: dict[str, dict[str, Any]] = {}
 
-    def tensors(self, name: str, tensors: Mapping[str, Tensor | Sequence[Tensor]]) -> None:
+    def tensors(self, name: str, tensors: Mapping[str, Tensor | Sequence[Part]]) -> None:
         """Write a safetensors file; a sequence of tensors is stored end to end as one."""
         self._files[name] = write_tensors(self.path / name, tensors)
 
@@ -247,6 +248,17 @@ class Saved:
     def json(self, name: str) -> Any:
         """The content of a JSON file."""
         return read_json(self.checked(name))
+
+    def slices(self, name: str) -> dict[str, Any]:
+        """The tensors of a safetensors file, of which `[a:b]` gives rows as a tensor; the rest is not read."""
+        from safetensors import safe_open
+
+        path = self.checked(name)
+        try:
+            file = safe_open(path, "pt")
+            return {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118  # it is no mapping
+        except Exception as error:
+            raise Damaged(f"{path} is damaged: {error}") from error
 
     def tensors(self, name: str) -> dict[str, Tensor]:
         """The tensors of a safetensors file, on the CPU."""

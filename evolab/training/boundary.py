@@ -96,6 +96,8 @@ class Boundary:
         then = self.buffer
         if not (isinstance(then, ReplayBuffer) and isinstance(now, ReplayBuffer)):
             return self
+        if then.fields is not now.fields:  # what was added since lies elsewhere
+            return self
         added = now.added - then.added  # in all pools; in each of them as many as its cursor allows
         moved = (now.cursor - then.cursor) % then.capacity
         written = np.maximum(moved + then.capacity * ((added - moved) // then.capacity), 0)
@@ -108,7 +110,7 @@ class Boundary:
     def needed(self) -> int:
         """About the bytes that it takes on a disk: its tensors, and the transitions that are stored."""
         buffer = self.buffer
-        stored = buffer.nbytes * len(buffer) // buffer.capacity if isinstance(buffer, ReplayBuffer) else 0
+        stored = buffer.row_bytes * int(buffer.length.sum()) if isinstance(buffer, ReplayBuffer) else 0
         return self.size + stored
 
     @property

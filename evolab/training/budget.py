@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from evolab.history.events import Generation
 
 SHARE = 0.25
-"""Of the time, kept for the evaluation of a first generation, whose length nobody knows yet."""
+"""Of the time, kept for the evaluation of a first generation, whose length is not known yet."""
 
 NEWEST, SLACK = 3, 1.5
 """Generations whose longest evaluation says how much time the next one is given, and how much more that is."""

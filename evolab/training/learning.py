@@ -68,7 +68,7 @@ class _Losses:
 def learn(
     state: TrainingState, number: int, faults: list[Fault]
 ) -> Generator[Progress, None, Mapping[str, list[float]]]:
-    """Everybody's steps of a generation; the losses by name, noted some hundred times."""
+    """All agents' steps of a generation; the losses by name, noted some hundred times."""
     losses, watch = _Losses(), Watch(state)
     learning = (
         _by_acting(state, number, losses, faults) if state.learns_by_acting else _from_data(state, losses)

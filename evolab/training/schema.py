@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from evolab.core.schema import anything, flag, listing, mapping, maybe, measured, number, record, whole, word
+from evolab.core.schema import (
+    anything,
+    finite_number,
+    flag,
+    listing,
+    mapping,
+    maybe,
+    measured,
+    record,
+    whole,
+    word,
+)
 from evolab.history.events import BY_HAND
 from evolab.population.schema import AGENT, POPULATION
 
@@ -49,8 +60,8 @@ STATE = record(
     {
         "elite_episodes": whole(),
         "elite_proposed": measured,
-        "elite_offset": number,
-        "changes": record({}, {BY_HAND: mapping(mapping(listing(number, least=2)))}),
+        "elite_offset": finite_number,
+        "changes": record({}, {BY_HAND: mapping(mapping(listing(finite_number, least=2)))}),
         "fitness": mapping(),
     },
 )

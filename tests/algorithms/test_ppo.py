@@ -6,9 +6,11 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 
 import evolab as ev
 from evolab.algorithms.ppo import Minibatch, clipped_gaussian
+from evolab.core.actions import actions_of
 from evolab.envs.probes import BEST, PROBES, show
 from tests import plain
 from tests.algorithms.test_advantages import slow
@@ -438,3 +440,14 @@ def test_learning_from_a_rollout_never_waits_for_the_device(space):
         buffer.add(SimpleNamespace(**{name: value[step].to("meta") for name, value in filled.fields.items()}))
     losses = population.learn(buffer)
     assert losses["actor"].shape == (8,)
+
+
+@pytest.mark.parametrize("reach", [2**15, 2**24, 2**40])
+def test_one_of_very_many_whole_numbers_has_a_probability(reach):
+    """Of 2 ** 41 numbers each had the logarithm of 0, and a run diverged at its first update."""
+    actions = actions_of(spaces.Box(-reach, reach, (1,), np.int64), torch.device("cpu"), torch.float32)
+    action, mean, spread = torch.tensor([[[0.3]]]), torch.tensor([[[0.1]]]), torch.tensor([[[-0.5]]])
+    found, _ = clipped_gaussian(mean, spread, action, actions.grain)
+    # Each takes 2 / (2 * reach + 1) of the range; over so little the density does not change.
+    density = torch.distributions.Normal(0.1, float(np.exp(-0.5))).log_prob(torch.tensor(0.3))
+    assert float(found) == pytest.approx(float(density) + np.log(2 / (2 * reach + 1)), abs=1e-4)

@@ -164,6 +164,30 @@ def test_the_family_tree_pins_by_mouse_and_by_keyboard(page_of):
     assert page.locator(".ev-card").count() == 2
 
 
+def test_the_family_tree_zooms_and_is_dragged(page_of):
+    page = page_of(run(80, 6))
+    chart, slider = page.locator(".ev-lineage .ev-chart"), page.locator(".ev-range")
+
+    def shown() -> list[int]:
+        drawing = saved(page, "lineage", "SVG")
+        return [int(n) for n in re.findall(r'text-anchor="middle"[^>]*>(\d+)</text>', drawing)]
+
+    before = shown()
+    page.get_by_role("button", name="More generations, smaller").click()
+    assert min(shown()) < min(before)
+    chart.focus()
+    page.keyboard.press("+")
+    assert shown() == before
+    box = chart.bounding_box()
+    page.mouse.move(box["x"] + 200, box["y"] + 60)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 480, box["y"] + 60, steps=4)
+    page.mouse.up()
+    assert max(shown()) < max(before)
+    assert int(slider.input_value()) < 80
+    assert page.locator(".ev-card").count() == 0  # a drag is no click
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 800])
 def test_large_numbers_and_long_names_stay_inside_their_cards(page_of, artifacts, width, scheme):

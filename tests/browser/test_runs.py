@@ -37,7 +37,15 @@ def test_the_table_is_sorted_filtered_and_saved(lab: Notebook) -> None:
     page = lab.page
     assert len(names(page)) == 12
     page.get_by_role("button", name="run", exact=True).click()
-    assert names(page) == sorted(names(page))
+    upwards = names(page)
+    assert [name for name in upwards if "h64" in name and "0.001" in name] == [
+        f"lr0.001-h64/seed{i}" for i in (1, 2, 3)
+    ]
+    page.get_by_role("button", name="run \u2191").click()
+    assert names(page) == upwards[::-1]
+    page.get_by_role("button", name="best", exact=True).click()
+    best = [float(cell) for cell in page.locator(".ev-runs tbody td:nth-child(8)").all_inner_texts()]
+    assert best == sorted(best, reverse=True)
     find = page.get_by_role("searchbox", name="Filter runs")
     find.fill("lr_actor<0.001 seed=2")
     lab.until("() => document.querySelectorAll('.ev-runs tbody tr').length === 2")

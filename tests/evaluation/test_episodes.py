@@ -98,7 +98,7 @@ def test_a_run_warns_of_an_endless_environment_once(monkeypatch):
     exp.close()
 
 
-def test_an_agent_whose_weights_are_not_finite_gets_nan_and_stops_nobody():
+def test_an_agent_whose_weights_are_not_finite_gets_nan_and_stops_no_other():
     envs = ev.envs.make(Toy, population=3, num_envs=2)
     population = population_for(envs, 3, "DDPG")
     whole = evaluate(population, envs, episodes=2, seed=1)

@@ -107,7 +107,7 @@ def test_a_fitness_that_is_not_finite_never_wins(bad):
         assert {birth.parent for birth in births} == {winner}
 
 
-def test_where_nobody_can_be_judged_everybody_stays():
+def test_where_no_fitness_is_known_every_agent_stays():
     population = population_of(3)
     births = evolve(population, [np.nan] * 3, ev.Tournament(), ALWAYS)
     assert sorted(population.ids) == [0, 1, 2]

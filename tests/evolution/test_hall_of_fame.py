@@ -67,7 +67,7 @@ def still():
     exp.close()
 
 
-def test_an_elite_that_nobody_reaches_takes_the_place_of_the_worst(run):
+def test_an_elite_that_no_agent_reaches_takes_the_place_of_the_worst(run):
     archived, before = run.hall.elite, run.population.ids
     births = evolved(run, 3, np.array([3.0, 1.0, 2.0]))
     (revived,) = [birth for birth in births if birth.kind == "revived"]
@@ -85,7 +85,7 @@ def test_an_elite_that_nobody_reaches_takes_the_place_of_the_worst(run):
 @pytest.mark.parametrize(
     ("number", "scores"), [(1, [3.0, 1.0, 2.0]), (2, [3.0, 1.0, 2.0]), (3, [3.0, 100.0, 2.0])]
 )
-def test_nobody_is_revived_in_the_warm_up_or_while_somebody_is_as_good(run, number, scores):
+def test_no_elite_is_revived_in_the_warm_up_or_while_an_agent_is_as_good(run, number, scores):
     assert all(birth.kind != "revived" for birth in evolved(run, number, np.array(scores)))
 
 

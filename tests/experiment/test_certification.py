@@ -75,7 +75,7 @@ def test_every_step_of_an_environment_is_counted_once():
     exp = run(environment=Counting)
     taken.clear()
     told = exp.certify(seeds=5, episodes=4)
-    assert len(taken) == told.steps.total + 1, "and one by which the environment is examined"
+    assert len(taken) == told.steps.total + 2, "and those that examine new environments"
     lengths = told.returns.sum()  # every step pays 1
     assert told.steps.evaluation == lengths
 
@@ -192,6 +192,13 @@ def test_the_configuration_of_another_run_can_be_certified():
     assert made.config.update_ratio == pytest.approx(1 / 3), "its three agents shared what they stored"
     assert made.config.seed == plan(exp).config.seed
     assert made.config.folder is None
+
+
+def test_seeds_begin_with_the_trained_weights_that_the_run_began_with():
+    agent = run(generations=1).best
+    exp = experiment(environment=Choosing, load=agent)
+    exp.step()
+    assert plan(exp).config.load is agent
 
 
 def test_another_algorithm_starts_from_its_own_defaults():

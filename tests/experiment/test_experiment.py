@@ -99,7 +99,7 @@ def test_a_generation_is_learned_evaluated_evolved_and_recorded(exp):
 
 def test_best_and_elite_are_copies_that_nothing_changes(exp):
     with pytest.raises(
-        LookupError, match=r"no generation has ended yet, so nobody is best. Call exp.step\(\) first."
+        LookupError, match=r"no generation has ended yet, so no agent is best. Call exp.step\(\) first."
     ):
         _ = exp.best
     exp.step()
@@ -879,7 +879,7 @@ def test_evolabs_own_range_is_cut_without_a_word():
     assert updates(exp) == [24] * 3
 
 
-def test_one_agents_batch_is_cut_to_what_is_stored_and_stops_nobody():
+def test_one_agents_batch_is_cut_to_what_is_stored_and_stops_no_other():
     """Generations with batches of 48, 20, 15 and 114 learned nothing at all from a buffer of 64."""
     exp = toy(search_space={"batch_size": ev.Integer(8, 500)}, evolving=False, population=2, update_ratio=0.5)
     agents = [exp.population.individual(row) for row in range(2)]

@@ -74,7 +74,7 @@ def test_one_of_many_learns_as_if_alone_and_sleeping_channels_never_move(algorit
         assert not population.table[name][mask].any(), f"padding of {name} moved"
 
 
-def test_agents_of_unlike_geometry_share_no_chunk_and_of_like_geometry_may():
+def test_agents_of_unlike_geometry_share_no_group_and_of_like_geometry_may():
     population = mixed(DQN())
     for group in population.groups:
         assert len({population.network.key(genes) for genes in group.genes}) == 1

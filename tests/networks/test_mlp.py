@@ -110,7 +110,7 @@ def test_a_loss_may_use_its_network_twice():
 
 
 @pytest.mark.parametrize("algorithm", [DQN(), TD3()], ids=lambda a: a.name)
-def test_a_solo_chunk_computes_as_its_row(algorithm):
+def test_a_solo_group_computes_as_its_row(algorithm):
     population = mixed(algorithm)
     observation = torch.randn(8, 4, FEATURES, dtype=torch.float64)
     name = "q" if algorithm.name == "DQN" else "actor"

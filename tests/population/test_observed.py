@@ -10,6 +10,7 @@ import torch
 from gymnasium import spaces
 
 import evolab as ev
+from evolab.core.experience import Episodes
 from tests.small import experiment
 
 PLAIN = spaces.Dict({"a": spaces.Box(-1, 1, (3,)), "b": spaces.Discrete(4)})
@@ -122,6 +123,8 @@ def test_what_is_wrong_with_an_observation_is_said(kind, observation, message):
         (np.zeros(0, int), r"observation is an array of shape \(0,\)\. Expected tokens"),
         (np.array(1), r"observation is an array of shape \(\); it holds 1 to 1\. Expected tokens"),
         (np.zeros((2, 2, 2), int), r"observation has shape \(2, 2, 2\)"),
+        (np.ones(21, int), r"observation is an array of shape \(21,\); .* one at least and 16 at most"),
+        (np.ones((2, 17), int), r"observation is an array of shape \(2, 17\); .* and 16 at most"),
     ],
 )
 def test_what_is_wrong_with_tokens_is_said(tokens, message):
@@ -130,4 +133,60 @@ def test_what_is_wrong_with_tokens_is_said(tokens, message):
         exp.population[0].act(tokens)
     assert exp.population[0].act(np.array([0, 13])) in range(3)
     assert exp.population[0].act(torch.tensor([[0, 13], [1, 2]])).shape == (2,)
+    exp.close()
+
+
+@pytest.mark.parametrize("algorithm", ["BC", "ILQL"])
+def test_tokens_so_far_are_answered_behind_the_last_of_them(algorithm):
+    """The last token was taken for pad: whoever gave three tokens was told what follows two."""
+    exp = experiment(algorithm)
+    agent, length = exp.population[0], 16
+    pad = ev.envs.WordGame(["abc", "cab", "bca", "bac"], letters=3, tries=3, alphabet="abc").tokenizer.pad
+    others = np.setdiff1d(np.arange(14), pad)
+    stream = np.random.default_rng(0)
+    for count in range(1, 12):
+        tokens = stream.choice(others, (3, count))
+        whole = np.full((3, length), pad)
+        whole[:, :count] = tokens
+        assert agent.act(tokens).tolist() == agent.act(whole).tolist()
+        assert exp.population.act(tokens[:, None])[0, 0] == agent.act(tokens[0])
+    if algorithm == "BC":  # acts by its network alone
+        logits = agent.module()(torch.from_numpy(tokens))[:, -1]
+        low = int(exp.population.action_space.start)
+        among = logits[:, low : low + int(exp.population.action_space.n)]
+        assert (agent.act(tokens) - low).tolist() == among.argmax(-1).tolist()
+    exp.close()
+
+
+def episodes(tokens=1, length=None, shape=(3, 4, 16), **parts):
+    """As `population.learn` takes them."""
+    values = {
+        "tokens": torch.full(shape, tokens), "action_mask": torch.ones(shape, dtype=torch.bool),
+        "reward": torch.zeros(shape), "terminated": torch.ones(shape[:-1]),
+        "length": torch.full(shape[:-1], length or shape[-1]),
+    }  # fmt: skip
+    return Episodes(**values | parts)
+
+
+@pytest.mark.parametrize("algorithm", ["BC", "ILQL"])
+def test_what_is_wrong_with_episodes_is_said(algorithm):
+    """A token out of the vocabulary was an index error inside; too long ones were said to have a token fewer."""
+    exp = experiment(algorithm)
+    for wrong, message in (
+        (episodes(shape=(3, 4, 21)), r"tokens is an array of shape \(3, 4, 21\); .* and 16 at most"),
+        (episodes(99), r"it holds 99 to 99\. .* whole numbers from 0 to 13"),
+        (episodes(-1), r"it holds -1 to -1"),
+        (episodes(1.5), r"it holds 1\.5 to 1\.5"),
+        (episodes(1.0), r"tokens is torch\.float32; whole numbers \(int64\) are expected"),
+        (episodes(length=19), r"length goes from 19 to 19; there are 16 tokens"),
+        (episodes(action_mask=torch.ones(3, 4, 15)), r"action_mask has shape \(3, 4, 15\); tokens of shape"),
+        (episodes(shape=(2, 4, 16)), r"reward has shape \(2, 4, 16\); \[P, B\] with P = 3 is expected"),
+        (episodes(shape=(4, 16)), r"reward has shape \(4, 16\); \[P, B, T\] with P = 3 is expected"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            exp.population.learn(wrong)
+    with pytest.raises(ValueError, match=r"shape \(1, 4, 16\); \[B, T\] for one agent is expected"):
+        exp.population[0].learn(episodes(shape=(1, 4, 16)))
+    assert np.isfinite(exp.population[0].learn(episodes(shape=(4, 16)))["policy"])
+    assert bool(torch.isfinite(exp.population.learn(episodes())["policy"]).all())
     exp.close()

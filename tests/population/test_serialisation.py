@@ -29,6 +29,7 @@ SPACES = [
     spaces.MultiBinary([2, 3]),
     spaces.Dict({"b": spaces.Discrete(3), "a": spaces.Box(-np.inf, np.inf, (2,), np.float64)}),
     spaces.Tuple([spaces.Discrete(3), spaces.Dict({"x": spaces.MultiBinary(2)})]),
+    spaces.Discrete(5, start=1, dtype=np.uint8),
 ]
 
 
@@ -149,7 +150,7 @@ def test_saving_again_replaces_the_agent_and_keeps_what_the_user_put_there(tmp_p
     assert os.listdir(tmp_path) == ["agent"]
 
 
-def test_a_folder_of_somebody_else_is_not_overwritten(tmp_path):
+def test_a_foreign_folder_is_not_overwritten(tmp_path):
     (tmp_path / "thesis.tex").write_text("x")
     with pytest.raises(FileExistsError, match="holds no evolab agent"):
         taught()[0].save(tmp_path)

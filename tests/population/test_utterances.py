@@ -124,7 +124,7 @@ def test_a_rollout_says_whole_utterances_too():
     exp.close()
 
 
-def test_an_agent_that_diverged_loses_its_games_and_stops_nobody():
+def test_an_agent_that_diverged_loses_its_games_and_stops_no_other():
     many = agents(ILQL(beams=4))
     for name in many.roles:
         many.table[name][1] = float("nan")

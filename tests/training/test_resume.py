@@ -254,7 +254,7 @@ def test_agents_that_share_no_buffer_resume(tmp_path):
 
 
 @pytest.mark.parametrize("environment", ["CartPole-v1", None])
-def test_learning_from_data_resumes_with_its_judges(tmp_path, environment):
+def test_learning_from_data_resumes_with_its_critics(tmp_path, environment):
     from evolab.evaluation.fqe.fqe import FQE
 
     def make():

@@ -9,12 +9,23 @@ from collections.abc import Hashable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
 
 from evolab.core.experience import Batch, Episodes, Transition
 from evolab.core.trees import Tree
 
 AT_ONCE = 8
 """Updates whose samples are drawn together: what an agent with eight environments owes for one vector step."""
+
+WIDER = {torch.uint16: torch.int32, torch.uint32: torch.int64, torch.uint64: torch.float64}
+"""What torch can store and copy, but not index, and what holds it."""
+
+
+def as_kept(leaf: ArrayLike) -> Tensor:
+    """An entry of a transition as a tensor that can be drawn from."""
+    tensor = torch.as_tensor(leaf)
+    return tensor.to(WIDER[tensor.dtype]) if tensor.dtype in WIDER else tensor
 
 
 def whole_number(name: str, value: object) -> int:

@@ -1,12 +1,14 @@
-"""Replay: the population's experience in tensors of a fixed size, oldest overwritten first.
+"""Replay: the population's newest experience, oldest overwritten first.
 
-Memory is asked for at once and taken as the tensors fill (see `core.memory`): on a CPU, addresses stay and
-what is empty costs nothing.
+Memory grows with what is stored. On a CPU it is asked for at once and taken as the tensors fill (see
+`core.memory`): addresses stay, and what is empty costs nothing. Other devices give at once what they are asked
+for: there the tensors double as they fill. Large observations are stored once (see `data.buffers.frames`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -15,10 +17,14 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from evolab.core.experience import DRAWN, Batch, Episodes, Transition
-from evolab.core.memory import announce, room
+from evolab.core.memory import announce, room, taken_as_filled
 from evolab.core.trees import Tree, first_leaf, leaves, map_leaves
-from evolab.data.buffers.base import AT_ONCE, Buffer, whole_number
+from evolab.data.buffers.base import AT_ONCE, Buffer, as_kept, whole_number
+from evolab.data.buffers.frames import Frames, stacked_along, stored_once
 from evolab.networks.batching import cuda_graphs as graphs
+
+AT_FIRST = 64 * 2**20
+"""Bytes of transitions that there is room for at first, on devices that give at once what they are asked for."""
 
 
 class ReplayBuffer(Buffer):
@@ -28,6 +34,11 @@ class ReplayBuffer(Buffer):
         capacity: most transitions kept, of each agent where `shared` is False.
         device: where they are kept; None for the population's device, decided at the first use.
         shared: one pool for everyone; False gives every agent its own.
+
+    Attributes:
+        fields: [pools * allotted, ...] leaves, the transitions; of an observation that is stored once, the places
+            of its parts. `rows` gives transitions as they were added.
+        frames: of the same form; the parts of an observation that is stored once, None for every other leaf.
 
     Raises:
         ValueError: a capacity below 1.
@@ -41,7 +52,8 @@ class ReplayBuffer(Buffer):
     ) -> None:
         self.capacity, self.shared = whole_number("ReplayBuffer: capacity", capacity), bool(shared)
         self.device = torch.device(device) if device is not None else None
-        self.fields: dict[str, Tree] = {}  # [pools * capacity, ...] leaves
+        self.fields: dict[str, Tree] = {}
+        self.frames: dict[str, Any] = {}
         self.pools = 1  # of one agent each where they don't share
         self.length = np.zeros(1, dtype=np.int64)
         self.cursor = np.zeros(1, dtype=np.int64)
@@ -69,9 +81,9 @@ class ReplayBuffer(Buffer):
         return len(self) >= min(least, self.capacity)
 
     def clear(self) -> None:
-        """Forget everything; the memory stays allocated."""
-        self.length[:] = 0
-        self.cursor[:] = 0
+        """Forget everything; a boundary that is kept goes on with what there was."""
+        self.fields, self.frames = {}, {}
+        self.length, self.cursor = np.zeros_like(self.length), np.zeros_like(self.cursor)
 
     def add(self, transition: Transition) -> int:
         """Store the valid rows of a transition with leading shape [P, E] or [B].
@@ -82,20 +94,23 @@ class ReplayBuffer(Buffer):
         Raises:
             ValueError: the fields' shapes differ from those stored before.
         """
-        reward = np.asarray(transition.reward)
-        leading = reward.ndim
-        agents = reward.shape[0] if leading == 2 else 1
+        shape = np.shape(transition.reward)
+        leading, agents = len(shape), shape[0] if len(shape) == 2 else 1
         valid = getattr(transition, "valid", None)
         valid = None if valid is None or np.all(valid) else np.asarray(valid)
-        if not self.fields:
-            self._allocate(transition, leading, agents)
         rows = {name: getattr(transition, name) for name in DRAWN}
+        if not self.fields:
+            self.pools = 1 if self.shared else agents
+            self.length, self.cursor = np.zeros(self.pools, np.int64), np.zeros(self.pools, np.int64)
+            self.allot(
+                {name: map_leaves(lambda leaf: _flat(leaf, leading, valid), x) for name, x in rows.items()}
+            )
         if self.pools == 1:
             stored = self._write(0, rows, leading, valid)
         elif leading != 2 or agents != self.pools:
             raise ValueError(
                 f"this buffer keeps {self.pools} agents apart; transitions of shape [{self.pools}, E] "
-                f"are expected, reward has shape {reward.shape}."
+                f"are expected, reward has shape {shape}."
             )
         else:
             stored = 0
@@ -105,28 +120,56 @@ class ReplayBuffer(Buffer):
         self.added += stored
         return stored
 
-    def _allocate(self, transition: Transition, leading: int, agents: int) -> None:
+    def allot(self, like: dict[str, Tree]) -> None:
+        """Make room for transitions like these, [B, ...] leaves."""
         self.place_on(torch.device("cpu"))
-        self.pools = 1 if self.shared else agents
-        self.length = np.zeros(self.pools, dtype=np.int64)
-        self.cursor = np.zeros(self.pools, dtype=np.int64)
-
         device = self.device or torch.device("cpu")
 
-        def row(leaf: ArrayLike) -> Tensor:
-            like = torch.as_tensor(leaf)
-            dtype = torch.float32 if like.dtype == torch.float64 else like.dtype
-            return torch.empty(like.shape[leading:], dtype=dtype, device="meta")
+        def kept(leaf: Tensor, following: Tensor) -> Frames | None:
+            form = leaf.shape[1:], _precision(leaf.dtype)
+            if not stored_once(*form) or form != (following.shape[1:], _precision(following.dtype)):
+                return None
+            return Frames(*form, stacked_along(leaf, following), device)
 
-        rows = {name: map_leaves(row, getattr(transition, name)) for name in DRAWN}
-        count = self.pools * self.capacity
-        each = sum(leaf.numel() * leaf.element_size() for leaf in leaves(rows))
-        announce(f"ReplayBuffer({self.capacity})", each * count, device)
-        self.fields = {
-            name: map_leaves(lambda leaf: room((count, *leaf.shape), leaf.dtype, device), value)
-            for name, value in rows.items()
-        }
+        self.frames = {name: map_leaves(lambda leaf: None, value) for name, value in like.items()}
+        if "observation" in like:
+            shared = map_leaves(kept, like["observation"], like["next_observation"])
+            self.frames |= {"observation": shared, "next_observation": shared}
+
+        def empty(leaf: Tensor, frames: Frames | None) -> Tensor:
+            if frames is None:
+                return torch.empty(0, *leaf.shape[1:], dtype=_precision(leaf.dtype), device=device)
+            return torch.empty(0, frames.count, dtype=torch.int32, device=device)
+
+        self.fields = {name: map_leaves(empty, value, self.frames[name]) for name, value in like.items()}
+        announce(f"ReplayBuffer({self.capacity})", self.nbytes, device)
+        self.make_room(0)
         self.device = self.example.device
+
+    def make_room(self, least: int) -> None:
+        """Have room for so many transitions of each pool at least."""
+        if self.allotted >= max(1, least):
+            return
+        stored, wanted = min(int(self.length.max()), self.allotted), self.capacity
+        if not taken_as_filled(self.example.device):
+            row = sum(_row_bytes(leaf) for leaf in leaves(self.fields))
+            wanted = min(wanted, max(least, 2 * self.allotted, AT_FIRST // (row * self.pools), 1))
+
+        def larger(store: Tensor) -> Tensor:
+            new = room((self.pools * wanted, *store.shape[1:]), store.dtype, store.device)
+            if stored:
+                old, its = (x.unflatten(0, (self.pools, -1))[:, :stored] for x in (store, new))
+                its.copy_(old)
+            return new
+
+        # One after the other, in the dict that a kept boundary has, too: nothing holds the old ones.
+        for name, value in self.fields.items():
+            self.fields[name] = map_leaves(larger, value)
+
+    @property
+    def allotted(self) -> int:
+        """Transitions of each pool that there is room for: `capacity` on a CPU."""
+        return len(self.example) // self.pools
 
     def _write(self, pool: int, rows: dict[str, Any], leading: int, keep: np.ndarray | None) -> int:
         mask = None if keep is None else torch.as_tensor(keep.reshape(-1))
@@ -134,33 +177,58 @@ class ReplayBuffer(Buffer):
         if count == 0:
             return 0
         self.fields.pop("episode", None)  # a data set's; rows that are overwritten belong to no episode of it
-        start = int(self.cursor[pool])
+        start, length = int(self.cursor[pool]), int(self.length[pool])
         skip = max(0, count - self.capacity)
-        first = min(count - skip, self.capacity - start)
-        base = pool * self.capacity
-        pending: list[tuple[Tensor, Tensor]] = []  # written once every field is known to fit
 
-        def write(store: Tensor, leaf: ArrayLike) -> None:
-            piece = torch.as_tensor(leaf)
-            if piece.shape[leading:] != store.shape[1:]:
+        def fitting(store: Tensor, frames: Frames | None, leaf: ArrayLike) -> Tensor:
+            piece = as_kept(leaf)
+            shape = store.shape[1:] if frames is None else frames.shape
+            if piece.shape[leading:] != shape:
                 raise ValueError(
                     f"a transition's field has shape {tuple(piece.shape)}; this buffer holds rows of shape "
-                    f"{tuple(store.shape[1:])}. Use a fresh ReplayBuffer for another environment."
+                    f"{tuple(shape)}. Use a fresh ReplayBuffer for another environment."
                 )
-            piece = piece.reshape(-1, *store.shape[1:])
+            piece = piece.reshape(-1, *shape)
             if mask is not None:
                 piece = piece[mask.to(piece.device)]
-            pending.append((store, piece[skip:]))
+            return piece[skip:]
+
+        # Nothing is written before every field is known to fit, and to have room.
+        pieces = {
+            name: map_leaves(fitting, self.fields[name], self.frames[name], rows[name]) for name in DRAWN
+        }
+        self.make_room(min(length + count, self.capacity))
+        pieces = {name: map_leaves(_placed, self.frames[name], piece) for name, piece in pieces.items()}
+        first, base = min(count - skip, self.capacity - start), pool * self.allotted
+        stretches = ((start, 0, first), (0, first, count - skip - first))
+
+        def write(store: Tensor, frames: Frames | None, piece: Tensor) -> None:
+            for at, taken, some in stretches:
+                if some and frames is not None and at < length:
+                    frames.drop(store[base + at : base + min(at + some, length)])
+                if some:
+                    store[base + at : base + at + some] = piece[taken : taken + some]
 
         for name in DRAWN:
-            map_leaves(write, self.fields[name], rows[name])
-        for store, piece in pending:
-            store[base + start : base + start + first] = piece[:first]
-            if first < count - skip:
-                store[base : base + count - skip - first] = piece[first:]
+            map_leaves(write, self.fields[name], self.frames[name], pieces[name])
         self.cursor[pool] = (start + count - skip) % self.capacity
-        self.length[pool] = min(self.length[pool] + count, self.capacity)
+        self.length[pool] = min(length + count, self.capacity)
         return count
+
+    def restore(self, places: Tensor, rows: dict[str, Tree]) -> None:
+        """Put transitions, [B, ...] leaves, at these places in `fields`, where there are none."""
+        places = places.to(self.device)
+        run = len(places) > 0 and int(places[-1]) - int(places[0]) == len(places) - 1
+
+        def write(store: Tensor, frames: Frames | None, leaf: Tensor) -> None:
+            piece = _placed(frames, leaf).to(store.device)
+            if run:  # a plain copy
+                store[int(places[0]) : int(places[-1]) + 1] = piece
+            else:
+                store[places] = piece
+
+        for name, value in rows.items():
+            map_leaves(write, self.fields[name], self.frames[name], value)
 
     def batches(
         self, rows: slice, size: int, updates: int, generator: torch.Generator
@@ -193,15 +261,12 @@ class ReplayBuffer(Buffer):
             index = self._draw(0, updates * count * size, generator)
         else:
             parts = [
-                self._draw(pool, updates * size, generator).view(updates, 1, size) + pool * self.capacity
+                self._draw(pool, updates * size, generator).view(updates, 1, size) + pool * self.allotted
                 for pool in range(rows.start, rows.stop)
             ]
             index = torch.cat(parts, 1).flatten()
 
-        def take(store: Tensor) -> Tensor:
-            return store.index_select(0, index).unflatten(0, (updates, count, size))
-
-        return Batch(**{name: map_leaves(take, self.fields[name]) for name in DRAWN})
+        return Batch(**self._taken(index, DRAWN, (updates, count, size)))
 
     @property
     def recordable(self) -> bool:  # type: ignore[override]
@@ -214,8 +279,9 @@ class ReplayBuffer(Buffer):
 
     def recording_key(self) -> Hashable:
         """What a recorded draw is bound to: this buffer, where its fields lie, and their sizes."""
-        where = graphs.addresses(self.fields), graphs.addresses([] if self.filled is None else [self.filled])
-        return self._self, where, self.capacity, self.pools
+        parts = [frames.stored for frames in leaves(self.frames) if frames is not None]
+        lengths = [] if self.filled is None else [self.filled]
+        return self._self, graphs.addresses([self.fields, parts, lengths]), self.capacity, self.pools
 
     def tell_device(self) -> None:
         """Let the device know how much is stored: a recorded draw can't be told by a number."""
@@ -238,10 +304,14 @@ class ReplayBuffer(Buffer):
 
     def rows(self, index: Tensor) -> dict[str, Tree]:
         """The fields of given rows, [B, ...] each, counted from the storage's start."""
-        index = index.to(self.device)
-        return {
-            name: map_leaves(lambda store: store.index_select(0, index), self.fields[name]) for name in DRAWN
-        }
+        return self._taken(index.to(self.device), DRAWN, (len(index),))
+
+    def _taken(self, index: Tensor, names: Sequence[str], shape: tuple[int, ...]) -> dict[str, Any]:
+        def take(store: Tensor, frames: Frames | None) -> Tensor:
+            found = store.index_select(0, index).unflatten(0, shape)
+            return found if frames is None else frames.take(found)
+
+        return {name: map_leaves(take, self.fields[name], self.frames[name]) for name in names}
 
     def follow(self, parents: Sequence[int]) -> None:
         """Give every agent its parent's experience; nothing to do where all share one pool."""
@@ -253,26 +323,72 @@ class ReplayBuffer(Buffer):
 
         def moved(store: Tensor) -> Tensor:
             new = room(store.shape, store.dtype, store.device)
-            old, its = (x.unflatten(0, (self.pools, self.capacity))[:, :stored] for x in (store, new))
+            old, its = (x.unflatten(0, (self.pools, -1))[:, :stored] for x in (store, new))
             its.copy_(old[rows])
             return new
 
         self.fields = {name: map_leaves(moved, store) for name, store in self.fields.items()}
         self.length, self.cursor = self.length[list(parents)], self.cursor[list(parents)]
+        used: dict[Frames, list[Tensor]] = {}
+
+        def note(store: Tensor, frames: Frames | None) -> None:
+            if frames is not None:
+                apart = zip(store.unflatten(0, (self.pools, -1)), self.length.tolist(), strict=True)
+                used.setdefault(frames, []).extend(own[:length] for own, length in apart)
+
+        for name in DRAWN:
+            map_leaves(note, self.fields[name], self.frames[name])
+        for frames, indices in used.items():
+            frames.count_anew(indices)
+
+    @property
+    def row_bytes(self) -> int:
+        """Of one transition as it was added."""
+        sizes: list[int] = []
+
+        def note(store: Tensor, frames: Frames | None) -> None:
+            sizes.append(_row_bytes(store) if frames is None else frames.row_bytes)
+
+        for name, value in self.fields.items():
+            map_leaves(note, value, self.frames.get(name) or map_leaves(lambda leaf: None, value))
+        return sum(sizes)
 
     @property
     def nbytes(self) -> int:
-        """Memory that the fields take when it is full, in bytes."""
-        return sum(leaf.numel() * leaf.element_size() for leaf in leaves(self.fields))
+        """Memory that it takes when it is full, in bytes, at as many frames a transition as there are now."""
+        stored = int(self.length.sum())
+        each = float(sum(map(_row_bytes, leaves(self.fields))))
+        for frames in {kept for kept in leaves(self.frames) if kept is not None}:
+            each += frames.part_bytes * (len(frames) / stored if stored else 1)
+        return int(each * self.pools * self.capacity)
 
     def observations(self, count: int, generator: torch.Generator) -> Tree | None:
         """Up to `count` stored observations, [B, ...] leaves: what function changes are measured on."""
         if len(self) == 0:
             return None
         index = self._draw(0, min(count, int(self.length[0])), generator)
-        return map_leaves(lambda store: store[index], self.fields["observation"])
+        return self._taken(index, ("observation",), (len(index),))["observation"]
 
     @property
     def example(self) -> Tensor:
         """The first stored leaf, for its dtype and device."""
         return first_leaf(self.fields)
+
+
+def _precision(dtype: torch.dtype) -> torch.dtype:
+    return torch.float32 if dtype == torch.float64 else dtype
+
+
+def _row_bytes(leaf: Tensor) -> int:
+    return leaf.element_size() * prod(leaf.shape[1:])
+
+
+def _flat(leaf: ArrayLike, leading: int, valid: np.ndarray | None) -> Tensor:
+    """The valid rows [B, ...] of a leaf with `leading` axes in front."""
+    rows = as_kept(leaf).flatten(0, leading - 1)
+    return rows if valid is None else rows[torch.as_tensor(valid.reshape(-1)).to(rows.device)]
+
+
+def _placed(frames: Frames | None, piece: Tensor) -> Tensor:
+    """What is written of an observation: the places of its parts, which are stored now, or itself."""
+    return piece if frames is None else frames.put(piece)

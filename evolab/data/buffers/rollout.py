@@ -14,7 +14,7 @@ from torch import Tensor
 from evolab.core.experience import DRAWN, Batch, Transition
 from evolab.core.memory import room
 from evolab.core.trees import Tree, leaves, map_leaves
-from evolab.data.buffers.base import Buffer, whole_number
+from evolab.data.buffers.base import Buffer, as_kept, whole_number
 
 FIELDS = (*DRAWN, "truncated", "valid")
 
@@ -164,11 +164,11 @@ class RolloutBuffer(Buffer):
         return shape[0] * shape[1]
 
     def _room(self, leaf: ArrayLike) -> Tensor:
-        like = torch.as_tensor(leaf)
+        like = as_kept(leaf)
         return room((self.horizon, *like.shape), like.dtype, self.device or torch.device("cpu"))
 
     def _put(self, store: Tensor, leaf: ArrayLike) -> None:
-        piece = torch.as_tensor(leaf)
+        piece = as_kept(leaf)
         if piece.shape != store.shape[1:]:
             raise ValueError(
                 f"a transition's field has shape {tuple(piece.shape)}; this rollout holds {tuple(store.shape[1:])}. "

@@ -3,7 +3,8 @@
 A segment holds consecutive transitions, oldest first. The newest segments together hold at
 least the buffer; what is older than the buffer is skipped on reading. Segments that an earlier
 checkpoint has written are shared with it as hard links. A small buffer is written anew each
-time, so that its checkpoints do not depend on one another.
+time, so that its checkpoints do not depend on one another. Transitions are written as they were added,
+also where a part of them is stored once in memory.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evolab.core.memory import room
 from evolab.core.trees import Tree
 from evolab.data.buffers.base import Buffer
+from evolab.data.buffers.frames import Frames
 from evolab.data.buffers.replay import ReplayBuffer
-from evolab.storage.files import Damaged
+from evolab.storage.files import Damaged, Later, Part
 from evolab.storage.folders import Draft, Saved
 
 SMALL = 32 * 2**20
@@ -29,6 +30,9 @@ SMALL = 32 * 2**20
 
 MOST = 64
 """Segments before they are written as one again."""
+
+PIECE = 32 * 2**20
+"""Bytes of observations that are made or read at a time."""
 
 LARGEST = 2**40
 """Bytes of the largest buffer that is read."""
@@ -85,7 +89,9 @@ def write_buffer(
     }
     if buffer.source is not None:  # recorded data that stay in the user's own file
         return {**about, "data": buffer.source}, Written()
-    about["fields"] = {name: _tree(value, name) for name, value in buffer.fields.items()}
+    about["fields"] = {
+        name: _tree(value, buffer.frames.get(name), name) for name, value in buffer.fields.items()
+    }
     total = int(buffer.length.sum())
     fresh = _fresh_rows(buffer, before)
     kept = [] if fresh is None else before.segments
@@ -121,11 +127,10 @@ def read_buffer(saved: Saved, about: Mapping[str, Any], buffer: Buffer) -> Writt
     if "data" in about:  # nothing is here until the user's file has been read again
         buffer.clear()
         return Written()
-    stores = _rooms(where, about, buffer)
+    _check_size(where, about, buffer)
     segments = [Segment(saved.path / name, int(rows), saved.files[name]) for name, rows in about["segments"]]
     total = int(buffer.length.sum())
-    _read_segments(saved, segments, stores, buffer)
-    buffer.fields = {name: _planted(tree, stores) for name, tree in about["fields"].items()}
+    _read_segments(saved, segments, about["fields"], buffer)
     return Written(buffer, buffer.added, total, segments)
 
 
@@ -141,39 +146,41 @@ def _read_sizes(where: str, about: Mapping[str, Any], buffer: ReplayBuffer) -> N
     buffer.length, buffer.cursor, buffer.added = length, np.where(length < capacity, length, cursor), added
 
 
-def _rooms(where: str, about: Mapping[str, Any], buffer: ReplayBuffer) -> dict[str, Tensor]:
-    """Empty tensors [pools * capacity, ...] for all leaves, by name."""
-    leaves: list[tuple[str, str, tuple[int, ...]]] = []
-    for tree in about["fields"].values():
-        _leaves(tree, leaves)
+def _check_size(where: str, about: Mapping[str, Any], buffer: ReplayBuffer) -> None:
     rows = buffer.pools * buffer.capacity
-    size = sum(_dtype(dtype).itemsize * int(np.prod(shape, dtype=object)) for _, dtype, shape in leaves)
+    size = sum(
+        dtype.itemsize * int(np.prod(shape, dtype=object)) for _, dtype, shape in _leaves(about["fields"])
+    )
     if size * rows > LARGEST:
         raise ValueError(f"{where} describes a buffer of {size * rows >> 30} GiB, which is refused.")
-    buffer.place_on(torch.device("cpu"))
-    assert buffer.device is not None
-    return {name: room((rows, *shape), _dtype(dtype), buffer.device) for name, dtype, shape in leaves}
 
 
 def _read_segments(
-    saved: Saved, segments: Sequence[Segment], stores: Mapping[str, Tensor], buffer: ReplayBuffer
+    saved: Saved, segments: Sequence[Segment], fields: Mapping[str, Any], buffer: ReplayBuffer
 ) -> None:
     """Put the newest transitions of the segments where they lay."""
     total = int(buffer.length.sum())
-    positions = _positions(buffer)
+    positions: Tensor | None = None
     offset = total - sum(segment.rows for segment in segments)  # below 0: rows older than the buffer
     for segment in segments:
-        tensors = saved.tensors(segment.path.name)
-        skip = max(0, -offset)
-        for name, store in stores.items():
-            part = tensors.get(name)
-            expected = (segment.rows, *store.shape[1:])
-            if part is None or tuple(part.shape) != expected or part.dtype != store.dtype:
+        slices, size = saved.slices(segment.path.name), 1
+        for name, dtype, shape in _leaves(fields):
+            part = slices.get(name)
+            expected = (segment.rows, *shape)
+            if part is None or tuple(part.get_shape()) != expected or part[:1].dtype != dtype:
                 raise Damaged(f"{segment.path} does not hold {name} of shape {expected}.")
-            if skip < segment.rows:
-                first = max(0, offset)
-                rows = positions[first : first + segment.rows - skip]
-                _put(store, rows, part[skip:].to(store.device))
+            size += dtype.itemsize * int(np.prod(shape))
+        at, step = max(0, -offset), max(1, PIECE // size)
+        while at < segment.rows:
+            end = min(at + step, segment.rows)
+            parts = {name: part[at:end] for name, part in slices.items()}
+            rows = {name: _planted(tree, parts) for name, tree in fields.items()}
+            if positions is None:
+                buffer.allot(rows)
+                buffer.make_room(int(buffer.length.max()))
+                positions = _positions(buffer)
+            buffer.restore(positions[offset + at : offset + end], rows)
+            at = end
         offset += segment.rows
     if total and offset != total:
         raise Damaged(f"{saved.path / 'state.json'}: the segments hold {offset} of {total} transitions.")
@@ -181,11 +188,7 @@ def _read_segments(
 
 def _fresh_rows(buffer: ReplayBuffer, before: Written) -> int | None:
     """Transitions that `before` lacks; None where all have to be written."""
-    if (
-        before.buffer is not buffer
-        or buffer.pools > 1
-        or buffer.nbytes * len(buffer) <= SMALL * buffer.capacity
-    ):
+    if before.buffer is not buffer or buffer.pools > 1 or buffer.row_bytes * len(buffer) <= SMALL:
         return None
     fresh = buffer.added - before.added
     if fresh < 0 or len(buffer) != min(before.length + fresh, buffer.capacity) or fresh >= len(buffer):
@@ -198,66 +201,85 @@ def _fresh_rows(buffer: ReplayBuffer, before: Written) -> int | None:
     return fresh
 
 
-def _newest(buffer: ReplayBuffer, count: int) -> dict[str, list[Tensor]]:
+def _newest(buffer: ReplayBuffer, count: int) -> dict[str, list[Part]]:
     """The newest rows of every leaf as slices of the buffer, oldest first; all rows of pools apart."""
     stretches: list[tuple[int, int]] = []
     for pool in range(buffer.pools):
         rows = count if buffer.pools == 1 else int(buffer.length[pool])
         stop = int(buffer.cursor[pool])
-        base = pool * buffer.capacity
+        base = pool * buffer.allotted
         if rows > stop:
             stretches.append((base + buffer.capacity - (rows - stop), base + buffer.capacity))
         stretches.append((base + max(0, stop - rows), base + stop))
     return {
-        name: [store[a:b] for a, b in stretches if b > a] or [store[:0]]
+        name: [part for a, b in stretches if b > a for part in _parts(store, frames, a, b)] or [store[:0]]
         for field_name, value in buffer.fields.items()
-        for name, store in _named(value, field_name)
+        for name, store, frames in _named(value, buffer.frames.get(field_name), field_name)
     }
+
+
+def _parts(store: Tensor, frames: Frames | None, start: int, stop: int) -> list[Part]:
+    """Rows of a leaf as they were added: where they are stored once, they are made when they are written."""
+    if frames is None:
+        return [store[start:stop]]
+    step = max(1, PIECE // frames.row_bytes)
+
+    def some(a: int, b: int) -> Later:
+        return Later((b - a, *frames.shape), frames.stored.dtype, lambda: frames.take(store[a:b]))
+
+    return [some(a, min(a + step, stop)) for a in range(start, stop, step)]
 
 
 def _positions(buffer: ReplayBuffer) -> Tensor:
     """Where the rows lie in the store, oldest first, pool by pool."""
-    capacity = buffer.capacity
     parts = [
-        pool * capacity + (cursor - length + np.arange(length)) % capacity
+        pool * buffer.allotted + (cursor - length + np.arange(length)) % buffer.capacity
         for pool, (length, cursor) in enumerate(zip(buffer.length, buffer.cursor, strict=True))
     ]
     return torch.from_numpy(np.concatenate(parts).astype(np.int64))
 
 
-def _put(store: Tensor, rows: Tensor, part: Tensor) -> None:
-    if len(rows) and int(rows[-1]) - int(rows[0]) == len(rows) - 1:  # one stretch: a plain copy
-        store[int(rows[0]) : int(rows[-1]) + 1] = part
-    else:
-        store[rows.to(store.device)] = part
-
-
 # The form of nested fields --------------------------------------------------------------------
 
 
-def _named(value: Tree, name: str) -> list[tuple[str, Tensor]]:
-    """The tensors of a field with the names that `_tree` gives them."""
+def _named(value: Tree, frames: Any, name: str) -> list[tuple[str, Tensor, Frames | None]]:
+    """The leaves of a field and of its frames, with the names that `_tree` gives them."""
     if isinstance(value, Tensor):
-        return [(name, value)]
-    parts = value.values() if isinstance(value, dict) else value
-    return [leaf for index, part in enumerate(parts) for leaf in _named(part, f"{name}.{index}")]
+        return [(name, value, frames)]
+    keys = list(value) if isinstance(value, dict) else range(len(value))
+    parts = [(value[key], None if frames is None else frames[key]) for key in keys]
+    return [leaf for index, part in enumerate(parts) for leaf in _named(*part, f"{name}.{index}")]
 
 
-def _tree(value: Tree, name: str) -> dict[str, Any]:
+def _tree(value: Tree, frames: Any, name: str) -> dict[str, Any]:
     """The form of a field as JSON: a leaf is its tensor's name, dtype and shape of a row."""
     if isinstance(value, dict):
-        return {"dict": [[key, _tree(part, f"{name}.{i}")] for i, (key, part) in enumerate(value.items())]}
+        parts = [(key, part, None if frames is None else frames[key]) for key, part in value.items()]
+        return {
+            "dict": [[key, _tree(part, kept, f"{name}.{i}")] for i, (key, part, kept) in enumerate(parts)]
+        }
     if isinstance(value, tuple):
-        return {"tuple": [_tree(part, f"{name}.{i}") for i, part in enumerate(value)]}
-    return {"leaf": name, "dtype": str(value.dtype).removeprefix("torch."), "shape": list(value.shape[1:])}
+        kept = [None] * len(value) if frames is None else frames
+        return {"tuple": [_tree(part, kept[i], f"{name}.{i}") for i, part in enumerate(value)]}
+    dtype, shape = (value.dtype, value.shape[1:]) if frames is None else (frames.stored.dtype, frames.shape)
+    return {"leaf": name, "dtype": str(dtype).removeprefix("torch."), "shape": list(shape)}
 
 
-def _leaves(tree: Mapping[str, Any], found: list[tuple[str, str, tuple[int, ...]]]) -> None:
-    if "leaf" in tree:
-        found.append((tree["leaf"], tree["dtype"], tuple(int(size) for size in tree["shape"])))
-    else:
+def _leaves(fields: Mapping[str, Any]) -> list[tuple[str, torch.dtype, tuple[int, ...]]]:
+    """Name, dtype and shape of every leaf."""
+    found: list[tuple[str, torch.dtype, tuple[int, ...]]] = []
+
+    def walk(tree: Mapping[str, Any]) -> None:
+        if "leaf" in tree:
+            shape = tuple(int(size) for size in tree["shape"])
+            found.append((tree["leaf"], _dtype(tree["dtype"]), shape))
+            return
         for part in [part for _, part in tree["dict"]] if "dict" in tree else tree["tuple"]:
-            _leaves(part, found)
+            walk(part)
+
+    for tree in fields.values():
+        walk(tree)
+    return found
 
 
 def _planted(tree: Mapping[str, Any], stores: Mapping[str, Tensor]) -> Tree:

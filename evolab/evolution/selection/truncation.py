@@ -1,4 +1,4 @@
-"""Truncation: the worst copy the best, everybody else goes on undisturbed."""
+"""Truncation: the worst copy the best, all others go on undisturbed."""
 
 from __future__ import annotations
 

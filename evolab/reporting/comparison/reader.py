@@ -107,11 +107,11 @@ class SavedRun:
 
     def look(self) -> bool:
         """Read on; True if there was something new."""
-        stamp = tuple(_stamp(path) for path in (self.path / ABOUT, self._generations.path))
-        if stamp == self._stamp:
+        files = [_stamp(path) for path in (self.path / ABOUT, self._generations.path)]
+        if (stamp := (files, self.writing)) == self._stamp:
             return False
         self._stamp = stamp
-        self.saved = max(seconds for seconds, _ in stamp)
+        self.saved = max(seconds for seconds, _ in files)
         self.meet()
         try:
             self._read()

@@ -12,7 +12,7 @@ function takeRuns(store, message) {
   for (const [name, curve] of Object.entries(message.curves || {})) store.curves.set(name, curve);
 }
 
-// Runs whose settings are the same but for the seed, best first; the first seven have a colour each.
+// Runs whose settings are the same but for the seed, best first; the first six have a colour each.
 function kindsOf(runs, columns, alone) {
   const found = new Map();
   for (const run of runs) {
@@ -25,8 +25,8 @@ function kindsOf(runs, columns, alone) {
   return scored.map(({ members, score }, i) => ({ members, score, colour: i < COLOURED && score != null ? i : null, label: labelOf(members, columns, alone) }));
 }
 
-const COLOURED = 7;
-const SERIES = ["winner", "parameters", "architecture", "hyperparameters", "activation", "none", "other"];
+const SERIES = ["winner", "parameters", "architecture", "hyperparameters", "activation", "other"];  // grey is for all the rest
+const COLOURED = SERIES.length;
 const scoreOf = (run) => run.confirmed ?? run.best;
 
 function median(values) {
@@ -36,7 +36,8 @@ function median(values) {
 
 function labelOf(members, columns, alone) {
   const [run] = members, settings = columns.map(([, name], i) => `${name} ${said(run.v[i])}`).slice(0, 3);
-  if (alone || members.length === 1) return run.name;
+  if (alone) return run.name;
+  if (members.length === 1) return settings.length ? `${run.name} (${settings.join(", ")})` : run.name;
   return `${settings.join(", ") || run.what.filter(Boolean).join(", ") || run.name} (median of ${members.length})`;
 }
 

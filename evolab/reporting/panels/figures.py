@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # A figure does not know the page it will stand on: no background of its own, and words and lines that show on white as
 # well as on black.
-CLEAR, WORDS, GRID = "rgba(0,0,0,0)", "#797e87", "rgba(128,128,128,0.25)"
+CLEAR, WORDS, GRID = "rgba(0,0,0,0)", "#757a83", "rgba(128,128,128,0.25)"
 MARKED = "#7f858e"
 """Colour of a line that is neither data nor grid, such as a target."""
 

@@ -6,8 +6,10 @@ const SUPPRESS = "data-lm-suppress-shortcuts";
 function ownKeys(root) {
   const before = (event) => {
     const foreign = event.ctrlKey || event.altKey || event.metaKey || event.key === "Escape" || (event.shiftKey && event.key === "Enter");
-    if (!root.contains(event.target) || foreign) root.removeAttribute(SUPPRESS);
-    else root.setAttribute(SUPPRESS, "true");
+    if (!root.contains(event.target)) return;
+    // On the very element that has the focus: JupyterLab looks from there upwards and takes the first selector that fits.
+    if (foreign) event.target.removeAttribute(SUPPRESS);
+    else event.target.setAttribute(SUPPRESS, "true");
   };
   window.addEventListener("keydown", before, true);  // the window hears of a key before the document, where JupyterLab listens
   return () => window.removeEventListener("keydown", before, true);

@@ -1,10 +1,10 @@
 // The family tree: a column per generation, best agent on top, shapes by kind of mutation, the winner's line drawn through.
 
 function lineagePanel(ui) {
-  let last = null, nodes = [], end = null;
-  const side = h("span", { class: "ev-side" }, "best on top; click an agent to pin it");
+  let last = null, nodes = [], end = null, zoom = 1, step = 28;
+  const side = h("span", { class: "ev-side" }, "best on top; click pins an agent, drag moves");
   const { element, body, head } = panel("Lineage", side, "ev-lineage");
-  const box = h("div", { class: "ev-chart", tabindex: "0", "aria-label": "Family tree; arrow keys walk from agent to agent, Enter pins one" });
+  const box = h("div", { class: "ev-chart", tabindex: "0", "aria-label": "Family tree; arrow keys walk from agent to agent, Enter pins one, + and - zoom" });
   const slider = h("input", { type: "range", class: "ev-range", "aria-label": "Last generation shown", title: "Last generation shown: older ones are to the left", oninput: () => {
     end = Number(slider.value) >= Number(slider.max) ? null : Number(slider.value);
     chart.paint();
@@ -15,14 +15,16 @@ function lineagePanel(ui) {
   const chart = stage(box, "Family tree by generation", 200, (ctx, w, t) => paint(ctx, w, t));
   const save = saveMenu(ui, "Lineage", () => [["generation", "rank", "agent", "parent", "born by", "fitness"],
     ...last.rows.filter((r) => r.id).flatMap((r) => r.id.map((id, i) => [r.n, i + 1, id, r.p[i] < 0 ? "" : r.p[i], last.kinds[r.k[i]], r.f[i]]))], chart);
-  head.lastChild.append(save);
+  const closer = (by, words, text) => h("button", { type: "button", class: "ev-icon ev-zoom", title: words, "aria-label": words, onclick: () => { zoom = Math.max(0.3, Math.min(1.6, zoom * by)); chart.paint(); } }, text);
+  const zooms = h("span", { class: "ev-zooms" }, closer(1 / 1.35, "More generations, smaller", "\u2212"), closer(1.35, "Fewer generations, larger", "+"));
+  head.lastChild.append(zooms, save);
   const ring = h("div", { class: "ev-ring ev-ring-large" });
   box.append(ring);
 
   function paint(ctx, width, height) {
     const c = ui.colours(), rows = last.rows.filter((r) => r.id);
     const size = rows[rows.length - 1].id.length;
-    const pitch = size > 24 ? 20 : 28, gap = (height - 36) / size;
+    const pitch = (size > 24 ? 20 : 28) * zoom, gap = (height - 36) / size;
     const radius = Math.max(2.4, Math.min(6, gap * 0.36, pitch * 0.3));
     const room = Math.max(2, Math.floor((width - 44) / pitch) - 1);
     slider.hidden = rows.length <= room;
@@ -32,7 +34,7 @@ function lineagePanel(ui) {
     const shown = rows.slice(Math.max(0, stop - room), stop);
     const live = end == null && last.unborn.id.length > 0;
     const left = 20, columns = shown.length + (live ? 1 : 0);
-    const dx = Math.min(46, Math.max(pitch, (width - 64) / Math.max(1, columns - 1)));
+    const dx = step = Math.min(46, Math.max(pitch, (width - 64) / Math.max(1, columns - 1)));
     const px = (i) => left + i * dx, py = (i) => 10 + gap * (i + 0.5);
     const next = live ? { n: null, id: last.unborn.id, p: last.unborn.p, k: last.unborn.k, d: last.unborn.d } : null;
     const all = next ? shown.concat(next) : shown;
@@ -127,11 +129,23 @@ function lineagePanel(ui) {
       `${lookOf(kind)[0]}${row.p[j] === row.id[j] ? "" : ` from agent ${row.p[j]}`}`, change(row.d[j])]);
   }
   const pinNear = () => { if (aimed && aimed.row.n != null) ui.pin(aimed.row.id[aimed.j], aimed.row.n); };
-  box.addEventListener("click", pinNear);
+  let grip = null;  // where a drag began, and the last generation shown then
+  box.addEventListener("pointerdown", (event) => { grip = { x: event.clientX, from: Number(slider.value), moved: false }; });
+  box.addEventListener("pointermove", (event) => {
+    if (!grip || !event.buttons || slider.hidden) return;
+    const by = Math.round((grip.x - event.clientX) / step), to = Math.max(Number(slider.min), Math.min(Number(slider.max), grip.from + by));
+    if (Math.abs(event.clientX - grip.x) > 4) grip.moved = true;
+    if (to === Number(slider.value)) return;
+    slider.value = to;
+    end = to >= Number(slider.max) ? null : to;
+    chart.paint();
+  });
+  box.addEventListener("click", () => { if (!grip || !grip.moved) pinNear(); });
 
   let at = null;  // the agent that the arrow keys have reached
   box.addEventListener("keydown", (event) => {
     if (event.key === "Enter") return pinNear();
+    if (event.key === "+" || event.key === "-") return zooms.children[event.key === "+" ? 1 : 0].click();
     const [dx, dy] = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key] || [0, 0];
     if ((!dx && !dy) || !nodes.length) return;
     event.preventDefault();
@@ -147,7 +161,7 @@ function lineagePanel(ui) {
   function draw(store) {
     last = store;
     const rows = store.rows.filter((r) => r.id), any = rows.length > 0;
-    note.hidden = any; box.hidden = legend.hidden = save.hidden = side.hidden = !any;
+    note.hidden = any; box.hidden = legend.hidden = save.hidden = side.hidden = zooms.hidden = !any;
     if (!any) { slider.hidden = true; return; }
     const size = rows[rows.length - 1].id.length;
     chart.resize(36 + size * Math.max(7, Math.min(24, 250 / size)));

@@ -132,5 +132,11 @@ class Plot:
 
         return mutations_figure(self.history)
 
+    def losses(self) -> Figure:
+        """How learning went: losses, lengths of episodes, updates per step, over generations."""
+        from evolab.reporting.panels.learning import losses_figure
+
+        return losses_figure(self.history)
+
     def __repr__(self) -> str:
-        return "Plot: .fitness(), .hyperparameters(), .lineage(), .mutations()"
+        return "Plot: .fitness(), .hyperparameters(), .lineage(), .mutations(), .losses()"

@@ -153,7 +153,7 @@ def test_a_diverged_agent_has_no_value():
     assert np.isnan(values).tolist() == [False, True, False]
 
 
-def test_continuous_actions_are_judged():
+def test_continuous_actions_are_valued():
     generator = np.random.default_rng(0)
     observation = generator.uniform(-1, 1, (400, 2)).astype(np.float32)
     action = generator.uniform(-1, 1, (400, 1)).astype(np.float32)
@@ -223,7 +223,7 @@ def test_senseless_options_are_refused(option, value):
         FQE(**{option: value})
 
 
-def test_a_buffer_without_episodes_is_judged_at_its_states():
+def test_a_buffer_without_episodes_is_valued_at_its_states():
     """Experience of an online run: no episodes are known, so that blocks of rows are held out."""
     buffer = ev.ReplayBuffer(600)
     data = flips()

@@ -19,7 +19,7 @@ def test_those_below_the_widest_gap_become_children_of_those_above():
     assert {select([190.0, 9.0, 210.0, 12.0], seed).parents[1] for seed in range(20)} == {0, 2}
 
 
-def test_among_near_equals_nobody_is_replaced():
+def test_among_near_equals_no_agent_is_replaced():
     assert select([200.0, 190.0, 180.0, 170.0]).survivors == {0, 1, 2, 3}
     assert select([5.0, 5.0, 5.0]).survivors == {0, 1, 2}
 

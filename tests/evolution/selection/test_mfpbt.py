@@ -39,7 +39,7 @@ def test_a_migrant_from_a_faster_subpopulation_takes_the_hyperparameters_of_the_
     assert chosen.hyperparameters[5] == 7
 
 
-def test_nobody_migrates_who_is_not_fitter():
+def test_no_agent_migrates_that_is_not_fitter():
     chosen = choose([40, 30, 20, 10, 4, 3, 2, 1], generation=1)
     assert chosen.parents[:4] == (0, 1, 2, 0)
 

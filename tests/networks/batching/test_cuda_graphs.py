@@ -221,7 +221,8 @@ def test_another_buffer_at_the_same_addresses_is_recorded_anew(device):
     for _ in range(3):
         population.learn(buffer, updates=1)
     other = ev.ReplayBuffer(50, device=device.name)
-    other.fields, other.device, other.length[:] = buffer.fields, buffer.device, 17
+    other.fields, other.frames, other.device = buffer.fields, buffer.frames, buffer.device
+    other.length[:] = 17
     for _ in range(3):
         population.learn(other, updates=1)
     assert len(device.made) == 2
@@ -249,7 +250,7 @@ def test_the_results_of_a_replay_are_the_callers_own(device):
     ],
     ids=str,
 )
-def test_a_chunk_of_another_schedule_or_batch_is_computed_anew(device, changed):
+def test_a_group_of_other_update_timing_or_batch_is_computed_anew(device, changed):
     population, buffer = device.population("TD3", 3), device.buffer(False)
     before = population.groups
     for _ in range(4):

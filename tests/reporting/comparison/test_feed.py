@@ -12,6 +12,7 @@ from evolab.history.history import History
 from evolab.reporting.comparison.association import association
 from evolab.reporting.comparison.board import RunsBoard, dashboard
 from evolab.reporting.comparison.feed import PART, RunsFeed
+from evolab.storage import lock
 from tests.reporting.comparison.made import config, make_runs, write_run
 from tests.reporting.panels.fake import FakeExperiment, make_history
 
@@ -93,6 +94,18 @@ def test_half_a_line_waits_for_the_other_half(tmp_path):
     path.write_text(whole)
     feed.look()
     assert rows_of(feed)["run"]["n"] == 4
+
+
+def test_a_run_is_open_while_a_process_writes_to_it(tmp_path):
+    folder = write_run(tmp_path / "run", config(), make_history(3, 4))
+    feed = followed(tmp_path)
+    assert not rows_of(feed)["run"]["writing"]
+    lock.acquire(folder)
+    assert feed.look()
+    assert rows_of(feed)["run"]["writing"]
+    lock.release(folder)
+    assert feed.look()
+    assert not rows_of(feed)["run"]["writing"]
 
 
 def test_what_is_no_run_is_named_and_breaks_nothing(tmp_path):

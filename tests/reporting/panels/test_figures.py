@@ -11,7 +11,7 @@ from evolab.history.history import History
 from evolab.reporting.panels.panel import Plot
 from tests.reporting.panels.fake import make_history
 
-FIGURES = ("fitness", "hyperparameters", "lineage", "mutations")
+FIGURES = ("fitness", "hyperparameters", "lineage", "mutations", "losses")
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -70,6 +70,37 @@ def test_the_style_sheet_and_the_figures_agree_on_colours():
         assert f"--ev-{variable}: {light}" in sheet
         assert f"--ev-{variable}: {dark}" in sheet
     assert f"--ev-other: {OTHER.light}" in sheet
+
+
+def test_losses_are_those_of_the_history_on_an_axis_that_fits():
+    history = make_history(60)
+    figure = Plot(history).losses()
+    assert list(figure.data[0].y) == [g.losses["critic"] for g in history]
+    assert figure.layout.yaxis.type == "log"  # from 1 to 1/60
+    assert list(figure.data[1].y) == [g.best.length for g in history]
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_stands_on_a_dark_page_as_on_a_white_one(name):
+    """Figures stayed white in the dark theme."""
+    layout = getattr(Plot(make_history(12), 200.0), name)().layout
+    assert layout.paper_bgcolor == layout.plot_bgcolor == "rgba(0,0,0,0)"
+    colours = [layout.font.color, *(line.line.color for line in layout.shapes)]
+    for colour in (c for c in colours if c and c.startswith("#")):
+        for page in ("#ffffff", "#111111"):
+            assert contrast(colour, page) > (4.0 if colour == layout.font.color else 2.9)
+
+
+def contrast(one: str, other: str) -> float:
+    """As WCAG 2 defines it."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [p / 12.92 if p <= 0.03928 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
 
 
 def test_hover_texts_are_escaped():

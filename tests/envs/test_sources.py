@@ -176,7 +176,7 @@ def test_vectors_are_made_as_they_are_needed(way, tmp_path):
         return SyncVectorEnv([partial(gymnasium.make, "CartPole-v1")] * n, autoreset_mode=mode)
 
     def run():
-        exp = small(None, vector=maker, eval_episodes=3)
+        exp = small(None, vector=maker, fitness="return", eval_episodes=3)
         exp.fill(50)
         exp.step()
         return exp

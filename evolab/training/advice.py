@@ -23,6 +23,8 @@ def advise(state: TrainingState, spent: str | None) -> None:
 
 
 def _of_rewards(state: TrainingState) -> None:
+    if state.fitness.by_acting and not any(state.episodes.returns):
+        return  # no episode has come to an end: all were compared over the same few steps
     generations = state.history.generations
     if len(generations) < 2 or not state.learns_by_acting:
         return

@@ -16,8 +16,9 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from evolab.core import checks
-from evolab.core.actions import BoxActions, combined, is_whole, limits, nearest_whole
-from evolab.core.observed import sampled
+from evolab.core.actions import BoxActions, combined, limits, nearest_whole
+from evolab.core.joined import Parts, together
+from evolab.core.observed import is_whole, leaf_spaces, sampled
 from evolab.core.trees import Tree, leaves, map_leaves
 from evolab.networks.observations import encode
 from evolab.population.acting import act_alone
@@ -52,6 +53,7 @@ class Policy(nn.Module):
     centre: Tensor
     low: Tensor
     high: Tensor
+    wholes: Tensor | None
 
     def __init__(self, core: nn.Module, spec: Spec) -> None:
         super().__init__()
@@ -67,6 +69,8 @@ class Policy(nn.Module):
             if self._whole:
                 self.register_buffer("low", spec.actions.low.detach().cpu().clone())
                 self.register_buffer("high", spec.actions.high.detach().cpu().clone())
+                wholes = spec.actions.wholes
+                self.register_buffer("wholes", None if wholes is None else wholes.cpu().clone())
 
     def forward(self, observation: Tree) -> Tensor:
         """[B, ...] observations to [B, ...] actions or [B, A] values."""
@@ -75,7 +79,7 @@ class Policy(nn.Module):
             return out
         action = self._mode(out, self._width) * self.scale + self.centre
         if self._whole:
-            action = nearest_whole(action, self.low, self.high)
+            action = nearest_whole(action, self.low, self.high, self.wholes)
         return action if len(self._shape) == 1 else action.reshape(*action.shape[:-1], *self._shape)
 
 
@@ -194,8 +198,20 @@ def _run_onnx(path: Path, observation: Tree) -> Tensor | None:
 def _same(table: Table, row: int, found: Tensor) -> bool:
     """True where these actions are the agent's own."""
     observation = map_leaves(lambda leaf: leaf.numpy(), _examples(table, 7))
-    expected = torch.as_tensor(np.asarray(act_alone(table, row, observation)))
     space = table.spec.action_space
+    expected = torch.as_tensor(np.asarray(together(space, act_alone(table, row, observation))))
+    if not isinstance(space, Parts):
+        return _alike(space, found, expected)
+    sizes = [int(np.prod(leaf.shape or (1,))) for _, leaf in leaf_spaces(space.parts)]
+    each = zip(leaf_spaces(space.parts), found.split(sizes, -1), expected.split(sizes, -1), strict=True)
+    return all(
+        _alike(leaf, *(one.reshape(len(one), *(leaf.shape or ())) for one in both))
+        for (_, leaf), *both in each
+    )
+
+
+def _alike(space: spaces.Space, found: Tensor, expected: Tensor) -> bool:
+    """True where these actions [B, ...] are the same but for rounding."""
     if isinstance(space, spaces.Box) and not is_whole(space):
         low, high = limits(space)
         rounded = np.finfo(space.dtype).eps * np.maximum(np.abs(low), np.abs(high))

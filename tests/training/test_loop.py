@@ -326,7 +326,7 @@ def test_a_budget_is_passed_by_no_more_than_one_vector_step():
 def test_a_budget_cuts_the_generation_that_rests_under_way():
     exp = limited()
     exp.fill(60)
-    events = exp._training("step", 1, None, None)
+    events = exp._training("step", (1, None), None, None)
     exp._state.interrupt()
     next(events)
     exp._state.interrupt(False)

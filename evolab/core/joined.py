@@ -12,7 +12,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from evolab.core.observed import as_space, leading_shape, leaf_spaces, map_space
-from evolab.core.trees import Tree, leaves, map_leaves
+from evolab.core.trees import leaves, map_leaves
 
 CHOICES = (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 
@@ -131,7 +131,7 @@ def apart(space: spaces.Space, action: Any) -> Any:
     return map_space(one, space.parts)
 
 
-def together(space: spaces.Space, action: Tree) -> Any:
+def together(space: spaces.Space, action: Any) -> Any:
     """The inverse of `apart`: an action of the space's parts, or a batch of them, as one array [..., A].
 
     Raises:

@@ -102,8 +102,8 @@ class Environments(ABC):
         """
 
     @abstractmethod
-    def evaluator(self, episodes: int) -> Environments:
-        """Another set of the same environments with `episodes` environments per agent."""
+    def evaluator(self, episodes: int, population: int | None = None) -> Environments:
+        """Another set of the same environments, `episodes` for each of so many agents; None for as many as here."""
 
     @abstractmethod
     def render_env(self) -> gymnasium.Env:

@@ -121,7 +121,7 @@ def make(
     if vectorization not in VECTORIZATIONS:
         raise unknown("vectorization", vectorization, VECTORIZATIONS)
 
-    def again(episodes: int) -> VectorEnvironments:
+    def again(episodes: int, population: int) -> VectorEnvironments:
         own = int(np.random.SeedSequence([seed, 1]).generate_state(1)[0] >> 1)
         ways = (vectorization, autoreset, timeout)
         return make(source, population, episodes, own, *ways, on_fault=policy, **env_kwargs)

@@ -46,7 +46,7 @@ class VectorEnvironments(Environments):
         max_episode_steps: int | None = None,
         seed: int = 0,
         max_faults: int = 10,
-        again: Callable[[int], Environments] | None = None,
+        again: Callable[[int, int], Environments] | None = None,
         render: Callable[[], gymnasium.Env] | None = None,
         on_fault: str | FaultPolicy | None = None,
     ) -> None:
@@ -61,7 +61,7 @@ class VectorEnvironments(Environments):
             max_episode_steps: the environment's own limit.
             seed: for the first `reset` that is given none.
             max_faults: faults in a row, without one valid step of that environment, that are survived.
-            again: makes the same environments with another E.
+            again: makes the same environments with another E and P, in this order.
             render: makes one single environment that renders.
             on_fault: whether failures are survived; see `FaultPolicy`.
         """
@@ -156,15 +156,15 @@ class VectorEnvironments(Environments):
         self._count_faults(faults, valid)
         return transition
 
-    def evaluator(self, episodes: int) -> Environments:
-        """Another set of the same environments with `episodes` environments per agent."""
+    def evaluator(self, episodes: int, population: int | None = None) -> Environments:
+        """Another set of the same environments, `episodes` for each of so many agents; None for as many as here."""
         episodes = positive_integer("episodes", episodes)
         if self._again is None:
             raise ValueError(
                 f"{self.name} was given as a made vector environment, which cannot be made again. "
                 "Give its id, or a callable that makes one environment."
             )
-        return self._again(episodes)
+        return self._again(episodes, self.population if population is None else population)
 
     def render_env(self) -> gymnasium.Env:
         """One single environment of the same kind with `render_mode="rgb_array"`."""

@@ -71,7 +71,8 @@ def evaluate(
 
     Args:
         population: of P agents; or one agent, or the folder of one.
-        envs: the environments to make more of; or what `Experiment` takes: an id, a callable, an `EnvSpec`.
+        envs: the environments to make more of, of however many agents; or what `Experiment` takes: an id, a
+            callable, an `EnvSpec`.
         episodes: of each agent.
         seed: of the episodes; None for a fresh one.
         max_steps: longest episode; None for the environment's own limit.
@@ -108,16 +109,17 @@ class Evaluator:
     def __init__(self, envs: Environments, max_steps: int | None = None) -> None:
         self.steps, self.max_steps = 0, max_steps
         self._envs, self._warned = envs, False
-        self._made: dict[int, Environments] = {}
+        self._made: dict[tuple[int, int], Environments] = {}
         self._faults: list[tuple[int | None, StepFault]] = []
 
     def play(
         self, population: Population, episodes: int, seed: int, paired: bool = True
     ) -> Iterator[int | Evaluated]:
         """As `evaluating`, with `episodes` per agent."""
-        if episodes not in self._made:
-            self._made[episodes] = self._envs.evaluator(episodes)
-        envs = self._made[episodes]
+        size = (len(population), episodes)
+        if size not in self._made:
+            self._made[size] = self._envs.evaluator(episodes, len(population))
+        envs = self._made[size]
         for event in evaluating(population, envs, seed, self.max_steps, paired):
             if isinstance(event, Evaluated):
                 self.steps += event.steps

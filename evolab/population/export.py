@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import warnings
+from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from evolab.core import checks
 from evolab.core.actions import BoxActions, combined, limits, nearest_whole
 from evolab.core.joined import Parts, together
 from evolab.core.observed import is_whole, leaf_spaces, sampled
-from evolab.core.trees import Tree, leaves, map_leaves
+from evolab.core.trees import Tree, map_leaves
 from evolab.networks.observations import encode
 from evolab.population.acting import act_alone
 from evolab.population.spec import Spec
@@ -84,7 +85,10 @@ class Policy(nn.Module):
 
 
 class Greedy(nn.Module):
-    """A batch of observations [B, ...] to actions [B, ...] that `env.step` takes, post-processing included."""
+    """A batch of observations [B, ...] to actions [B, ...] that `env.step` takes, post-processing included.
+
+    Actions of a Dict or Tuple space are [B, A], all parts behind one another in the order of the space.
+    """
 
     low: Tensor
     high: Tensor
@@ -177,10 +181,21 @@ def _write_onnx(greedy: Greedy, examples: Tree, shapes: Tree, path: Path) -> Non
             kwargs={"observation": examples},
             dynamo=True,
             dynamic_shapes={"observation": shapes},
+            input_names=[name for name, _ in _inputs(examples)],
             output_names=["action"],
             verbose=False,
         )
     replace_bytes(path, exported.model_proto.SerializeToString())
+
+
+def _inputs(observation: Tree, name: str = "observation") -> Iterator[tuple[str, Tensor]]:
+    """Every input of an ONNX file by its name, which says where in the observation it is: "observation['camera'][0]"."""
+    if isinstance(observation, (dict, tuple)):
+        for key, part in observation.items() if isinstance(observation, dict) else enumerate(observation):
+            yield from _inputs(part, f"{name}[{key!r}]")
+    else:
+        assert isinstance(observation, Tensor)
+        yield name, observation
 
 
 def _run_onnx(path: Path, observation: Tree) -> Tensor | None:
@@ -190,8 +205,7 @@ def _run_onnx(path: Path, observation: Tree) -> Tensor | None:
     except ImportError:
         return None
     session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
-    inputs = zip(session.get_inputs(), leaves(observation), strict=True)
-    (found,) = session.run(None, {one.name: leaf.numpy() for one, leaf in inputs})
+    (found,) = session.run(None, {name: leaf.numpy() for name, leaf in _inputs(observation)})
     return torch.as_tensor(found)
 
 

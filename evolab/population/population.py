@@ -247,7 +247,8 @@ class Population:
             ended: [P, E], True where an episode has just ended: exploration noise starts anew there.
 
         Returns:
-            [P, E, ...] in the environment's own range; an array where an array came, else a tensor.
+            [P, E, ...] in the environment's own range; an array where an array came, else a tensor. Of a Dict
+            or Tuple action space [P, E, A], all parts behind one another, as `envs.step` takes them.
         """
         return acting.act(self.table, observation, explore, ended)
 

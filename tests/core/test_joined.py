@@ -82,7 +82,7 @@ def test_ppo_knows_the_likelihood_of_numbers_whole_and_real():
     action = torch.tensor([[[0.3, -0.25, 1.0]]], dtype=torch.float64)
     grain = torch.tensor([0.0, 0.25, 0.0], dtype=torch.float64)  # four values in the middle
     found, _ = clipped_gaussian(mean, spread, action, grain)
-    normal = torch.distributions.Normal(mean[0, 0], spread[0, 0].exp())
+    normal = torch.distributions.Normal(mean.detach()[0, 0], spread[0, 0].exp())
     mass = normal.cdf(torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64))
     below = normal.cdf(torch.tensor([0.0, -0.5, 1.0], dtype=torch.float64))
     expected = normal.log_prob(action[0, 0])[0] + (mass[1] - below[1]).log() + (1 - mass[2]).log()

@@ -258,7 +258,7 @@ def test_weights_in_several_files_answer_as_in_transformers(transformers, tmp_pa
         ),
         (lambda place, index: next(place.glob("model-*")).unlink(), "model-0.* is missing"),
         (lambda place, index: next(place.glob("model-*")).write_bytes(b"12345678"), "model-0.* is damaged"),
-        (lambda place, index: index["weight_map"].popitem(), "missing; config.json promises"),
+        (lambda place, index: index["weight_map"].popitem(), "missing; config.json asks for"),
     ],
 )
 def test_what_is_wrong_with_several_files_is_named(transformers, tmp_path, change, message):

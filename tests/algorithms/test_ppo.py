@@ -11,6 +11,7 @@ from gymnasium import spaces
 import evolab as ev
 from evolab.algorithms.ppo import Minibatch, clipped_gaussian
 from evolab.core.actions import actions_of
+from evolab.core.trees import map_leaves
 from evolab.envs.probes import BEST, PROBES, show
 from tests import plain
 from tests.algorithms.test_advantages import slow
@@ -227,9 +228,11 @@ def check_probe(probe, actions, observations, rounds=40):
     states = {"TwoStepDiscount": (0.0, 1.0), "ActionReward": (0.0,), "ConstantReward": (0.0,)}
     deciding = probe in ("ActionReward", "ObservationActionReward")
     for state in states.get(probe, (-1.0, 1.0)):
-        seen = ev.testing._stacked([ev.testing._stacked([show(state, observations)]) for _ in DISCOUNTS])
+        seen = map_leaves(lambda leaf: np.stack([leaf[None]] * len(DISCOUNTS)), show(state, observations))
         with torch.no_grad():
-            found = population.groups[0].network("critic")(ev.testing._tensors(seen)).flatten().tolist()
+            found = (
+                population.groups[0].network("critic")(map_leaves(torch.as_tensor, seen)).flatten().tolist()
+            )
         for row, discount in enumerate(DISCOUNTS):
             right = exact(state, None, discount, continuous)
             if deciding and continuous:  # what the draws around the best action cost

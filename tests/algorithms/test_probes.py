@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import evolab as ev
+from evolab.core.trees import map_leaves
 from evolab.envs.probes import BEST, PROBES, show
 
 ALGORITHMS = {
@@ -79,7 +80,7 @@ def learned(probe: str, algorithm: str, observations: str, updates: int) -> ev.P
 
 def observed(state: float, observations: str) -> object:
     """A state as observations [P, 1, ...] of both agents."""
-    return ev.testing._stacked([ev.testing._stacked([show(state, observations)]) for _ in DISCOUNTS])
+    return map_leaves(lambda leaf: np.stack([leaf[None]] * len(DISCOUNTS)), show(state, observations))
 
 
 def check(probe: str, algorithm: str, observations: str, updates: int) -> None:
@@ -90,7 +91,7 @@ def check(probe: str, algorithm: str, observations: str, updates: int) -> None:
     states = {"TwoStepDiscount": (0.0, 1.0), "ActionReward": (0.0,), "ConstantReward": (0.0,)}
     for state in states.get(probe, (-1.0, 1.0)):
         seen = observed(state, observations)
-        tensors = ev.testing._tensors(seen)
+        tensors = map_leaves(torch.as_tensor, seen)
         choices = (-0.8, 0.0, 0.5, 0.9) if continuous else (0, 1)
         for action in choices:
             with torch.no_grad():

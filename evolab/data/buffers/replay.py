@@ -281,7 +281,13 @@ class ReplayBuffer(Buffer):
         """What a recorded draw is bound to: this buffer, where its fields lie, and their sizes."""
         parts = [frames.stored for frames in leaves(self.frames) if frames is not None]
         lengths = [] if self.filled is None else [self.filled]
-        return self._self, graphs.addresses([self.fields, parts, lengths]), self.capacity, self.pools
+        sizes = (
+            self.capacity,
+            self.pools,
+            self.allotted,
+            *map(len, parts),
+        )  # what has grown may lie where it lay before
+        return self._self, graphs.addresses([self.fields, parts, lengths]), sizes
 
     def tell_device(self) -> None:
         """Let the device know how much is stored: a recorded draw can't be told by a number."""

@@ -19,7 +19,8 @@ QUICK = {
     "steps_per_generation": 12,
     "eval_steps": 8,
     "network": [16],
-    "hyperparameters": {"batch_size": 8},
+    "fitness": "return",
+    "hyperparameters": {"batch_size": 8, "epsilon_steps": 1_000},  # else fewer where there are more agents
     "search_space": {"batch_size": ev.Integer(4, 16)},
     "device": "cpu",
 }

@@ -186,7 +186,7 @@ def test_bad_input_is_named():
         exp.fill(walks().record(episodes=3, seed=0))
     with pytest.raises(ev.DatasetError, match="has no episodes"):
         exp.fill(world.record("random", 3)[:0])
-    with pytest.raises(ValueError, match="fewer than the smallest batch of 1"):
+    with pytest.raises(ValueError, match="there are no data yet"):
         exp.step()
     exp.fill(6)
     assert len(exp.buffer) == 6

@@ -102,19 +102,13 @@ class Float:
 
     def sample(self, generator: np.random.Generator) -> float:
         """A uniform draw, in log space where the range is logarithmic."""
-        return self.at(generator.random())
-
-    def at(self, share: float) -> float:
-        """The value that a share of all draws, in [0, 1), lies below."""
         if self.complement:
-            low, high = math.log(1 - self.high), math.log(1 - self.low)
-            found = 1 - math.exp(low + (high - low) * share)
+            drawn = 1 - math.exp(generator.uniform(math.log(1 - self.high), math.log(1 - self.low)))
         elif self.log:
-            low, high = math.log(self.low), math.log(self.high)
-            found = math.exp(low + (high - low) * share)
+            drawn = math.exp(generator.uniform(math.log(self.low), math.log(self.high)))
         else:
-            found = self.low + (self.high - self.low) * share
-        return float(min(max(found, self.low), self.high))
+            drawn = generator.uniform(self.low, self.high)
+        return float(min(max(drawn, self.low), self.high))
 
     def step(self, value: float, up: bool) -> float:
         """`value` one step up or down, clipped to the range; at a bound it turns back."""
@@ -173,14 +167,10 @@ class Integer:
 
     def sample(self, generator: np.random.Generator) -> int:
         """A uniform draw over the whole numbers, in log space where the range is logarithmic."""
-        return self.at(generator.random())
-
-    def at(self, share: float) -> int:
-        """The number that a share of all draws, in [0, 1), lies below."""
-        if self.log:
-            low, high = math.log(self.low), math.log(self.high + 1)
-            return min(max(int(math.exp(low + (high - low) * share)), self.low), self.high)
-        return min(self.low + int((self.high + 1 - self.low) * share), self.high)
+        if not self.log:
+            return int(generator.integers(self.low, self.high + 1))
+        drawn = math.exp(generator.uniform(math.log(self.low), math.log(self.high + 1)))
+        return min(max(int(drawn), self.low), self.high)
 
     def step(self, value: int, up: bool) -> int:
         """`value` one step up or down, by at least one; at a bound it turns back."""
@@ -227,11 +217,7 @@ class Choice:
 
     def sample(self, generator: np.random.Generator) -> float:
         """A uniform draw."""
-        return self.at(generator.random())
-
-    def at(self, share: float) -> float:
-        """The option that a share of all draws, in [0, 1), lies below."""
-        return self.options[min(int(len(self.options) * share), len(self.options) - 1)]
+        return self.options[int(generator.integers(len(self.options)))]
 
     def step(self, value: float, up: bool) -> float:
         """The neighbour of `value`; at an end it turns back."""

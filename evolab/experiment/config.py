@@ -48,7 +48,6 @@ from evolab.experiment.conversions import (
     unknown_option,
 )
 from evolab.experiment.defaults import (
-    EXPLORES,
     algorithm_for,
     drawn_names,
     fitness_for,
@@ -195,8 +194,6 @@ class ExperimentConfig:
         if "epsilon_steps" in values and "epsilon_steps" not in (self.hyperparameters or {}):
             shared = buffer is None or (isinstance(buffer, ReplayBuffer) and buffer.shared)
             values["epsilon_steps"] = max(1, values["epsilon_steps"] // (size if shared else 1))
-        if fitness == "acting" and num_envs > 1 and "epsilon_end" in values:
-            values["epsilon_end"] = (self.hyperparameters or {}).get("epsilon_end", EXPLORES)
         resolved = {
             "algorithm": algorithm,
             "population": size,

@@ -39,13 +39,6 @@ FEW = 4
 EACH = 2
 """Environments of each agent: one to show what it can do, and one to explore in."""
 
-EXPLORES = 0.5
-"""Last share of random actions in environments that are there to explore: another one shows what was learned.
-
-With 0.05 an early end of exploration can miss what is rare: MountainCar's best agent stood at -119 after 86 000
-steps (seed 100), with 0.5 at -121 after 15 000; CartPole took 17 985 and 17 800.
-"""
-
 DATA = (".h5", ".hdf5", ".npz", ".parquet")
 """What the names of recorded data end with."""
 

@@ -46,28 +46,6 @@ OWN = {"table", "learner", "actions", "roles", *Spec.__dataclass_fields__} - {"s
 """What a population has, and nothing else is set."""
 
 
-def spread(ranges: Mapping[str, Range], size: int, seed: int) -> list[dict[str, Any]]:
-    """Values of hyperparameters for the agents of a first population, spread evenly over their ranges.
-
-    Every range is cut into as many parts as there are agents, and each of them draws from one, in an order of its
-    own for each name: no part of a range is missed by bad luck.
-
-    Source: McKay et al. 1979, A comparison of three methods for selecting values of input variables (Latin hypercube).
-
-    Args:
-        ranges: by name.
-        size: P.
-        seed: of the draws.
-    """
-    agents: list[dict[str, Any]] = [{} for _ in range(size)]
-    for name, space in ranges.items():
-        stream = numpy_stream(seed, "draw", name)
-        shares = (stream.permutation(size) + stream.random(size)) / size
-        for values, share in zip(agents, shares.tolist(), strict=True):
-            values[name] = space.at(share)
-    return agents
-
-
 class Population:
     """A population of agents in one table.
 
@@ -127,9 +105,15 @@ class Population:
             precision,
         )
         require([spec.needs(size, spec.network.genes(observation_space))], spec.device)
-        names = [name for name in search_space if draw is True or (draw and name in draw)]
-        drawn = spread({name: search_space[name] for name in names}, size, spec.seed)
-        self._compose(Table(spec, [spec.newborn(id, starting | own) for id, own in enumerate(drawn)]))
+        newborn = []
+        for id in range(size):
+            values = dict(starting)
+            if draw:
+                stream = numpy_stream(spec.seed, "draw", id)
+                found = {name: space.sample(stream) for name, space in search_space.items()}
+                values |= {name: value for name, value in found.items() if draw is True or name in draw}
+            newborn.append(spec.newborn(id, values))
+        self._compose(Table(spec, newborn))
 
     def _compose(self, table: Table, warmed_up: bool = False) -> None:
         self.table, self.learner = table, Learner(table, warmed_up)

@@ -516,8 +516,9 @@ def processes():
 def run_and_die(processes, folder, generations, name="", count=0, after=None):
     """Train in a process of its own, until it is done or killed; True if it was killed."""
     pipe, far = processes.Pipe()
-    names = {"folder": str(folder), "name": name, "count": count, "generations": generations}
-    process = processes.Process(target=exec, args=(TRAIN, {**names, "pipe": far, "options": QUICK}))
+    names = {"folder": str(folder), "name": name, "count": count, "generations": generations, "pipe": far}
+    options = QUICK | {"update_ratio": 1 / 3}
+    process = processes.Process(target=exec, args=(TRAIN, {**names, "options": options}))
     process.start()
     far.close()
     words = []

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import evolab as ev
+from evolab.core.joined import apart, joined, together
 from tests.any_env import Env
 
 FLOATS = st.sampled_from([np.float32, np.float64, np.float16])
@@ -63,14 +64,27 @@ def nested(parts):
 
 OBSERVATIONS = st.one_of(LEAVES, nested(LEAVES), nested(nested(LEAVES)), nested(nested(nested(LEAVES))))
 REAL = boxes(st.sampled_from([(), (1,), (3,), (2, 2)]), bounded=True)
+FEW = st.one_of(
+    st.builds(lambda n, start: spaces.Discrete(n, start=start), st.integers(1, 3), st.integers(-3, 3)),
+    st.builds(lambda n: spaces.MultiDiscrete([n, 1, 2]), st.integers(1, 2)),
+    st.builds(spaces.MultiBinary, st.integers(1, 2)),
+    st.builds(lambda low: spaces.Box(low, low + 1, (2,), np.int16), st.integers(-2, 2)),
+)
+SEVERAL = st.one_of(CHOICES, nested(st.one_of(FEW, nested(FEW))).filter(lambda space: few(space)))
+MOVES = st.one_of(REAL, nested(REAL), nested(nested(REAL)))
 TAKES = {
-    "DQN": CHOICES,
-    "CQN": CHOICES,
-    "TD3": REAL,
-    "SAC": REAL,
-    "DDPG": REAL,
-    "PPO": st.one_of(CHOICES, REAL),
+    "DQN": SEVERAL,
+    "CQN": SEVERAL,
+    "TD3": MOVES,
+    "SAC": MOVES,
+    "DDPG": MOVES,
+    "PPO": st.one_of(SEVERAL, MOVES),
 }
+
+
+def few(space):
+    """Whether so many combinations can be chosen from one by one; a Box alone is no choice."""
+    return not isinstance(joined(space), spaces.Box) and np.prod(joined(space).nvec, dtype=float) <= 512
 
 
 def batch_of(space, count):
@@ -92,10 +106,12 @@ def tensors(space, value):
     if isinstance(value, tuple):
         return tuple(map(tensors, space, value))
     array = np.asarray(value)
-    return torch.from_numpy(array.astype(np.float32) if array.dtype.kind == "f" else array)
+    return torch.from_numpy(array.astype(np.float32) if array.dtype == np.float64 else array)
 
 
 def inside(space, action):
+    if isinstance(space, (spaces.Dict, spaces.Tuple)):
+        return space.contains(action)
     array = np.asarray(action, dtype=space.dtype).reshape(space.shape)
     return space.contains(array[()] if isinstance(space, spaces.Discrete) else array)
 
@@ -123,18 +139,19 @@ def test_an_algorithm_takes_every_space_that_it_says_it_takes(algorithm, data, t
     agent = exp.best
     seen = batch_of(observed, 5)
     actions = agent.act(seen)
-    assert len(actions) == 5
-    assert all(inside(acted, action) for action in actions)
+    flat = together(joined(acted), actions)
+    assert len(flat) == 5
+    assert all(inside(acted, apart(joined(acted), one)) for one in flat)
     assert inside(acted, agent.act(observed.sample()))
     assert exp.rollout(episodes=1).returns == [7.0]
     agent.save(folder / "agent")
-    assert np.array_equal(ev.Agent.load(folder / "agent").act(seen), actions)
+    assert np.array_equal(together(joined(acted), ev.Agent.load(folder / "agent").act(seen)), flat)
     exp.save(folder / "run")
     again = ev.Experiment.load(folder / "run", environment=make)
-    assert np.array_equal(again.best.act(seen), actions)
+    assert np.array_equal(together(joined(acted), again.best.act(seen)), flat)
     program = torch.export.load(agent.export(folder / "agent.pt2")).module()
     found = program(tensors(observed, seen)).numpy()
-    assert found.size == np.size(actions)
+    assert found.size == np.size(flat)
     assert recorded.observation_space == observed
     assert recorded.action_space == acted
     own = ev.collect(make, agent, steps=20, num_envs=2)

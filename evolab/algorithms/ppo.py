@@ -261,7 +261,7 @@ def clipped_gaussian(
         mean: [P, B, A] in [-1, 1].
         spread: [P, 1, A], logarithms of the standard deviations.
         action: [P, B, A] in [-1, 1].
-        grain: [A], for whole numbers half of what each takes of [-1, 1]; None for real ones.
+        grain: [A], for whole numbers half of what each takes of [-1, 1], 0 for real ones; None where all are real.
 
     Returns:
         log-density, or log-probability of lying beyond the bound where an entry is at one, or of
@@ -270,12 +270,14 @@ def clipped_gaussian(
     Source: Fujita and Maeda 2018, Clipped Action Policy Gradient.
     """
     deviation = spread.exp()
-    if grain is None:
-        inside = -0.5 * ((action - mean) / deviation).square() - spread - 0.5 * math.log(2 * math.pi)
-        beyond = torch.special.log_ndtr((action.sign() * mean - 1) / deviation)
-        log_prob = torch.where(action.abs() >= 1 - EDGE, beyond, inside).sum(-1)
-    else:
-        log_prob = share_of_gaussian(mean, deviation, action, grain).sum(-1)
+    inside = -0.5 * ((action - mean) / deviation).square() - spread - 0.5 * math.log(2 * math.pi)
+    beyond = torch.special.log_ndtr((action.sign() * mean - 1) / deviation)
+    each = torch.where(action.abs() >= 1 - EDGE, beyond, inside)
+    if grain is not None:
+        whole = grain > 0
+        shares = share_of_gaussian(mean, deviation, action, torch.where(whole, grain, torch.ones_like(grain)))
+        each = torch.where(whole, shares, each)
+    log_prob = each.sum(-1)
     entropy = (spread + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)  # [P, 1]
     return log_prob, entropy.expand_as(log_prob)
 

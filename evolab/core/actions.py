@@ -13,6 +13,9 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from evolab.core.joined import JoinedBox, joined
+from evolab.core.observed import is_whole
+
 FINITE = (
     "Give it finite ones where it is made, or with gymnasium.wrappers.TransformAction"
     "(env, lambda a: a, gymnasium.spaces.Box(-1.0, 1.0, shape)), in the range that makes sense."
@@ -73,17 +76,23 @@ class BoxActions:
             raise ValueError(f"action space {space} has no entries: nothing can be chosen.")
         self.space = space
         self.width = int(np.prod(space.shape)) if space.shape else 1
-        self.whole = whole = is_whole(space)
+        wholes = whole_entries(space)
+        self.whole = bool(wholes.any())
+        whole = torch.from_numpy(wholes)
         self._low, self._high = limits(space)
         low, high = torch.from_numpy(self._low.ravel()), torch.from_numpy(self._high.ravel())
         half = (high - low + whole) / 2
         self.centre = ((high + low) / 2).to(device=device, dtype=dtype)
         self.half = half.to(device=device, dtype=dtype)
         self.low, self.high = (side.to(device=device, dtype=dtype) for side in (low, high))
-        self.grain = (0.5 / half).to(device=device, dtype=dtype) if whole else None
+        grain = torch.where(whole, 0.5 / half, torch.zeros_like(half))
+        self.grain = grain.to(device=device, dtype=dtype) if self.whole else None
+        self.wholes = None if bool(wholes.all()) else whole.to(device)
         # Where both bounds are one number there is nothing to choose, and 0 / 0 must not spoil the rest.
         self._divisor = torch.where(self.half == 0, torch.ones_like(self.half), self.half)
-        self._identity = not whole and bool((low == -1).all() and (high == 1).all()) and device.type != "meta"
+        self._identity = (
+            not self.whole and bool((low == -1).all() and (high == 1).all()) and device.type != "meta"
+        )
 
     def to_unit(self, action: Tensor, leading: int) -> Tensor:
         """[..., A] in [-1, 1] from actions in the environment's range."""
@@ -94,7 +103,7 @@ class BoxActions:
         """[..., *shape] in the environment's range from [..., A] in [-1, 1]."""
         action = unit if self._identity else unit * self.half + self.centre
         if self.whole:
-            action = nearest_whole(action, self.low, self.high)
+            action = nearest_whole(action, self.low, self.high, self.wholes)
         return action if len(self.space.shape) == 1 else action.reshape(*action.shape[:-1], *self.space.shape)
 
     def to_numpy(self, action: Tensor) -> np.ndarray:
@@ -109,13 +118,16 @@ class BoxActions:
         shape = (*lead, *self.space.shape)
         if not self.whole:
             return generator.uniform(self.space.low, self.space.high, shape).astype(self.space.dtype)
-        drawn = self._low + np.floor(generator.random(shape) * (self._high - self._low + 1))
+        unit, wide = generator.random(shape), self._high - self._low
+        drawn = self._low + np.floor(unit * (wide + 1))
+        if self.wholes is not None:
+            drawn = np.where(self.wholes.cpu().numpy(), drawn, self._low + unit * wide)
         return drawn.astype(self.space.dtype)
 
 
-def is_whole(space: spaces.Box) -> bool:
-    """True for a Box of integers or booleans."""
-    return np.dtype(space.dtype).kind in "iub"
+def whole_entries(space: spaces.Box) -> np.ndarray:
+    """[A], True in entries of whole numbers: all of a Box of integers or booleans, and some of joined parts."""
+    return space.wholes if isinstance(space, JoinedBox) else np.full(space.low.size, is_whole(space))
 
 
 def is_finite(space: spaces.Box) -> bool:
@@ -139,9 +151,17 @@ def bounds(space: spaces.Space) -> tuple[np.ndarray, np.ndarray]:
     return start, start + counts - 1
 
 
-def nearest_whole(action: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Whole numbers within the bounds: every one for the values up to half a unit around it."""
-    return torch.clamp(torch.floor(action + 0.5), low, high)
+def nearest_whole(action: Tensor, low: Tensor, high: Tensor, wholes: Tensor | None = None) -> Tensor:
+    """Whole numbers within the bounds: every one for the values up to half a unit around it.
+
+    Args:
+        action: [..., A].
+        low: [A].
+        high: [A].
+        wholes: [A], True in the entries that are meant; None for all.
+    """
+    nearest = torch.clamp(torch.floor(action + 0.5), low, high)
+    return nearest if wholes is None else torch.where(wholes, nearest, action)
 
 
 class DiscreteActions:
@@ -236,6 +256,7 @@ def actions_of(space: spaces.Space, device: torch.device, dtype: torch.dtype) ->
     Raises:
         TypeError: the space is neither Box, Discrete, MultiDiscrete nor MultiBinary.
     """
+    space = joined(space)
     if isinstance(space, spaces.Box):
         return BoxActions(space, device, dtype)
     if isinstance(space, spaces.Discrete):
@@ -243,5 +264,6 @@ def actions_of(space: spaces.Space, device: torch.device, dtype: torch.dtype) ->
     if isinstance(space, (spaces.MultiDiscrete, spaces.MultiBinary)):
         return MultiDiscreteActions(space, device)
     raise TypeError(
-        f"action space {space} is not supported; Box, Discrete, MultiDiscrete and MultiBinary are."
+        f"action space {space} is not supported; Box, Discrete, MultiDiscrete and MultiBinary are, and Dict and "
+        "Tuple of them."
     )

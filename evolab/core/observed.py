@@ -10,7 +10,6 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.core.actions import is_whole
 from evolab.core.experience import Episodes
 from evolab.core.trees import Tree
 
@@ -39,6 +38,11 @@ def leaf_spaces(
             yield from leaf_spaces(part, (*path, key))
     else:
         yield path, space
+
+
+def is_whole(space: spaces.Box) -> bool:
+    """True for a Box of integers or booleans."""
+    return np.dtype(space.dtype).kind in "iub"
 
 
 def sampled(space: spaces.Space, lead: tuple[int, ...], stream: np.random.Generator) -> Any:

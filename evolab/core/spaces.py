@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
+from evolab.core.joined import Parts
 from evolab.core.plain import plain
 
 LARGEST = 50_000_000
@@ -27,6 +28,8 @@ def to_json(space: spaces.Space) -> dict[str, Any]:
     >>> to_json(spaces.Discrete(4))
     {'type': 'Discrete', 'n': 4, 'start': 0, 'dtype': 'int64'}
     """
+    if isinstance(space, Parts):
+        return to_json(space.parts)
     if isinstance(space, spaces.Box):
         return {
             "type": "Box",

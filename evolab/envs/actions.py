@@ -9,7 +9,9 @@ from gymnasium import spaces
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from evolab.core.actions import is_whole, limits
+from evolab.core.actions import limits
+from evolab.core.joined import JoinedBox, together
+from evolab.core.observed import is_whole, map_space
 
 
 def as_batch(
@@ -30,6 +32,7 @@ def as_batch(
     Raises:
         ValueError: if the shape is wrong, or a discrete action is not one of the space's.
     """
+    action = together(space, action)
     given = np.asarray(action.detach().cpu() if isinstance(action, Tensor) else action)
     shape = tuple(space.shape or ())
     if given.shape != lead + shape:
@@ -44,6 +47,8 @@ def as_batch(
             given = np.where(finite, given, middle(space))
         if is_whole(space):  # a cast would cut towards zero
             return np.clip(np.rint(given.astype(np.float64)), *limits(space)).astype(space.dtype), bad
+        if isinstance(space, JoinedBox) and space.wholes.any():
+            given = np.where(space.wholes, np.rint(given), given)
         return np.clip(given, space.low, space.high).astype(space.dtype, copy=False), bad  # clip copies
     if isinstance(space, spaces.MultiBinary) and given.dtype.kind == "b":
         given = given.astype(space.dtype)
@@ -64,6 +69,8 @@ def as_batch(
 
 def middle(space: spaces.Space) -> Any:
     """A legal action, always the same: the middle of a range, the first of several."""
+    if isinstance(space, (spaces.Dict, spaces.Tuple)):
+        return map_space(middle, space)
     if isinstance(space, spaces.Box):
         low, high = limits(space)
         return ((low + high) / 2).astype(space.dtype)

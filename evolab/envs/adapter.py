@@ -13,6 +13,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
+from evolab.core.joined import Parts, apart
 from evolab.core.observed import map_space
 from evolab.core.trees import Tree, map_leaves
 from evolab.envs.backend import Failure, Faults, StepRows, VectorBackend
@@ -44,6 +45,7 @@ class Adapter(VectorBackend):
         space: spaces.Space | None = None,
         count: int | None = None,
         seeds_each: bool | None = None,
+        parts: Parts | None = None,
     ) -> None:
         """Take the vector environment over; it is closed with the adapter.
 
@@ -54,8 +56,9 @@ class Adapter(VectorBackend):
             space: of one observation; None for what the vector says.
             count: N; None for what the vector says.
             seeds_each: True where every environment takes a seed of its own; None to find out.
+            parts: the action space where actions come joined and the vector takes them in parts.
         """
-        self.vector = vector
+        self.vector, self._parts = vector, parts
         self.space: spaces.Space = vector.single_observation_space if space is None else space
         self.mode = mode
         self.guarded = guarded
@@ -135,7 +138,7 @@ class Adapter(VectorBackend):
         return self.vector.reset(seed=seed, options=options)
 
     def _call_step(self, action: np.ndarray) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        return self.vector.step(action)
+        return self.vector.step(apart(self._parts, action) if self._parts is not None else action)
 
     def _owned(self, observation: Tree) -> Tree:
         """A copy that the next step does not overwrite, floats as float32."""

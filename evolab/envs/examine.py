@@ -49,7 +49,7 @@ def examine_spaces(name: str, observation: spaces.Space, action: spaces.Space) -
     elif not isinstance(action, spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
         raise ValueError(
             f"{name}: its action space is {action}; supported are Box with finite bounds, "
-            "Discrete, MultiDiscrete and MultiBinary."
+            "Discrete, MultiDiscrete and MultiBinary, and Dict and Tuple of them."
         )
 
 

@@ -17,6 +17,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 from evolab.core.checks import positive_integer, unknown
+from evolab.core.joined import Parts, joined
 from evolab.envs.adapter import Adapter, shut
 from evolab.envs.backend import VectorBackend
 from evolab.envs.envpool import Pool, is_pool, longest, pool_of, pool_size
@@ -212,7 +213,7 @@ def _around(
             f"{population} * {num_envs} = {population * num_envs}."
         )
     observed = vector.observation_space if pooled else vector.single_observation_space
-    chosen = vector.action_space if pooled else vector.single_action_space
+    chosen = joined(vector.action_space if pooled else vector.single_action_space)
     examine_spaces(name, observed, chosen)
     backend: VectorBackend
     if pooled:
@@ -223,7 +224,9 @@ def _around(
 
         backend, limit = Pool(None if anew is None else seeded, observed, vector), longest(vector)
     else:
-        backend = Adapter(vector, mode or _said_by(vector, name))
+        backend = Adapter(
+            vector, mode or _said_by(vector, name), parts=chosen if isinstance(chosen, Parts) else None
+        )
         backend.close = partial(shut, vector)  # type: ignore[method-assign]  # it may hold processes that hang
         limit = None if vector.spec is None else vector.spec.max_episode_steps
     return backend, {"action_space": chosen, "name": name, "max_episode_steps": limit}

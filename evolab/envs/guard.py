@@ -13,6 +13,7 @@ from gymnasium import spaces
 from gymnasium.wrappers import ClipAction
 
 from evolab.core.actions import is_finite
+from evolab.core.joined import apart, joined
 from evolab.envs.base import EnvironmentFault
 
 FAULT = "evolab_fault"  # key in `info` under which a survived fault is told
@@ -54,7 +55,7 @@ class Guard(gymnasium.Env):
         if name is None:
             self.name = type(self._env.unwrapped).__name__ if self._env.spec is None else self._env.spec.id
         self.observation_space = self._env.observation_space
-        self.action_space = chosen_from(self._env)
+        self.action_space = joined(chosen_from(self._env))
         self.metadata = self._env.metadata
         self.render_mode = self._env.render_mode
         self.spec = self._env.spec
@@ -68,7 +69,7 @@ class Guard(gymnasium.Env):
             return self._last, 0.0, False, False, {}
         self._steps += 1
         try:
-            observation, reward, terminated, truncated, _ = self._env.step(action)  # type: ignore[union-attr]
+            observation, reward, terminated, truncated, _ = self._env.step(apart(self.action_space, action))  # type: ignore[union-attr]
             if type(reward) is not float:
                 reward = float(np.asarray(reward).item())  # some give an array of one
         except Exception as error:

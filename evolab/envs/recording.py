@@ -17,6 +17,7 @@ from gymnasium.spaces import Box
 
 from evolab.core.actions import actions_of, is_finite
 from evolab.core.checks import missing, positive_integer
+from evolab.core.joined import Parts, apart, together
 from evolab.core.trees import Tree, first_leaf, map_leaves
 from evolab.data.datasets.dataset import Dataset
 from evolab.data.datasets.minari import ID, root
@@ -68,10 +69,12 @@ def collect(
         columns = _record(envs, act, steps)
     finally:
         envs.close()
+    chosen = envs.single_action_space
     spaces: dict[str, Any] = {
         "observation_space": envs.single_observation_space,
-        "action_space": envs.single_action_space,
+        "action_space": chosen.parts if isinstance(chosen, Parts) else chosen,
     }
+    columns["actions"] = apart(chosen, columns["actions"])
     if target is None:
         return Dataset(columns, envs.name, clip=True, **spaces)
     if minari_place is not None:
@@ -108,11 +111,12 @@ def _policy(policy: Actor | Callable[..., Any] | str, space: Space, seed: int) -
     def act(observation: Tree) -> np.ndarray:
         count = _length(observation)
         if not batched:
-            batched.append(_takes_batches(function, observation, shape, count))
+            batched.append(_takes_batches(function, observation, space, count))
         if batched[0]:
-            action = np.asarray(function(observation))
+            action = np.asarray(together(space, function(observation)))
         else:
-            action = np.stack([np.asarray(function(rows(observation, i))) for i in range(count)])
+            single = [together(space, function(rows(observation, i))) for i in range(count)]
+            action = np.stack([np.asarray(one) for one in single])
         if action.shape != (count, *shape):
             raise ValueError(
                 f"policy gave actions of shape {action.shape}; expected {(count, *shape)} for {count} "
@@ -123,14 +127,12 @@ def _policy(policy: Actor | Callable[..., Any] | str, space: Space, seed: int) -
     return act
 
 
-def _takes_batches(
-    function: Callable[[Tree], Any], observation: Tree, shape: tuple[int, ...], count: int
-) -> bool:
+def _takes_batches(function: Callable[[Tree], Any], observation: Tree, space: Space, count: int) -> bool:
     """True if batches of 1 and of E observations both give as many actions."""
     for size in {1, count}:
         batch = rows(observation, slice(size))
         try:
-            fits = np.shape(function(batch)) == (size, *shape)
+            fits = np.shape(together(space, function(batch))) == (size, *(space.shape or ()))
         except (IndexError, ValueError, TypeError, KeyError):  # written for one observation
             fits = False
         if not fits:

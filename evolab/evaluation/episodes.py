@@ -75,7 +75,8 @@ def evaluate(
 
     Args:
         population: of P agents; or one agent, or the folder of one.
-        envs: the environments to make more of; or what `Experiment` takes: an id, a callable, an `EnvSpec`.
+        envs: the environments to make more of, of however many agents; or what `Experiment` takes: an id, a
+            callable, an `EnvSpec`.
         episodes: of each agent.
         seed: of the episodes; None for a fresh one.
         max_steps: longest episode; None for the environment's own limit.

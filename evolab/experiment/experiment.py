@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from evolab.algorithms.base import Algorithm
 from evolab.core import checks
 from evolab.core.plain import to_plain
-from evolab.core.readonly import ReadOnly, write_as_dicts
 from evolab.data.buffers.base import Buffer
 from evolab.envs.factory import VectorMaker
 from evolab.experiment.build import build, described, take_data
@@ -22,7 +21,7 @@ from evolab.experiment.loading import SavedRun, open_run
 from evolab.experiment.retraining import Retraining
 from evolab.experiment.rollouts import chosen, played
 from evolab.experiment.runner import Runner
-from evolab.experiment.settings import Settings, setting_names
+from evolab.experiment.settings import Settings, read_only, setting_names
 from evolab.history.events import Event, Generation, Progress
 from evolab.history.history import History
 from evolab.population.agent import Agent
@@ -148,7 +147,7 @@ class Experiment(Settings, Retraining):
             raise ValueError(
                 "run() needs a goal: generations=20, max_steps=300_000, minutes=10 or target=200.0."
             )
-        events = self._training("step", generations, max_steps, target, minutes)
+        events = self._training("step", (generations, max_steps), target, minutes)
         if target is not None:
             self._config = self._config.changed("target", target)
         with bar("training", self._state.expected_steps, self._config.progress) as show:
@@ -164,7 +163,7 @@ class Experiment(Settings, Retraining):
         minutes: float | None = None,
     ) -> None:
         """As `run`, on a background thread; the notebook stays usable. Without a goal, until paused."""
-        events = self._training("start", generations, max_steps, target, minutes)
+        events = self._training("start", (generations, max_steps), target, minutes)
         self._runner.start(events, at_exit=self.close)
 
     def pause(self) -> None:
@@ -180,15 +179,10 @@ class Experiment(Settings, Retraining):
         return self._runner.wait(timeout)
 
     def _training(
-        self,
-        what: str,
-        generations: int | None,
-        max_steps: int | None,
-        target: float | None,
-        minutes: float | None = None,
+        self, what: str, steps: tuple[int | None, int | None], target: float | None, minutes: float | None
     ) -> Iterator[Event]:
         """The events of training, once everything is in place for it."""
-        for name, goal in (("generations", generations), ("max_steps", max_steps)):
+        for name, goal in zip(("generations", "max_steps"), steps, strict=True):
             if goal is not None:
                 checks.positive_integer(name, goal)
         time = None if minutes is None else checks.positive("minutes", minutes)
@@ -199,14 +193,14 @@ class Experiment(Settings, Retraining):
         self._checkpointer.ready()
         self._trackers.start(self._facts)
         state.place_buffer()
-        events: Iterator[Event] = train(state, generations, max_steps, aim, time)
+        events: Iterator[Event] = train(state, *steps, aim, time)
         if not self.algorithm.on_policy:
             least = population.table.least_experience
             if not state.buffer.ready(least):
                 if self.algorithm.offline or state.envs is None:
                     raise ValueError("there are no data yet. Call exp.fill('data.h5') first.")
-                steps = warm_up_steps(state, max_steps)
-                events = itertools.chain(fill(state, steps) if steps else (), events)
+                wanted = warm_up_steps(state, steps[1])
+                events = itertools.chain(fill(state, wanted) if wanted else (), events)
         return self._recorded(events)
 
     def _recorded(self, events: Iterator[Event]) -> Iterator[Event]:
@@ -318,10 +312,7 @@ class Experiment(Settings, Retraining):
     @property
     def config(self) -> dict[str, Any]:
         """Every option as plain values; `Experiment.from_config` makes the same run from it."""
-        write_as_dicts()
-        advice = f"Assign to the experiment: exp.target = 200.0 sets one of {', '.join(setting_names())}; for the others "
-        advice += "make another run, Experiment.from_config(exp.config | {name: value})."
-        return ReadOnly(described(self._config, self._state), "a run's configuration", advice)
+        return read_only(described(self._config, self._state))
 
     @property
     def folder(self) -> Path | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 from evolab.core import checks
-from evolab.core.readonly import ReadOnly
+from evolab.core.readonly import ReadOnly, write_as_dicts
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.experiment.build import change
 from evolab.experiment.config import ExperimentConfig
@@ -105,6 +106,16 @@ class Settings:
         if known is not None:
             raise AttributeError(f"{name} can be read only. Can be set: {', '.join(settings)}.")
         raise AttributeError(str(checks.unknown("setting of Experiment", name, settings)))
+
+
+def read_only(config: Mapping[str, Any]) -> ReadOnly:
+    """A configuration to look at; whoever tries to set an option in it is told what to do."""
+    write_as_dicts()
+    advice = (
+        f"Assign to the experiment: exp.target = 200.0 sets one of {', '.join(setting_names())}; for the others make "
+        "another run, Experiment.from_config(exp.config | {name: value})."
+    )
+    return ReadOnly(config, "a run's configuration", advice)
 
 
 def setting_names() -> list[str]:

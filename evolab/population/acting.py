@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from evolab.algorithms.base import AgentGroup, Algorithm
+from evolab.core.joined import apart
 from evolab.core.observed import as_space, check_tokens, leading_shape
 from evolab.core.trees import Tree, first_leaf, map_leaves, to_tensor
 from evolab.population.table import Table
@@ -87,9 +88,9 @@ def act_alone(table: Table, row: int, observation: Tree, explore: bool = False) 
             unit = table.algorithm.act(group, observed)
         action = _to_environment(table, unit)
     result = table.actions.to_numpy(action)[0] if as_array else action[0]
-    if not single:
+    result = apart(table.spec.action_space, result[0] if single else result)
+    if not single or isinstance(result, (dict, tuple)):
         return result
-    result = result[0]
     return result.item() if as_array and np.ndim(result) == 0 else result
 
 

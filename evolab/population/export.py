@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import warnings
+from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from evolab.core import checks
-from evolab.core.actions import BoxActions, combined, is_whole, limits, nearest_whole
-from evolab.core.observed import sampled
-from evolab.core.trees import Tree, leaves, map_leaves
+from evolab.core.actions import BoxActions, combined, limits, nearest_whole
+from evolab.core.joined import Parts, together
+from evolab.core.observed import is_whole, leaf_spaces, sampled
+from evolab.core.trees import Tree, map_leaves
 from evolab.networks.observations import encode
 from evolab.population.acting import act_alone
 from evolab.population.spec import Spec
@@ -52,6 +54,7 @@ class Policy(nn.Module):
     centre: Tensor
     low: Tensor
     high: Tensor
+    wholes: Tensor | None
 
     def __init__(self, core: nn.Module, spec: Spec) -> None:
         super().__init__()
@@ -67,6 +70,8 @@ class Policy(nn.Module):
             if self._whole:
                 self.register_buffer("low", spec.actions.low.detach().cpu().clone())
                 self.register_buffer("high", spec.actions.high.detach().cpu().clone())
+                wholes = spec.actions.wholes
+                self.register_buffer("wholes", None if wholes is None else wholes.cpu().clone())
 
     def forward(self, observation: Tree) -> Tensor:
         """[B, ...] observations to [B, ...] actions or [B, A] values."""
@@ -75,12 +80,15 @@ class Policy(nn.Module):
             return out
         action = self._mode(out, self._width) * self.scale + self.centre
         if self._whole:
-            action = nearest_whole(action, self.low, self.high)
+            action = nearest_whole(action, self.low, self.high, self.wholes)
         return action if len(self._shape) == 1 else action.reshape(*action.shape[:-1], *self._shape)
 
 
 class Greedy(nn.Module):
-    """A batch of observations [B, ...] to actions [B, ...] that `env.step` takes, post-processing included."""
+    """A batch of observations [B, ...] to actions [B, ...] that `env.step` takes, post-processing included.
+
+    Actions of a Dict or Tuple space are [B, A], all parts behind one another in the order of the space.
+    """
 
     low: Tensor
     high: Tensor
@@ -173,10 +181,21 @@ def _write_onnx(greedy: Greedy, examples: Tree, shapes: Tree, path: Path) -> Non
             kwargs={"observation": examples},
             dynamo=True,
             dynamic_shapes={"observation": shapes},
+            input_names=[name for name, _ in _inputs(examples)],
             output_names=["action"],
             verbose=False,
         )
     replace_bytes(path, exported.model_proto.SerializeToString())
+
+
+def _inputs(observation: Tree, name: str = "observation") -> Iterator[tuple[str, Tensor]]:
+    """Every input of an ONNX file by its name, which says where in the observation it is: "observation['camera'][0]"."""
+    if isinstance(observation, (dict, tuple)):
+        for key, part in observation.items() if isinstance(observation, dict) else enumerate(observation):
+            yield from _inputs(part, f"{name}[{key!r}]")
+    else:
+        assert isinstance(observation, Tensor)
+        yield name, observation
 
 
 def _run_onnx(path: Path, observation: Tree) -> Tensor | None:
@@ -186,16 +205,27 @@ def _run_onnx(path: Path, observation: Tree) -> Tensor | None:
     except ImportError:
         return None
     session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
-    inputs = zip(session.get_inputs(), leaves(observation), strict=True)
-    (found,) = session.run(None, {one.name: leaf.numpy() for one, leaf in inputs})
+    (found,) = session.run(None, {name: leaf.numpy() for name, leaf in _inputs(observation)})
     return torch.as_tensor(found)
 
 
 def _same(table: Table, row: int, found: Tensor) -> bool:
     """True where these actions are the agent's own."""
     observation = map_leaves(lambda leaf: leaf.numpy(), _examples(table, 7))
-    expected = torch.as_tensor(np.asarray(act_alone(table, row, observation)))
     space = table.spec.action_space
+    expected = torch.as_tensor(np.asarray(together(space, act_alone(table, row, observation))))
+    if not isinstance(space, Parts):
+        return _alike(space, found, expected)
+    sizes = [int(np.prod(leaf.shape or (1,))) for _, leaf in leaf_spaces(space.parts)]
+    each = zip(leaf_spaces(space.parts), found.split(sizes, -1), expected.split(sizes, -1), strict=True)
+    return all(
+        _alike(leaf, *(one.reshape(len(one), *(leaf.shape or ())) for one in both))
+        for (_, leaf), *both in each
+    )
+
+
+def _alike(space: spaces.Space, found: Tensor, expected: Tensor) -> bool:
+    """True where these actions [B, ...] are the same but for rounding."""
     if isinstance(space, spaces.Box) and not is_whole(space):
         low, high = limits(space)
         rounded = np.finfo(space.dtype).eps * np.maximum(np.abs(low), np.abs(high))

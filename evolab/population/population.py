@@ -15,6 +15,7 @@ from evolab.algorithms.base import Algorithm
 from evolab.algorithms.search_space import algorithm_named, search_space_of
 from evolab.core import checks
 from evolab.core.device import device_named
+from evolab.core.joined import joined
 from evolab.core.memory import require
 from evolab.core.ranges import Range
 from evolab.core.readonly import ReadOnly
@@ -89,6 +90,7 @@ class Population:
     ) -> None:
         algorithm = algorithm_named(algorithm)
         size = checks.positive_integer("population size", size)
+        action_space = joined(action_space)
         algorithm.check(observation_space, action_space)
         starting, search_space = search_space_of(algorithm, hyperparameters, search_space)
         spec = Spec(
@@ -247,7 +249,8 @@ class Population:
             ended: [P, E], True where an episode has just ended: exploration noise starts anew there.
 
         Returns:
-            [P, E, ...] in the environment's own range; an array where an array came, else a tensor.
+            [P, E, ...] in the environment's own range; an array where an array came, else a tensor. Of a Dict
+            or Tuple action space [P, E, A], all parts behind one another, as `envs.step` takes them.
         """
         return acting.act(self.table, observation, explore, ended)
 

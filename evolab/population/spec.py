@@ -15,6 +15,7 @@ from torch import Tensor
 from evolab.algorithms.base import Algorithm
 from evolab.core.actions import Actions, actions_of
 from evolab.core.device import precision_named, products
+from evolab.core.joined import joined
 from evolab.core.memory import Need
 from evolab.core.ranges import Range
 from evolab.core.rng import torch_stream
@@ -57,6 +58,7 @@ class Spec:
 
     def __post_init__(self) -> None:
         precision_named(self.precision)
+        object.__setattr__(self, "action_space", joined(self.action_space))
         self.algorithm.check(self.observation_space, self.action_space)
 
     @functools.cached_property

@@ -232,7 +232,7 @@ def _same_spaces(population: Population, about: Mapping[str, Any]) -> None:
     lived = {"observation_space": population.observation_space, "action_space": population.action_space}
     for name, given in lived.items():
         saved = spaces.from_json(about[name])
-        if saved != given:
+        if given != saved:
             raise ValueError(f"the saved agents live in {name} {saved}; this environment's is {given}.")
 
 

@@ -339,7 +339,7 @@ def test_what_a_generation_leaves_is_learned_from_if_it_fills_a_minibatch():
 def interrupted(exp):
     """A generation that Ctrl-C stops at its first step."""
     exp._state.interrupt()
-    exp._runner.follow(exp._training("step", 1, None, None), lambda progress: None)
+    exp._runner.follow(exp._training("step", (1, None), None, None), lambda progress: None)
 
 
 def test_an_interrupted_generation_goes_on_and_ends_as_if_it_had_not_been():

@@ -131,6 +131,29 @@ def test_minari_loads_what_was_collected(tmp_path: Path, monkeypatch: pytest.Mon
         collect(env, steps=120, path="toys/random-v1")
 
 
+@pytest.mark.parametrize("path", ["cut.h5", "cut-v0"])
+def test_what_the_end_of_a_recording_cut_off_is_no_return_in_any_format(tmp_path: Path, path: str) -> None:
+    """A card said "max -12" of an Acrobot whose episodes take longer."""
+    if path == "cut-v0":
+        pytest.importorskip("minari")
+    collect(Counter, steps=30, num_envs=4, path=tmp_path / path)
+    data = Dataset(tmp_path / path)
+    assert sorted(data.returns.tolist()) == [3.0, 3.0] + [4.0] * 6
+    assert data.mean_return == 4.0
+    assert any("2 episodes were cut off by the end of the recording" in note for note in data.report().notes)
+
+
+def test_a_minari_episode_with_neither_flag_was_cut_off(tmp_path: Path) -> None:
+    pytest.importorskip("minari")
+    collect(Counter, steps=8, num_envs=1, path=tmp_path / "own-v0")
+    with h5py.File(tmp_path / "own-v0/data/main_data.hdf5", "r+") as file:
+        file["episode_1/terminations"][-1] = False
+        file["episode_1/rewards"][:] = -3.0
+    data = Dataset(tmp_path / "own-v0")
+    assert data.returns.tolist() == [4.0, -12.0]
+    assert data.mean_return == 4.0
+
+
 def test_minari_folder_by_path_gets_a_version(tmp_path: Path) -> None:
     minari = pytest.importorskip("minari")
     collect(Counter, steps=12, path=tmp_path / "here" / "mine", num_envs=2)

@@ -173,3 +173,4 @@ def test_everything_that_experiment_takes_can_be_evaluated_in(given, tmp_path):
     population[1].save(tmp_path / "agent")
     for one in (population[1], tmp_path / "agent", str(tmp_path / "agent")):
         assert ev.evaluate(one, where, 4, seed=5).tolist() == [found[1]]
+        assert ev.evaluate(one, envs, 4, seed=5).tolist() == [found[1]], "environments of two agents"

@@ -227,6 +227,50 @@ def test_pretrained_weights_answer_as_in_transformers(transformers, tmp_path, op
         network(torch.zeros(1, 21, dtype=torch.int64))
 
 
+def test_weights_in_several_files_answer_as_in_transformers(transformers, tmp_path):
+    model = theirs(transformers, tmp_path / "one", **CONFIGS[0])
+    model.save_pretrained(tmp_path / "several", max_shard_size="20KB")
+    (tmp_path / "one" / "config.json").replace(tmp_path / "several" / "config.json")
+    assert len(list((tmp_path / "several").glob("model-*.safetensors"))) > 2
+    assert not (tmp_path / "several" / "model.safetensors").exists()
+    network = GPT.from_pretrained(tmp_path / "several")
+    given = torch.randint(50, (3, 20), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        assert float((network(given) - model(given).logits).abs().max()) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda place, index: index.update(weight_map={}), "has no mapping 'weight_map'"),
+        (lambda place, index: index.update(weight_map=["a"]), "has no mapping 'weight_map'"),
+        (
+            lambda place, index: index["weight_map"].update({"wte": "../model.safetensors"}),
+            "wte lies in '../model",
+        ),
+        (lambda place, index: index["weight_map"].update({"wte": "model.bin"}), "wte lies in 'model.bin'"),
+        (lambda place, index: index["weight_map"].update({"wte": 3}), "wte lies in 3"),
+        (
+            lambda place, index: index["weight_map"].update(
+                {"wte": next(iter(index["weight_map"].values()))}
+            ),
+            "wte is missing, which model.safetensors.index.json says",
+        ),
+        (lambda place, index: next(place.glob("model-*")).unlink(), "model-0.* is missing"),
+        (lambda place, index: next(place.glob("model-*")).write_bytes(b"12345678"), "model-0.* is damaged"),
+        (lambda place, index: index["weight_map"].popitem(), "missing; config.json asks for"),
+    ],
+)
+def test_what_is_wrong_with_several_files_is_named(transformers, tmp_path, change, message):
+    theirs(transformers, tmp_path / "one", **CONFIGS[0]).save_pretrained(tmp_path, max_shard_size="20KB")
+    place = tmp_path / "model.safetensors.index.json"
+    index = json.loads(place.read_text())
+    change(tmp_path, index)
+    place.write_text(json.dumps(index))
+    with pytest.raises(ValueError, match=message):
+        GPT.from_pretrained(tmp_path)
+
+
 def test_agents_of_different_layers_load_in_transformers(transformers, tmp_path):
     from safetensors.torch import save_file
 

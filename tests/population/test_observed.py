@@ -73,6 +73,30 @@ def test_an_exported_program_does_not_depend_on_the_order_either(tmp_path, suffi
     assert np.allclose(agent.module()(seen).detach().numpy(), agent.act(batch), atol=1e-6)
 
 
+def test_an_onnx_file_names_its_inputs_so_that_their_order_does_not_matter(tmp_path):
+    for module in ("onnx", "onnxscript"):
+        pytest.importorskip(module)
+    runtime = pytest.importorskip("onnxruntime")
+    space = spaces.Dict(
+        {"a": spaces.Dict({"b": spaces.Box(-1, 1, (2,))}), "a_b": spaces.Box(-1, 1, (2,)),
+         "c": spaces.Tuple([spaces.Box(-1, 1, (2,)), spaces.Discrete(3)])}
+    )  # fmt: skip
+    agent = ev.Population("TD3", space, spaces.Box(-1, 1, (2,)), 1, seed=0, device="cpu")[0]
+    session = runtime.InferenceSession(
+        agent.export(tmp_path / "agent.onnx").read_bytes(), providers=["CPUExecutionProvider"]
+    )
+    batch = stacked(drawn(space, 5))
+    seen = {
+        "observation['c'][1]": batch["c"][1],
+        "observation['a_b']": batch["a_b"],
+        "observation['c'][0]": batch["c"][0],
+        "observation['a']['b']": batch["a"]["b"],
+    }
+    assert {one.name for one in session.get_inputs()} == set(seen)
+    (found,) = session.run(None, seen)
+    assert np.allclose(found, agent.act(batch), atol=1e-6)
+
+
 @EACH
 def test_a_population_acts_in_any_order(space):
     population = ev.Population("DQN", space, spaces.Discrete(5), 2, seed=0, device="cpu")

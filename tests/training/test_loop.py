@@ -365,7 +365,7 @@ def test_a_confirmation_under_way_passes_no_budget(monkeypatch):
 def test_a_budget_cuts_the_generation_that_rests_under_way():
     exp = limited()
     exp.fill(60)
-    events = exp._training("step", 1, None, None)
+    events = exp._training("step", (1, None), None, None)
     exp._state.interrupt()
     next(events)
     exp._state.interrupt(False)

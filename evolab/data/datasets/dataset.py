@@ -14,6 +14,7 @@ from gymnasium.spaces import Box
 from numpy.typing import ArrayLike
 
 from evolab.core.experience import Transition
+from evolab.core.joined import Parts, joined, together
 from evolab.core.trees import Tree, map_leaves, named_leaves
 from evolab.data.datasets import spaces
 from evolab.data.datasets.columns import DatasetError
@@ -100,7 +101,8 @@ class Dataset:
             if space is not None:
                 whose = f"{key} in metadata.json are"
                 spaces.require_fit(tree, space, self._scan.ranges, self.name, key, whose, False)
-        self._observation_space, self._action_space = columns.observation_space, columns.action_space
+        self._observation_space = columns.observation_space
+        self._action_space = None if columns.action_space is None else _joined(columns.action_space)
         self.check(observation_space, action_space)
 
     def __len__(self) -> int:
@@ -145,7 +147,8 @@ class Dataset:
     def action_space(self) -> Space:
         """Likewise; an action that never occurs is missing from a space that was inferred."""
         if self._action_space is None:
-            self._action_space = spaces.infer(self._columns.actions, self._scan.ranges, "actions", True)
+            found = spaces.infer(self._columns.actions, self._scan.ranges, "actions", True)
+            self._action_space = _joined(found)
         return self._action_space
 
     @cached_property
@@ -199,7 +202,7 @@ class Dataset:
 
     def report(self) -> DatasetReport:
         """What was found in the data."""
-        return report_of(self._columns, self._scan, self.observation_space, self.action_space)
+        return report_of(self._columns, self._scan, self.observation_space, self._stored_actions)
 
     def check(self, observation_space: Space | None = None, action_space: Space | None = None) -> None:
         """Pass an environment whose spaces the data fit; they become the data set's own.
@@ -218,14 +221,21 @@ class Dataset:
                 columns.observations, observation_space, found.ranges, self.name, "observations", whose, False
             )
         if action_space is not None:
+            self._action_space = _joined(action_space)
+            action_space = self._stored_actions
             whose = "the environment's actions are"
-            bounded = not (self.clip and isinstance(action_space, Box))
+            bounded = not (self.clip and isinstance(self._action_space, Box))
             columns.actions = spaces.fitted(columns.actions, action_space, "actions", found.casts)
             spaces.require_fit(
                 columns.actions, action_space, found.ranges, self.name, "actions", whose, bounded
             )
         self._observation_space = self._observation_space if observation_space is None else observation_space
-        self._action_space = self._action_space if action_space is None else action_space
+
+    @property
+    def _stored_actions(self) -> Any:
+        """The space of the actions as they are stored, in parts or joined."""
+        space, tree = self.action_space, self._columns.actions
+        return space.parts if isinstance(space, Parts) and isinstance(tree, (dict, tuple)) else space
 
     def _stored(self, index: np.ndarray) -> np.ndarray:
         """The stored row of each transition."""
@@ -249,7 +259,7 @@ class Dataset:
             successor = self._gather(columns.next_observations, rows)
         else:
             successor = self._gather(columns.observations, at + (~last | episodes.followed[episode]))
-        action = self._gather(columns.actions, rows)
+        action = together(self.action_space, self._gather(columns.actions, rows))
         if self.clip and isinstance(self.action_space, Box):
             assert isinstance(action, np.ndarray)
             action = np.clip(action, self.action_space.low, self.action_space.high)
@@ -272,6 +282,14 @@ class Dataset:
             return self._from_disk.take(leaf, rows).astype(dtype, copy=False)
 
         return map_leaves(one, tree)
+
+
+def _joined(space: Space) -> Space:
+    """Actions with parts as one space, where they can be joined: what cannot be learned from can still be looked at."""
+    try:
+        return joined(space)
+    except TypeError:
+        return space
 
 
 def as_dataset(source: Any) -> Dataset:

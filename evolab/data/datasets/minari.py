@@ -1,4 +1,4 @@
-"""Minari's HDF5 folders, read with h5py and their `metadata.json` alone."""
+"""Minari's folders: `metadata.json`, and episodes in HDF5, read with h5py alone. Those in arrow have a file of their own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import io
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +20,14 @@ from evolab.data.datasets import hdf5, spaces
 from evolab.data.datasets.chains import Episode, assemble
 from evolab.data.datasets.columns import Columns, DatasetError, flags
 from evolab.data.datasets.episodes import from_lengths
+from evolab.data.datasets.writers import CUTS
 
 if TYPE_CHECKING:
     import h5py
 
 MAIN = "main_data.hdf5"
+FORMS = ("hdf5", "arrow", "parquet")
+COLUMNS = ("observations", "actions", "rewards", "terminations", "truncations")
 METADATA = "metadata.json"
 ID = re.compile(r"[-_\w]+(/[-_\w]+)*")
 LARGEST_METADATA = 64 * 2**20
@@ -65,32 +69,90 @@ def load(file: h5py.File, path: Path, name: str, max_memory: int) -> Columns:
         DatasetError: the metadata are no JSON or name another format, an episode lacks a
             column, lengths differ, an image can't be decoded, or `hdf5.inspect` refuses one.
     """
-    metadata = metadata_of(path.parent, name)
+    known = about(path.parent, name)
     numbers = sorted(int(k[8:]) for k in file if re.fullmatch(r"episode_\d{1,9}", k))
     if not numbers:
         raise DatasetError(
             f"{name}: no group 'episode_0'; the data set is empty. Record at least one episode."
         )
-    observation_space = spaces.parse(metadata.get("observation_space"), name, "observation_space")
-    action_space = spaces.parse(metadata.get("action_space"), name, "action_space")
-    encoded = bool(metadata.get("jpeg_encoding", True))
-    episodes, ended, cut, stray = [], [], [], 0
-    casts: dict[str, str] = {}
-    for i in numbers:
-        group = _group(file, f"episode_{i}", name)
-        stated = {"observations": observation_space, "actions": action_space}
-        observations, actions, rewards, *flagged = (
-            _column(group, key, stated.get(key), encoded, name)
-            for key in ("observations", "actions", "rewards", "terminations", "truncations")
+
+    def stored() -> Iterator[tuple[int, dict[str, Any]]]:
+        for i in numbers:
+            group = _group(file, f"episode_{i}", name)
+            yield i, {key: _column(group, key, space, known.encoded, name) for key, space in known.columns()}
+
+    return gathered(stored(), known, "Minari HDF5", name, max_memory)
+
+
+@dataclass(frozen=True)
+class About:
+    """What `metadata.json` says.
+
+    Attributes:
+        form: "hdf5", "arrow" or "parquet".
+        observation_space: as it is stated; None where it is not.
+        action_space: likewise.
+        encoded: True where images are stored as JPEG.
+        environment: id of the environment, where one is named.
+        cuts: episodes that the recording itself broke off, where evolab has noted them.
+    """
+
+    form: str
+    observation_space: Any
+    action_space: Any
+    encoded: bool
+    environment: str | None
+    cuts: frozenset[int] = frozenset()
+
+    def columns(self) -> list[tuple[str, Any]]:
+        """Every column of an episode, with its space."""
+        spaces_of = {"observations": self.observation_space, "actions": self.action_space}
+        return [(key, spaces_of.get(key)) for key in COLUMNS]
+
+
+def about(place: Path, name: str) -> About:
+    """What the metadata in a folder say.
+
+    Raises:
+        DatasetError: they can't be read, or name another format.
+    """
+    metadata = metadata_of(place, name)
+    cuts = metadata.get(CUTS)
+    return About(
+        metadata.get("data_format", "hdf5"),
+        spaces.parse(metadata.get("observation_space"), name, "observation_space"),
+        spaces.parse(metadata.get("action_space"), name, "action_space"),
+        bool(metadata.get("jpeg_encoding", True)),
+        _environment(metadata),
+        frozenset(one for one in cuts if isinstance(one, int)) if isinstance(cuts, list) else frozenset(),
+    )
+
+
+def gathered(
+    stored: Iterable[tuple[int, Mapping[str, Any]]], known: About, form: str, name: str, max_memory: int
+) -> Columns:
+    """All episodes as columns.
+
+    Args:
+        stored: number and columns of each.
+        known: what the metadata say.
+        form: the format in words.
+        name: what messages call the data set.
+        max_memory: bytes beyond which the table lies in temporary files.
+
+    Raises:
+        DatasetError: lengths differ, or an image can't be decoded.
+    """
+    episodes, ended, cut, unfinished, stray = list[Episode](), list[bool](), list[bool](), list[bool](), 0
+    for i, columns in stored:
+        episode = Episode(
+            columns["observations"], columns["actions"], columns["rewards"], f"episode_{i}/{{}}"
         )
-        episode = Episode(observations, actions, rewards, f"episode_{i}/{{}}")
-        labels = [
-            _labels(column, f"episode_{i}/{key}", episode, name)
-            for column, key in zip(flagged, ("terminations", "truncations"))
-        ]
+        labels = [_labels(columns[key], f"episode_{i}/{key}", episode, name) for key in COLUMNS[3:]]
         stray += int(sum(label[:-1].sum() for label in labels))
         ended.append(bool(labels[0][-1]))
         cut.append(bool(labels[1][-1]))
+        unfinished.append(i in known.cuts or not (ended[-1] or cut[-1]))
         episodes.append(episode)
     table = assemble(episodes, name, max_memory, extra=1, decode=_decode)
     terminated, truncated = np.array(ended), np.array(cut)
@@ -102,17 +164,18 @@ def load(file: h5py.File, path: Path, name: str, max_memory: int) -> Columns:
         notes.append(f"{unsaid} episodes end with neither flag, taken as truncated")
     return Columns(
         name=name,
-        format="Minari HDF5",
+        format=form,
         observations=table.observations,
         actions=table.actions,
         rewards=table.rewards,
-        episodes=from_lengths(table.lengths, terminated, truncated | ~terminated, table.followed),
+        episodes=from_lengths(
+            table.lengths, terminated, truncated | ~terminated, table.followed, np.array(unfinished)
+        ),
         chained=True,
-        observation_space=observation_space,
-        action_space=action_space,
-        environment=_environment(metadata),
+        observation_space=known.observation_space,
+        action_space=known.action_space,
+        environment=known.environment,
         notes=tuple(notes),
-        casts=casts,
         folder=table.folder,
     )
 
@@ -133,9 +196,9 @@ def metadata_of(place: Path, name: str) -> dict[str, Any]:
             f"{name}: {METADATA} can't be read ({error}). Copy or download it again."
         ) from error
     form = metadata.get("data_format", "hdf5")
-    if form != "hdf5":
+    if form not in FORMS:
         raise DatasetError(
-            f"{name}: 'data_format' in {METADATA} is {form!r}; evolab reads 'hdf5'. "
+            f"{name}: 'data_format' in {METADATA} is {form!r}; evolab reads {', '.join(map(repr, FORMS))}. "
             "Save it again with data_format='hdf5'."
         )
     return metadata
@@ -170,20 +233,20 @@ def _column(group: h5py.Group, key: str, space: Space | None, encoded: bool, nam
         raise DatasetError(
             f"{name}: '{at}/{key}' is missing; Minari stores it for every episode. Record it again."
         )
-    return _attach(found, space) if images else found
+    return attach(found, space) if images else found
 
 
-def _attach(tree: Any, space: Any) -> Any:
+def attach(tree: Any, space: Any) -> Any:
     """The tree with encoded images in it wrapped, so that they are decoded when they are read."""
     if isinstance(tree, dict):
         inner = getattr(space, "spaces", {})
         return {
-            key: _attach(value, inner.get(key) if hasattr(inner, "get") else None)
+            key: attach(value, inner.get(key) if hasattr(inner, "get") else None)
             for key, value in tree.items()
         }
     if isinstance(tree, tuple):
         inner = tuple(getattr(space, "spaces", ()))
-        return tuple(_attach(v, inner[i] if i < len(inner) else None) for i, v in enumerate(tree))
+        return tuple(attach(v, inner[i] if i < len(inner) else None) for i, v in enumerate(tree))
     # Raw frames keep the image's axes; encoded ones are a row of bytes each.
     return Frames(tree, space) if spaces.is_stored_as_jpeg(space) and len(tree.shape) in (1, 2) else tree
 
@@ -191,8 +254,8 @@ def _attach(tree: Any, space: Any) -> Any:
 class Frames:
     """JPEG-encoded images of one episode that look like an array [T, H, W, ...]."""
 
-    def __init__(self, data: h5py.Dataset, space: Space) -> None:
-        """Wrap `data`, rows of bytes, for images of `space`."""
+    def __init__(self, data: Any, space: Space) -> None:
+        """Wrap `data`, rows of bytes in a dataset of h5py or what looks like one, for images of `space`."""
         self.data = data
         self.space = space
         self.shape = (int(data.shape[0]), *(space.shape or ()))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from evolab.data.datasets import d3rlpy, d4rl, hdf5, minari, tables
+from evolab.data.datasets import arrow, d3rlpy, d4rl, hdf5, minari, tables
 from evolab.data.datasets.columns import Columns, DatasetError
 
 TABLES = {".npz": tables.from_npz, ".parquet": tables.from_parquet}
@@ -33,10 +33,12 @@ def columns_of(source: Any, name: str | None, max_memory: int) -> Columns:
     path = Path(source).expanduser()
     folder = None if path.is_file() else minari.folder(source if isinstance(source, str) else path)
     if folder is not None:
-        known = folder.parent.name if folder.name == "data" else folder.name
-        label = name or (known if path.exists() else str(source))  # an id is told in full
+        called = folder.parent.name if folder.name == "data" else folder.name
+        label = name or (called if path.exists() else str(source))  # an id is told in full
         if not (folder / minari.MAIN).is_file():
-            minari.metadata_of(folder, label)  # another data_format explains itself
+            known = minari.about(folder, label)
+            if known.form != "hdf5":
+                return arrow.load(folder, known, label, max_memory)
             raise DatasetError(f"{label}: {minari.MAIN!r} is missing in {folder}. Copy or download it again.")
         path = folder / minari.MAIN
     elif path.is_dir():

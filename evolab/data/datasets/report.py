@@ -175,7 +175,10 @@ def report_of(columns: Columns, scan: Scan, observation_space: Space, action_spa
 def _behaviour(tree: Tree, space: Space, ranges: Mapping[str, tuple[float, float]]) -> tuple[float, float]:
     """Entropy of the actions as a share of a uniform policy's, and the share outside the space."""
     shares, outside, seen = [], 0.0, 0
-    for (path, leaf), (_, part) in zip(named_leaves(tree, "actions"), leaf_spaces(space), strict=True):
+    stored = dict(named_leaves(tree, "actions"))  # in an order of their own
+    for keys, part in leaf_spaces(space):
+        path = "/".join(map(str, ("actions", *keys)))
+        leaf = stored[path]
         stride = max(1, len(leaf) // SAMPLE)
         values = np.array(leaf[::stride])
         release_pages(leaf)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 from torch import Tensor
 
+from evolab.core.checks import missing
 from evolab.core.trees import Tree
 from evolab.data.datasets.columns import DEPTH, Columns, DatasetError, numeric
 from evolab.data.datasets.layouts import REQUIRED, SPELLINGS, Found, find, from_flat
@@ -73,7 +74,7 @@ def from_parquet(path: Path, name: str) -> Columns:
     try:
         frame = pd.read_parquet(path)
     except ImportError as error:
-        raise ImportError(f"{name}: pandas needs pyarrow to read .parquet: pip install pyarrow.") from error
+        raise missing(f"{name}: reading .parquet", "pyarrow", "arrow") from error
     except Exception as error:  # what the two engines raise is of their own kinds
         raise DatasetError(
             f"{name}: it is no .parquet, or damaged ({_said(error)}). Copy or download it again."

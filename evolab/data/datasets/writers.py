@@ -83,7 +83,7 @@ def write_minari(
     place.mkdir(parents=True, exist_ok=True)
     with _datasets_path(place), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it asks for an author, a link to code, ...
-        minari.create_dataset_from_buffers(
+        made = minari.create_dataset_from_buffers(
             name,
             buffers,
             env=env,
@@ -92,6 +92,9 @@ def write_minari(
             data_format="hdf5",
             **spaces,
         )
+        cuts = np.flatnonzero(columns[CUTS][ends]).tolist() if CUTS in columns else []
+        if cuts:  # Minari has a flag for a time limit alone
+            made.storage.update_metadata({CUTS: cuts})
     return place / name
 
 

@@ -1,4 +1,4 @@
-"""GPT-2 weights in the form of Hugging Face: a folder with `config.json` and `model.safetensors`.
+"""GPT-2 weights in the form of Hugging Face: a folder with `config.json` and `model.safetensors`, or several of those.
 
 Weights are matched by name. There a product is stored as (in, out), here as (out, in).
 """
@@ -19,7 +19,7 @@ from evolab.networks.base import State
 from evolab.networks.gpt.genes import GPTGenes, Shape
 from evolab.storage.files import Damaged, plain_size, read_json
 
-CONFIG, TENSORS = "config.json", "model.safetensors"
+CONFIG, TENSORS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 GELU = ("gelu_new", "gelu_pytorch_tanh")
 BLOCK = {
     "norm1.scale": "ln_1.weight", "norm1.shift": "ln_1.bias", "attend.weight": "attn.c_attn.weight",
@@ -35,6 +35,9 @@ WHOLE = {
     "norm.scale": "ln_f.weight",
     "norm.shift": "ln_f.bias",
 }
+SHARD = re.compile(r"[\w-][\w.-]*\.safetensors")
+"""A file beside its index."""
+
 MASK = re.compile(r"h\.\d+\.attn\.(masked_)?bias")
 """Constants that old files hold."""
 
@@ -51,13 +54,15 @@ def read_folder(folder: str | PathLike[str]) -> tuple[dict[str, Any], GPTGenes, 
     options = _options(config, path / CONFIG)
     layers, units = options["layers"], options["feed_forward"]
     genes = GPTGenes((units,) * layers, options["heads"])
-    return options, genes, _state(_tensors(path / TENSORS), options, genes, path / TENSORS)
+    if (path / TENSORS).exists():
+        return options, genes, _state(_tensors(path / TENSORS), options, genes, path / TENSORS)
+    return options, genes, _state(_sharded(path / INDEX), options, genes, path / INDEX)
 
 
 def _find(path: Path) -> None:
     if not (path / CONFIG).exists():
         raise FileNotFoundError(f"{path} has no {CONFIG}; a folder in the form of Hugging Face is expected.")
-    if (path / TENSORS).exists():
+    if (path / TENSORS).exists() or (path / INDEX).exists():
         return
     pickled = sorted(one.name for one in path.iterdir() if one.suffix in (".bin", ".pt", ".pth", ".ckpt"))
     if pickled:
@@ -65,9 +70,7 @@ def _find(path: Path) -> None:
             f"{path} holds its weights pickled only ({', '.join(pickled)}), and loading those executes whatever "
             f"is in them: refused. Save them again with model.save_pretrained(folder), which writes {TENSORS}."
         )
-    sharded = (path / f"{TENSORS}.index.json").exists()
-    advice = " They are cut into several files: save them in one." if sharded else ""
-    raise FileNotFoundError(f"{path} has no {TENSORS}.{advice}")
+    raise FileNotFoundError(f"{path} has no {TENSORS}, nor {INDEX} of several.")
 
 
 def _options(config: Mapping[str, Any], where: Path) -> dict[str, Any]:
@@ -129,6 +132,31 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except Exception as error:  # safetensors' own type is no public name in all versions
         raise Damaged(f"{path} is damaged: {error}") from error
+
+
+def _sharded(index: Path) -> dict[str, Tensor]:
+    """The tensors of all the files that an index names; every name in it must be where it says."""
+    content = read_json(index)
+    where = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(where, dict) or not where:
+        raise Damaged(f"{index} is damaged: it has no mapping 'weight_map' of names to files.")
+    files: dict[str, list[str]] = {}
+    for name, file in where.items():
+        if not isinstance(file, str) or not SHARD.fullmatch(file):
+            raise Damaged(
+                f"{index} is damaged: {name} lies in {file!r}; a .safetensors file beside it is expected."
+            )
+        files.setdefault(file, []).append(name)
+    found: dict[str, Tensor] = {}
+    for file, names in files.items():
+        there = _tensors(index.parent / file)
+        missing = sorted(set(names) - set(there))
+        if missing:
+            raise Damaged(
+                f"{index.parent / file} is damaged: {_listed(missing)} missing, which {INDEX} says it has."
+            )
+        found |= {name: there[name] for name in names}
+    return found
 
 
 def _state(found: dict[str, Tensor], options: dict[str, Any], genes: GPTGenes, where: Path) -> State:

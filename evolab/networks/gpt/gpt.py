@@ -105,7 +105,8 @@ class GPT(Network[GPTGenes]):
         It is callable on tokens [B, T] and gives logits [B, T, V].
 
         Args:
-            folder: with `config.json` of a GPT-2 and `model.safetensors`; nothing is downloaded.
+            folder: with `config.json` of a GPT-2 and `model.safetensors`, or several files of weights and their
+                `model.safetensors.index.json`; nothing is downloaded.
             limits: `min_layers`, `max_layers`, `min_units`, `max_units`, as in `GPT`.
 
         Raises:

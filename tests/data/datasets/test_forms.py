@@ -181,7 +181,9 @@ def test_what_is_wrong_with_a_parquet_file_is_said(tmp_path, monkeypatch):
     try:
         import pyarrow  # noqa: F401
     except ImportError:
-        with pytest.raises(ImportError, match="pip install pyarrow"):
+        with pytest.raises(
+            ImportError, match=r"data.parquet: reading .parquet needs pyarrow.*evolab\[arrow\]"
+        ):
             ev.Dataset(path)
 
     def fail(_):
@@ -192,6 +194,27 @@ def test_what_is_wrong_with_a_parquet_file_is_said(tmp_path, monkeypatch):
         ev.DatasetError, match=r"data.parquet: it is no .parquet, or damaged \(Unexpected end"
     ):
         ev.Dataset(path)
+
+
+def test_a_parquet_file_is_read_by_pyarrow_itself(tmp_path):
+    """What pyarrow's own writer wrote, one row a step and one row an episode."""
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    own = table()
+    columns = {key: arrow.array(value.tolist()) for key, value in own.items()}
+    parquet.write_table(arrow.table(columns), tmp_path / "steps.parquet")
+    same(ev.Dataset(tmp_path / "steps.parquet"), ev.Dataset(own))
+    parquet.write_table(
+        arrow.table({k: arrow.array(v) for k, v in episodes().items()}), tmp_path / "rows.parquet"
+    )
+    found, expected = ev.Dataset(tmp_path / "rows.parquet"), ev.Dataset(pd.DataFrame(episodes()))
+    assert np.array_equal(found.arrays()["observation"], expected.arrays()["observation"])
+    assert found.mean_return == 7.5  # (1 + 2 + 3 + 4 + 5) / 2
+    whole = (tmp_path / "steps.parquet").read_bytes()
+    for size in (0, 3, 40, len(whole) // 2, len(whole) - 1):
+        (tmp_path / "cut.parquet").write_bytes(whole[:size])
+        with pytest.raises(ev.DatasetError, match=r"cut.parquet: it is no .parquet, or damaged"):
+            ev.Dataset(tmp_path / "cut.parquet")
 
 
 def episodes(**own):

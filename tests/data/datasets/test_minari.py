@@ -167,7 +167,10 @@ def test_damaged_episode_is_named(minari: Any, tmp_path: Path, change: Any, mess
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"data_format": "arrow"}, "'data_format' in metadata.json is 'arrow'"),
+        (
+            {"data_format": "csv"},
+            "'data_format' in metadata.json is 'csv'; evolab reads 'hdf5', 'arrow', 'parquet'",
+        ),
         ({"observation_space": '{"type": "Text"}'}, "'observation_space' in metadata.json"),
         ({"action_space": '{"type": "Discrete"}'}, "'action_space' in metadata.json"),
         (

@@ -173,7 +173,9 @@ def test_a_slider_changes_the_next_generations_mutations(notebook: Callable[...,
     eventually(lambda: lab.value(arrived) == "True", "the sliders' values reach the kernel")
     press(page, "Step")
     wait_for_generation(page, 1)
-    kinds = lab.value("sorted({b.kind for b in exp.history.generations[-1].births} - {'elite', 'none', 'revived'})")
+    kinds = lab.value(
+        "sorted({b.kind for b in exp.history.generations[-1].births} - {'elite', 'none', 'revived'})"
+    )
     assert kinds == "['architecture']"
     assert "'architecture': 1.0" in lab.value("dict(exp.history.generations[-1].mutation_weights)")
 

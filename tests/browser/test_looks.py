@@ -72,7 +72,7 @@ def test_hover_tells_the_agents_details(board: Notebook, artifacts: Path) -> Non
 
     eventually(told, "a key on the chart shows an agent", patience=30)
     words = tip.inner_text()
-    for part in ("agent ", "generation 40", "fitness ", "lr_actor", "hidden ", "parameters"):
+    for part in ("agent ", "generation 40", "fitness ", "lr_actor", "hidden ", "network size"):
         assert part in words
     page.screenshot(path=artifacts / "dashboard-hover.png")
 

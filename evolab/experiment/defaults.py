@@ -2,7 +2,7 @@
 
 Nothing here is chosen for an environment. The figures behind the numbers are in
 `tests/benchmarks/results/hpo`: a wide population that acts little, learns from everybody's transitions and is
-judged by what it earns while it learns.
+compared by what it earns while it learns.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ WIDE = 8
 """Agents that search: about one draw of a learning rate in four is good (ARLBench), so width comes before length.
 
 Sixteen find a good draw more surely, but every generation then takes twice the steps. CartPole, all steps to a mean
-of 475 over 100 episodes, seeds 100 to 102 of the defaults: 21 807 and 18 017 with eight, 35 204 with sixteen.
+of 475 over 100 episodes, while the defaults were being found: 21 807 and 18 017 with eight (seeds 100 and 101), 35 204
+with sixteen (seed 100).
 """
 
 FEW = 4

@@ -16,8 +16,8 @@ class Narrowing(Selection):
     """The worse half of the agents ends every few generations, until few are left; they evolve by a tournament.
 
     A good draw of the hyperparameters matters more than anything that can be done to a bad one, and few of
-    them are good: so the search begins wide. Nobody is replaced or mutated meanwhile, so that every agent is
-    known by several generations before it is compared. Few agents then take a generation in fewer steps.
+    them are good: so the search begins wide. No agent is replaced or mutated meanwhile, and all stay where
+    fitness tells no agent from the others. Few agents then take a generation in fewer steps.
 
     Args:
         size: agents that are left in the end.

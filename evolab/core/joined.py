@@ -114,7 +114,8 @@ def joined(space: spaces.Space) -> spaces.Space:
 def apart(space: spaces.Space, action: Any) -> Any:
     """Actions [..., A] of a joined space in the form and the dtypes of its parts; other actions as they are.
 
-    >>> apart(joined(spaces.Tuple([spaces.Discrete(2), spaces.MultiBinary(2)])), np.array([1, 0, 1]))
+    >>> number, bits = apart(joined(spaces.Tuple([spaces.Discrete(2), spaces.MultiBinary(2)])), np.array([1, 0, 1]))
+    >>> int(number), bits
     (1, array([0, 1], dtype=int8))
     """
     if not isinstance(space, Parts):

@@ -5,41 +5,29 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Iterator
-from os import PathLike
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from evolab.algorithms.base import Algorithm
 from evolab.core import checks
-from evolab.core.plain import to_plain
-from evolab.data.buffers.base import Buffer
-from evolab.envs.factory import VectorMaker
-from evolab.experiment.build import build, described, take_data
+from evolab.experiment.build import build, take_data
 from evolab.experiment.checkpointer import Checkpointer
-from evolab.experiment.config import ExperimentConfig, Source, documented, signature
-from evolab.experiment.loading import SavedRun, open_run
+from evolab.experiment.config import ExperimentConfig
+from evolab.experiment.options import documented, signature
 from evolab.experiment.retraining import Retraining
-from evolab.experiment.rollouts import chosen, played
 from evolab.experiment.runner import Runner
-from evolab.experiment.settings import Settings, read_only, setting_names
-from evolab.history.events import Event, Generation, Progress
+from evolab.experiment.saving import Saving
+from evolab.experiment.settings import Settings
+from evolab.experiment.views import Views
+from evolab.history.events import Event, Generation
 from evolab.history.history import History
-from evolab.population.agent import Agent
-from evolab.population.population import Population
-from evolab.reporting.panels.output import release_shown
-from evolab.reporting.panels.panel import Plot
-from evolab.reporting.panels.rollout import Rollout
 from evolab.reporting.progress import bar
 from evolab.reporting.trackers.tracker import RunFacts
 from evolab.reporting.trackers.trackers import Trackers
 from evolab.training.learning import fill, warm_up_steps
 from evolab.training.loop import train
 
-if TYPE_CHECKING:
-    from evolab.reporting.panels.dashboard import Dashboard
 
-
-class Experiment(Settings, Retraining):
+class Experiment(Settings, Retraining, Views, Saving):
     """Evolve a population of agents: fill, step, look, change something, step on.
 
     {options}
@@ -215,188 +203,6 @@ class Experiment(Settings, Retraining):
             self._checkpointer.failed()
             raise
 
-    # What there is to see ---------------------------------------------------------------------
-
-    @property
-    def population(self) -> Population:
-        """The agents of today."""
-        return self._state.population
-
-    @property
-    def buffer(self) -> Buffer:
-        """Their experience."""
-        return self._state.buffer
-
-    @property
-    def history(self) -> History:
-        """Every finished generation; tables of fitness, mutations, hyperparameters, lineage."""
-        return self._state.history
-
-    @property
-    def solved(self) -> bool:
-        """True where the newest generation has shown that an agent averages the target."""
-        return self._state.solved
-
-    @property
-    def record(self) -> str:
-        """What is known of the elite, in words."""
-        return self._state.hall.described()
-
-    @property
-    def generation(self) -> int:
-        """Finished generations."""
-        return self._state.generation
-
-    @property
-    def total_steps(self) -> int:
-        """Training steps of all agents, warm-up included; updates of all agents offline."""
-        return self._state.total_steps
-
-    @property
-    def evaluation_steps(self) -> int:
-        """Environment steps spent on evaluation, which `total_steps` does not count."""
-        return self._state.evaluation_steps
-
-    @property
-    def best(self) -> Agent:
-        """A copy of the best agent of the last generation.
-
-        Raises:
-            LookupError: no generation has ended yet.
-        """
-        if self._state.best is None:
-            raise LookupError("no generation has ended yet, so no agent is best. Call exp.step() first.")
-        return self._state.best.copy()  # the run itself may go back to this agent
-
-    @property
-    def elite(self) -> Agent:
-        """The best agent ever that fresh episodes confirmed; its `fitness` is their mean.
-
-        Raises:
-            LookupError: no generation has ended yet.
-        """
-        return chosen(self._state, "elite")
-
-    @property
-    def name(self) -> str:
-        """The environment's id, or what stands for it."""
-        return self._state.envs.name if self._state.envs is not None else "data"
-
-    @property
-    def algorithm(self) -> Algorithm:
-        """The algorithm, with its options."""
-        return self._config.algorithm
-
-    @property
-    def status(self) -> str:
-        """What the run is doing: "idle", "running", "stopping", "paused", "stopped" or "failed"."""
-        return self._runner.status
-
-    @property
-    def version(self) -> int:
-        """A number that grows with every change that a view may want to show."""
-        return self._runner.version
-
-    @property
-    def progress(self) -> Progress | None:
-        """How far the current phase is; None before the first."""
-        return self._runner.progress
-
-    @property
-    def error(self) -> BaseException | None:
-        """What ended the background thread, until the next call raises it."""
-        return self._runner.error
-
-    # On disk ----------------------------------------------------------------------------------
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """Every option as plain values; `Experiment.from_config` makes the same run from it."""
-        return read_only(described(self._config, self._state))
-
-    @property
-    def folder(self) -> Path | None:
-        """Where checkpoints are written by themselves; None for nowhere."""
-        return self._checkpointer.folder
-
-    @folder.setter
-    def folder(self, folder: str | PathLike[str] | None) -> None:
-        self._checkpointer.move(None if folder is None else Path(folder).expanduser())
-
-    @classmethod
-    def from_config(cls, source: Source, **own: Any) -> Experiment:
-        """An experiment from a dict or from a .yaml or .json file; keyword arguments win.
-
-        Raises:
-            ValueError: an unknown option.
-        """
-        return cls(**ExperimentConfig.from_plain(source, **own).options())
-
-    def save(self, folder: str | PathLike[str] | None = None, *, overwrite: bool = False) -> Path:
-        """Write a checkpoint that `Experiment.load` goes on from: bit for bit, if a seeded reset renews its environments.
-
-        A checkpoint holds whole generations: while a background thread trains, this waits for the
-        end of its generation; where one was stopped midway, the run as it was at its beginning is
-        saved, and a warning says so.
-
-        Args:
-            folder: such as "runs/lander"; None for where the run is kept already.
-            overwrite: replace another run that is there.
-
-        Raises:
-            FileExistsError: the folder holds another run.
-            RuntimeError: another process, or another experiment, writes there.
-            OSError: the disk is full or the folder read-only; what was there is untouched.
-        """
-        self._runner.raise_past_error()
-        path = self._checkpointer.place(None if folder is None else Path(folder).expanduser())
-        if not self._runner.between_generations(lambda: self._checkpointer.write(path, overwrite)):
-            with self._runner.lock:
-                self._checkpointer.write_boundary(path, overwrite)
-        return path
-
-    @classmethod
-    def load(
-        cls,
-        folder: str | PathLike[str],
-        environment: Any = None,
-        algorithm: Any = None,
-        network: Any = None,
-        *,
-        generation: int | None = None,
-        **own: Any,
-    ) -> Experiment:
-        """Go on with a saved run as if it had never stopped; see `save`.
-
-        Args:
-            folder: as given to `save`.
-            environment: pass the callable where the environment is your own.
-            algorithm: pass the object where the algorithm is your own.
-            network: pass the object where the network is your own.
-            generation: one of those kept; None for the newest that is whole.
-            own: any further option of `Experiment`, in place of the saved one, but those that the saved
-                agents have settled, such as `population` and `network`.
-
-        Raises:
-            FileNotFoundError: no run there.
-            ValueError: every generation is damaged (the files are named), or a part of your own is missing.
-        """
-        given = {"environment": environment, "algorithm": algorithm, "network": network}
-        own |= {name: value for name, value in given.items() if value is not None}
-        if "vector" in own:
-            own["environment"] = VectorMaker(own.pop("vector"))
-        found = open_run(Path(folder).expanduser(), generation)
-        experiment = cls(**found.config(own).options())
-        experiment._go_on_with(found)
-        for name in own.keys() & {*setting_names()}:
-            experiment._state.note(name, to_plain(getattr(experiment, name)))
-        return experiment
-
-    def _go_on_with(self, found: SavedRun) -> None:
-        found.restore(self._state, self._config)
-        folder = found.folder.path if found.state["automatic"] else None
-        self._checkpointer.adopt(found.folder, str(found.state["run"]), folder)
-
     def _about(self) -> dict[str, Any]:
         own = self._config.own(self._state.population.network)
         return {"name": self.name, "config": self.config, "own": own}
@@ -410,47 +216,6 @@ class Experiment(Settings, Retraining):
             config=self.config,
         )
 
-    # Views ------------------------------------------------------------------------------------
-
-    def rollout(
-        self,
-        episodes: int = 1,
-        max_steps: int | None = None,
-        agent: Agent | str | int = "best",
-        seed: int | None = None,
-    ) -> Rollout:
-        """Play episodes and keep the pictures.
-
-        Args:
-            episodes: how many.
-            max_steps: longest episode; None for the environment's own limit.
-            agent: "best", "elite", the id of a living agent, or an `Agent`.
-            seed: of the first episode; None for one that follows from the run's.
-
-        Returns:
-            a `Rollout` with `.returns`, `.frames`, `.observations`, `.save("x.gif")`; it shows itself.
-        """
-        with self._runner.lock:
-            actor = chosen(self._state, agent)
-        return played(self._state, self._config.environment, actor, episodes, max_steps, seed)
-
-    @property
-    def plot(self) -> Plot:
-        """Figures of the run: `exp.plot.fitness()`, `.hyperparameters()`, `.lineage()`, `.mutations()`, `.losses()`."""
-        return Plot(self.history, self.target)
-
-    def dashboard(self, **options: Any) -> Dashboard:
-        """The live dashboard, a widget: Step, Run, Pause, Stop and everything that evolves."""
-        from evolab.reporting.panels.dashboard import Dashboard
-
-        return Dashboard(self, **options)
-
-    def report(self, path: str | PathLike[str] | None = None) -> Path:
-        """Write one self-contained page of the whole run; None for report.html in the run's folder, if it has one."""
-        from evolab.reporting.panels.report import write_report
-
-        return write_report(self, path)
-
     def close(self) -> None:
         """End the background thread and close the environments."""
         self.pause()
@@ -458,26 +223,6 @@ class Experiment(Settings, Retraining):
         self._trackers.finish(None if self._state.best is None else lambda: self.rollout(agent="elite"))
         self._checkpointer.close()
         self._state.close()
-
-    def __repr__(self) -> str:
-        state = self._state
-        size = f"{len(state.population) if state.populated else self._config.population} {self.algorithm.name} agents"
-        head = f"Experiment({self.name}, {size}, seed {self._config.seed}): {self.status}"
-        if not self.history.generations:
-            count = len(state.buffer)
-            stored = f"{count:,} transitions in the buffer" if count else "the buffer is empty"
-            return f"{head}; no generation yet" + ("" if self.algorithm.on_policy else f", {stored}")
-        last, survived = self.history.generations[-1], self.history.survived()
-        return (
-            f"{head}\n  generation {self.generation}, {self.total_steps:,} steps "
-            f"(and {self.evaluation_steps:,} of evaluation)\n  best {last.fitness:.1f} (agent {last.best.agent}), "
-            f"{self.record}" + (f"\n  {survived}" if survived else "")
-        )
-
-    def _ipython_display_(self) -> None:
-        """The dashboard, as the last expression of a cell."""
-        self.dashboard()._ipython_display_()
-        release_shown(self)
 
 
 Experiment.__signature__ = signature()  # type: ignore[attr-defined]  # so that editors show the options

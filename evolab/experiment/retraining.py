@@ -8,26 +8,19 @@ from evolab.core import checks
 from evolab.evolution.schedules import stages_of
 from evolab.experiment.certification import certified
 from evolab.experiment.certification_plan import Wish
-from evolab.experiment.config import ExperimentConfig
+from evolab.experiment.parts import Parts
 from evolab.experiment.replay_schedule import enter, options_of, prepare, warm_up
-from evolab.experiment.runner import Runner
 from evolab.history.events import Generation
 from evolab.reporting.certificate import Certificate
-from evolab.training.state import TrainingState
 
 Again = TypeVar("Again", bound="Retraining")
 
 
-class Retraining:
+class Retraining(Parts):
     """The part of an experiment that trains others by its schedule."""
-
-    _config: ExperimentConfig
-    _state: TrainingState
-    _runner: Runner
 
     if TYPE_CHECKING:  # of the experiment
 
-        def __init__(self, **options: Any) -> None: ...
         def fill(self, source: Any) -> None: ...  # noqa: D102
         def step(self) -> Generation: ...  # noqa: D102
 

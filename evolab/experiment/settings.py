@@ -11,10 +11,9 @@ from evolab.core.readonly import ReadOnly, write_as_dicts
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.experiment.build import change
 from evolab.experiment.config import ExperimentConfig
-from evolab.experiment.runner import Runner
+from evolab.experiment.parts import Parts
 from evolab.population.agent import Agent
 from evolab.population.population import RANGES
-from evolab.training.state import TrainingState
 
 
 class Setting:
@@ -36,12 +35,8 @@ class Setting:
         experiment._change(self.name, value)
 
 
-class Settings:
+class Settings(Parts):
     """The settings of a run, each of which holds from the next generation on."""
-
-    _config: ExperimentConfig
-    _state: TrainingState
-    _runner: Runner
 
     target = Setting("Mean return at which `run` stops; None for none.")
     selection = Setting("Who survives.")

@@ -1,0 +1,109 @@
+"""An experiment on disk: its configuration, its checkpoints, and going on with them."""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+from typing import Any, TypeVar
+
+from evolab.core.plain import to_plain
+from evolab.envs.factory import VectorMaker
+from evolab.experiment.build import described
+from evolab.experiment.config import ExperimentConfig, Source
+from evolab.experiment.loading import SavedRun, open_run
+from evolab.experiment.parts import Parts
+from evolab.experiment.settings import read_only, setting_names
+
+Saved = TypeVar("Saved", bound="Saving")
+
+
+class Saving(Parts):
+    """The methods of an experiment that write and read it."""
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Every option as plain values; `Experiment.from_config` makes the same run from it."""
+        return read_only(described(self._config, self._state))
+
+    @property
+    def folder(self) -> Path | None:
+        """Where checkpoints are written by themselves; None for nowhere."""
+        return self._checkpointer.folder
+
+    @folder.setter
+    def folder(self, folder: str | PathLike[str] | None) -> None:
+        self._checkpointer.move(None if folder is None else Path(folder).expanduser())
+
+    @classmethod
+    def from_config(cls: type[Saved], source: Source, **own: Any) -> Saved:
+        """An experiment from a dict or from a .yaml or .json file; keyword arguments win.
+
+        Raises:
+            ValueError: an unknown option.
+        """
+        return cls(**ExperimentConfig.from_plain(source, **own).options())
+
+    def save(self, folder: str | PathLike[str] | None = None, *, overwrite: bool = False) -> Path:
+        """Write a checkpoint that `Experiment.load` goes on from: bit for bit, if a seeded reset renews its environments.
+
+        A checkpoint holds whole generations: while a background thread trains, this waits for the
+        end of its generation; where one was stopped midway, the run as it was at its beginning is
+        saved, and a warning says so.
+
+        Args:
+            folder: such as "runs/lander"; None for where the run is kept already.
+            overwrite: replace another run that is there.
+
+        Raises:
+            FileExistsError: the folder holds another run.
+            RuntimeError: another process, or another experiment, writes there.
+            OSError: the disk is full or the folder read-only; what was there is untouched.
+        """
+        self._runner.raise_past_error()
+        path = self._checkpointer.place(None if folder is None else Path(folder).expanduser())
+        if not self._runner.between_generations(lambda: self._checkpointer.write(path, overwrite)):
+            with self._runner.lock:
+                self._checkpointer.write_boundary(path, overwrite)
+        return path
+
+    @classmethod
+    def load(
+        cls: type[Saved],
+        folder: str | PathLike[str],
+        environment: Any = None,
+        algorithm: Any = None,
+        network: Any = None,
+        *,
+        generation: int | None = None,
+        **own: Any,
+    ) -> Saved:
+        """Go on with a saved run as if it had never stopped; see `save`.
+
+        Args:
+            folder: as given to `save`.
+            environment: pass the callable where the environment is your own.
+            algorithm: pass the object where the algorithm is your own.
+            network: pass the object where the network is your own.
+            generation: one of those kept; None for the newest that is whole.
+            own: any further option of `Experiment`, in place of the saved one, but those that the saved
+                agents have settled, such as `population` and `network`.
+
+        Raises:
+            FileNotFoundError: no run there.
+            ValueError: every generation is damaged (the files are named), or a part of your own is missing.
+        """
+        given = {"environment": environment, "algorithm": algorithm, "network": network}
+        own |= {name: value for name, value in given.items() if value is not None}
+        if "vector" in own:
+            own["environment"] = VectorMaker(own.pop("vector"))
+        found = open_run(Path(folder).expanduser(), generation)
+        experiment = cls(**found.config(own).options())
+        experiment._go_on_with(found)
+        for name in own.keys() & {*setting_names()}:
+            experiment._state.note(name, to_plain(getattr(experiment, name)))
+        return experiment
+
+    def _go_on_with(self, found: SavedRun) -> None:
+        found.restore(self._state, self._config)
+        folder = found.folder.path if found.state["automatic"] else None
+        self._checkpointer.adopt(found.folder, str(found.state["run"]), folder)

@@ -64,6 +64,7 @@ PARTS: dict[str, dict[str, str]] = {
         "WandB": "evolab.reporting.trackers.wandb",
         "MLflow": "evolab.reporting.trackers.mlflow",
     },
+    "panel": {},  # the dashboard draws its own; here stand those of other packages
 }
 """Kind of part -> name -> module. The class (or the function, of a mutation) in the module has the part's name."""
 
@@ -118,6 +119,10 @@ def resolve(kind: str, value: object, base: type[T]) -> T:
         return value()
     if isinstance(value, str):
         return part(kind, value)()
+    if not PARTS[kind]:
+        raise TypeError(
+            f"{kind} is {value!r}; a {base.__name__} or the name of an installed one is expected."
+        )
     example = next(iter(PARTS[kind]))
     raise TypeError(
         f"{kind} is {value!r}; a name such as {example!r} or an object, ev.{example}(...), is expected."

@@ -101,7 +101,7 @@ class Options:
     _: KW_ONLY
     population: int = None  # type: ignore[assignment]
     num_envs: int = None  # type: ignore[assignment]
-    network: Network | Sequence[int] | None = None
+    network: Network | Sequence[int] | str | None = None
     hyperparameters: Mapping[str, Any] = None  # type: ignore[assignment]
     search_space: Mapping[str, Range] = None  # type: ignore[assignment]
     selection: Selection = None  # type: ignore[assignment]

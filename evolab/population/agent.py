@@ -165,7 +165,7 @@ class Agent:
     def load(
         folder: str | PathLike[str],
         algorithm: str | Algorithm | None = None,
-        network: Network | Sequence[int] | None = None,
+        network: Network | Sequence[int] | str | None = None,
         device: str = "cpu",
     ) -> Agent:
         """Read an agent from a folder.

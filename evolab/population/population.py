@@ -79,7 +79,7 @@ class Population:
         action_space: spaces.Space,
         size: int = 4,
         *,
-        network: Network | Sequence[int] | None = None,
+        network: Network | Sequence[int] | str | None = None,
         hyperparameters: Mapping[str, Any] | None = None,
         search_space: Mapping[str, Range] | None = None,
         seed: int | None = None,

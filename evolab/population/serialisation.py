@@ -57,7 +57,7 @@ def save(table: Table, row: int, folder: str | PathLike[str]) -> None:
 def load(
     folder: str | PathLike[str],
     algorithm: str | Algorithm | None = None,
-    network: Network | Sequence[int] | None = None,
+    network: Network | Sequence[int] | str | None = None,
     device: str = "cpu",
 ) -> Table:
     """Read an agent from a folder, into a table of its own; see `Agent.load`."""
@@ -127,7 +127,7 @@ def take(table: Table, row: int, prefix: str, into: dict[str, Tensor]) -> dict[s
 def spec_of(
     about: Mapping[str, Any],
     algorithm: str | Algorithm | None,
-    network: Network | Sequence[int] | None,
+    network: Network | Sequence[int] | str | None,
     device: str | torch.device,
 ) -> Spec:
     """The inverse of `describe`.
@@ -228,7 +228,7 @@ def _algorithm(described: Any, given: str | Algorithm | None) -> Algorithm:
     return _own(described, "algorithm", Algorithm)  # type: ignore[type-abstract]
 
 
-def _network(described: Any, given: Network | Sequence[int] | None) -> Network:
+def _network(described: Any, given: Network | Sequence[int] | str | None) -> Network:
     if given is not None:
         return network_for(given, None)  # type: ignore[arg-type]
     return _own(described, "network", Network)  # type: ignore[type-abstract]

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from gymnasium import spaces
 
 import evolab as ev
 from evolab.algorithms.base import Algorithm
@@ -63,6 +64,13 @@ class Notes(CSV):
     """Rows under a name of their own."""
 
 
+class Count(ev.panels.Panel):
+    """Generations so far."""
+
+    def data(self, snapshot):
+        return {"form": "text", "text": str(len(snapshot.generations))}
+
+
 def halve(individual, context, generator):
     """Halve the learning rate."""
     individual.hyperparameters = individual.hyperparameters | {"lr": individual.hyperparameters["lr"] / 2}
@@ -77,6 +85,7 @@ PARTS = {
     "environment": "Strolls",
     "tracker": "Notes",
     "mutation": "halve",
+    "panel": "Count",
 }
 PROGRAM = """
 import sys, warnings
@@ -109,6 +118,9 @@ again.step()
 assert again.config["trackers"] == ["notes"]
 rows = open(sys.argv[1] + "/tracked.csv").read().splitlines()
 assert len(rows) == 5, rows  # a head, two agents, two generations
+from evolab.reporting.panels.feed import Feed
+
+assert type(Feed(again, ["count"]).panels[0]).__name__ == "Count"
 print(again.generation)
 """
 
@@ -159,9 +171,27 @@ def test_what_is_no_part_is_refused_with_an_example():
         registry.resolve("algorithm", 3, Algorithm)
 
 
+def test_a_kind_without_parts_of_evolab_s_own_names_the_base_class():
+    with pytest.raises(TypeError, match="panel is 3; a Panel or the name of an installed one is expected."):
+        registry.resolve("panel", 3, ev.panels.Panel)
+    with pytest.raises(ValueError, match="Unknown panel 'Temperature'"):
+        registry.resolve("panel", "Temperature", ev.panels.Panel)
+
+
 def test_an_object_of_the_user_s_own_has_no_name_in_the_table():
     class DQN(ev.DQN):
         pass
 
     assert registry.name_of(ev.DQN()) == "DQN"
     assert registry.name_of(DQN()) is None
+
+
+def test_a_network_is_named_as_the_other_parts_are():
+    population = ev.Population("DQN", spaces.Box(-1, 1, (3,)), spaces.Discrete(2), 2, network="mlp", seed=0)
+    assert type(population.network) is ev.MLP
+    with pytest.raises(ValueError, match=r"Unknown network 'MPL'. .*did you mean 'MLP'\?"):
+        ev.Population("DQN", spaces.Box(-1, 1, (3,)), spaces.Discrete(2), 2, network="MPL")
+    with pytest.raises(
+        TypeError, match=r"network is 3; ev.MLP\(\[64, 64\]\), another network, its name or widths are"
+    ):
+        ev.Population("DQN", spaces.Box(-1, 1, (3,)), spaces.Discrete(2), 2, network=3)

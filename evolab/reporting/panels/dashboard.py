@@ -34,7 +34,7 @@ class Dashboard(anywidget.AnyWidget):
 
     Args:
         experiment: the experiment to follow; training runs in its own background thread.
-        panels: further panels of one's own; see `evolab.reporting.panels.Panel`.
+        panels: further panels of your own, or the names of installed ones; see `evolab.reporting.panels.Panel`.
         rollout_every: record an episode of the best agent every so many generations, beside
             training; 0 records on demand only.
     """
@@ -46,7 +46,9 @@ class Dashboard(anywidget.AnyWidget):
     rollout = traitlets.Dict().tag(sync=True)
     twin = traitlets.Unicode().tag(sync=True)
 
-    def __init__(self, experiment: LiveRun, panels: Sequence[Panel] = (), rollout_every: int = 10) -> None:
+    def __init__(
+        self, experiment: LiveRun, panels: Sequence[Panel | str] = (), rollout_every: int = 10
+    ) -> None:
         self.experiment = experiment
         self._feed = Feed(experiment, panels, rollout_every)
         self._unanswered: set[int] = set()

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from evolab.core.registry import resolve
 from evolab.reporting.panels.live_run import LiveRun
 from evolab.reporting.panels.panel import Panel, Snapshot, checked
 from evolab.reporting.panels.rollout import NoPictures, Rollout
@@ -29,13 +30,15 @@ class Feed:
 
     Args:
         experiment: read only; `mutations` is the one thing a page may set.
-        panels: of the user's own.
+        panels: of the user's own, or the names of installed ones.
         rollout_every: generations between two episodes recorded by itself; 0 for never.
     """
 
-    def __init__(self, experiment: LiveRun, panels: Sequence[Panel] = (), rollout_every: int = 10) -> None:
+    def __init__(
+        self, experiment: LiveRun, panels: Sequence[Panel | str] = (), rollout_every: int = 10
+    ) -> None:
         self.experiment = experiment
-        self.panels = list(panels)
+        self.panels = [resolve("panel", panel, Panel) for panel in panels]  # type: ignore[type-abstract]
         self.rollout_every = rollout_every
         self.trouble = ""
         self.film = b""  # the newest episode as an animated PNG, for pages without widgets

@@ -31,7 +31,7 @@ pre { font-size: 12px; line-height: 1.5; white-space: pre-wrap; overflow-wrap: a
 
 
 def write_report(
-    experiment: LiveRun, path: str | PathLike[str] | None = None, panels: Sequence[Panel] = ()
+    experiment: LiveRun, path: str | PathLike[str] | None = None, panels: Sequence[Panel | str] = ()
 ) -> Path:
     """Write the page and return where it is.
 
@@ -39,7 +39,7 @@ def write_report(
         experiment: read only.
         path: of the file; its folder must exist. None for report.html in the run's folder, or where the run has
             none in the working directory.
-        panels: further panels of one's own.
+        panels: further panels of your own, or the names of installed ones.
 
     Raises:
         FileNotFoundError: if the folder does not exist.
@@ -52,7 +52,7 @@ def write_report(
     return path
 
 
-def report(experiment: LiveRun, panels: Sequence[Panel] = ()) -> str:
+def report(experiment: LiveRun, panels: Sequence[Panel | str] = ()) -> str:
     """The page as a string."""
     feed = Feed(experiment, panels)
     state = feed.state() | {"rollout": _episode(experiment), "past": feed.past()}

@@ -100,7 +100,7 @@ class Experiment(Settings, Retraining, Views, Saving):
     def step(self) -> Generation:
         """One generation: learn, evaluate, select, mutate. Shows a progress bar; returns what happened.
 
-        Ctrl-C (the kernel's interrupt) is honoured at the next step of the environments; the
+        Ctrl-C (the kernel's interrupt) stops it at the next step of the environments; the
         next call goes on where this one stopped.
         """
         self.run(generations=1)
@@ -123,7 +123,7 @@ class Experiment(Settings, Retraining, Views, Saving):
             target: until the best agent averages this return over fresh episodes (20, then 80 more); None for
                 the experiment's own target, if it has one.
             minutes: for so much time, on the clock; the last generation learns for less, so that there is time to
-                evaluate it. Where that takes longer than before, it rests under way, and the next call goes on.
+                evaluate it. Where evaluation takes longer than before, it stops in between, and the next call goes on.
 
         Returns:
             the history, so that it shows at the end of a cell.
@@ -163,7 +163,7 @@ class Experiment(Settings, Retraining, Views, Saving):
         self._runner.halt("stopped")
 
     def wait(self, timeout: float | None = None) -> str:
-        """Wait for the background thread to come to rest; returns the status, raises its error."""
+        """Wait until the background thread has stopped; returns the status, raises its error."""
         return self._runner.wait(timeout)
 
     def _training(

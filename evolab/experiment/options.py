@@ -42,10 +42,10 @@ class Options:
         num_envs: environments of each agent; None for 2, and 8 for PPO.
         network: where the architecture starts; None for one that suits the observations.
         hyperparameters: starting values by name.
-        search_space: ranges of the hyperparameters that mutate; None for the algorithm's own.
-        selection: who survives; None for `Narrowing` to four agents where there are more and training episodes are the
-            evidence, else for a tournament of two with elitism.
-        mutations: what changes in the newborn; None for the defaults.
+        search_space: ranges of the hyperparameters that may change; None for the algorithm's own.
+        selection: which agents survive and have children; None for `Narrowing` to four agents
+            where there are more and fitness is "acting", else for a tournament of two with elitism.
+        mutations: how children differ from their parents; None for the defaults.
         buffer: where experience is kept; None for a shared one of 100 000 transitions, or of the data set's
             size, or for PPO for rollouts of 256 steps in each environment. A number sets these.
         steps_per_generation: environment steps of each agent; updates of each agent offline. None for 2 000 steps
@@ -53,7 +53,7 @@ class Options:
         eval_episodes: with `fitness="return"` whole episodes behind each agent's fitness; None for one, and for
             every starting point of a language environment, which are then the same in all generations.
         eval_steps: longest evaluation episode; None for the environment's own limit.
-        confirmation: fresh episodes that confirm the best agent where it promises a record; four times as many
+        confirmation: fresh episodes that the best agent plays where its fitness would be a record; four times as many
             follow where they reach the target.
         evaluation_share: of all environment steps that greedy episodes may take, with `fitness="acting"`.
         update_ratio: updates of each agent per transition that is stored, at a learn step of 1; None for 2
@@ -61,13 +61,13 @@ class Options:
         evolving: False keeps the population as it is: no selection, no mutation.
         revive: True to have the archived elite return in place of the worst agent when none reaches
             its confirmed fitness any more; "resting" to give it one slot for as long as none is
-            confirmed to be better, where it acts and its policy doesn't change. Both after the
-            selection's warm-up. None for True where training episodes are the evidence.
+            confirmed to be better, where it acts and its policy is not trained. Both after the
+            selection's warm-up. None for True where fitness is "acting".
         draw: draw the first hyperparameters at random from the search space, each agent its own: True, False, or
             the names of some; None for all but those that `hyperparameters` gives.
         data: recorded experience to begin with, as `fill` takes it.
         load: start from an agent (or its folder), or from a folder with a GPT-2 in Hugging Face's form.
-        fitness: "acting" (what agents earn while they learn, with greedy episodes for who promises a record),
+        fitness: "acting" (what agents earn while they learn, with greedy episodes where that would be a record),
             "return" (greedy episodes of every agent), "fqe", or an object such as `ev.FQE(...)`. None for
             "acting", where agents learn by acting; else "return", and "fqe" without an environment.
         device: "auto", "cpu" or "cuda".
@@ -87,7 +87,7 @@ class Options:
         folder: write checkpoints there by itself; None for none but those of `save`.
         checkpoint_every: generations between two of them, or a time such as "10 min".
         keep: newest checkpoints to keep; the best one is kept as well.
-        trackers: where else to write the run down: "csv", "jsonl", "tensorboard", "wandb", "mlflow",
+        trackers: where else the run is recorded: "csv", "jsonl", "tensorboard", "wandb", "mlflow",
             or objects with `start`, `log` and `finish`.
         progress: show a bar while it trains (a line a minute where there is no terminal and no notebook).
 

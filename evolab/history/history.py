@@ -132,7 +132,7 @@ class History:
         `fitness_after` is NaN until the child was evaluated. An elite is a row of kind
         "elite" whose parent is itself; so is an agent whose values were set by hand, of kind
         "by hand". `parent_after` is the parent's own fitness in the child's generation, where it
-        lived on: both have trained as long since and play the same seeds, so
+        lived on. Both have trained equally long since then and play the same seeds, so
         `fitness_after - parent_after` is what the mutation brought and nothing else.
         """
         measured = ("change", "fitness_before", "fitness_after", "parent_after")
@@ -232,7 +232,7 @@ class History:
     def to_json_lines(self, folder: str | PathLike[str]) -> None:
         """Append to `folder` whatever is not there yet; see `evolab.history.jsonlines` for the files.
 
-        What another run, or a later part of this run that was rolled back, left there is replaced.
+        Rows of another run, or of a later part of this run that was rolled back, are replaced.
         """
         HistoryWriter(Path(folder)).append(self.generations)
 

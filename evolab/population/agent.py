@@ -1,4 +1,4 @@
-"""Agent: one row of a table, to act with, to look at, to teach and to take home."""
+"""Agent: one row of a table, which acts, learns, is described and is saved."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ASSIGN = (
 
 
 class Agent:
-    """A view of one agent. It follows its agent through the table and raises once that has died.
+    """A view of one agent. It follows its agent through the table and raises LookupError once that has been replaced.
 
     `exp.best`, `exp.elite` and `agent.copy()` own their table; `population[i]` shares the
     population's, so it learns when the population learns.

@@ -172,7 +172,7 @@ def test_what_is_no_part_is_refused_with_an_example():
 
 
 def test_a_kind_without_parts_of_evolab_s_own_names_the_base_class():
-    with pytest.raises(TypeError, match="panel is 3; a Panel or the name of an installed one is expected."):
+    with pytest.raises(TypeError, match=r"panel is 3; a Panel or the name of an installed one is expected\."):
         registry.resolve("panel", 3, ev.panels.Panel)
     with pytest.raises(ValueError, match="Unknown panel 'Temperature'"):
         registry.resolve("panel", "Temperature", ev.panels.Panel)

@@ -32,7 +32,7 @@ KINDS = ("none", "architecture", "parameters", "activation", "hyperparameters")
 @frozen_options("exp.mutations = dataclasses.replace(exp.mutations, {name}={value})")
 @dataclass(frozen=True)
 class Mutations:
-    """How often each kind of mutation happens to a newborn; exactly one kind per newborn.
+    """How often each kind of mutation changes a child; exactly one kind per child.
 
     Args:
         none: weight of no change.
@@ -43,8 +43,8 @@ class Mutations:
         new_layer: share of architecture mutations that add or remove a layer, not units.
         sd: scale of the noise on weights, relative to each weight.
         resample: share of hyperparameter mutations that draw the value anew from its range: steps
-            alone cross a range of decades too slowly where the first draws were bad.
-        together: a hyperparameter mutation changes every one that evolves, each by itself, not one of them.
+            alone are slow where the first draws were bad and the range is wide.
+        together: a hyperparameter mutation changes all hyperparameters that evolve, not one of them.
         extra: further mutations by name: a weight for one that the registry knows, such as "reset_dormant";
             (weight, function) for one of your own.
 

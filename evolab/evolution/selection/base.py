@@ -48,10 +48,10 @@ class Selection:
     Attributes:
         window: an agent's fitness is the mean of its last `window` evaluations, of the same
             individual: a child starts with an empty record. See `score`.
-        by: "mean" of the window, or its "best": what an agent has lately shown it can do. Agents that
-            learn quickly fall back often, and a mean, or the newest value alone, takes them for bad.
-        warmup: generations at the start in which no agent is replaced. Who leads before much was
-            learned is not who will lead: a high learning rate looks bad at first.
+        by: "mean" of the window, or its "best". Agents that learn quickly often fall back for a while;
+            the mean, or the newest value alone, ranks them too low.
+        warmup: generations at the start in which no agent is replaced. The first fitness says little about
+            the later one: a high learning rate, for example, looks bad at first.
     """
 
     window: int = field(default=1, kw_only=True)
@@ -101,7 +101,7 @@ class Selection:
         return self.choose(np.where(finite, fitness, -np.inf), generator, generation)
 
     def score(self, record: Sequence[float]) -> float:
-        """What counts of an agent's evaluations, newest last: the mean or the best of its window.
+        """The value by which an agent is ranked: the mean or the best of its window; evaluations newest last.
 
         >>> Selection(window=3, by="best").score([9.0, 100.0, 180.0, 97.0])
         180.0

@@ -1,4 +1,4 @@
-"""Gap: the clearly worse copy the clearly better, and near equals are left alone."""
+"""Gap: agents that are clearly worse become children of clearly better ones; near equals are left alone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Gap(Selection):
     """Splits the ranking at its widest gap; those below become children of those above.
 
     A tournament or a truncation replaces agents every generation, also where fitness differs by
-    no more than luck, and each time another line of learning ends. Here an agent is replaced only
+    no more than luck, and each time something that was learned is lost. Here an agent is replaced only
     where the widest difference between neighbours in the ranking is at least `width` of the range
     from best to worst: an agent that has found what the others have not, or one that learns nothing.
 
@@ -25,13 +25,13 @@ class Gap(Selection):
         width: least share of the range that the widest gap must be, in (0, 1]. Four agents of evenly
             random fitness show a gap of 0.5 in 75 of 100 generations, one of 0.87 in 5; with two
             agents the gap is the whole range.
-        least: least difference in return that the widest gap must be, in units of return; smaller ones
-            are luck, however close together the others lie.
+        least: least width of the widest gap, in units of return; smaller ones count as luck, however close
+            together the others lie.
         most: largest share of the population that is replaced at once, the worst first, in (0, 1).
             Agents that diverged are replaced beyond it.
         inherit: as in `Truncation`: chance that a child takes its parent's hyperparameters as well.
-        restless: chance that the worst is replaced although no gap tells it from the others: where all
-            are equally stuck, one has to try something else.
+        restless: chance that the worst agent is replaced although there is no such gap, so that agents
+            that have all stopped improving try something else.
         window, by, warmup: see `Selection`.
 
     Source: the split of single-linkage clustering into two clusters, in one dimension.

@@ -21,8 +21,8 @@ class MFPBT(Selection):
     brackets: the winners and the second quarter stay; the third quarter is open to migrants; the
     losers become mutated children of the winners. A migrant is a fitter agent from another
     subpopulation. From one that evolves less often it comes whole; from one that evolves more often
-    it brings its weights alone and takes the hyperparameters of the local best, because what won
-    over a short horizon must not spread to those who watch the long one. Migrants are not mutated.
+    it brings its weights alone and takes the hyperparameters of the local best, because settings that
+    won over a short time may be bad over a long one. Migrants are not mutated.
 
     An agent that diverged is open to migrants whatever its bracket.
 

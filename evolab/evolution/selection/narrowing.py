@@ -13,11 +13,11 @@ from evolab.evolution.selection.tournament import Tournament
 
 @dataclass(frozen=True)
 class Narrowing(Selection):
-    """The worse half of the agents ends every few generations, until few are left; they evolve by a tournament.
+    """The worse half of the agents is dropped every few generations, until few are left; these evolve by a tournament.
 
-    A good draw of the hyperparameters matters more than anything that can be done to a bad one, and few of
-    them are good: so the search begins wide. No agent is replaced or mutated meanwhile, and all stay where
-    fitness tells no agent from the others. Few agents then take a generation in fewer steps.
+    A good draw of the hyperparameters matters more than any change of a bad one, and few draws are good. So the
+    search begins with many agents. Until few are left, no agent is mutated or replaced, and none is dropped
+    where all have the same fitness. A generation of few agents then takes fewer steps.
 
     Args:
         size: agents that are left in the end.
@@ -26,7 +26,7 @@ class Narrowing(Selection):
         window, by, warmup: see `Selection`.
 
     Source: Karnin et al. 2013, Almost optimal exploration in multi-armed bandits (successive halving); here
-    with experience in common, from which everyone learns as long as it lasts.
+    with one buffer, from which all agents learn.
 
     >>> Narrowing(size=2).select(np.array([1.0, 5.0, 2.0, 3.0]), np.random.default_rng(0), generation=2).parents
     (1, 3)

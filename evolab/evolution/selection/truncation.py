@@ -1,4 +1,4 @@
-"""Truncation: the worst copy the best, all others go on undisturbed."""
+"""Truncation: the worst agents become children of the best, and all others go on unchanged."""
 
 from __future__ import annotations
 
@@ -23,9 +23,8 @@ class Truncation(Selection):
     Attributes:
         fraction: share of the population that is replaced, in (0, 0.5].
         inherit: chance that a child takes its parent's hyperparameters along with its weights; otherwise
-            it goes on with those of the agent whose slot it takes. Fitness after a short while favours
-            what learns fast at first; hyperparameters that stay in the slot of a loser are tried again
-            from the winner's weights before they die out.
+            it takes those of the agent that it replaces. Early fitness favours settings that learn fast at
+            first; with a lower chance other settings are tried again from the winner's weights.
         window, by, warmup: see `Selection`.
 
     Source: Jaderberg et al. 2017, Population Based Training of Neural Networks, section 4.1.1.

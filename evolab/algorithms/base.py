@@ -22,6 +22,7 @@ from evolab.core.ranges import Choice, Float, Integer, Range
 from evolab.core.trees import Tree
 from evolab.networks.base import Network, Role
 from evolab.networks.batching.group import AgentGroup
+from evolab.networks.kernels.updates import TemporalDifference
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,13 @@ class Algorithm(ABC):
 
     def draw(self, agents: AgentGroup, batch: Batch, generator: torch.Generator) -> Tensor | None:
         """The noise of one update, so that an update is a function of its arguments."""
+        return None
+
+    def whole(self) -> TemporalDifference | None:
+        """What `update` is, where kernels know it: on a CPU they then make whole updates, with the same result.
+
+        Only what the class itself says counts: a class that derives from it may update otherwise.
+        """
         return None
 
     def least_experience(self, batch_size: int) -> int:

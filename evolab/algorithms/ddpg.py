@@ -26,6 +26,7 @@ from evolab.core import checks
 from evolab.core.actions import Actions
 from evolab.core.experience import Batch
 from evolab.core.trees import Tree
+from evolab.networks.kernels.updates import TemporalDifference
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,10 @@ class DDPG(Algorithm):
         else:
             noise = unit_noise(agents, action, memory["noise"], generator) * scale
         return (action + noise).clamp(-1, 1)
+
+    def whole(self) -> TemporalDifference | None:
+        """`update`, as the kernels know it."""
+        return TemporalDifference("critic", policy="actor")
 
     def update(self, agents: AgentGroup, batch: Batch, noise: Tensor | None) -> dict[str, Tensor]:
         """The critic learns the temporal-difference target, then the policy moves up the critic's value."""

@@ -26,6 +26,7 @@ from evolab.core import checks
 from evolab.core.actions import Actions
 from evolab.core.experience import Batch
 from evolab.core.trees import Tree
+from evolab.networks.kernels.updates import TemporalDifference
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,10 @@ class DQN(Algorithm):
         another = torch.where(coin < goes_on + (1 - goes_on) * starts, guess + 1, 0).to(held.dtype)
         held.copy_(torch.where(coin < goes_on, held, another))
         return torch.where(held > 0, held.to(action.dtype) - 1, action)
+
+    def whole(self) -> TemporalDifference | None:
+        """`update`, as the kernels know it."""
+        return TemporalDifference("q", double=self.double, huber=self.huber)
 
     def update(self, agents: AgentGroup, batch: Batch, noise: Tensor | None) -> dict[str, Tensor]:
         """One step on the mean squared (or Huber) temporal-difference error, then the target follows."""

@@ -14,6 +14,7 @@ from evolab.algorithms.ddpg import DDPG
 from evolab.algorithms.losses import DeterministicPolicyGradient, SquaredError
 from evolab.core.actions import Actions
 from evolab.core.experience import Batch
+from evolab.networks.kernels.updates import TemporalDifference
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,10 @@ class TD3(DDPG):
         action = batch.action
         drawn = torch.randn(action.shape, generator=generator, device=generator.device, dtype=action.dtype)
         return drawn.to(action.device)
+
+    def whole(self) -> TemporalDifference | None:
+        """`update`, as the kernels know it."""
+        return TemporalDifference("critic", policy="actor", smoothed=True)
 
     def update(self, agents: AgentGroup, batch: Batch, noise: Tensor | None) -> dict[str, Tensor]:
         """Both critics learn the smoothed minimum target; every `policy_delay` updates the policy moves."""

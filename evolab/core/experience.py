@@ -78,6 +78,11 @@ class Batch:
         """The first `count` transitions of some agents."""
         return Batch(**{name: map_leaves(lambda x: x[rows, :count], getattr(self, name)) for name in DRAWN})
 
+    def as_several(self) -> Batch:
+        """The batches of one update, [1, P, B, ...]."""
+        fields = {name: map_leaves(lambda leaf: leaf.unsqueeze(0), getattr(self, name)) for name in DRAWN}
+        return Batch(**fields, weight=self.weight, grain=self.grain)
+
     def apart(self) -> Iterator[Batch]:
         """The batches of several updates, whose fields lead with one axis more; the weights are common to all."""
         pieces = {name: map_leaves(lambda leaf: leaf.unbind(0), getattr(self, name)) for name in DRAWN}

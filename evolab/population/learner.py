@@ -25,6 +25,7 @@ from evolab.networks.batching import cuda_graphs as graphs
 from evolab.networks.batching.group import AgentGroup
 from evolab.networks.kernels.sharing import cores_for_kernels
 from evolab.population.table import Table
+from evolab.population.waiting import Collected, Waiting
 
 LONGEST = 8
 """Longest period of delays whose updates are recorded, each phase of it apart."""
@@ -96,6 +97,7 @@ class Learner:
         self._check(source)
         if not source.ready(self.table.least_experience):
             return
+        waiting = Waiting(self.table, found)
         for group in self.table.groups:
             due = self._due(group, updates, ratio)
             whole = self._samples(group, source) == group.batch
@@ -104,8 +106,11 @@ class Learner:
             if due and whole and self._recordable(source):
                 self._replay(group, source, due, found)
                 continue
-            for batch in self._batches(source, group, due):
-                self._update(group, batch, None, found)
+            for seen in self._drawn(source, group, due):
+                if not waiting.take(group, seen, None):
+                    for batch in self._apart(group, seen):
+                        self._update(group, batch, None, found)
+        waiting.make()
         source.consumed()
         self.warmed_up = True
 
@@ -135,12 +140,20 @@ class Learner:
 
     def _batches(self, source: Buffer, group: AgentGroup, updates: int) -> Iterator[Any]:
         """One batch per update, as the algorithm sees them."""
+        for seen in self._drawn(source, group, updates):
+            yield from self._apart(group, seen)
+
+    def _drawn(self, source: Buffer, group: AgentGroup, updates: int) -> Iterator[Any]:
+        """What a buffer gives for so many updates, one or several at a time, as the algorithm sees it."""
+        size = self._samples(group, source)
+        for drawn in source.batches(group.rows, size, updates, self.table.generator):
+            yield self.batch_of(group, drawn, leading=3 if _of_several(drawn) else 2)
+
+    def _apart(self, group: AgentGroup, seen: Any) -> Iterator[Any]:
+        """One batch per update."""
         table = self.table
-        for drawn in source.batches(group.rows, self._samples(group, source), updates, table.generator):
-            several = isinstance(drawn, Batch) and drawn.reward.dim() == 3
-            seen = self.batch_of(group, drawn, leading=3 if several else 2)
-            for batch in seen.apart() if several else (seen,):
-                yield from table.algorithm.minibatches(group, batch, table.generator)
+        for batch in seen.apart() if _of_several(seen) else (seen,):
+            yield from table.algorithm.minibatches(group, batch, table.generator)
 
     def _samples(self, group: AgentGroup, source: Buffer) -> int:
         """B: samples of each agent of a group per update."""
@@ -196,6 +209,9 @@ class Learner:
 
     def _update(self, group: AgentGroup, batch: Any, noise: Tree | None, found: Collected) -> None:
         """One update of a group; its noise is drawn where none is given."""
+        alone = Waiting(self.table, found)
+        if alone.take(group, batch, noise):
+            return alone.make()
         if noise is None:
             noise = self.table.algorithm.draw(group, batch, self.table.generator)
         group.updates += 1
@@ -259,23 +275,6 @@ class Learner:
         source.require(self.table.least_experience, self.table.own_steps)
 
 
-class Collected:
-    """The losses of several updates of several groups."""
-
-    def __init__(self, table: Table) -> None:
-        self._table = table
-        self._losses: dict[str, dict[int, list[Tensor]]] = {}  # by name and first row
-
-    def add(self, group: AgentGroup, losses: Losses) -> None:
-        """Note the losses of one update, [P] each of the group."""
-        for name, loss in losses.items():
-            self._losses.setdefault(name, {}).setdefault(group.start, []).append(loss)
-
-    def means(self) -> dict[str, Tensor]:
-        """[P] by name; NaN where an agent made no update."""
-        merged: dict[str, Tensor] = {}
-        for name, groups in self._losses.items():
-            means = merged[name] = self._table.spec.like.new_full((self._table.size,), float("nan"))
-            for start, losses in groups.items():
-                means[start : start + len(losses[0])] = torch.stack(losses).mean(0)
-        return merged
+def _of_several(seen: Batch | Episodes) -> bool:
+    """True of the batches of several updates."""
+    return isinstance(seen, Batch) and seen.reward.dim() == 3

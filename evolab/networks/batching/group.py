@@ -19,8 +19,10 @@ from evolab.networks.base import Layout, Network, Role
 from evolab.networks.batching.bucket import Bound, Bucket, Forward, joined
 from evolab.networks.batching.cuda_graphs import Recordings
 from evolab.networks.batching.gradients import TrackedPass
+from evolab.networks.batching.whole import WholeUpdates, whole_updates
 from evolab.networks.genes import Genes
 from evolab.networks.kernel import Backward, Kernel
+from evolab.networks.kernels.updates import TemporalDifference
 from evolab.networks.loss import Loss, Regression
 
 
@@ -77,6 +79,11 @@ class AgentGroup:
         self.recordings = Recordings()
         self._weights: dict[tuple[int, torch.dtype, torch.device], Tensor] = {}
         self._views: dict[str, Tensor] = {}
+        self._whole: dict[TemporalDifference, WholeUpdates | None] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what holds addresses, which is made anew."""
+        return {**vars(self), "_whole": {}}
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -269,6 +276,12 @@ class AgentGroup:
                 kernel.share_inputs(None)
             for bucket in limited:
                 bucket.limit(length, None)
+
+    def whole(self, rule: TemporalDifference) -> WholeUpdates | None:
+        """Updates by a rule, several in one call of the kernels; None where these do not know all networks."""
+        if rule not in self._whole:
+            self._whole[rule] = whole_updates(self.buckets, self.hyper, rule)
+        return self._whole[rule]
 
     def polyak_update(self, name: str) -> None:
         """Move the target of `name` towards it by the hyperparameter tau."""

@@ -21,12 +21,13 @@ void adam(int64_t rows, int64_t members, const int64_t *sizes, REAL *parameters,
                  square + row * apart, rate[row / members], count[row / members]);
 }
 
+INLINE void follow_row(int64_t size, REAL *to, const REAL *from, REAL share) {
+    FREELY for (int64_t i = 0; i < size; i++) to[i] += share * (from[i] - to[i]);
+}
+
 /* target += tau * (source - target) for rows of `sizes` entries; sizes and tau are per agent. */
 void polyak_update(int64_t rows, int64_t members, const int64_t *sizes, REAL *target, const REAL *source, int64_t apart,
             const REAL *tau) {
-    for (int64_t row = 0; row < rows; row++) {
-        REAL *to = target + row * apart, share = tau[row / members];
-        const REAL *from = source + row * apart;
-        FREELY for (int64_t i = 0; i < sizes[row / members]; i++) to[i] += share * (from[i] - to[i]);
-    }
+    for (int64_t row = 0; row < rows; row++)
+        follow_row(sizes[row / members], target + row * apart, source + row * apart, tau[row / members]);
 }

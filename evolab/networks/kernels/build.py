@@ -27,6 +27,7 @@ SOURCES = (
     "adam.h",
     "threads.h",
     "regression.h",
+    "updates.h",
 )
 REALS = {torch.float32: "float", torch.float64: "double"}
 FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC", "-pthread")

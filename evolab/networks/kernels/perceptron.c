@@ -319,3 +319,4 @@ int backward(const Plan *plan, int64_t threads, int64_t rows, int64_t batch, con
 }
 
 #include "regression.h"
+#include "updates.h"

@@ -127,7 +127,7 @@ class Perceptrons:
             room = self._room[batch] = self.kernels.kept(self._at, rows.shape[0], batch)
         memory = rows.new_empty(room) if keep else None
         where = out.data_ptr(), None if memory is None else memory.data_ptr()
-        self._done(self.kernels.forward(self._at, self._threads(batch), *inputs, *where), batch)
+        self.explain(self.kernels.forward(self._at, self._threads(batch), *inputs, *where), batch)
         del held
         return out, None if memory is None else Kept(self, rows, memory, batch, counts)
 
@@ -179,7 +179,7 @@ class Perceptrons:
             *(loss.huber or 0.0, losses.data_ptr(), sizes.ctypes.data, state.mean.data_ptr()),
             *(state.square.data_ptr(), rate.data_ptr(), count.data_ptr()),
         )
-        self._done(failed, batch)
+        self.explain(failed, batch)
         del held
         return losses
 
@@ -214,7 +214,9 @@ class Perceptrons:
             *(None if gradient is None else gradient.data_ptr(), self.size, self.size),
             None if flowing is None else flowing.data_ptr(),
         )
-        self._done(self.kernels.backward(self._at, self._threads(2 * kept.batch), count, *about), kept.batch)
+        self.explain(
+            self.kernels.backward(self._at, self._threads(2 * kept.batch), count, *about), kept.batch
+        )
         return gradient, flowing
 
     def _check(self, rows: Tensor, x: Tensor, extra: Tensor | None) -> None:
@@ -238,7 +240,18 @@ class Perceptrons:
         most = threads()
         return most if most == 1 else min(most, len(self.work), 1 + int(self._total * batch / GRAIN))
 
-    def _done(self, failed: int, batch: int) -> None:
+    @property
+    def plan_address(self) -> int:
+        """Where the kernels find what these rows are, as long as this lives."""
+        return self._at
+
+    def explain(self, failed: int, batch: int) -> None:
+        """Raise what a kernel's result says; 0 says nothing.
+
+        Raises:
+            IndexError: a choice is no output.
+            MemoryError: there is none for some networks.
+        """
         if failed >= NO_SUCH_OUTPUT:
             raise IndexError(f"a choice is no output; 0 to {self.outputs - 1} are there.")
         if failed:

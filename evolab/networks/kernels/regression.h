@@ -18,21 +18,22 @@ typedef struct {
 
 enum { NO_SUCH_OUTPUT = 1 << 16 }; /* beside 1, for a row that lacked memory */
 
-static int regress_row(const void *job, int64_t row) {
-    const Regression *task = job;
-    const Pass *pass = &task->pass;
-    int64_t agent = row / pass->members, batch = pass->batch, outputs = pass->plan->outputs;
-    int64_t count = pass->counts ? pass->counts[row] : batch, size = task->steps.sizes[agent];
-    REAL *held = scratch(HELD, kept_by(pass->plan, row, count) + 2 * count * outputs + size + WIDTH);
+/* Entries that the regression of a row on `count` samples holds, and those that it needs on its way. */
+static int64_t held_by_regression(const Pass *pass, int64_t row, int64_t count, int64_t size) {
+    return kept_by(pass->plan, row, count) + 2 * count * pass->plan->outputs + size + WIDTH;
+}
+
+static int64_t room_regression(const Pass *pass, int64_t count) {
     int64_t there = room_forward(pass, count, 1), back = room_backward(pass, count);
-    REAL *memory = scratch(WORK, there > back ? there : back);
-    if (!held || !memory) return 1;
+    return there > back ? there : back;
+}
+
+/* The loss of a row on `count` samples, along whose gradient it has taken its step. */
+static REAL regress_lines(const Pass *pass, const Steps *steps, int64_t row, int64_t count, const REAL *target,
+                          const REAL *weight, const int64_t *choice, REAL huber, REAL *held, REAL *memory) {
+    int64_t agent = row / pass->members, outputs = pass->plan->outputs;
     REAL *out = held + kept_by(pass->plan, row, count), *slope = out + count * outputs, *gradient = slope + count * outputs;
     forward_lines(pass, row, 0, count, count, out, held, memory);
-    const REAL *target = task->target + agent * batch, *weight = task->weight + agent * batch, huber = (REAL)task->huber;
-    const int64_t *choice = task->choice ? task->choice + agent * batch : NULL;
-    for (int64_t b = 0; choice && b < count; b++)
-        if (choice[b] < 0 || choice[b] >= outputs) return NO_SUCH_OUTPUT;
     REAL loss = 0;
     memset(slope, 0, count * outputs * sizeof(REAL));
     for (int64_t b = 0; b < count; b++) {
@@ -42,10 +43,29 @@ static int regress_row(const void *job, int64_t row) {
         loss += weight[b] * near * (2 * error - near);
         slope[at] = 2 * weight[b] * near;
     }
-    task->losses[row] = loss;
     backward_lines(pass, row, count, held, slope, gradient, NULL, memory);
-    step_row(size, (REAL *)pass->parameters + row * pass->apart, gradient, task->steps.mean + row * pass->apart,
-             task->steps.square + row * pass->apart, task->steps.rate[agent], task->steps.steps[agent]);
+    step_row(steps->sizes[agent], (REAL *)pass->parameters + row * pass->apart, gradient, steps->mean + row * pass->apart,
+             steps->square + row * pass->apart, steps->rate[agent], steps->steps[agent]);
+    return loss;
+}
+
+INLINE int chosen_wrongly(const int64_t *choice, int64_t count, int64_t outputs) {
+    for (int64_t b = 0; choice && b < count; b++)
+        if (choice[b] < 0 || choice[b] >= outputs) return 1;
+    return 0;
+}
+
+static int regress_row(const void *job, int64_t row) {
+    const Regression *task = job;
+    const Pass *pass = &task->pass;
+    int64_t agent = row / pass->members, batch = pass->batch, count = pass->counts ? pass->counts[row] : batch;
+    REAL *held = scratch(HELD, held_by_regression(pass, row, count, task->steps.sizes[agent]));
+    REAL *memory = scratch(WORK, room_regression(pass, count));
+    if (!held || !memory) return 1;
+    const int64_t *choice = task->choice ? task->choice + agent * batch : NULL;
+    if (chosen_wrongly(choice, count, pass->plan->outputs)) return NO_SUCH_OUTPUT;
+    task->losses[row] = regress_lines(pass, &task->steps, row, count, task->target + agent * batch,
+                                      task->weight + agent * batch, choice, (REAL)task->huber, held, memory);
     return 0;
 }
 

@@ -67,14 +67,15 @@ class CompiledMLPKernel(Kernel):
         self, rows: Tensor, observation: Tree, extra: Tensor | None, alone: bool, keep: bool = True
     ) -> tuple[Tensor, Any]:
         """Outputs [R, B, O], and what their gradient needs."""
-        x = self._encoded(observation, rows.dtype)
+        x = self.encoded(observation, rows.dtype)
         own = self._counts(x, alone)
         return (self.single if alone else self.every).forward(rows, x, extra, keep, own)
 
-    def _encoded(self, observation: Tree, dtype: torch.dtype) -> Tensor:
+    def encoded(self, observation: Tree, dtype: torch.dtype, leading: int = 2) -> Tensor:
+        """[..., F]: observations as the kernels read them, with so many axes of a batch."""
         if self._plain and isinstance(observation, Tensor) and observation.dtype == dtype:
             return observation
-        return encode(self.role.observation_space, observation, 2, dtype)
+        return encode(self.role.observation_space, observation, leading, dtype)
 
     def _counts(self, x: Tensor, alone: bool) -> np.ndarray | None:
         return self._own[1][alone] if self._own is not None and self._own[0] == x.shape[1] else None
@@ -110,7 +111,7 @@ class CompiledMLPKernel(Kernel):
     def regress(self, state: AdamState, observation: Tree, extra: Tensor | None, loss: Regression) -> Tensor:
         """One step of every row while it lies in the cache; the losses [P] are summed over the members."""
         members = self.role.ensemble_size
-        x = self._encoded(observation, state.parameters.dtype)
+        x = self.encoded(observation, state.parameters.dtype)
         by, counts = self.single if members == 1 else self.every, self._counts(x, members == 1)
         losses = by.regress(state, members, x, extra, loss, counts)
         return losses.squeeze(1) if members == 1 else losses.sum(1)

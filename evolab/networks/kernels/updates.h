@@ -1,0 +1,212 @@
+/* Whole updates by temporal differences, several in a row.
+ *
+ * No agent waits for another: a thread takes one, makes all its updates while it lies in the cache, and takes the
+ * next. What one update computes is what the algorithm's own file says, operation by operation and in its order,
+ * so that both give the same bits. */
+
+/* tanh of n numbers; NULL for that of the activations. */
+typedef void (*Squash)(const int *n, const REAL *from, REAL *to);
+
+/* One network of every agent, its target, and its Adam. `plan` has a row for each of an agent's `members`. */
+typedef struct {
+    const Plan *plan;
+    int64_t members, apart;
+    REAL *parameters, *target;
+    const int64_t *sizes;
+    REAL *mean, *square, *steps;
+    const REAL *rate;
+} Trained;
+
+/* `updates` of `agents`. Samples are [updates, agents, batch, ...], hyperparameters [agents]. Without a policy, values
+ * are those of choices, [.., actions]; with one, `actions` are entries of an action, and every `delay` updates, counted
+ * from `before`, the policy moves and all targets follow. */
+typedef struct {
+    int64_t agents, updates, batch, features, actions, before, delay, greedy_online;
+    const int64_t *counts; /* [agents], samples of their own, or NULL for all */
+    const REAL *observation, *next_observation, *action;
+    const int64_t *choice;
+    const REAL *reward, *terminated, *weight, *noise; /* `weight` is [agents, batch]; `noise` may be NULL */
+    const REAL *discount, *tau, *noise_scale, *noise_limit;
+    double huber;
+    Squash squash;
+    Trained value, policy;
+    REAL *losses; /* [updates, agents, members of the value] */
+    REAL *values; /* [updates in which the policy moves, agents, batch], of its own actions */
+} Updates;
+
+static Pass pass_of(const Trained *net, const REAL *parameters, int64_t rows) {
+    Pass pass = {.plan = net->plan, .members = net->members, .apart = net->apart, .parameters = parameters,
+                 .widest = widest_of(net->plan, rows), .largest = largest_of(net->plan, rows)};
+    return pass;
+}
+
+/* `pass` over the observations x [agents, batch, features], beside which are `extra` [batch, actions] of one agent. */
+static Pass reading(Pass pass, const Updates *job, const REAL *x, const REAL *extra) {
+    pass.batch = job->batch, pass.x = x, pass.x_agent = job->batch * job->features, pass.x_row = job->features;
+    pass.extra = extra, pass.extra_row = job->actions;
+    return pass;
+}
+
+static void squash(const Updates *job, REAL *values, int64_t n) {
+    int count = (int)n;
+    if (job->squash) job->squash(&count, values, values);
+    else activate(TANH, values, values, n);
+}
+
+/* The lesser number, and NaN where one is. */
+INLINE REAL lesser(REAL a, REAL b) { return a < b || a != a ? a : b; }
+INLINE REAL within(REAL x, REAL low, REAL high) { return x < low ? low : x > high ? high : x; }
+
+/* Memory of one agent's updates: `kept` of both networks' passes, and lines of a number or some per sample. */
+typedef struct {
+    Pass value, value_target, policy, policy_target;
+    int64_t agent, count;
+    REAL *held, *policy_kept, *action, *out, *line, *target, *memory;
+} Desk;
+
+/* [count], the values of the next states by the target's best choice, or by the network's own. */
+static void values_of_choices(const Updates *job, Desk *desk, const REAL *next) {
+    int64_t outputs = job->actions, count = desk->count, own = count < BLOCK ? count : BLOCK;
+    Pass by = reading(desk->value_target, job, next, NULL), online = reading(desk->value, job, next, NULL);
+    for (int64_t first = 0; first < count; first += own) {
+        int64_t lines = count - first < own ? count - first : own;
+        REAL *values = desk->out + first * outputs, *asked = values;
+        forward_lines(&by, desk->agent, first, lines, own, values, NULL, desk->memory);
+        if (job->greedy_online) {
+            asked = desk->action + first * outputs;
+            forward_lines(&online, desk->agent, first, lines, own, asked, NULL, desk->memory);
+        }
+        for (int64_t b = 0; b < lines; b++) {
+            const REAL *line = asked + b * outputs;
+            int64_t best = 0;
+            for (int64_t o = 1; o < outputs; o++)
+                if (line[o] > line[best] || (line[o] != line[o] && line[best] == line[best])) best = o;
+            desk->line[first + b] = values[b * outputs + best];
+        }
+    }
+}
+
+/* [count], the least value of the target policy's next actions, which `noise` [count, actions] may smooth. */
+static void values_of_policy(const Updates *job, Desk *desk, const REAL *next, const REAL *noise) {
+    int64_t count = desk->count, actions = job->actions, block = count < BLOCK ? count : BLOCK;
+    Pass actor = reading(desk->policy_target, job, next, NULL), critic = reading(desk->value_target, job, next, desk->action);
+    for (int64_t first = 0; first < count; first += block)
+        forward_lines(&actor, desk->agent, first, count - first < block ? count - first : block, block,
+                      desk->action + first * actions, NULL, desk->memory);
+    squash(job, desk->action, count * actions);
+    if (noise) {
+        REAL scale = job->noise_scale[desk->agent], limit = job->noise_limit[desk->agent];
+        FREELY for (int64_t i = 0; i < count * actions; i++)
+            desk->action[i] = within(desk->action[i] + within(noise[i] * scale, -limit, limit), -1, 1);
+    }
+    for (int64_t m = 0; m < job->value.members; m++) {
+        for (int64_t first = 0; first < count; first += block)
+            forward_lines(&critic, desk->agent * job->value.members + m, first, count - first < block ? count - first : block,
+                          block, desk->out + first, NULL, desk->memory);
+        if (m == 0) memcpy(desk->line, desk->out, count * sizeof(REAL));
+        else FREELY for (int64_t b = 0; b < count; b++) desk->line[b] = lesser(desk->line[b], desk->out[b]);
+    }
+}
+
+/* target = reward + discount * (1 - terminated) * value. Two loops: fused, they would round once less. */
+static void temporal_difference(const Updates *job, Desk *desk, int64_t at) {
+    const REAL *reward = job->reward + at, *terminated = job->terminated + at, discount = job->discount[desk->agent];
+    FREELY for (int64_t b = 0; b < desk->count; b++) desk->line[b] *= discount * (1 - terminated[b]);
+    FREELY for (int64_t b = 0; b < desk->count; b++) desk->target[b] = reward[b] + desk->line[b];
+}
+
+static Steps steps_of(const Trained *net) {
+    return (Steps){.sizes = net->sizes, .mean = net->mean, .square = net->square, .rate = net->rate, .steps = net->steps};
+}
+
+/* One step of the policy up the first value of its own actions, which `values` [batch] gets. */
+static void improve(const Updates *job, Desk *desk, const REAL *x, REAL *values) {
+    int64_t agent = desk->agent, count = desk->count, n = count * job->actions, size = job->policy.sizes[agent];
+    const Trained *net = &job->policy;
+    const REAL *weight = job->weight + agent * job->batch;
+    Pass actor = reading(desk->policy, job, x, NULL), critic = reading(desk->value, job, x, desk->action);
+    REAL *gradient = desk->policy_kept + kept_by(net->plan, agent, count);
+    forward_lines(&actor, agent, 0, count, count, desk->action, desk->policy_kept, desk->memory);
+    squash(job, desk->action, n);
+    forward_lines(&critic, agent * job->value.members, 0, count, count, values, desk->held, desk->memory);
+    FREELY for (int64_t b = 0; b < count; b++) desk->line[b] = -weight[b];
+    backward_lines(&critic, agent * job->value.members, count, desk->held, desk->line, NULL, desk->out, desk->memory);
+    FREELY for (int64_t i = 0; i < n; i++) desk->out[i] *= 1 - desk->action[i] * desk->action[i]; /* fused, as torch's */
+    backward_lines(&actor, agent, count, desk->policy_kept, desk->out, gradient, NULL, desk->memory);
+    net->steps[agent] += 1;
+    step_row(size, net->parameters + agent * net->apart, gradient, net->mean + agent * net->apart,
+             net->square + agent * net->apart, net->rate[agent], net->steps[agent]);
+}
+
+static void targets_follow(const Updates *job, const Trained *net, int64_t agent) {
+    for (int64_t row = agent * net->members; row < (agent + 1) * net->members; row++)
+        follow_row(net->sizes[agent], net->target + row * net->apart, net->parameters + row * net->apart, job->tau[agent]);
+}
+
+/* All updates of one agent; 0, or what failed. */
+static int learn_agent(const Updates *job, int64_t agent) {
+    int64_t agents = job->agents, batch = job->batch, actions = job->actions, members = job->value.members;
+    int64_t count = job->counts ? job->counts[agent] : batch, acts = job->policy.plan != NULL, moves = 0;
+    Desk desk = {.agent = agent, .count = count};
+    desk.value = pass_of(&job->value, job->value.parameters, agents * members);
+    desk.value_target = pass_of(&job->value, job->value.target, agents * members);
+    int64_t held = held_by_regression(&desk.value, agent * members, count, job->value.sizes[agent]), kept = 0;
+    int64_t room = room_regression(&desk.value, count), other = 0, block = count < BLOCK ? count : BLOCK;
+    if (room_forward(&desk.value, block, 0) > room) room = room_forward(&desk.value, block, 0);
+    if (acts) {
+        desk.policy = pass_of(&job->policy, job->policy.parameters, agents);
+        desk.policy_target = pass_of(&job->policy, job->policy.target, agents);
+        kept = kept_by(job->policy.plan, agent, count) + job->policy.sizes[agent] + WIDTH;
+        other = room_regression(&desk.policy, count);
+        if (room_forward(&desk.policy, block, 0) > other) other = room_forward(&desk.policy, block, 0);
+    }
+    held = padded(held), kept = padded(kept);
+    desk.held = scratch(HELD, held + kept + 2 * padded(count * actions) + 2 * padded(count));
+    desk.memory = scratch(WORK, room > other ? room : other);
+    if (!desk.held || !desk.memory) return 1;
+    desk.policy_kept = desk.held + held, desk.action = desk.policy_kept + kept, desk.out = desk.action + padded(count * actions);
+    desk.line = desk.out + padded(count * actions), desk.target = desk.line + padded(count);
+    Steps steps = steps_of(&job->value);
+    for (int64_t u = 0; u < job->updates; u++) {
+        int64_t at = (u * agents + agent) * batch, common = u * agents * batch;
+        const REAL *x = job->observation + common * job->features, *next = job->next_observation + common * job->features;
+        const int64_t *choice = job->choice ? job->choice + at : NULL;
+        const REAL *own = acts ? job->action + at * actions : NULL, *noise = job->noise ? job->noise + at * actions : NULL;
+        if (chosen_wrongly(choice, count, actions)) return NO_SUCH_OUTPUT;
+        if (acts) values_of_policy(job, &desk, next, noise);
+        else values_of_choices(job, &desk, next);
+        temporal_difference(job, &desk, at);
+        Pass pass = reading(desk.value, job, x, own);
+        job->value.steps[agent] += 1;
+        for (int64_t m = 0; m < members; m++)
+            job->losses[(u * agents + agent) * members + m] =
+                regress_lines(&pass, &steps, agent * members + m, count, desk.target, job->weight + agent * batch, choice,
+                              (REAL)job->huber, desk.held, desk.memory);
+        if ((job->before + u + 1) % job->delay) continue;
+        if (acts) {
+            REAL *values = job->values + (moves++ * agents + agent) * batch;
+            improve(job, &desk, x, values);
+            memset(values + count, 0, (batch - count) * sizeof(REAL));
+            targets_follow(job, &job->policy, agent);
+        }
+        targets_follow(job, &job->value, agent);
+    }
+    return 0;
+}
+
+typedef struct { const Updates *job; int64_t agent; } Turn;
+
+static int take_turn(const void *turns, int64_t row) {
+    const Turn *turn = (const Turn *)turns + row;
+    return learn_agent(turn->job, turn->agent);
+}
+
+/* The updates of several groups of agents, those of the first first. Gives the sum of what failed. */
+int learn(int64_t threads, int64_t jobs, const Updates *const *each) {
+    int64_t rows = 0;
+    for (int64_t j = 0; j < jobs; j++) rows += each[j]->agents;
+    Turn turns[rows];
+    for (int64_t j = 0, row = 0; j < jobs; j++)
+        for (int64_t agent = 0; agent < each[j]->agents; agent++) turns[row++] = (Turn){each[j], agent};
+    return spread(threads, rows, take_turn, turns);
+}

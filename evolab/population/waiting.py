@@ -1,0 +1,96 @@
+"""Updates that wait to be made together, and the losses of those that were made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from evolab.core.experience import Batch
+from evolab.networks.batching import whole
+from evolab.networks.batching.group import AgentGroup
+from evolab.population.table import Table
+
+Losses = Mapping[str, Tensor]
+
+
+class Waiting:
+    """Updates of several groups that one call of the kernels will make, so that all agents share the threads.
+
+    Args:
+        table: of the agents.
+        found: gets their losses.
+    """
+
+    def __init__(self, table: Table, found: Collected) -> None:
+        self._table, self._found = table, found
+        algorithm = table.algorithm
+        on_cpu = table.device.type == "cpu" and "whole" in vars(type(algorithm))
+        self._rule = algorithm.whole() if on_cpu else None
+        self._jobs: list[tuple[AgentGroup, whole.Job]] = []
+
+    def take(self, group: AgentGroup, batch: Any, noise: Any) -> bool:
+        """Note updates of a group, whose noise is drawn where none is given; False where kernels can't make them.
+
+        Args:
+            group: whose updates they are; those that it noted before are made now.
+            batch: as the algorithm sees it, of one update or of several.
+            noise: of one update.
+        """
+        if self._rule is None or not isinstance(batch, Batch):
+            return False
+        if any(other is group for other, _ in self._jobs):
+            self.make()
+        several = batch if batch.reward.dim() == 3 else batch.as_several()
+        updates = group.whole(self._rule)
+        if updates is None:
+            return False
+        together = self._noise(group, several) if noise is None else noise.unsqueeze(0)
+        about = group.updates, group.policy_delay, group.sizes
+        self._jobs.append((group, updates.job(several, together, *about)))
+        group.updates += len(several.reward)
+        for individual in self._table.individuals[group.rows]:
+            individual.updates += len(several.reward)
+        return True
+
+    def _noise(self, group: AgentGroup, batch: Batch) -> Tensor | None:
+        """Of each of these updates, drawn as if one followed the other."""
+        algorithm, generator = self._table.algorithm, self._table.generator
+        drawn = [algorithm.draw(group, one, generator) for one in batch.apart()]
+        noise = [one for one in drawn if one is not None]
+        return torch.stack(noise) if noise else None
+
+    def make(self) -> None:
+        """Make what waits."""
+        if not self._jobs:
+            return
+        jobs, self._jobs = self._jobs, []
+        whole.make([job for _, job in jobs])
+        for group, job in jobs:
+            for name, losses in job.losses().items():
+                for loss in losses:
+                    self._found.add(group, {name: loss})
+
+
+class Collected:
+    """The losses of several updates of several groups."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._losses: dict[str, dict[int, list[Tensor]]] = {}  # by name and first row
+
+    def add(self, group: AgentGroup, losses: Losses) -> None:
+        """Note the losses of one update, [P] each of the group."""
+        for name, loss in losses.items():
+            self._losses.setdefault(name, {}).setdefault(group.start, []).append(loss)
+
+    def means(self) -> dict[str, Tensor]:
+        """[P] by name; NaN where an agent made no update."""
+        merged: dict[str, Tensor] = {}
+        for name, groups in self._losses.items():
+            means = merged[name] = self._table.spec.like.new_full((self._table.size,), float("nan"))
+            for start, losses in groups.items():
+                means[start : start + len(losses[0])] = torch.stack(losses).mean(0)
+        return merged

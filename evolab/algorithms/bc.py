@@ -18,11 +18,11 @@ from evolab.core.experience import Episodes
 
 @dataclass(frozen=True)
 class BC(TokenAlgorithm):
-    """Behaviour cloning for language environments: a policy as likely as possible to say what the data say.
+    """Behaviour cloning for language environments: a policy that makes the recorded choices as likely as possible.
 
     Its loss is minus the log-likelihood of the tokens that the agent chose in the data, given all
-    tokens before them, meaned over the chosen tokens of the batch. What the environment said is
-    read and not learned.
+    tokens before them, meaned over the chosen tokens of the batch. The environment's tokens are
+    input only and not learned.
 
     Args:
         clip: largest norm of an agent's gradient; None for no clipping.

@@ -1,8 +1,8 @@
 """Noise that actions explore with, and how long it lasts.
 
-White noise averages out: of a car that has to swing up, nine pushes of ten undo one another. What lasts for
-some steps leads to states that are many steps away. How long suits an environment is not known beforehand,
-so it is a hyperparameter: a population may mix explorers, all of whom learn from what one of them has found.
+White noise averages out: a car that has to swing up hardly moves when every step pushes it another way. Noise that
+stays the same for some steps leads to states that are many steps away. How long is best depends on the environment,
+so it is a hyperparameter: agents of a population may differ in it, and all learn from what one of them has found.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""ILQL: implicit Q-learning for language, a cloned policy that is steered by values from the same data."""
+"""ILQL: implicit Q-learning for language, a cloned policy that is corrected by values from the same data."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class ILQL(BC):
     Q learns the reward and the next choice's V; V learns an upper expectile, over the tokens that
     the data chose, of the smaller of the two target Qs, so that no action outside the data is ever
     valued. A further term holds Q's softmax to the data. The policy is cloned with a weight that
-    grows with the advantage, and an agent says the token with the highest
+    grows with the advantage, and an agent chooses the token with the highest
 
         log pi(a | s) + beta * (min Q(s, a) - V(s)).
 
     `monte_carlo` mixes the return that really followed into Q's target, which needs no
     bootstrapping and values the policy of the data: one step of improvement, and no more.
     Where `beams` whole utterances are compared, the advantage is that of an utterance, and `support`
-    leaves out those that the policy would hardly say.
+    leaves out those that the policy finds too unlikely.
 
     Args:
         train_policy: False leaves the policy as it is, such as one that `load=` brought along.

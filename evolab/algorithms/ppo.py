@@ -1,4 +1,4 @@
-"""PPO: a stochastic policy that learns from its own newest steps, a little at a time."""
+"""PPO: a stochastic policy that learns from its own newest steps, in small updates."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class PPO(Algorithm):
 
     It learns from a rollout of its own policy, with nothing shared between agents: every agent
     makes `epochs` passes over its own steps in minibatches of at most `batch_size`, then the
-    rollout is forgotten. Policy and value are networks of their own with one optimizer step on
+    rollout is dropped. Policy and value are networks of their own with one optimizer step on
     `policy loss + value_coefficient * squared error - entropy_coefficient * entropy`. Advantages
     are brought to mean 0 and deviation 1 in every minibatch.
 

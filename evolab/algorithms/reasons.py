@@ -1,11 +1,10 @@
 """What evolves by default, over which range, and why: the default search spaces, with their reasons.
 
-Three rules decide. A hyperparameter evolves where no one value suits every task or every moment of
-a run, and where a child that has it changed is still the agent that its parent was: learning rates, batch sizes,
-exploration, weights between two terms of a loss. It stays where a change would make what was
-learned wrong at once (a discount is part of what a value means) or only trade speed for patience
-(a slower target). Ranges are logarithmic where an effect goes by factors, and as wide as values
-that have worked somewhere, so that a random draw from them is no waste.
+A hyperparameter evolves where no one value suits every task or every moment of a run: learning rates,
+batch sizes, exploration, weights between two terms of a loss. It does not evolve where the best value would
+always be the most expensive one, or where a change would make everything wrong that was learned. Ranges are
+logarithmic where effects go by factors, and as wide as values that have worked somewhere, so that a random
+draw is rarely useless.
 """
 
 from __future__ import annotations
@@ -19,43 +18,43 @@ from evolab.core.ranges import Choice, Range
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-_RATE = "the best one depends on reward scale and network size and falls as learning goes on; by factors"
-_MEANING = "part of what values mean: under another one everything learned is wrong at once"
+_RATE = "the best value depends on the scale of rewards and the size of the network, and falls during a run"
+_MEANING = "it is part of the definition of a value: a change makes everything wrong that was learned"
 
 REASONS: dict[str, str] = {
     "lr": _RATE,
     "lr_actor": _RATE,
     "lr_critic": _RATE,
     "lr_value": _RATE,
-    "lr_temperature": "the temperature finds its own level; how fast hardly matters",
-    "discount": "how far ahead is worth looking depends on the task; data that are there already decide it too, so "
-    "algorithms that learn from data keep theirs",
-    "tau": "trades speed for stability; with many updates a transition a faster one is ahead where rewards are rare",
-    "batch_size": "less noise against more time per update; the upper end is what an update still affords",
-    "learn_step": "evolution would always choose 1: more updates per step cost time, not fitness",
-    "policy_delay": "a delay beyond a few updates only slows the policy down",
-    "exploration_noise": "decides which optimum is found: 0.5 solves what 0.1 never leaves, and less suits the end",
-    "persistence": "how far away the first reward is decides it, which is not known beforehand; by factors",
-    "target_noise": "smooths over the same distance as the critic generalises; 0.2 has held everywhere",
-    "noise_clip": "only bounds the smoothing",
-    "entropy_per_action": _MEANING + ", and the temperature has to find its level again",
-    "epsilon_start": "a schedule that is over early; newborn agents are past it",
-    "epsilon_end": "a schedule that is over early; set it for the task",
-    "epsilon_steps": "a schedule that is over early; newborn agents are past it",
-    "cql_alpha": "weighs a term in units of reward against one in their square, so it depends on the data",
-    "bc_alpha": "how far the data may be left depends on how good they are: 0.5 clones, 20 nearly trusts the critic",
-    "gae_lambda": "bias against variance of advantages; it depends on how good the value network has become",
-    "clip": "how far one rollout may be trusted; smaller steps suit the end of a run",
-    "entropy_coefficient": "exploration wanted at first and in the way at last, in units of the rewards",
-    "value_coefficient": "only weighs one loss against another inside the clipped norm",
-    "max_grad_norm": "a safety belt",
+    "lr_temperature": "the temperature adapts by itself; how fast has little effect",
+    "discount": "how far ahead an agent should look depends on the task; algorithms that learn from data alone keep "
+    "their default, as the data limit it too",
+    "tau": "speed against stability; with many updates per transition faster targets help where rewards are rare",
+    "batch_size": "larger batches have less noise and cost more time; the upper end is the largest affordable one",
+    "learn_step": "evolution would always choose 1: more updates cost time, not fitness",
+    "policy_delay": "more than a few updates only slow the policy down",
+    "exploration_noise": "it decides which solution is found: more noise leaves poor ones, less suits the end of a run",
+    "persistence": "it depends on how many steps away the first reward is, which is not known beforehand",
+    "target_noise": "it should match how far the critic generalises; 0.2 has worked everywhere",
+    "noise_clip": "it only limits the target noise",
+    "entropy_per_action": _MEANING + ", and the temperature has to adapt again",
+    "epsilon_start": "it belongs to a schedule that ends early; children are born after it",
+    "epsilon_end": "it belongs to a schedule that ends early; set it for the task",
+    "epsilon_steps": "it belongs to a schedule that ends early; children are born after it",
+    "cql_alpha": "it weighs a term in units of reward against one in their square, so it depends on the data",
+    "bc_alpha": "it depends on how good the data are: 0.5 almost imitates them, 20 almost ignores them",
+    "gae_lambda": "bias against variance of the advantages; it depends on how good the value network has become",
+    "clip": "how far one rollout may change the policy; smaller changes suit the end of a run",
+    "entropy_coefficient": "exploration helps at first and harms at last; in units of the rewards",
+    "value_coefficient": "it only weighs one loss against another below the limit of the gradient's norm",
+    "max_grad_norm": "a precaution against rare large gradients",
     "epochs": "evolution would always choose more: passes cost time, not fitness",
     "expectile": _MEANING,
-    "cql_weight": "how hard values are held to the data depends on how good the data are",
-    "awac_weight": "0 leaves the policy a clone, which decoding then steers",
-    "monte_carlo": "how far the data's own returns may be trusted depends on the policy that made them",
-    "beta": "only decoding uses it; no weight has to change with it",
-    "support": "a further limit beside beta, which already says how far the policy may be left",
+    "cql_weight": "how closely values should follow the data depends on how good the data are",
+    "awac_weight": "at 0 the policy is a pure imitation, which the values correct when tokens are chosen",
+    "monte_carlo": "how useful the recorded returns are depends on the policy that made them",
+    "beta": "it only acts when tokens are chosen, so a change needs no new training",
+    "support": "a second limit beside beta, which already limits how far an agent may leave the policy",
 }
 """Why each hyperparameter evolves by default, or does not."""
 

@@ -1,4 +1,4 @@
-"""SAC: a stochastic policy that is paid for staying undecided, at a price that it learns."""
+"""SAC: a stochastic policy with an entropy bonus, whose weight is learned."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class Dataset:
 
     Row i of N usable transitions has `observation`, `action`, `reward`,
     `next_observation`, `terminated` and `truncated`. The successor is always of the
-    same episode. MappedRows whose successor was not stored are left out, save terminated ones:
+    same episode. Rows whose successor was not stored are left out, except terminated ones:
     nothing follows them, so their `next_observation` repeats the observation.
 
     Beyond `max_memory` bytes observations and actions stay on disk: plainly stored HDF5
@@ -55,7 +55,7 @@ class Dataset:
         max_memory: bytes of arrays that may be held in memory.
 
     Raises:
-        DatasetError: bad input; the message names the file, the key and the cure.
+        DatasetError: bad input; the message names the file, the key and what to do.
 
     >>> data = {"observations": [[0.0], [1.0], [2.0]], "actions": [0, 1, 0], "rewards": [1.0, 1.0, 1.0],
     ...         "terminals": [0, 1, 0]}

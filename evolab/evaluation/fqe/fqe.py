@@ -46,15 +46,15 @@ class FQE(Fitness):
     less than 90% are such as the data show (see `DiscreteBehaviour` and `ContinuousBehaviour`) is valued, in
     proportion to what is missing, at the least that the rewards allow.
 
-    Critics follow their agents: a survivor keeps its own, a newborn starts from its parent's.
+    Critics belong to agents: a survivor keeps its own, a child starts with its parent's.
 
-    Critics know nothing of states that no episode reached, and good policies soon leave those of a
-    random one. Where observations are short vectors and a model of the environment, learnt from the
+    Critics know nothing of states that no episode reached, and good policies soon reach states that
+    a random one does not. Where observations are short vectors and a model of the environment, learnt from the
     same data, predicts held-out rows well (see `WorldModel`), the first `imagined` steps of an episode
     are therefore played in that model, and the critics value what comes after them.
 
-    Fitness is a discounted return: policies that all outlast a few times 1 / (1 - discount) steps it
-    hardly tells apart. How well it ranks is measured in `tests/benchmarks/offline_fqe.py`.
+    Fitness is a discounted return, so it hardly distinguishes policies whose episodes all last several
+    times 1 / (1 - discount) steps. How well it ranks is measured in `tests/benchmarks/offline_fqe.py`.
 
     Args:
         discount: of the values; 1 / (1 - discount) steps is how far it looks.

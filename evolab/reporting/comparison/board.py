@@ -29,7 +29,7 @@ UNANSWERED = 4
 
 
 def dashboard(what: Source | Iterable[Source] = "runs") -> RunsBoard:
-    """A live board of many runs: a table that fills while they run, their curves, and what sets them apart.
+    """A live board of many runs: a table that fills while they run, their curves, and the settings in which they differ.
 
     Runs may be made by this kernel, by others, or on the command line: their folders are read, and nothing
     is ever written. `ev.compare` draws the same curves as a figure, `ev.runs` lists the runs as a table.

@@ -1,4 +1,4 @@
-"""A recorded episode: shows itself in a notebook, saves itself as a film, feeds the dashboard's player."""
+"""A recorded episode: shown in a notebook, saved as a film, played in the dashboard."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class NoPictures(ValueError):
 
 @dataclass(eq=False)
 class Rollout:
-    """Episodes of one policy, as they were seen and as they paid.
+    """Recorded episodes of one policy: pictures, observations and returns.
 
     Attributes:
         returns: undiscounted return of each episode.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -18,6 +18,7 @@ from evolab.envs.base import Environments
 from evolab.evaluation.episodes import play_steps
 from evolab.history.events import Fault, Progress
 from evolab.population.population import Population
+from evolab.training.random_play import held, nothing_tells_apart, straying
 from evolab.training.state import TrainingState
 
 WARM_UP = 1_000
@@ -109,8 +110,13 @@ def _by_acting(state: TrainingState, number: int, losses: _Losses, faults: list[
     episodes, done = state.episodes, 0
     episodes.begin(len(population), envs.num_envs, state.has_greedy_episodes)
 
+    stray = None
+    if isinstance(episodes.exploring, np.ndarray) and nothing_tells_apart(state.history):
+        stray = straying(population, envs.num_envs, numpy_stream(options.seed, number, "random play"))
+
     def act(observation: Any, ended: Any) -> Any:
-        return population.act(observation, episodes.exploring, ended)
+        action = population.act(observation, episodes.exploring, ended)
+        return action if stray is None else stray(action, episodes.exploring, ended)
 
     playing = play_steps(act, step, first)
     for count, transition in enumerate(playing, start=1):
@@ -161,7 +167,7 @@ def fill(state: TrainingState, steps: int) -> Iterator[Progress]:
     stream, watch = numpy_stream(seed, state.total_steps, "fill"), Watch(state)
     first = envs.reset(seed=seed_of(seed, state.total_steps, "fill") % 2**31)
     done, width = 0, len(population) * envs.num_envs
-    for transition in play_steps(_held(population, envs.num_envs, stream), envs.step, first):
+    for transition in play_steps(held(population, envs.num_envs, stream), envs.step, first):
         state.buffer.add(transition)
         done += width
         state.count(width)
@@ -170,26 +176,6 @@ def fill(state: TrainingState, steps: int) -> Iterator[Progress]:
             yield Progress("fill", state.generation, min(done, steps), steps, state.total_steps)
         if done >= steps:
             return
-
-
-def _held(
-    population: Population, num_envs: int, stream: np.random.Generator
-) -> Callable[[Any, Any], np.ndarray]:
-    """Random actions [P, E, ...], each held for as many steps in the mean as its agent's exploration persists."""
-    lasting = [float(one.hyperparameters.get("persistence", 1.0)) for one in population.individuals]
-    keep = 1 - 1 / np.array(lasting)[:, None]  # [P, 1], chance that an action goes on
-    last: np.ndarray | None = None
-
-    def act(observation: Any, ended: Any) -> np.ndarray:
-        nonlocal last
-        drawn = population.random_actions(num_envs, stream)
-        if last is not None and keep.any():
-            hold = (stream.random((len(population), num_envs)) < keep) & ~np.asarray(ended)
-            drawn = np.where(hold.reshape(*hold.shape, *[1] * (drawn.ndim - 2)), last, drawn)
-        last = drawn
-        return drawn
-
-    return act
 
 
 def warm_up_steps(state: TrainingState, max_steps: int | None) -> int:

@@ -17,7 +17,6 @@ from evolab.core.rng import numpy_stream, seed_of
 from evolab.envs.base import Environments
 from evolab.evaluation.episodes import play_steps
 from evolab.history.events import Fault, Progress
-from evolab.population.population import Population
 from evolab.training.random_play import held, nothing_tells_apart, straying
 from evolab.training.state import TrainingState
 

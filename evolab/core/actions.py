@@ -23,6 +23,10 @@ FINITE = (
 """What to do about infinite bounds; RescaleAction refuses them and ClipAction makes them."""
 
 
+LARGEST = float(np.finfo(np.float32).max) / 4
+"""Bounds from here on stand for infinity: EnvPool writes the largest number of 64 bits."""
+
+
 class Actions(Protocol):
     """What a population asks of its action space.
 
@@ -131,8 +135,9 @@ def whole_entries(space: spaces.Box) -> np.ndarray:
 
 
 def is_finite(space: spaces.Box) -> bool:
-    """True where both bounds of every entry are finite; those of integers, too, may stand for infinity."""
-    return space.is_bounded("both") and bool(np.isfinite(space.low).all() and np.isfinite(space.high).all())
+    """True where both bounds of every entry are finite, in 32 bits too; those of integers may stand for infinity."""
+    low, high = limits(space)
+    return space.is_bounded("both") and bool((np.maximum(-low, high) < LARGEST).all())
 
 
 def limits(space: spaces.Box) -> tuple[np.ndarray, np.ndarray]:

@@ -134,6 +134,11 @@ class Adapter(VectorBackend):
         """Close the vector environment."""
         self.vector.close()
 
+    def picture(self) -> np.ndarray | None:
+        """[H, W, 3], the first environment as it is now; None where it was not made to be drawn."""
+        drawn = self.vector.render() if self.vector.render_mode == "rgb_array" else None
+        return None if drawn is None else np.asarray(drawn[0])
+
     def _call_reset(self, seed: Any, options: dict[str, Any] | None) -> tuple[Any, dict[str, Any]]:
         return self.vector.reset(seed=seed, options=options)
 

@@ -87,3 +87,7 @@ class VectorBackend(ABC):
     @abstractmethod
     def close(self) -> None:
         """Free everything, without ever hanging."""
+
+    def picture(self) -> np.ndarray | None:
+        """[H, W, 3], the first environment as it is now; None where it was not made to be drawn."""
+        return None

@@ -6,9 +6,10 @@ Checked against EnvPool 1.2.5: its environments reset in the step after an episo
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import gymnasium
@@ -19,6 +20,9 @@ from gymnasium.vector import AutoresetMode
 from evolab.core.checks import missing, unknown
 from evolab.envs.adapter import Adapter
 from evolab.envs.backend import Faults
+
+IN_MEMORY = ("atari", "box2d", "classic_control", "minigrid", "toy_text")
+"""Families of EnvPool's that draw pictures without OpenGL."""
 
 
 class Pool(Adapter):
@@ -44,6 +48,11 @@ class Pool(Adapter):
             self.vector = self._make_pool(list(seeds))
         return super().reset(None, mask, rebuild)
 
+    def picture(self) -> np.ndarray | None:
+        """[H, W, 3], the first environment as it is now; None where the pool was not made to be drawn."""
+        drawn = self.vector.render()
+        return None if drawn is None else np.asarray(drawn[0])
+
     def _call_reset(self, seed: Any, options: dict[str, Any] | None) -> tuple[Any, dict[str, Any]]:
         return self.vector.reset()
 
@@ -52,13 +61,36 @@ class Pool(Adapter):
 
 
 def is_pool(value: Any) -> bool:
-    """True for an object that EnvPool made: it has a class of EnvPool's own, and is no vector of Gymnasium's."""
+    """True for an object that EnvPool made: it has a class of EnvPool's own."""
     return any(kind.__module__.partition(".")[0] == "envpool" for kind in type(value).__mro__)
 
 
 def pool_size(pool: Any) -> int:
     """N, environments of a pool."""
     return int(pool.config["num_envs"])
+
+
+def spaces_of(name: str, pool: Any) -> tuple[spaces.Space[Any], spaces.Space[Any]]:
+    """Of one observation and one action.
+
+    Raises:
+        TypeError: the pool is of DeepMind's interface, which has no spaces.
+        ValueError: several agents act in each of its environments.
+    """
+    if (players := int(pool.config.get("max_num_players", 1))) != 1:
+        raise ValueError(
+            f"{name} has {players} agents in each environment, and agents here act alone: it can't be used."
+        )
+    with _quiet():
+        if not hasattr(pool, "observation_space"):
+            raise TypeError(f'{name} has no spaces: make it with envpool.make(..., env_type="gymnasium").')
+        return pool.observation_space, pool.action_space
+
+
+def drawable(pool: Any) -> bool:
+    """True for pools that draw in memory. Others need OpenGL, and where there is none EnvPool ends the process."""
+    modules = (kind.__module__.split(".") for kind in type(pool).__mro__)
+    return any(len(parts) > 1 and parts[0] == "envpool" and parts[1] in IN_MEMORY for parts in modules)
 
 
 def pool_of(name: str, count: int, arguments: dict[str, Any]) -> Pool:
@@ -83,14 +115,13 @@ def pool_of(name: str, count: int, arguments: dict[str, Any]) -> Pool:
 
     def make(seeds: list[int]) -> Any:
         own = {"env_type": "gymnasium", "num_envs": count, "seed": seeds} | arguments
-        with warnings.catch_warnings():  # of the precision in which EnvPool writes its bounds
-            warnings.filterwarnings("ignore", message=".*precision lowered")
+        with _quiet():
             pool = envpool.make(name, **own)
-            _ = pool.observation_space  # made once, when it is first asked for
+        spaces_of(name, pool)  # made once, when they are first asked for
         return pool
 
     pool = make(list(range(count)))
-    return Pool(make, _bounded(name, pool.observation_space), pool)
+    return Pool(make, _bounded(name, spaces_of(name, pool)[0]), pool)
 
 
 def _bounded(name: str, theirs: spaces.Space) -> spaces.Space:
@@ -98,14 +129,24 @@ def _bounded(name: str, theirs: spaces.Space) -> spaces.Space:
     if name not in gymnasium.registry:
         return theirs
     try:
-        env = gymnasium.make(name, disable_env_checker=True)
-    except gymnasium.error.Error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Gymnasium's own words on old versions
+            env = gymnasium.make(name, disable_env_checker=True)
+    except Exception:  # retired, or its package is not there: EnvPool needs neither
         return theirs
     try:
         ours = env.observation_space
         return ours if (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype) else theirs
     finally:
         env.close()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without warnings of the precision in which EnvPool writes its bounds."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*precision lowered")
+        yield
 
 
 def longest(pool: Any) -> int | None:

@@ -20,7 +20,7 @@ from evolab.core.checks import positive_integer, unknown
 from evolab.core.joined import Parts, joined
 from evolab.envs.adapter import Adapter, shut
 from evolab.envs.backend import VectorBackend
-from evolab.envs.envpool import Pool, is_pool, longest, pool_of, pool_size
+from evolab.envs.envpool import Pool, drawable, is_pool, longest, pool_of, pool_size, spaces_of
 from evolab.envs.examine import examine_observation, examine_spaces, rehearse
 from evolab.envs.faults import FaultPolicy
 from evolab.envs.guard import Guard
@@ -134,18 +134,19 @@ def make(
         source: Source = environment
         maker = environment if isinstance(environment, VectorMaker) else None
         given = environment if maker is None else maker(count, seed)
-        if not again_made:
-            notice_memory(called(environment), normalisers(given))
         anew = None if maker is None else partial(maker, count)
         backend, about = _around(given, (population, num_envs), mode, anew)
+        if not again_made:
+            notice_memory(called(environment), normalisers(given))
         return finished(backend, **about, again=None if maker is None else again)
     if vectorization == "envpool":
         if not isinstance(environment, str):
             raise ValueError(f"{called(environment)} is no id; EnvPool makes its own environments, by id.")
-        source, pool = environment, pool_of(environment, count, env_kwargs)
-        limit = env_kwargs.get("max_episode_steps", longest(pool.vector))
-        chosen = pool.vector.action_space
-        return finished(pool, action_space=chosen, name=environment, max_episode_steps=limit, again=again)
+        source = environment
+        pool, about = _pooled(environment, count, env_kwargs, examine)
+        drawn = env_kwargs | ({"render_mode": "rgb_array"} if drawable(pool.vector) else {})
+        alone = partial(make, environment, 1, 1, seed, vectorization, on_fault=policy, **drawn)
+        return finished(pool, **about, again=again, render=lambda: alone().as_single())
     source = current_id(environment) if isinstance(environment, str) else environment
     if isinstance(source, str | EnvSpec):
         factory: Callable[..., Any] = partial(make_one, source, **env_kwargs)
@@ -183,6 +184,22 @@ def make(
     return finished(backend, **about, again=again, render=partial(_rendering, factory, name))
 
 
+def _pooled(
+    name: str,
+    count: int,
+    arguments: dict[str, Any],
+    examine: Callable[[gymnasium.Space, gymnasium.Space], None] | None,
+) -> tuple[Pool, dict[str, Any]]:
+    """EnvPool's own environments of an id as a backend, and what `VectorEnvironments` is told of them."""
+    pool = pool_of(name, count, arguments)
+    chosen = joined(spaces_of(name, pool.vector)[1])
+    examine_spaces(name, pool.space, chosen)
+    if examine is not None:
+        examine(pool.space, chosen)
+    limit = arguments.get("max_episode_steps", longest(pool.vector))
+    return pool, {"action_space": chosen, "name": name, "max_episode_steps": limit}
+
+
 def called(source: Any) -> str:
     """What messages call a source of environments."""
     if isinstance(source, EnvSpec):
@@ -212,8 +229,9 @@ def _around(
             f"{name} has {count} environments; expected population * num_envs = "
             f"{population} * {num_envs} = {population * num_envs}."
         )
-    observed = vector.observation_space if pooled else vector.single_observation_space
-    chosen = joined(vector.action_space if pooled else vector.single_action_space)
+    single = None if pooled else (vector.single_observation_space, vector.single_action_space)
+    observed, chosen = single or spaces_of(name, vector)
+    chosen = joined(chosen)
     examine_spaces(name, observed, chosen)
     backend: VectorBackend
     if pooled:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import gymnasium
@@ -19,6 +20,7 @@ from evolab.envs.backend import Failure, Faults, StepRows, VectorBackend
 from evolab.envs.base import EnvironmentFault, Environments, StepFault
 from evolab.envs.batches import merged, not_finite
 from evolab.envs.faults import FaultPolicy
+from evolab.envs.single import Single
 
 KEPT = 1_000  # faults that were not taken
 
@@ -46,7 +48,7 @@ class VectorEnvironments(Environments):
         max_episode_steps: int | None = None,
         seed: int = 0,
         max_faults: int = 10,
-        again: Callable[[int, int], Environments] | None = None,
+        again: Callable[[int, int], VectorEnvironments] | None = None,
         render: Callable[[], gymnasium.Env] | None = None,
         on_fault: str | FaultPolicy | None = None,
     ) -> None:
@@ -167,12 +169,22 @@ class VectorEnvironments(Environments):
         return self._again(episodes, self.population if population is None else population)
 
     def render_env(self) -> gymnasium.Env:
-        """One single environment of the same kind with `render_mode="rgb_array"`."""
-        if self._render is None:
+        """One single environment of the same kind, with `render_mode="rgb_array"` where it can be drawn."""
+        if self._render is not None:
+            return self._render()
+        if self._again is None:
             raise ValueError(
                 f"{self.name} was given as a made vector environment. Give an id or a callable to render."
             )
-        return self._render()
+        return self._again(1, 1).as_single()
+
+    def as_single(self) -> gymnasium.Env:
+        """These environments, of which there is one, as a single one that renders where they were made to."""
+        self.reset()
+        drawn = None
+        with suppress(Exception):  # without a screen, or without what it draws with: then it plays unseen
+            drawn = self._backend.picture()
+        return Single(self, None if drawn is None else self._backend.picture)  # type: ignore[arg-type]
 
     def close(self) -> None:
         """Free what the environments hold; never hangs, and may be called twice."""

@@ -247,3 +247,19 @@ def test_an_environment_without_spaces_is_refused_with_what_to_set():
     ):
         with pytest.raises(TypeError, match=rf"{told}\. An environment sets self.observation_space and"):
             ev.Experiment(made, "DQN")
+
+
+def test_envpools_own_id_is_played_and_drawn() -> None:
+    """Checked with EnvPool 1.2.5: Pong-v5 is no id of Gymnasium's without ale_py."""
+    pytest.importorskip("envpool")
+    with envs.make("Pong-v5", 1, 4, vectorization="envpool") as environments:
+        assert environments.single_observation_space == gymnasium.spaces.Box(0, 255, (4, 84, 84), np.uint8)
+        assert environments.single_action_space == gymnasium.spaces.Discrete(6)
+        first, again = environments.reset(7), environments.reset(7)
+        assert (first == again).all()
+        assert environments.step(np.zeros((1, 4), dtype=int)).valid.all()
+        single = environments.render_env()
+        observation, _ = single.reset(seed=3)
+        assert observation.shape == (4, 84, 84)
+        assert single.render().shape == (210, 160, 3)
+        single.close()

@@ -184,6 +184,7 @@ def test_vectors_are_made_as_they_are_needed(way, tmp_path):
     one, other = run(), run()
     assert asked[:2] == [4, 6]  # 2 agents with 2 environments, and with 3 episodes each
     assert one.history.fitness.equals(other.history.fitness)
+    assert one.rollout(episodes=2, max_steps=3).returns == [3.0, 3.0]
     one.save(tmp_path / "run")
     ev.Experiment.load(tmp_path / "run", vector=maker).step()
     with pytest.raises(ValueError, match="environment and vector are given"):
@@ -198,11 +199,14 @@ def test_vectors_are_made_as_they_are_needed(way, tmp_path):
 class FakePool:
     """What EnvPool's objects are, as far as evolab looks: single spaces, no options at reset, seeds when made."""
 
-    def __init__(self, num_envs: int, seed: Any, task: str) -> None:
+    def __init__(
+        self, num_envs: int, seed: Any, task: str, players: int = 1, render_mode: Any = None
+    ) -> None:
         self._vector = SyncVectorEnv([partial(Env, length=5, act=spaces.Discrete(3))] * num_envs)
         seeds = seed if isinstance(seed, list) else [seed + i for i in range(num_envs)]
         self._seeds, self._task = seeds, task
-        self.config = {"num_envs": num_envs}
+        self.config = {"num_envs": num_envs, "max_num_players": players}
+        self.render_mode = render_mode
         self.observation_space, self.action_space = spaces.Box(-1, 1, (3,)), spaces.Discrete(3)
         self.spec = SimpleNamespace(config=SimpleNamespace(max_episode_steps=5))
 
@@ -214,18 +218,21 @@ class FakePool:
         assert action.dtype == np.int32
         return self._vector.step(action)
 
+    def render(self) -> Any:
+        return None if self.render_mode is None else np.full((1, 6, 5, 3), self._vector.envs[0].t, np.uint8)
+
     def close(self) -> None:
         self._vector.close()
 
 
-FakePool.__module__ = "envpool.python"
+FakePool.__module__ = "envpool.atari.atari_envpool"
 
 
 @pytest.fixture
 def envpool(monkeypatch):
     fake: Any = types.ModuleType("envpool")
     fake.list_all_envs = lambda: ["Pong-v5", "Breakout-v5"]
-    fake.make = lambda name, env_type, num_envs, seed: FakePool(num_envs, seed, name)
+    fake.make = lambda name, env_type, num_envs, seed, **own: FakePool(num_envs, seed, name, **own)
     monkeypatch.setitem(sys.modules, "envpool", fake)
     return fake
 
@@ -256,6 +263,34 @@ def test_an_experiment_learns_in_envpools_own_environment(envpool):
     exp.fill(50)
     exp.step()
     assert set(exp.history.fitness["fitness"]) == {5.0}
+    rollout = exp.rollout(episodes=2)  # said that the id was "given as a made vector environment"
+    assert rollout.returns == [5.0, 5.0]
+    assert [frame[0, 0, 0] for frame in rollout.frames] == [0, 1, 2, 3, 4, 5] * 2
+
+
+def test_what_envpool_makes_of_an_id_does_not_hang_on_gymnasiums(envpool):
+    """Reacher-v2 is EnvPool's, and retired in Gymnasium: "moved to the gymnasium-robotics project"."""
+    envpool.list_all_envs = lambda: ["Reacher-v2"]
+    assert ev.envs.make("Reacher-v2", 1, 2, vectorization="envpool").reset().shape == (1, 2, 3)
+
+
+def test_pools_that_cannot_be_used_are_refused_by_a_sentence(envpool):
+    with pytest.raises(
+        ValueError, match=r"Pong-v5 has 2 agents in each environment, and agents here act alone"
+    ):
+        ev.envs.make("Pong-v5", vectorization="envpool", players=2)
+    with pytest.raises(TypeError, match=r"^TD3 needs Box actions; this environment's are Discrete\(3\)"):
+        small("Pong-v5", "TD3", vectorization="envpool")
+    plain = FakePool(2, 0, "Pong-v5")
+    del plain.observation_space
+    with pytest.raises(TypeError, match=r'FakePool has no spaces: .*env_type="gymnasium"'):
+        ev.envs.make(plain, 1, 2)
+    unbounded = FakePool(2, 0, "Pong-v5")
+    unbounded.action_space = spaces.Box(
+        2.3e-308, 1.79e308, (3,), np.float64
+    )  # as EnvPool's DefendTheCenter-v1
+    with pytest.raises(ValueError, match="has no finite bounds"):
+        ev.envs.make(unbounded, 1, 2)
 
 
 def test_a_made_object_of_envpools_is_refused_or_made_as_it_is_needed(envpool):
@@ -268,6 +303,15 @@ def test_a_made_object_of_envpools_is_refused_or_made_as_it_is_needed(envpool):
     exp.fill(50)
     exp.step()
     assert set(exp.history.fitness["fitness"]) == {5.0}
+    assert exp.rollout().returns == [5.0]
+
+
+def test_a_rollout_in_a_vector_shows_what_the_vector_draws():
+    exp = small(
+        None, vector=lambda n, seed: gymnasium.make_vec("CartPole-v1", num_envs=n, render_mode="rgb_array")
+    )
+    frames = exp.rollout(max_steps=2).frames
+    assert [frame.shape for frame in frames] == [(400, 600, 3)] * 3
 
 
 # Actions ------------------------------------------------------------------------------------------

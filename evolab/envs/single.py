@@ -1,0 +1,57 @@
+"""One environment of those that are made as vectors only, as a single Gymnasium environment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from operator import itemgetter
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.envs.registration import EnvSpec
+
+from evolab.core.joined import together
+from evolab.core.trees import map_leaves
+from evolab.envs.base import EnvironmentFault, Environments
+
+
+class Single(gymnasium.Env[Any, Any]):
+    """A vector of one environment, stepped as a single one.
+
+    Args:
+        envs: [1, 1] environments; closed with this one.
+        picture: gives a picture [H, W, 3] of it; None where it draws none.
+    """
+
+    def __init__(self, envs: Environments, picture: Callable[[], np.ndarray] | None = None) -> None:
+        self._envs, self._picture = envs, picture
+        self.observation_space, self.action_space = envs.single_observation_space, envs.single_action_space
+        self.metadata = {"render_modes": [] if picture is None else ["rgb_array"]}
+        self.render_mode = None if picture is None else "rgb_array"
+        self.spec = EnvSpec("Single-v0", max_episode_steps=envs.max_episode_steps)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        """Start an episode."""
+        first = self._envs.reset(None if seed is None else np.array([[seed]]))
+        return map_leaves(itemgetter((0, 0)), first), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """One step.
+
+        Raises:
+            EnvironmentFault: it failed.
+        """
+        flat = np.asarray(together(self.action_space, action))
+        done = self._envs.step(flat[None, None], autoreset=False)
+        if not done.valid[0, 0]:
+            raise EnvironmentFault(f"{self._envs.name}: {self._envs.faults[-1].message}")
+        found = map_leaves(itemgetter((0, 0)), done.next_observation)
+        return found, float(done.reward[0, 0]), bool(done.terminated[0, 0]), bool(done.truncated[0, 0]), {}
+
+    def render(self) -> Any:
+        """A picture of how it is now."""
+        return None if self._picture is None else self._picture()
+
+    def close(self) -> None:
+        """Close the vector."""
+        self._envs.close()

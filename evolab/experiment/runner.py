@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
 from evolab.history.events import Event, Finished, Generation, Progress
+from evolab.networks.kernels.sharing import cores_for_kernels
 from evolab.training.state import TrainingState
 
 PATIENCE = 3.0
@@ -85,15 +84,10 @@ class Runner:
             self._raise_interrupt()
 
     def _pull(self, events: Iterator[Event]) -> Iterator[Event]:
-        threads = torch.get_num_threads()
         while True:
             with self.lock:
-                # Two intra-op threads lose to one on small matrices, badly on a busy machine.
-                torch.set_num_threads(1)
-                try:
+                with cores_for_kernels():
                     event = next(events, None)
-                finally:
-                    torch.set_num_threads(threads)
                 if isinstance(event, Generation):
                     self._serve()
             if event is None:

@@ -1,4 +1,4 @@
-"""The figure of fitness: every agent joined to its parent, the winner's ancestry, the target."""
+"""The figure of fitness: every agent joined to its parent, the winner's ancestry, confirmed values, the target."""
 
 from __future__ import annotations
 
@@ -63,6 +63,13 @@ def fitness_figure(history: History, target: float | None = None, axis: str = "s
                    line={"color": WINNER[0], "width": 3}, name="winner's ancestry",
                    text=[hover_text(e, b) for e, b in line], hovertemplate="%{text}<extra></extra>"),
     ]  # fmt: skip
+    sure = [g for g in generations if g.confirmed is not None]
+    if sure:  # of training episodes the fitness may end long before the target, which fresh ones then decide
+        traces.append(
+            go.Scatter(x=[place(g.best) for g in sure], y=[g.confirmed for g in sure], mode="markers",
+                       marker={"color": WINNER[0], "size": 11, "symbol": "circle-open", "line": {"width": 2}},
+                       name="mean of fresh episodes", hovertemplate="%{y:.4~g} over fresh episodes<extra></extra>")
+        )  # fmt: skip
     chart = go.Figure(traces)
     if target is not None:
         # Outside, to the right: inside, a curve that reaches the target would run through the words.

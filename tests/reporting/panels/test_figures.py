@@ -43,6 +43,15 @@ def test_fitness_draws_the_target_and_the_winners_line():
     assert figure.layout.shapes[0].y0 == 200.0
 
 
+def test_fitness_draws_what_fresh_episodes_confirmed():
+    generations = list(make_history(4))
+    generations[2] = dataclasses.replace(generations[2], confirmed=494.0)
+    figure = Plot(History(generations), 475.0).fitness("generations")
+    ring = next(trace for trace in figure.data if trace.name == "mean of fresh episodes")
+    assert (list(ring.x), list(ring.y)) == ([3], [494.0])
+    assert "mean of fresh episodes" not in {trace.name for trace in Plot(make_history(4)).fitness().data}
+
+
 def test_fitness_refuses_an_unknown_axis():
     with pytest.raises(ValueError, match="axis is 'hours'"):
         Plot(make_history(2)).fitness("hours")

@@ -76,32 +76,6 @@ static int64_t largest_of(const Plan *plan, int64_t rows) {
     return largest;
 }
 
-/* Memory of this thread's own, kept for the next time. There are two pieces: WORK for what a pass needs on its
- * way, HELD for what has to outlast a pass. NULL where there is none. */
-enum { WORK, HELD };
-static REAL *scratch(int piece, int64_t entries) {
-    static __thread REAL *memory[2] = {NULL, NULL};
-    static __thread int64_t size[2] = {0, 0};
-    if (entries > size[piece]) {
-        free(memory[piece]);
-        size[piece] = entries + entries / 2;
-        memory[piece] = aligned_alloc(64, (size[piece] * sizeof(REAL) + 63) / 64 * 64);
-        if (!memory[piece]) size[piece] = 0;
-    }
-    return memory[piece];
-}
-
-/* W [units, inputs] to its transpose, lines padded with zeros; by blocks that stay in the cache. */
-static void transpose(const REAL *w, int64_t units, int64_t inputs, REAL *to, int64_t ld) {
-    enum { BLOCK = 16 };
-    for (int64_t u = 0; u < ld; u += BLOCK)
-        for (int64_t i = 0; i < inputs; i += BLOCK) {
-            int64_t last_u = u + BLOCK < ld ? u + BLOCK : ld, last_i = i + BLOCK < inputs ? i + BLOCK : inputs;
-            for (int64_t k = i; k < last_i; k++)
-                for (int64_t j = u; j < last_u; j++) to[k * ld + j] = j < units ? w[j * inputs + k] : 0;
-        }
-}
-
 /* What all rows of a pass have in common; `starts` says where each row's kept entries begin. */
 typedef struct {
     const Plan *plan;
@@ -129,10 +103,10 @@ static void forward_lines(const Pass *pass, int64_t row, int64_t first, int64_t 
     REAL *turned = memory, *bias = turned + pass->largest, *scale = bias + widest, *shift = scale + widest;
     REAL *wide = shift + widest, *lines = wide + block * widest, *spare = lines + 3 * block * widest; /* the last two: unkept */
     REAL *h = keep ? keep : lines, *next = h + count * ld;
-    memset(h, 0, count * ld * sizeof(REAL));
     for (int64_t b = 0; b < count; b++) {
-        memcpy(h + b * ld, x + b * pass->x_row, plan->features * sizeof(REAL));
-        if (plan->extra) memcpy(h + b * ld + plan->features, extra + b * pass->extra_row, plan->extra * sizeof(REAL));
+        copy(h + b * ld, x + b * pass->x_row, plan->features);
+        copy(h + b * ld + plan->features, extra + b * pass->extra_row, plan->extra);
+        clear(h + b * ld + inputs, ld - inputs);
     }
     for (int64_t l = 0; l < shape[DEPTH]; l++) {
         const int64_t *where = shape + LAYERS + OF_LAYER * l, units = UNITS_OF(shape, l), to = padded(units);
@@ -167,8 +141,7 @@ static void forward_lines(const Pass *pass, int64_t row, int64_t first, int64_t 
         transpose(head, plan->outputs, width, turned, o_ld);
         fill(bias, level, plan->outputs, o_ld);
         product(count, o_ld, width, (Matrix){h, ld, 1}, turned, o_ld, bias, wide, o_ld);
-        for (int64_t b = 0; b < count; b++)
-            memcpy(out + b * plan->outputs, wide + b * o_ld, plan->outputs * sizeof(REAL));
+        for (int64_t b = 0; b < count; b++) copy(out + b * plan->outputs, wide + b * o_ld, plan->outputs);
     }
 }
 
@@ -218,16 +191,22 @@ static void sum_columns(const REAL *g, int64_t batch, int64_t ld, REAL *to) {
     }
 }
 
-/* Rows of w [units, inputs] padded with zeros. */
-static void widen(const REAL *w, int64_t length, int64_t units, int64_t inputs, REAL *to, int64_t ld) {
+/* Rows of w [units, inputs] padded with zeros; w itself where they are whole vectors. */
+static const REAL *widen(const REAL *w, int64_t length, int64_t units, int64_t inputs, REAL *to, int64_t ld) {
+    if (length == ld) return w;
     for (int64_t u = 0; u < units; u++) fill(to + u * ld, w + u * length, inputs, ld);
+    return to;
 }
 
 /* The gradient of a weight [units, inputs] from that of its outputs, g [batch, ld], and its inputs h. */
 static void outer(int64_t batch, Matrix g, int64_t units, const REAL *h, int64_t ld, int64_t inputs,
                   REAL *line, REAL *to) {
+    if (inputs == ld) {
+        product(units, ld, batch, g, h, ld, NULL, to, ld);
+        return;
+    }
     product(units, ld, batch, g, h, ld, NULL, line, ld);
-    for (int64_t u = 0; u < units; u++) memcpy(to + u * inputs, line + u * ld, inputs * sizeof(REAL));
+    for (int64_t u = 0; u < units; u++) copy(to + u * inputs, line + u * ld, inputs);
 }
 
 static int64_t room_backward(const Pass *pass, int64_t count) { return 2 * (pass->largest + pass->widest * (1 + count)); }
@@ -255,8 +234,8 @@ static void backward_lines(const Pass *pass, int64_t row, int64_t count, const R
             slots[shape[OUT_BIAS] + o] = sum;
         }
     }
-    widen(own + shape[OUT_WEIGHT], width, outputs, width, packed, ld);
-    product(count, ld, outputs, (Matrix){g, outputs, 1}, packed, ld, NULL, here, ld);
+    const REAL *weight = widen(own + shape[OUT_WEIGHT], width, outputs, width, packed, ld);
+    product(count, ld, outputs, (Matrix){g, outputs, 1}, weight, ld, NULL, here, ld);
     for (int64_t l = depth - 1; l >= 0; l--) {
         const int64_t *where = shape + LAYERS + OF_LAYER * l, units = width, from = ld;
         const REAL *z = h - (READS_INPUT(where[KIND]) ? count * from : 0), *normal = end[l], *inverse = normal + count * from;
@@ -276,14 +255,13 @@ static void backward_lines(const Pass *pass, int64_t row, int64_t count, const R
             memcpy(slots + where[BIAS], sums, units * sizeof(REAL));
         }
         if (l) {
-            widen(own + where[WEIGHT], width, units, width, packed, ld);
-            product(count, ld, units, (Matrix){here, from, 1}, packed, ld, NULL, below, ld);
+            weight = widen(own + where[WEIGHT], width, units, width, packed, ld);
+            product(count, ld, units, (Matrix){here, from, 1}, weight, ld, NULL, below, ld);
         } else if (flowing) {
             int64_t e_ld = padded(plan->extra);
-            widen(own + where[WEIGHT] + plan->features, inputs, units, plan->extra, packed, e_ld);
-            product(count, e_ld, units, (Matrix){here, from, 1}, packed, e_ld, NULL, below, e_ld);
-            for (int64_t b = 0; b < count; b++)
-                memcpy(flowing + b * plan->extra, below + b * e_ld, plan->extra * sizeof(REAL));
+            weight = widen(own + where[WEIGHT] + plan->features, inputs, units, plan->extra, packed, e_ld);
+            product(count, e_ld, units, (Matrix){here, from, 1}, weight, e_ld, NULL, below, e_ld);
+            for (int64_t b = 0; b < count; b++) copy(flowing + b * plan->extra, below + b * e_ld, plan->extra);
         }
         REAL *swap = here;
         here = below, below = swap;

@@ -13,20 +13,36 @@
 #define REAL float
 #endif
 
+/* A tile has ROWS x VECTORS sums. With 32 registers (AVX-512, NEON) 24 of them are sums, 4 a line of B and the rest
+ * entries of A: 24 products for 10 loads. With 16 registers (AVX2) 12 are sums, 3 a line of B and 1 an entry of A:
+ * 12 products for 7 loads, as many as two loads a product's cycle allow. */
 #if defined(__AVX512F__)
 #define BYTES 64
 #define ROWS 6
+#define VECTORS 4
 #elif defined(__AVX__)
 #define BYTES 32
-#define ROWS 3
+#define ROWS 4
+#define VECTORS 3
+#elif defined(__aarch64__)
+#define BYTES 16
+#define ROWS 6
+#define VECTORS 4
 #else
 #define BYTES 16
-#define ROWS 3
+#define ROWS 4
+#define VECTORS 3
 #endif
 
 #define WIDTH ((int64_t)(BYTES / sizeof(REAL)))
+#define SIZE_float 4
+#define SIZE_double 8
+#define SIZE_(real) SIZE_##real
+#define SIZE(real) SIZE_(real)
+#define LANES (BYTES / SIZE(REAL)) /* WIDTH, as the preprocessor knows it */
 #define INLINE static inline __attribute__((always_inline))
 typedef REAL vec __attribute__((vector_size(BYTES), aligned(sizeof(REAL)), may_alias));
+typedef REAL four __attribute__((vector_size(4 * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
 
 #define ROOT(x) (sizeof(REAL) == 4 ? (REAL)sqrtf((float)(x)) : (REAL)sqrt(x))
 
@@ -74,16 +90,47 @@ COLUMN_OF_TILES(2)
 COLUMN_OF_TILES(3)
 COLUMN_OF_TILES(4)
 
+/* Memory of this thread's own, kept for the next time: WORK for what a pass needs on its way, HELD for what has to
+ * outlast a pass, PANEL for a product. NULL where there is none. */
+enum { WORK, HELD, PANEL, PIECES };
+static REAL *scratch(int piece, int64_t entries) {
+    static __thread REAL *memory[PIECES];
+    static __thread int64_t size[PIECES];
+    if (entries > size[piece]) {
+        free(memory[piece]);
+        size[piece] = entries + entries / 2;
+        memory[piece] = aligned_alloc(64, (size[piece] * sizeof(REAL) + 63) / 64 * 64);
+        if (!memory[piece]) size[piece] = 0;
+    }
+    return memory[piece];
+}
+
+/* Lines of B this far apart, in bytes, fall on few places of the first cache and push one another out. */
+enum { FAR = 1024 };
+
+/* A column of B, its lines next to each other: worth a copy where many lines of C read it. */
+static const REAL *panel(int64_t m, int64_t depth, const REAL *b, int64_t *ldb, int64_t width) {
+    if (*ldb * (int64_t)sizeof(REAL) < FAR || m < 8 * ROWS) return b;
+    REAL *to = scratch(PANEL, depth * width);
+    if (!to) return b;
+    for (int64_t k = 0; k < depth; k++)
+        for (int64_t j = 0; j < width; j += WIDTH) *(vec *)(to + k * width + j) = *(const vec *)(b + k * *ldb + j);
+    *ldb = width;
+    return to;
+}
+
 /* C[m, n] = A B (+ bias); n is a multiple of WIDTH, and so are ldb and ldc. */
 static void product(int64_t m, int64_t n, int64_t depth, Matrix a, const REAL *b, int64_t ldb,
                     const REAL *bias, REAL *c, int64_t ldc) {
     int64_t left = n / WIDTH;
     while (left > 0) {
-        int take = left == 5 ? 3 : left >= 4 ? 4 : (int)left; /* 3 + 2 beats 4 + 1 */
-        if (take == 4) column_4(m, depth, a, b, ldb, bias, c, ldc);
-        if (take == 3) column_3(m, depth, a, b, ldb, bias, c, ldc);
-        if (take == 2) column_2(m, depth, a, b, ldb, bias, c, ldc);
-        if (take == 1) column_1(m, depth, a, b, ldb, bias, c, ldc);
+        int take = (int)(left >= 2 * VECTORS || left == VECTORS ? VECTORS : left > VECTORS ? (left + 1) / 2 : left); /* 3 + 2 beats 4 + 1 */
+        int64_t ld = ldb;
+        const REAL *own = panel(m, depth, b, &ld, take * WIDTH);
+        if (take == 4) column_4(m, depth, a, own, ld, bias, c, ldc);
+        if (take == 3) column_3(m, depth, a, own, ld, bias, c, ldc);
+        if (take == 2) column_2(m, depth, a, own, ld, bias, c, ldc);
+        if (take == 1) column_1(m, depth, a, own, ld, bias, c, ldc);
         left -= take;
         b += take * WIDTH;
         c += take * WIDTH;
@@ -106,8 +153,86 @@ INLINE REAL total(vec v) {
     return sum;
 }
 
+/* As memcpy and memset, for lines so short that a call costs more than they do. */
+INLINE void copy(REAL *to, const REAL *from, int64_t n) {
+    int64_t i = 0;
+    for (; i + WIDTH <= n; i += WIDTH) *(vec *)(to + i) = *(const vec *)(from + i);
+    for (; i + 4 <= n; i += 4) *(four *)(to + i) = *(const four *)(from + i);
+    for (; i < n; i++) ((volatile REAL *)to)[i] = from[i]; /* volatile: or the compiler makes a call of it */
+}
+INLINE void clear(REAL *to, int64_t n) {
+    for (int64_t i = 0; i < n; i++) ((volatile REAL *)to)[i] = 0;
+}
+
 /* Entries of a line padded with zeros to ld. */
 INLINE void fill(REAL *to, const REAL *from, int64_t n, int64_t ld) {
-    memcpy(to, from, n * sizeof(REAL));
-    memset(to + n, 0, (ld - n) * sizeof(REAL));
+    copy(to, from, n);
+    clear(to + n, ld - n);
+}
+
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_shufflevector)
+#if LANES == 16
+#define LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#elif LANES == 8
+#define LOW 0, 8, 1, 9, 2, 10, 3, 11
+#define HIGH 4, 12, 5, 13, 6, 14, 7, 15
+#elif LANES == 4
+#define LOW 0, 4, 1, 5
+#define HIGH 2, 6, 3, 7
+#else
+#define LOW 0, 2
+#define HIGH 1, 3
+#endif
+#endif
+#endif
+
+#ifdef LOW
+/* A square of vectors to its transpose: each round lays lines of the upper half between those of the lower one, which
+ * moves one bit of an entry's place. */
+INLINE void turn_square(vec here[LANES]) {
+    vec next[LANES];
+#pragma GCC unroll 4
+    for (int round = 1; round < LANES; round *= 2) {
+#pragma GCC unroll 8
+        for (int j = 0; j < LANES / 2; j++) {
+            next[2 * j] = __builtin_shufflevector(here[j], here[j + LANES / 2], LOW);
+            next[2 * j + 1] = __builtin_shufflevector(here[j], here[j + LANES / 2], HIGH);
+        }
+#pragma GCC unroll 16
+        for (int j = 0; j < LANES; j++) here[j] = next[j];
+    }
+}
+#endif
+
+/* W [units, inputs] to its transpose, lines padded with zeros. */
+static void transpose(const REAL *w, int64_t units, int64_t inputs, REAL *to, int64_t ld) {
+    for (int64_t u = 0; u < ld; u += WIDTH)
+        for (int64_t i = 0; i < inputs; i += WIDTH) {
+            int64_t lines = units - u < WIDTH ? units - u : WIDTH, length = inputs - i < WIDTH ? inputs - i : WIDTH;
+            const REAL *from = w + u * inputs + i;
+            REAL *place = to + i * ld + u;
+#ifdef LOW
+            vec here[LANES];
+            if (lines == WIDTH && length == WIDTH) {
+#pragma GCC unroll 16
+                for (int j = 0; j < LANES; j++) here[j] = *(const vec *)(from + j * inputs);
+                turn_square(here);
+#pragma GCC unroll 16
+                for (int j = 0; j < LANES; j++) *(vec *)(place + j * ld) = here[j];
+                continue;
+            }
+            for (int j = 0; j < LANES; j++) { /* what stands behind a line is read where it is the next one, and not stored */
+                here[j] = (vec){0};
+                if (j < lines && from + j * inputs + WIDTH <= w + units * inputs) here[j] = *(const vec *)(from + j * inputs);
+                else if (j < lines) copy((REAL *)&here[j], from + j * inputs, length);
+            }
+            turn_square(here);
+            for (int j = 0; j < length; j++) *(vec *)(place + j * ld) = here[j];
+#else
+            for (int64_t k = 0; k < length; k++)
+                for (int64_t j = 0; j < WIDTH; j++) place[k * ld + j] = j < lines ? from[j * inputs + k] : 0;
+#endif
+        }
 }

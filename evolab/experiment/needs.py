@@ -10,6 +10,7 @@ from gymnasium import spaces
 from evolab.core.device import device_named
 from evolab.core.memory import Need, require
 from evolab.data.buffers.replay import ReplayBuffer
+from evolab.data.buffers.rollout import RolloutBuffer
 from evolab.envs.batches import leaf_dtype
 from evolab.experiment.config import ExperimentConfig
 from evolab.networks.default import network_for
@@ -69,12 +70,18 @@ def check_all(
     needs = [environments(config), spec.needs(config.population, genes)]
     wide = batch * sum(genes.hidden) * config.dtype.itemsize
     needs.append(Need("one update", 2 * wide, f"batch_size={batch:,}", "batch_size or the network"))
-    if not (algorithm.on_policy or algorithm.offline):
-        buffer = ReplayBuffer() if config.buffer is None else config.buffer
-        if isinstance(buffer, ReplayBuffer):
+    if not algorithm.offline:
+        # An observation, an action, a reward, an end; successors may share memory with observations.
+        row = _size(observation_space) + _size(action_space) + 5
+        buffer = config.buffer
+        if isinstance(buffer, RolloutBuffer):
+            rows, of = buffer.horizon * config.population * config.num_envs, f"horizon={buffer.horizon:,}"
+            needs.append(
+                Need("experience", rows * row, of, "the horizon of buffer=ev.RolloutBuffer(horizon)")
+            )
+        elif not algorithm.on_policy and (buffer is None or isinstance(buffer, ReplayBuffer)):
+            buffer = ReplayBuffer() if buffer is None else buffer  # an empty one is false
             rows = buffer.capacity * (1 if buffer.shared else config.population)
-            # An observation, an action, a reward, an end; successors may share memory with observations.
-            row = _size(observation_space) + _size(action_space) + 5
             needs.append(Need("experience", rows * row, f"buffer={buffer.capacity:,}", "buffer"))
     require(needs, device)
 

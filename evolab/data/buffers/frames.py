@@ -65,6 +65,23 @@ def stacked_along(observation: Tensor, following: Tensor) -> int | None:
     return None
 
 
+def frames_for(
+    leaf: Tensor, following: Tensor, device: torch.device, dtype: torch.dtype | None = None
+) -> Frames | None:
+    """Where a part of observations is stored once, with its successors; None where it is too small, or they differ.
+
+    Args:
+        leaf: [B, ...], the part of some observations.
+        following: [B, ...], of their successors.
+        device: where they are kept.
+        dtype: in which; None for their own.
+    """
+    form = leaf.shape[1:], dtype or leaf.dtype
+    if not stored_once(*form) or (leaf.shape, leaf.dtype) != (following.shape, following.dtype):
+        return None
+    return Frames(*form, stacked_along(leaf, following), device)
+
+
 class Frames:
     """Parts of observations of one shape; a part is kept as long as something refers to it.
 

@@ -20,7 +20,7 @@ from evolab.core.experience import DRAWN, Batch, Episodes, Transition
 from evolab.core.memory import announce, room, taken_as_filled
 from evolab.core.trees import Tree, first_leaf, leaves, map_leaves
 from evolab.data.buffers.base import AT_ONCE, Buffer, as_kept, whole_number
-from evolab.data.buffers.frames import Frames, stacked_along, stored_once
+from evolab.data.buffers.frames import Frames, frames_for
 from evolab.networks.batching import cuda_graphs as graphs
 
 AT_FIRST = 64 * 2**20
@@ -126,10 +126,7 @@ class ReplayBuffer(Buffer):
         device = self.device or torch.device("cpu")
 
         def kept(leaf: Tensor, following: Tensor) -> Frames | None:
-            form = leaf.shape[1:], _precision(leaf.dtype)
-            if not stored_once(*form) or form != (following.shape[1:], _precision(following.dtype)):
-                return None
-            return Frames(*form, stacked_along(leaf, following), device)
+            return frames_for(leaf, following, device, _precision(leaf.dtype))
 
         self.frames = {name: map_leaves(lambda leaf: None, value) for name, value in like.items()}
         if "observation" in like:

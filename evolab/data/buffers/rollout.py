@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor
 
 from evolab.core.experience import DRAWN, Batch, Transition
-from evolab.core.memory import room
+from evolab.core.memory import announce, room
 from evolab.core.trees import Tree, leaves, map_leaves
 from evolab.data.buffers.base import Buffer, as_kept, whole_number
+from evolab.data.buffers.frames import Frames, frames_for
 
 FIELDS = (*DRAWN, "truncated", "valid")
 
@@ -60,7 +60,8 @@ class RolloutBuffer(Buffer):
     def __init__(self, horizon: int = 256, device: str | torch.device | None = None) -> None:
         self.horizon = self.least_steps = whole_number("RolloutBuffer: horizon", horizon)
         self.device = torch.device(device) if device is not None else None
-        self.fields: dict[str, Any] = {}  # [T, P, E, ...] leaves
+        self.fields: dict[str, Any] = {}  # [T, P, E, ...] leaves; places of its parts where it is stored once
+        self.frames: dict[str, Any] = {}  # of the same form; None for every leaf that is kept as it is
         self.steps = 0
         self.written = 0
         self.finished = False
@@ -87,6 +88,8 @@ class RolloutBuffer(Buffer):
         """Forget everything; the memory stays allocated."""
         self.steps = self.written = 0
         self.finished = False
+        for frames in self._shared:
+            frames.count_anew([])
 
     def consumed(self) -> None:
         """Start a new rollout if this one was full; `observations` still draws from the old one."""
@@ -153,28 +156,55 @@ class RolloutBuffer(Buffer):
                 f"a rollout keeps agents apart: transitions of shape {expected} are expected, reward has shape "
                 f"{shape}. Use a fresh RolloutBuffer for other environments."
             )
+        rows = {name: map_leaves(as_kept, getattr(transition, name)) for name in FIELDS}
         if not self.fields:
-            self.place_on(torch.device("cpu"))
-            self.shape = shape
-            self.fields = {name: map_leaves(self._room, getattr(transition, name)) for name in FIELDS}
+            self._allot(shape, rows)
+        for name in FIELDS:  # nothing is written before every field is known to fit
+            map_leaves(self._fits, self.fields[name], self.frames[name], rows[name])
         for name in FIELDS:
-            map_leaves(self._put, self.fields[name], getattr(transition, name))
+            map_leaves(self._put, self.fields[name], self.frames[name], rows[name])
         self.steps += 1
         self.written = max(self.written, self.steps)
         return shape[0] * shape[1]
 
-    def _room(self, leaf: ArrayLike) -> Tensor:
-        like = as_kept(leaf)
-        return room((self.horizon, *like.shape), like.dtype, self.device or torch.device("cpu"))
+    def _allot(self, shape: tuple[int, ...], like: dict[str, Any]) -> None:
+        """Room for steps like this one, [P, E, ...] leaves."""
+        self.place_on(torch.device("cpu"))
+        device = self.device or torch.device("cpu")
 
-    def _put(self, store: Tensor, leaf: ArrayLike) -> None:
-        piece = as_kept(leaf)
-        if piece.shape != store.shape[1:]:
+        def kept(leaf: Tensor, following: Tensor) -> Frames | None:
+            return frames_for(leaf.flatten(0, 1), following.flatten(0, 1), device)
+
+        def empty(leaf: Tensor, frames: Frames | None) -> Tensor:
+            if frames is None:
+                return room((self.horizon, *leaf.shape), leaf.dtype, device)
+            return room((self.horizon, *shape, frames.count), torch.int32, device)
+
+        shared = map_leaves(kept, like["observation"], like["next_observation"])
+        self.frames = {name: map_leaves(lambda leaf: None, value) for name, value in like.items()}
+        self.frames |= {"observation": shared, "next_observation": shared}
+        self.fields = {name: map_leaves(empty, value, self.frames[name]) for name, value in like.items()}
+        self.shape = (shape[0], shape[1])
+        announce(f"RolloutBuffer({self.horizon})", self.nbytes, device)
+
+    def _fits(self, store: Tensor, frames: Frames | None, piece: Tensor) -> None:
+        expected = tuple(store.shape[1:] if frames is None else (*self.shape, *frames.shape))
+        if tuple(piece.shape) != expected:
             raise ValueError(
-                f"a transition's field has shape {tuple(piece.shape)}; this rollout holds {tuple(store.shape[1:])}. "
+                f"a transition's field has shape {tuple(piece.shape)}; this rollout holds {expected}. "
                 f"Use a fresh RolloutBuffer for another environment."
             )
+
+    def _put(self, store: Tensor, frames: Frames | None, piece: Tensor) -> None:
+        if frames is not None:
+            piece = frames.put(piece.flatten(0, 1)).unflatten(0, self.shape)
+            if self.steps < self.written:
+                frames.drop(store[self.steps])
         store[self.steps] = piece
+
+    @property
+    def _shared(self) -> set[Frames]:
+        return {frames for frames in leaves(self.frames) if frames is not None}
 
     def batches(
         self, rows: slice, size: int, updates: int, generator: torch.Generator
@@ -186,12 +216,13 @@ class RolloutBuffer(Buffer):
     def rollout(self, rows: slice) -> RolloutSteps:
         """The steps of some agents so far."""
 
-        def of(store: Tensor) -> Tensor:
-            return store[: self.steps, rows].transpose(0, 1).flatten(1, 2)
+        def of(store: Tensor, frames: Frames | None = None) -> Tensor:
+            taken = store[: self.steps, rows].transpose(0, 1).flatten(1, 2)
+            return taken if frames is None else frames.take(taken)
 
         ended = self.fields["terminated"].bool() | self.fields["truncated"].bool()
         return RolloutSteps(
-            **{name: map_leaves(of, self.fields[name]) for name in DRAWN},
+            **{name: map_leaves(of, self.fields[name], self.frames[name]) for name in DRAWN},
             ended=of(ended),
             valid=of(self.fields["valid"]),
             num_envs=self.shape[1],
@@ -204,9 +235,19 @@ class RolloutBuffer(Buffer):
         places = self.written * self.shape[0] * self.shape[1]
         drawn = torch.randint(places, (min(count, places),), generator=generator, device=generator.device)
         index = drawn.to(self.device)
-        return map_leaves(lambda x: x.flatten(0, 2)[index], self.fields["observation"])
+
+        def some(store: Tensor, frames: Frames | None) -> Tensor:
+            found = store.flatten(0, 2)[index]
+            return found if frames is None else frames.take(found)
+
+        return map_leaves(some, self.fields["observation"], self.frames["observation"])
 
     @property
     def nbytes(self) -> int:
-        """Memory of the stored fields, in bytes."""
-        return sum(leaf.numel() * leaf.element_size() for leaf in leaves(self.fields))
+        """Memory that it takes when it is full, in bytes, at as many frames a transition as there are now."""
+        stored = max(1, self.written) * self.shape[0] * self.shape[1]
+        size = sum(leaf.numel() * leaf.element_size() for leaf in leaves(self.fields))
+        for frames in self._shared:
+            share = len(frames) / stored if self.written else 1
+            size += int(frames.part_bytes * share * self.horizon * self.shape[0] * self.shape[1])
+        return size

@@ -68,7 +68,7 @@ FORMS = {
 
 
 def plainly(monkeypatch):
-    monkeypatch.setattr(replay, "stored_once", lambda shape, dtype: False)
+    monkeypatch.setattr(module, "stored_once", lambda shape, dtype: False)
 
 
 def both(monkeypatch, *transitions, **options):
@@ -397,3 +397,83 @@ def test_a_run_on_stacked_pictures_is_saved_loaded_and_goes_on_alike(tmp_path):
         assert torch.equal(tensor, again.population.table[name]), name
     for run in (exp, again):
         run.close()
+
+
+# Rollouts -------------------------------------------------------------------------------------------
+
+
+def rollouts(monkeypatch, transitions, horizon):
+    """The same steps in a rollout that stores once, and in one that does not."""
+    once, plain = ev.RolloutBuffer(horizon), ev.RolloutBuffer(horizon)
+    with monkeypatch.context() as patch:
+        plainly(patch)
+        for transition in transitions:
+            plain.add(transition)
+    for transition in transitions:
+        once.add(transition)
+    return once, plain
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_rollout_is_the_same_when_it_is_stored_once(monkeypatch, form):
+    shape, join = FORMS[form]
+    for number in range(3):  # the second and third overwrite the first
+        steps = list(played(shape, join, steps=9 + number))[number:]
+        once, plain = rollouts(monkeypatch, steps, 9)
+        for buffer in (once, plain):
+            for row in (slice(0, 2), slice(1, 2)):
+                mine, theirs = buffer.rollout(row), plain.rollout(row)
+                assert torch.equal(mine.observation, theirs.observation)
+                assert torch.equal(mine.next_observation, theirs.next_observation)
+                assert torch.equal(mine.ended, theirs.ended)
+        seen = [buffer.observations(7, torch.Generator().manual_seed(1)) for buffer in (once, plain)]
+        assert torch.equal(*seen)
+        assert once.frames["observation"] is once.frames["next_observation"] is not None
+
+
+def test_a_rollout_forgets_the_pictures_that_it_overwrites():
+    steps = list(played((84, 84), np.stack, steps=12, ends=0))
+    buffer = ev.RolloutBuffer(4)
+    for start in (0, 4, 8):
+        for step in steps[start : start + 4]:
+            buffer.add(step)
+        taken = buffer.rollout(slice(0, 2))
+        assert torch.equal(taken.observation[1, -1], torch.from_numpy(steps[start + 3].observation[1, 2]))
+        buffer.consumed()
+        # In each of 6 environments one picture four times at first, later four; one more in every successor.
+        assert len(buffer.frames["observation"]) == 6 * ((4 if start else 1) + 4)
+    buffer.clear()
+    assert len(buffer.frames["observation"]) == 0
+
+
+def test_a_transition_of_a_rollout_costs_one_frame():
+    """Observations and successors of stacks of four took eight pictures a transition."""
+    buffer = ev.RolloutBuffer(50)
+    for step in played((84, 84), np.stack, steps=50, ends=0):
+        buffer.add(step)
+    # 6 environments: 1 picture to begin with (four times the same), and one for each of 50 steps.
+    assert len(buffer.frames["observation"]) == 6 * 51
+    rest = 2 * 4 * 4 + 4 + 4 + 3  # places of 4 and 4 parts, an action, a reward, three flags
+    assert buffer.nbytes == 50 * 6 * rest + 6 * 51 * 84 * 84
+
+
+def test_a_rollout_says_what_it_takes_before_it_is_filled(monkeypatch):
+    monkeypatch.setattr(memory, "free_memory", lambda device: 2**30)
+    step = next(played((84, 84), np.stack))
+    with pytest.warns(
+        UserWarning, match=r"RolloutBuffer\(40000\) takes 1.6 GiB when it is full, and 1.0 GiB are free"
+    ):
+        ev.RolloutBuffer(40_000).add(step)
+
+
+def test_a_rollout_beyond_the_machine_is_refused_by_its_sum():
+    space = spaces.Box(0, 255, (84, 84, 3), np.uint8)
+
+    def make():
+        env = gym.make("CartPole-v1")
+        return gym.wrappers.TransformObservation(env, lambda o: space.sample(), space)
+
+    with pytest.raises(
+        ValueError, match=r"experience .* \(horizon=1,000,000,000\).*Lower the horizon of buffer="
+    ):
+        ev.Experiment(make, "PPO", population=2, num_envs=2, buffer=ev.RolloutBuffer(10**9))

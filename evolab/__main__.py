@@ -53,7 +53,7 @@ def _obey(options: argparse.Namespace) -> int:
         _parser().print_help()
         return 0
     try:
-        if options.command in (_runs, _certify):
+        if options.command in (_runs, _certify, _docs):
             return int(options.command(options))
         from evolab.experiment import commands
 
@@ -143,7 +143,31 @@ def _parser() -> argparse.ArgumentParser:
     listed = commands.add_parser("runs", help="list saved runs, the newest first")
     listed.add_argument("folder", nargs="?", default="runs", help="where to look (default: runs)")
     listed.set_defaults(command=_runs)
+
+    docs = commands.add_parser(
+        "docs",
+        help="build the documentation and open it",
+        description="Build the documentation from its sources, without a network, and open it in a browser. "
+        'Needs Sphinx: pip install "evolab[docs]".',
+    )
+    docs.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder of the pages (default: in the user's cache)"
+    )
+    docs.add_argument("--no-open", action="store_true", help="build only, and say where the first page is")
+    docs.add_argument("--strict", action="store_true", help="fail on a broken link or a missing docstring")
+    docs.set_defaults(command=_docs)
     return parser
+
+
+def _docs(options: argparse.Namespace) -> int:
+    """Build the pages, say where they are, and open them."""
+    from evolab.reporting import pages
+
+    first = pages.build(options.out, strict=options.strict)
+    print(first, flush=True)
+    if not options.no_open and not pages.show(first):
+        print("no browser was found; open this file in one", file=sys.stderr)
+    return 0
 
 
 def _certify(options: argparse.Namespace) -> int:

@@ -141,9 +141,12 @@ def test_importing_evolab_is_light():
     assert done.stdout.strip() == "[]"
 
 
-def test_version_is_written_once_in_effect():
+def test_the_version_is_written_once():
     packaging = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    assert f'version = "{evolab.__version__}"' in packaging
+    assert 'version = { attr = "evolab.core.version.VERSION" }' in packaging
+    written = re.compile(rf'version["\']?\s*[=:]\s*["\']?{re.escape(evolab.__version__)}\b', re.IGNORECASE)
+    places = [name(path) for path in TEXTS if written.search(path.read_text(encoding="utf-8"))]
+    assert places == ["evolab/core/version.py"]
 
 
 def test_no_path_of_somebody_s_machine():

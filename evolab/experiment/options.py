@@ -151,6 +151,6 @@ def signature() -> inspect.Signature:
 
 
 def documented() -> str:
-    """The options as a docstring lists them."""
+    """The options as a docstring lists them, indented as in the class that takes them over."""
     text = inspect.getdoc(Options) or ""
-    return text[text.find("Args:") : text.find("\nRaises:")].rstrip()
+    return text[text.find("Args:") : text.find("\nRaises:")].rstrip().replace("\n", "\n    ")

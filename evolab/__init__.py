@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from evolab.evolution.selection.tournament import Tournament as Tournament
     from evolab.evolution.selection.truncation import Truncation as Truncation
     from evolab.experiment.experiment import Experiment as Experiment
+    from evolab.experiment.opening import load as load
     from evolab.history.history import History as History
     from evolab.networks.cnn.cnn import CNN as CNN
     from evolab.networks.custom import Stack as Stack
@@ -73,6 +74,7 @@ _NAMES = {
     "dashboard": "reporting.comparison.board",
     "evaluate": "evaluation.episodes",
     "evolve": "evolution.evolve",
+    "load": "experiment.opening",
     "runs": "reporting.comparison.listing",
     "search_space": "algorithms.reasons",
 }

@@ -242,7 +242,7 @@ def _train(
     """Train until a goal is met or Ctrl-C, one line per generation; then write the results."""
     from evolab.experiment.results import write_results
 
-    print(experiment)
+    print(experiment.summary)
     print(
         COLUMNS.format(
             "gen", "steps", "of eval", "best", "mean", "confirmed", "agents", "agent", "hidden", "seconds"

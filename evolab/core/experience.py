@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -31,6 +31,7 @@ class Transition:
         reset_observation: [P, E, ...], what to act on next: the first observation of a new
             episode where one ended, `next_observation` elsewhere.
         valid: [P, E], False where the row is no transition and must not be stored or counted.
+        metrics: by (p, e), the numbers in the environment's `info` where an episode ended; see `envs.metrics`.
     """
 
     observation: Tree
@@ -41,6 +42,7 @@ class Transition:
     truncated: Any
     reset_observation: Tree
     valid: Any
+    metrics: Mapping[tuple[int, int], Mapping[str, float]] = field(default_factory=dict)
 
 
 @dataclass

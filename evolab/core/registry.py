@@ -68,6 +68,9 @@ PARTS: dict[str, dict[str, str]] = {
 }
 """Kind of part -> name -> module. The class (or the function, of a mutation) in the module has the part's name."""
 
+ABOVE = {"evaluate_agent": "evolab.evaluation.result"}
+"""What an object of a lower room offers and a higher room carries out: function -> module."""
+
 T = TypeVar("T")
 
 
@@ -104,6 +107,11 @@ def any_part(name: object) -> Any:
     raise checks.unknown(
         "type in the configuration", name, [known for kind in PARTS for known in names(kind)]
     )
+
+
+def above(name: str) -> Any:
+    """A function of a higher room, which a method of a lower one stands for."""
+    return getattr(import_module(ABOVE[name]), name)
 
 
 def resolve(kind: str, value: object, base: type[T]) -> T:

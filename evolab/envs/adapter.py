@@ -19,6 +19,7 @@ from evolab.core.trees import Tree, map_leaves
 from evolab.envs.backend import Failure, Faults, StepRows, VectorBackend
 from evolab.envs.batches import leaf_dtype, merged, put
 from evolab.envs.guard import DETAIL, FAULT, REBUILD
+from evolab.envs.metrics import rows_in
 
 PATIENCE = 5.0  # seconds that another's processes have to close by themselves
 
@@ -116,6 +117,8 @@ class Adapter(VectorBackend):
             faults_in(info),
         )
         self._ended = rows.terminated | rows.truncated
+        if self._ended.any() and isinstance(info, dict):
+            rows.metrics = rows_in(info, self._ended)
         if self.mode is AutoresetMode.SAME_STEP:
             rows.reset = rows.observation
             if self._ended.any():

@@ -12,6 +12,7 @@ from gymnasium import Space
 from gymnasium.vector import AutoresetMode
 
 from evolab.core.trees import Tree
+from evolab.envs.metrics import Metrics
 
 
 class Failure(NamedTuple):
@@ -38,6 +39,7 @@ class StepRows:
         skipped: [N], True where the row is no transition.
         faults: what went wrong.
         reset: [N, ...] where they reset in the same step, else None.
+        metrics: the numbers in the last `info` of episodes that ended, by index.
     """
 
     observation: Tree
@@ -47,6 +49,7 @@ class StepRows:
     skipped: np.ndarray
     faults: Faults = field(default_factory=dict)
     reset: Any = None
+    metrics: dict[int, Metrics] = field(default_factory=dict)
 
 
 class VectorBackend(ABC):

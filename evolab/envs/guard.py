@@ -15,6 +15,7 @@ from gymnasium.wrappers import ClipAction
 from evolab.core.actions import is_finite
 from evolab.core.joined import apart, joined
 from evolab.envs.base import EnvironmentFault
+from evolab.envs.metrics import METRICS, numbers_in
 
 FAULT = "evolab_fault"  # key in `info` under which a survived fault is told
 DETAIL = "evolab_detail"  # key in `info` of the step in which it happened, with the traceback
@@ -27,8 +28,8 @@ class Guard(gymnasium.Env):
 
     A step that raises drops the episode: the answer is the first observation of a new
     environment with reward 0, neither terminated nor truncated, and `info` holds the
-    original message under `FAULT`. All other entries of `info` are dropped: they are not
-    used, and merging them over a vector costs more than a small environment's step.
+    original message under `FAULT`. Of all other entries of `info` the numbers of an episode's last step are kept,
+    under `METRICS`: merging more of them over a vector costs more than a small environment's step.
 
     Once an episode ended, it rests: steps repeat the last observation with reward 0
     and do not reach the environment, until `reset`.
@@ -69,7 +70,8 @@ class Guard(gymnasium.Env):
             return self._last, 0.0, False, False, {}
         self._steps += 1
         try:
-            observation, reward, terminated, truncated, _ = self._env.step(apart(self.action_space, action))  # type: ignore[union-attr]
+            answer = self._env.step(apart(self.action_space, action))  # type: ignore[union-attr]
+            observation, reward, terminated, truncated, info = answer
             if type(reward) is not float:
                 reward = float(np.asarray(reward).item())  # some give an array of one
         except Exception as error:
@@ -78,9 +80,11 @@ class Guard(gymnasium.Env):
             first, info = self._begin(None, rebuild=True)
             both = "; ".join(filter(None, [message, info.get(FAULT)]))
             return first, 0.0, False, False, {FAULT: both, DETAIL: detail}
-        if terminated or truncated:
-            self._resting, self._last = True, observation
-        return observation, reward, bool(terminated), bool(truncated), {}
+        if not (terminated or truncated):
+            return observation, reward, False, False, {}
+        self._resting, self._last = True, observation
+        metrics = numbers_in(info) if isinstance(info, Mapping) else None
+        return observation, reward, bool(terminated), bool(truncated), {METRICS: metrics} if metrics else {}
 
     def reset(
         self, *, seed: int | None = None, options: Mapping[str, Any] | None = None

@@ -10,6 +10,7 @@ import numpy as np
 from evolab.envs.backend import Failure, Faults, StepRows, VectorBackend
 from evolab.envs.batches import empty, put
 from evolab.envs.guard import DETAIL, FAULT, REBUILD, Guard, one_line
+from evolab.envs.metrics import METRICS, Metrics
 
 
 class Loop(VectorBackend):
@@ -51,6 +52,7 @@ class Loop(VectorBackend):
         observation = empty(space, count)
         reward, terminated, truncated = [0.0] * count, [False] * count, [False] * count
         faults: Faults = {}
+        metrics: dict[int, Metrics] = {}
         awake = np.flatnonzero(~resting).tolist() if resting.any() else range(count)
         for index in awake:
             guard = self.guards[index]
@@ -59,7 +61,9 @@ class Loop(VectorBackend):
                 put(space, observation, index, seen)
             except (ValueError, TypeError, KeyError, IndexError) as error:
                 faults[index] = Failure("shape", one_line(error))
-            if info:
+            if METRICS in info:
+                metrics[index] = info[METRICS]
+            elif info:
                 faults[index] = Failure("raise", info[FAULT], info[DETAIL])
         return StepRows(
             observation,
@@ -68,6 +72,7 @@ class Loop(VectorBackend):
             np.array(truncated, dtype=bool),
             resting.copy(),
             faults,
+            metrics=metrics,
         )
 
     def close(self) -> None:

@@ -154,6 +154,7 @@ class VectorEnvironments(Environments):
             truncated=self._shaped(rows.truncated),
             reset_observation=self._shaped(onward),
             valid=self._shaped(valid),
+            metrics={divmod(i, self.num_envs): one for i, one in rows.metrics.items() if valid[i]},
         )
         self._count_faults(faults, valid)
         return transition

@@ -21,6 +21,7 @@ from evolab.envs.backend import Failure, Faults, StepRows, VectorBackend
 from evolab.envs.base import EnvironmentFault
 from evolab.envs.batches import empty, put
 from evolab.envs.guard import DETAIL, FAULT, REBUILD, Guard, one_line, traced
+from evolab.envs.metrics import METRICS, Metrics
 
 PATIENCE = 5.0  # seconds that processes have to close by themselves
 STARTING = 30.0  # seconds that a new process may take on top of its first answer
@@ -90,14 +91,17 @@ class Workers(VectorBackend):
         observation, faults = empty(self.space, count), dict(lost)
         reward = np.zeros(count, dtype=np.float32)
         terminated, truncated = np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
+        metrics: dict[int, Metrics] = {}
         for index, (seen, reward[index], terminated[index], truncated[index], info) in answers.items():
             try:
                 put(self.space, observation, index, seen)
             except (ValueError, TypeError, KeyError, IndexError) as error:
                 faults[index] = Failure("shape", one_line(error))
-            if info:
+            if METRICS in info:
+                metrics[index] = info[METRICS]
+            elif info:
                 faults[index] = Failure("raise", info[FAULT], info[DETAIL])
-        return StepRows(observation, reward, terminated, truncated, resting.copy(), faults)
+        return StepRows(observation, reward, terminated, truncated, resting.copy(), faults, metrics=metrics)
 
     def close(self) -> None:
         """End every process, by force where it does not end by itself."""

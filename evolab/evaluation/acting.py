@@ -14,6 +14,7 @@ from torch import Tensor
 
 from evolab.core.experience import Transition
 from evolab.data.buffers.base import Buffer
+from evolab.envs.metrics import means_by_name
 from evolab.evaluation.episodes import healthy
 from evolab.evaluation.fitness import Fitness
 from evolab.population.population import Population
@@ -30,6 +31,7 @@ class TrainingEpisodes:
         returns: of each agent's greedy episodes that came to an end, in the order in which they did; of all its
             episodes where none is greedy.
         lengths: of the same, in environment steps.
+        metrics: of the same, the numbers in the last `info` of each, by name.
         horizon: steps of each environment that the next generation takes at least, so that episodes end in it.
     """
 
@@ -37,6 +39,7 @@ class TrainingEpisodes:
         self.exploring: bool | np.ndarray = True
         self.returns: list[list[float]] = []
         self.lengths: list[list[int]] = []
+        self.metrics: list[dict[str, list[float]]] = []
         self.horizon = 0
         self._taken = 0
         self._sum, self._steps = np.zeros((0, 0)), np.zeros((0, 0), dtype=np.int64)
@@ -51,6 +54,7 @@ class TrainingEpisodes:
         """
         self.returns = [[] for _ in range(agents)]
         self.lengths = [[] for _ in range(agents)]
+        self.metrics = [{} for _ in range(agents)]
         self._taken = 0
         self._sum = np.zeros((agents, num_envs))
         self._steps = np.zeros((agents, num_envs), dtype=np.int64)
@@ -71,6 +75,8 @@ class TrainingEpisodes:
         for row, env in np.argwhere(ended & self._counted).tolist():
             self.returns[row].append(float(self._sum[row, env]))
             self.lengths[row].append(int(self._steps[row, env]))
+            for name, value in transition.metrics.get((row, env), {}).items():
+                self.metrics[row].setdefault(name, []).append(value)
         self._sum[ended], self._steps[ended] = 0.0, 0
 
     @property
@@ -125,6 +131,7 @@ class Acting(Fitness):
         """What they earned; see `Fitness.estimate`."""
         found = self._played.end()
         lengths = self._played.lengths
+        self.measures = means_by_name(self._played.metrics)
         self.lengths = np.zeros((len(population), max(1, *map(len, lengths))), dtype=np.int64)
         for row, own in enumerate(lengths):
             self.lengths[row, : len(own)] = own

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import math
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any
 
@@ -41,23 +41,30 @@ class Evaluated:
         lengths: [P, E], environment steps; 0 where no episode was played.
         endless: True where an episode was cut by `LONGEST`, for want of another limit.
         wasted: environment steps of episodes that faults broke off.
+        metrics: [P, E] by name, the numbers in the last `info` of each episode; NaN where it had none.
     """
 
     returns: np.ndarray
     lengths: np.ndarray
     endless: bool = False
     wasted: int = 0
+    metrics: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def fitness(self) -> np.ndarray:
         """[P], the mean over the episodes that came to an end; NaN where none did."""
-        counts = np.isfinite(self.returns).sum(1)
-        return np.where(counts > 0, np.nansum(self.returns, 1) / np.maximum(counts, 1), np.nan)
+        return over_episodes(self.returns)
 
     @property
     def steps(self) -> int:
         """Environment steps spent in total."""
         return int(self.lengths.sum()) + self.wasted
+
+
+def over_episodes(values: np.ndarray) -> np.ndarray:
+    """[P], the mean of [P, E] over the episodes that have a value; NaN where none has."""
+    counts = np.isfinite(values).sum(1)
+    return np.where(counts > 0, np.nansum(values, 1) / np.maximum(counts, 1), np.nan)
 
 
 def evaluate(
@@ -221,6 +228,7 @@ def evaluating(
     broken = np.zeros((agents, episodes), dtype=np.int64)  # times that a fault broke the episode off
     alive = np.ones((agents, episodes), dtype=bool)
     wasted, endless = 0, False
+    metrics: dict[str, np.ndarray] = {}
     for transition in play_steps(
         lambda observation, _: population.act(observation, explore=False),
         lambda action: evaluator.step(action, autoreset=False),
@@ -236,6 +244,9 @@ def evaluating(
         counted = alive & ~lost
         returns += np.where(counted, transition.reward, 0.0)
         lengths += counted
+        for place, told in transition.metrics.items():
+            for name, value in told.items() if counted[place] else ():
+                metrics.setdefault(name, np.full(returns.shape, np.nan))[place] = value
         alive &= ~(np.asarray(transition.terminated) | np.asarray(transition.truncated))
         if lengths.max() >= limit:
             cut = alive & (lengths >= limit)
@@ -249,7 +260,7 @@ def evaluating(
         yield int(agents * episodes - alive.sum())
     returns[~healthy(population)] = np.nan
     unlimited = max_steps is None and evaluator.max_episode_steps is None
-    yield Evaluated(returns, lengths, endless=unlimited and endless, wasted=wasted)
+    yield Evaluated(returns, lengths, endless=unlimited and endless, wasted=wasted, metrics=metrics)
 
 
 def healthy(population: Population) -> np.ndarray:

@@ -12,7 +12,7 @@ from torch import Tensor
 from evolab.algorithms.base import Algorithm
 from evolab.core import checks, registry
 from evolab.data.buffers.base import Buffer
-from evolab.evaluation.episodes import Evaluated, Evaluator
+from evolab.evaluation.episodes import Evaluated, Evaluator, over_episodes
 from evolab.population.population import Population
 
 
@@ -110,6 +110,7 @@ class Returns(Fitness):
         for event in self._evaluator.play(population, self.episodes, seed, self._paired):
             if isinstance(event, Evaluated):
                 self.returns, self.lengths = event.returns, event.lengths
+                self.measures = {name: over_episodes(values) for name, values in event.metrics.items()}
                 yield event.fitness
             else:
                 yield event, total

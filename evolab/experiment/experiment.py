@@ -10,8 +10,10 @@ from typing import Any
 from evolab.algorithms.base import Algorithm
 from evolab.core import checks
 from evolab.experiment.build import build, take_data
+from evolab.experiment.callbacks import Callback, followed
 from evolab.experiment.checkpointer import Checkpointer
 from evolab.experiment.config import ExperimentConfig
+from evolab.experiment.evaluating import Evaluating
 from evolab.experiment.options import documented, signature
 from evolab.experiment.retraining import Retraining
 from evolab.experiment.runner import Runner
@@ -20,6 +22,7 @@ from evolab.experiment.settings import Settings
 from evolab.experiment.views import Views
 from evolab.history.events import Event, Generation
 from evolab.history.history import History
+from evolab.reporting.outlook import Outlook
 from evolab.reporting.progress import bar
 from evolab.reporting.trackers.tracker import RunFacts
 from evolab.reporting.trackers.trackers import Trackers
@@ -27,7 +30,7 @@ from evolab.training.learning import fill, warm_up_steps
 from evolab.training.loop import train
 
 
-class Experiment(Settings, Retraining, Views, Saving):
+class Experiment(Settings, Retraining, Evaluating, Views, Saving):
     """Evolve a population of agents: fill, step, look, change something, step on.
 
     {options}
@@ -113,6 +116,7 @@ class Experiment(Settings, Retraining, Views, Saving):
         max_steps: int | None = None,
         target: float | None = None,
         minutes: float | None = None,
+        callback: Callback | None = None,
     ) -> History:
         """Generations until a goal is met.
 
@@ -124,6 +128,7 @@ class Experiment(Settings, Retraining, Views, Saving):
                 the experiment's own target, if it has one.
             minutes: for so much time, on the clock; the last generation learns for less, so that there is time to
                 evaluate it. Where evaluation takes longer than before, it stops in between, and the next call goes on.
+            callback: is called with each finished `Generation`; returns True (or raises StopIteration) to end the run.
 
         Returns:
             the history, so that it shows at the end of a cell.
@@ -131,14 +136,16 @@ class Experiment(Settings, Retraining, Views, Saving):
         Raises:
             ValueError: no goal at all, or an empty buffer.
         """
-        if all(goal is None for goal in (generations, max_steps, target, self.target, minutes)):
+        if all(goal is None for goal in (generations, max_steps, target, self.target, minutes, callback)):
             raise ValueError(
                 "run() needs a goal: generations=20, max_steps=300_000, minutes=10 or target=200.0."
             )
         events = self._training("step", (generations, max_steps), target, minutes)
+        events = followed(events, callback, self._checkpointer.after)
         if target is not None:
             self._config = self._config.changed("target", target)
-        with bar("training", self._state.expected_steps, self._config.progress) as show:
+        outlook = Outlook(self._state, generations, max_steps, minutes)
+        with bar("training", self._state.expected_steps, self._config.progress, outlook) as show:
             self._runner.run(events, show)
         return self._state.history
 
@@ -149,9 +156,11 @@ class Experiment(Settings, Retraining, Views, Saving):
         max_steps: int | None = None,
         target: float | None = None,
         minutes: float | None = None,
+        callback: Callback | None = None,
     ) -> None:
         """As `run`, on a background thread; the notebook stays usable. Without a goal, until paused."""
         events = self._training("start", (generations, max_steps), target, minutes)
+        events = followed(events, callback, self._checkpointer.after)
         self._runner.start(events, at_exit=self.close)
 
     def pause(self) -> None:

@@ -105,7 +105,9 @@ class Readings(Parts):
         """What ended the background thread, until the next call raises it."""
         return self._runner.error
 
-    def __repr__(self) -> str:
+    @property
+    def summary(self) -> str:
+        """What the run is, and how far."""
         state = self._state
         size = f"{len(state.population) if state.populated else self._config.population} {self.algorithm.name} agents"
         head = f"Experiment({self.name}, {size}, seed {self._config.seed}): {self.status}"
@@ -119,3 +121,12 @@ class Readings(Parts):
             f"(and {self.evaluation_steps:,} of evaluation)\n  best {last.fitness:.1f} (agent {last.best.agent}), "
             f"{self.record}" + (f"\n  {survived}" if survived else "")
         )
+
+    def __repr__(self) -> str:
+        begun = (
+            "exp.run(generations=10), exp.evaluate(100), exp.plot(), exp.dashboard(), exp.save('runs/mine')"
+        )
+        first = "exp.step(), exp.run(generations=10), exp.dashboard()"
+        if self.algorithm.offline and not len(self._state.buffer):
+            first = "exp.fill('data.h5')"
+        return f"{self.summary}\n  next: {begun if self.history.generations else first}"

@@ -45,7 +45,7 @@ class Views(Readings):
 
     @property
     def plot(self) -> Plot:
-        """Figures of the run: `exp.plot.fitness()`, `.hyperparameters()`, `.lineage()`, `.mutations()`, `.losses()`."""
+        """Figures of the run: `exp.plot()` is the overview; `.fitness()`, `.hyperparameters()`, `.lineage()` and others."""
         return Plot(self.history, self._config.target)
 
     def dashboard(self: LiveRun, **options: Any) -> Dashboard:

@@ -15,6 +15,9 @@ from typing import Any, TypeAlias
 
 from evolab.history.display import change, count, html_table, number, plain_table
 
+SHOWN = 4
+"""Hyperparameters in the table of a generation, which has to fit a page."""
+
 BY_HAND = "agents"
 """Where `Generation.changes` has the values of single agents that were set: id -> name -> [old, new]."""
 
@@ -196,13 +199,15 @@ class Generation:
             e.agent: ", ".join(_heir(birth, e.agent) for birth in children.get(e.agent, []))
             for e in self.evaluations
         }
-        names = ("agent", "parent", "fitness", "episodes", "parameters", "hidden", "survives as")
+        evolved = self._evolved()
+        names = ("agent", "parent", "fitness", "episodes", *evolved, "parameters", "hidden", "survives as")
         rows = [
             (
                 str(e.agent),
                 "" if e.parent is None else str(e.parent),
                 _earned(e.fitness),
                 str(e.episodes),
+                *(number(e.hyperparameters.get(name), 3) for name in evolved),
                 count(e.parameters),
                 "x".join(str(width) for width in e.hidden),
                 heirs[e.agent] or "not selected",
@@ -230,6 +235,12 @@ class Generation:
         text = "\n".join([caption, plain_table(names, rows, left), *(f"fault: {line}" for line in faults)])
         html = html_table(names, rows, left, caption, strong=0)
         return text, html + "".join(f"<div>&#9888; {escape(line)}</div>" for line in faults)
+
+    def _evolved(self) -> list[str]:
+        """The hyperparameters by which agents differ, learning rates and batch sizes first; `SHOWN` at most."""
+        values = [e.hyperparameters for e in self.evaluations]
+        names = [n for n in (values[0] if values else ()) if len({one.get(n) for one in values}) > 1]
+        return sorted(names, key=lambda name: (not name.startswith("lr"), name != "batch_size"))[:SHOWN]
 
     def __repr__(self) -> str:
         return self.show()[0]

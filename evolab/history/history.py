@@ -24,6 +24,21 @@ if TYPE_CHECKING:
 
     from pandas import DataFrame
 
+MEASURED = (
+    "generation", "agent", "parent", "fitness", "episodes", "length",
+    "steps", "total_steps", "updates", "parameters", "is_elite",
+)  # fmt: skip
+"""Columns of `History.fitness`, before the measures that not every run has."""
+
+
+def own_name(measure: str) -> str:
+    """The column of another measure, where its name is not one of the history's own.
+
+    >>> own_name("is_success"), own_name("length")
+    ('is_success', 'info_length')
+    """
+    return f"info_{measure}" if measure in MEASURED else measure
+
 
 class History:
     """The generations of one run, in order, and the tables that answer questions about them.
@@ -94,7 +109,8 @@ class History:
         return f"environments failed, and training went on: {listed}" if listed else ""
 
     def __repr__(self) -> str:
-        return f"History({self.show()[0]})"
+        tables = ".fitness, .mutations, .hyperparameters, .lineage(), .schedule()"
+        return f"History({self.show()[0]})" + (f": {tables}" if self.generations else "")
 
     def _repr_html_(self) -> str:
         return self.show()[1]
@@ -114,16 +130,17 @@ class History:
 
     @property
     def fitness(self) -> DataFrame:
-        """One row per agent and generation: fitness and what it cost; other measures as further columns."""
-        names = (
-            "generation", "agent", "parent", "fitness", "episodes", "length",
-            "steps", "total_steps", "updates", "parameters", "is_elite",
-        )  # fmt: skip
+        """One row per agent and generation: fitness and what it cost; other measures as further columns.
+
+        Numbers that the environment puts into `info` are among these, by their names: of the last step of each of the
+        episodes behind the fitness, their mean.
+        """
         rows = [
-            {name: getattr(e, name) for name in names} | {k: v for k, v in e.extra.items() if k not in names}
+            {name: getattr(e, name) for name in MEASURED}
+            | {k: v for k, v in e.extra.items() if k not in MEASURED}
             for e in self._evaluations()
         ]
-        return _whole_numbers(_frame(rows, names), "parent")
+        return _whole_numbers(_frame(rows, MEASURED), "parent")
 
     @property
     def mutations(self) -> DataFrame:

@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from evolab.algorithms.base import Algorithm
+from evolab.core import registry
 from evolab.core.readonly import ReadOnly
 from evolab.core.trees import Tree
 from evolab.data.buffers.base import Buffer
@@ -118,6 +119,25 @@ class Agent:
         """
         return Learner(self.table).learn_alone(self.row, batch, noise)
 
+    def evaluate(
+        self, environment: Any, episodes: int = 20, *, seed: int | None = None, max_steps: int | None = None
+    ) -> Any:
+        """Fresh episodes of its greedy policy: `agent.evaluate("CartPole-v1", 100)`. Nothing is recorded.
+
+        Args:
+            environment: an id, a callable that makes one, a language environment, or whatever else `Experiment` takes.
+            episodes: how many, each with a seed of its own.
+            seed: that these follow from; None for a fresh one.
+            max_steps: longest episode; None for the environment's own limit.
+
+        Returns:
+            an `EvaluationResult` with `.mean`, `.interval` (95%), `.returns` (every one), `.lengths`, `.steps`.
+
+        Raises:
+            ValueError: the environment's observations or actions are not those that the agent knows.
+        """
+        return registry.above("evaluate_agent")(self, environment, episodes, seed=seed, max_steps=max_steps)
+
     def evaluated(self, fitness: float, again: bool = False) -> None:
         """Add an evaluation, in units of return, to its record; `again` corrects the newest one."""
         record = self._about.fitness
@@ -191,7 +211,7 @@ class Agent:
         evolved = ", ".join(f"{name}={known[name]:.3g}" for name in self.table.spec.search_space)
         return (
             f"Agent {self.id} ({known['algorithm']}, {known['architecture']}, {known['parameters']:,} parameters, "
-            f"{self._earned()}, {evolved})"
+            f"{self._earned()}, {evolved}): .act(), .evaluate(), .save(), .export()"
         )
 
     def _earned(self) -> str:

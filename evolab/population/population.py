@@ -199,7 +199,10 @@ class Population:
             )
         if len(self) > 12:
             lines.append(f"  ... and {len(self) - 12} more")
-        return "\n".join(lines)
+        return "\n".join([*lines, "  population[0] is the first of them; .describe() has all, as a table"])
+
+    def _ipython_key_completions_(self) -> list[int]:
+        return list(range(len(self)))
 
     def _repr_html_(self) -> str:
         return self.describe().to_html(index=False, border=0, float_format=lambda x: f"{x:.4g}", escape=True)

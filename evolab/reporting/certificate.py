@@ -161,7 +161,7 @@ class Certificate:
     def __repr__(self) -> str:
         width = max(len(name) for name, _ in self.rows())
         lines = [f"  {name.ljust(width)}  {words}" for name, words in self.rows()]
-        return "\n".join([f"Certificate({self._title()})", *lines])
+        return "\n".join([f"Certificate({self._title()})", *lines, "  .figure(), .save('certificate.json')"])
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         html = html_table(("", ""), self.rows(), ("", ""), self._title())

@@ -17,6 +17,7 @@ from evolab.history.display import count
 
 if TYPE_CHECKING:
     from evolab.history.events import Progress
+    from evolab.reporting.outlook import Outlook
 
 PATIENCE = 0.5  # seconds before a notebook's bar appears: what is over at once needs none
 LINE_EVERY = 60.0  # seconds between two lines where there is neither a terminal nor a notebook
@@ -24,13 +25,16 @@ PERIOD = 0.25  # seconds between two updates, which a page cannot refuse
 
 
 @contextlib.contextmanager
-def bar(title: str, total: int, shown: bool = True) -> Iterator[Callable[[Progress], None]]:
+def bar(
+    title: str, total: int, shown: bool = True, outlook: Outlook | None = None
+) -> Iterator[Callable[[Progress], None]]:
     """A function that shows how far a run is, for as long as the context lasts.
 
     Args:
         title: until the first progress is told.
         total: steps until then, at least 1.
         shown: False for nothing.
+        outlook: says how far the whole run is.
     """
     # In a notebook tqdm does not look at its own variable.
     if not shown or os.environ.get("TQDM_DISABLE", "0") not in ("", "0"):
@@ -38,9 +42,9 @@ def bar(title: str, total: int, shown: bool = True) -> Iterator[Callable[[Progre
         return
     made: _Notebook | _Terminal | _Lines
     if _in_notebook():
-        made = _Notebook()
+        made = _Notebook(outlook)
     else:
-        made = _Terminal(title, total) if sys.stderr.isatty() else _Lines()
+        made = _Terminal(title, total, outlook) if sys.stderr.isatty() else _Lines(outlook)
     try:
         yield made.show
     finally:
@@ -52,14 +56,19 @@ def _in_notebook() -> bool:
     return getattr(shell, "kernel", None) is not None
 
 
-def _label(progress: Progress) -> str:
+def _label(progress: Progress, outlook: Outlook | None) -> str:
     doing = {"fill": "filling the buffer", "train": "training", "evaluate": "evaluating"}
     words = doing.get(progress.phase, progress.phase)
-    return (
-        f"generation {progress.generation} · {words}"
-        if progress.generation and progress.phase != "fill"
-        else words
-    )
+    if not progress.generation or progress.phase == "fill":
+        return words
+    place = f"generation {progress.generation}" if outlook is None else outlook.place(progress.generation)
+    return f"{place} · {words}"
+
+
+def _rest(progress: Progress, outlook: Outlook | None) -> str:
+    """What follows the numbers: " · about 2 min left", or nothing."""
+    words = "" if outlook is None else outlook.rest(progress)
+    return words and f" · {words}"
 
 
 class _Lines:
@@ -67,31 +76,39 @@ class _Lines:
 
     due = time.monotonic() + LINE_EVERY  # of the whole process: many short generations make no more lines
 
+    def __init__(self, outlook: Outlook | None) -> None:
+        self.outlook = outlook
+
     def show(self, progress: Progress) -> None:
         now = time.monotonic()
         if now < _Lines.due:
             return
         _Lines.due = now + LINE_EVERY
         steps = f"{count(progress.done)} / {count(progress.total)}"
-        print(f"{_label(progress)} {steps}, {count(progress.total_steps)} training steps", file=sys.stderr)
+        label, rest = _label(progress, self.outlook), _rest(progress, self.outlook)
+        print(f"{label} {steps}, {count(progress.total_steps)} training steps{rest}", file=sys.stderr)
 
     def close(self) -> None:
         pass
 
 
 class _Terminal:
-    def __init__(self, title: str, total: int) -> None:
+    def __init__(self, title: str, total: int, outlook: Outlook | None) -> None:
         from tqdm.std import tqdm
 
-        self.line = tqdm(total=total, desc=title, leave=False, mininterval=PERIOD)
+        # tqdm's own time left is that of a phase, beside which the run's would be misread.
+        form = "{desc}{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}"
+        self.line = tqdm(total=total, desc=f"{title}: ", leave=False, mininterval=PERIOD, bar_format=form)
+        self.outlook = outlook
         self.shown = ("", 0)
 
     def show(self, progress: Progress) -> None:
-        now = (_label(progress), progress.total)
+        now = (_label(progress, self.outlook), progress.total)
         if self.shown != now:
             self.shown = now
             self.line.reset(total=progress.total)
             self.line.set_description(now[0], refresh=False)
+        self.line.set_postfix_str(_rest(progress, self.outlook).removeprefix(" · "), refresh=False)
         self.line.update(progress.done - self.line.n)
 
     def close(self) -> None:
@@ -99,8 +116,9 @@ class _Terminal:
 
 
 class _Notebook:
-    def __init__(self) -> None:
+    def __init__(self, outlook: Outlook | None) -> None:
         self.handle: Any = None
+        self.outlook = outlook
         self.due = time.monotonic() + PATIENCE
 
     def show(self, progress: Progress) -> None:
@@ -108,7 +126,8 @@ class _Notebook:
         if now < self.due:
             return
         self.due = now + PERIOD
-        words = f"{_label(progress)} {count(progress.done)} / {count(progress.total)}"
+        words = f"{_label(progress, self.outlook)} {count(progress.done)} / {count(progress.total)}"
+        words += _rest(progress, self.outlook)
         self._put(
             '<div style="display:flex;align-items:center;gap:12px;font-size:13px">'
             f'<progress value="{progress.done}" max="{max(1, progress.total)}" style="width:240px"></progress>'

@@ -59,6 +59,7 @@ class Boundary:
             "generation": run.generation,
             "total_steps": run.total_steps,
             "evaluation_steps": run.evaluation_steps,
+            **({"evaluation_steps_by_hand": run.by_hand} if run.by_hand else {}),
             **run.hall.take_state(),
             **({"changes": dict(run.changes)} if run.changes else {}),
         }

@@ -20,6 +20,7 @@ from evolab.evaluation.fitness import Fitness
 from evolab.evolution.evolve import evolve
 from evolab.evolution.hall_of_fame import Promise, Revival
 from evolab.history.events import Birth, Evaluation, Fault, Finished, Generation, Progress
+from evolab.history.history import own_name
 from evolab.population.agent import Agent
 from evolab.population.population import Population
 from evolab.training.advice import advise
@@ -255,7 +256,7 @@ def _evaluation(state: TrainingState, number: int, found: _Found, row: int) -> E
         activation=tuple(individual.genes.activation),
         parameters=state.population.table.parameters(row),
         is_elite=row == found.order[0],
-        extra={name: float(values[row]) for name, values in found.measures.items()},
+        extra={own_name(name): float(values[row]) for name, values in found.measures.items()},
         genes={} if set(genes) <= {"hidden", "activation"} else genes,
     )
 

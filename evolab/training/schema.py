@@ -58,6 +58,7 @@ STATE = record(
         "buffer": BUFFER,
     },
     {
+        "evaluation_steps_by_hand": whole(),
         "elite_episodes": whole(),
         "elite_proposed": measured,
         "elite_offset": finite_number,

@@ -76,6 +76,7 @@ class TrainingState:
         episodes: training episodes of the generation under way, or of the last one.
         generation: finished generations.
         total_steps: training steps of all agents, warm-up included.
+        by_hand: environment steps of evaluations that the user has asked for.
         best: a copy of the best agent of the last generation; None before the first.
         target: mean return that is looked for; what `train` was asked last.
         budget: what `train` may use, a generation under way included.
@@ -106,7 +107,7 @@ class TrainingState:
         self.options = TrainingOptions() if options is None else options
         self.episodes = TrainingEpisodes() if episodes is None else episodes
         self.history = History()
-        self.generation = self.total_steps = 0
+        self.generation = self.total_steps = self.by_hand = 0
         self.best: Agent | None = None
         self.target: float | None = None
         self.budget = Budget()
@@ -142,8 +143,8 @@ class TrainingState:
 
     @property
     def evaluation_steps(self) -> int:
-        """Environment steps of evaluation so far."""
-        return 0 if self.evaluator is None else self.evaluator.steps
+        """Environment steps of evaluation so far, the user's own included."""
+        return self.by_hand + (0 if self.evaluator is None else self.evaluator.steps)
 
     @property
     def learns_by_acting(self) -> bool:
@@ -189,7 +190,7 @@ class TrainingState:
         """Environment steps that may be spent on confirming now; without a bound where whole evaluations are played."""
         if not self.fitness.by_acting:
             return math.inf
-        share, spent = self.options.evaluation_share, self.evaluation_steps
+        share, spent = self.options.evaluation_share, self.evaluation_steps - self.by_hand
         return min(share * (self.total_steps + spent) - spent, self.left)
 
     @property
@@ -238,6 +239,10 @@ class TrainingState:
     def count(self, steps: int) -> None:
         """Add training steps, those of all agents together."""
         self.total_steps += steps
+
+    def count_by_hand(self, steps: int) -> None:
+        """Add environment steps of an evaluation that the user has asked for."""
+        self.by_hand += steps
 
     def end(self, generation: Generation) -> None:
         """Write a generation down that has ended."""
@@ -347,8 +352,9 @@ class TrainingState:
             elite: the archived one.
         """
         self.generation, self.total_steps = int(progress["generation"]), int(progress["total_steps"])
+        self.by_hand = int(progress.get("evaluation_steps_by_hand", 0))
         if self.evaluator is not None:
-            self.evaluator.resume(int(progress["evaluation_steps"]))
+            self.evaluator.resume(int(progress["evaluation_steps"]) - self.by_hand)
         self.history, self.best = history, best
         self.hall.put_state(progress, elite)
         self.changes = dict(progress.get("changes", {}))

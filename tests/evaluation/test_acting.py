@@ -27,6 +27,7 @@ def step(episodes, reward, ended=None, valid=None, cut=None):
             terminated=none if ended is None else np.array(ended, dtype=bool),
             truncated=none if cut is None else np.array(cut, dtype=bool),
             valid=~none if valid is None else np.array(valid, dtype=bool),
+            metrics={},
         )
     )
 

@@ -69,7 +69,8 @@ class ReplayBuffer(Buffer):
 
     def __repr__(self) -> str:
         kind = "shared" if self.shared else f"own to each of {self.pools} agents"
-        return f"ReplayBuffer({len(self)} of {self.capacity} transitions, {kind})"
+        empty = "" if len(self) else ": exp.fill(1_000) fills it"
+        return f"ReplayBuffer({len(self)} of {self.capacity} transitions, {kind}){empty}"
 
     @property
     def options(self) -> dict[str, Any]:

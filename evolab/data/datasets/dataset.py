@@ -23,6 +23,7 @@ from evolab.data.datasets.mapped import MappedRows
 from evolab.data.datasets.readers import columns_of
 from evolab.data.datasets.report import DatasetReport, report_of
 from evolab.data.datasets.scan import Scan, scan, target
+from evolab.data.datasets.writers import CUTS, write_hdf5
 
 __all__ = ["Dataset", "DatasetError", "as_dataset"]
 
@@ -60,7 +61,7 @@ class Dataset:
     >>> data = {"observations": [[0.0], [1.0], [2.0]], "actions": [0, 1, 0], "rewards": [1.0, 1.0, 1.0],
     ...         "terminals": [0, 1, 0]}
     >>> Dataset(data)
-    Dataset('arrays': 2 transitions of 3 rows, 2 episodes, mean return 2)
+    Dataset('arrays': 2 transitions of 3 rows, 2 episodes, mean return 2): .report(), .save('data.h5')
     """
 
     def __init__(
@@ -111,7 +112,7 @@ class Dataset:
     def __repr__(self) -> str:
         return (
             f"Dataset({self.name!r}: {len(self)} transitions of {self.rows} rows, {len(self.episodes)} "
-            f"episodes, mean return {self.mean_return:.4g})"
+            f"episodes, mean return {self.mean_return:.4g}): .report(), .save('data.h5')"
         )
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
@@ -194,6 +195,49 @@ class Dataset:
         part = self._take(stored)
         fields = ("observation", "action", "reward", "next_observation", "terminated", "truncated")
         return {**{field: getattr(part, field) for field in fields}, "episode": self.episodes.of(stored)}
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the data as HDF5 in D4RL's layout, which `ev.Dataset(path)` reads; an existing file is replaced.
+
+        Rows whose successor is not stored are written as well, where observations have a column of their own.
+
+        Args:
+            path: ending in .h5 or .hdf5; folders on the way to it are made.
+
+        Raises:
+            ValueError: another suffix.
+        """
+        target = Path(path).expanduser()
+        if target.suffix.lower() not in (".h5", ".hdf5"):
+            raise ValueError(f"path is {str(path)!r}; data are written as HDF5: end it in .h5.")
+        columns, episodes = self._columns, self.episodes
+        rows = self._stored(np.arange(len(self))) if columns.chained else np.arange(self.rows)
+        episode = episodes.of(rows)
+        last = np.append(episode[1:] != episode[:-1], True)
+        whole = rows == episodes.ends[episode]
+        terminated = whole & episodes.terminated[episode]
+        written: dict[str, Any] = {
+            "observations": columns.observations,
+            "actions": columns.actions,
+            "rewards": columns.rewards,
+            "terminals": terminated,
+            "timeouts": last & (~terminated | episodes.truncated[episode]),
+            CUTS: last & ~(whole & episodes.finished[episode]),
+        }
+        if columns.next_observations is not None:
+            written["next_observations"] = columns.next_observations
+        elif columns.chained:
+            at = self._position(rows)
+            written |= {
+                "observations": self._gather(columns.observations, at),
+                "next_observations": self._gather(
+                    columns.observations, at + (~last | episodes.followed[episode])
+                ),
+                "actions": self._gather(columns.actions, rows),
+                "rewards": columns.rewards[rows],
+            }
+        write_hdf5(target, written)
+        return target
 
     def first_observations(self, episodes: ArrayLike | None = None) -> Tree:
         """The first observation of each episode, [E, ...], or of those given by number."""

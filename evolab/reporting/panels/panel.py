@@ -98,7 +98,7 @@ def checked(panel: Panel, snapshot: Snapshot) -> dict[str, Any]:
 
 
 class Plot:
-    """The figures of a run for looking at afterwards; each gives a plain plotly `Figure`.
+    """The figures of a run for looking at afterwards; each gives a plain plotly `Figure`, and a call the overview.
 
     Args:
         history: of the run, read when a figure is asked for.
@@ -107,6 +107,22 @@ class Plot:
 
     def __init__(self, history: History, target: float | None = None) -> None:
         self.history, self.target = history, target
+
+    def __call__(self) -> Figure:
+        """The overview as one figure: fitness, the settings that varied, what mutations brought, a loss."""
+        from evolab.reporting.panels.overview import overview_figure
+
+        return overview_figure(self.history, self.target)
+
+    def metrics(self, *names: str) -> Figure:
+        """What was measured beside fitness: numbers that the environment puts into `info`, an FQE estimate.
+
+        Args:
+            names: which, also columns of `history.fitness` such as "length"; by default all that are there.
+        """
+        from evolab.reporting.panels.metrics import metrics_figure
+
+        return metrics_figure(self.history, names)
 
     def fitness(self, axis: str = "steps") -> Figure:
         """Fitness of every agent, the winner's ancestry and the target, over "steps" or "generations"."""
@@ -139,4 +155,5 @@ class Plot:
         return losses_figure(self.history)
 
     def __repr__(self) -> str:
-        return "Plot: .fitness(), .hyperparameters(), .lineage(), .mutations(), .losses()"
+        figures = ".fitness(), .hyperparameters(), .lineage(), .mutations(), .losses(), .metrics()"
+        return f"Plot: exp.plot() is the overview; {figures}"

@@ -51,10 +51,13 @@ class Rollout:
     generation: int | None = None
 
     def __repr__(self) -> str:
+        return f"Rollout({self._words()}): .returns" + (", .save('film.gif')" if self.frames else "")
+
+    def _words(self) -> str:
         n = len(self.returns)
         mean = sum(self.returns) / n if n else math.nan
         episodes = "1 episode, return" if n == 1 else f"{n} episodes, mean return"
-        return f"Rollout({episodes} {number(mean)}, {len(self.frames)} frames)"
+        return f"{episodes} {number(mean)}, {len(self.frames)} frames"
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
         bundle = {"text/plain": repr(self)}
@@ -63,9 +66,9 @@ class Rollout:
             source = base64.b64encode(png).decode()
             bundle["image/png"] = source
             bundle["text/html"] = (
-                f'<figure style="margin:0"><img alt="{escape(repr(self))}" '
+                f'<figure style="margin:0"><img alt="{escape(self._words())}" '
                 f'src="data:image/png;base64,{source}" style="max-width:100%;border-radius:4px">'
-                f'<figcaption style="font-size:13px">{escape(repr(self)[8:-1])}</figcaption></figure>'
+                f'<figcaption style="font-size:13px">{escape(self._words())}</figcaption></figure>'
             )
         return bundle
 

@@ -30,9 +30,20 @@ class CSV(FileTracker):
     def _write(self, rows: list[dict[str, Any]]) -> None:
         if not rows:
             return
+        earlier: list[dict[str, Any]] = []
+        columns = list(rows[0])
+        if self.path.exists():
+            with self.path.open(newline="", encoding="utf-8") as file:
+                reader = csv.DictReader(file)
+                columns = list(reader.fieldnames or ())
+                if not {*rows[0]} <= {*columns}:  # a metric that no episode has told before
+                    earlier = list(reader)
+                    columns += [name for name in rows[0] if name not in columns]
+            if earlier:
+                self.path.unlink()
         fresh = not self.path.exists()
         with self.path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]), extrasaction="ignore")
+            writer = csv.DictWriter(file, columns)
             if fresh:
                 writer.writeheader()
-            writer.writerows(rows)
+            writer.writerows(earlier + rows)

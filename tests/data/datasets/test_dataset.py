@@ -287,3 +287,27 @@ def test_replay_takes_transitions_as_they_come() -> None:
     assert as_dataset(dataset) is dataset
     with pytest.raises(IndexError, match="count from 0"):
         dataset.transitions([5])
+
+
+@pytest.mark.parametrize("stored", ["successors", "flat"])
+def test_a_saved_data_set_is_read_back_as_it_was(tmp_path, stored):
+    rng = np.random.default_rng(0)
+    flags = np.zeros(12, bool)
+    data = {
+        "observations": rng.normal(size=(12, 2)).astype(np.float32),
+        "actions": rng.integers(0, 3, 12),
+        "rewards": rng.normal(size=12).astype(np.float32),
+        "terminals": flags.copy(),
+        "timeouts": flags.copy(),
+    }
+    data["terminals"][[4, 8]] = True
+    if stored == "successors":
+        data["next_observations"] = rng.normal(size=(12, 2)).astype(np.float32)
+    first = Dataset(data)
+    second = Dataset(first.save(tmp_path / "inner" / "a.h5"))
+    assert (len(second), second.rows, len(second.episodes)) == (len(first), first.rows, len(first.episodes))
+    for name, values in first.arrays().items():
+        np.testing.assert_array_equal(second.arrays()[name], values, err_msg=name)
+    assert second.mean_return == first.mean_return
+    with pytest.raises(ValueError, match=r"data are written as HDF5: end it in \.h5"):
+        first.save(tmp_path / "a.csv")

@@ -19,8 +19,8 @@ def rollout() -> Rollout:
 
 
 def test_it_says_what_it_is(rollout):
-    assert repr(rollout) == "Rollout(1 episode, return 231.4, 91 frames)"
-    assert repr(Rollout(returns=[1.0, 3.0])) == "Rollout(2 episodes, mean return 2, 0 frames)"
+    assert repr(rollout) == "Rollout(1 episode, return 231.4, 91 frames): .returns, .save('film.gif')"
+    assert repr(Rollout(returns=[1.0, 3.0])) == "Rollout(2 episodes, mean return 2, 0 frames): .returns"
 
 
 @pytest.mark.parametrize(("suffix", "form"), [("gif", "GIF"), ("webp", "WEBP"), ("png", "PNG")])
@@ -71,7 +71,7 @@ def test_a_notebook_gets_an_animated_png_twice_and_text(rollout):
 
 def test_without_frames_it_still_shows_as_text():
     assert Rollout(returns=[1.0])._repr_mimebundle_() == {
-        "text/plain": "Rollout(1 episode, return 1, 0 frames)"
+        "text/plain": "Rollout(1 episode, return 1, 0 frames): .returns"
     }
 
 

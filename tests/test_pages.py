@@ -160,6 +160,7 @@ def test_without_sphinx_the_extra_is_named(capsys, monkeypatch):
 def test_where_there_are_no_sources_the_clone_is_named(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(pages, "__file__", str(tmp_path / "a" / "b" / "c.py"))
     monkeypatch.setattr(pages.metadata, "files", lambda name: [])
+    monkeypatch.setattr(pages.sysconfig, "get_path", lambda name: str(tmp_path))
     with pytest.raises(FileNotFoundError, match="They are in a clone of evolab"):
         pages.sources()
 

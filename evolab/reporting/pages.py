@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sysconfig
 import webbrowser
+from contextlib import suppress
 from importlib import metadata, util
 from pathlib import Path
 from typing import Any
@@ -73,16 +75,15 @@ def sources() -> Path:
     Raises:
         FileNotFoundError: neither is there.
     """
-    clone = Path(__file__).parents[2]
-    if (clone / PAGES / "conf.py").is_file():
-        return clone
-    try:
-        files = metadata.files("evolab") or []
-    except metadata.PackageNotFoundError:
-        files = []
-    for file in files:
-        if file.as_posix().endswith((PAGES / "conf.py").as_posix()):
-            return Path(str(file.locate())).resolve().parents[2]
+    beside = Path(__file__).parents[2]  # the clone, or the folder of packages
+    places = [beside, beside / "share" / "evolab", Path(sysconfig.get_path("data")) / "share" / "evolab"]
+    with suppress(metadata.PackageNotFoundError):
+        ending = (PAGES / "conf.py").as_posix()
+        files = [file for file in metadata.files("evolab") or [] if file.as_posix().endswith(ending)]
+        places += [Path(str(file.locate())).resolve().parents[2] for file in files]
+    for place in places:
+        if (place / PAGES / "conf.py").is_file():
+            return place
     raise FileNotFoundError("The sources of the pages are not installed. They are in a clone of evolab.")
 
 

@@ -75,7 +75,7 @@ html_show_sphinx = False
 html_theme_options = {
     "logo": {"text": "evolab"},
     "navbar_align": "left",
-    "header_links_before_dropdown": 7,
+    "header_links_before_dropdown": 8,
     "show_prev_next": True,
     "show_toc_level": 2,
     "secondary_sidebar_items": ["page-toc"],
@@ -84,4 +84,5 @@ html_theme_options = {
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
-html_sidebars = {"tutorials/pages/index": []}
+# Pages that stand alone have no section to navigate.
+html_sidebars = {f"tutorials/pages/{name}": [] for name in ("index", "start", "how_it_works", "benchmarks")}

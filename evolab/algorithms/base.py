@@ -24,6 +24,9 @@ from evolab.networks.base import Network, Role
 from evolab.networks.batching.group import AgentGroup
 from evolab.networks.kernels.updates import TemporalDifference
 
+CHANGED = "algorithm=dataclasses.replace(exp.algorithm, {name}={value}), for another experiment"
+"""How an option of an algorithm is changed; see `core.readonly.frozen_options`."""
+
 
 @dataclass(frozen=True)
 class Hyperparameter:

@@ -8,12 +8,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from evolab.algorithms.base import SHARED, AgentGroup, Float, Hyperparameter
+from evolab.algorithms.base import CHANGED, SHARED, AgentGroup, Float, Hyperparameter
 from evolab.algorithms.dqn import DQN
 from evolab.core.experience import Batch
+from evolab.core.readonly import frozen_options
 from evolab.networks.loss import Loss
 
 
+@frozen_options(CHANGED)
 @dataclass(frozen=True)
 class CQN(DQN):
     """Conservative Q-learning for Discrete (and small MultiDiscrete) actions.

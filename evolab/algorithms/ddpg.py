@@ -10,6 +10,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from evolab.algorithms.base import (
+    CHANGED,
     LEARNING_RATE,
     ONLINE,
     RATE,
@@ -25,10 +26,12 @@ from evolab.algorithms.losses import DeterministicPolicyGradient, SquaredError
 from evolab.core import checks
 from evolab.core.actions import Actions
 from evolab.core.experience import Batch
+from evolab.core.readonly import frozen_options
 from evolab.core.trees import Tree
 from evolab.networks.kernels.updates import TemporalDifference
 
 
+@frozen_options(CHANGED)
 @dataclass(frozen=True)
 class DDPG(Algorithm):
     """Deep deterministic policy gradient for bounded Box actions.

@@ -9,12 +9,13 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.algorithms.base import RATE, SHARED, AgentGroup, Float, Hyperparameter, Role
+from evolab.algorithms.base import CHANGED, RATE, SHARED, AgentGroup, Float, Hyperparameter, Role
 from evolab.algorithms.bc import BC
 from evolab.algorithms.losses import chosen_mean, surprise
 from evolab.algorithms.tokens import Forward
 from evolab.core.actions import Actions
 from evolab.core.experience import Episodes
+from evolab.core.readonly import frozen_options
 
 LARGEST_WEIGHT = 20.0
 """Cap of the exponential weight of the policy's loss, as in implicit Q-learning's own code (100 there)."""
@@ -23,6 +24,7 @@ LARGEST_ADVANTAGE = 10.0
 """Cap of the advantage beside which a log-probability still counts when decoding."""
 
 
+@frozen_options(CHANGED)
 @dataclass(frozen=True)
 class ILQL(BC):
     """Implicit language Q-learning for language environments.

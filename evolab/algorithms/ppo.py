@@ -11,9 +11,20 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.algorithms.base import RATE, SHARED, AgentGroup, Algorithm, Float, Hyperparameter, Integer, Role
+from evolab.algorithms.base import (
+    CHANGED,
+    RATE,
+    SHARED,
+    AgentGroup,
+    Algorithm,
+    Float,
+    Hyperparameter,
+    Integer,
+    Role,
+)
 from evolab.core.actions import Actions
 from evolab.core.experience import Batch
+from evolab.core.readonly import frozen_options
 from evolab.core.trees import Tree, map_leaves
 from evolab.data.buffers.rollout import RolloutSteps
 from evolab.networks.batching.bucket import Forward
@@ -45,6 +56,7 @@ class Minibatch:
     grain: Tensor | None = None
 
 
+@frozen_options(CHANGED)
 @dataclass(frozen=True)
 class PPO(Algorithm):
     """Proximal policy optimisation for Discrete, (small) MultiDiscrete and bounded Box actions.

@@ -12,6 +12,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from evolab.algorithms.base import (
+    CHANGED,
     LEARNING_RATE,
     ONLINE,
     RATE,
@@ -26,6 +27,7 @@ from evolab.algorithms.exploration import noise_persistence, unit_noise
 from evolab.algorithms.losses import SquaredError
 from evolab.core.actions import Actions
 from evolab.core.experience import Batch
+from evolab.core.readonly import frozen_options
 from evolab.core.trees import Tree
 from evolab.networks.scalars import Scalars
 
@@ -33,6 +35,7 @@ LEAST, MOST = -20.0, 2.0
 """Limits of the logarithm of the policy's standard deviation before squashing, as in the authors' code."""
 
 
+@frozen_options(CHANGED)
 @dataclass(frozen=True)
 class SAC(Algorithm):
     """Soft actor-critic for bounded Box actions, with a temperature that each agent learns.

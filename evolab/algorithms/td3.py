@@ -9,14 +9,16 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.algorithms.base import AgentGroup, Float, Hyperparameter, Integer, Role
+from evolab.algorithms.base import CHANGED, AgentGroup, Float, Hyperparameter, Integer, Role
 from evolab.algorithms.ddpg import DDPG
 from evolab.algorithms.losses import DeterministicPolicyGradient, SquaredError
 from evolab.core.actions import Actions
 from evolab.core.experience import Batch
+from evolab.core.readonly import frozen_options
 from evolab.networks.kernels.updates import TemporalDifference
 
 
+@frozen_options(CHANGED)
 @dataclass(frozen=True)
 class TD3(DDPG):
     """Twin delayed deep deterministic policy gradient for bounded Box actions.

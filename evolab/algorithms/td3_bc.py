@@ -8,11 +8,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from evolab.algorithms.base import SHARED, AgentGroup, Float, Hyperparameter
+from evolab.algorithms.base import CHANGED, SHARED, AgentGroup, Float, Hyperparameter
 from evolab.algorithms.td3 import TD3
 from evolab.core.experience import Batch
+from evolab.core.readonly import frozen_options
 
 
+@frozen_options(CHANGED)
 @dataclass(frozen=True)
 class TD3BC(TD3):
     """TD3 with behaviour cloning, for bounded Box actions and a fixed dataset.

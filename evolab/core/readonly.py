@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn, TypeVar
 
 from evolab.core import checks
@@ -11,11 +11,30 @@ from evolab.core import checks
 Kind = TypeVar("Kind", bound=type)
 
 
+def _refusal(self: Any, *names: Any, **_: Any) -> NoReturn:
+    known = f", {names[0]!r} too" if names and isinstance(names[0], str) else ""
+    raise TypeError(f"{self._what} can be read only{known}. {self._advice}")
+
+
+class ReadOnlyList(list[Any]):
+    """A list among read-only values; `list(values)`, `values.copy()` and `values + other` can be changed."""
+
+    def __init__(self, values: Iterable[Any], what: str, advice: str) -> None:
+        super().__init__(_read_only(value, what, advice) for value in values)
+        self._what, self._advice = what, advice
+
+    __setitem__ = __delitem__ = __iadd__ = __imul__ = _refusal  # type: ignore[assignment]
+    append = extend = insert = pop = remove = clear = sort = reverse = _refusal  # type: ignore[assignment]
+
+    def __reduce__(self) -> tuple[type[list[Any]], tuple[list[Any]]]:
+        return list, (list(self),)
+
+
 class ReadOnly(dict[str, Any]):
     """Values by name that can be read only; `dict(values)`, `values.copy()` and `values | other` can be changed.
 
     Args:
-        values: by name; dicts among them become read-only as well.
+        values: by name; dicts and lists among them become read-only as well.
         what: they are, in the plural: "an agent's hyperparameters".
         advice: what to call instead, a sentence.
 
@@ -25,29 +44,31 @@ class ReadOnly(dict[str, Any]):
     """
 
     def __init__(self, values: Mapping[str, Any], what: str, advice: str) -> None:
-        nested = {k: ReadOnly(v, what, advice) if type(v) is dict else v for k, v in values.items()}
-        super().__init__(nested)
+        super().__init__({name: _read_only(value, what, advice) for name, value in values.items()})
         self._what, self._advice = what, advice
 
-    def _refuse(self, *names: Any, **_: Any) -> NoReturn:
-        known = f", {names[0]!r} too" if names and isinstance(names[0], str) else ""
-        raise TypeError(f"{self._what} can be read only{known}. {self._advice}")
-
-    __setitem__ = __delitem__ = __ior__ = _refuse  # type: ignore[assignment]
-    update = pop = setdefault = popitem = clear = _refuse  # type: ignore[assignment]
+    __setitem__ = __delitem__ = __ior__ = _refusal  # type: ignore[assignment]
+    update = pop = setdefault = popitem = clear = _refusal  # type: ignore[assignment]
 
     def __reduce__(self) -> tuple[type[dict[str, Any]], tuple[dict[str, Any]]]:
         return dict, (dict(self),)
 
 
+def _read_only(value: Any, what: str, advice: str) -> Any:
+    if type(value) is dict:
+        return ReadOnly(value, what, advice)
+    return ReadOnlyList(value, what, advice) if type(value) is list else value
+
+
 def write_as_dicts() -> None:
-    """Have YAML write read-only values as it writes any dict; without PyYAML there is nothing to do."""
+    """Have YAML write read-only values as it writes dicts and lists; without PyYAML there is nothing to do."""
     try:
         from yaml.representer import Representer, SafeRepresenter
     except ImportError:
         return
     for representer in (SafeRepresenter, Representer):
         representer.add_representer(ReadOnly, SafeRepresenter.represent_dict)
+        representer.add_representer(ReadOnlyList, SafeRepresenter.represent_list)
 
 
 def frozen_options(how: str) -> Callable[[Kind], Kind]:

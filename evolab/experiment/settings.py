@@ -11,6 +11,7 @@ from evolab.core.readonly import ReadOnly, write_as_dicts
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.experiment.build import change
 from evolab.experiment.config import ExperimentConfig
+from evolab.experiment.conversions import ELSEWHERE
 from evolab.experiment.parts import Parts
 from evolab.population.agent import Agent
 from evolab.population.population import RANGES
@@ -100,6 +101,16 @@ class Settings(Parts):
             )
         if known is not None:
             raise AttributeError(f"{name} can be read only. Can be set: {', '.join(settings)}.")
+        if name in self._config.algorithm.hyperparameters:
+            raise AttributeError(
+                f"{name} is each agent's own: exp.set(agent, {name}={value!r}) sets one agent's, "
+                "exp.search_space = {...} says in which ranges values evolve, Experiment(hyperparameters={...}) "
+                "where they start."
+            )
+        if name in ELSEWHERE:
+            raise AttributeError(
+                f"Unknown setting of Experiment {name!r}. In evolab that is {ELSEWHERE[name]}."
+            )
         raise AttributeError(str(checks.unknown("setting of Experiment", name, settings)))
 
 

@@ -22,6 +22,9 @@ from torch import Tensor, nn
 from evolab.networks.genes import Genes
 from evolab.networks.kernel import Kernel
 
+CHANGED = "network=ev.{kind}({name}={value}), for another experiment"
+"""How an option of a network is changed; see `core.readonly.frozen_options`."""
+
 
 @dataclass(frozen=True)
 class Axis:

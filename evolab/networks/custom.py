@@ -10,13 +10,15 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from evolab.core.readonly import frozen_options
 from evolab.core.trees import Tree
-from evolab.networks.base import Axes, Axis, Layout, Role, State
+from evolab.networks.base import CHANGED, Axes, Axis, Layout, Role, State
 from evolab.networks.fixed import FixedNetwork, NoGenes
 from evolab.networks.kernel import Kernel
 from evolab.networks.observations import encode, features
 
 
+@frozen_options(CHANGED)
 @dataclass(frozen=True)
 class Stack(FixedNetwork):
     """A population of any plain module, made by a function of yours.

@@ -173,6 +173,55 @@ def test_views_refuse_every_change_and_say_what_to_call(exp, view, change):
     assert read(exp) == before
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: x.append(3), lambda x: x.extend([3]), lambda x: x.insert(0, 3), lambda x: x.pop(),
+        lambda x: x.remove(8), lambda x: x.clear(), lambda x: x.sort(), lambda x: x.reverse(),
+        lambda x: x.__setitem__(0, 3), lambda x: x.__delitem__(0), lambda x: x.__iadd__([3]), lambda x: x.__imul__(2),
+    ],
+)  # fmt: skip
+def test_lists_within_a_configuration_refuse_every_change(exp, change):
+    """`exp.config["network"]["hidden"].append(64)` was taken, and did nothing."""
+    config = exp.config
+    with pytest.raises(TypeError, match=r"can be read only.*from_config\(exp\.config \|"):
+        change(config["network"]["hidden"])
+    assert config["network"]["hidden"] == [8]
+    assert type(copy.deepcopy(config)["network"]["hidden"]) is list
+    assert config["network"]["hidden"] + [4] == [8, 4]
+
+
+def test_parts_refuse_to_be_set_and_say_what_to_make_instead(exp):
+    for part, name, value, message in (
+        (
+            exp.algorithm,
+            "ou_noise",
+            True,
+            r"TD3 can be read only: ou_noise.*replace\(exp\.algorithm, ou_noise=True\)",
+        ),
+        (exp.algorithm, "ou_nose", True, r"Unknown option of TD3 'ou_nose'.*did you mean 'ou_noise'\?"),
+        (exp.population.network, "hidden", (4,), r"MLP can be read only.*network=ev\.MLP\(hidden=\(4,\)\)"),
+        (
+            exp.buffer,
+            "capacity",
+            5,
+            r"capacity of a ReplayBuffer stays what it is.*buffer=ev\.ReplayBuffer\(5\)",
+        ),
+        (
+            ev.RolloutBuffer(4),
+            "horizon",
+            5,
+            r"horizon of a RolloutBuffer stays.*buffer=ev\.RolloutBuffer\(5\)",
+        ),
+        (ev.Narrowing(), "size", 5, r"exp\.selection = dataclasses\.replace\(exp\.selection, size=5\)"),
+        (exp, "lr_actor", 0.1, r"lr_actor is each agent's own: exp\.set\(agent, lr_actor=0\.1\)"),
+        (exp, "learning_rate", 0.1, r"In evolab that is hyperparameters=\{'lr'"),
+    ):
+        with pytest.raises(AttributeError, match=message):  # FrozenInstanceError is one
+            setattr(part, name, value)
+    assert (exp.algorithm.ou_noise, exp.population.network.hidden) == (False, (8,))
+
+
 def test_views_are_read_copied_and_written_as_any_dict(exp):
     config = exp.config
     own = copy.deepcopy(config)

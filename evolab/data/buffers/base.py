@@ -40,6 +40,25 @@ def whole_number(name: str, value: object) -> int:
     return int(number)
 
 
+class Size:
+    """The size of a buffer, given when it is made: what is stored lies by it."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name, self.kept = name, "_" + name
+
+    def __get__(self, buffer: Any, owner: type) -> Any:
+        return self if buffer is None else vars(buffer)[self.kept]
+
+    def __set__(self, buffer: Any, value: object) -> None:
+        kind = type(buffer).__name__
+        if self.kept in vars(buffer):
+            raise AttributeError(
+                f"{self.name} of a {kind} stays what it is. Make another one: buffer=ev.{kind}({value!r}), for "
+                "another experiment."
+            )
+        vars(buffer)[self.kept] = whole_number(f"{kind}: {self.name}", value)
+
+
 class Buffer(ABC):
     """Experience that a population learns from. The defaults are those of one pool that all agents share.
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from evolab.core.experience import DRAWN, Batch, Episodes, Transition
 from evolab.core.memory import announce, room, taken_as_filled
 from evolab.core.trees import Tree, first_leaf, leaves, map_leaves
-from evolab.data.buffers.base import AT_ONCE, Buffer, as_kept, whole_number
+from evolab.data.buffers.base import AT_ONCE, Buffer, Size, as_kept
 from evolab.data.buffers.frames import Frames, frames_for
 from evolab.networks.batching import cuda_graphs as graphs
 
@@ -47,10 +47,13 @@ class ReplayBuffer(Buffer):
     ReplayBuffer(0 of 1000 transitions, shared)
     """
 
+    capacity = Size()
+    _capacity: int
+
     def __init__(
         self, capacity: int = 100_000, device: str | torch.device | None = None, shared: bool = True
     ) -> None:
-        self.capacity, self.shared = whole_number("ReplayBuffer: capacity", capacity), bool(shared)
+        self.capacity, self.shared = capacity, bool(shared)
         self.device = torch.device(device) if device is not None else None
         self.fields: dict[str, Tree] = {}
         self.frames: dict[str, Any] = {}
@@ -85,6 +88,10 @@ class ReplayBuffer(Buffer):
         """Forget everything; a boundary that is kept goes on with what there was."""
         self.fields, self.frames = {}, {}
         self.length, self.cursor = np.zeros_like(self.length), np.zeros_like(self.cursor)
+
+    def be_of(self, capacity: int, shared: bool, pools: int) -> None:
+        """Take the sizes of a buffer that was saved; what is stored is put in place afterwards."""
+        self._capacity, self.shared, self.pools = capacity, shared, pools
 
     def add(self, transition: Transition) -> int:
         """Store the valid rows of a transition with leading shape [P, E] or [B].

@@ -13,7 +13,7 @@ from torch import Tensor
 from evolab.core.experience import DRAWN, Batch, Transition
 from evolab.core.memory import announce, room
 from evolab.core.trees import Tree, leaves, map_leaves
-from evolab.data.buffers.base import Buffer, as_kept, whole_number
+from evolab.data.buffers.base import Buffer, Size, as_kept
 from evolab.data.buffers.frames import Frames, frames_for
 
 FIELDS = (*DRAWN, "truncated", "valid")
@@ -57,8 +57,11 @@ class RolloutBuffer(Buffer):
     on_policy: ClassVar[bool] = True
     shared = False
 
+    horizon = Size()
+
     def __init__(self, horizon: int = 256, device: str | torch.device | None = None) -> None:
-        self.horizon = self.least_steps = whole_number("RolloutBuffer: horizon", horizon)
+        self.horizon = horizon
+        self.least_steps = self.horizon
         self.device = torch.device(device) if device is not None else None
         self.fields: dict[str, Any] = {}  # [T, P, E, ...] leaves; places of its parts where it is stored once
         self.frames: dict[str, Any] = {}  # of the same form; None for every leaf that is kept as it is

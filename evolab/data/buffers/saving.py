@@ -141,7 +141,7 @@ def _read_sizes(where: str, about: Mapping[str, Any], buffer: ReplayBuffer) -> N
     sound = length.shape == cursor.shape == (pools,) and capacity > 0 and bool((cursor >= 0).all())
     if not sound or (length > capacity).any() or (length < 0).any() or (cursor >= capacity).any():
         raise Damaged(f"{where} describes no buffer: capacity {capacity}, lengths {about['length']}.")
-    buffer.capacity, buffer.shared, buffer.pools = capacity, bool(about["shared"]), pools
+    buffer.be_of(capacity, bool(about["shared"]), pools)
     # What has room to spare lies at the beginning, also where the oldest were lost (see `Boundary.since`).
     buffer.length, buffer.cursor, buffer.added = length, np.where(length < capacity, length, cursor), added
 

@@ -53,7 +53,7 @@ class TokenBuffer(ReplayBuffer):
         }  # fmt: skip
         self.fields = {name: value.to(self.device).contiguous() for name, value in kept.items()}
         self.pad = data.pad
-        self.capacity = len(data)
+        self._capacity = len(data)  # there will be no others
         self.length[:], self.cursor[:] = len(data), 0
         self.added += len(data)
 

@@ -17,7 +17,8 @@ import torch
 from gymnasium import spaces
 from torch import nn
 
-from evolab.networks.base import Axes, Axis, Layout, Network, Role, Sizes, State
+from evolab.core.readonly import frozen_options
+from evolab.networks.base import CHANGED, Axes, Axis, Layout, Network, Role, Sizes, State
 from evolab.networks.cnn import encoder
 from evolab.networks.cnn.encoder import EncoderGenes
 from evolab.networks.cnn.export import exported
@@ -28,6 +29,7 @@ from evolab.networks.cnn.parts import Parts
 from evolab.networks.layers import ACTIVATIONS, identity_layer, linear_state, merged_output
 
 
+@frozen_options(CHANGED)
 @dataclass(frozen=True, init=False)
 class CNN(Network[CNNGenes]):
     """A convolutional network over one image: (H, W, C) or (C, H, W), bytes scaled to 0..1.

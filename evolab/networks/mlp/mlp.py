@@ -17,7 +17,8 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from evolab.networks.base import Axes, Axis, Layout, Network, Role, Sizes, State
+from evolab.core.readonly import frozen_options
+from evolab.networks.base import CHANGED, Axes, Axis, Layout, Network, Role, Sizes, State
 from evolab.networks.kernels.build import library
 from evolab.networks.layers import ACTIVATIONS, identity_layer, linear_state, merged_output
 from evolab.networks.mlp.compiled_kernel import CompiledMLPKernel
@@ -46,6 +47,7 @@ class MLPGenes:
         return self.reading or self.hidden[-1]
 
 
+@frozen_options(CHANGED)
 @dataclass(frozen=True, init=False)
 class MLP(Network[MLPGenes]):
     """A multilayer perceptron over the flattened (one-hot, concatenated) observation.

@@ -30,6 +30,11 @@ def _said(app: Any, what: str, name: str, value: Any, options: Any, lines: list[
         log.warning("%s %s has no docstring", what, name, type="evolab", subtype="docstring")
 
 
+def _is_plain(app: Any, what: str, name: str, value: Any, skip: bool, options: Any) -> bool | None:
+    """Attributes stand in their class's own docstring already; methods and properties are listed."""
+    return None if callable(value) or isinstance(value, (property, classmethod, staticmethod)) else True
+
+
 def _complete(app: Any, env: Any) -> None:
     listed = {name for name, *_ in env.get_domain("py").get_objects()}
     for name in sorted(set(public_names()) - listed):
@@ -39,5 +44,6 @@ def _complete(app: Any, env: Any) -> None:
 def setup(app: Any) -> dict[str, Any]:
     """Check while the pages are built."""
     app.connect("autodoc-process-docstring", _said, priority=100)
+    app.connect("autodoc-skip-member", _is_plain)
     app.connect("env-check-consistency", _complete)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

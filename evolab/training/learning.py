@@ -17,7 +17,7 @@ from evolab.core.rng import numpy_stream, seed_of
 from evolab.envs.base import Environments
 from evolab.evaluation.episodes import play_steps
 from evolab.history.events import Fault, Progress
-from evolab.training.random_play import held, nothing_tells_apart, straying
+from evolab.training.random_play import RandomPlay, stands_still
 from evolab.training.state import TrainingState
 
 WARM_UP = 1_000
@@ -109,13 +109,13 @@ def _by_acting(state: TrainingState, number: int, losses: _Losses, faults: list[
     episodes, done = state.episodes, 0
     episodes.begin(len(population), envs.num_envs, state.has_greedy_episodes)
 
-    stray = None
-    if isinstance(episodes.exploring, np.ndarray) and nothing_tells_apart(state.history):
-        stray = straying(population, envs.num_envs, numpy_stream(options.seed, number, "random play"))
+    random = None
+    if isinstance(episodes.exploring, np.ndarray) and stands_still(state.history):
+        random = RandomPlay(population, envs.num_envs, numpy_stream(options.seed, number, "random play"))
 
     def act(observation: Any, ended: Any) -> Any:
         action = population.act(observation, episodes.exploring, ended)
-        return action if stray is None else stray(action, episodes.exploring, ended)
+        return action if random is None else random.stray(action, np.asarray(episodes.exploring), ended)
 
     playing = play_steps(act, step, first)
     for count, transition in enumerate(playing, start=1):
@@ -166,7 +166,7 @@ def fill(state: TrainingState, steps: int) -> Iterator[Progress]:
     stream, watch = numpy_stream(seed, state.total_steps, "fill"), Watch(state)
     first = envs.reset(seed=seed_of(seed, state.total_steps, "fill") % 2**31)
     done, width = 0, len(population) * envs.num_envs
-    for transition in play_steps(held(population, envs.num_envs, stream), envs.step, first):
+    for transition in play_steps(RandomPlay(population, envs.num_envs, stream).act, envs.step, first):
         state.buffer.add(transition)
         done += width
         state.count(width)

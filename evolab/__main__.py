@@ -95,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.set_defaults(env=DEMO)
     for command in (solve, demo):
-        command.add_argument("--algorithm", help="such as TD3 (default: what suits the action space)")
+        command.add_argument("--algorithm", help="such as SAC (default: what suits the action space)")
         command.add_argument("--population", type=int, metavar="P", help="agents to begin with")
         command.add_argument("--seed", type=int, help="of everything (default: a fresh one)")
         command.add_argument("--device", help="auto, cpu or cuda (default: auto)")

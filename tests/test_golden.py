@@ -59,6 +59,8 @@ def acting(environment, algorithm, seed, **options):
     told = {**SMALL, "search_space": SPACES.get(algorithm), **options}
     if algorithm == "DQN":
         told["hyperparameters"] = {"epsilon_steps": 10_000, **told["hyperparameters"]}
+    if algorithm == "SAC":
+        told["hyperparameters"] = {"policy_delay": 1, **told["hyperparameters"]}
     if algorithm == "PPO":
         del told["update_ratio"]
     exp = ev.Experiment(environment, algorithm, seed=seed, buffer=buffer, **told)

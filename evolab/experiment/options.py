@@ -37,7 +37,7 @@ class Options:
             "my_envs:Warehouse-v0", to import a module first), an `EnvSpec`, a callable that makes a Gymnasium
             environment, a language environment such as `ev.envs.WordGame()`; None to learn from data alone.
         algorithm: a name such as "TD3", or an object such as `ev.TD3(ou_noise=True)`; None for the one that
-            suits the action space: DQN or TD3, and for data CQN or TD3BC.
+            suits the action space: DQN or SAC, and for data CQN or TD3BC.
         population: P, the number of agents; None for 8, or 4 where an update is costly or learns from data.
         num_envs: environments of each agent; None for 2, and 8 for PPO.
         network: where the architecture starts; None for one that suits the observations.

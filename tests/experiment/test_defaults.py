@@ -28,7 +28,7 @@ GAME = ev.envs.WordGame(["abc", "cab"], letters=3, tries=3, alphabet="abc")
     [
         ("e", spaces.Discrete(3), False, "DQN"),
         ("e", spaces.MultiDiscrete([2, 3]), False, "DQN"),
-        ("e", spaces.Box(-1, 1, (2,)), False, "TD3"),
+        ("e", spaces.Box(-1, 1, (2,)), False, "SAC"),
         (None, spaces.Discrete(3), True, "CQN"),
         (None, spaces.Box(-1, 1, (2,)), True, "TD3BC"),
         (GAME, None, False, "BC"),

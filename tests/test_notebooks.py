@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.shortened import short_source, shorten
+
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted([*(ROOT / "tutorials").glob("*.ipynb"), *(ROOT / "notebooks").glob("*.ipynb")])
+PLAIN = [path for path in NOTEBOOKS if "EVOLAB_SHORT" not in path.read_text(encoding="utf-8")]
+"""Those that nothing in sight shortens; the others have still to be run in full."""
 
 
 @pytest.mark.notebook
@@ -21,7 +27,9 @@ def test_notebook_runs_and_shows_what_it_promises(notebook, tmp_path):
     (tmp_path / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
     # Into a folder beside the copy go whatever files the notebook writes.
     copy = tmp_path / notebook.name
-    copy.write_bytes(notebook.read_bytes())
+    contents = json.loads(notebook.read_text(encoding="utf-8"))
+    shorten(contents["cells"])
+    copy.write_text(json.dumps(contents), encoding="utf-8")
     command = [
         sys.executable,
         "-m",
@@ -42,3 +50,34 @@ def test_notebook_runs_and_shows_what_it_promises(notebook, tmp_path):
     }
     done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=560)
     assert done.returncode == 0, done.stdout[-6_000:] + done.stderr[-2_000:]
+
+
+@pytest.mark.parametrize("notebook", PLAIN, ids=lambda path: path.stem)
+def test_a_reader_sees_no_scaffolding(notebook):
+    for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "code" and "remove-cell" not in cell["metadata"].get("tags", []):
+            assert "SHORT" not in source
+            assert not re.search(r"^\s*assert\b", source, re.MULTILINE)
+        elif cell["cell_type"] == "code":
+            assert cell["metadata"]["jupyter"]["source_hidden"]
+            assert not cell["outputs"] or "print" in source
+
+
+@pytest.mark.parametrize("notebook", PLAIN, ids=lambda path: path.stem)
+def test_a_notebook_holds_no_stray_output(notebook):
+    for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
+        for output in cell.get("outputs", []):
+            assert output.get("name") != "stderr"
+            assert output.get("output_type") == "stream" or any(output["data"].values())
+
+
+def test_a_replacement_that_does_not_fit_its_cell_is_refused():
+    assert short_source("exp.run(generations=12)", {"short": {"generations=12": "generations=1"}}).endswith(
+        "=1)"
+    )
+    assert short_source("exp.run()", {"tags": []}) == "exp.run()"
+    with pytest.raises(ValueError, match="'generations=12' stands 0 times in a cell, not once"):
+        short_source("exp.run(generations=9)", {"short": {"generations=12": "generations=1"}})
+    with pytest.raises(ValueError, match="'seed' stands 2 times"):
+        short_source("f(seed=seed)", {"short": {"seed": "1"}})

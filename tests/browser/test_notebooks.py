@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pytest
 from tests.browser.conftest import ROOT
 from tests.browser.lab import Notebook, Server
 from tests.browser.test_dashboard import generation, press, wait_for_generation, wait_for_state
+from tests.shortened import shorten
 
 pytestmark = pytest.mark.browser
 
@@ -26,7 +27,9 @@ FAULTS = """() => [...document.querySelectorAll("[data-mime-type='application/vn
 @pytest.fixture(params=ALL if WANTED == "all" else WANTED.split(), ids=lambda name: Path(name).stem)
 def opened(request: pytest.FixtureRequest, folder: Path, server: Server, chromium: Any) -> Iterator[Notebook]:
     source = ROOT / request.param
-    shutil.copy(source, folder / source.name)
+    contents = json.loads(source.read_text(encoding="utf-8"))
+    shorten(contents["cells"])
+    (folder / source.name).write_text(json.dumps(contents), encoding="utf-8")
     lab = Notebook(chromium, server, source.name)
     yield lab
     lab.close()

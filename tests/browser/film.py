@@ -2,7 +2,7 @@
 
     python tests/browser/film.py tutorials/images/dashboard.gif
 
-Nothing is drawn by hand. The run is `ev.Experiment("CartPole-v1", seed=2)`, everything else at its default; it is shown
+Nothing is drawn by hand. The run is `ev.Experiment("CartPole-v1", seed=3)`, everything else at its default; it is shown
 faster than it was, and its last picture stays for a while.
 """
 
@@ -20,8 +20,8 @@ sys.path.insert(0, str(ROOT))
 
 from tests.browser.lab import Notebook, Server, browser, write_notebook  # noqa: E402
 
-GENERATIONS = 16
-CELL = "import evolab as ev\nexp = ev.Experiment('CartPole-v1', seed=2, target=475.0)\nboard = exp.dashboard()\nboard"
+GENERATIONS = 12
+CELL = "import evolab as ev\nexp = ev.Experiment('CartPole-v1', seed=3, target=475.0)\nboard = exp.dashboard()\nboard"
 WIDTH, HEIGHT = 1060, 1500
 TALL = 900
 """Pixels of the board that the picture shows."""
@@ -60,6 +60,7 @@ def film(path: Path) -> None:
                 lab.page.wait_for_timeout(700)
                 seen, over = lab.page.evaluate(COUNT), lab.page.evaluate(REST)
                 pictures.append(record(lab.page))
+                write(pictures, path)  # what there is so far
                 print(seen, lab.page.locator(".ev-now").first.inner_text().replace("\n", " | "), flush=True)
             lab.close()
         finally:

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import torch
+
+from evolab.networks.observations import encode
 from evolab.training.learning import WARM_UP
 from evolab.training.state import TrainingState
+
+HUGE = 1e5
+"""Features beyond which a network's first updates are so large that nothing else is learned."""
+
+LOOKED_AT = 64
+"""Observations that are looked at, after the first generation."""
 
 ALIKE = 8
 """Figures of fitness, over two generations or more, after which rewards that told nobody apart are spoken of."""
@@ -16,10 +25,30 @@ def advise(state: TrainingState, spent: str | None) -> None:
         state: of the run.
         spent: "max_steps" or "minutes" where no more of it is left; None where some is, or the target is reached.
     """
+    _of_observations(state)
     _of_rewards(state)
     if spent is not None:
         _of_the_budget(state, spent)
         _of_the_target(state)
+
+
+def _of_observations(state: TrainingState) -> None:
+    population = state.population
+    if state.generation != 1 or population.algorithm.reads_tokens:
+        return
+    # Of a generator of its own: a run that is looked at goes the same way.
+    seen = state.buffer.observations(LOOKED_AT, torch.Generator().manual_seed(0))
+    if seen is None:
+        return
+    features = encode(population.observation_space, seen, 1, torch.float32)
+    largest = float(features.abs().amax())
+    if largest > HUGE:
+        state.tell(
+            "observations",
+            f"observations reach {largest:.2g}, and networks learn from numbers around 1: expect little from numbers "
+            "as large as these. Scale them: gymnasium.wrappers.RescaleObservation(env, -1, 1) by the bounds of the "
+            "space, wrappers.TransformObservation(env, function, space) by a function, such as the logarithm.",
+        )
 
 
 def _of_rewards(state: TrainingState) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from gymnasium import spaces
 
 import evolab as ev
 from tests.small import recorded
@@ -150,4 +152,44 @@ def test_the_smallest_budget_is_passed_by_one_vector_step_at_most(budget, capsys
     assert budget <= exp.total_steps + exp.evaluation_steps < budget + 8
     assert exp.elite.act(exp.population.observation_space.sample()).shape == (1,)
     assert "is too small for one generation" in capsys.readouterr().err
+    exp.close()
+
+
+class Huge(Toy):
+    """Observations of 2**40, as PPO diverged on."""
+
+    def __init__(self):
+        super().__init__()
+        self.observation_space = spaces.Dict(
+            {"time": spaces.Box(0, 2**40, (1,), np.int64), "camera": spaces.Box(0, 255, (3,), np.float32)}
+        )
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.seen(), {}
+
+    def step(self, action):
+        _, *rest = super().step(action)
+        return self.seen(), *rest
+
+    def seen(self):
+        return {"time": np.array([2**40]), "camera": np.full(3, 255, np.float32)}
+
+
+@pytest.mark.parametrize("algorithm", ["TD3", "PPO"])
+def test_observations_too_large_to_learn_from_are_said_once_with_what_helps(algorithm):
+    exp = quick(Huge, algorithm=algorithm, update_ratio=None, buffer=8 if algorithm == "PPO" else 100)
+    with pytest.warns(UserWarning, match=r"observations reach 1\.1e\+12, .*RescaleObservation\(env, -1, 1\)"):
+        exp.step()
+    exp.step()  # warnings are errors here: it is said once
+    exp.close()
+
+
+def test_observations_that_are_scaled_already_are_not_spoken_of():
+    class Pictures(Huge):
+        def seen(self):
+            return {"time": np.array([99_999]), "camera": np.full(3, 255, np.float32)}
+
+    exp = quick(Pictures)
+    exp.step()
     exp.close()

@@ -21,6 +21,17 @@ def gemm_rate(repeats: int = 20, width: int = 64) -> float:
     return best
 
 
+def gemm_beside(width: int, seconds: float = 0.05) -> float:
+    """GFLOP/s of the same product, in the mean over so long: what the machine gives just now, busy as it is."""
+    left, right = torch.randn(8, 128, width), torch.randn(8, width, width)
+    count, started = 0, time.process_time()
+    while (taken := time.process_time() - started) < seconds:
+        for _ in range(10):
+            torch.bmm(left, right)
+        count += 10
+    return 2 * 8 * 128 * width**2 * count / taken / 1e9
+
+
 def memory_rate(repeats: int = 5, mebibytes: int = 128) -> float:
     """GB/s of a one-core copy far larger than the caches, bytes read and written, in CPU time, best of several."""
     torch.set_num_threads(1)

@@ -2,7 +2,8 @@
 
 Every algorithm at 1, 4, 16 and 64 agents, hidden layers 2x64 and 2x256, batches of 128 and 256,
 on one thread, in CPU time. The multiply-adds are counted by torch in the same update made of its operations, the
-ceiling is the same run's batched product of the same widths:
+ceiling is the batched product of the same widths just before and after: the share is a median of such pairs, as
+others who use the machine's caches slow both.
 
     python tests/benchmarks/updates.py
     python tests/benchmarks/updates.py TD3 --agents 16 --hidden 64 --batch 128
@@ -27,7 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium.spaces import Box, Discrete
-from machine import described, gemm_rate
+from machine import described, gemm_beside
 from torch.utils.flop_counter import FlopCounterMode
 
 import evolab as ev
@@ -136,7 +137,7 @@ def experience(shape: tuple[int, ...], discrete: bool) -> SimpleNamespace:
     )
 
 
-def measured(algorithm: str, agents: int, hidden: int, batch: int, repeats: int = 5) -> dict[str, float]:
+def measured(algorithm: str, agents: int, hidden: int, batch: int, repeats: int = 9) -> dict[str, float]:
     """Medians over the repeats, each as many updates as take some tenths of a second."""
     counted = case(population_of(algorithm, agents, hidden, batch, Plain))
     with FlopCounterMode(display=False) as counter:
@@ -148,17 +149,20 @@ def measured(algorithm: str, agents: int, hidden: int, batch: int, repeats: int 
     made = learn(2)
     count = max(2, 2 * int(0.15 * made / 2 / (time.process_time() - started)))
     seconds, rates = [], []
+    before = gemm_beside(hidden)
     for _ in range(repeats):
-        rates.append(gemm_rate(3, hidden))
         started = time.process_time()
         made = learn(count)
         seconds.append((time.process_time() - started) / made / agents)
-    micro, ceiling = 1e6 * float(np.median(seconds)), float(np.max(rates))
+        after = gemm_beside(hidden)
+        rates.append((before + after) / 2)
+        before = after
+    micro = 1e6 * np.array(seconds)
     return {
-        "microseconds_per_agent": round(micro, 1),
+        "microseconds_per_agent": round(float(np.median(micro)), 1),
         "megaflop": round(operations / 1e6, 2),
-        "gemm_gflops": round(ceiling, 1),
-        "share_of_gemm": round(operations / (micro * 1e3) / ceiling, 3),
+        "gemm_gflops": round(float(np.median(rates)), 1),
+        "share_of_gemm": round(float(np.median(operations / (micro * 1e3) / np.array(rates))), 3),
     }
 
 

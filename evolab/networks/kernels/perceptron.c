@@ -115,14 +115,15 @@ static void forward_lines(const Pass *pass, int64_t row, int64_t first, int64_t 
         REAL *normal = spare, *inverse = spare + block * widest;
         if (keep && NORMALISED(plan)) normal = next, inverse = next + count * to, next = inverse + padded(count);
         REAL *z = keep ? next : lines + (1 + l % 2) * block * widest;
-        product(count, to, width, (Matrix){h, ld, 1}, turned, to, bias, z, to);
+        int rectified = where[KIND] == RELU && !NORMALISED(plan);
+        product(count, to, width, (Matrix){h, ld, 1}, turned, to, (Around){.bias = bias, .rectified = rectified}, z, to);
         if (NORMALISED(plan)) {
             fill(scale, own + where[SCALE], units, to);
             fill(shift, own + where[SHIFT], units, to);
             normalise(z, count, units, to, scale, shift, normal, inverse);
         }
         REAL *after = keep && READS_INPUT(where[KIND]) ? z + count * to : z;
-        activate((int)where[KIND], z, after, count * to);
+        if (!rectified) activate((int)where[KIND], z, after, count * to);
         next = after + count * to;
         h = after, ld = to, width = units;
     }
@@ -140,7 +141,7 @@ static void forward_lines(const Pass *pass, int64_t row, int64_t first, int64_t 
     } else {
         transpose(head, plan->outputs, width, turned, o_ld);
         fill(bias, level, plan->outputs, o_ld);
-        product(count, o_ld, width, (Matrix){h, ld, 1}, turned, o_ld, bias, wide, o_ld);
+        product(count, o_ld, width, (Matrix){h, ld, 1}, turned, o_ld, (Around){.bias = bias}, wide, o_ld);
         for (int64_t b = 0; b < count; b++) copy(out + b * plan->outputs, wide + b * o_ld, plan->outputs);
     }
 }
@@ -202,11 +203,16 @@ static const REAL *widen(const REAL *w, int64_t length, int64_t units, int64_t i
 static void outer(int64_t batch, Matrix g, int64_t units, const REAL *h, int64_t ld, int64_t inputs,
                   REAL *line, REAL *to) {
     if (inputs == ld) {
-        product(units, ld, batch, g, h, ld, NULL, to, ld);
+        product(units, ld, batch, g, h, ld, (Around){0}, to, ld);
         return;
     }
-    product(units, ld, batch, g, h, ld, NULL, line, ld);
+    product(units, ld, batch, g, h, ld, (Around){0}, line, ld);
     for (int64_t u = 0; u < units; u++) copy(to + u * inputs, line + u * ld, inputs);
+}
+
+/* What the gradient of a layer's results is 0 by where its activation is ReLU, whose results are h; NULL for others. */
+INLINE const REAL *gate_of(const int64_t *shape, int64_t l, const REAL *h) {
+    return shape[LAYERS + OF_LAYER * l + KIND] == RELU ? h : NULL;
 }
 
 static int64_t room_backward(const Pass *pass, int64_t count) { return 2 * (pass->largest + pass->widest * (1 + count)); }
@@ -235,11 +241,11 @@ static void backward_lines(const Pass *pass, int64_t row, int64_t count, const R
         }
     }
     const REAL *weight = widen(own + shape[OUT_WEIGHT], width, outputs, width, packed, ld);
-    product(count, ld, outputs, (Matrix){g, outputs, 1}, weight, ld, NULL, here, ld);
+    product(count, ld, outputs, (Matrix){g, outputs, 1}, weight, ld, (Around){.gate = gate_of(shape, depth - 1, h)}, here, ld);
     for (int64_t l = depth - 1; l >= 0; l--) {
         const int64_t *where = shape + LAYERS + OF_LAYER * l, units = width, from = ld;
         const REAL *z = h - (READS_INPUT(where[KIND]) ? count * from : 0), *normal = end[l], *inverse = normal + count * from;
-        descend((int)where[KIND], here, z, h, count * from);
+        if (where[KIND] != RELU) descend((int)where[KIND], here, z, h, count * from);
         width = l ? UNITS_OF(shape, l - 1) : inputs, ld = padded(width);
         h = l ? end[l] - count * ld : keep;
         if (NORMALISED(plan)) {
@@ -256,11 +262,11 @@ static void backward_lines(const Pass *pass, int64_t row, int64_t count, const R
         }
         if (l) {
             weight = widen(own + where[WEIGHT], width, units, width, packed, ld);
-            product(count, ld, units, (Matrix){here, from, 1}, weight, ld, NULL, below, ld);
+            product(count, ld, units, (Matrix){here, from, 1}, weight, ld, (Around){.gate = gate_of(shape, l - 1, h)}, below, ld);
         } else if (flowing) {
             int64_t e_ld = padded(plan->extra);
             weight = widen(own + where[WEIGHT] + plan->features, inputs, units, plan->extra, packed, e_ld);
-            product(count, e_ld, units, (Matrix){here, from, 1}, weight, e_ld, NULL, below, e_ld);
+            product(count, e_ld, units, (Matrix){here, from, 1}, weight, e_ld, (Around){0}, below, e_ld);
             for (int64_t b = 0; b < count; b++) copy(flowing + b * plan->extra, below + b * e_ld, plan->extra);
         }
         REAL *swap = here;

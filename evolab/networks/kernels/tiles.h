@@ -49,9 +49,15 @@ typedef REAL four __attribute__((vector_size(4 * sizeof(REAL)), aligned(sizeof(R
 INLINE int64_t padded(int64_t n) { return (n + WIDTH - 1) / WIDTH * WIDTH; }
 
 typedef struct { const REAL *at; int64_t row, column; } Matrix; /* entry (m, k) at row * m + column * k */
+typedef __typeof__((vec){0} < (vec){0}) mask;
+
+/* What is done to C while it is in registers: `bias` [n] is where the sums begin, negative results become 0 where
+ * `rectified`, and all become 0 where `gate`, laid out as C, is not above 0. NULL and 0 for none of it. */
+typedef struct { const REAL *bias, *gate; int rectified; } Around;
 
 INLINE void tile(const int rows, const int vectors, int64_t depth, Matrix a, const REAL *b, int64_t ldb,
-                 const REAL *bias, REAL *c, int64_t ldc) {
+                 Around around, REAL *c, int64_t ldc) {
+    const REAL *bias = around.bias;
     vec sum[8][4];
 #pragma GCC unroll 8
     for (int i = 0; i < rows; i++)
@@ -72,18 +78,25 @@ INLINE void tile(const int rows, const int vectors, int64_t depth, Matrix a, con
 #pragma GCC unroll 8
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 4
-        for (int j = 0; j < vectors; j++) *(vec *)(c + i * ldc + j * WIDTH) = sum[i][j];
+        for (int j = 0; j < vectors; j++) {
+            vec result = sum[i][j];
+            if (around.rectified) result = (vec)((mask)result & ~(result < 0));
+            if (around.gate) result = (vec)((mask)result & ~(*(const vec *)(around.gate + i * ldc + j * WIDTH) <= 0));
+            *(vec *)(c + i * ldc + j * WIDTH) = result;
+        }
 }
 
 #define COLUMN_OF_TILES(vectors)                                                                  \
     static void column_##vectors(int64_t m, int64_t depth, Matrix a, const REAL *b, int64_t ldb,  \
-                                 const REAL *bias, REAL *c, int64_t ldc) {                        \
-        int64_t i = 0;                                                                            \
-        for (; i + ROWS <= m; i += ROWS, a.at += ROWS * a.row, c += ROWS * ldc)                   \
-            tile(ROWS, vectors, depth, a, b, ldb, bias, c, ldc);                                  \
-        for (; i + 2 <= m; i += 2, a.at += 2 * a.row, c += 2 * ldc)                               \
-            tile(2, vectors, depth, a, b, ldb, bias, c, ldc);                                     \
-        if (i < m) tile(1, vectors, depth, a, b, ldb, bias, c, ldc);                              \
+                                 Around around, REAL *c, int64_t ldc) {                           \
+        for (int64_t i = 0, rows; i < m; i += rows) {                                             \
+            rows = m - i >= ROWS ? ROWS : m - i >= 2 ? 2 : 1;                                     \
+            if (rows == ROWS) tile(ROWS, vectors, depth, a, b, ldb, around, c, ldc);              \
+            else if (rows == 2) tile(2, vectors, depth, a, b, ldb, around, c, ldc);               \
+            else tile(1, vectors, depth, a, b, ldb, around, c, ldc);                              \
+            a.at += rows * a.row, c += rows * ldc;                                                \
+            if (around.gate) around.gate += rows * ldc;                                           \
+        }                                                                                         \
     }
 COLUMN_OF_TILES(1)
 COLUMN_OF_TILES(2)
@@ -119,22 +132,23 @@ static const REAL *panel(int64_t m, int64_t depth, const REAL *b, int64_t *ldb, 
     return to;
 }
 
-/* C[m, n] = A B (+ bias); n is a multiple of WIDTH, and so are ldb and ldc. */
+/* C[m, n] = A B; n is a multiple of WIDTH, and so are ldb and ldc. */
 static void product(int64_t m, int64_t n, int64_t depth, Matrix a, const REAL *b, int64_t ldb,
-                    const REAL *bias, REAL *c, int64_t ldc) {
+                    Around around, REAL *c, int64_t ldc) {
     int64_t left = n / WIDTH;
     while (left > 0) {
         int take = (int)(left >= 2 * VECTORS || left == VECTORS ? VECTORS : left > VECTORS ? (left + 1) / 2 : left); /* 3 + 2 beats 4 + 1 */
         int64_t ld = ldb;
         const REAL *own = panel(m, depth, b, &ld, take * WIDTH);
-        if (take == 4) column_4(m, depth, a, own, ld, bias, c, ldc);
-        if (take == 3) column_3(m, depth, a, own, ld, bias, c, ldc);
-        if (take == 2) column_2(m, depth, a, own, ld, bias, c, ldc);
-        if (take == 1) column_1(m, depth, a, own, ld, bias, c, ldc);
+        if (take == 4) column_4(m, depth, a, own, ld, around, c, ldc);
+        if (take == 3) column_3(m, depth, a, own, ld, around, c, ldc);
+        if (take == 2) column_2(m, depth, a, own, ld, around, c, ldc);
+        if (take == 1) column_1(m, depth, a, own, ld, around, c, ldc);
         left -= take;
         b += take * WIDTH;
         c += take * WIDTH;
-        if (bias) bias += take * WIDTH;
+        if (around.bias) around.bias += take * WIDTH;
+        if (around.gate) around.gate += take * WIDTH;
     }
 }
 

@@ -129,13 +129,12 @@ static void forward_lines(const Pass *pass, int64_t row, int64_t first, int64_t 
     }
     const REAL *head = own + shape[OUT_WEIGHT], *level = own + shape[OUT_BIAS];
     int64_t o_ld = padded(plan->outputs);
-    if (plan->outputs * 2 < WIDTH) { /* a few outputs: one dot product each */
+    if (plan->outputs * 2 * sizeof(REAL) < 64) { /* a few outputs: one dot product each */
         for (int64_t o = 0; o < plan->outputs; o++) fill(turned + o * ld, head + o * width, width, ld);
         for (int64_t b = 0; b < count; b++)
             for (int64_t o = 0; o < plan->outputs; o++) {
-                vec sum = {0};
-                for (int64_t i = 0; i < ld; i += WIDTH)
-                    sum += *(const vec *)(h + b * ld + i) * *(const vec *)(turned + o * ld + i);
+                Sum sum = {0};
+                ALONG(ld) sum.part[p] += *(const vec *)(h + b * ld + at) * *(const vec *)(turned + o * ld + at);
                 out[b * plan->outputs + o] = total(sum) + level[o];
             }
     } else {

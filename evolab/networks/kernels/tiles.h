@@ -152,20 +152,22 @@ static void product(int64_t m, int64_t n, int64_t depth, Matrix a, const REAL *b
     }
 }
 
-/* The sum of a vector's entries, by halves where it is long. */
-INLINE REAL total(vec v) {
+/* A sum along a line, which is taken in the same order whatever the width of a vector: as of 64 bytes, by halves. With
+ * fused products a machine of any width computes the same bits. */
+enum { TOGETHER = 64 / BYTES };
+typedef struct { vec part[TOGETHER]; } Sum;
+
+INLINE REAL total(Sum s) {
+    typedef REAL quarter __attribute__((vector_size(16)));
+    quarter parts[4];
+    memcpy(parts, &s, sizeof s);
+    quarter whole = (parts[0] + parts[1]) + (parts[2] + parts[3]);
     REAL sum = 0;
-#if BYTES > 16
-    typedef REAL part __attribute__((vector_size(BYTES / 4)));
-    part parts[4];
-    memcpy(parts, &v, BYTES);
-    part whole = (parts[0] + parts[1]) + (parts[2] + parts[3]);
-    for (int i = 0; i < WIDTH / 4; i++) sum += whole[i];
-#else
-    for (int i = 0; i < WIDTH; i++) sum += v[i];
-#endif
+    for (int64_t i = 0; i < 16 / (int64_t)sizeof(REAL); i++) sum += whole[i];
     return sum;
 }
+/* For each vector of a line of n entries: `at`, where it begins, and `p`, its part of a sum. */
+#define ALONG(n) for (int64_t at = 0, p = 0; at < (n); at += WIDTH, p = (p + 1) % TOGETHER)
 
 /* As memcpy and memset, for lines so short that a call costs more than they do. */
 INLINE void copy(REAL *to, const REAL *from, int64_t n) {

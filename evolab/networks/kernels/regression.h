@@ -40,7 +40,7 @@ static REAL regress_lines(const Pass *pass, const Steps *steps, int64_t row, int
         int64_t at = b * outputs + (choice ? choice[b] : 0);
         REAL error = out[at] - target[b], near = error;
         if (huber > 0) near = error > huber ? huber : error < -huber ? -huber : error;
-        loss += weight[b] * near * (2 * error - near);
+        loss = FUSED(weight[b] * near, 2 * error - near, loss);
         slope[at] = 2 * weight[b] * near;
     }
     backward_lines(pass, row, count, held, slope, gradient, NULL, memory);

@@ -44,6 +44,12 @@
 typedef REAL vec __attribute__((vector_size(BYTES), aligned(sizeof(REAL)), may_alias));
 typedef REAL four __attribute__((vector_size(4 * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
 
+/* a * b + c, rounded once where the processor can: left to themselves compilers differ. */
+#if defined(__FMA__) || defined(__aarch64__)
+#define FUSED(a, b, c) (sizeof(REAL) == 4 ? (REAL)fmaf((float)(a), (float)(b), (float)(c)) : (REAL)fma(a, b, c))
+#else
+#define FUSED(a, b, c) ((a) * (b) + (c))
+#endif
 #define ROOT(x) (sizeof(REAL) == 4 ? (REAL)sqrtf((float)(x)) : (REAL)sqrt(x))
 
 INLINE int64_t padded(int64_t n) { return (n + WIDTH - 1) / WIDTH * WIDTH; }

@@ -21,6 +21,7 @@ from evolab.algorithms.search_space import algorithm_named, search_space_of
 from evolab.core import checks, registry
 from evolab.core.device import precision_named
 from evolab.core.plain import from_plain, to_plain
+from evolab.core.processors import same_everywhere
 from evolab.core.rng import fresh_seed
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.data.buffers.rollout import RolloutBuffer
@@ -112,6 +113,7 @@ class ExperimentConfig(Options):
             else checks.finite("update_ratio", self.update_ratio, low=1e-6),
             "dtype": dtype_named(self.dtype),
             "precision": precision_named(self.precision),
+            "deterministic": same_everywhere(self.deterministic),
             "target": None if self.target is None else checks.finite("target", self.target),
             "seed": fresh_seed()
             if self.seed is None

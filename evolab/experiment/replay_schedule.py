@@ -24,8 +24,8 @@ def options_of(
         asked: options in place of that run's.
     """
     like = (
-        "env_kwargs", "num_envs", "update_ratio", "fitness", "seed", "device", "dtype", "precision", "vectorization",
-        "on_fault", "overlap", "eval_episodes", "eval_steps", "confirmation",
+        "env_kwargs", "num_envs", "update_ratio", "fitness", "seed", "device", "dtype", "precision",
+        "deterministic", "vectorization", "on_fault", "overlap", "eval_episodes", "eval_steps", "confirmation",
     )  # fmt: skip
     return {
         "environment": config.environment,

@@ -33,6 +33,7 @@ CONFIG = {
     "device": word,
     "dtype": word,
     "precision": word,
+    "deterministic": flag,
     "env_kwargs": maybe(mapping()),
     "vectorization": word,
     "on_fault": maybe(word),

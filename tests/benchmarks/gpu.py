@@ -5,9 +5,11 @@ operation, and recorded with tf32 products; beside them AgileRL's update of one 
 follow one another. Medians of several runs, taken in turns:
 
     python tests/benchmarks/gpu.py [--peers FOLDER] [--agents 1 4 16 64 256]
+    python tests/benchmarks/gpu.py --all FOLDER
 
-`--peers` as in `peers.py`; without it AgileRL is left out. `--device cpu` tries the script where there is no CUDA
-device; what it prints then is no result, and is not written.
+`--peers` as in `peers.py`; without it AgileRL is left out. `--all` runs the tests that need a device as well, the whole
+loop, the memory that is taken and the peer, within ten minutes, into `FOLDER/gpu.json`. `--device cpu` tries the
+script where there is no CUDA device; what it prints then is no result, and is not written beside the others.
 """
 
 from __future__ import annotations
@@ -23,9 +25,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from gpu_all import everything
+from loop import steps_per_second
 from machine import described
 from peer_environments import python_of
 from updates import case, population_of
+
+import evolab as ev
+from evolab.population import grouping
 
 RESULT = Path(__file__).parent / "results" / "gpu.json"
 BATCH, ENOUGH = 128, 0.3
@@ -138,6 +145,36 @@ def measured(agents: int, hidden: int, device: str, python: Path | None, repeats
     return {"agents": agents, "hidden": hidden, **row}
 
 
+def one_more_bucket(device: str, agents: int = 16, repeats: int = 3) -> dict[str, float]:
+    """What a further bucket costs an update, and what could be multiplied meanwhile: `grouping.ON_CUDA`."""
+    found, buckets, before = [], [], grouping.ON_CUDA
+    for price in (1e18, 0.0):  # agents of all shapes in one bucket, and each shape in its own
+        grouping.ON_CUDA = price
+        population = population_of("TD3", agents, 64, BATCH, device=device)
+        mutations = ev.Mutations(
+            none=0, architecture=1, parameters=0, activation=0, hyperparameters=0, new_layer=0
+        )
+        ev.evolve(population, np.arange(float(agents)), ev.Tournament(), mutations, generation=1)
+        learn = case(population)
+        learn(32)
+        buckets.append(sum(len(group.buckets) for group in population.table.groups))
+        found.append(float(np.median([milliseconds(learn, "graph", device) for _ in range(repeats)])))
+    grouping.ON_CUDA = before
+    left = torch.randn(agents, BATCH, 64, device=device)
+    right = torch.randn(agents, 64, 64, device=device)
+    waited(device)
+    started = time.perf_counter()
+    for _ in range(300):
+        torch.bmm(left, right)
+    waited(device)
+    rate = 300 * agents * BATCH * 64**2 / (time.perf_counter() - started)
+    more = (found[1] - found[0]) / max(1, buckets[1] - buckets[0])
+    return {
+        **{f"milliseconds, {count} buckets": one for count, one in zip(buckets, found, strict=True)},
+        "multiply_adds_of_one_more": round(more / 1e3 * rate),
+    }
+
+
 def main() -> None:
     """Measure, print a table, and write it where it was measured on a CUDA device."""
     parser = argparse.ArgumentParser(
@@ -148,7 +185,22 @@ def main() -> None:
     parser.add_argument("--agents", type=int, nargs="+", default=[1, 4, 16, 64, 256])
     parser.add_argument("--hidden", type=int, nargs="+", default=[64, 256])
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--all", type=Path, metavar="FOLDER", help="everything, within ten minutes")
+    parser.add_argument("--quick", action="store_true", help="with --all: fewer agents, to try it")
+    parser.add_argument("--loop", action="store_true", help="environment steps a second of the whole loop")
+    parser.add_argument("--buckets", action="store_true", help="what one more bucket costs")
+    parser.add_argument("--json", action="store_true", help="print the rows at the end, and write nothing")
     options = parser.parse_args()
+    if options.all is not None:
+        everything(options.all, options.device, quick=options.quick, peers=options.peers)
+        return
+    if options.loop:
+        rates = {agents: steps_per_second(agents, False, 20, 3, options.device) for agents in options.agents}
+        print(json.dumps({str(agents): round(rate) for agents, rate in rates.items()}))
+        return
+    if options.buckets:
+        print(json.dumps(one_more_bucket(options.device)))
+        return
     python = None if options.peers is None else python_of(options.peers, "agilerl")
     rows = []
     print(
@@ -160,7 +212,9 @@ def main() -> None:
             rows.append(row)
             cells = "".join(f"{row.get(way, float('nan')):14.3f}" for way in (*WAYS, "AgileRL"))
             print(f"{f'2x{hidden}':6s}{agents:8d}{cells}", flush=True)
-    if options.device == "cuda":
+    if options.json:
+        print(json.dumps(rows))
+    elif options.device == "cuda":
         about = {"device": torch.cuda.get_device_name(), "batch": BATCH, "repeats": options.repeats}
         RESULT.write_text(json.dumps({**described(), **about, "updates": rows}, indent=1) + "\n")
 

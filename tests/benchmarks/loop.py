@@ -22,11 +22,13 @@ import evolab as ev
 RESULT = Path(__file__).parent / "results" / "loop.json"
 
 
-def steps_per_second(agents: int, mutated: bool, vector_steps: int = 60, repeats: int = 7) -> float:
+def steps_per_second(
+    agents: int, mutated: bool, vector_steps: int = 60, repeats: int = 7, device: str = "cpu"
+) -> float:
     """Median over the repeats."""
     envs = ev.envs.make("LunarLanderContinuous-v3", population=agents, num_envs=8, seed=1)
     spaces = envs.single_observation_space, envs.single_action_space
-    population = ev.Population("TD3", *spaces, size=agents, network=ev.MLP([64, 64]), seed=1, device="cpu")
+    population = ev.Population("TD3", *spaces, size=agents, network=ev.MLP([64, 64]), seed=1, device=device)
     buffer = ev.ReplayBuffer(100_000)
     stream = np.random.default_rng(1)
     if mutated:

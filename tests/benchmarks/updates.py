@@ -11,7 +11,7 @@ others who use the machine's caches slow both.
     python tests/benchmarks/updates.py --profile
 
 The first writes the result anew, the third into the result of other algorithms' parts, the last adds where the
-time of TD3's update goes. PPO's update is one minibatch of a rollout, its share of the one pass over the whole
+time of an update goes. PPO's update is one minibatch of a rollout, its share of the one pass over the whole
 rollout included.
 """
 
@@ -32,7 +32,8 @@ from machine import described, gemm_beside
 from torch.utils.flop_counter import FlopCounterMode
 
 import evolab as ev
-from evolab.networks.kernels import build, rows
+from evolab.networks.kernels import build, rows, updates
+from evolab.networks.mlp.compiled_kernel import CompiledMLPKernel
 
 RESULT = Path(__file__).parent / "results" / "updates.json"
 ALGORITHMS = ("DQN", "CQN", "DDPG", "TD3", "TD3BC", "SAC", "PPO")
@@ -99,9 +100,9 @@ def case(population: ev.Population) -> Callable[[int], int]:
     buffer = ev.ReplayBuffer(STORED, device=population.device)
     buffer.add(experience((STORED,), algorithm in DISCRETE))
 
-    def learn(updates: int) -> int:
-        population.learn(buffer, updates=updates)
-        return updates
+    def learn(count: int) -> int:
+        population.learn(buffer, updates=count)
+        return count
 
     return learn
 
@@ -166,32 +167,35 @@ def measured(algorithm: str, agents: int, hidden: int, batch: int, repeats: int 
     }
 
 
-def profiled(hidden: int, agents: int = 16, batch: int = 128, updates: int = 200) -> dict[str, object]:
-    """Shares of TD3's update inside the kernels (products, activations, Adam's steps) and outside of them."""
-    population = population_of("TD3", agents, hidden, batch)
+def profiled(algorithm: str, hidden: int, agents: int = 16, batch: int = 128) -> dict[str, object]:
+    """Shares of an update's time inside the kernels (products, activations, Adam's steps) and outside of them."""
+    population = population_of(algorithm, agents, hidden, batch)
     learn = case(population)
-    learn(8)
+    learn(16)
     seconds: dict[str, float] = {}
     timed = Timed(build.library(torch.float32), seconds)
     for group in population.groups:
         for bound in group.bound.values():
-            bound.kernel.every.kernels = bound.kernel.single.kernels = timed
+            if isinstance(bound.kernel, CompiledMLPKernel):
+                bound.kernel.every.kernels = bound.kernel.single.kernels = timed
     before = rows.library
-    rows.library = lambda dtype: timed
+    rows.library = updates.library = lambda dtype: timed
     started = time.perf_counter()
-    learn(updates)
+    learn(64)
+    learn(max(64, 8 * int(8 / (time.perf_counter() - started))))
     total = time.perf_counter() - started
-    rows.library = before
+    rows.library = updates.library = before
     parts = {
-        "critics' regressions, Adam's step included": "regress",
+        "whole updates": "learn",
+        "regressions, Adam's step included": "regress",
         "passes forward": "forward",
         "passes backward": "backward",
-        "the policy's Adam": "adam",
-        "targets follow": "follow",
+        "Adam": "adam",
+        "targets follow": "polyak_update",
     }
-    shares = {name: round(seconds[call] / total, 3) for name, call in parts.items()}
+    shares = {name: round(seconds[call] / total, 3) for name, call in parts.items() if call in seconds}
     return {
-        "algorithm": "TD3",
+        "algorithm": algorithm,
         "agents": agents,
         "hidden": hidden,
         "batch": batch,
@@ -208,11 +212,12 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, nargs="+", default=[64, 256])
     parser.add_argument("--batch", type=int, nargs="+", default=[128, 256])
     parser.add_argument("--keep", action="store_true", help="write what is measured into the result")
-    parser.add_argument("--profile", action="store_true", help="where the time of TD3's update goes, alone")
+    parser.add_argument("--profile", action="store_true", help="where the time of an update goes, alone")
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.profile:
-        found = {"profile": [profiled(hidden) for hidden in options.hidden]}
+        asked = options.algorithms or ("DQN", "TD3", "SAC", "PPO")
+        found = {"profile": [profiled(each, hidden) for each in asked for hidden in options.hidden]}
         print(json.dumps(found, indent=1))
         before = json.loads(RESULT.read_text()) if RESULT.exists() else {}
         RESULT.write_text(json.dumps({**before, **found}, indent=1) + "\n")

@@ -53,7 +53,7 @@ def _obey(options: argparse.Namespace) -> int:
         _parser().print_help()
         return 0
     try:
-        if options.command in (_runs, _certify, _docs):
+        if options.command in (_runs, _certify, _docs, _board):
             return int(options.command(options))
         from evolab.experiment import commands
 
@@ -144,6 +144,19 @@ def _parser() -> argparse.ArgumentParser:
     listed.add_argument("folder", nargs="?", default="runs", help="where to look (default: runs)")
     listed.set_defaults(command=_runs)
 
+    board = commands.add_parser(
+        "board",
+        help="watch runs in a browser while they train",
+        description="Serve one local page with the board of all runs below a folder: a table that fills while they "
+        "train, curves, settings against fitness, and each run's own dashboard. It listens on this machine alone, "
+        "its address holds a token, and it only reads. Ctrl-C ends it.",
+        epilog="On a server: ssh -L 8765:127.0.0.1:8765 SERVER, and open the printed address on your own machine.",
+    )
+    board.add_argument("folder", nargs="?", default="runs", help="of runs, or of one run (default: runs)")
+    board.add_argument("--port", type=int, metavar="N", help="default: 8765, or the next one that is free")
+    board.add_argument("--open", action="store_true", help="open it in this machine's browser")
+    board.set_defaults(command=_board)
+
     docs = commands.add_parser(
         "docs",
         help="build the documentation and open it",
@@ -157,6 +170,22 @@ def _parser() -> argparse.ArgumentParser:
     docs.add_argument("--strict", action="store_true", help="fail on a broken link or a missing docstring")
     docs.set_defaults(command=_docs)
     return parser
+
+
+def _board(options: argparse.Namespace) -> int:
+    """Serve the board of runs until Ctrl-C."""
+    from evolab.reporting.board.server import Board
+
+    board = Board(Path(options.folder).expanduser(), options.port)
+    print(f"the board of {options.folder}: {board.url}", flush=True)
+    print("it only reads; Ctrl-C ends it", flush=True)
+    if options.open:
+        import webbrowser
+
+        webbrowser.open(board.url)
+    with contextlib.suppress(KeyboardInterrupt):
+        board.serve()
+    return 0
 
 
 def _docs(options: argparse.Namespace) -> int:

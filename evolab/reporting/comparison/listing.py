@@ -66,9 +66,14 @@ def runs(folder: str | PathLike[str] = "runs") -> pd.DataFrame:
     return frame
 
 
+def is_run(path: Path) -> bool:
+    """True for the folder of a run."""
+    return (path / ABOUT).exists() or (path / "history" / "generations.jsonl").exists()
+
+
 def places(path: Path, depth: int) -> list[Path]:
     """The folders of runs below a folder, itself included; links are not followed."""
-    if (path / ABOUT).exists() or (path / "history" / "generations.jsonl").exists():
+    if is_run(path):
         return [path]
     if depth >= DEEPEST:
         return []

@@ -87,8 +87,8 @@ class SavedRun:
         self.trouble = ""
         self.saved = 0.0
         self._stamp: Any = None
-        self._generations = _Lines(path / "history" / "generations.jsonl")
-        self._fitness = _Lines(path / "history" / "fitness.jsonl")
+        self._generations = Lines(path / "history" / "generations.jsonl")
+        self._fitness = Lines(path / "history" / "fitness.jsonl")
         self._firsts: dict[int, dict[str, Any]] = {}  # each generation's first row: that of its best agent
 
     @property
@@ -127,7 +127,7 @@ class SavedRun:
                 break
             # Written anew, or rolled back: everything again, once.
             self.curve, self._firsts = Curve(), {}
-            self._generations, self._fitness = _Lines(self._generations.path), _Lines(self._fitness.path)
+            self._generations, self._fitness = Lines(self._generations.path), Lines(self._fitness.path)
         for head in map(json.loads, heads):
             row = self._firsts.pop(head["number"], None)
             agents = head["evaluations"]
@@ -204,7 +204,7 @@ class RunAtHand:
         return self.run if isinstance(self.run, History) else self.run.history
 
 
-class _Lines:
+class Lines:
     """The whole lines of a file that only grows; `restarted` says that it did not."""
 
     def __init__(self, path: Path) -> None:

@@ -63,12 +63,12 @@ function compare(value, sign, wanted) {
 const cellsOf = (store, run) => [["run", run.name], ["environment", run.what[0]], ["algorithm", run.what[1]], ["seed", run.seed], ["generation", run.n],
   ["best", run.best], ["confirmed", run.confirmed], ...store.columns.map(([, name], i) => [name, run.v[i]])];
 
-function mountRuns(root, store, send) {
+function mountRuns(root, store, send, address = null) {
   root.classList.add("evolab");
   const inner = h("div", { class: "ev-inner" });
   root.replaceChildren(inner);
   let cached = null, width = 0;
-  const chosen = new Set(), ui = { send, tip: makeTip(root), colours: () => cached || (cached = colours(root)), chosen, query: "", alone: false,
+  const chosen = new Set(), ui = { send, address, tip: makeTip(root), colours: () => cached || (cached = colours(root)), chosen, query: "", alone: false,
     changed: () => draw(), details: (name) => { if (!store.details.has(name)) { store.details.set(name, null); send({ type: "details", run: name }); } return store.details.get(name); } };
   const title = h("h2", {}), tiles = h("div", { class: "ev-tiles", role: "list" }), state = h("span", { class: "ev-state", role: "status" });
   const parts = [tablePanel(ui), curvesPanel(ui), scatterPanel(ui), parallelPanel(ui), importancePanel(ui), winnersPanel(ui)];
@@ -83,7 +83,7 @@ function mountRuns(root, store, send) {
     for (const name of [...chosen]) if (!store.rows.has(name)) chosen.delete(name);
     say(title, `Runs in ${store.title}`);
     state.className = `ev-state ev-is-${store.alive ? "running" : "saved"}`;
-    say(state, store.gone ? "the kernel has ended: this is a picture" : store.alive ? "live" : "a picture of the last saved state; run the cell again for a live board");
+    say(state, store.gone ? store.ended || "the kernel has ended: this is a picture" : store.alive ? "live" : store.reading || "a picture of the last saved state; run the cell again for a live board");
     const best = all.map(scoreOf).filter((v) => v != null), steps = all.reduce((sum, run) => sum + (run.t || 0), 0);
     const facts = [["runs", group(all.length)], ["being written", group(all.filter((run) => run.writing).length)], ["best", best.length ? fmt(Math.max(...best)) : "–"], ["steps of all runs", compact(steps)]];
     tiles.replaceChildren(...facts.map(([name, value]) => h("div", { role: "listitem" }, h("span", { class: "ev-fact" }, name), h("b", {}, value))));

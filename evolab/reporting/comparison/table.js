@@ -57,7 +57,7 @@ function tablePanel(ui) {
       const sign = run.trouble ? h("span", { class: "ev-broken", title: run.trouble }, "cannot be read") : run.writing ? h("span", { class: "ev-live", title: "a process has this run open and writes to it" }, "open") : null;
       return h("tr", {}, h("td", {}, box), ...list.map(([name, value, style, , words]) => {
         const v = value(run), text = v == null || v === "" ? "–" : (words || fmt)(v);
-        return name === "run" ? h("td", { class: "ev-words", title: run.name }, h("span", { class: "ev-change" }, swatch, h("span", {}, text), sign)) : h("td", { class: `ev-${style}` }, text);
+        return name === "run" ? h("td", { class: "ev-words", title: run.name }, h("span", { class: "ev-change" }, swatch, ui.address && !run.trouble ? h("a", { class: "ev-open", href: ui.address(run.name), title: "Open this run" }, text) : h("span", {}, text), sign)) : h("td", { class: `ev-${style}` }, text);
       }));
     };
     // Focus survives a redraw: the table may be read by keyboard while runs grow.

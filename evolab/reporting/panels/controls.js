@@ -16,11 +16,12 @@ function controls(ui) {
   const banner = h("div", { class: "ev-banner", role: "alert" });
   const group_ = h("div", { class: "ev-buttons", role: "group", "aria-label": "Training" }, ...Object.values(buttons));
   const top = h("div", { class: "ev-top" }, group_, h("div", { class: "ev-now" }, h("div", { class: "ev-line" }, state, phase), bar));
-  top.hidden = ui.still;
+  top.hidden = ui.still && !ui.watched;
   const element = h("header", {}, top, banner, h("div", { class: "ev-facts" }, title, tiles));
 
   const SAVED = "a picture of the last saved state; run the cell again for a live board";
-  const STATES = { idle: "ready", running: "running", stopping: "stopping", paused: "paused", stopped: "stopped", failed: "failed" };
+  const WATCHED = { running: "a process has this run open and writes to it", idle: "no process has this run open" };
+  const STATES = ui.watched ? WATCHED : { idle: "ready", running: "running", stopping: "stopping", paused: "paused", stopped: "stopped", failed: "failed" };
 
   let listed = "";
   function draw(store) {
@@ -28,9 +29,9 @@ function controls(ui) {
     buttons.step.disabled = buttons.run.disabled = !head.alive || running;
     buttons.pause.disabled = !head.alive || !running;
     buttons.stop.disabled = !head.alive || status === "stopped" || status === "idle";
-    group_.hidden = !head.alive;
+    group_.hidden = !head.alive || ui.watched;
     state.className = `ev-state ev-is-${status}`;
-    say(state, head.gone ? "the kernel has ended: this is a picture" : STATES[status] || SAVED);
+    say(state, head.gone ? head.ended || "the kernel has ended: this is a picture" : STATES[status] || (ui.watched ? "reading the run" : SAVED));
     say(banner, head.error || "");
     banner.hidden = !head.error;
     const p = head.progress, part = p && p.total ? Math.min(1, p.done / p.total) : 0;
@@ -39,11 +40,11 @@ function controls(ui) {
     const busy = p && head.alive && (running || status === "stopping" || status === "paused") && p.generation > (newest ? newest.n : -1);
     const doing = { fill: "filling the buffer", train: "training", evaluate: "evaluating" };
     say(phase, busy ? `generation ${group(p.generation)} · ${doing[p.phase] || p.phase} ${group(p.done)} / ${group(p.total)}`
-      : head.alive && !store.rows.length ? "press Step or Run to begin"
+      : ui.watched ? "" : head.alive && !store.rows.length ? "press Step or Run to begin"
       : head.gone ? (head.folder ? `ev.Experiment.load("${head.folder}") goes on from its newest checkpoint` : "run the notebook again; exp.save(folder) keeps a run") : "");
     fill.style.width = `${busy ? 100 * part : 0}%`;
     bar.setAttribute("aria-valuenow", Math.round(busy ? 100 * part : 0));
-    bar.style.visibility = head.alive ? "visible" : "hidden";
+    bar.style.visibility = head.alive && !ui.watched ? "visible" : "hidden";
     say(title, `${head.algorithm} on ${head.name}`);
     const best = newest && newest.f[0];
     const facts = [

@@ -47,13 +47,13 @@ async function unpack(store, past) {
   merge(store, JSON.parse(text));
 }
 
-// Draw a store into an element. `still` pages (reports) have no controls.
-function mount(root, store, { send = () => {}, still = false } = {}) {
+// Draw a store into an element. `still` pages (reports) have no controls; `watched` ones say what another process does.
+function mount(root, store, { send = () => {}, still = false, watched = false } = {}) {
   root.classList.add("evolab");
   const inner = h("div", { class: "ev-inner" });
   root.replaceChildren(inner);
   let cached = null;
-  const ui = { send, still, tip: makeTip(root), colours: () => cached || (cached = colours(root)), pin: (id, n) => { pins.pin(id, n); ui.tip.hide(); }, resized: () => draw(true) };
+  const ui = { send, still, watched, tip: makeTip(root), colours: () => cached || (cached = colours(root)), pin: (id, n) => { pins.pin(id, n); ui.tip.hide(); }, resized: () => draw(true) };
   const head = controls(ui);
   const film = rolloutPanel(ui), fitness = fitnessPanel(ui), rates = ratesPanel(ui), pins = pinsPanel(ui);
   const left = [fitness, lineagePanel(ui)], right = [film, mutationsPanel(ui), rates];

@@ -20,6 +20,8 @@ PARTS = {
         "comparison/settings.js", "comparison/winners.js", "comparison/runs.js",
     ),
 }  # fmt: skip
+PARTS["board of runs"] = (*PARTS["runs"], "board/ask.js", "board/runs.js")
+PARTS["board of run"] = (*PARTS["dashboard"], "board/ask.js", "board/run.js")
 """The files of each page, in their order; the last one starts it."""
 _HERE = Path(__file__).parents[1]
 

@@ -1,0 +1,148 @@
+"""A saved run as a view reads one: what its files say, read on while another process trains it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NoReturn
+
+from evolab.core import registry
+from evolab.core.plain import from_plain
+from evolab.evolution.mutation.mutations import Mutations
+from evolab.history import jsonlines
+from evolab.history.events import Progress
+from evolab.history.history import History
+from evolab.reporting.comparison.listing import about
+from evolab.reporting.comparison.reader import Lines
+from evolab.reporting.panels.live_run import Learner
+from evolab.reporting.panels.rollout import NoPictures, Rollout
+from evolab.storage import lock
+
+FILES = ("generations", *jsonlines.ROWS)
+"""The heads first: by the time that one is read, the rows of its generation are written."""
+
+
+class FollowedRun:
+    """A run in a folder, read only; a `LiveRun` whose buttons are somebody else's.
+
+    Args:
+        folder: of the run.
+
+    Attributes:
+        history: its generations so far, as `look` has found them; another object where the run has begun anew.
+        config: every option as plain values.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder: Path | None = folder
+        self._place = folder
+        facts = about(folder)
+        self.config: Mapping[str, Any] = facts.get("config") or {}
+        self.name = str(facts.get("environment") or folder.name)
+        algorithm = str(facts.get("algorithm") or "")
+        self.algorithm: Learner = SimpleNamespace(name=algorithm or "run", offline=_offline(algorithm))  # type: ignore[assignment]
+        self.target: float | None = self.config.get("target")
+        self.mutations = _mutations(self.config)
+        self.progress: Progress | None = None
+        self.error: BaseException | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        self.history = History()
+        self._files = {name: Lines(self._place / "history" / f"{name}.jsonl") for name in FILES}
+        self._waiting: dict[str, list[str]] = {name: [] for name in FILES}
+
+    def look(self) -> None:
+        """Read on.
+
+        Raises:
+            ValueError: a line is damaged.
+        """
+        for _ in range(2):
+            for name, file in self._files.items():
+                self._waiting[name] += file.read()
+            if not any(file.restarted for file in self._files.values()) and self._take():
+                return
+            self._begin()  # the run was taken back to an earlier generation, or is another one
+
+    def _take(self) -> bool:
+        """Append the generations that are whole; False where they do not follow those that are known."""
+        if not self._waiting["generations"]:
+            return True
+        fresh = jsonlines.from_lines({name: "\n".join(lines) + "\n" for name, lines in self._waiting.items()})
+        known = self.history.generations
+        if not fresh or (known and fresh[0].number != known[-1].number + 1):
+            return False
+        for generation in fresh:
+            self.history.append(generation)
+        self._waiting["generations"] = []
+        for name in jsonlines.ROWS:
+            self._waiting[name] = [line for line in self._waiting[name] if _number(line) > fresh[-1].number]
+        return True
+
+    @property
+    def generation(self) -> int:
+        """Finished generations."""
+        return self.history.generations[-1].number if self.history.generations else 0
+
+    @property
+    def total_steps(self) -> int:
+        """Training steps of all agents."""
+        return self.history.generations[-1].total_steps if self.history.generations else 0
+
+    @property
+    def evaluation_steps(self) -> int:
+        """Environment steps of evaluation."""
+        return self.history.generations[-1].evaluation_steps if self.history.generations else 0
+
+    @property
+    def status(self) -> str:
+        """What the run is doing: "running" while a process has it open and writes to it, else "idle"."""
+        return "idle" if lock.writer(self._place) is None else "running"
+
+    @property
+    def version(self) -> int:
+        """Grows with every generation."""
+        return len(self.history)
+
+    def start(self, generations: int | None = None) -> None:
+        """Refused."""
+        self._refuse()
+
+    def pause(self) -> None:
+        """Refused."""
+        self._refuse()
+
+    def stop(self) -> None:
+        """Refused."""
+        self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        raise RuntimeError(f"a board only reads. `evolab run {self._place}` goes on with the run.")
+
+    def rollout(self, episodes: int = 1, *, agent: str | int = "best") -> Rollout:
+        """Refused: a board makes no environments."""
+        raise NoPictures(f"a board makes no environments; {self._place / 'rollout.gif'} has an episode.")
+
+
+def _number(line: str) -> int:
+    """The generation that a row of a history's file belongs to."""
+    found = re.match(r'\{"generation": (\d+)', line)
+    return int(found[1]) if found else 0
+
+
+def _offline(name: str) -> bool:
+    try:
+        return bool(registry.part("algorithm", name).offline)
+    except (ValueError, AttributeError, ImportError):  # of the user's own
+        return False
+
+
+def _mutations(config: Mapping[str, Any]) -> Mutations:
+    try:
+        found = from_plain(config.get("mutations"))
+    except (ValueError, TypeError):
+        found = None
+    return found if isinstance(found, Mutations) else Mutations()

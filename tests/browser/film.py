@@ -20,10 +20,11 @@ sys.path.insert(0, str(ROOT))
 
 from tests.browser.lab import Notebook, Server, browser, write_notebook  # noqa: E402
 
-GENERATIONS = 12
+GENERATIONS, LOOKS = 12, 3
+COLOURS = 160
 CELL = "import evolab as ev\nexp = ev.Experiment('CartPole-v1', seed=3, target=475.0)\nboard = exp.dashboard()\nboard"
-WIDTH, HEIGHT = 1060, 1500
-TALL = 900
+WIDTH, HEIGHT = 1130, 1700
+TALL = 1040
 """Pixels of the board that the picture shows."""
 
 
@@ -50,7 +51,7 @@ def film(path: Path) -> None:
             lab = Notebook(chromium, server, "film.ipynb", WIDTH, HEIGHT)
             lab.run_all()
             lab.page.wait_for_selector(".evolab .ev-run")
-            lab.page.evaluate("window.jupyterapp.commands.execute('application:toggle-left-area')")
+            lab.page.evaluate("window.jupyterapp.shell.collapseLeft()")
             lab.page.wait_for_timeout(1500)
             pictures.append(record(lab.page))
             lab.page.locator(".ev-run").first.click()
@@ -59,7 +60,7 @@ def film(path: Path) -> None:
                 lab.until(f"n => {COUNT} > n || {REST}", seen)
                 lab.page.wait_for_timeout(700)
                 seen, over = lab.page.evaluate(COUNT), lab.page.evaluate(REST)
-                pictures.append(record(lab.page))
+                pictures += [record(lab.page) for _ in range(LOOKS)]  # the episode goes on meanwhile
                 write(pictures, path)  # what there is so far
                 print(seen, lab.page.locator(".ev-now").first.inner_text().replace("\n", " | "), flush=True)
             lab.close()
@@ -71,9 +72,9 @@ def film(path: Path) -> None:
 def write(pictures: list[Image.Image], path: Path) -> None:
     """An animated GIF: the same palette throughout, so that only what moved is stored."""
     size = (min(one.width for one in pictures), min(one.height for one in pictures))
-    palette = pictures[-1].crop((0, 0, *size)).quantize(96, dither=Image.Dither.NONE)
+    palette = pictures[-1].crop((0, 0, *size)).quantize(COLOURS, Image.Quantize.FASTOCTREE)
     frames = [one.crop((0, 0, *size)).quantize(palette=palette, dither=Image.Dither.NONE) for one in pictures]
-    times = [1200, *[700] * (len(frames) - 2), 4000]
+    times = [1200, *[280] * (len(frames) - 2), 4000]
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=times, loop=0, optimize=True)
     print(path, f"{path.stat().st_size / 1e6:.2f} MB, {len(frames)} pictures of {size[0]} x {size[1]}")
 

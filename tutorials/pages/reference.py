@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from typing import Any
 
 from sphinx.util import logging
@@ -12,6 +13,10 @@ log = logging.getLogger(__name__)
 MODULES = ("evolab", "evolab.envs", "evolab.reporting.panels", "evolab.testing")
 ROOMS = {"envs", "panels", "testing"}
 """Public names that are modules; their own names are listed instead."""
+
+
+PARAMETERS = re.compile(r"<dl>(\n(?:<dd><em class=\"sig-param.*?</dd>\n)+)</dl>")
+"""A signature over several lines, as Sphinx writes it."""
 
 
 def public_names() -> dict[str, Any]:
@@ -41,9 +46,19 @@ def _complete(app: Any, env: Any) -> None:
         log.warning("the reference does not list %s", name, type="evolab", subtype="reference")
 
 
+def _readable(app: Any, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
+    """Parameters of a signature are terms of nothing: a list, for readers who hear the page."""
+    if "body" in context:
+        context["body"] = PARAMETERS.sub(
+            lambda found: '<dl role="list">' + found[1].replace("<dd>", '<dd role="listitem">') + "</dl>",
+            context["body"],
+        )
+
+
 def setup(app: Any) -> dict[str, Any]:
     """Check while the pages are built."""
     app.connect("autodoc-process-docstring", _said, priority=100)
     app.connect("autodoc-skip-member", _is_plain)
+    app.connect("html-page-context", _readable)
     app.connect("env-check-consistency", _complete)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -40,7 +40,7 @@ def config(tmp_path):
 def toys(tmp_path, monkeypatch):
     """Ids of environments that take no time, in a folder of its own."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("evolab.training.state.TRANSITIONS", 100)  # of a generation
+    monkeypatch.setattr("evolab.training.options.TRANSITIONS", 100)  # of a generation
     gymnasium.register("Toy-v0", Toy, max_episode_steps=10)
     gymnasium.register(
         "Still-v0", Still, max_episode_steps=10, reward_threshold=3.0

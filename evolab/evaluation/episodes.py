@@ -10,14 +10,13 @@ from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any
 
-import gymnasium
 import numpy as np
 import torch
 
 from evolab.core import checks
 from evolab.core.experience import Transition
 from evolab.core.rng import fresh_seed, seed_of
-from evolab.envs.base import Actor, Environments, StepFault
+from evolab.envs.base import Environments, StepFault
 from evolab.envs.factory import Source, make
 from evolab.population.agent import Agent
 from evolab.population.population import Population
@@ -276,43 +275,3 @@ def _warn_of_endless(name: str) -> None:
         f"{name} has no time limit: evaluation episodes are cut after {LONGEST} steps. Set eval_steps=... to choose.",
         stacklevel=3,
     )
-
-
-def play(
-    agent: Actor,
-    env: gymnasium.Env[Any, Any],
-    episodes: int = 1,
-    max_steps: int | None = None,
-    seed: int = 0,
-) -> tuple[list[float], list[np.ndarray], list[Any]]:
-    """Episodes of one agent in one environment: returns, rendered frames, observations.
-
-    Args:
-        agent: what acts.
-        env: where it renders "rgb_array", a frame is taken before every step and one of how the episode ends.
-        episodes: how many.
-        max_steps: longest episode; None for the environment's own limit.
-        seed: of the first episode; the next ones count up.
-    """
-    returns: list[float] = []
-    frames: list[np.ndarray] = []
-    observations: list[Any] = []
-    limit = max_steps or (env.spec.max_episode_steps if env.spec is not None else None) or LONGEST
-
-    def look() -> None:
-        if env.render_mode == "rgb_array":
-            frames.append(np.asarray(env.render(), dtype=np.uint8))
-
-    for episode in range(episodes):
-        observation, _ = env.reset(seed=seed + episode)
-        total = 0.0
-        for _ in range(limit):
-            look()
-            observations.append(observation)
-            observation, reward, terminated, truncated, _ = env.step(agent.act(observation))
-            total += float(reward)
-            if terminated or truncated:
-                break
-        look()
-        returns.append(total)
-    return returns, frames, observations

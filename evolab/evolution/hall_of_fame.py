@@ -1,22 +1,21 @@
 """The hall of fame: the best agent that fresh episodes confirmed, and what becomes of it.
 
 Deep reinforcement learning forgets: the best agent goes on learning and may never be that good again.
-The hall of fame keeps a copy, and may bring it back into the population.
+The hall of fame keeps a copy; `evolution.revival` may bring it back into the population.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from evolab.core import checks
-from evolab.data.buffers.base import Buffer
 from evolab.evaluation.episodes import Evaluated
-from evolab.history.events import Birth, Progress
+from evolab.history.events import Progress
 from evolab.population.agent import Agent
 from evolab.population.individual import Individual
 from evolab.population.population import Population
@@ -71,40 +70,6 @@ class Promise:
     def affords(self, steps: float) -> int:
         """Episodes that so many steps are enough for."""
         return int(min(steps / max(self.length, 1.0), 10**9))
-
-
-@dataclass(frozen=True)
-class Revival:
-    """What `HallOfFame.revive` did.
-
-    Attributes:
-        scores: [P], in the order that the rows are in now.
-        agent: id of the agent that the elite came back as; None where it did not.
-        elite: id of the elite that it is a copy of.
-        resting: whether it is at rest.
-    """
-
-    scores: np.ndarray
-    agent: int | None = None
-    elite: int | None = None
-    resting: bool = False
-
-    def credited(self, births: Sequence[Birth], individuals: Sequence[Individual]) -> list[Birth]:
-        """Records of birth whose lineage leads to the archived elite, which was evaluated, as do the individuals'."""
-        if self.agent is None or self.elite is None:
-            return list(births)
-        for individual in individuals:
-            individual.parent = self.elite if individual.parent == self.agent else individual.parent
-        return [self._credited(birth, self.elite) for birth in births]
-
-    def _credited(self, birth: Birth, elite: int) -> Birth:
-        if birth.agent == self.agent:
-            how = "at rest" if self.resting else "unchanged"
-            return replace(birth, parent=elite, kind="revived", detail=f"the archived elite {elite}, {how}")
-        if birth.parent == self.agent:
-            detail = birth.detail.replace(f"copy of {self.agent}", f"copy of {elite}")
-            return replace(birth, parent=elite, detail=detail)
-        return birth
 
 
 class HallOfFame:
@@ -281,42 +246,6 @@ class HallOfFame:
         if not self.episodes:
             return f"agent {self.elite.id} is proposed as the elite, not confirmed yet"
         return f"elite {self.fitness:.1f} over {self.episodes} fresh episodes (agent {self.elite.id})"
-
-    # How it comes back --------------------------------------------------------------------------
-
-    def revive(self, population: Population, scores: np.ndarray, buffer: Buffer) -> Revival:
-        """Let the elite take the place of the worst agent, where no agent reaches its fitness; or keep it at rest.
-
-        Args:
-            population: of P agents; a row changes, and rows may move.
-            scores: [P], by which agents will be selected; NaN where one diverged.
-            buffer: experience that moves with the rows, where it is not shared.
-        """
-        finite = np.isfinite(scores)
-        if not self.revives or self.elite is None or len(population) == 1:
-            return Revival(scores)
-        if not np.isfinite(self.fitness):  # proposed, and not tried yet
-            return Revival(scores)
-        resting = [row for row, one in enumerate(population.individuals) if one.resting is not None]
-        scores = scores.copy()
-        if resting and self.holds(population.individuals[resting[0]]) and finite[resting[0]]:
-            scores[resting[0]] = self.fitness - self.offset  # known from more episodes than this generation's
-            return Revival(scores)
-        if self.revives != RESTING and finite.any() and scores[finite].max() + self.offset >= self.fitness:
-            return Revival(scores)
-        worst = resting[0] if resting else int(np.argmin(np.where(finite, scores, -np.inf)))
-        individuals = [population.individual(row) for row in range(len(population))]
-        revived = replace(
-            self.elite.individual().child(population.table.new_id()),
-            fitness=[self.fitness],
-            resting=self.elite.id if self.revives == RESTING else None,
-            slot=individuals[worst].slot,
-        )
-        individuals[worst] = revived
-        scores[worst] = self.fitness - self.offset
-        order = population.rebuild(individuals)
-        buffer.follow(order)  # experience of their own moves with the rows
-        return Revival(scores[order], revived.id, self.elite.id, self.revives == RESTING)
 
     # On disk ------------------------------------------------------------------------------------
 

@@ -26,7 +26,8 @@ from evolab.experiment.language import Maker, episodes_from
 from evolab.experiment.needs import check_all, check_environments
 from evolab.population.population import Population
 from evolab.population.warm_start import origin, start_from
-from evolab.training.state import TrainingOptions, TrainingState
+from evolab.training.options import TrainingOptions
+from evolab.training.state import TrainingState
 
 
 def build(config: ExperimentConfig) -> TrainingState:
@@ -165,7 +166,7 @@ def change(state: TrainingState, config: ExperimentConfig, name: str) -> None:
         state.change(fitness=fitness_of(config, state.evaluator, state.episodes))
     elif name == "search_space" and state.populated:
         state.population.evolve_within(config.search_space)
-    state.note(name, to_plain(getattr(config, name)))
+    state.changes.note(name, to_plain(getattr(config, name)))
 
 
 def described(config: ExperimentConfig, state: TrainingState) -> dict[str, Any]:

@@ -211,7 +211,7 @@ class Checkpointer:
             self._saved_at, self._unsaved = time.monotonic(), 0
 
     def _standing(self) -> tuple[int, int, int]:
-        return self._state.generation, self._state.total_steps, self._state.edits
+        return self._state.generation, self._state.total_steps, self._state.changes.count
 
     def _keep_boundary(self) -> None:
         """Between two generations: see to it that the run as it is now can be saved while training goes on."""

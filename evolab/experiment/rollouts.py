@@ -6,7 +6,7 @@ from typing import Any
 
 from evolab.core import checks
 from evolab.core.rng import seed_of
-from evolab.evaluation.episodes import play
+from evolab.evaluation.watched import play
 from evolab.population.agent import Agent
 from evolab.population.utterances import actor_in
 from evolab.reporting.panels.rollout import NoPictures, Rollout

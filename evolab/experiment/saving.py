@@ -100,7 +100,7 @@ class Saving(Parts):
         experiment = cls(**found.config(own).options())
         experiment._go_on_with(found)
         for name in own.keys() & {*setting_names()}:
-            experiment._state.note(name, to_plain(getattr(experiment, name)))
+            experiment._state.changes.note(name, to_plain(getattr(experiment, name)))
         return experiment
 
     def _go_on_with(self, found: SavedRun) -> None:

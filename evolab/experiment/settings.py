@@ -15,6 +15,7 @@ from evolab.experiment.conversions import ELSEWHERE
 from evolab.experiment.parts import Parts
 from evolab.population.agent import Agent
 from evolab.population.population import RANGES
+from evolab.training.by_hand import set_agent
 
 
 class Setting:
@@ -83,7 +84,7 @@ class Settings(Parts):
                 raise ValueError(
                     f"batch_size is {high}; the buffer holds {buffer.capacity} transitions. Set fewer."
                 )
-        work = partial(self._state.set_agent, agent, values)
+        work = partial(set_agent, self._state, agent, values)
         if not self._runner.between_generations(work):
             work()  # which says what stands in the way
         self._runner.changed()

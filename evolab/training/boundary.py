@@ -61,7 +61,7 @@ class Boundary:
             "evaluation_steps": run.evaluation_steps,
             **({"evaluation_steps_by_hand": run.by_hand} if run.by_hand else {}),
             **run.hall.take_state(),
-            **({"changes": dict(run.changes)} if run.changes else {}),
+            **({"changes": dict(run.changes.values)} if run.changes.values else {}),
         }
         for name, agent in (("best", run.best), ("elite", run.hall.elite)):
             state[name] = agent and serialisation.take(agent.table, agent.row, f"{name}/", tensors)

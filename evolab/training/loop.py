@@ -18,7 +18,8 @@ from evolab.core.rng import numpy_stream, seed_of
 from evolab.evaluation.episodes import Evaluated, healthy
 from evolab.evaluation.fitness import Fitness
 from evolab.evolution.evolve import evolve
-from evolab.evolution.hall_of_fame import Promise, Revival
+from evolab.evolution.hall_of_fame import Promise
+from evolab.evolution.revival import Revival, revive
 from evolab.history.events import Birth, Evaluation, Fault, Finished, Generation, Progress
 from evolab.history.history import own_name
 from evolab.population.agent import Agent
@@ -115,7 +116,7 @@ def one_generation(state: TrainingState) -> Iterator[Progress | Generation]:
         losses={name: float(np.mean(values)) for name, values in losses.items() if values},
         mutation_weights=weights,
         confirmed=confirmed,
-        changes=state.take_changes(),
+        changes=state.changes.take(),
     )
     state.end(event)
     yield event
@@ -224,7 +225,7 @@ def evolved(state: TrainingState, number: int, scores: np.ndarray) -> list[Birth
     population = state.population
     # No agent is replaced before the selection has warmed up, not by the archived elite either.
     waiting = number <= state.selection.warmup
-    revival = Revival(scores) if waiting else state.hall.revive(population, scores, state.buffer)
+    revival = Revival(scores) if waiting else revive(state.hall, population, scores, state.buffer)
     births = evolve(
         population,
         revival.scores,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from evolab.core import checks
@@ -16,43 +16,14 @@ from evolab.evaluation.fitness import Fitness
 from evolab.evolution.hall_of_fame import HallOfFame
 from evolab.evolution.mutation.mutations import Mutations
 from evolab.evolution.selection.base import Selection
-from evolab.history.events import BY_HAND, Generation, Progress
+from evolab.history.events import Generation, Progress
 from evolab.history.history import History
 from evolab.population.agent import Agent
-from evolab.population.by_hand import set_values
 from evolab.population.population import Population
 from evolab.training.budget import Budget
+from evolab.training.changes import Changes
+from evolab.training.options import TrainingOptions
 from evolab.training.update_ratio import update_ratio_for
-
-TRANSITIONS = 2_000
-"""Transitions that a generation stores at least, where its length is left to evolab."""
-
-UPDATES = 1_000
-"""Updates of each agent in a generation that learns from recorded data, where its length is left to evolab."""
-
-
-@dataclass(frozen=True)
-class TrainingOptions:
-    """What a run's configuration fixes.
-
-    Attributes:
-        seed: of the run.
-        steps_per_generation: environment steps of each agent; updates of each agent offline. None for
-            `TRANSITIONS` of all agents, and longer where episodes are; `UPDATES` of each offline.
-        update_ratio: updates of each agent per transition that is stored, at a learn step of 1; None for what
-            suits as many agents as there are.
-        overlap: environments step while the agents learn.
-        evolving: False leaves the population as it is.
-        evaluation_share: of all environment steps that confirmations may take, where training episodes are
-            the evidence.
-    """
-
-    seed: int = 0
-    steps_per_generation: int | None = 10_000
-    update_ratio: float | None = None
-    overlap: bool = False
-    evolving: bool = True
-    evaluation_share: float = 0.2
 
 
 class TrainingState:
@@ -69,11 +40,10 @@ class TrainingState:
         evaluator: plays episodes in the environment; None without one.
         hall: the archived elite, and what becomes of it.
         options: what the configuration fixes.
-        episodes: counts training episodes; a measure of fitness may read them.
+        episodes: of training, in the generation under way or the last one; a measure of fitness may read them.
 
     Attributes:
         history: every finished generation.
-        episodes: training episodes of the generation under way, or of the last one.
         generation: finished generations.
         total_steps: training steps of all agents, warm-up included.
         by_hand: environment steps of evaluations that the user has asked for.
@@ -81,8 +51,7 @@ class TrainingState:
         target: mean return that is looked for; what `train` was asked last.
         budget: what `train` may use, a generation under way included.
         cut: the newest generation was shorter than it should have been, because the budget was spent.
-        changes: options that were set since the last generation ended, as plain values.
-        edits: how often something was set from outside.
+        changes: what was set since the last generation ended.
         interrupted: the next vector step yields, whatever the clock says.
     """
 
@@ -112,8 +81,7 @@ class TrainingState:
         self.target: float | None = None
         self.budget = Budget()
         self.cut = False
-        self.changes: dict[str, Any] = {}
-        self.edits = 0
+        self.changes = Changes()
         self.interrupted = False
         self._told: set[str] = set()
         self._under_way: Iterator[Progress | Generation] | None = None
@@ -196,16 +164,10 @@ class TrainingState:
     @property
     def expected_steps(self) -> int:
         """Steps (or updates) of each agent that a generation takes."""
-        fixed, envs, buffer = self.options.steps_per_generation, self.envs, self.buffer
-        if fixed is not None:
-            return fixed
-        if envs is None or not self.learns_by_acting:
-            return UPDATES
-        longest = envs.max_episode_steps or LONGEST
-        horizon = max(
-            buffer.least_steps, min(self.episodes.horizon if self.fitness.by_acting else 0, longest)
-        )
-        return max(horizon * envs.num_envs, -(-TRANSITIONS // len(self.population)))
+        envs, horizon = self.envs if self.learns_by_acting else None, self.buffer.least_steps
+        if envs is not None and self.fitness.by_acting:
+            horizon = max(horizon, min(self.episodes.horizon, envs.max_episode_steps or LONGEST))
+        return self.options.length(0 if envs is None else len(self.population), envs, horizon)
 
     def over(self, done: int) -> bool:
         """True where a generation of learning is over: whole, or `cut` by the limit.
@@ -292,34 +254,6 @@ class TrainingState:
             before, self.envs = self.envs, self.envs.evaluator(num_envs, len(self.population))
             before.close()
 
-    def note(self, name: str, value: Any) -> None:
-        """Have the record of the next generation that ends say that an option was set to this plain value."""
-        self.changes[name] = value
-        self.edits += 1
-
-    def set_agent(self, agent: Agent | int, values: Mapping[str, Any]) -> None:
-        """Give one agent other hyperparameters, between two generations; noted as a mutation by hand.
-
-        Raises:
-            RuntimeError: a generation is under way.
-            LookupError: the agent has died.
-            ValueError: an unknown name, or a value outside its limits.
-        """
-        if self.under_way:
-            raise RuntimeError(
-                f"generation {self.generation + 1} is under way, and agents can be set between two generations. "
-                "exp.step() ends it."
-            )
-        id = agent.id if isinstance(agent, Agent) else checks.positive_integer("agent", agent, 0)
-        changed, order = set_values(self.population.table, self.population.row(id), values)
-        self.buffer.follow(order)
-        agents = dict(self.changes.get(BY_HAND, {}))
-        known = agents.get(str(id), {})
-        agents[str(id)] = known | {
-            name: [known[name][0] if name in known else old, new] for name, (old, new) in changed.items()
-        }
-        self.note(BY_HAND, agents)
-
     def tell(self, what: str, message: str) -> None:
         """Give the user advice, once in this process.
 
@@ -330,11 +264,6 @@ class TrainingState:
         if what not in self._told:
             self._told.add(what)
             checks.notice(message)
-
-    def take_changes(self) -> dict[str, Any]:
-        """The options that were set since the last call."""
-        taken, self.changes = self.changes, {}
-        return taken
 
     def interrupt(self, wish: bool = True) -> None:
         """Have the next vector step yield; False takes it back."""
@@ -357,7 +286,7 @@ class TrainingState:
             self.evaluator.resume(int(progress["evaluation_steps"]) - self.by_hand)
         self.history, self.best = history, best
         self.hall.put_state(progress, elite)
-        self.changes = dict(progress.get("changes", {}))
+        self.changes = Changes(progress.get("changes", {}))
         self.population.reseed(self.generation)
 
     def close(self) -> None:

@@ -9,7 +9,8 @@ import torch
 from gymnasium import spaces
 
 import evolab as ev
-from evolab.algorithms.ppo import Minibatch, clipped_gaussian
+from evolab.algorithms.clipped_gaussian import clipped_gaussian
+from evolab.algorithms.ppo import Minibatch
 from evolab.core.actions import actions_of
 from evolab.core.trees import map_leaves
 from evolab.envs.probes import BEST, PROBES, show

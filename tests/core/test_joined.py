@@ -12,7 +12,7 @@ import torch
 from gymnasium import spaces
 
 import evolab as ev
-from evolab.algorithms.ppo import clipped_gaussian
+from evolab.algorithms.clipped_gaussian import clipped_gaussian
 from evolab.core.actions import actions_of
 from evolab.core.joined import apart, joined, together
 from tests.any_env import Env

@@ -250,7 +250,7 @@ class Failing(Toy):
 @pytest.fixture
 def short(monkeypatch):
     """A generation of some eighty transitions."""
-    monkeypatch.setattr("evolab.training.state.TRANSITIONS", 80)
+    monkeypatch.setattr("evolab.training.options.TRANSITIONS", 80)
 
 
 def learned(environment, *options, generations=2, **named):

@@ -93,7 +93,7 @@ def acting(**options):
 @pytest.mark.parametrize("saved", [1, 2, 3])
 def test_where_acting_is_the_evidence_a_run_goes_on_from_any_generation(tmp_path, monkeypatch, saved):
     """What is known of the agents, the elite, its offset and its challengers' allowance are part of it."""
-    monkeypatch.setattr("evolab.training.state.TRANSITIONS", 240)
+    monkeypatch.setattr("evolab.training.options.TRANSITIONS", 240)
     whole = acting()
     whole.run(generations=saved)
     whole.save(tmp_path / "run")
@@ -112,7 +112,7 @@ def test_where_acting_is_the_evidence_a_run_goes_on_from_any_generation(tmp_path
 
 
 def test_who_was_proposed_and_what_confirmations_had_taught_outlive_a_checkpoint(tmp_path, monkeypatch):
-    monkeypatch.setattr("evolab.training.state.TRANSITIONS", 240)
+    monkeypatch.setattr("evolab.training.options.TRANSITIONS", 240)
     exp = acting(population=4, evaluation_share=0.0)
     exp.run(generations=1)
     exp._state.hall.offset = 12.5

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from evolab.data.datasets.report import DatasetReport, report_of
 from evolab.data.datasets.scan import Scan, scan, target
 from evolab.data.datasets.writers import CUTS, write_hdf5
 
-__all__ = ["Dataset", "DatasetError", "as_dataset"]
+__all__ = ["Dataset", "DatasetError"]
 
 MAX_MEMORY = 2 * 2**30
 
@@ -334,12 +333,3 @@ def _joined(space: Space) -> Space:
         return joined(space)
     except TypeError:
         return space
-
-
-def as_dataset(source: Any) -> Dataset:
-    """`source` if it is a `Dataset`, else the data set read from it."""
-    return (
-        source
-        if isinstance(source, Dataset)
-        else Dataset(Path(source) if isinstance(source, Path) else source)
-    )

@@ -15,7 +15,7 @@ import evolab as ev
 from evolab.core import memory
 from evolab.core.trees import leaves
 from evolab.data.buffers import frames as module
-from evolab.data.buffers import replay
+from evolab.data.buffers import pools
 from evolab.data.buffers.frames import Frames, stacked_along
 from evolab.data.buffers.offline import buffer_from
 from evolab.data.buffers.replay import ReplayBuffer
@@ -291,8 +291,8 @@ def test_where_memory_is_given_at_once_it_is_asked_for_bit_by_bit(tmp_path, monk
     for transition in transitions:
         whole.add(transition)
     monkeypatch.setattr(memory, "taken_as_filled", lambda device: False)
-    monkeypatch.setattr(replay, "taken_as_filled", lambda device: False)
-    monkeypatch.setattr(replay, "AT_FIRST", 700)
+    monkeypatch.setattr(pools, "taken_as_filled", lambda device: False)
+    monkeypatch.setattr(pools, "AT_FIRST", 700)
     buffer, rooms = ReplayBuffer(150, shared=shared), []
     kept = buffer.fields
     for transition in transitions:

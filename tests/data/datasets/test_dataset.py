@@ -11,7 +11,7 @@ import pytest
 from gymnasium import spaces
 
 from evolab.data.buffers.replay import ReplayBuffer
-from evolab.data.datasets.dataset import Dataset, DatasetError, as_dataset
+from evolab.data.datasets.dataset import Dataset, DatasetError
 
 NAME = "cartpole_random_v1.1.0.h5"
 
@@ -282,9 +282,8 @@ def test_entropy_is_one_for_uniform_and_zero_for_constant_actions() -> None:
 
 
 def test_replay_takes_transitions_as_they_come() -> None:
-    dataset, buffer = as_dataset(steps()), ReplayBuffer(10)
+    dataset, buffer = Dataset(steps()), ReplayBuffer(10)
     assert buffer.add(dataset.transitions(np.arange(len(dataset)))) == 5
-    assert as_dataset(dataset) is dataset
     with pytest.raises(IndexError, match="count from 0"):
         dataset.transitions([5])
 

@@ -1,0 +1,301 @@
+"""Pools: transitions in rows of tensors that grow, the oldest overwritten first.
+
+Memory grows with what is stored. On a CPU it is asked for at once and taken as the tensors fill (see
+`core.memory`): addresses stay, and what is empty costs nothing. Other devices give at once what they are asked
+for: there the tensors double as they fill. Large observations are stored once (see `data.buffers.frames`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from evolab.core.experience import DRAWN, Transition
+from evolab.core.memory import announce, room, taken_as_filled
+from evolab.core.trees import Tree, first_leaf, leaves, map_leaves
+from evolab.data.buffers.base import Buffer, Size, as_kept
+from evolab.data.buffers.frames import Frames, frames_for
+
+AT_FIRST = 64 * 2**20
+"""Bytes of transitions that there is room for at first, on devices that give at once what they are asked for."""
+
+
+class Pools(Buffer):
+    """One pool of transitions for the whole population, or one of each agent's own.
+
+    Args:
+        capacity: most transitions kept in a pool.
+        device: where they are kept; None for the population's device, decided at the first use.
+        shared: one pool for everyone; False gives every agent its own.
+
+    Attributes:
+        fields: [pools * allotted, ...] leaves, the transitions; of an observation that is stored once, the places
+            of its parts. `rows` gives transitions as they were added.
+        frames: of the same form; the parts of an observation that is stored once, None for every other leaf.
+        pools: how many; one until the first transitions tell how many agents there are.
+        length: [pools], transitions stored.
+        cursor: [pools], where the next one is written.
+        added: transitions so far, those that were overwritten included.
+        source: name of the file that the data are in and stay in.
+
+    Raises:
+        ValueError: a capacity below 1.
+    """
+
+    capacity = Size()
+    _capacity: int
+
+    def __init__(self, capacity: int, device: str | torch.device | None, shared: bool) -> None:
+        self.capacity, self.shared = capacity, bool(shared)
+        self.device = torch.device(device) if device is not None else None
+        self.fields: dict[str, Tree] = {}
+        self.frames: dict[str, Any] = {}
+        self.pools = 1
+        self.length = np.zeros(1, dtype=np.int64)
+        self.cursor = np.zeros(1, dtype=np.int64)
+        self.added = 0
+        self.source: str | None = None
+
+    def __len__(self) -> int:
+        """Transitions that an agent can draw from; the least of all agents where they don't share."""
+        return int(self.length.min())
+
+    def clear(self) -> None:
+        """Forget everything; a boundary that is kept goes on with what there was."""
+        self.fields, self.frames = {}, {}
+        self.length, self.cursor = np.zeros_like(self.length), np.zeros_like(self.cursor)
+
+    def be_of(self, capacity: int, shared: bool, pools: int) -> None:
+        """Take the sizes of a buffer that was saved; what is stored is put in place afterwards."""
+        self._capacity, self.shared, self.pools = capacity, shared, pools
+
+    def add(self, transition: Transition) -> int:
+        """Store the valid rows of a transition with leading shape [P, E] or [B].
+
+        Returns:
+            the number of rows stored.
+
+        Raises:
+            ValueError: the fields' shapes differ from those stored before.
+        """
+        shape = np.shape(transition.reward)
+        leading, agents = len(shape), shape[0] if len(shape) == 2 else 1
+        valid = getattr(transition, "valid", None)
+        valid = None if valid is None or np.all(valid) else np.asarray(valid)
+        rows = {name: getattr(transition, name) for name in DRAWN}
+        if not self.fields:
+            self.pools = 1 if self.shared else agents
+            self.length, self.cursor = np.zeros(self.pools, np.int64), np.zeros(self.pools, np.int64)
+            self.allot(
+                {name: map_leaves(lambda leaf: _flat(leaf, leading, valid), x) for name, x in rows.items()}
+            )
+        if self.pools == 1:
+            stored = self._write(0, rows, leading, valid)
+        elif leading != 2 or agents != self.pools:
+            raise ValueError(
+                f"this buffer keeps {self.pools} agents apart; transitions of shape [{self.pools}, E] "
+                f"are expected, reward has shape {shape}."
+            )
+        else:
+            stored = 0
+            for pool in range(self.pools):
+                own = {name: map_leaves(lambda leaf, p=pool: leaf[p], value) for name, value in rows.items()}
+                stored += self._write(pool, own, 1, None if valid is None else valid[pool])
+        self.added += stored
+        return stored
+
+    def allot(self, like: dict[str, Tree]) -> None:
+        """Make room for transitions like these, [B, ...] leaves."""
+        self.place_on(torch.device("cpu"))
+        device = self.device or torch.device("cpu")
+
+        def kept(leaf: Tensor, following: Tensor) -> Frames | None:
+            return frames_for(leaf, following, device, _precision(leaf.dtype))
+
+        self.frames = {name: map_leaves(lambda leaf: None, value) for name, value in like.items()}
+        if "observation" in like:
+            shared = map_leaves(kept, like["observation"], like["next_observation"])
+            self.frames |= {"observation": shared, "next_observation": shared}
+
+        def empty(leaf: Tensor, frames: Frames | None) -> Tensor:
+            if frames is None:
+                return torch.empty(0, *leaf.shape[1:], dtype=_precision(leaf.dtype), device=device)
+            return torch.empty(0, frames.count, dtype=torch.int32, device=device)
+
+        self.fields = {name: map_leaves(empty, value, self.frames[name]) for name, value in like.items()}
+        announce(f"ReplayBuffer({self.capacity})", self.nbytes, device)
+        self.make_room(0)
+        self.device = self.example.device
+
+    def make_room(self, least: int) -> None:
+        """Have room for so many transitions of each pool at least."""
+        if self.allotted >= max(1, least):
+            return
+        stored, wanted = min(int(self.length.max()), self.allotted), self.capacity
+        if not taken_as_filled(self.example.device):
+            row = sum(_row_bytes(leaf) for leaf in leaves(self.fields))
+            wanted = min(wanted, max(least, 2 * self.allotted, AT_FIRST // (row * self.pools), 1))
+
+        def larger(store: Tensor) -> Tensor:
+            new = room((self.pools * wanted, *store.shape[1:]), store.dtype, store.device)
+            if stored:
+                old, its = (x.unflatten(0, (self.pools, -1))[:, :stored] for x in (store, new))
+                its.copy_(old)
+            return new
+
+        # One after the other, in the dict that a kept boundary has, too: nothing holds the old ones.
+        for name, value in self.fields.items():
+            self.fields[name] = map_leaves(larger, value)
+
+    @property
+    def allotted(self) -> int:
+        """Transitions of each pool that there is room for: `capacity` on a CPU."""
+        return len(self.example) // self.pools
+
+    def _write(self, pool: int, rows: dict[str, Any], leading: int, keep: np.ndarray | None) -> int:
+        mask = None if keep is None else torch.as_tensor(keep.reshape(-1))
+        count = int(mask.sum()) if mask is not None else int(np.prod(np.shape(rows["reward"])))
+        if count == 0:
+            return 0
+        self.fields.pop("episode", None)  # a data set's; rows that are overwritten belong to no episode of it
+        start, length = int(self.cursor[pool]), int(self.length[pool])
+        skip = max(0, count - self.capacity)
+
+        def fitting(store: Tensor, frames: Frames | None, leaf: ArrayLike) -> Tensor:
+            piece = as_kept(leaf)
+            shape = store.shape[1:] if frames is None else frames.shape
+            if piece.shape[leading:] != shape:
+                raise ValueError(
+                    f"a transition's field has shape {tuple(piece.shape)}; this buffer holds rows of shape "
+                    f"{tuple(shape)}. Use a fresh ReplayBuffer for another environment."
+                )
+            piece = piece.reshape(-1, *shape)
+            if mask is not None:
+                piece = piece[mask.to(piece.device)]
+            return piece[skip:]
+
+        # Nothing is written before every field is known to fit, and to have room.
+        pieces = {
+            name: map_leaves(fitting, self.fields[name], self.frames[name], rows[name]) for name in DRAWN
+        }
+        self.make_room(min(length + count, self.capacity))
+        pieces = {name: map_leaves(_placed, self.frames[name], piece) for name, piece in pieces.items()}
+        first, base = min(count - skip, self.capacity - start), pool * self.allotted
+        stretches = ((start, 0, first), (0, first, count - skip - first))
+
+        def write(store: Tensor, frames: Frames | None, piece: Tensor) -> None:
+            for at, taken, some in stretches:
+                if some and frames is not None and at < length:
+                    frames.drop(store[base + at : base + min(at + some, length)])
+                if some:
+                    store[base + at : base + at + some] = piece[taken : taken + some]
+
+        for name in DRAWN:
+            map_leaves(write, self.fields[name], self.frames[name], pieces[name])
+        self.cursor[pool] = (start + count - skip) % self.capacity
+        self.length[pool] = min(length + count, self.capacity)
+        return count
+
+    def restore(self, places: Tensor, rows: dict[str, Tree]) -> None:
+        """Put transitions, [B, ...] leaves, at these places in `fields`, where there are none."""
+        places = places.to(self.device)
+        run = len(places) > 0 and int(places[-1]) - int(places[0]) == len(places) - 1
+
+        def write(store: Tensor, frames: Frames | None, leaf: Tensor) -> None:
+            piece = _placed(frames, leaf).to(store.device)
+            if run:  # a plain copy
+                store[int(places[0]) : int(places[-1]) + 1] = piece
+            else:
+                store[places] = piece
+
+        for name, value in rows.items():
+            map_leaves(write, self.fields[name], self.frames[name], value)
+
+    def rows(self, index: Tensor) -> dict[str, Tree]:
+        """The fields of given rows, [B, ...] each, counted from the storage's start."""
+        return self._taken(index.to(self.device), DRAWN, (len(index),))
+
+    def _taken(self, index: Tensor, names: Sequence[str], shape: tuple[int, ...]) -> dict[str, Any]:
+        def take(store: Tensor, frames: Frames | None) -> Tensor:
+            found = store.index_select(0, index).unflatten(0, shape)
+            return found if frames is None else frames.take(found)
+
+        return {name: map_leaves(take, self.fields[name], self.frames[name]) for name in names}
+
+    def follow(self, parents: Sequence[int]) -> None:
+        """Give every agent its parent's experience; nothing to do where all share one pool."""
+        if self.pools == 1 or not self.fields:
+            return
+        rows = torch.as_tensor(list(parents), device=self.device)
+        stored = int(self.length.max())  # what is behind them stays untouched: it takes no memory yet
+
+        def moved(store: Tensor) -> Tensor:
+            new = room(store.shape, store.dtype, store.device)
+            old, its = (x.unflatten(0, (self.pools, -1))[:, :stored] for x in (store, new))
+            its.copy_(old[rows])
+            return new
+
+        self.fields = {name: map_leaves(moved, store) for name, store in self.fields.items()}
+        self.length, self.cursor = self.length[list(parents)], self.cursor[list(parents)]
+        used: dict[Frames, list[Tensor]] = {}
+
+        def note(store: Tensor, frames: Frames | None) -> None:
+            if frames is not None:
+                apart = zip(store.unflatten(0, (self.pools, -1)), self.length.tolist(), strict=True)
+                used.setdefault(frames, []).extend(own[:length] for own, length in apart)
+
+        for name in DRAWN:
+            map_leaves(note, self.fields[name], self.frames[name])
+        for frames, indices in used.items():
+            frames.count_anew(indices)
+
+    @property
+    def row_bytes(self) -> int:
+        """Of one transition as it was added."""
+        sizes: list[int] = []
+
+        def note(store: Tensor, frames: Frames | None) -> None:
+            sizes.append(_row_bytes(store) if frames is None else frames.row_bytes)
+
+        for name, value in self.fields.items():
+            map_leaves(note, value, self.frames.get(name) or map_leaves(lambda leaf: None, value))
+        return sum(sizes)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes when it is full, in bytes, at as many frames a transition as there are now."""
+        stored = int(self.length.sum())
+        each = float(sum(map(_row_bytes, leaves(self.fields))))
+        for frames in {kept for kept in leaves(self.frames) if kept is not None}:
+            each += frames.part_bytes * (len(frames) / stored if stored else 1)
+        return int(each * self.pools * self.capacity)
+
+    @property
+    def example(self) -> Tensor:
+        """The first stored leaf, for its dtype and device."""
+        return first_leaf(self.fields)
+
+
+def _precision(dtype: torch.dtype) -> torch.dtype:
+    return torch.float32 if dtype == torch.float64 else dtype
+
+
+def _row_bytes(leaf: Tensor) -> int:
+    return leaf.element_size() * prod(leaf.shape[1:])
+
+
+def _flat(leaf: ArrayLike, leading: int, valid: np.ndarray | None) -> Tensor:
+    """The valid rows [B, ...] of a leaf with `leading` axes in front."""
+    rows = as_kept(leaf).flatten(0, leading - 1)
+    return rows if valid is None else rows[torch.as_tensor(valid.reshape(-1)).to(rows.device)]
+
+
+def _placed(frames: Frames | None, piece: Tensor) -> Tensor:
+    """What is written of an observation: the places of its parts, which are stored now, or itself."""
+    return piece if frames is None else frames.put(piece)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +29,7 @@ from evolab.core.actions import Actions
 from evolab.core.experience import Batch
 from evolab.core.readonly import frozen_options
 from evolab.core.trees import Tree
+from evolab.networks.batching.bucket import Forward
 from evolab.networks.scalars import Scalars
 
 LEAST, MOST = -20.0, 2.0
@@ -144,7 +145,7 @@ class SAC(Algorithm):
         if agents.updates % agents.policy_delay == 0:
             seen: dict[str, Tensor] = {}
 
-            def policy_loss(actor: Any) -> Tensor:
+            def policy_loss(actor: Forward) -> Tensor:
                 action, surprise = squashed(actor(batch.observation), noise[:, :, 1])
                 seen["entropy"] = -(weight * surprise.detach()).sum(-1)  # [P]
                 value = agents.network("critic")(batch.observation, action).squeeze(-1).amin(1)  # [P, B]

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from evolab.algorithms.base import CHANGED, SHARED, AgentGroup, Float, Hyperparameter
 from evolab.algorithms.td3 import TD3
+from evolab.networks.batching.bucket import Forward
 from evolab.core.experience import Batch
 from evolab.core.readonly import frozen_options
 
@@ -52,7 +53,7 @@ class TD3BC(TD3):
         """One step on both terms."""
         return agents.minimise("actor", lambda actor: self.policy_loss(agents, actor, batch))
 
-    def policy_loss(self, agents: AgentGroup, actor: Any, batch: Batch) -> Tensor:
+    def policy_loss(self, agents: AgentGroup, actor: Forward, batch: Batch) -> Tensor:
         """[P]: minus the scaled value of the policy's actions, plus their distance from the data's."""
         action = torch.tanh(actor(batch.observation))  # [P, B, A]
         value = agents.network("critic")(batch.observation, action, member=0).squeeze(-1)  # [P, B]

@@ -49,7 +49,7 @@ def to_plain(value: Any) -> Any:
     return getattr(value, "__name__", None) or type(value).__name__
 
 
-def from_plain(value: Any) -> Any:
+def from_plain(value: object) -> Any:
     """The inverse of `to_plain` for parts of the registry.
 
     Raises:

@@ -11,7 +11,7 @@ from evolab.core import checks
 Kind = TypeVar("Kind", bound=type)
 
 
-def _refusal(self: Any, *names: Any, **_: Any) -> NoReturn:
+def _refusal(self: Any, *names: object, **_: object) -> NoReturn:
     known = f", {names[0]!r} too" if names and isinstance(names[0], str) else ""
     raise TypeError(f"{self._what} can be read only{known}. {self._advice}")
 
@@ -81,7 +81,7 @@ def frozen_options(how: str) -> Callable[[Kind], Kind]:
     def decorated(kind: Kind) -> Kind:
         names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
 
-        def refuse(self: Any, name: str, value: Any = None) -> None:
+        def refuse(self: object, name: str, value: object = None) -> None:
             if name not in names and type(self) is not kind:
                 object.__setattr__(self, name, value)  # a class of the user's own, which is no dataclass
                 return

@@ -120,7 +120,7 @@ def _bound(bound: np.ndarray) -> Any:
     return plain(flat[0] if flat.size and bool((flat == flat[0]).all()) else bound.tolist())
 
 
-def _filled(value: Any, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+def _filled(value: object, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     numbers = np.asarray(value)
     if numbers.dtype.kind == "U":  # "Infinity" and its like, which JSON has no numbers for
         numbers = numbers.astype(np.float64)

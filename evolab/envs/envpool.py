@@ -53,14 +53,14 @@ class Pool(Adapter):
         drawn = self.vector.render()
         return None if drawn is None else np.asarray(drawn[0])
 
-    def _call_reset(self, seed: Any, options: dict[str, Any] | None) -> tuple[Any, dict[str, Any]]:
+    def _call_reset(self, seed: object, options: dict[str, Any] | None) -> tuple[Any, dict[str, Any]]:
         return self.vector.reset()
 
     def _call_step(self, action: np.ndarray) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         return self.vector.step(action.astype(np.int32) if action.dtype.kind in "iu" else action)
 
 
-def is_pool(value: Any) -> bool:
+def is_pool(value: object) -> bool:
     """True for an object that EnvPool made: it has a class of EnvPool's own."""
     return any(kind.__module__.partition(".")[0] == "envpool" for kind in type(value).__mro__)
 
@@ -149,7 +149,7 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def longest(pool: Any) -> int | None:
+def longest(pool: object) -> int | None:
     """The most steps that an episode of a pool can have; None where it does not say so."""
     steps = getattr(getattr(getattr(pool, "spec", None), "config", None), "max_episode_steps", None)
     return int(steps) if steps else None

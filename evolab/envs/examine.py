@@ -117,7 +117,7 @@ def rehearse(name: str, guard: Guard, seed: int) -> tuple[bool, list[str]]:
         raise
 
 
-def _examine(what: str, space: spaces.Space, value: Any) -> None:
+def _examine(what: str, space: spaces.Space, value: object) -> None:
     if isinstance(space, spaces.Dict):
         if not isinstance(value, dict) or set(value) != set(space.keys()):
             came = sorted(value) if isinstance(value, dict) else type(value).__name__

@@ -200,7 +200,7 @@ def _pooled(
     return pool, {"action_space": chosen, "name": name, "max_episode_steps": limit}
 
 
-def called(source: Any) -> str:
+def called(source: object) -> str:
     """What messages call a source of environments."""
     if isinstance(source, EnvSpec):
         return source.id

@@ -8,14 +8,15 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from os import PathLike
-from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from evolab.core import checks
 from evolab.core.experience import Transition
 from evolab.core.rng import fresh_seed, seed_of
+from evolab.core.trees import Tree
 from evolab.envs.base import Environments, StepFault
 from evolab.envs.factory import Source, make
 from evolab.population.agent import Agent
@@ -179,7 +180,9 @@ class Evaluator:
 
 
 def play_steps(
-    act: Callable[[Any, Any], Any], step: Callable[[Any], Transition], observation: Any
+    act: Callable[[Tree, np.ndarray | None], np.ndarray | Tensor],
+    step: Callable[[np.ndarray | Tensor], Transition],
+    observation: Tree,
 ) -> Iterator[Transition]:
     """Act and step, for as long as the caller asks: the one loop of everything that plays in `Environments`.
 

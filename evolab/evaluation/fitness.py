@@ -73,7 +73,7 @@ class Fitness:
         """Go on from what `take_state` gave."""
 
 
-def fitness_named(fitness: Any) -> Any:
+def fitness_named(fitness: object) -> Any:
     """The measure that a name stands for; "return", "acting", None and objects stay what they are.
 
     Raises:

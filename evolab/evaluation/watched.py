@@ -13,7 +13,7 @@ from evolab.evaluation.episodes import LONGEST
 
 def play(
     agent: Actor,
-    env: gymnasium.Env[Any, Any],
+    env: gymnasium.Env,
     episodes: int = 1,
     max_steps: int | None = None,
     seed: int = 0,

@@ -41,7 +41,7 @@ class Stage:
     total_steps: int | None = None
 
 
-def stages_of(schedule: Any, algorithm: Algorithm) -> list[Stage]:
+def stages_of(schedule: object, algorithm: Algorithm) -> list[Stage]:
     """The rows of a schedule, checked.
 
     Args:

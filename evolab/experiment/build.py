@@ -80,7 +80,7 @@ def build(config: ExperimentConfig) -> TrainingState:
 
 
 def populate(
-    config: ExperimentConfig, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]
+    config: ExperimentConfig, observation_space: spaces.Space, action_space: spaces.Space
 ) -> Population:
     """The first population of a run, for these spaces; from trained weights where `load` names some."""
     check_all(config, observation_space, action_space)
@@ -107,7 +107,7 @@ def populate(
     return population
 
 
-def take_data(state: TrainingState, config: ExperimentConfig, source: Any) -> None:
+def take_data(state: TrainingState, config: ExperimentConfig, source: object) -> None:
     """Recorded experience as the buffer of a run; without an environment it says what the population acts in."""
     environment = config.environment
     if isinstance(environment, LanguageEnvironment) and config.algorithm.reads_tokens:

@@ -171,7 +171,7 @@ def _shared(state: TrainingState) -> bool:
     return state.learns_by_acting and isinstance(state.buffer, ReplayBuffer) and state.buffer.shared
 
 
-def _by_data(table: Any, config: ExperimentConfig, state: TrainingState) -> list[Stage]:
+def _by_data(table: object, config: ExperimentConfig, state: TrainingState) -> list[Stage]:
     """A schedule counted by the transitions that the line could learn from, where these were all agents'."""
     stages = stages_of(table, config.algorithm)
     if not _shared(state):
@@ -218,7 +218,7 @@ def _warm_up(state: TrainingState, winners: Sequence[Stage] | None) -> int:
     return max(0, own - length) * winners[0].steps // own
 
 
-def _buffer_of_its_own(given: Any, state: TrainingState, most: int) -> ReplayBuffer:
+def _buffer_of_its_own(given: object, state: TrainingState, most: int) -> ReplayBuffer:
     """As large as the run's, in transitions of each seed, and no larger than there is need for."""
     kept = buffer_of(given) or state.buffer
     capacity = kept.capacity if isinstance(kept, ReplayBuffer) else ReplayBuffer().capacity

@@ -130,7 +130,7 @@ class ExperimentConfig(Options):
         interval(self.checkpoint_every)
         check_together(self)
 
-    def _sized(self, environment: Any, data: Any) -> tuple[Algorithm, int, int]:
+    def _sized(self, environment: object, data: object) -> tuple[Algorithm, int, int]:
         """Algorithm, population and environments of each agent; what was left open by the spaces."""
         wanted, observed, acted = self.algorithm, None, None
         if wanted is None and environment is None and data is None:
@@ -195,7 +195,7 @@ class ExperimentConfig(Options):
             values["draw"] = tuple(k for k in self.draw if k in (value or self.search_space))
         return dataclasses.replace(self, **values)
 
-    def to_plain(self, **today: Any) -> dict[str, Any]:
+    def to_plain(self, **today: object) -> dict[str, Any]:
         """Every option but `folder` and `progress` as plain values, which `from_plain` reads.
 
         Args:
@@ -223,7 +223,7 @@ class ExperimentConfig(Options):
         return {name: to_plain(value) for name, value in values.items()}
 
     @classmethod
-    def from_plain(cls, source: Source, **own: Any) -> ExperimentConfig:
+    def from_plain(cls, source: Source, **own: object) -> ExperimentConfig:
         """A configuration from plain values, or from a .yaml or .json file of them.
 
         Args:

@@ -99,7 +99,7 @@ def mutations_of(mutations: Mutations | Mapping[str, Any] | None) -> Mutations:
     return mutations
 
 
-def buffer_of(buffer: Any, on_policy: bool = False) -> ReplayBuffer | RolloutBuffer | None:
+def buffer_of(buffer: object, on_policy: bool = False) -> ReplayBuffer | RolloutBuffer | None:
     """A buffer from an object, from its options, or from its capacity or horizon; None stays None.
 
     Args:
@@ -217,7 +217,7 @@ def check_kinds(options: Mapping[str, Any]) -> None:
         )
 
 
-def source_of(environment: Any, vector: Any, env_kwargs: Mapping[str, Any] | None) -> Any:
+def source_of(environment: object, vector: object, env_kwargs: Mapping[str, Any] | None) -> Any:
     """What environments come from.
 
     Raises:

@@ -44,7 +44,7 @@ DATA = (".h5", ".hdf5", ".npz", ".parquet")
 """What the names of recorded data end with."""
 
 
-def is_data(source: Any) -> bool:
+def is_data(source: object) -> bool:
     """True for recorded experience, which may stand in the environment's place."""
     if isinstance(source, (str, PathLike)):
         return Path(source).suffix in DATA
@@ -53,14 +53,14 @@ def is_data(source: Any) -> bool:
 
 def spaces_of(
     environment: Any, vectorization: str, env_kwargs: Mapping[str, Any] | None
-) -> tuple[spaces.Space[Any], spaces.Space[Any]]:
+) -> tuple[spaces.Space, spaces.Space]:
     """Observation and action space of an environment, of which one is made for a moment."""
     kind = "envpool" if vectorization == "envpool" else "sync"
     with make(environment, vectorization=kind, on_fault=FaultPolicy("survive"), **(env_kwargs or {})) as envs:
         return envs.single_observation_space, envs.single_action_space
 
 
-def algorithm_for(environment: Any, action_space: spaces.Space[Any] | None, recorded: bool) -> str:
+def algorithm_for(environment: object, action_space: spaces.Space | None, recorded: bool) -> str:
     """The algorithm that suits an environment, or recorded data.
 
     For real numbers SAC: of eight agents that did not evolve the mean return of InvertedDoublePendulum-v5 was 8 449
@@ -80,7 +80,7 @@ def algorithm_for(environment: Any, action_space: spaces.Space[Any] | None, reco
     return "SAC" if continuous else "DQN"
 
 
-def population_for(algorithm: Algorithm, observation_space: spaces.Space[Any] | None) -> int:
+def population_for(algorithm: Algorithm, observation_space: spaces.Space | None) -> int:
     """P, the number of agents."""
     light = observation_space is None or not holds_image(observation_space)
     searches = not (algorithm.on_policy or algorithm.offline or algorithm.reads_tokens)
@@ -94,14 +94,14 @@ def num_envs_for(algorithm: Algorithm) -> int:
     return 8 if algorithm.on_policy else EACH
 
 
-def fitness_for(algorithm: Algorithm, environment: Any) -> str:
+def fitness_for(algorithm: Algorithm, environment: object) -> str:
     """What tells how good agents are."""
     if environment is None:
         return "fqe"
     return "return" if algorithm.offline or algorithm.reads_tokens else "acting"
 
 
-def selection_for(population: int, fitness: Any) -> Selection:
+def selection_for(population: int, fitness: object) -> Selection:
     """Who survives."""
     if fitness == "acting" and population > FEW:
         return Narrowing(FEW)
@@ -109,7 +109,10 @@ def selection_for(population: int, fitness: Any) -> Selection:
 
 
 def drawn_names(
-    draw: Any, told: Mapping[str, Any] | None, asked: Mapping[str, Range] | None, ranges: Mapping[str, Range]
+    draw: object,
+    told: Mapping[str, Any] | None,
+    asked: Mapping[str, Range] | None,
+    ranges: Mapping[str, Range],
 ) -> tuple[str, ...]:
     """The hyperparameters that every agent of the first population draws for itself.
 

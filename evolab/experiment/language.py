@@ -41,7 +41,7 @@ class Maker:
         return copy.deepcopy(self.environment)
 
 
-def episodes_from(source: Any, environment: LanguageEnvironment, seed: int) -> TokenDataset:
+def episodes_from(source: object, environment: LanguageEnvironment, seed: int) -> TokenDataset:
     """Recorded episodes that agents of an environment can learn from.
 
     Args:

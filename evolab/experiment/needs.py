@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from gymnasium import spaces
 
@@ -41,9 +39,7 @@ def check_environments(config: ExperimentConfig) -> None:
     require([environments(config)])
 
 
-def check_all(
-    config: ExperimentConfig, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]
-) -> None:
+def check_all(config: ExperimentConfig, observation_space: spaces.Space, action_space: spaces.Space) -> None:
     """As soon as the spaces are known, before the agents and the other environments are made.
 
     Raises:
@@ -86,7 +82,7 @@ def check_all(
     require(needs, device)
 
 
-def _size(space: spaces.Space[Any]) -> int:
+def _size(space: spaces.Space) -> int:
     """Bytes of one element of a space."""
     if isinstance(space, spaces.Dict):
         return sum(_size(part) for part in space.values())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from evolab.core import checks
 from evolab.core.rng import seed_of
 from evolab.evaluation.watched import play
@@ -35,7 +33,7 @@ def chosen(state: TrainingState, agent: Agent | str | int) -> Agent:
 
 def played(
     state: TrainingState,
-    environment: Any,
+    environment: object,
     agent: Agent,
     episodes: int = 1,
     max_steps: int | None = None,

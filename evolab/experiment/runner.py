@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from evolab.history.events import Event, Finished, Generation, Progress
 from evolab.networks.kernels.sharing import cores_for_kernels
@@ -112,7 +111,7 @@ class Runner:
 
         first: list[float] = []
 
-        def flag(*_: Any) -> None:
+        def flag(*_: object) -> None:
             first.append(time.monotonic())
             if first[-1] - first[0] > PATIENCE:
                 raise KeyboardInterrupt

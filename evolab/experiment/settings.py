@@ -33,7 +33,7 @@ class Setting:
         value = getattr(experiment._config, self.name)
         return ReadOnly(value, "ranges", RANGES) if isinstance(value, dict) else value
 
-    def __set__(self, experiment: Settings, value: Any) -> None:
+    def __set__(self, experiment: Settings, value: object) -> None:
         experiment._change(self.name, value)
 
 
@@ -53,7 +53,7 @@ class Settings(Parts):
     evolving = Setting("False keeps the population as it is.")
     revive = Setting('Whether the archived elite returns: True, False or "resting".')
 
-    def _change(self, name: str, value: Any) -> None:
+    def _change(self, name: str, value: object) -> None:
         config = self._config.changed(name, value)
         with self._runner.lock:
             change(self._state, config, name)
@@ -89,7 +89,7 @@ class Settings(Parts):
             work()  # which says what stands in the way
         self._runner.changed()
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         known = getattr(type(self), name, None)
         if name.startswith("_") or isinstance(known, Setting) or name == "folder":
             object.__setattr__(self, name, value)

@@ -122,7 +122,7 @@ def _record(record: Any) -> dict[str, Any]:
     return {name: getattr(record, name) for name in record.__dataclass_fields__}
 
 
-def _number(value: Any) -> Any:
+def _number(value: object) -> Any:
     return _SPECIAL.get(value, value) if isinstance(value, str) else value
 
 

@@ -43,7 +43,7 @@ class Agent:
     def __init__(self, table: Table, id: int) -> None:
         self.table, self.id = table, id
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         if name not in ("table", "id"):
             raise AttributeError(f"an agent can be read only: {name} is not set. {ASSIGN}")
         object.__setattr__(self, name, value)

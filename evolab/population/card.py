@@ -71,7 +71,7 @@ def card(known: Mapping[str, Any], spec: Spec) -> str:
     )
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     text = f"{value:.6g}" if isinstance(value, float) else str(value)
     text = text if len(text) <= 200 else text[:197] + "..."
     for special, escaped in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|"), ("\n", " ")):

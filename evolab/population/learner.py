@@ -114,7 +114,7 @@ class Learner:
         source.consumed()
         self.warmed_up = True
 
-    def _from_batch(self, source: Any, noise: Tree | None, found: Collected) -> None:
+    def _from_batch(self, source: object, noise: Tree | None, found: Collected) -> None:
         whole = self._taken(source, 2)
         leading, agents = whole.reward.shape, self.table.size
         if leading[0] != agents:
@@ -126,7 +126,7 @@ class Learner:
                 own = map_leaves(lambda x, rows=group.rows, n=length: x[rows, :n], noise)
             self._update(group, batch, own, found)
 
-    def _taken(self, source: Any, leading: int) -> Batch | Episodes:
+    def _taken(self, source: object, leading: int) -> Batch | Episodes:
         """What the caller gave, of so many leading axes: [P, B] for all agents, [B] for one."""
         whole = to_batch(source, self.table.device)
         tokens, shape = isinstance(whole, Episodes), tuple(whole.reward.shape)

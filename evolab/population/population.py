@@ -123,7 +123,7 @@ class Population:
         self.actions, self.roles = spec.actions, spec.roles
         self.seed, self.device, self.dtype = spec.seed, spec.device, spec.dtype
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         if name not in OWN:
             raise AttributeError(f"a population can be read only: {name} is not set. {ASSIGN}")
         object.__setattr__(self, name, value)

@@ -228,13 +228,13 @@ def _algorithm(described: Any, given: str | Algorithm | None) -> Algorithm:
     return _own(described, "algorithm", Algorithm)  # type: ignore[type-abstract]
 
 
-def _network(described: Any, given: Network | Sequence[int] | str | None) -> Network:
+def _network(described: object, given: Network | Sequence[int] | str | None) -> Network:
     if given is not None:
         return network_for(given, None)  # type: ignore[arg-type]
     return _own(described, "network", Network)  # type: ignore[type-abstract]
 
 
-def _own(described: Any, what: str, base: type[Part]) -> Part:
+def _own(described: object, what: str, base: type[Part]) -> Part:
     kind = described.get("type") if isinstance(described, dict) else described
     if kind not in registry.names(what):
         raise ValueError(

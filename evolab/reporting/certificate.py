@@ -163,7 +163,7 @@ class Certificate:
         lines = [f"  {name.ljust(width)}  {words}" for name, words in self.rows()]
         return "\n".join([f"Certificate({self._title()})", *lines, "  .figure(), .save('certificate.json')"])
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
         html = html_table(("", ""), self.rows(), ("", ""), self._title())
         return {"text/html": html, **self.figure()._repr_mimebundle_(), "text/plain": repr(self)}
 

@@ -55,7 +55,7 @@ class Draft:
         """Write a safetensors file; a sequence of tensors is stored end to end as one."""
         self._files[name] = write_tensors(self.path / name, tensors)
 
-    def json(self, name: str, value: Any) -> None:
+    def json(self, name: str, value: object) -> None:
         """Write a JSON file."""
         data = (json.dumps(value, allow_nan=False, ensure_ascii=False, indent=1) + "\n").encode()
         write_bytes(self.path / name, data)

@@ -22,7 +22,7 @@ class Changes:
         self.values = dict(values or {})
         self.count = 0
 
-    def note(self, name: str, value: Any) -> None:
+    def note(self, name: str, value: object) -> None:
         """An option was set to this plain value."""
         self.values[name] = value
         self.count += 1

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from evolab.core.experience import Transition
 from evolab.core.rng import numpy_stream, seed_of
+from evolab.core.trees import Tree
 from evolab.envs.base import Environments
 from evolab.evaluation.episodes import play_steps
 from evolab.history.events import Fault, Progress
@@ -102,7 +102,7 @@ def _by_acting(state: TrainingState, number: int, losses: _Losses, faults: list[
         if buffer.ready(least):
             latest = population.learn(buffer, ratio=ratio) or latest
 
-    def step(action: Any) -> Transition:
+    def step(action: np.ndarray | Tensor) -> Transition:
         return _overlapped(envs, action, update) if options.overlap else envs.step(action)
 
     first = envs.reset(seed=seed_of(options.seed, number, "environments") % 2**31)
@@ -113,7 +113,7 @@ def _by_acting(state: TrainingState, number: int, losses: _Losses, faults: list[
     if isinstance(episodes.exploring, np.ndarray) and stands_still(state.history):
         random = RandomPlay(population, envs.num_envs, numpy_stream(options.seed, number, "random play"))
 
-    def act(observation: Any, ended: Any) -> Any:
+    def act(observation: Tree, ended: np.ndarray | None) -> np.ndarray | Tensor:
         action = population.act(observation, episodes.exploring, ended)
         return action if random is None else random.stray(action, np.asarray(episodes.exploring), ended)
 
@@ -138,7 +138,7 @@ def _by_acting(state: TrainingState, number: int, losses: _Losses, faults: list[
             return
 
 
-def _overlapped(envs: Environments, action: Any, work: Any) -> Transition:
+def _overlapped(envs: Environments, action: np.ndarray | Tensor, work: Callable[[], None]) -> Transition:
     """The environments' step in a thread of its own, while something else is done; it has ended, come what may."""
     with ThreadPoolExecutor(1, "environments") as thread:
         stepping = thread.submit(envs.step, action)

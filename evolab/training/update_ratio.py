@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from gymnasium import spaces
 
 from evolab.algorithms.base import Algorithm
@@ -19,9 +17,7 @@ IMAGES = 0.25
 """Share of that where observations are images: an update costs a hundred times as much."""
 
 
-def update_ratio_for(
-    algorithm: Algorithm, population: int, observation_space: spaces.Space[Any] | None
-) -> float:
+def update_ratio_for(algorithm: Algorithm, population: int, observation_space: spaces.Space | None) -> float:
     """Updates of each agent per transition that is stored.
 
     Few agents learn more from each transition than many do: a wide population begins gently, and what is left of

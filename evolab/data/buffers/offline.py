@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +22,7 @@ BLOCK = 65_536
 
 
 def buffer_from(
-    source: Any,
+    source: object,
     fitting: Spaces | None = None,
     capacity: int | None = None,
     device: str | torch.device = "cpu",

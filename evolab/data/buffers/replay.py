@@ -28,7 +28,7 @@ class ReplayBuffer(Pools):
         ValueError: a capacity below 1.
 
     >>> ReplayBuffer(1000)
-    ReplayBuffer(0 of 1000 transitions, shared)
+    ReplayBuffer(0 of 1000 transitions, shared): exp.fill(1_000) fills it
     """
 
     def __init__(

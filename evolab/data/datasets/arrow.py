@@ -129,7 +129,7 @@ class Encoded:
         self.name, self.file, self.shape = key.strip("'"), SimpleNamespace(filename=name), (len(column),)
         self._column = column
 
-    def __getitem__(self, index: Any) -> list[np.ndarray]:
+    def __getitem__(self, index: object) -> list[np.ndarray]:
         return [np.frombuffer(row.as_py(), np.uint8) for row in self._column]
 
 

@@ -34,7 +34,7 @@ def load(file: h5py.File, path: Path, name: str, max_memory: int) -> Columns:
 
     def read(role: str, column: Found) -> Found:
         # Labels and rewards are small and looked at as a whole: they are always read.
-        def one(leaf: Any) -> Any:
+        def one(leaf: object) -> Any:
             large = role in ("observations", "next_observations", "actions")
             return hdf5.read(leaf, room) if large else hdf5.read(leaf, Allocator(0, 0))
 

@@ -284,7 +284,7 @@ class Frames:
         return out
 
 
-def _decode(_: str, leaf: Any) -> tuple[tuple[int, ...], np.dtype, Callable[[], np.ndarray]] | None:
+def _decode(_: str, leaf: object) -> tuple[tuple[int, ...], np.dtype, Callable[[], np.ndarray]] | None:
     return (leaf.shape, leaf.dtype, leaf.read) if isinstance(leaf, Frames) else None
 
 

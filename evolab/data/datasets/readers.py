@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from evolab.data.datasets import arrow, d3rlpy, d4rl, hdf5, minari, tables
 from evolab.data.datasets.columns import Columns, DatasetError
@@ -13,7 +12,7 @@ from evolab.data.datasets.columns import Columns, DatasetError
 TABLES = {".npz": tables.from_npz, ".parquet": tables.from_parquet}
 
 
-def columns_of(source: Any, name: str | None, max_memory: int) -> Columns:
+def columns_of(source: object, name: str | None, max_memory: int) -> Columns:
     """The columns of any source that `Dataset` takes.
 
     Raises:

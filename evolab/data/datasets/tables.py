@@ -168,7 +168,7 @@ def _episodes(frame: Any, name: str, reward: str) -> dict[str, Found]:
     return found
 
 
-def _tree(value: Any, name: str, key: str, depth: int) -> Any:
+def _tree(value: object, name: str, key: str, depth: int) -> Any:
     if depth > DEPTH:
         raise DatasetError(f"{name}: {key!r} is nested too deeply; expected arrays.")
     if isinstance(value, Mapping):

@@ -183,7 +183,7 @@ def _from_hdf5(kind: type[Arrays], path: Path) -> Arrays:
     )
 
 
-def _understood(content: Any, name: str) -> tuple[Tokenizer, str]:
+def _understood(content: object, name: str) -> tuple[Tokenizer, str]:
     """The tokenizer and the environment's name out of a file's head."""
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise DatasetError(

@@ -18,7 +18,7 @@ CUTS = "recording_ends"
 """Rows where the recording stopped within an episode; an attribute of "timeouts" in a file."""
 
 
-def rows(tree: Tree, index: Any) -> Tree:
+def rows(tree: Tree, index: object) -> Tree:
     """The rows of every leaf that an index or a slice picks."""
     return map_leaves(lambda leaf: leaf[index], tree)
 
@@ -58,7 +58,7 @@ def _named(tree: Tree) -> Tree:
 
 
 def write_minari(
-    where: tuple[Path, str], columns: dict[str, Any], env: str | None, policy: Any, spaces: dict[str, Any]
+    where: tuple[Path, str], columns: dict[str, Any], env: str | None, policy: object, spaces: dict[str, Any]
 ) -> Path:
     """Write with Minari itself, images without loss; gives the folder."""
     import minari

@@ -38,7 +38,6 @@ class LanguageEnvironment(gymnasium.Env[np.ndarray, Any], ABC):
         render_mode: None or "ansi" (or what a subclass adds).
 
     Attributes:
-        return_range: least and largest return of an episode, where known.
         utterance: tokens that the agent says in a row before it is answered, where that is fixed; else None.
 
     Raises:
@@ -46,7 +45,6 @@ class LanguageEnvironment(gymnasium.Env[np.ndarray, Any], ABC):
     """
 
     metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 2}  # noqa: RUF012  # Gymnasium declares it so
-    return_range: tuple[float, float] | None = None
     utterance: int | None = None
 
     def __init__(

@@ -69,7 +69,6 @@ class RandomWalks(LanguageEnvironment):
     """
 
     metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 2}  # noqa: RUF012  # Gymnasium declares it so
-    return_range = (0.0, 1.0)
     utterance = 1
 
     def __init__(

@@ -59,7 +59,6 @@ class WordEnvironment(LanguageEnvironment):
         tokenizer = Tokenizer([*alphabet, *answers, "<start>", "<pad>"])
         block = 1 + tries * letters + (tries - 1) * letters  # the last guess has no answer
         super().__init__(tokenizer, block, self.words, render_mode)
-        self.return_range = (-float(tries), 0.0)
         self.utterance = self.letters
         self.action_space = spaces.Discrete(len(alphabet))
         self._letters = np.arange(tokenizer.size) < len(alphabet)
@@ -152,7 +151,7 @@ class WordEnvironment(LanguageEnvironment):
         answers = tuple(colours(guess, game.state.secret) for guess in guesses)
         return super()._info(game) | {"guesses": guesses, "answers": answers}
 
-    def _is_word(self, text: Any) -> bool:
+    def _is_word(self, text: object) -> bool:
         return (
             isinstance(text, str)
             and len(text) == self.letters

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from evolab.evaluation.fqe.data import EvaluationData
 from evolab.evaluation.fqe.ensemble import CriticEnsembles
+from evolab.networks.batching.bucket import Forward
 
 
 class BehaviourPolicy(Protocol):
@@ -80,6 +81,6 @@ class ContinuousBehaviour:
         return torch.cdist(pairs, self.pairs).amin(-1)
 
 
-def _surprise(x: Tensor, action: Tensor, forward: Any) -> Tensor:
+def _surprise(x: Tensor, action: Tensor, forward: Forward) -> Tensor:
     """[1]: minus the log-likelihood of the data's actions, meaned."""
     return -forward(x).log_softmax(-1).gather(-1, action[None, :, None]).mean((1, 2))

@@ -11,6 +11,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from evolab.networks.base import Layout, Role
+from evolab.networks.batching.bucket import Forward
 from evolab.networks.batching.group import AgentGroup
 from evolab.networks.mlp.mlp import MLP
 
@@ -147,7 +148,7 @@ class CriticEnsembles:
         if state["kept"] is not None:
             self.kept = (state["kept"], {n[5:]: v for n, v in tensors.items() if n.startswith("kept/")})
 
-    def values(self, forward: Any, features: Tensor, action: Tensor) -> Tensor:
+    def values(self, forward: Forward, features: Tensor, action: Tensor) -> Tensor:
         """[P, M, B]: plain outputs for observations [P, B, F] and actions [P, B] or [P, B, A]."""
         if self.discrete:
             out = forward(features)  # [P, M, B, A], [P, B, A] for one member

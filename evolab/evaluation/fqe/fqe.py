@@ -23,6 +23,7 @@ from evolab.evaluation.fqe.behaviour import BehaviourPolicy, ContinuousBehaviour
 from evolab.evaluation.fqe.data import EvaluationData
 from evolab.evaluation.fqe.ensemble import CriticEnsembles
 from evolab.evaluation.fqe.world_model import WorldModel
+from evolab.networks.batching.bucket import Forward
 
 if TYPE_CHECKING:
     from evolab.population.population import Population
@@ -277,7 +278,7 @@ class FQE(Fitness):
 
 
 def _error(
-    critics: CriticEnsembles, x: Tensor, action: Tensor, target: Tensor, keep: Tensor, forward: Any
+    critics: CriticEnsembles, x: Tensor, action: Tensor, target: Tensor, keep: Tensor, forward: Forward
 ) -> Tensor:
     """[P]: squared error, meaned over the batch and summed over the ensemble; `keep` hides rows from members."""
     return (keep * (critics.values(forward, x, action) - target).square()).mean(-1).sum(-1)

@@ -45,7 +45,7 @@ def reshape(individual: Individual, context: Context, genes: Any) -> None:
     individual.genes = genes
 
 
-def _unreachable(individual: Individual, context: Context, genes: Any) -> ValueError:
+def _unreachable(individual: Individual, context: Context, genes: object) -> ValueError:
     describe = context.network.describe
     return ValueError(
         f"no mutation leads from {describe(individual.genes)} to {describe(genes)}; its depth must lie within the "

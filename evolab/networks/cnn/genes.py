@@ -115,7 +115,7 @@ class CNNGenes:
         return CNNGenes(tuple(encoders), tuple(value["head"]), tuple(value["head_activation"]))
 
 
-def with_item(values: tuple[Any, ...], index: int, value: Any) -> tuple[Any, ...]:
+def with_item(values: tuple[Any, ...], index: int, value: object) -> tuple[Any, ...]:
     """`values` with another one in one place."""
     return (*values[:index], value, *values[index + 1 :])
 

@@ -72,7 +72,7 @@ class RunsBoard(anywidget.AnyWidget):
         self.on_msg(self._answer)
         self._follow()
 
-    def _answer(self, _: Any, message: dict[str, Any], buffers: Any) -> None:
+    def _answer(self, _: object, message: dict[str, Any], buffers: object) -> None:
         """Handle one message of the page."""
         kind = message.get("type")
         if kind == "seen":
@@ -127,7 +127,7 @@ class RunsBoard(anywidget.AnyWidget):
         display(self._widget() | {"text/plain": f"Runs in {self.feed.title}"}, raw=True)
         self._shown = display(self._still(), raw=True, display_id=self.twin)
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:  # type: ignore[override]
+    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:  # type: ignore[override]
         return self._still() | self._widget()
 
     def _widget(self) -> dict[str, Any]:
@@ -160,7 +160,7 @@ class RunsBoard(anywidget.AnyWidget):
         super().close()
 
 
-def _word(value: Any) -> str:
+def _word(value: object) -> str:
     return "" if value is None else str(value)
 
 

@@ -237,5 +237,5 @@ def _stamp(path: Path) -> tuple[float, int]:
     return found.st_mtime, found.st_size
 
 
-def _number(value: Any) -> Any:
+def _number(value: object) -> Any:
     return _SPECIAL.get(value, value) if isinstance(value, str) else value

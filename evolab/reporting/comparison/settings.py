@@ -65,7 +65,7 @@ def brief(name: str) -> str:
     return name.removeprefix("hyperparameters.").removeprefix("network.")
 
 
-def _plain(value: Any) -> Value:
+def _plain(value: object) -> Value:
     if isinstance(value, list | tuple):
         return "×".join(str(_plain(v)) for v in value) if value else "none"
     return value if isinstance(value, bool | int | float | str) or value is None else str(value)

@@ -233,7 +233,7 @@ def _keep_after_cells(board: Dashboard) -> None:
     if shell is None:
         return
 
-    def after(*_: Any) -> None:
+    def after(*_: object) -> None:
         board = ref()
         if board is None or board.comm is None or board.experiment is None:
             shell.events.unregister("post_run_cell", after)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 
 class Shown:
@@ -16,7 +15,7 @@ class Shown:
         return self._text
 
 
-def release_shown(shown: Any) -> None:
+def release_shown(shown: object) -> None:
     """Have `Out`, `_` and their like forget an object when the cell that shows it has ended; names of the user's keep it.
 
     Nothing happens outside IPython.
@@ -26,7 +25,7 @@ def release_shown(shown: Any) -> None:
     if shell is None:
         return
 
-    def after(*results: Any) -> None:
+    def after(*results: object) -> None:
         shell.events.unregister("post_run_cell", after)
         said = Shown(repr(shown))
         outputs = shell.user_ns.get("_oh", {})

@@ -250,5 +250,5 @@ def _font(size: int) -> Any:
     return ImageFont.load_default(size)
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     return number(value) if isinstance(value, float | int) else str(value)

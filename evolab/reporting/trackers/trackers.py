@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from evolab.core import checks, registry
 from evolab.history.events import Generation
@@ -70,7 +69,7 @@ class Trackers:
             self._each("finish")
         self._started = False
 
-    def _each(self, method: str, *arguments: Any) -> None:
+    def _each(self, method: str, *arguments: object) -> None:
         for tracker in list(self._all):
             try:
                 getattr(tracker, method)(*arguments)

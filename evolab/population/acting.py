@@ -33,11 +33,11 @@ def act(
         if exploring:
             _remember(table, num_envs, ended)
         for group in groups:
-            part = observed
+            part, memory = observed, table.memory
             if len(groups) > 1:
                 part = map_leaves(lambda leaf, rows=group.rows: leaf[rows], observed)
+                memory = {name: value[group.rows] for name, value in memory.items()}
             if exploring:
-                memory = {name: value[group.rows] for name, value in table.memory.items()}
                 parts.append(_sampled(table, group, part, memory, where))
                 group.credit += num_envs
             else:
@@ -108,7 +108,7 @@ def _to_environment(table: Table, unit: Tensor) -> Tensor:
 def _remember(table: Table, num_envs: int, ended: ArrayLike | Tensor | None = None) -> None:
     """Have room for what exploration remembers, zero where an episode has ended."""
     memory = table.memory
-    over = ended is not None and (isinstance(ended, Tensor) or np.any(ended))  # at most steps no episode ends
+    over = ended is not None and (isinstance(ended, Tensor) or np.asarray(ended).any())  # at most steps no episode ends
     for name, shape in table.algorithm.memory(table.size, num_envs, table.actions).items():
         if name not in memory or memory[name].shape != shape:
             memory[name] = torch.zeros(shape, dtype=table.dtype, device=table.device)

@@ -295,12 +295,12 @@ def test_solve_takes_another_algorithm(toys, capsys):
 def test_the_demo_solves_the_lander(toys, monkeypatch):
     seen = []
 
-    def train(experiment, folder, **goals):
+    def train(experiment, folder, interrupted, **goals):
         seen.append((experiment.name, experiment.target, goals["max_steps"]))
         experiment.close()
         return 0
 
-    monkeypatch.setattr("evolab.__main__._train", train)
+    monkeypatch.setattr("evolab.experiment.lines.train", train)
     for words in ("demo", "solve LunarLanderContinuous-v3", "demo --target 150 --minutes 3"):
         assert main([*words.split(), "--population", "2"]) == 0
     lander = "LunarLanderContinuous-v3"

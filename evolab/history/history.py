@@ -12,9 +12,10 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evolab.history import effects, jsonlines
+from evolab.history.columns import MEASURED, change_of, frame, settings_of, whole_numbers
 from evolab.history.display import change, count, html_table, number
 from evolab.history.events import Birth, Evaluation, Generation
 from evolab.history.writer import HistoryWriter
@@ -23,21 +24,6 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from pandas import DataFrame
-
-MEASURED = (
-    "generation", "agent", "parent", "fitness", "episodes", "length",
-    "steps", "total_steps", "updates", "parameters", "is_elite",
-)  # fmt: skip
-"""Columns of `History.fitness`, before the measures that not every run has."""
-
-
-def own_name(measure: str) -> str:
-    """The column of another measure, where its name is not one of the history's own.
-
-    >>> own_name("is_success"), own_name("length")
-    ('is_success', 'info_length')
-    """
-    return f"info_{measure}" if measure in MEASURED else measure
 
 
 class History:
@@ -140,7 +126,7 @@ class History:
             | {k: v for k, v in e.extra.items() if k not in MEASURED}
             for e in self._evaluations()
         ]
-        return _whole_numbers(_frame(rows, MEASURED), "parent")
+        return whole_numbers(frame(rows, MEASURED), "parent")
 
     @property
     def mutations(self) -> DataFrame:
@@ -165,13 +151,13 @@ class History:
                 change = nan if birth.change is None else birth.change
                 values = (change, before.get(birth.parent, nan), after.get(birth.agent, nan), parent_after)
                 rows.append(dict(zip(names, about + values)))
-        return _frame(rows, names)
+        return frame(rows, names)
 
     @property
     def hyperparameters(self) -> DataFrame:
         """One row per agent and generation: every hyperparameter, `hidden` ("64x64") and `activation`."""
         names = ("generation", "agent", "hidden", "activation")
-        return _frame([_settings(e) for e in self._evaluations()], names)
+        return frame([settings_of(e) for e in self._evaluations()], names)
 
     def lineage(self, agent: int | None = None) -> DataFrame:
         """The ancestry of one agent, oldest first: one row per generation.
@@ -190,10 +176,10 @@ class History:
         hands = {(g.number, birth.agent): birth for g in self.generations for birth in g.by_hand}
         names, rows = ("generation", "agent", "parent", "kind", "detail", "fitness"), []
         for e, birth in self.ancestry(agent):
-            changed = _change(birth, hands.get((e.generation, e.agent)))
+            changed = change_of(birth, hands.get((e.generation, e.agent)))
             values = (e.generation, e.agent, birth.parent if birth else e.parent, *changed, e.fitness)
             rows.append(dict(zip(names, values)))
-        return _whole_numbers(_frame(rows, names), "parent")
+        return whole_numbers(frame(rows, names), "parent")
 
     def schedule(self, agent: int | None = None) -> DataFrame:
         """The hyperparameters that the winner's line trained with, in order, so that they can be replayed.
@@ -212,9 +198,9 @@ class History:
             end = evaluation.steps or evaluation.updates
             genes = {"genes": json.dumps(evaluation.genes)} if evaluation.genes else {}
             span = {"start": start, "steps": end, "total_steps": evaluation.total_steps}
-            rows.append(head | span | _settings(evaluation) | genes)
+            rows.append(head | span | settings_of(evaluation) | genes)
             start = end
-        return _frame(rows, ("generation", "agent", "start", "steps", "total_steps", "hidden", "activation"))
+        return frame(rows, ("generation", "agent", "start", "steps", "total_steps", "hidden", "activation"))
 
     def mutation_effects(self) -> DataFrame:
         """What each kind of mutation brought; see `evolab.history.effects.mutation_effects`."""
@@ -281,36 +267,3 @@ class History:
                 return index, agent
         today = sorted(e.agent for e in self.generations[-1].evaluations) if self.generations else []
         raise ValueError(f"agent {agent} was never evaluated; the newest generation has agents {today}.")
-
-
-def _settings(evaluation: Evaluation) -> dict[str, Any]:
-    return {
-        "generation": evaluation.generation,
-        "agent": evaluation.agent,
-        **evaluation.hyperparameters,
-        "hidden": "x".join(str(width) for width in evaluation.hidden),
-        "activation": ",".join(evaluation.activation),
-    }
-
-
-def _change(birth: Birth | None, by_hand: Birth | None) -> tuple[str, str]:
-    """What was changed in an agent before a generation: kind and detail."""
-    kind, detail = (birth.kind, birth.detail) if birth else ("first", "")
-    if by_hand is None:
-        return kind, detail
-    if kind in ("elite", "none", "revived"):
-        kind = by_hand.kind
-    return kind, f"{detail}{'; ' if detail else ''}by hand: {by_hand.detail}"
-
-
-def _frame(rows: list[dict[str, Any]], names: tuple[str, ...]) -> DataFrame:
-    """Build a table whose columns exist even when there is no row yet."""
-    import pandas
-
-    return pandas.DataFrame(rows) if rows else pandas.DataFrame(columns=list(names))
-
-
-def _whole_numbers(frame: DataFrame, column: str) -> DataFrame:
-    # Int64 with <NA>: a plain column would turn ids into floats because the first agents have no parent.
-    frame[column] = frame[column].astype("Int64")
-    return frame

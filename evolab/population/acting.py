@@ -108,7 +108,9 @@ def _to_environment(table: Table, unit: Tensor) -> Tensor:
 def _remember(table: Table, num_envs: int, ended: ArrayLike | Tensor | None = None) -> None:
     """Have room for what exploration remembers, zero where an episode has ended."""
     memory = table.memory
-    over = ended is not None and (isinstance(ended, Tensor) or np.asarray(ended).any())  # at most steps no episode ends
+    over = ended is not None and (
+        isinstance(ended, Tensor) or np.asarray(ended).any()
+    )  # at most steps no episode ends
     for name, shape in table.algorithm.memory(table.size, num_envs, table.actions).items():
         if name not in memory or memory[name].shape != shape:
             memory[name] = torch.zeros(shape, dtype=table.dtype, device=table.device)

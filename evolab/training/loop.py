@@ -20,8 +20,8 @@ from evolab.evaluation.fitness import Fitness
 from evolab.evolution.evolve import evolve
 from evolab.evolution.hall_of_fame import Promise
 from evolab.evolution.revival import Revival, revive
+from evolab.history.columns import own_name
 from evolab.history.events import Birth, Evaluation, Fault, Finished, Generation, Progress
-from evolab.history.history import own_name
 from evolab.population.agent import Agent
 from evolab.population.population import Population
 from evolab.training.advice import advise

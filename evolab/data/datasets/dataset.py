@@ -22,8 +22,9 @@ from evolab.data.datasets.episodes import EpisodeRows
 from evolab.data.datasets.mapped import MappedRows
 from evolab.data.datasets.readers import columns_of
 from evolab.data.datasets.report import DatasetReport, report_of
+from evolab.data.datasets.saved import columns_of_rows
 from evolab.data.datasets.scan import Scan, scan, target
-from evolab.data.datasets.writers import CUTS, write_hdf5
+from evolab.data.datasets.writers import write_hdf5
 
 __all__ = ["Dataset", "DatasetError"]
 
@@ -84,12 +85,8 @@ class Dataset:
         self._columns = columns
         self._scan: Scan = scan(columns, nan)
         self._skipped = self._scan.skipped  # rows left out, ascending
-        large = (
-            columns.observations,
-            columns.actions,
-            () if columns.next_observations is None else columns.next_observations,
-        )
-        self._from_disk = MappedRows(large, columns.name)
+        successors = () if columns.next_observations is None else columns.next_observations
+        self._from_disk = MappedRows((columns.observations, columns.actions, successors), columns.name)
         if len(self) == 0:
             raise DatasetError(
                 f"{self.name}: none of {self.rows} rows has a stored successor; every episode is one step "
@@ -126,11 +123,8 @@ class Dataset:
     @property
     def on_disk(self) -> bool:
         """True where observations or actions are too large for memory and are read as they are needed."""
-        columns = self._columns
-        return any(
-            isinstance(leaf, np.memmap)
-            for _, leaf in named_leaves((columns.observations, columns.actions), "")
-        )
+        kept = (self._columns.observations, self._columns.actions)
+        return any(isinstance(leaf, np.memmap) for _, leaf in named_leaves(kept, ""))
 
     def episode_of(self, index: np.ndarray) -> np.ndarray:
         """The number of the episode of each transition, [B] int64 from [B]."""
@@ -184,8 +178,8 @@ class Dataset:
             DatasetError: they would need more than `max_memory` bytes.
         """
         columns = self._columns
-        size = sum(leaf.nbytes for _, leaf in named_leaves((columns.observations, columns.actions), ""))
-        size += sum(leaf.nbytes for _, leaf in named_leaves(columns.observations, ""))
+        kept = (columns.observations, columns.actions, columns.observations)  # and their successors
+        size = sum(leaf.nbytes for _, leaf in named_leaves(kept, ""))
         if size > 2 * self.max_memory:
             raise DatasetError(
                 f"{self.name}: all transitions need {size / 2**30:.1f} GiB, max_memory is "
@@ -210,39 +204,10 @@ class Dataset:
         target = Path(path).expanduser()
         if target.suffix.lower() not in (".h5", ".hdf5"):
             raise ValueError(f"path is {str(path)!r}; data are written as HDF5: end it in .h5.")
-        columns, episodes = self._columns, self.episodes
+        columns = self._columns
         rows = self._stored(np.arange(len(self))) if columns.chained else np.arange(self.rows)
-        episode = episodes.of(rows)
-        last = np.append(episode[1:] != episode[:-1], True)
-        whole = rows == episodes.ends[episode]
-        terminated = whole & episodes.terminated[episode]
-        written: dict[str, Any] = {
-            "observations": columns.observations,
-            "actions": columns.actions,
-            "rewards": columns.rewards,
-            "terminals": terminated,
-            "timeouts": last & (~terminated | episodes.truncated[episode]),
-            CUTS: last & ~(whole & episodes.finished[episode]),
-        }
-        if columns.next_observations is not None:
-            written["next_observations"] = columns.next_observations
-        elif columns.chained:
-            at = self._position(rows)
-            written |= {
-                "observations": self._gather(columns.observations, at),
-                "next_observations": self._gather(
-                    columns.observations, at + (~last | episodes.followed[episode])
-                ),
-                "actions": self._gather(columns.actions, rows),
-                "rewards": columns.rewards[rows],
-            }
-        write_hdf5(target, written)
+        write_hdf5(target, columns_of_rows(columns, rows, self._gather))
         return target
-
-    def first_observations(self, episodes: ArrayLike | None = None) -> Tree:
-        """The first observation of each episode, [E, ...], or of those given by number."""
-        chosen = np.arange(len(self.episodes)) if episodes is None else np.asarray(episodes)
-        return self._gather(self._columns.observations, self._position(self.episodes.starts[chosen]))
 
     def report(self) -> DatasetReport:
         """What was found in the data."""
@@ -287,10 +252,6 @@ class Dataset:
             return index
         usable_before = self._skipped - np.arange(len(self._skipped))
         return index + np.searchsorted(usable_before, index, side="right")
-
-    def _position(self, rows: np.ndarray) -> np.ndarray:
-        """Where each row's observation lies among the stored ones."""
-        return rows + self.episodes.before[self.episodes.of(rows)] if self._columns.chained else rows
 
     def _take(self, rows: np.ndarray) -> Transition:
         """The transitions of stored rows, [B]."""

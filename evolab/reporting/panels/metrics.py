@@ -6,7 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from evolab.core import checks
-from evolab.history.history import MEASURED
+from evolab.history.columns import MEASURED
 from evolab.reporting.panels.colours import CLOUD, WINNER
 from evolab.reporting.panels.figures import blank, finish
 

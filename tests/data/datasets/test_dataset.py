@@ -161,7 +161,6 @@ def test_dict_observations_keep_their_parts() -> None:
     part = dataset.transitions([1, 0])
     assert part.observation["a"].ravel().tolist() == [1.0, 0.0]
     assert part.next_observation["b"]["c"].dtype == np.uint8
-    assert dataset.first_observations()["a"].ravel().tolist() == [0.0, 3.0]
 
 
 def test_frame_gives_the_same_as_arrays() -> None:

@@ -32,7 +32,6 @@ from evolab.networks.batching.bucket import Forward
 from evolab.networks.scalars import Scalars
 
 
-
 @dataclass
 class Minibatch:
     """Steps of a rollout that one update learns from.

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from evolab.algorithms.base import CHANGED, SHARED, AgentGroup, Float, Hyperparameter
 from evolab.algorithms.td3 import TD3
-from evolab.networks.batching.bucket import Forward
 from evolab.core.experience import Batch
 from evolab.core.readonly import frozen_options
+from evolab.networks.batching.bucket import Forward
 
 
 @frozen_options(CHANGED)

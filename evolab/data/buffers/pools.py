@@ -57,8 +57,7 @@ class Pools(Buffer):
         self.fields: dict[str, Tree] = {}
         self.frames: dict[str, Any] = {}
         self.pools = 1
-        self.length = np.zeros(1, dtype=np.int64)
-        self.cursor = np.zeros(1, dtype=np.int64)
+        self.length, self.cursor = np.zeros(1, np.int64), np.zeros(1, np.int64)
         self.added = 0
         self.source: str | None = None
 

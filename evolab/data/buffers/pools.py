@@ -39,8 +39,7 @@ class Pools(Buffer):
             of its parts. `rows` gives transitions as they were added.
         frames: of the same form; the parts of an observation that is stored once, None for every other leaf.
         pools: how many; one until the first transitions tell how many agents there are.
-        length: [pools], transitions stored.
-        cursor: [pools], where the next one is written.
+        length, cursor: [pools], transitions stored, and where the next one is written.
         added: transitions so far, those that were overwritten included.
         source: name of the file that the data are in and stay in.
 

@@ -30,7 +30,9 @@ class Single(gymnasium.Env[Any, Any]):
         self.render_mode = None if picture is None else "rgb_array"
         self.spec = EnvSpec("Single-v0", max_episode_steps=envs.max_episode_steps)
 
-    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
         """Start an episode."""
         first = self._envs.reset(None if seed is None else np.array([[seed]]))
         return map_leaves(itemgetter((0, 0)), first), {}

@@ -532,3 +532,21 @@ def test_a_proposal_plays_nothing_by_itself(population):
     hall.propose(population[1], 7.0)
     assert trial.confirm(hall, 5.0, allowance=10.0 * FIRST - 1) is None
     assert trial.played == []
+
+
+def test_who_seems_exactly_as_good_as_the_elite_promises_no_record(population):
+    trial = Trial(population, 100.0)
+    assert trial.confirm(known(population, 100.0, 20), 100.0) is None
+    assert trial.played == []
+
+
+def test_a_target_that_is_met_exactly_is_met(population):
+    hall, trial = known(population, 50.0, 1), Trial(population, 50.0)
+    assert trial.confirm(hall, 90.0, target=50.0, allowance=0.0, left=1e6) == 50.0
+    assert trial.played == [(16, 20), (17, 20), (18, 20), (19, 20), (20, 19)], "until it is shown"
+
+
+def test_of_an_elite_s_further_episodes_those_that_came_to_an_end_count(population):
+    hall = known(population, 10.0, 1)
+    hall.observe(Evaluated(np.array([[20.0, np.nan, 30.0]]), np.full((1, 3), 5)))
+    assert (hall.fitness, hall.episodes) == (20.0, 3)

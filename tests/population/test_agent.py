@@ -84,3 +84,20 @@ def test_a_copy_learns_for_itself():
     assert torch.equal(agent.module()(torch.ones(1, 5)), before)
     assert not torch.equal(twin.module()(torch.ones(1, 5)), before)
     assert (twin.id, twin.describe()["updates"], agent.describe()["updates"]) == (agent.id, 4, 0)
+
+
+def test_steps_that_an_agent_takes_by_itself_count_for_it_alone():
+    agent = agent_of()
+    agent.act(np.zeros((3, 5), np.float32), explore=True)
+    agent.act(np.zeros(5, np.float32), explore=True)
+    table = agent.table
+    assert table.hyper["steps"].tolist() == [0.0, 4.0]
+    assert [one.steps for one in table.individuals] == [0, 4]
+
+
+def test_a_fitness_known_anew_takes_the_place_of_the_last_one():
+    agent = agent_of()
+    for fitness in (1.0, 2.0):
+        agent.evaluated(fitness)
+    agent.evaluated(3.0, again=True)
+    assert agent.table.individuals[agent.row].fitness == [1.0, 3.0]

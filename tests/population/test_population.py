@@ -165,3 +165,26 @@ def test_a_buffer_in_main_memory_feeds_a_population_on_cuda():
     ev.evolve(population, ev.evaluate(population, envs), ev.Tournament(), ev.Mutations(none=0))
     population.learn(buffer)
     envs.close()
+
+
+def test_an_id_that_came_from_elsewhere_is_not_given_again():
+    population = population_of(2)
+    individuals = [population.individual(row) for row in range(2)]
+    individuals[0].id = 41
+    population.rebuild(individuals)
+    assert population.table.new_id() == 42
+
+
+def test_a_new_generation_owes_no_updates_for_steps_of_the_one_before():
+    population = population_of(2, "DDPG", hyperparameters={"batch_size": 4})
+    buffer = ev.ReplayBuffer(64)
+    buffer.add(experience(2, 8, 0, discrete=False))
+    observation = np.zeros((2, 1, 5), np.float32)
+    population.learn(buffer)
+    for _ in range(3):
+        population.act(observation, explore=True)
+    population.reseed(1)
+    population.act(observation, explore=True)
+    before = [one.updates for one in population.individuals]
+    population.learn(buffer)
+    assert [one.updates - known for one, known in zip(population.individuals, before, strict=True)] == [1, 1]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 
 import evolab as ev
 from evolab.training.budget import Budget
+from evolab.training.learning import Watch
 from tests.small import by_episodes, recorded
 from tests.toys import Choosing, Endless, Toy
 
@@ -113,6 +115,10 @@ def test_updates_from_data_are_counted_by_the_thousand():
     assert exp._state.over(1000)
 
 
+class Confirmed(NamedTuple):
+    confirmed: float | None
+
+
 class Constant:
     def estimate(self, population, buffer, seed):
         yield np.zeros(len(population))
@@ -123,3 +129,29 @@ def test_what_was_told_is_not_told_again(state, capsys):
         state.tell("one", "this helps.")
     state.tell("two", "this as well.")
     assert capsys.readouterr().err == "this helps.\nthis as well.\n"
+
+
+@pytest.mark.parametrize(
+    ("confirmed", "episodes", "solved"),
+    [([None, 90.0], 100, True), ([90.0, None], 100, False), ([90.0, 89.0], 100, False), ([95.0], 99, False),
+     ([], 100, False)],
+)  # fmt: skip
+def test_a_target_is_reached_by_what_the_newest_generation_has_shown(state, confirmed, episodes, solved):
+    """In enough episodes: a hundred, where episodes are saved."""
+    state.history.generations.extend(Confirmed(value) for value in confirmed)
+    state.hall.archive(state.population[0], 95.0, episodes)
+    assert not state.solved, "nothing is looked for"
+    state.seek(90.0)
+    assert state.solved is solved
+
+
+def test_progress_is_shown_at_the_end_on_an_interrupt_and_when_time_is_over(state):
+    assert not Watch(state).due()
+    assert Watch(state).due(ended=True)
+    state.interrupt()
+    assert Watch(state).due()
+    state.interrupt(False)
+    assert not Watch(state).due()
+    clock = iter([0.0, 2.0, 2.0])
+    state.seek(None, Budget(seconds=1.0, clock=lambda: next(clock)))
+    assert Watch(state).due()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 from evolab.evaluation.fqe.data import EvaluationData
 from evolab.evaluation.fqe.ensemble import drawn_rows
 from evolab.networks.base import Role
+from evolab.networks.batching.bucket import Forward
 from evolab.networks.batching.group import AgentGroup
 from evolab.networks.mlp.mlp import MLP
 
@@ -185,7 +186,7 @@ class WorldModel:
         reward = found[..., -1] * self.reward[1] + self.reward[0]
         return found[..., :-1] * self.change[1] + self.change[0], reward
 
-    def _error(self, inputs: Tensor, rest: Tensor, ended: Tensor, world: Any, end: Any) -> Tensor:
+    def _error(self, inputs: Tensor, rest: Tensor, ended: Tensor, world: Forward, end: Forward) -> Tensor:
         """[M]: squared error of changes and rewards, and surprise at the ends, of every member on its own batch.
 
         An end is read from the state that the model expects: files seldom hold the last one.

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from evolab.evolution.mutation.context import Context
 from evolab.evolution.mutation.layers import restack
 from evolab.evolution.mutation.resize import resize
+from evolab.networks.base import Genes
 from evolab.population.individual import Individual
 
 
-def reshape(individual: Individual, context: Context, genes: Any) -> None:
+def reshape(individual: Individual, context: Context, genes: Genes) -> None:
     """Grow and shrink an agent until its genes are `genes`, keeping what it computes where growth can.
 
     Args:
@@ -45,7 +44,7 @@ def reshape(individual: Individual, context: Context, genes: Any) -> None:
     individual.genes = genes
 
 
-def _unreachable(individual: Individual, context: Context, genes: object) -> ValueError:
+def _unreachable(individual: Individual, context: Context, genes: Genes) -> ValueError:
     describe = context.network.describe
     return ValueError(
         f"no mutation leads from {describe(individual.genes)} to {describe(genes)}; its depth must lie within the "

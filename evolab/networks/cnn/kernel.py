@@ -7,7 +7,7 @@ by row on a CPU, see `cnn_rows`. The head is one batched product either way.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -138,7 +138,9 @@ class CNNKernel(Kernel):
             self._views[key] = self._state(rows.detach())
         return self._views[key]
 
-    def _head(self, state: State, branches: list[Tensor], side: list[Tensor], stretches: Any) -> Tensor:
+    def _head(
+        self, state: State, branches: list[Tensor], side: list[Tensor], stretches: Iterator[Stretches]
+    ) -> Tensor:
         bias = state["hidden.0.bias"].unsqueeze(1)
         z = bias
         for prefix, branch in zip(self.prefixes, branches, strict=True):

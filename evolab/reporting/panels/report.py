@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from html import escape
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evolab.history.display import html_table, number
 from evolab.reporting.panels import page
@@ -19,6 +19,9 @@ from evolab.reporting.panels.bundle import bundle
 from evolab.reporting.panels.feed import Feed
 from evolab.reporting.panels.live_run import LiveRun
 from evolab.reporting.panels.panel import Panel
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 _STYLE = """
 body { margin: 0 auto; max-width: 1240px; padding: 16px; background: #fff; color: #1f2329;
@@ -104,7 +107,7 @@ def _episode(experiment: LiveRun) -> dict[str, Any] | None:
         return None
 
 
-def _frame(table: Any, rows: int = 200) -> str:
+def _frame(table: DataFrame, rows: int = 200) -> str:
     """A DataFrame as a table, numbers with sensible digits; the newest rows if it is long."""
     if not len(table):
         return "<p>Nothing yet.</p>"

@@ -11,8 +11,9 @@ from evolab.algorithms.dqn import DQN
 from evolab.algorithms.td3 import TD3
 from evolab.evolution.mutation.context import Context
 from evolab.evolution.mutation.layers import change_layers
+from evolab.evolution.mutation.reshape import reshape
 from evolab.evolution.mutation.resize import resize
-from evolab.networks.mlp.mlp import MLP
+from evolab.networks.mlp.mlp import MLP, MLPGenes
 from evolab.population.individual import Individual
 from evolab.population.population import Population
 from tests.mixed import BOX, DISCRETE, FEATURES, OBSERVATIONS, experience
@@ -194,3 +195,15 @@ def test_a_mutation_does_not_touch_the_parent(algorithm):
         mutations.mutate(child, population.network, population.roles, population.search_space, generator)
     assert (parent.hyperparameters, parent.genes) == (values, genes)
     assert all(torch.equal(population.table[name], value) for name, value in before.items())
+
+
+def test_an_agent_is_reshaped_by_the_steps_that_mutations_take():
+    """Replays of a line need it: layers come and go at the end, then every width is set."""
+    population = Population("TD3", OBSERVATIONS, BOX, 1, network=[8, 16, 12], seed=0)
+    context = Context(population.network, population.roles, {}, 0.0, torch.Generator().manual_seed(0))
+    for hidden in ((8,), (8, 24, 4), (16, 24)):
+        individual = population.individual(0)
+        reshape(individual, context, MLPGenes(hidden, ("relu",) * len(hidden)))
+        population.rebuild([individual])
+        assert population.individuals[0].genes.hidden == hidden
+        population.act(np.zeros((1, 1, FEATURES), np.float32))

@@ -149,6 +149,64 @@ def test_a_broken_link_and_a_missing_docstring_fail_the_build(tmp_path, monkeypa
     assert "the reference does not list evolab.Experiment" in done.stderr
 
 
+LOOKED_AT = (
+    "tutorials/pages/index",
+    "tutorials/pages/how_it_works",
+    "tutorials/pages/comparison",
+    "tutorials/pages/algorithms/sac",
+    "tutorials/pages/howto/own_parts",
+    "tutorials/pages/reference/experiment",
+    "tutorials/quickstart",
+    "notebooks/performance",
+)
+
+
+@needs_sphinx
+@pytest.mark.browser
+@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (800, "dark")])
+def test_pages_fit_their_window_and_nothing_fails_in_a_browser(site, width, theme):
+    from tests.browser.lab import browser
+
+    trouble = []
+    with browser() as chromium:
+        page = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=theme).new_page()
+        page.on("pageerror", lambda error: trouble.append(str(error)))
+        page.on(
+            "console",
+            lambda m: trouble.append(m.text) if m.type == "error" and "theme mode" not in m.text else None,
+        )
+        page.on("requestfailed", lambda request: trouble.append(request.url))
+        for name in LOOKED_AT:
+            page.goto((site / f"{name}.html").as_uri())
+            page.wait_for_function("document.documentElement.dataset.theme")
+            assert page.evaluate("document.documentElement.dataset.theme") == theme
+            if page.locator(".figure-data").count():
+                page.wait_for_selector(".figure-data .main-svg", state="attached", timeout=60_000)
+            over = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+            assert over <= 0, f"{name} is {over} pixels wider than the window"
+    assert not trouble
+
+
+@pytest.mark.parametrize("name", ["own_environment", "own_network"])
+def test_the_classes_of_a_how_to_work_as_they_stand(name, tmp_path):
+    text = (SOURCES / "howto" / f"{name}.md").read_text("utf-8")
+    (program,) = [
+        one for one in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "import evolab" in one
+    ]
+    if "exp.run" not in program:
+        program += "\nexp.run(generations=1)"
+    small = "num_envs=1, steps_per_generation=60, progress=False, seed=1"
+    program = program.replace("population=2, seed=1", "seed=1").replace("seed=1", f"population=2, {small}")
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "HOME": str(tmp_path)},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
 def test_without_sphinx_the_extra_is_named(capsys, monkeypatch):
     monkeypatch.setattr(pages.util, "find_spec", lambda name: None)
     assert __main__.main(["docs", "--no-open"]) == 2

@@ -274,3 +274,37 @@ def test_a_run_without_generations_says_what_will_be_there(page_of, tmp_path, ch
     assert len(words) >= 6
     assert len(set(words)) == len(words)
     assert sum(text.startswith("Here will be") for text in words) >= 6
+
+
+def test_a_slider_goes_back_through_the_generations(page_of):
+    experiment = run(generations=30)
+    then = experiment.history.generations[11]
+    page = page_of(experiment)
+    slider = page.get_by_label("Generation shown", exact=True)
+    effects = page.locator(".ev-effects").inner_text()
+    slider.fill("12")
+    page.wait_for_timeout(500)
+    assert page.locator(".ev-back output").inner_text() == "12 of 30"
+    assert page.locator(".ev-population .ev-side").inner_text() == "generation 12"
+    first = page.locator(".ev-population tbody tr").first.inner_text()
+    assert first.split()[0] == str(then.best.agent)
+    assert page.locator(".ev-tiles b").first.inner_text() == "12"
+    assert page.locator(".ev-effects").inner_text() != effects
+    slider.press("ArrowLeft")
+    page.wait_for_timeout(500)
+    assert page.locator(".ev-population .ev-side").inner_text() == "generation 11"
+    page.get_by_role("button", name="Newest").click()
+    page.wait_for_timeout(500)
+    assert page.locator(".ev-population .ev-side").inner_text() == "generation 30"
+    assert page.locator(".ev-effects").inner_text() == effects
+
+
+def test_a_card_says_what_changed_along_the_line_and_what_the_agent_was_compared_with(page_of):
+    experiment = run(generations=30)
+    page = page_of(experiment)
+    page.locator(".ev-population tbody button").first.click()
+    card = page.locator(".ev-card").inner_text()
+    assert "5 others of its generation: best" in card
+    line = [birth for _, birth in experiment.history.ancestry() if birth and birth.agent != birth.parent]
+    told = page.locator(".ev-steps li").all_inner_texts()
+    assert [int(text.split()[0]) for text in told[:8]] == [birth.generation + 1 for birth in line[::-1][:8]]

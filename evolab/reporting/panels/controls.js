@@ -52,8 +52,8 @@ function controls(ui) {
       ["best now", newest ? fmt(best) : "–"],
       [store.confirmed != null ? "best confirmed" : "best ever", store.confirmed != null ? fmt(store.confirmed) : store.best != null ? fmt(store.best) : "–"],
       head.target != null ? ["target", fmt(head.target)] : null,
-      head.updates ? ["updates", compact(head.total_steps || 0), `all agents, and ${compact(head.evaluation_steps || 0)} evaluation steps`]
-        : ["environment steps", compact((head.total_steps || 0) + (head.evaluation_steps || 0)), `${compact(head.total_steps || 0)} training + ${compact(head.evaluation_steps || 0)} evaluation`],
+      head.updates ? ["updates", compact(head.back ? head.all_steps : head.total_steps || 0), head.back ? "all agents" : `all agents, and ${compact(head.evaluation_steps || 0)} evaluation steps`]
+        : ["environment steps", compact(head.back ? head.all_steps : (head.total_steps || 0) + (head.evaluation_steps || 0)), head.back ? "training + evaluation" : `${compact(head.total_steps || 0)} training + ${compact(head.evaluation_steps || 0)} evaluation`],
       head.speed ? [head.updates ? "updates/s" : "training steps/s", compact(Math.round(head.speed))] : null,
     ].filter(Boolean);
     const names = facts.map(([name]) => name).join();

@@ -61,7 +61,10 @@ function mount(root, store, { send = () => {}, still = false, watched = false } 
   const column = (name, parts) => h("div", { class: name }, ...parts.map((p) => p.element));
   const custom = new Map(), columns = [column("ev-left", left), column("ev-right", right)];
   const grid = h("div", { class: "ev-grid" }, ...columns, ...below.map((p) => p.element));
-  inner.append(head.element, grid);
+  // `at` is an earlier generation that is looked at, or null for the newest; `shown` is the store as it was then.
+  let at = null, shown = store, asked = 0;
+  const back = backBar((n) => { at = n; cancelAnimationFrame(asked); asked = requestAnimationFrame(() => draw(true)); });
+  inner.append(head.element, back.element, grid);
   const released = ownKeys(root);
 
   // The columns end together: the fitness chart takes what room its own has left.
@@ -80,7 +83,7 @@ function mount(root, store, { send = () => {}, still = false, watched = false } 
   function work() {
     const [p] = pending;
     pending.delete(p);
-    if (p) { safely(p, store); setTimeout(work); } else working = false;
+    if (p) { safely(p, shown); setTimeout(work); } else working = false;
   }
   function safely(p, value) {
     try { p.draw(value); } catch (error) { console.error("evolab: a panel failed", error); }
@@ -90,10 +93,14 @@ function mount(root, store, { send = () => {}, still = false, watched = false } 
     const all = force || key !== drawn;
     cached = null;
     drawn = key;
-    safely(head, store);
+    if (at != null && at >= newestOf(store)) at = null;
+    if (at == null || all) shown = at == null ? store : backIn(store, at);
+    safely(head, shown);
+    back.draw(store, at);
     grid.classList.toggle("ev-none", !store.rows.length);
     for (const p of panels) {
-      if (force || light.has(p)) safely(p, store);
+      if (light.has(p)) safely(p, store);
+      else if (force) safely(p, shown);
       else if (all) pending.add(p);
     }
     if (pending.size && !working) { working = true; setTimeout(work); }

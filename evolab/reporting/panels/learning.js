@@ -49,8 +49,8 @@ function learningPanel(ui) {
       grid.replaceChildren(...charts.map((s) => s.box));
     }
     charts.forEach((s, i) => s.set(found[i]));
-    const faults = Object.entries(store.learning.faults);
-    say(foot, faults.length ? `Survived faults: ${faults.map(([kind, times]) => `${group(times)} \u00d7 ${kind}`).join(" · ")}` : "No faults.");
+    const faults = Object.entries(store.learning.faults || {});
+    say(foot, !store.learning.faults ? "Faults are counted over the whole run: see the newest generation." : faults.length ? `Survived faults: ${faults.map(([kind, times]) => `${group(times)} \u00d7 ${kind}`).join(" · ")}` : "No faults.");
   }
   return { element, draw };
 }

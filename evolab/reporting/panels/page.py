@@ -13,7 +13,7 @@ PARTS = {
     "dashboard": (
         "panels/base.js", "panels/save.js", "panels/fitness.js", "panels/lineage.js", "panels/mutations.js",
         "panels/hyperparameters.js", "panels/population.js", "panels/rollout.js", "panels/rates.js", "panels/learning.js",
-        "panels/pins.js", "panels/forms.js", "panels/controls.js", "panels/keys.js", "panels/dashboard.js",
+        "panels/pins.js", "panels/forms.js", "panels/controls.js", "panels/keys.js", "panels/back.js", "panels/dashboard.js",
     ),
     "runs": (
         "panels/base.js", "panels/save.js", "panels/keys.js", "comparison/table.js", "comparison/curves.js",

@@ -1,5 +1,8 @@
 // Agents that were clicked, side by side: what each was, how its line got there, its episode; saved, copied or dropped from here.
 
+const MOST = 8;  // changes that a card lists
+const middle = (values) => { const sorted = [...values].sort((a, b) => a - b), k = (sorted.length - 1) / 2; return (sorted[Math.floor(k)] + sorted[Math.ceil(k)]) / 2; };
+
 function pinsPanel(ui) {
   const { element, body } = panel("Pinned agents", null, "ev-pins ev-full"), cards = new Map();
   const list = h("div", { class: "ev-cards" });
@@ -24,14 +27,14 @@ function pinsPanel(ui) {
 
   function card(id, n, away) {
     const title = `Agent ${id} in generation ${n}`;
-    const facts = h("dl", { class: "ev-facts-of" }), layers = h("div", { class: "ev-layers" }), box = h("div", { class: "ev-chart" }), film = player(), words = h("p", { class: "ev-foot" });
+    const facts = h("dl", { class: "ev-facts-of" }), layers = h("div", { class: "ev-layers" }), box = h("div", { class: "ev-chart" }), film = player(), words = h("p", { class: "ev-foot" }), steps = h("div", { class: "ev-steps" });
     const button = (name, path, means, act) => h("button", { type: "button", class: "ev-icon", title: means, "aria-label": `${name} ${title.toLowerCase()}`, onclick: act }, icon(path));
     const render = h("button", { type: "button", title: "Record an episode of this agent", onclick: () => ui.send({ type: "rollout", agent: String(id) }) }, icon(ICONS.film), "Render");
     const copy = button("Copy", ICONS.copy, "Copy as text", () => navigator.clipboard && navigator.clipboard.writeText(text()));
     const tools = h("div", { class: "ev-tools" }, render, copy, button("Save", ICONS.save, "Save as a JSON file", () => download(`agent-${id}.json`, JSON.stringify(record(), null, 2), "application/json")),
       button("Drop", ICONS.drop, "Take this card away", away));
-    const node = h("article", { class: "ev-card", tabindex: "-1", "aria-label": title }, h("div", { class: "ev-head" }, h("h4", {}, title), tools), facts, layers, box, film.element, words);
-    let own = null, line = [];
+    const node = h("article", { class: "ev-card", tabindex: "-1", "aria-label": title }, h("div", { class: "ev-head" }, h("h4", {}, title), tools), facts, layers, steps, box, film.element, words);
+    let own = null, line = [], births = [];
     const chart = stage(box, `Fitness of the line of agent ${id}`, 90, (ctx, width, height) => {
       const c = ui.colours(), found = extent(line.map(([, f]) => f));
       if (!found || line.length < 2) return;
@@ -49,6 +52,8 @@ function pinsPanel(ui) {
       const row = at(), i = row.id.indexOf(id), kind = last.kinds[row.k[i]], ring = i ? -1 : last.rings.n.indexOf(n);
       const values = known(row, "h", i), own = { agent: id, generation: n, rank: i + 1, fitness: row.f[i] };
       if (ring >= 0) own.confirmed = last.rings.f[ring];
+      const others = row.f.filter((f, j) => j !== i && f != null);
+      if (others.length) own["compared with"] = `${others.length} others of its generation: best ${fmt(Math.max(...others))}, median ${fmt(middle(others))}`;
       Object.assign(own, { "born by": kind, "from agent": row.p[i] >= 0 && row.p[i] !== id ? row.p[i] : null, change: change(known(row, "d", i)) || null });
       if (values) last.names.forEach((name, j) => { own[name] = values[j]; });
       if (row.a) Object.assign(own, { hidden: row.a[i], activation: row.v[i], "network size": row.m[i], "trained steps": row.s[i] });
@@ -59,6 +64,7 @@ function pinsPanel(ui) {
     // The line back to the first population, through the rows that have parents.
     function ancestry() {
       const found = [];
+      births = [];
       let wanted = id;
       for (let k = last.rows.length - 1; k >= 0; k--) {
         const row = last.rows[k];
@@ -66,6 +72,7 @@ function pinsPanel(ui) {
         const i = row.id.indexOf(wanted);
         if (i < 0) continue;
         if (row.f[i] != null) found.push([row.n, row.f[i]]);
+        if (row.p[i] >= 0 && row.p[i] !== wanted) births.push([row.n, last.kinds[row.k[i]], row.d ? change(row.d[i]) : ""]);
         if (row.p[i] >= 0) wanted = row.p[i];
       }
       return found.reverse();
@@ -80,6 +87,10 @@ function pinsPanel(ui) {
           : k === "confirmed" ? `${fmt(v)} \u2713` : k === "born by" ? h("span", { class: "ev-change" }, mark(v), lookOf(v)[0]) : Array.isArray(v) ? hiddenText(v) : typeof v === "number" ? fmt(v) : v)]));
       layers.replaceChildren(...(own_.hidden && own_.hidden.every((u) => typeof u === "number") ? [network(own_.hidden)] : []));
       line = ancestry();
+      const told = births.slice(0, MOST).map(([m, kind, words]) => h("li", {}, h("span", { class: "ev-num" }, `${group(m)} `), mark(kind), ` ${words || lookOf(kind)[0]}`));
+      if (births.length > MOST) told.push(h("li", {}, `and ${group(births.length - MOST)} before`));
+      steps.hidden = !births.length;
+      steps.replaceChildren(h("span", {}, "changes along its line, by generation"), h("ol", {}, ...told));
       box.hidden = line.length < 2;
       chart.paint();
       const newest = store.rollout;

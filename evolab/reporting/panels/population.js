@@ -6,7 +6,7 @@ function populationPanel(ui) {
   head.lastChild.append(side);
   const scroll = h("div", { class: "ev-scroll", tabindex: "0", "aria-label": "Population table" });
   const shared = h("p", { class: "ev-foot" });
-  const note = empty(nothing(ui, "Here will be the agents of the newest generation, best first."));
+  const hint = nothing(ui, "Here will be the agents of the newest generation, best first."), note = empty(hint);
   body.append(scroll, shared, note);
   let seen = null, columns = [];
   const save = saveMenu(ui, "Population", () => [columns.map(([name]) => name), ...seen.id.map((_, i) => columns.map(([, text, , , plain]) => (plain || text)(i)))]);
@@ -14,6 +14,7 @@ function populationPanel(ui) {
 
   function draw(store) {
     const row = [...store.rows].reverse().find((r) => r.h);
+    say(note, store.head.back && !row ? "Of this generation the page keeps fitness and ancestry alone." : hint);
     note.hidden = !!row; scroll.hidden = shared.hidden = side.hidden = save.hidden = !row;
     seen = row;
     if (!row) return;

@@ -1,4 +1,4 @@
-"""The moving picture of the README: a real run's dashboard in a real JupyterLab, one picture for each generation.
+"""The moving picture of the README: a real run's dashboard in a real JupyterLab, three pictures for each generation.
 
     python tests/browser/film.py tutorials/images/dashboard.gif
 

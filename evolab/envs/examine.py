@@ -28,6 +28,8 @@ def examine_spaces(name: str, observation: spaces.Space, action: spaces.Space) -
     Raises:
         ValueError: names the space and what is supported.
     """
+    if (hollow := _empty(observation, "observation")) is not None:
+        raise ValueError(f"{name}: {hollow} has no parts. Leave it out, or give what is seen.")
     for keys, leaf in leaf_spaces(observation):
         path = "".join(f"[{key!r}]" for key in keys)
         if not isinstance(leaf, LEAVES):
@@ -51,6 +53,15 @@ def examine_spaces(name: str, observation: spaces.Space, action: spaces.Space) -
             f"{name}: its action space is {action}; supported are Box with finite bounds, "
             "Discrete, MultiDiscrete and MultiBinary, and Dict and Tuple of them."
         )
+
+
+def _empty(space: spaces.Space, path: str) -> str | None:
+    """Where a Dict or Tuple has no parts."""
+    if not isinstance(space, (spaces.Dict, spaces.Tuple)):
+        return None
+    parts = list(space.items() if isinstance(space, spaces.Dict) else enumerate(space))
+    found = (_empty(part, f"{path}[{key!r}]") for key, part in parts)
+    return next(filter(None, found), None) if parts else f"{path} is {space}, which"
 
 
 def examine_observation(name: str, space: spaces.Space, observation: Tree, moment: str) -> None:

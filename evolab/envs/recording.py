@@ -23,6 +23,7 @@ from evolab.data.datasets.dataset import Dataset
 from evolab.data.datasets.minari import ID, root
 from evolab.data.datasets.writers import rows, write_hdf5, write_minari
 from evolab.envs.base import Actor
+from evolab.population.agent import Agent
 
 SUFFIXES = (".h5", ".hdf5")
 FORMATS = ("hdf5", "minari")
@@ -30,7 +31,7 @@ FORMATS = ("hdf5", "minari")
 
 def collect(
     env: str | Callable[..., gymnasium.Env],
-    policy: Actor | Callable[..., Any] | str = "random",
+    policy: Actor | Callable[..., Any] | str | os.PathLike[str] = "random",
     steps: int = 10_000,
     path: str | os.PathLike[str] | None = None,
     seed: int = 0,
@@ -41,7 +42,7 @@ def collect(
 
     Args:
         env: an environment id, or a callable that makes one environment.
-        policy: "random"; an agent, asked for `act(observation)`; or a callable from a batch
+        policy: "random"; an agent or its folder, asked for `act(observation)`; or a callable from a batch
             of observations [E, ...] to actions [E, ...], or from one observation to one action.
         steps: rows to record, over all environments; episodes still going on at the end are
             truncated there.
@@ -97,12 +98,16 @@ def _format(path: str | os.PathLike[str] | None, format: str | None) -> str | No
     return format or ("hdf5" if suffix else "minari")
 
 
-def _policy(policy: Actor | Callable[..., Any] | str, space: Space, seed: int) -> Callable[[Tree], Any]:
+def _policy(
+    policy: Actor | Callable[..., Any] | str | os.PathLike[str], space: Space, seed: int
+) -> Callable[[Tree], Any]:
     """A function from a batch of observations, [E, ...], to actions, [E, ...]."""
-    if isinstance(policy, str):
-        if policy != "random":
-            raise ValueError(f"policy is {policy!r}; expected 'random', an agent, or a callable.")
+    if policy == "random":
         return _random(space, seed)
+    if isinstance(policy, (str, os.PathLike)):
+        if not Path(policy).expanduser().is_dir():
+            raise ValueError(f"policy is {policy!r}; expected 'random', an agent, its folder, or a callable.")
+        policy = Agent.load(policy)
     function, shape = policy.act if isinstance(policy, Actor) else policy, space.shape or ()
     if not callable(function):
         raise TypeError(f"policy is {type(policy).__name__}; expected 'random', an agent, or a callable.")

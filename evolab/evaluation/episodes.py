@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 
@@ -68,7 +68,7 @@ def over_episodes(values: np.ndarray) -> np.ndarray:
 
 
 def evaluate(
-    population: Population | Agent | str | PathLike[str],
+    population: Population | Agent | str | PathLike[str] | Sequence[Any],
     envs: Environments | Source,
     episodes: int = 1,
     *,
@@ -81,7 +81,7 @@ def evaluate(
     environments given are not touched.
 
     Args:
-        population: of P agents; or one agent, or the folder of one.
+        population: of P agents; or one agent, or the folder of one, or a list of agents, however they differ.
         envs: the environments to make more of, of however many agents; or what `Experiment` takes: an id, a
             callable, an `EnvSpec`.
         episodes: of each agent.
@@ -92,9 +92,12 @@ def evaluate(
         [P], in units of return; NaN for an agent whose weights are not finite.
     """
     checks.positive_integer("episodes", episodes)
-    if not isinstance(population, Population):
-        population = Population.of([population if isinstance(population, Agent) else Agent.load(population)])
     start = fresh_seed() if seed is None else seed
+    if isinstance(population, (list, tuple)):
+        apart = [evaluate(one, envs, episodes, seed=start, max_steps=max_steps) for one in population]
+        return np.concatenate([np.zeros(0), *apart])
+    if not isinstance(population, Population):
+        population = _population_of(population)
     with contextlib.ExitStack() as ending:
         if not isinstance(envs, Environments):
             envs = make(envs, len(population))
@@ -104,6 +107,16 @@ def evaluate(
         *_, result = evaluator.play(population, episodes, start)
     assert isinstance(result, Evaluated)
     return result.fitness
+
+
+def _population_of(source: Any) -> Population:
+    agent = Agent.load(source) if isinstance(source, (str, PathLike)) else source
+    if not isinstance(agent, Agent):
+        raise TypeError(
+            f"population is {type(source).__name__}; expected a Population, an agent, its folder, or a list of agents. "
+            "An experiment has them: exp.population, exp.best."
+        )
+    return Population.of([agent])
 
 
 class Evaluator:

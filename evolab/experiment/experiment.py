@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -190,15 +189,14 @@ class Experiment(Settings, Retraining, Evaluating, Views, Saving):
         self._checkpointer.ready()
         self._trackers.start(self._facts)
         state.place_buffer()
-        events: Iterator[Event] = train(state, *steps, aim, time)
+        wanted = 0
         if not self.algorithm.on_policy:
             least = population.table.least_experience
             if not state.buffer.ready(least):
                 if self.algorithm.offline or state.envs is None:
                     raise ValueError("there are no data yet. Call exp.fill('data.h5') first.")
                 wanted = warm_up_steps(state, steps[1])
-                events = itertools.chain(fill(state, wanted) if wanted else (), events)
-        return self._recorded(events)
+        return self._recorded(train(state, *steps, aim, time, wanted))
 
     def _recorded(self, events: Iterator[Event]) -> Iterator[Event]:
         """The same events, each written down before it is passed on."""

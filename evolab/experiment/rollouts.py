@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from os import PathLike
+from pathlib import Path
+
 from evolab.core import checks
 from evolab.core.rng import seed_of
 from evolab.evaluation.watched import play
@@ -11,8 +14,8 @@ from evolab.reporting.panels.rollout import NoPictures, Rollout
 from evolab.training.state import TrainingState
 
 
-def chosen(state: TrainingState, agent: Agent | str | int) -> Agent:
-    """A copy of the agent that a name, an id or an agent stands for.
+def chosen(state: TrainingState, agent: Agent | str | PathLike[str] | int) -> Agent:
+    """A copy of the agent that a name, an id, a folder or an agent stands for.
 
     Raises:
         LookupError: none was confirmed yet, or the agent of that id has died.
@@ -28,7 +31,9 @@ def chosen(state: TrainingState, agent: Agent | str | int) -> Agent:
         return state.population[state.population.row(agent)].copy()
     if isinstance(agent, Agent):
         return agent
-    raise checks.unknown("agent", agent, ["best", "elite", "an agent's id"])
+    if isinstance(agent, PathLike) or Path(agent).is_dir():
+        return Agent.load(agent)
+    raise checks.unknown("agent", agent, ["best", "elite", "an agent's id", "an agent's folder"])
 
 
 def played(

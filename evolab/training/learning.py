@@ -159,8 +159,14 @@ def _from_data(state: TrainingState, losses: _Losses) -> Iterator[int]:
         yield done
 
 
-def fill(state: TrainingState, steps: int) -> Iterator[Progress]:
-    """Random actions into the buffer: at least `steps` environment steps over the whole population."""
+def fill(state: TrainingState, steps: int, budgeted: bool = False) -> Iterator[Progress]:
+    """Random actions into the buffer: at least `steps` environment steps over the whole population.
+
+    Args:
+        state: of the run.
+        steps: of all agents.
+        budgeted: end sooner where the time of the run's budget is over.
+    """
     envs, population, seed = state.envs, state.population, state.options.seed
     assert envs is not None
     stream, watch = numpy_stream(seed, state.total_steps, "fill"), Watch(state)
@@ -171,9 +177,10 @@ def fill(state: TrainingState, steps: int) -> Iterator[Progress]:
         done += width
         state.count(width)
         population.table.count_steps(envs.num_envs)
-        if watch.due(done >= steps):
+        ended = done >= steps or (budgeted and state.budget.over)
+        if watch.due(ended):
             yield Progress("fill", state.generation, min(done, steps), steps, state.total_steps)
-        if done >= steps:
+        if ended:
             return
 
 

@@ -26,7 +26,7 @@ from evolab.population.agent import Agent
 from evolab.population.population import Population
 from evolab.training.advice import advise
 from evolab.training.budget import Budget
-from evolab.training.learning import Watch, learn
+from evolab.training.learning import Watch, fill, learn
 from evolab.training.state import TrainingState
 
 
@@ -36,6 +36,7 @@ def train(
     max_steps: int | None = None,
     target: float | None = None,
     minutes: float | None = None,
+    warm_up: int = 0,
 ) -> Iterator[Progress | Generation | Finished]:
     """Train until one of the goals is met; without a goal, for ever.
 
@@ -48,6 +49,7 @@ def train(
         target: stop when the best agent averages this return over the fresh episodes of a confirmation.
         minutes: stop after so much time. The last generation's learning ends early enough that it can be
             evaluated as the ones before; one whose evaluation takes longer rests under way.
+        warm_up: random steps of all agents to begin with.
 
     Yields:
         `Progress` some times a second, a `Generation` at each end, `Finished` at last.
@@ -57,6 +59,15 @@ def train(
     if state.spent and not state.under_way and state.history.generations:
         yield _finished(state, state.spent)
         return
+    if warm_up:
+        yield from fill(state, warm_up, budgeted=True)
+        if state.budget.over:
+            checks.notice(
+                f"{minutes:g} minutes are over while agents act at random, before the first generation: the next call "
+                "goes on there."
+            )
+            yield _finished(state, "minutes")
+            return
     while True:
         event = state.advance(one_generation)
         yield event

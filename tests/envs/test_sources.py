@@ -403,6 +403,14 @@ def test_an_old_reset_is_named():
     [
         ({"obs": spaces.Box(-1, 1, (0,))}, r"observation is Box.*no entries"),
         ({"obs": spaces.Dict({"a": spaces.Box(-1, 1, (2, 0))})}, r"observation\['a'\] is Box.*no entries"),
+        (
+            {"obs": spaces.Dict({"a": spaces.Dict({}), "b": spaces.Discrete(2)})},
+            r"observation\['a'\] is Dict\(\), which has no parts",
+        ),
+        (
+            {"obs": spaces.Tuple([spaces.Discrete(2), spaces.Tuple([])])},
+            r"\[1\] is Tuple\(\), which has no parts",
+        ),
         ({"act": spaces.Box(-1, 1, (0,))}, r"action space is Box.*no entries"),
     ],
 )

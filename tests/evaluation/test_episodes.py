@@ -175,3 +175,36 @@ def test_everything_that_experiment_takes_can_be_evaluated_in(given, tmp_path):
     for one in (population[1], tmp_path / "agent", str(tmp_path / "agent")):
         assert ev.evaluate(one, where, 4, seed=5).tolist() == [found[1]]
         assert ev.evaluate(one, envs, 4, seed=5).tolist() == [found[1]], "environments of two agents"
+
+
+def test_several_agents_are_evaluated_in_their_order_however_they_differ(tmp_path):
+    """A list was no path, said Python; an experiment neither."""
+    envs = ev.envs.make(Toy, 2, 1)
+    td3, sac = (population_for(envs, 2, name) for name in ("TD3", "SAC"))
+    td3[0].save(tmp_path / "agent")
+    agents = [td3[1], sac[0], td3[0]]
+    found = evaluate([*agents, str(tmp_path / "agent")], Toy, 2, seed=3)
+    assert found.tolist() == [*(evaluate(agent, Toy, 2, seed=3)[0] for agent in agents), found[2]]
+    assert evaluate([], Toy).shape == (0,)
+    for wrong in (object(), [td3[0], 3]):
+        with pytest.raises(
+            TypeError, match=r"expected a Population, an agent, its folder, or a list.*exp\.population"
+        ):
+            evaluate(wrong, Toy)
+
+
+def test_an_agents_folder_plays_and_records_as_the_agent_does(tmp_path):
+    exp = ev.Experiment(
+        Toy, "TD3", population=2, num_envs=2, seed=0, device="cpu", network=[8], progress=False
+    )
+    agent = exp.population[0]
+    agent.save(tmp_path / "agent")
+    for folder in (str(tmp_path / "agent"), tmp_path / "agent"):
+        assert exp.rollout(agent=folder, seed=1).returns == exp.rollout(agent=agent, seed=1).returns
+        mine, theirs = (ev.collect(Toy, one, steps=20, num_envs=2) for one in (folder, agent))
+        assert mine.mean_return == theirs.mean_return
+    with pytest.raises(ValueError, match=r"Unknown agent 'nobody'.*an agent's folder"):
+        exp.rollout(agent="nobody")
+    with pytest.raises(ValueError, match="expected 'random', an agent, its folder, or a callable"):
+        ev.collect(Toy, "nobody", steps=20)
+    exp.close()

@@ -328,6 +328,28 @@ def test_a_budget_is_passed_by_no_more_than_one_vector_step():
     exp.close()
 
 
+def test_minutes_are_not_passed_by_random_steps_before_learning(monkeypatch):
+    """`run(minutes=0.02)` of a slow environment took its 1 000 random steps first, in a quarter of a minute."""
+    exp = limited()
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    step = exp._state.envs.step
+
+    def slow(action, **own):
+        now[0] += 1.0
+        return step(action, **own)
+
+    monkeypatch.setattr(exp._state.envs, "step", slow)
+    with pytest.warns(UserWarning, match=r"0\.1 minutes are over while agents act at random"):
+        exp.run(minutes=0.1)
+    assert exp.total_steps == 7 * 6  # a vector step of six a second: the seventh begins after six seconds
+    assert exp.status == "idle"
+    monkeypatch.setattr(exp._state.envs, "step", step)
+    exp.run(generations=1)
+    assert exp.generation == 1
+    exp.close()
+
+
 def test_a_budget_counts_whole_evaluations_and_plays_the_last_one_to_its_end():
     exp = limited(fitness="return", confirmation=4)
     exp.fill(60)

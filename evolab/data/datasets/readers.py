@@ -10,6 +10,12 @@ from evolab.data.datasets import arrow, d3rlpy, d4rl, hdf5, minari, tables
 from evolab.data.datasets.columns import Columns, DatasetError
 
 TABLES = {".npz": tables.from_npz, ".parquet": tables.from_parquet}
+OTHERS = {
+    ".csv": "pandas.read_csv", ".tsv": "pandas.read_csv", ".json": "pandas.read_json", ".jsonl": "pandas.read_json",
+    ".feather": "pandas.read_feather", ".arrow": "pyarrow", ".npy": "numpy.load", ".mat": "scipy.io.loadmat",
+    ".pt": "torch.load", ".pth": "torch.load", ".pkl": "pickle", ".pickle": "pickle", ".zarr": "zarr",
+}  # fmt: skip
+"""Forms that data come in and that are not read, and what reads them."""
 
 
 def columns_of(source: object, name: str | None, max_memory: int) -> Columns:
@@ -55,6 +61,11 @@ def columns_of(source: object, name: str | None, max_memory: int) -> Columns:
         label = name or path.name
         if path.suffix.lower() in TABLES:
             return TABLES[path.suffix.lower()](path, label)
+        if path.suffix.lower() in OTHERS:
+            raise DatasetError(
+                f"{label}: {path.suffix} is not read. Read it yourself, with {OTHERS[path.suffix.lower()]}, and give "
+                "the frame or the dict of arrays. Files that are read: .h5, .hdf5, .npz, .parquet."
+            )
     with hdf5.opened(path, label) as file:
         names = set(file)
         if "num_episodes" in names or "observations_0" in names:

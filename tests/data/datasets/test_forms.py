@@ -293,3 +293,15 @@ def test_what_collect_cuts_off_does_not_count(file, tmp_path):
 def test_where_no_episode_was_seen_to_its_end_all_of_them_count():
     data = ev.collect(partial(Env, length=1000), steps=40, num_envs=4)
     assert data.mean_return == 10
+
+
+@pytest.mark.parametrize(
+    ("suffix", "reader"), [(".csv", r"pandas\.read_csv"), (".npy", r"numpy\.load"), (".PKL", "pickle")]
+)
+def test_files_of_other_forms_are_not_called_damaged(suffix, reader, tmp_path):
+    path = tmp_path / f"data{suffix}"
+    path.write_bytes(b"a,b,c")
+    with pytest.raises(
+        ev.DatasetError, match=rf"data\{suffix}: \{suffix} is not read\. Read it yourself, with {reader}"
+    ):
+        ev.Dataset(path)

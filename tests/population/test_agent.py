@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -101,3 +102,20 @@ def test_a_fitness_known_anew_takes_the_place_of_the_last_one():
         agent.evaluated(fitness)
     agent.evaluated(3.0, again=True)
     assert agent.table.individuals[agent.row].fitness == [1.0, 3.0]
+
+
+def test_a_lone_update_counts_on_from_those_of_the_population():
+    """TD3 moves its actor at every second update, whoever asked for the first."""
+    population = ev.Population(
+        "TD3", OBSERVATIONS, BOX, 2, network=[8], seed=0, hyperparameters={"batch_size": 8}
+    )
+    alone = SimpleNamespace(**{name: leaf[0] for name, leaf in vars(experience(1, 8, 1, False)).items()})
+    moved = []
+    population.learn(experience(2, 8, 0, False))
+    for _ in range(3):
+        before = population.individual(1).tensors["actor"]
+        before = {name: value.clone() for name, value in before.items()}
+        population[1].learn(alone)
+        after = population.individual(1).tensors["actor"]
+        moved.append(any(not torch.equal(value, after[name]) for name, value in before.items()))
+    assert moved == [True, False, True]

@@ -9,9 +9,10 @@ others who use the machine's caches slow both.
     python tests/benchmarks/updates.py TD3 --agents 16 --hidden 64 --batch 128
     python tests/benchmarks/updates.py TD3 SAC --keep
     python tests/benchmarks/updates.py --profile
+    EVOLAB_CPU=x86-64-v3 MKL_ENABLE_INSTRUCTIONS=AVX2 python tests/benchmarks/updates.py
 
-The first writes the result anew, the third into the result of other algorithms' parts, the last adds where the
-time of an update goes. PPO's update is one minibatch of a rollout, its share of the one pass over the whole
+The first writes the result anew, the third into the result of other algorithms' parts, the fourth adds where the
+time of an update goes, the last measures what AVX2 gives, beside MKL's product with AVX2, into a result of its own. PPO's update is one minibatch of a rollout, its share of the one pass over the whole
 rollout included.
 """
 
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -35,7 +37,8 @@ import evolab as ev
 from evolab.networks.kernels import build, rows, updates
 from evolab.networks.mlp.compiled_kernel import CompiledMLPKernel
 
-RESULT = Path(__file__).parent / "results" / "updates.json"
+CPU = os.environ.get("EVOLAB_CPU")  # compiled for another processor, its results apart
+RESULT = Path(__file__).parent / "results" / f"updates{f'_{CPU}' if CPU else ''}.json"
 ALGORITHMS = ("DQN", "CQN", "DDPG", "TD3", "TD3BC", "SAC", "PPO")
 DISCRETE = ("DQN", "CQN")
 STORED = 5_000

@@ -146,6 +146,31 @@ def test_kernels_for_lesser_processors_compute_the_same(cpu, tests):
     assert done.returncode == 0, done.stdout[-2000:]
 
 
+NEON = "aarch64-linux-gnu-gcc"  # with qemu-user, both from Debian
+
+
+@pytest.mark.kernels
+@pytest.mark.skipif(
+    platform.system() != "Linux", reason="powers of another C library may differ in the last bit"
+)
+@pytest.mark.parametrize("cpu", ["native", "x86-64-v3", "neon"])
+def test_vectors_of_any_width_give_the_same_bits(tmp_path, cpu):
+    here, made = Path(__file__).parent, tmp_path / "widths"
+    command, run = ["cc", *build.FLAGS, f"-march={cpu}"], [str(made)]
+    if cpu == "neon":
+        if shutil.which(NEON) is None or shutil.which("qemu-aarch64") is None:
+            pytest.skip("there is no cross compiler, or no emulator")
+        command, run = [NEON, *build.FLAGS, "-static"], ["qemu-aarch64", *run]
+    elif platform.machine() != "x86_64" or " fma " not in build._cpu():
+        pytest.skip("this processor has no fused products of the x86 family")
+    command = [part for part in command if part not in ("-shared", "-fPIC")]
+    subprocess.run(
+        [*command, str(here / "widths.c"), "-o", str(made), "-lm"], check=True, capture_output=True
+    )
+    done = subprocess.run(run, check=True, capture_output=True, text=True, timeout=100)
+    assert done.stdout == (here / "widths.txt").read_text()
+
+
 def test_there_are_none_for_other_precisions():
     assert build.library(torch.bfloat16) is None
 

@@ -167,7 +167,7 @@ class Experiment(Settings, Retraining, Evaluating, Views, Saving):
         self._runner.halt("paused")
 
     def stop(self) -> None:
-        """As `pause`; the figures then say that the run was ended."""
+        """As `pause`, and the status then says "stopped"; `start`, `run` and `step` go on from there all the same."""
         self._runner.halt("stopped")
 
     def wait(self, timeout: float | None = None) -> str:

@@ -28,7 +28,7 @@ function backIn(store, n) {
     unborn: next && next.id && next.n === newest.n + 1 ? { id: next.id, p: next.p, k: next.k, d: next.d || [] } : { id: [], p: [], k: [], d: [] },
     best: finite.length ? Math.max(...finite) : null, confirmed: confirmed.length ? Math.max(...confirmed) : null,
     rings: { n: cut(rings.n, known), t: cut(rings.t, known), f: confirmed },
-    learning: { n: cut(learning.n, kept), losses: Object.fromEntries(Object.entries(learning.losses).map(([name, v]) => [name, cut(v, kept)])), length: cut(learning.length, kept), ratio: cut(learning.ratio, kept), faults: null },
+    learning: { n: cut(learning.n, kept), losses: Object.fromEntries(Object.entries(learning.losses).map(([name, v]) => [name, cut(v, kept)])), length: cut(learning.length, kept), metrics: Object.fromEntries(Object.entries(learning.metrics || {}).map(([name, v]) => [name, cut(v, kept)])), ratio: cut(learning.ratio, kept), faults: null },
     head: { ...store.head, back: newest.n, generation: newest.n, all_steps: newest.t, progress: null, speed: null },
   };
 }

@@ -15,6 +15,7 @@ function learningPanel(ui) {
     const found = Object.entries(losses).map(([name, values]) => ({ name: /loss/.test(name) ? name : `${name} loss`, means: "mean over the agents and updates of the generation", values }));
     found.push({ name: "episode length", means: "of the best agent, in environment steps", values: length });
     if (!last.head.updates) found.push({ name: "updates per step", means: "gradient updates of the best agent\u2019s line by environment steps that it trained on", values: ratio });
+    for (const [name, values] of Object.entries(last.learning.metrics || {})) found.push({ name, means: "of the best agent: a number that the environment tells in info, or another measure beside fitness", values });
     return found.filter((s) => s.values.some((v) => v != null));
   }
 

@@ -22,6 +22,7 @@ from evolab.history.events import Evaluation, Generation
 BUDGET = (22_000, 18_000, 13_000)  # bytes of the compact state for rows of level 2, 1 and 0
 POINTS = 300
 LINE = 1_200  # generations of the winner's ancestry that are shown each; of older ones every n-th
+METRICS = 6  # measures beside fitness, such as the environment's own numbers, that are shown
 PAST = 400_000  # characters of the compressed past
 Row = dict[str, Any]
 
@@ -198,10 +199,14 @@ class Store:
         }
 
     def learning(self) -> dict[str, Any]:
-        """Losses, episode lengths and updates per step over generations, at most `POINTS` of them, and faults."""
+        """Losses, episode lengths, updates per step and the best agent's other measures over generations, and faults.
+
+        At most `POINTS` generations.
+        """
         stride = math.ceil(len(self.generations) / POINTS) if self.generations else 1
         kept = self.generations[::-1][::stride][::-1]
         names = list(dict.fromkeys(name for g in kept for name in g.losses))[:8]
+        measured = list(dict.fromkeys(name for g in kept for name in g.best.extra))[:METRICS]
         faults: dict[str, int] = {}
         for fault in (f for g in self.generations for f in g.faults):
             faults[fault.kind] = faults.get(fault.kind, 0) + 1
@@ -210,6 +215,7 @@ class Store:
             "losses": {name: [short(g.losses.get(name), 4) for g in kept] for name in names},
             "length": [short(g.best.length, 4) for g in kept],
             "ratio": [short(g.best.updates / g.best.steps, 3) if g.best.steps else None for g in kept],
+            "metrics": {name: [short(g.best.extra.get(name), 4) for g in kept] for name in measured},
             "faults": faults,
         }
 

@@ -250,3 +250,15 @@ def test_how_learning_goes_is_told_per_generation():
     assert told["losses"]["critic"] == [1, 0.5, 0.3333, 0.25, 0.2]
     assert told["ratio"] == [1] * 5
     assert len(told["length"]) == len(told["n"]) == 5
+
+
+def test_other_measures_of_the_best_agent_are_told_beside():
+    store, history = Store(), make_history(3, 4)
+    generations = [
+        dataclasses.replace(
+            g, evaluations=tuple(dataclasses.replace(e, extra={"success": g.number / 2}) for e in g.evaluations)
+        )
+        for g in history
+    ]
+    store.absorb(generations)
+    assert store.learning()["metrics"] == {"success": [0.5, 1, 1.5]}

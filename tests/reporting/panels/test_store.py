@@ -256,7 +256,8 @@ def test_other_measures_of_the_best_agent_are_told_beside():
     store, history = Store(), make_history(3, 4)
     generations = [
         dataclasses.replace(
-            g, evaluations=tuple(dataclasses.replace(e, extra={"success": g.number / 2}) for e in g.evaluations)
+            g,
+            evaluations=tuple(dataclasses.replace(e, extra={"success": g.number / 2}) for e in g.evaluations),
         )
         for g in history
     ]

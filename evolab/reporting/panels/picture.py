@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 WIDTH, CHART = 1520, 520  # pixels; shown at half of that
 MANY = 10  # agents; see _tree
+LEFT_AND_TOP = (50, CHART + 120)  # of the tree
 GRID, PAGE = "#e4e6ea", "#ffffff"
 Box = tuple[float, float, float, float]
 
@@ -31,7 +32,7 @@ def run_picture(store: Store, target: float | None, title: str) -> Picture:
     from PIL import Image, ImageDraw
 
     rows = store.compact()
-    size = len(rows[-1]["f"]) if rows else 0
+    size = max((len(row["id"]) for row in _newest(rows)), default=0)  # a population may have been larger
     pitch = max(12, min(40, 480 / max(1, size)))
     tree = int(size * pitch) + 190 if rows else 0
     image = Image.new("RGB", (WIDTH, CHART + tree + 60), PAGE)
@@ -41,8 +42,8 @@ def run_picture(store: Store, target: float | None, title: str) -> Picture:
         _text(draw, (24, 120), "No generation yet: call exp.step().", 26, MUTED[0])
         return image
     margin = 40 if target is None else 100
-    _fitness(draw, (110, 104, WIDTH - margin, CHART), rows, store.line(), target)
-    _tree(draw, (50, CHART + 120, WIDTH - 40, CHART + 120 + size * pitch), rows, store, pitch)
+    _fitness(draw, (110, 104, WIDTH - margin, CHART), rows, store, target)
+    _tree(draw, (*LEFT_AND_TOP, WIDTH - 40, LEFT_AND_TOP[1] + size * pitch), _newest(rows), store, pitch)
     return image
 
 
@@ -97,16 +98,18 @@ def _form_lines(draw: ImageDraw, box: Box, data: dict[str, Any]) -> None:
 
 
 def _fitness(
-    draw: ImageDraw, box: Box, rows: Sequence[dict[str, Any]], line: dict[str, Any], target: float | None
+    draw: ImageDraw, box: Box, rows: Sequence[dict[str, Any]], store: Store, target: float | None
 ) -> None:
+    line, fresh = store.line(), store.confirmed()
     values = [v for row in rows for v in row["f"] if v is not None] + [v for v in line["f"] if v is not None]
-    values += [] if target is None else [target]
+    values += [*fresh["f"]] if target is None else [*fresh["f"], target]
     if not values:
         return
     steps = (rows[0]["t"] if len(rows) > 1 else 0, rows[-1]["t"])
     x, y = _axes(draw, box, steps, (min(values), max(values)))
     ending = f"; the winner now: {number(line['f'][-1])}" if line["f"] and line["f"][-1] is not None else ""
-    _text(draw, (24, box[1] - 40), f"fitness over steps of all agents{ending}", 20, MUTED[0])
+    rings = "; rings: means of fresh episodes" if fresh["f"] else ""
+    _text(draw, (24, box[1] - 40), f"fitness over steps of all agents{ending}{rings}", 20, MUTED[0])
     for before, now in pairwise(rows):
         places = {agent: i for i, agent in enumerate(before.get("id", ()))}
         near = now["n"] == before["n"] + 1 and "p" in now and bool(places)
@@ -124,11 +127,16 @@ def _fitness(
     _path(draw, points, WINNER[0], 5)
     if points and points[-1]:
         _shape(draw, "circle", *points[-1], 7, WINNER[0])
+    for step, value in zip(fresh["t"], fresh["f"]):
+        draw.ellipse([x(step) - 9, y(value) - 9, x(step) + 9, y(value) + 9], outline=WINNER[0], width=3)
 
 
-def _tree(draw: ImageDraw, box: Box, rows: Sequence[dict[str, Any]], store: Store, pitch: float) -> None:
-    shown = [row for row in rows if "id" in row]
-    shown = shown[-int((box[2] - box[0]) // 56) :]
+def _newest(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """As many of the newest generations as a tree has room for."""
+    return [row for row in rows if "id" in row][-int((WIDTH - 40 - LEFT_AND_TOP[0]) // 56) :]
+
+
+def _tree(draw: ImageDraw, box: Box, shown: Sequence[dict[str, Any]], store: Store, pitch: float) -> None:
     step = min(150.0, (box[2] - box[0]) / max(1, len(shown) - 1))
     line = dict(zip(store.line()["n"], store.line()["id"]))
     _text(

@@ -12,8 +12,8 @@ others who use the machine's caches slow both.
     EVOLAB_CPU=x86-64-v3 MKL_ENABLE_INSTRUCTIONS=AVX2 python tests/benchmarks/updates.py
 
 The first writes the result anew, the third into the result of other algorithms' parts, the fourth adds where the
-time of an update goes, the last measures what AVX2 gives, beside MKL's product with AVX2, into a result of its own. PPO's update is one minibatch of a rollout, its share of the one pass over the whole
-rollout included.
+time of an update goes, the last measures what AVX2 gives, beside MKL's product with AVX2, into a result of its own.
+PPO's update is one minibatch of a rollout, its share of the one pass over the whole rollout included.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def printed(script, **environment):
     return done.stdout
 
 
-@pytest.mark.kernels
+@pytest.mark.skipif(build.library(torch.float32) is None, reason="there is no C compiler")
 @pytest.mark.skipif(
     platform.machine() != "x86_64" or " avx512f " not in build._cpu(),
     reason="a processor with AVX-512 plays both",

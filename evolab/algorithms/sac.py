@@ -30,6 +30,7 @@ from evolab.core.experience import Batch
 from evolab.core.readonly import frozen_options
 from evolab.core.trees import Tree
 from evolab.networks.batching.bucket import Forward
+from evolab.networks.kernels.updates import TemporalDifference
 from evolab.networks.scalars import Scalars
 
 LEAST, MOST = -20.0, 2.0
@@ -122,6 +123,10 @@ class SAC(Algorithm):
             count, size, 2, width, generator=generator, device=generator.device, dtype=batch.action.dtype
         )
         return drawn.to(batch.action.device)
+
+    def whole(self) -> TemporalDifference | None:
+        """`update`, as the kernels know it."""
+        return TemporalDifference("critic", policy="actor", temperature="temperature", limits=(LEAST, MOST))
 
     def update(self, agents: AgentGroup, batch: Batch, noise: Tensor | None) -> dict[str, Tensor]:
         """Critics learn the soft target; then the policy improves their value, and the temperature follows the entropy."""

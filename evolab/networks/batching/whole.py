@@ -37,17 +37,18 @@ class WholeUpdates:
         self.kernels: dict[str, CompiledMLPKernel] = kernels  # type: ignore[assignment]
         self.of_values = self.kernels[rule.value]
         self.dtype = bucket.flat(rule.value).dtype
-        self._sizes = {name: bucket.sizes(name) for name in self.kernels}
-        self._trained = {name: self._told(name) for name in self.kernels}
+        told = [*self.kernels, *([rule.temperature] if rule.temperature else [])]
+        self._sizes = {name: bucket.sizes(name) for name in told}
+        self._trained = {name: self._told(name) for name in told}
         self.work = PASSES * sum(sum(kernel.every.work) for kernel in self.kernels.values())
 
     def _told(self, name: str) -> Trained:
         bucket = self.bucket
-        state, kernel = bucket.optimizer(name).state, self.kernels[name]
+        state, role = bucket.optimizer(name).state, bucket.bound[name].role
         return Trained(
-            kernel.every.plan_address,
-            *(kernel.role.ensemble_size, state.parameters.stride(1)),
-            *(state.parameters.data_ptr(), bucket.flat(f"{name}.target").data_ptr()),
+            self.kernels[name].every.plan_address if name in self.kernels else None,
+            *(role.ensemble_size, state.parameters.stride(1), state.parameters.data_ptr()),
+            bucket.flat(f"{name}.target").data_ptr() if role.has_target else None,
             *(self._sizes[name].ctypes.data, state.mean.data_ptr(), state.square.data_ptr()),
             *(state.count.data_ptr(), state.rate.data_ptr()),
         )
@@ -57,7 +58,7 @@ class WholeUpdates:
 
         Args:
             batch: fields [U, P, B, ...], weights [P, B].
-            noise: [U, P, B, A]; None where the rule has none.
+            noise: [U, P, B, A], of a stochastic policy [U, P, B, 2, A]; None where the rule has none.
             before: updates that the group has made.
             delay: updates of the values per update of the policy.
             sizes: [P], batch size of each agent.
@@ -77,12 +78,12 @@ class WholeUpdates:
         else:
             moves = (before + updates) // delay - before // delay
         losses = batch.reward.new_empty(updates, agents, members)
-        values = batch.reward.new_empty(moves, agents, length)
+        values = batch.reward.new_empty(moves, agents, 2 if rule.temperature else length)
         counts = self._own(sizes, length)
         acts = rule.policy is not None
         told = Updates(
             *(agents, updates, length, x.shape[-1]),
-            self.kernels[rule.policy].role.outputs if rule.policy else self.of_values.role.outputs,
+            self.of_values.role.extra if rule.policy else self.of_values.role.outputs,
             *(before, delay, int(rule.double), None if counts is None else counts.ctypes.data),
             *(x.data_ptr(), following.data_ptr()),
             *((action.data_ptr(), None) if acts else (None, action.data_ptr())),
@@ -92,6 +93,8 @@ class WholeUpdates:
             *(rule.huber or 0.0, torch_tanh(self.dtype)),
             *(self._trained[rule.value], self._trained[rule.policy] if rule.policy else Trained()),
             *(losses.data_ptr(), values.data_ptr()),
+            self._trained[rule.temperature] if rule.temperature else Trained(),
+            *(address(hyper["entropy_per_action"]) if rule.temperature else None, *rule.limits),
         )
         held = x, following, reward, terminated, action, noise, counts
         return Job(self, told, losses, values, weight, held)
@@ -128,7 +131,10 @@ class Job:
         rule, down = self.whole.rule, self._weight.neg()
         each = self._losses.squeeze(-1) if self._losses.shape[-1] == 1 else self._losses.sum(-1)
         found = {rule.value: list(each.unbind(0))}
-        if rule.policy is not None and len(self._values):
+        if rule.policy is not None and rule.temperature is not None:
+            for place, name in enumerate((rule.policy, rule.temperature)):
+                found[name] = list(self._values[..., place].unbind(0))
+        elif rule.policy is not None and len(self._values):
             found[rule.policy] = [(down * value).sum(1) for value in self._values]
         return found
 
@@ -144,8 +150,11 @@ def whole_updates(
         kernel = bucket.bound[name].kernel
         if not isinstance(kernel, CompiledMLPKernel):
             return None
-        adam, target = bucket.optimizer(name), bucket.flat(f"{name}.target")
-        if not adam.even or target.stride() != adam.state.parameters.stride():
+        adam, target = (
+            bucket.optimizer(name),
+            f"{name}.target" if bucket.bound[name].role.has_target else name,
+        )
+        if not adam.even or bucket.flat(target).stride() != adam.state.parameters.stride():
             return None
     return WholeUpdates(bucket, hyper, rule)
 

@@ -31,8 +31,15 @@ typedef struct {
     Squash squash;
     Trained value, policy;
     REAL *losses; /* [updates, agents, members of the value] */
-    REAL *values; /* [updates in which the policy moves, agents, batch], of its own actions */
+    REAL *values; /* [updates in which the policy moves, agents, batch], of its own actions; if soft, its losses [.., 2] */
+    /* Where the policy draws its actions, the logarithm of its temperature, else a plan-less network with no parameters;
+     * `noise` is then [updates, agents, batch, 2, actions]: of the next action, and of the policy's own. */
+    Trained temperature;
+    const REAL *entropy; /* [agents], that is aimed at per entry of an action */
+    double least, most;  /* logarithms of the policy's deviations */
 } Updates;
+
+#define SOFT(job) ((job)->temperature.parameters != NULL)
 
 static Pass pass_of(const Trained *net, const REAL *parameters, int64_t rows) {
     Pass pass = {.plan = net->plan, .members = net->members, .apart = net->apart, .parameters = parameters,
@@ -53,6 +60,9 @@ static void squash(const Updates *job, REAL *values, int64_t n) {
     else activate(TANH, values, values, n);
 }
 
+#define EXP(x) (sizeof(REAL) == 4 ? (REAL)expf((float)(x)) : (REAL)exp(x))
+#define LOG1P(x) (sizeof(REAL) == 4 ? (REAL)log1pf((float)(x)) : (REAL)log1p(x))
+
 /* The lesser number, and NaN where one is. */
 INLINE REAL lesser(REAL a, REAL b) { return a < b || a != a ? a : b; }
 INLINE REAL within(REAL x, REAL low, REAL high) { return x < low ? low : x > high ? high : x; }
@@ -62,7 +72,12 @@ typedef struct {
     Pass value, value_target, policy, policy_target;
     int64_t agent, count;
     REAL *held, *policy_kept, *action, *out, *line, *target, *memory;
+    REAL *surprise, *deviation, *flowing, *other; /* where the policy draws its actions */
 } Desk;
+
+INLINE REAL temperature_of(const Updates *job, int64_t agent) {
+    return EXP(job->temperature.parameters[agent * job->temperature.apart]);
+}
 
 /* [count], the values of the next states by the target's best choice, or by the network's own. */
 static void values_of_choices(const Updates *job, Desk *desk, const REAL *next) {
@@ -86,15 +101,42 @@ static void values_of_choices(const Updates *job, Desk *desk, const REAL *next) 
     }
 }
 
+/* Actions [count, actions] drawn from a squashed Gaussian, and their log-density [count]; `out` [count, 2, actions] are
+ * means and logarithms of deviations, of which the deviations [count, actions] are kept. */
+static void draw_actions(const Updates *job, int64_t count, const REAL *out, const REAL *noise, REAL *action, REAL *surprise,
+                         REAL *deviation) {
+    int64_t actions = job->actions;
+    REAL least = (REAL)job->least, most = (REAL)job->most;
+    for (int64_t b = 0; b < count; b++)
+        for (int64_t a = 0; a < actions; a++) deviation[b * actions + a] = within(out[(2 * b + 1) * actions + a], least, most);
+    for (int64_t b = 0; b < count; b++) {
+        REAL sum = 0;
+        for (int64_t a = 0; a < actions; a++) {
+            REAL n = noise[2 * b * actions + a], spread = deviation[b * actions + a];
+            REAL raw = out[2 * b * actions + a] + exponential(spread) * n, size = raw < 0 ? -raw : raw;
+            /* log(1 - tanh(u)^2) = 2 (log 2 - u - softplus(-2 u)), which does not overflow */
+            REAL soft = (raw < 0 ? -2 * raw : 0) + LOG1P(exponential(-2 * size));
+            sum += (REAL)-0.5 * n * n - spread - (REAL)0.9189385332046727 - 2 * ((REAL)0.6931471805599453 - raw - soft);
+            action[b * actions + a] = raw;
+        }
+        surprise[b] = sum;
+    }
+    FREELY for (int64_t i = 0; i < count * actions; i++) deviation[i] = exponential(deviation[i]);
+    squash(job, action, count * actions);
+}
+
 /* [count], the least value of the target policy's next actions, which `noise` [count, actions] may smooth. */
 static void values_of_policy(const Updates *job, Desk *desk, const REAL *next, const REAL *noise) {
     int64_t count = desk->count, actions = job->actions, block = count < BLOCK ? count : BLOCK;
     Pass actor = reading(desk->policy_target, job, next, NULL), critic = reading(desk->value_target, job, next, desk->action);
+    REAL *asked = SOFT(job) ? desk->out : desk->action;
     for (int64_t first = 0; first < count; first += block)
         forward_lines(&actor, desk->agent, first, count - first < block ? count - first : block, block,
-                      desk->action + first * actions, NULL, desk->memory);
-    squash(job, desk->action, count * actions);
-    if (noise) {
+                      asked + first * actor.plan->outputs, NULL, desk->memory);
+    if (!SOFT(job)) squash(job, desk->action, count * actions);
+    if (SOFT(job)) {
+        draw_actions(job, count, desk->out, noise, desk->action, desk->surprise, desk->deviation);
+    } else if (noise) {
         REAL scale = job->noise_scale[desk->agent], limit = job->noise_limit[desk->agent];
         FREELY for (int64_t i = 0; i < count * actions; i++)
             desk->action[i] = within(desk->action[i] + within(noise[i] * scale, -limit, limit), -1, 1);
@@ -106,6 +148,9 @@ static void values_of_policy(const Updates *job, Desk *desk, const REAL *next, c
         if (m == 0) memcpy(desk->line, desk->out, count * sizeof(REAL));
         else FREELY for (int64_t b = 0; b < count; b++) desk->line[b] = lesser(desk->line[b], desk->out[b]);
     }
+    if (!SOFT(job)) return;
+    REAL temperature = temperature_of(job, desk->agent);
+    FREELY for (int64_t b = 0; b < count; b++) desk->line[b] -= temperature * desk->surprise[b];
 }
 
 /* target = reward + discount * (1 - terminated) * value. Two loops: fused, they would round once less. */
@@ -119,9 +164,15 @@ static Steps steps_of(const Trained *net) {
     return (Steps){.sizes = net->sizes, .mean = net->mean, .square = net->square, .rate = net->rate, .steps = net->steps};
 }
 
+static void adam_step(const Trained *net, int64_t agent, const REAL *gradient) {
+    net->steps[agent] += 1;
+    step_row(net->sizes[agent], net->parameters + agent * net->apart, gradient, net->mean + agent * net->apart,
+             net->square + agent * net->apart, net->rate[agent], net->steps[agent]);
+}
+
 /* One step of the policy up the first value of its own actions, which `values` [batch] gets. */
 static void improve(const Updates *job, Desk *desk, const REAL *x, REAL *values) {
-    int64_t agent = desk->agent, count = desk->count, n = count * job->actions, size = job->policy.sizes[agent];
+    int64_t agent = desk->agent, count = desk->count, n = count * job->actions;
     const Trained *net = &job->policy;
     const REAL *weight = job->weight + agent * job->batch;
     Pass actor = reading(desk->policy, job, x, NULL), critic = reading(desk->value, job, x, desk->action);
@@ -133,9 +184,55 @@ static void improve(const Updates *job, Desk *desk, const REAL *x, REAL *values)
     backward_lines(&critic, agent * job->value.members, count, desk->held, desk->line, NULL, desk->out, desk->memory);
     FREELY for (int64_t i = 0; i < n; i++) desk->out[i] *= 1 - desk->action[i] * desk->action[i]; /* fused, as torch's */
     backward_lines(&actor, agent, count, desk->policy_kept, desk->out, gradient, NULL, desk->memory);
-    net->steps[agent] += 1;
-    step_row(size, net->parameters + agent * net->apart, gradient, net->mean + agent * net->apart,
-             net->square + agent * net->apart, net->rate[agent], net->steps[agent]);
+    adam_step(net, agent, gradient);
+}
+
+/* One step of a policy that draws its actions up their least value and entropy, and of its temperature towards the
+ * entropy that is aimed at; `losses` [2] of both. `noise` is that of the next actions, behind which its own stands. */
+static void improve_softly(const Updates *job, Desk *desk, const REAL *x, const REAL *noise, REAL *losses) {
+    int64_t agent = desk->agent, count = desk->count, actions = job->actions, n = count * actions, members = job->value.members;
+    const REAL *weight = job->weight + agent * job->batch;
+    Pass actor = reading(desk->policy, job, x, NULL), critic = reading(desk->value, job, x, desk->action);
+    int64_t kept = kept_by(job->value.plan, agent * members, count);
+    REAL *gradient = desk->policy_kept + kept_by(job->policy.plan, agent, count), temperature = temperature_of(job, agent);
+    forward_lines(&actor, agent, 0, count, count, desk->out, desk->policy_kept, desk->memory);
+    REAL *logs = desk->other; /* of the deviations as they came, to see which were cut */
+    for (int64_t b = 0; b < count; b++) copy(logs + b * actions, desk->out + (2 * b + 1) * actions, actions);
+    draw_actions(job, count, desk->out, noise + actions, desk->action, desk->surprise, desk->deviation);
+    REAL *values = desk->target; /* [members, count] */
+    for (int64_t m = 0; m < members; m++)
+        forward_lines(&critic, agent * members + m, 0, count, count, values + m * count, desk->held + m * kept, desk->memory);
+    REAL loss = 0, entropy = 0;
+    for (int64_t b = 0; b < count; b++) {
+        REAL least = values[b];
+        int64_t ties = 0;
+        for (int64_t m = 1; m < members; m++) least = lesser(least, values[m * count + b]);
+        for (int64_t m = 0; m < members; m++) ties += values[m * count + b] == least;
+        for (int64_t m = 0; m < members; m++)
+            values[m * count + b] = values[m * count + b] == least ? -weight[b] / (REAL)ties : least != least ? least : 0;
+        loss += weight[b] * (temperature * desk->surprise[b] - least);
+        entropy -= weight[b] * desk->surprise[b];
+    }
+    for (int64_t m = 0; m < members; m++) {
+        REAL *to = m ? desk->out : desk->flowing;
+        backward_lines(&critic, agent * members + m, count, desk->held + m * kept, values + m * count, NULL, to, desk->memory);
+        if (m) FREELY for (int64_t i = 0; i < n; i++) desk->flowing[i] += to[i];
+    }
+    for (int64_t b = 0; b < count; b++)
+        for (int64_t a = 0; a < actions; a++) {
+            int64_t at = b * actions + a;
+            REAL acted = desk->action[at], own = weight[b] * temperature;
+            REAL raw = desk->flowing[at] * (1 - acted * acted) + own * 2 * acted;
+            desk->out[2 * b * actions + a] = raw;
+            desk->out[(2 * b + 1) * actions + a] =
+                logs[at] < (REAL)job->least || logs[at] > (REAL)job->most
+                    ? 0 : raw * desk->deviation[at] * noise[(2 * b + 1) * actions + a] - own;
+        }
+    backward_lines(&actor, agent, count, desk->policy_kept, desk->out, gradient, NULL, desk->memory);
+    adam_step(&job->policy, agent, gradient);
+    REAL slope = temperature * (entropy - job->entropy[agent] * (REAL)actions);
+    adam_step(&job->temperature, agent, &slope);
+    losses[0] = loss, losses[1] = slope;
 }
 
 static void targets_follow(const Updates *job, const Trained *net, int64_t agent) {
@@ -155,23 +252,27 @@ static int learn_agent(const Updates *job, int64_t agent) {
     if (room_forward(&desk.value, block, 0) > room) room = room_forward(&desk.value, block, 0);
     if (acts) {
         desk.policy = pass_of(&job->policy, job->policy.parameters, agents);
-        desk.policy_target = pass_of(&job->policy, job->policy.target, agents);
+        desk.policy_target = pass_of(&job->policy, SOFT(job) ? job->policy.parameters : job->policy.target, agents);
         kept = kept_by(job->policy.plan, agent, count) + job->policy.sizes[agent] + WIDTH;
         other = room_regression(&desk.policy, count);
         if (room_forward(&desk.policy, block, 0) > other) other = room_forward(&desk.policy, block, 0);
     }
+    int64_t wide = padded(2 * count * actions), long_line = padded(members * count);
+    if (acts && members * kept_by(job->value.plan, agent * members, count) > held)
+        held = members * kept_by(job->value.plan, agent * members, count);
     held = padded(held), kept = padded(kept);
-    desk.held = scratch(HELD, held + kept + 2 * padded(count * actions) + 2 * padded(count));
+    desk.held = scratch(HELD, held + kept + 5 * wide + 3 * long_line);
     desk.memory = scratch(WORK, room > other ? room : other);
     if (!desk.held || !desk.memory) return 1;
-    desk.policy_kept = desk.held + held, desk.action = desk.policy_kept + kept, desk.out = desk.action + padded(count * actions);
-    desk.line = desk.out + padded(count * actions), desk.target = desk.line + padded(count);
+    desk.policy_kept = desk.held + held, desk.action = desk.policy_kept + kept, desk.out = desk.action + wide;
+    desk.deviation = desk.out + wide, desk.flowing = desk.deviation + wide, desk.other = desk.flowing + wide;
+    desk.line = desk.other + wide, desk.target = desk.line + long_line, desk.surprise = desk.target + long_line;
     Steps steps = steps_of(&job->value);
     for (int64_t u = 0; u < job->updates; u++) {
         int64_t at = (u * agents + agent) * batch, common = u * agents * batch;
         const REAL *x = job->observation + common * job->features, *next = job->next_observation + common * job->features;
         const int64_t *choice = job->choice ? job->choice + at : NULL;
-        const REAL *own = acts ? job->action + at * actions : NULL, *noise = job->noise ? job->noise + at * actions : NULL;
+        const REAL *own = acts ? job->action + at * actions : NULL, *noise = job->noise ? job->noise + at * actions * (SOFT(job) ? 2 : 1) : NULL;
         if (chosen_wrongly(choice, count, actions)) return NO_SUCH_OUTPUT;
         if (acts) values_of_policy(job, &desk, next, noise);
         else values_of_choices(job, &desk, next);
@@ -182,7 +283,12 @@ static int learn_agent(const Updates *job, int64_t agent) {
             job->losses[(u * agents + agent) * members + m] =
                 regress_lines(&pass, &steps, agent * members + m, count, desk.target, job->weight + agent * batch, choice,
                               (REAL)job->huber, desk.held, desk.memory);
+        if (SOFT(job)) targets_follow(job, &job->value, agent);
         if ((job->before + u + 1) % job->delay) continue;
+        if (SOFT(job)) {
+            improve_softly(job, &desk, x, noise, job->values + (moves++ * agents + agent) * 2);
+            continue;
+        }
         if (acts) {
             REAL *values = job->values + (moves++ * agents + agent) * batch;
             improve(job, &desk, x, values);

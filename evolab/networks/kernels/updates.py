@@ -30,6 +30,9 @@ class TemporalDifference:
         smoothed: noise of scale `target_noise` within `noise_clip` is added to the target policy's actions.
         double: the network itself makes the next choice, and its target values it.
         huber: as in `Regression`.
+        temperature: the number that is the logarithm of a stochastic policy's temperature, which is squashed and
+            Gaussian, aims at `entropy_per_action` and has no target; None for a deterministic policy.
+        limits: of the logarithms of a stochastic policy's deviations.
     """
 
     value: str
@@ -37,6 +40,8 @@ class TemporalDifference:
     smoothed: bool = False
     double: bool = False
     huber: float | None = None
+    temperature: str | None = None
+    limits: tuple[float, float] = (0.0, 0.0)
 
 
 class Trained(ctypes.Structure):
@@ -65,6 +70,12 @@ class Updates(ctypes.Structure):
         ("squash", _POINTER),
         *(("value", Trained), ("policy", Trained)),
         *((name, _POINTER) for name in ("losses", "values")),
+        *(
+            ("temperature", Trained),
+            ("entropy", _POINTER),
+            ("least", ctypes.c_double),
+            ("most", ctypes.c_double),
+        ),
     ]
 
 

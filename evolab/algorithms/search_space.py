@@ -12,9 +12,24 @@ from evolab.core.ranges import Choice, Float, Integer, Range
 OTHER_NAMES = {
     "gamma": "discount",
     "lr": "lr_actor and lr_critic",
+    "learning_rate": "lr, or lr_actor and lr_critic",
+    "lr_actor": "lr",
+    "lr_critic": "lr",
     "epsilon": "epsilon_start",
+    "exploration_fraction": "epsilon_steps",
     "policy_freq": "policy_delay",
+    "train_freq": "learn_step",
+    "polyak": "tau",
+    "ent_coef": "entropy_coefficient",
+    "vf_coef": "value_coefficient",
+    "clip_range": "clip",
+    "n_epochs": "epochs",
+    "buffer_size": "buffer, an option of Experiment",
+    "n_steps": "horizon, of buffer=ev.RolloutBuffer(horizon)",
+    "n_envs": "num_envs, an option of Experiment",
+    "net_arch": "network, an option of Experiment",
 }
+"""What other libraries, or other algorithms, call a hyperparameter, and what it is called here."""
 
 
 def algorithm_named(algorithm: str | type[Algorithm] | Algorithm) -> Algorithm:
@@ -42,9 +57,12 @@ def search_space_of(
     given = dict(hyperparameters or {})
     for name in [*given, *(search_space or {})]:
         if name not in known:
-            error = checks.unknown(f"hyperparameter of {algorithm.name}", name, known)
-            hint = f" evolab calls it {OTHER_NAMES[name]}." if name in OTHER_NAMES else ""
-            raise ValueError(f"{error}{hint}")
+            if name in OTHER_NAMES:  # the nearest spelling would be another thing
+                raise ValueError(
+                    f"Unknown hyperparameter of {algorithm.name} {name!r}: evolab calls it {OTHER_NAMES[name]}. "
+                    f"Known: {', '.join(known)}."
+                )
+            raise checks.unknown(f"hyperparameter of {algorithm.name}", name, known)
     if search_space is None:
         ranges = {
             name: h.search

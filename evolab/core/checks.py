@@ -49,6 +49,25 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> ValueError:
     return ValueError(f"Unknown {kind} {name!r}. Known: {listed}{'; ' + suggestion if suggestion else '.'}")
 
 
+METHODS = {
+    "predict": "exp.best.act(observation), or agent.act(observation)",
+    "learn": "exp.run(max_steps=...)",
+    "train": "exp.run(max_steps=...)",
+    "fit": "exp.run(max_steps=...)",
+    "evaluate": "ev.evaluate(exp.best, environment, episodes)",
+    "get_action": "exp.best.act(observation), or agent.act(observation)",
+    "select_action": "exp.best.act(observation), or agent.act(observation)",
+}
+"""What other libraries call a method, and how it is said here."""
+
+
+def no_method(owner: object, name: str) -> AttributeError:
+    """The error for an attribute that there is not; says how it is called here where other libraries have it."""
+    kind = type(owner).__name__
+    hint = f". In evolab that is {METHODS[name]}." if name in METHODS else ""
+    return AttributeError(f"{kind!r} object has no attribute {name!r}{hint}", name=name, obj=owner)
+
+
 def missing(part: str, package: str, extra: str) -> ImportError:
     """The error for a part whose optional package is not installed.
 

@@ -25,6 +25,8 @@ def device_named(device: str | torch.device) -> torch.device:
         named = torch.device(device)
     except RuntimeError:
         raise ValueError(f"device is {device!r}; 'auto', 'cpu', 'cuda' or 'meta' is expected.") from None
+    if named.type not in ("cpu", "cuda", "meta"):
+        raise ValueError(f"device is {device!r}; 'auto', 'cpu', 'cuda' or 'meta' is expected.")
     if named.type == "cuda" and not torch.cuda.is_available():
         raise ValueError("device is 'cuda', but torch sees no CUDA device. Use device='auto'.")
     if named.type == "cuda" and named.index is None:  # tensors and generators name theirs

@@ -88,7 +88,9 @@ def as_space(space: spaces.Space, observation: Tree, path: str = "observation") 
             raise ValueError(f"{path} is {_told(observation)}; its space is a tuple of {len(space)} parts.")
         parts = zip(space, observation, strict=True)
         return tuple(as_space(part, value, f"{path}[{i}]") for i, (part, value) in enumerate(parts))
-    if isinstance(observation, (np.ndarray, Tensor)):
+    if isinstance(observation, Tensor) or (
+        isinstance(observation, np.ndarray) and observation.dtype.kind in "biuf"
+    ):
         return observation
     try:
         array = np.asarray(observation)

@@ -89,6 +89,9 @@ class Settings(Parts):
             work()  # which says what stands in the way
         self._runner.changed()
 
+    def __getattr__(self, name: str) -> object:
+        raise checks.no_method(self, name)
+
     def __setattr__(self, name: str, value: object) -> None:
         known = getattr(type(self), name, None)
         if name.startswith("_") or isinstance(known, Setting) or name == "folder":

@@ -123,7 +123,8 @@ def _understood(table: Table, observation: Tree) -> tuple[Tree, tuple[int, ...]]
     spec = table.spec
     if isinstance(observation, (np.ndarray, Tensor)) and spec.observation_shape is not None:
         lead = len(observation.shape) - len(spec.observation_shape)  # the usual case, at less cost
-        if lead >= 0 and observation.shape[lead:] == spec.observation_shape:
+        fits = lead >= 0 and observation.shape[lead:] == spec.observation_shape
+        if fits and (isinstance(observation, Tensor) or observation.dtype.kind != "O"):
             return observation, observation.shape[:lead]
     observation = as_space(spec.observation_space, observation)
     if spec.network.reads_tokens:  # as many as there are so far

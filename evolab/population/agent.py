@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from evolab.algorithms.base import Algorithm
-from evolab.core import registry
+from evolab.core import checks, registry
 from evolab.core.readonly import ReadOnly
 from evolab.core.trees import Tree
 from evolab.data.buffers.base import Buffer
@@ -56,6 +56,9 @@ class Agent:
             LookupError: it has died.
         """
         return self.table.row(self.id)
+
+    def __getattr__(self, name: str) -> Any:
+        raise checks.no_method(self, name)
 
     @property
     def _about(self) -> Individual:

@@ -144,6 +144,10 @@ class Population:
 
     def __getitem__(self, index: int) -> Agent:
         """A live view of one agent; it raises once the agent has died."""
+        if not isinstance(index, (int, np.integer)):
+            raise TypeError(
+                f"an agent of a population is asked for by its row, 0 to {len(self) - 1}, not by {index!r}."
+            )
         if not -len(self) <= index < len(self):
             raise IndexError(f"agent {index} of a population of {len(self)}; 0 to {len(self) - 1} are there.")
         return Agent(self.table, self.individuals[index].id)

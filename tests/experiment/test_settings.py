@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 import yaml
 
@@ -285,3 +286,43 @@ def test_a_population_refuses_what_it_does_not_have(exp):
         AttributeError, match=r"a population can be read only: lr_actor is not set\. exp\.set"
     ):
         exp.population.lr_actor = 1e-3
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda e: e.predict, AttributeError, r"In evolab that is exp\.best\.act\(observation\)"),
+        (lambda e: e.learn, AttributeError, r"In evolab that is exp\.run\(max_steps="),
+        (lambda e: e.train, AttributeError, r"In evolab that is exp\.run\(max_steps="),
+        (lambda e: e.population[0].predict, AttributeError, r"'Agent' .*agent\.act\(observation\)"),
+        (lambda e: e.population[0].train, AttributeError, r"In evolab that is exp\.run\(max_steps="),
+        (lambda e: e.population[0:1], TypeError, r"asked for by its row, 0 to 2, not by slice"),
+        (lambda e: e.population["a"], TypeError, r"asked for by its row, 0 to 2, not by 'a'"),
+        (
+            lambda e: e.population[0].act(np.array([None, 1])),
+            ValueError,
+            r"observation is an array of shape \(2,\)",
+        ),
+        (
+            lambda e: toy(hyperparameters={"learning_rate": 1e-3}),
+            ValueError,
+            r"calls it lr, or lr_actor and lr_critic",
+        ),
+        (lambda e: toy(hyperparameters={"n_epochs": 3}), ValueError, r"evolab calls it epochs\."),
+        (
+            lambda e: toy(search_space={"buffer_size": ev.Integer(1, 2)}),
+            ValueError,
+            r"calls it buffer, an option",
+        ),
+        (
+            lambda e: toy(device="mps"),
+            ValueError,
+            r"device is 'mps'; 'auto', 'cpu', 'cuda' or 'meta' is expected",
+        ),
+    ],
+)
+def test_what_other_libraries_call_it_is_answered_by_what_it_is_called_here(exp, call, error, message):
+    with pytest.raises(error, match=message) as caught:
+        call(exp)
+    assert "did you mean" not in str(caught.value)
+    assert not hasattr(exp, "nothing_of_the_kind")

@@ -591,7 +591,7 @@ def test_bad_values_are_refused_before_time_is_spent(make, message):
             "ev.Float, ev.Integer or ev.Choice is expected",
         ),
         (lambda: toy(population=2.0), r"population is 2.0 \(float\); .* Write population=2."),
-        (lambda: toy(network="mlp"), r"network is 'mlp'; ev.MLP\(\[64, 64\]\)"),
+        (lambda: toy(network=3.5), r"network is 3\.5; ev.MLP\(\[64, 64\]\)"),
         (lambda: toy(algorithm=3), r"algorithm is 3; a name such as 'DQN' or an object, ev.DQN\(...\)"),
         (lambda: toy(mutations=3), r"mutations is 3; ev.Mutations\(...\)"),
         (

@@ -11,7 +11,8 @@ body { margin: 0 auto; max-width: 1240px; padding: 16px; background: #fff; color
   font: 14px/1.5 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; }
 nav { margin: 0 8px 8px; font-size: 13px; } nav a { color: inherit; }
 @media (prefers-color-scheme: dark) { body { background: #16181c; color: #e6e8ec; } }
-</style></head><body><main><nav id="back" hidden><a href="./">all runs</a> / <span id="name"></span></nav>
+</style></head><body><main><h1 style="position:absolute;clip-path:inset(50%);margin:0">evolab board</h1>
+<nav id="back" hidden><a href="./">all runs</a> / <span id="name"></span></nav>
 <div id="board" class="ev-page"></div></main><noscript>This page draws with JavaScript.</noscript>
 <script type="module" src="NAME.js"></script></body></html>"""
 

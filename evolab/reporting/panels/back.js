@@ -33,9 +33,9 @@ function backIn(store, n) {
   };
 }
 
-// What a birth counts for: its kind and, where one hyperparameter was changed, that one.
-function sortsOf(store, row, i) {
-  const kind = store.kinds[row.k[i]], name = kind === "hyperparameters" && row.d ? row.d[i].split(" ")[0].replace(/:$/, "") : "";
+// What a birth counts for: its kind and, where one hyperparameter was changed and the page knows so of every generation, that one.
+function sortsOf(store, row, i, named) {
+  const kind = store.kinds[row.k[i]], name = kind === "hyperparameters" && named ? row.d[i].split(" ")[0].replace(/:$/, "") : "";
   return store.names.includes(name) ? [kind, `${kind}/${name}`] : [kind];
 }
 
@@ -53,7 +53,8 @@ function lineIn(store, rows) {
     wanted = row.p[i];
   }
   members.reverse();
-  members.slice(1).forEach(([row, i]) => sortsOf(store, row, i).forEach((key) => { kinds[key] = (kinds[key] || 0) + 1; }));
+  const named = rows.every((r) => r.d);
+  members.slice(1).forEach(([row, i]) => sortsOf(store, row, i, named).forEach((key) => { kinds[key] = (kinds[key] || 0) + 1; }));
   // Of old generations a page keeps the settings of the winner's own ancestors alone.
   const of = (key, [row, i], none) => { const at = whole.get(`${row.n} ${row.id[i]}`); return row[key] ? row[key][i] : at != null ? store.line[key][at] : none; };
   return {
@@ -64,7 +65,7 @@ function lineIn(store, rows) {
 }
 
 function effectsIn(store, rows) {
-  const counts = {}, gains = {};
+  const counts = {}, gains = {}, named = rows.every((r) => r.d);
   let before = null;
   for (const row of rows) {
     if (!row.id) { before = null; continue; }
@@ -72,7 +73,7 @@ function effectsIn(store, rows) {
     row.id.forEach((_, i) => {
       if (store.kinds[row.k[i]] === "first") return;
       const from = parents.get(row.p[i]);
-      for (const key of sortsOf(store, row, i)) {
+      for (const key of sortsOf(store, row, i, named)) {
         counts[key] = (counts[key] || 0) + 1;
         if (from != null && row.f[i] != null) (gains[key] ||= []).push(row.f[i] - from);
       }

@@ -72,7 +72,7 @@ function pinsPanel(ui) {
         const i = row.id.indexOf(wanted);
         if (i < 0) continue;
         if (row.f[i] != null) found.push([row.n, row.f[i]]);
-        if (row.p[i] >= 0 && row.p[i] !== wanted) births.push([row.n, last.kinds[row.k[i]], row.d ? change(row.d[i]) : ""]);
+        if (row.p[i] >= 0 && row.p[i] !== wanted && !["none", "revived"].includes(last.kinds[row.k[i]])) births.push([row.n, last.kinds[row.k[i]], row.d ? change(row.d[i]) : ""]);
         if (row.p[i] >= 0) wanted = row.p[i];
       }
       return found.reverse();

@@ -88,9 +88,8 @@ class Population:
         draw: bool | Collection[str] = False,
         precision: str = "float32",
     ) -> None:
-        algorithm = algorithm_named(algorithm)
+        algorithm, action_space = algorithm_named(algorithm), joined(action_space)
         size = checks.positive_integer("population size", size)
-        action_space = joined(action_space)
         algorithm.check(observation_space, action_space)
         starting, search_space = search_space_of(algorithm, hyperparameters, search_space)
         spec = Spec(
@@ -116,8 +115,7 @@ class Population:
         self._compose(Table(spec, newborn))
 
     def _compose(self, table: Table, warmed_up: bool = False) -> None:
-        self.table, self.learner = table, Learner(table, warmed_up)
-        spec = table.spec
+        self.table, self.learner, spec = table, Learner(table, warmed_up), table.spec
         self.algorithm, self.network = spec.algorithm, spec.network
         self.observation_space, self.action_space = spec.observation_space, spec.action_space
         self.actions, self.roles = spec.actions, spec.roles

@@ -84,6 +84,27 @@ def test_whole_updates_are_the_composed_ones(monkeypatch, algorithm, dtype):
             torch.testing.assert_close(found[name], same[name], rtol=1e-4, atol=1e-4, equal_nan=True)
 
 
+def test_soft_updates_wait_for_the_delay_and_spreads_stay_within_their_limits():
+    found = []
+    for composed in (False, True):
+        with pytest.MonkeyPatch.context() as patch:
+            if composed:
+                patch.setattr(waiting.Waiting, "take", lambda *about: False)
+            agents = population(ev.SAC(), torch.float64, hyperparameters={"policy_delay": 3})
+            (group,) = agents.table.groups
+            for row in range(len(group)):
+                layout = group.layout("actor", row)
+                at = layout.offsets[layout.names.index("output.bias")]
+                agents.table["actor"][row, 0, at : at + 4] += torch.tensor([0.0, 20.0, 3.0, -30.0]).double()
+            losses = [agents.learn(buffer(False), updates=count) for count in (2, 5)]
+            found.append([*losses[0].items(), *losses[1].items(), *agents.table.items()])
+    # Spreads this large leave actions where torch's softplus drops e^-20 beside its argument.
+    for (name, value), (_, other) in zip(*found, strict=True):
+        torch.testing.assert_close(
+            value, other, rtol=1e-7, atol=1e-10, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+
 def test_the_agents_of_all_groups_share_one_call(monkeypatch):
     _, _, calls = learnt(monkeypatch, ev.TD3(), updates=(8,))
     agents = population(ev.TD3())

@@ -235,7 +235,7 @@ def test_an_environment_is_all_that_solve_needs(toys, capsys, monkeypatch):
     together, training, evaluation = counted(shown)
     assert together == training + evaluation
     assert 300 <= together < 300 + 16, "a budget holds to one step of the 16 environments"
-    assert "8 TD3 agents" in shown
+    assert "8 SAC agents" in shown
     assert re.search(r"^after .*: (elite|agent \d+ is proposed as the elite)", shown, re.MULTILINE)
     (folder,) = Path("runs").iterdir()
     assert re.fullmatch(r"Toy-v0-TD3-seed\d+", folder.name)
@@ -315,7 +315,7 @@ def test_solve_writes_over_nothing(toys, tmp_path, capsys):
     assert "is not empty" in capsys.readouterr().err
     for _ in range(2):
         assert main(["solve", "Toy-v0", "--seed", "4", "--population", "2", "--max-steps", "200"]) == 0
-    assert sorted(path.name for path in Path("runs").iterdir()) == ["Toy-v0-TD3-seed4", "Toy-v0-TD3-seed4-2"]
+    assert sorted(path.name for path in Path("runs").iterdir()) == ["Toy-v0-SAC-seed4", "Toy-v0-SAC-seed4-2"]
 
 
 def test_an_interrupted_solve_writes_what_there_is(toys, capsys, monkeypatch):

@@ -238,7 +238,7 @@ def test_an_environment_is_all_that_solve_needs(toys, capsys, monkeypatch):
     assert "8 SAC agents" in shown
     assert re.search(r"^after .*: (elite|agent \d+ is proposed as the elite)", shown, re.MULTILINE)
     (folder,) = Path("runs").iterdir()
-    assert re.fullmatch(r"Toy-v0-TD3-seed\d+", folder.name)
+    assert re.fullmatch(r"Toy-v0-SAC-seed\d+", folder.name)
     assert {"elite", "history", "config.yaml"} <= {path.name for path in folder.iterdir()}
 
 

@@ -78,6 +78,7 @@ def history(*generations):
         ([[-5.0, -5.0]], True),  # nobody differs
         ([[np.nan, np.nan]], False),
         ([[0.0], [0.0]], True),
+        ([[-5.0, -5.0]] * 3, True),  # for longer than a record may take
         ([[0.0, 10.0], [3.0, 4.0]], False),  # two generations have their time
         ([[0.0, 10.0], [3.0, 4.0], [3.0, 4.0]], True),
         ([[0.0, 10.0], [3.0, 4.0], [3.0, 10.4]], True),  # less than a twentieth of what there was

@@ -65,6 +65,15 @@ CHECKED = {"cuda": _no_cuda, "browser": _no_browser, "kernels": _no_kernels}
 """What may stand in a marked test's way."""
 
 
+@pytest.fixture(scope="session")
+def chromium():
+    """One Chromium for the whole suite: the loop of an open one forbids a second in the same thread."""
+    from tests.browser.lab import browser
+
+    with browser() as made:
+        yield made
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     report = yield

@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from contextlib import closing
 from importlib import util
 from pathlib import Path
 
@@ -164,12 +165,11 @@ LOOKED_AT = (
 @needs_sphinx
 @pytest.mark.browser
 @pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (800, "dark")])
-def test_pages_fit_their_window_and_nothing_fails_in_a_browser(site, width, theme):
-    from tests.browser.lab import browser
-
+def test_pages_fit_their_window_and_nothing_fails_in_a_browser(site, chromium, width, theme):
     trouble = []
-    with browser() as chromium:
-        page = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=theme).new_page()
+    context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)
+    with closing(context):
+        page = context.new_page()
         page.on("pageerror", lambda error: trouble.append(str(error)))
         page.on(
             "console",

@@ -1,4 +1,4 @@
-"""One server, one Chromium and one folder of notebooks for all browser tests; a page for each."""
+"""One server and one folder of notebooks for all browser tests; a page of the suite's one Chromium for each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.lab import Notebook, Server, browser, write_notebook
+from tests.browser.lab import Notebook, Server, write_notebook
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,12 +37,6 @@ def server(folder: Path) -> Iterator[Server]:
     made = Server(folder, ROOT)
     yield made
     made.close()
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Any]:
-    with browser() as made:
-        yield made
 
 
 @pytest.fixture(scope="session")

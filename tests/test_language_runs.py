@@ -79,6 +79,47 @@ def test_a_rollout_and_a_dashboard_of_a_word_game():
     exp.close()
 
 
+class Narrow(ev.envs.LanguageEnvironment):
+    """Only one of four letters may be said, another one in every turn; the prompt is of one to three tokens."""
+
+    def __init__(self):
+        super().__init__(ev.envs.Tokenizer([*"abcd", "<pad>"]), block=8, starts=range(12))
+
+    def begin(self, start):
+        return {"next": start % 4, "left": 4}, [0] * (1 + start % 3)
+
+    def legal(self, state):
+        return np.arange(5) == state["next"]
+
+    def hear(self, state, token):
+        right = token == state["next"]
+        state["next"], state["left"] = (state["next"] + 3) % 4, state["left"] - 1
+        return ev.envs.Reply(reward=0.0 if right else -1.0, terminated=state["left"] == 0)
+
+
+@pytest.mark.parametrize("algorithm", ["BC", ev.ILQL(), ev.BC(beams=2)], ids=["BC", "ILQL", "beams"])
+def test_an_agent_says_only_what_is_legal_wherever_it_plays(algorithm):
+    """A rollout was of another game: tokens that no measured episode has were played."""
+    world = Narrow()
+    world.utterance = 1
+    exp = ev.Experiment(world, algorithm, **SMALL)
+    exp.fill(20)
+    exp.step()
+    assert exp.rollout(24, agent="best").returns == [0.0] * 24
+    assert exp.evaluate(12).mean == 0.0
+    assert world.play_many(exp.best, world.starts).mean_return == 0.0
+    exp.close()
+
+
+def test_an_agent_is_a_policy_for_many_episodes():
+    world = game()
+    exp = started(world)
+    agent = exp.population[0]
+    own = world.play_many(agent, world.starts)
+    assert torch.equal(own.tokens, play(agent, world, world.starts).tokens)
+    exp.close()
+
+
 def test_what_only_agents_of_observations_can_do_is_refused(tmp_path):
     agent = started(game()).population[0]
     for name in ("agent.onnx", "agent.pt2"):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from os import PathLike
 from pathlib import Path
 
 from evolab.core import checks
 from evolab.core.rng import seed_of
+from evolab.envs.language.environment import LanguageEnvironment
 from evolab.evaluation.watched import play
 from evolab.population.agent import Agent
 from evolab.population.utterances import actor_in
@@ -62,13 +64,18 @@ def played(
     try:
         env = state.envs.render_env()
     except ValueError as reason:  # it cannot be drawn
-        if not callable(environment):
+        if isinstance(environment, LanguageEnvironment):
+            env = copy.deepcopy(environment)
+        elif callable(environment):
+            env = environment()
+        else:
             raise NoPictures(str(reason)) from None
-        env = environment()
+    if isinstance(language := env.unwrapped, LanguageEnvironment):
+        agent = actor_in(language, agent, lambda: language.legal_now)
     start = seed_of(state.options.seed, state.generation, "rollout") % 2**31 if seed is None else seed
     try:
         returns, frames, observations = play(
-            actor_in(environment, agent), env, checks.positive_integer("episodes", episodes), max_steps, start
+            agent, env, checks.positive_integer("episodes", episodes), max_steps, start
         )
         fps = float(env.metadata.get("render_fps") or 30)
     finally:

@@ -197,32 +197,41 @@ def language_policy(
     return UtterancePolicy(table, environment.utterance, beams)
 
 
-class UtteranceActor:
-    """An agent whose `act(observation)` says whole utterances, token by token; its own goes by tokens alone.
+class Speaker:
+    """An agent whose `act(observation)` chooses as it does when it is measured; its own goes by tokens alone.
+
+    It says whole utterances where its algorithm compares them, and only what is legal.
 
     Args:
         agent: one that reads tokens.
         environment: where it acts.
+        legal: bool [V], the tokens that may be chosen now, asked before each of them.
     """
 
-    def __init__(self, agent: Agent, environment: Speech) -> None:
-        self._pad = environment.tokenizer.pad
-        low = int(environment.action_space.start)
-        token = torch.arange(environment.tokenizer.size)
-        self._legal = (token >= low) & (token < low + int(environment.action_space.n))
+    def __init__(self, agent: Agent, environment: Speech, legal: Callable[[], Any]) -> None:
+        self._pad, self._legal = environment.tokenizer.pad, legal
         self._policy = language_policy(agent.copy().table, environment)
+        self._said, self._game = torch.zeros(0, dtype=torch.int64), 0
 
     def act(self, observation: Tree) -> int:
         """The next token of an episode [T], filled up with pad."""
         tokens = torch.as_tensor(observation).long()
-        length = (tokens != self._pad).sum()
-        turn = Turn(tokens[None, :length], length[None], self._legal[None], torch.zeros(1, dtype=torch.int64))
+        said = tokens[: (tokens != self._pad).sum()]
+        if not torch.equal(said[: len(self._said)], self._said):  # another episode
+            self._game += 1
+        self._said = said
+        length, game = torch.tensor([len(said)]), torch.tensor([self._game])
+        turn = Turn(said[None], length, torch.as_tensor(self._legal())[None], game)
         return int(self._policy(turn)[0])
 
 
-def actor_in(environment: Any, agent: Any) -> Any:
-    """What acts for an agent in an environment: itself, or an `UtteranceActor` where it compares utterances."""
-    compares = (
-        isinstance(agent, Agent) and isinstance(agent.algorithm, TokenAlgorithm) and agent.algorithm.beams > 1
-    )
-    return UtteranceActor(agent, environment) if compares else agent
+def actor_in(environment: Speech, agent: Any, legal: Callable[[], Any]) -> Any:
+    """What acts for an agent in a language environment: a `Speaker` where it reads tokens, else itself.
+
+    Args:
+        environment: of tokens.
+        agent: whatever acts.
+        legal: bool [V], the tokens that may be chosen now.
+    """
+    reads = isinstance(agent, Agent) and isinstance(agent.algorithm, TokenAlgorithm)
+    return Speaker(agent, environment, legal) if reads else agent

@@ -21,6 +21,8 @@ from evolab.data.datasets.columns import DatasetError
 from evolab.data.datasets.tokenizer import Tokenizer
 from evolab.data.datasets.tokens import TokenDataset
 from evolab.envs.language.turns import Game, GameTable, Policy, Reply
+from evolab.population.agent import Agent
+from evolab.population.utterances import language_policy
 
 
 class LanguageEnvironment(gymnasium.Env[np.ndarray, Any], ABC):
@@ -120,11 +122,19 @@ class LanguageEnvironment(gymnasium.Env[np.ndarray, Any], ABC):
             chosen += [self.starts[int(place)] for place in order]
         return chosen
 
-    def play_many(self, policy: Policy, starts: Sequence[Any], agents: int | None = None) -> TokenDataset:
+    @property
+    def legal_now(self) -> np.ndarray:
+        """Bool [V], the tokens that may be chosen in the episode that goes on, as `info["legal"]` tells."""
+        return self._all_but_pad if self._game is None else np.array(self.legal(self._game.state))
+
+    def play_many(
+        self, policy: Policy | Agent, starts: Sequence[Any], agents: int | None = None
+    ) -> TokenDataset:
         """Play an episode from every start, all at once.
 
         Args:
-            policy: gives for a `Turn` the chosen tokens, int64 [B]; [P, B] with `agents`.
+            policy: an agent, which plays greedily; or what gives for a `Turn` the chosen tokens, int64 [B]; [P, B]
+                with `agents`.
             starts: starting points, such as `fixed_starts` gives.
             agents: P, where a population plays: each of its agents from all the starts.
 
@@ -136,6 +146,8 @@ class LanguageEnvironment(gymnasium.Env[np.ndarray, Any], ABC):
             ValueError: the policy answers in another shape or with a token that is not legal, or
                 a reply does not fit the block.
         """
+        if isinstance(policy, Agent):
+            policy = language_policy(policy.copy().table, self)
         table = GameTable(self, starts, 1 if agents is None else positive_integer("agents", agents))
         while table.going.any():
             table.turn(policy, single=agents is None)
@@ -216,4 +228,4 @@ class LanguageEnvironment(gymnasium.Env[np.ndarray, Any], ABC):
         return observation
 
     def _info(self, game: Game) -> dict[str, Any]:
-        return {"start": game.episode.start, "legal": np.array(self.legal(game.state))}
+        return {"start": game.episode.start, "legal": self.legal_now}

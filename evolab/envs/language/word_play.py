@@ -46,7 +46,8 @@ class WordPlay:
                     f"act(observation), or a scripted player: {', '.join(word_policies.PLAYERS)}."
                 )
             agent = word_policies.player(agent)
-        self.game, self.agent, self._actor = game, agent, actor_in(game, agent)
+        self.game, self.agent = game, agent
+        self._actor = actor_in(game, agent, lambda: game.legal(self._its.state))
         self._stream = numpy_stream(fresh_seed() if seed is None else seed, "play")
         self._page: Any = None
         self._tally: list[tuple[float, float]] = []

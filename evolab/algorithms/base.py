@@ -112,6 +112,10 @@ class Algorithm(ABC):
     def act(self, agents: AgentGroup, observation: Tree) -> Tensor:
         """Greedy actions [P, B, A] or [P, B], in the algorithm's own range."""
 
+    def value(self, agents: AgentGroup, observation: Tree) -> Tensor | None:
+        """[P, B]: the discounted return that is expected of acting from here on; None where it is not estimated."""
+        return None
+
     def explore(
         self, agents: AgentGroup, action: Tensor, memory: dict[str, Tensor], generator: torch.Generator
     ) -> Tensor:

@@ -85,6 +85,11 @@ class DDPG(Algorithm):
         """[P, B, A] in [-1, 1]."""
         return torch.tanh(agents.network("actor")(observation))
 
+    def value(self, agents: AgentGroup, observation: Tree) -> Tensor:
+        """[P, B]: the critic's value of the policy's action; of several critics the smallest."""
+        found = agents.network("critic")(observation, self.act(agents, observation)).squeeze(-1)
+        return found if found.dim() == 2 else found.amin(1)
+
     def memory(self, agents: int, num_envs: int, actions: Actions) -> dict[str, tuple[int, ...]]:
         """The noise of the step before."""
         return {"ou" if self.ou_noise else "noise": (agents, num_envs, actions.width)}

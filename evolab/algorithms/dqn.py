@@ -95,6 +95,10 @@ class DQN(Algorithm):
         """The action of the highest value, [P, B]."""
         return agents.network("q")(observation).argmax(-1)
 
+    def value(self, agents: AgentGroup, observation: Tree) -> Tensor:
+        """[P, B]: the highest value of any action."""
+        return agents.network("q")(observation).amax(-1)
+
     def memory(self, agents: int, num_envs: int, actions: Actions) -> dict[str, tuple[int, ...]]:
         """The random action that is being held, counted from 1; 0 for none."""
         return {"held": (agents, num_envs)}

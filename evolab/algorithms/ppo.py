@@ -127,6 +127,10 @@ class PPO(Algorithm):
         out = agents.network("actor")(observation)
         return torch.tanh(out) if "spread" in agents.roles else out.argmax(-1)
 
+    def value(self, agents: AgentGroup, observation: Tree) -> Tensor:
+        """[P, B]: the value network's."""
+        return agents.network("critic")(observation).squeeze(-1)
+
     def sample(
         self, agents: AgentGroup, observation: Tree, memory: dict[str, Tensor], generator: torch.Generator
     ) -> Tensor:

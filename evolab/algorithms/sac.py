@@ -104,6 +104,10 @@ class SAC(Algorithm):
         mean, _ = agents.network("actor")(observation).chunk(2, -1)
         return torch.tanh(mean)
 
+    def value(self, agents: AgentGroup, observation: Tree) -> Tensor:
+        """[P, B]: the smaller of both critics' values of the mean action, which count entropy as reward."""
+        return agents.network("critic")(observation, self.act(agents, observation)).squeeze(-1).amin(1)
+
     def memory(self, agents: int, num_envs: int, actions: Actions) -> dict[str, tuple[int, ...]]:
         """The noise of the step before."""
         return {"noise": (agents, num_envs, actions.width)}

@@ -6,7 +6,7 @@ are played without exploration: they are experience as others are, and tell the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ class TrainingEpisodes:
             episodes where none is greedy.
         lengths: of the same, in environment steps.
         metrics: of the same, the numbers in the last `info` of each, by name.
+        discounted: of the same, discounted returns.
         horizon: steps of each environment that the next generation takes at least, so that episodes end in it.
     """
 
@@ -40,24 +41,32 @@ class TrainingEpisodes:
         self.returns: list[list[float]] = []
         self.lengths: list[list[int]] = []
         self.metrics: list[dict[str, list[float]]] = []
+        self.discounted: list[list[float]] = []
         self.horizon = 0
         self._taken = 0
         self._sum, self._steps = np.zeros((0, 0)), np.zeros((0, 0), dtype=np.int64)
+        self._worth, self._weight, self._discount = np.zeros((0, 0)), np.zeros((0, 0)), np.zeros((0, 1))
 
-    def begin(self, agents: int, num_envs: int, greedy: bool) -> None:
+    def begin(
+        self, agents: int, num_envs: int, greedy: bool, discount: Sequence[float] | None = None
+    ) -> None:
         """Begin a generation, whose episodes all begin with it.
 
         Args:
             agents: P.
             num_envs: E.
             greedy: play some of the episodes greedily, where E allows it.
+            discount: [P], the weight of the next step's reward; 1 by default.
         """
         self.returns = [[] for _ in range(agents)]
+        self.discounted = [[] for _ in range(agents)]
         self.lengths = [[] for _ in range(agents)]
         self.metrics = [{} for _ in range(agents)]
         self._taken = 0
         self._sum = np.zeros((agents, num_envs))
         self._steps = np.zeros((agents, num_envs), dtype=np.int64)
+        self._worth, self._weight = np.zeros((agents, num_envs)), np.ones((agents, num_envs))
+        self._discount = np.ones((agents, 1)) if discount is None else np.array(discount)[:, None]
         self.exploring = True
         if greedy and num_envs > 1:
             self.exploring = np.ones((agents, num_envs), dtype=bool)
@@ -67,17 +76,22 @@ class TrainingEpisodes:
         """Count one step of all environments; an episode that a fault broke off counts for nothing."""
         valid = np.asarray(transition.valid)
         self._taken += 1
-        self._sum = np.where(valid, self._sum + np.asarray(transition.reward), 0.0)
+        reward = np.asarray(transition.reward)
+        self._sum = np.where(valid, self._sum + reward, 0.0)
+        self._worth = np.where(valid, self._worth + self._weight * reward, 0.0)
+        self._weight = np.where(valid, self._weight * self._discount, 1.0)
         self._steps = np.where(valid, self._steps + 1, 0)
         ended = valid & (np.asarray(transition.terminated) | np.asarray(transition.truncated))
         if not ended.any():
             return
         for row, env in np.argwhere(ended & self._counted).tolist():
             self.returns[row].append(float(self._sum[row, env]))
+            self.discounted[row].append(float(self._worth[row, env]))
             self.lengths[row].append(int(self._steps[row, env]))
             for name, value in transition.metrics.get((row, env), {}).items():
                 self.metrics[row].setdefault(name, []).append(value)
         self._sum[ended], self._steps[ended] = 0.0, 0
+        self._worth[ended], self._weight[ended] = 0.0, 1.0
 
     @property
     def _counted(self) -> np.ndarray:

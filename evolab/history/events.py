@@ -64,6 +64,10 @@ class Evaluation:
         is_elite: True if it survives unchanged.
         extra: other measures of the same agent, such as an FQE estimate beside the return.
         genes: the whole architecture as plain values, where `hidden` and `activation` do not say it all.
+        losses: its own mean losses over the generation, by name.
+        value: discounted return that its critic expects of an episode, at the beginning of it; NaN where it has none.
+        discounted: mean discounted return of its training episodes that came to an end, of the greedy ones where
+            some are greedy; NaN where none did.
     """
 
     generation: int
@@ -82,6 +86,9 @@ class Evaluation:
     is_elite: bool = False
     extra: Mapping[str, float] = field(default_factory=dict)
     genes: Mapping[str, Any] = field(default_factory=dict)
+    losses: Mapping[str, float] = field(default_factory=dict)
+    value: float = math.nan
+    discounted: float = math.nan
 
 
 @dataclass(frozen=True)

@@ -159,6 +159,20 @@ class History:
         names = ("generation", "agent", "hidden", "activation")
         return frame([settings_of(e) for e in self._evaluations()], names)
 
+    @property
+    def learning(self) -> DataFrame:
+        """One row per agent and generation: its updates, its mean losses by name, and what it expects and earns.
+
+        `value` is the discounted return that its critic expects at the beginning of an episode, `discounted` the
+        mean discounted return of its training episodes: a critic that expects far more than is earned overestimates.
+        """
+        names = ("generation", "agent", "updates", "value", "discounted")
+        rows = [
+            {name: getattr(e, name) for name in names} | {f"loss_{name}": v for name, v in e.losses.items()}
+            for e in self._evaluations()
+        ]
+        return frame(rows, names)
+
     def lineage(self, agent: int | None = None) -> DataFrame:
         """The ancestry of one agent, oldest first: one row per generation.
 

@@ -1,6 +1,6 @@
-"""Generations as lines of JSON and back: four files that survive a crash and need no pickle.
+"""Generations as lines of JSON and back: five files that survive a crash and need no pickle.
 
-`fitness.jsonl`, `hyperparameters.jsonl` and `mutations.jsonl` hold one row per agent
+`fitness.jsonl`, `hyperparameters.jsonl`, `mutations.jsonl` and `learning.jsonl` hold one row per agent
 and generation, for any JSON reader. `generations.jsonl` is written last, one
 line per generation, and names the agents that belong to it: rows that no such line
 claims (a crash, a rolled-back generation) are never read. NaN and the infinities are
@@ -19,20 +19,25 @@ from typing import Any
 from evolab.core.plain import plain
 from evolab.history.events import Birth, Evaluation, Fault, Generation
 
-ROWS = ("fitness", "hyperparameters", "mutations")
+ROWS = ("fitness", "hyperparameters", "mutations", "learning")
 SETTINGS = ("hyperparameters", "hidden", "activation", "genes")
+LEARNING = ("losses", "value", "discounted")
+"""In a file of their own, `learning.jsonl`, which runs of earlier versions do not have and their readers do not read."""
 _SPECIAL = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 def to_lines(generation: Generation) -> dict[str, list[str]]:
     """The lines of one generation, by file; equal lines mean equal generations, NaN included."""
     evaluations = [_record(e) for e in generation.evaluations]
-    settings = [
-        {"generation": e["generation"], "agent": e["agent"]} | {name: e.pop(name) for name in SETTINGS}
-        for e in evaluations
-    ]
+    settings, learning = (
+        [
+            {"generation": e["generation"], "agent": e["agent"]} | {name: e.pop(name) for name in names}
+            for e in evaluations
+        ]
+        for names in (SETTINGS, LEARNING)
+    )
     births = [_record(b) for b in generation.births]
-    rows = {"fitness": evaluations, "hyperparameters": settings, "mutations": births}
+    rows = {"fitness": evaluations, "hyperparameters": settings, "mutations": births, "learning": learning}
     return {name: [_line(row) for row in table] for name, table in rows.items()} | {
         "generations": [_head(generation)]
     }
@@ -56,7 +61,7 @@ def read(folder: str | os.PathLike[str]) -> list[Generation]:
 
 
 def from_lines(texts: Mapping[str, str], folder: str | os.PathLike[str] = "history") -> list[Generation]:
-    """The generations in the content of the four files.
+    """The generations in the content of the files.
 
     Args:
         texts: content by name, without suffix.
@@ -69,7 +74,8 @@ def from_lines(texts: Mapping[str, str], folder: str | os.PathLike[str] = "histo
     # Later rows win: a generation that was trained again after a crash replaces the first attempt.
     tables = {
         name: {
-            (row["generation"], row["agent"]): row for row in _lines(texts[name], folder / f"{name}.jsonl")
+            (row["generation"], row["agent"]): row
+            for row in _lines(texts.get(name, ""), folder / f"{name}.jsonl")
         }
         for name in ROWS
     }
@@ -78,7 +84,11 @@ def from_lines(texts: Mapping[str, str], folder: str | os.PathLike[str] = "histo
         number = head["number"]
         try:
             evaluations = tuple(
-                _evaluation(tables["fitness"][number, agent] | tables["hyperparameters"][number, agent])
+                _evaluation(
+                    tables["fitness"][number, agent]
+                    | tables["hyperparameters"][number, agent]
+                    | tables["learning"].get((number, agent), {})
+                )
                 for agent in head.pop("evaluations")
             )
             births = tuple(_birth(tables["mutations"][number, agent]) for agent in head.pop("births"))
@@ -93,8 +103,10 @@ def from_lines(texts: Mapping[str, str], folder: str | os.PathLike[str] = "histo
 
 
 def _evaluation(row: dict[str, Any]) -> Evaluation:
-    numbers = {name: _number(row[name]) for name in ("fitness", "length")}
-    mappings = {name: _numbers(row[name]) for name in ("hyperparameters", "extra")}
+    numbers = {
+        name: _number(row[name]) for name in ("fitness", "length", "value", "discounted") if name in row
+    }
+    mappings = {name: _numbers(row[name]) for name in ("hyperparameters", "extra", "losses") if name in row}
     tuples = {name: tuple(row[name]) for name in ("hidden", "activation")}
     return Evaluation(**(row | numbers | mappings | tuples))
 

@@ -20,7 +20,7 @@ FILES = (*jsonlines.ROWS, "generations")
 
 
 class HistoryWriter:
-    """The four files of JSON lines in a run's folder `history`, and how far they are known.
+    """The files of JSON lines in a run's folder `history`, and how far they are known.
 
     Args:
         folder: where they are.
@@ -73,6 +73,8 @@ class HistoryWriter:
         """
         texts: dict[str, str] = {}
         for name in FILES:
+            if name not in mark and name == "learning":  # a run of a version that did not write it
+                continue
             path, size = self.folder / f"{name}.jsonl", int(mark[name]["bytes"])
             there = plain_size(path)
             if size < 0 or there < size:

@@ -94,6 +94,23 @@ def act_alone(table: Table, row: int, observation: Tree, explore: bool = False) 
     return result.item() if as_array and np.ndim(result) == 0 else result
 
 
+def values(table: Table, observation: Tree) -> np.ndarray | None:
+    """[P, E]: the discounted return that every agent expects from observations [P, E, ...] of its own.
+
+    None where the algorithm estimates none.
+    """
+    observed = to_tensor(_understood(table, observation)[0], table.device)
+    parts = []
+    with torch.no_grad(), table.spec.products():
+        for group in table.groups:
+            own = map_leaves(lambda leaf, rows=group.rows: leaf[rows], observed)
+            found = table.algorithm.value(group, own)
+            if found is None:
+                return None
+            parts.append(found)
+    return torch.cat(parts).double().cpu().numpy()
+
+
 def random_actions(table: Table, num_envs: int, generator: np.random.Generator) -> np.ndarray:
     """Uniform actions [P, E, ...] in the environment's own range."""
     return table.actions.random((table.size, num_envs), generator)

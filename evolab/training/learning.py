@@ -13,10 +13,11 @@ from torch import Tensor
 
 from evolab.core.experience import Transition
 from evolab.core.rng import numpy_stream, seed_of
-from evolab.core.trees import Tree
+from evolab.core.trees import Tree, map_leaves
 from evolab.envs.base import Environments
 from evolab.evaluation.episodes import play_steps
 from evolab.history.events import Fault, Progress
+from evolab.population.acting import values
 from evolab.training.random_play import RandomPlay, stands_still
 from evolab.training.state import TrainingState
 
@@ -50,26 +51,52 @@ class Watch:
         return True
 
 
-class _Losses:
-    """Mean losses over the agents, noted for the record of a generation."""
+class Learned:
+    """What a generation's learning tells of itself; losses are noted some hundred times.
+
+    Attributes:
+        noted: mean losses over the agents, by name.
+        newest: of these the last ones.
+        values: [P], what each agent's critic expects of an episode at its beginning; None where that is not known.
+    """
 
     def __init__(self) -> None:
         self.noted: dict[str, list[float]] = {}
         self.newest: Mapping[str, float] = {}
+        self.values: np.ndarray | None = None
+        self._sums: dict[str, np.ndarray] = {}
+        self._counts: dict[str, np.ndarray] = {}
 
     def note(self, latest: Mapping[str, Tensor]) -> None:
+        """Note the losses of the last updates, [P] by name; NaN where an agent made none."""
         means = {name: float(torch.nanmean(value)) for name, value in latest.items()}
         finite = {name: mean for name, mean in means.items() if np.isfinite(mean)}
         for name, mean in finite.items():
             self.noted.setdefault(name, []).append(mean)
         self.newest = finite or self.newest
+        for name, value in latest.items():
+            one = value.double().cpu().numpy()
+            known = np.isfinite(one)
+            self._sums[name] = self._sums.get(name, 0.0) + np.where(known, one, 0.0)
+            self._counts[name] = self._counts.get(name, 0) + known
+
+    @property
+    def losses(self) -> dict[str, float]:
+        """Mean losses over the agents and the generation, by name."""
+        return {name: float(np.mean(values)) for name, values in self.noted.items() if values}
+
+    def of(self, row: int) -> dict[str, float]:
+        """The same of one agent; a name is missing where it made no such update."""
+        return {
+            name: float(total[row] / self._counts[name][row])
+            for name, total in self._sums.items()
+            if self._counts[name][row]
+        }
 
 
-def learn(
-    state: TrainingState, number: int, faults: list[Fault]
-) -> Generator[Progress, None, Mapping[str, list[float]]]:
-    """All agents' steps of a generation; the losses by name, noted some hundred times."""
-    losses, watch = _Losses(), Watch(state)
+def learn(state: TrainingState, number: int, faults: list[Fault]) -> Generator[Progress, None, Learned]:
+    """All agents' steps of a generation, and what is to be told of them."""
+    losses, watch = Learned(), Watch(state)
     learning = (
         _by_acting(state, number, losses, faults) if state.learns_by_acting else _from_data(state, losses)
     )
@@ -77,10 +104,10 @@ def learn(
         total = state.expected_steps
         if watch.due(done >= total or state.spent is not None):
             yield Progress("train", number, min(done, total), total, state.total_steps, losses.newest)
-    return losses.noted
+    return losses
 
 
-def _by_acting(state: TrainingState, number: int, losses: _Losses, faults: list[Fault]) -> Iterator[int]:
+def _by_acting(state: TrainingState, number: int, losses: Learned, faults: list[Fault]) -> Iterator[int]:
     """Act, store, learn, until every agent has taken its steps.
 
     The buffer says when it is time to learn. The steps that a generation's end leaves in a rollout
@@ -107,7 +134,9 @@ def _by_acting(state: TrainingState, number: int, losses: _Losses, faults: list[
 
     first = envs.reset(seed=seed_of(options.seed, number, "environments") % 2**31)
     episodes, done = state.episodes, 0
-    episodes.begin(len(population), envs.num_envs, state.has_greedy_episodes)
+    discount = [one.hyperparameters.get("discount", 1.0) for one in population.individuals]
+    episodes.begin(len(population), envs.num_envs, state.has_greedy_episodes, discount)
+    beginnings = map_leaves(lambda leaf: leaf.copy() if isinstance(leaf, np.ndarray) else leaf.clone(), first)
 
     random = None
     if isinstance(episodes.exploring, np.ndarray) and stands_still(state.history):
@@ -133,6 +162,9 @@ def _by_acting(state: TrainingState, number: int, losses: _Losses, faults: list[
             faults.append(Fault(number, owner, fault.kind, fault.message))
         if count % spacing == 0 or ended:
             losses.note(latest)
+        if ended:
+            expected = values(population.table, beginnings)
+            losses.values = None if expected is None else expected.mean(1)
         yield done
         if ended:
             return
@@ -146,7 +178,7 @@ def _overlapped(envs: Environments, action: np.ndarray | Tensor, work: Callable[
     return stepping.result()
 
 
-def _from_data(state: TrainingState, losses: _Losses) -> Iterator[int]:
+def _from_data(state: TrainingState, losses: Learned) -> Iterator[int]:
     """Learn from the stored data, in pieces short enough to pause between."""
     done, total = 0, state.expected_steps
     while not done or not state.over(done):

@@ -26,7 +26,7 @@ from evolab.population.agent import Agent
 from evolab.population.population import Population
 from evolab.training.advice import advise
 from evolab.training.budget import Budget
-from evolab.training.learning import Watch, fill, learn
+from evolab.training.learning import Learned, Watch, fill, learn
 from evolab.training.state import TrainingState
 
 
@@ -103,12 +103,12 @@ def one_generation(state: TrainingState) -> Iterator[Progress | Generation]:
     _refuse_diverged(state.population)
     state.population.reseed(number)
     clock, faults = [time.perf_counter()], list[Fault]()
-    losses = yield from learn(state, number, faults)
+    learned = yield from learn(state, number, faults)
     clock.append(time.perf_counter())
     found = yield from _evaluate(state, number, faults)
     confirmed = yield from _confirm(state, number, found, faults)
     clock.append(time.perf_counter())
-    evaluations = [_evaluation(state, number, found, row) for row in found.order]
+    evaluations = [_evaluation(state, number, found, learned, row) for row in found.order]
     weights, births = state.mutations.weights, list[Birth]()
     if state.options.evolving:
         births = evolved(state, number, found.scores)
@@ -124,7 +124,7 @@ def one_generation(state: TrainingState) -> Iterator[Progress | Generation]:
         evaluations=tuple(evaluations),
         births=tuple(births),
         faults=tuple(faults + _divergences(evaluations)),
-        losses={name: float(np.mean(values)) for name, values in losses.items() if values},
+        losses=learned.losses,
         mutation_weights=weights,
         confirmed=confirmed,
         changes=state.changes.take(),
@@ -249,8 +249,9 @@ def evolved(state: TrainingState, number: int, scores: np.ndarray) -> list[Birth
     return revival.credited(births, population.individuals)
 
 
-def _evaluation(state: TrainingState, number: int, found: _Found, row: int) -> Evaluation:
+def _evaluation(state: TrainingState, number: int, found: _Found, learned: Learned, row: int) -> Evaluation:
     """What one agent was when it earned its fitness."""
+    ended = state.episodes.discounted[row] if state.learns_by_acting else ()
     individual = state.population.individuals[row]
     genes = state.population.network.to_json(individual.genes)
     return Evaluation(
@@ -270,6 +271,9 @@ def _evaluation(state: TrainingState, number: int, found: _Found, row: int) -> E
         is_elite=row == found.order[0],
         extra={own_name(name): float(values[row]) for name, values in found.measures.items()},
         genes={} if set(genes) <= {"hidden", "activation"} else genes,
+        losses=learned.of(row),
+        value=math.nan if learned.values is None else float(learned.values[row]),
+        discounted=float(np.mean(ended)) if ended else math.nan,
     )
 
 

@@ -136,12 +136,28 @@ def test_a_click_pins_an_agent_with_what_it_was(page_of):
     page.get_by_role("button", name=str(best.agent), exact=True).first.click()
     card = page.get_by_role("article", name=f"Agent {best.agent} in generation 20")
     words = card.inner_text()
-    for part in ("fitness", "born by", "lr_actor", "hidden", "network size", "trained steps"):
+    for part in (
+        "fitness",
+        "born by",
+        "lr_actor",
+        "hidden",
+        "network size",
+        "trained steps",
+        "compared with",
+        "expected return",
+        "earned return",
+        "critic loss",
+        "actor loss",
+    ):
         assert part in words
     with page.expect_download() as waiting:
         card.get_by_role("button", name=re.compile("^Save")).click()
     record = json.loads(waiting.value.path().read_text())
     assert record["agent"] == best.agent
+    assert record["critic loss"] == pytest.approx(best.losses["critic"], rel=1e-3)
+    line = f"of the line of agent {best.agent} over generations"
+    for name in ("critic loss", "actor loss", "expected return"):
+        assert card.get_by_role("img", name=f"{name} {line}").is_visible()
     assert record["fitness"] == pytest.approx(best.fitness, rel=1e-4)
     parent = card.get_by_title("Pin the parent")
     if parent.count():
@@ -229,6 +245,24 @@ def test_large_numbers_and_long_names_stay_inside_their_cards(page_of, artifacts
         return [...document.querySelectorAll(".ev-population td")].filter(n => n.checkVisibility()
             && n.getBoundingClientRect().right > box.right + 1).length; }"""
     assert page.evaluate(cut) == 0
+
+
+def test_values_stand_beside_returns_with_updates_and_faults(page_of):
+    experiment = run(20, 6)
+    page = page_of(experiment)
+    words = page.locator(".ev-learning").inner_text()
+    for part in (
+        "critic loss",
+        "episode length",
+        "expected return dashed: earned",
+        "updates per step",
+        "No faults",
+    ):
+        assert part in words
+    rows = list(csv.reader(io.StringIO(saved(page, "learning", "CSV"))))
+    last, best = dict(zip(rows[0], rows[-1])), experiment.history.generations[-1].best
+    assert float(last["expected return"]) == pytest.approx(best.value, rel=1e-3)
+    assert float(last["earned return"]) == pytest.approx(best.discounted, rel=1e-3)
 
 
 def test_the_columns_end_together(page_of):

@@ -74,6 +74,20 @@ def test_an_agent_that_ended_none_has_what_it_has_earned_so_far_and_seems_to_tak
     assert episodes.end() == [(1.0, 1.0), (6.0, 6.0)]
 
 
+def test_episodes_are_discounted_by_each_agent_s_own_factor():
+    episodes = TrainingEpisodes()
+    episodes.begin(2, 1, greedy=True, discount=[0.5, 0.9])
+    step(episodes, [[1], [1]])
+    step(episodes, [[1], [1]])
+    step(episodes, [[4], [4]], ended=[[1], [1]])
+    assert episodes.discounted == [[1 + 0.5 + 4 / 4], [pytest.approx(1 + 0.9 + 0.81 * 4)]]
+    step(episodes, [[7], [7]], valid=[[0], [1]])  # broken off: the next step begins an episode
+    step(episodes, [[2], [2]], ended=[[1], [1]])
+    assert episodes.discounted[0][1] == 2.0
+    assert episodes.discounted[1][1] == pytest.approx(7 + 0.9 * 2)
+    assert episodes.returns == [[6.0, 2.0], [6.0, 9.0]]
+
+
 def test_of_an_agent_that_took_no_step_nothing_is_known():
     episodes = begun(2, 1)
     step(episodes, [[1], [2]], valid=[[0], [1]])

@@ -201,6 +201,22 @@ def test_json_lines_round_trip_is_exact_with_nan(tmp_path, history):
             json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
 
 
+def test_what_agents_expect_earn_and_lose_comes_back_and_earlier_versions_lack_it(tmp_path):
+    first = generation(1, [evaluation(1, 3, 1.0, losses={"critic": 0.5}, value=7.0, discounted=6.5)], [])
+    History([first]).to_json_lines(tmp_path)
+    table = History.from_json_lines(tmp_path).learning
+    assert table.iloc[0].to_dict() == {
+        "generation": 1, "agent": 3, "updates": 50, "value": 7.0, "discounted": 6.5, "loss_critic": 0.5,
+    }  # fmt: skip
+    row = json.loads((tmp_path / "fitness.jsonl").read_text())
+    assert not {"losses", "value", "discounted"} & set(row), "readers of 0.1.0 know no such columns"
+    (tmp_path / "learning.jsonl").unlink()
+    (found,) = History.from_json_lines(tmp_path).generations[0].evaluations
+    assert found.losses == {}
+    assert math.isnan(found.value)
+    assert list(History().learning.columns) == ["generation", "agent", "updates", "value", "discounted"]
+
+
 def test_writing_again_appends_only_what_is_new(tmp_path):
     history = make_history(6)
     History(history.generations[:4]).to_json_lines(tmp_path)

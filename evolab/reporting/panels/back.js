@@ -28,7 +28,7 @@ function backIn(store, n) {
     unborn: next && next.id && next.n === newest.n + 1 ? { id: next.id, p: next.p, k: next.k, d: next.d || [] } : { id: [], p: [], k: [], d: [] },
     best: finite.length ? Math.max(...finite) : null, confirmed: confirmed.length ? Math.max(...confirmed) : null,
     rings: { n: cut(rings.n, known), t: cut(rings.t, known), f: confirmed },
-    learning: { n: cut(learning.n, kept), losses: Object.fromEntries(Object.entries(learning.losses).map(([name, v]) => [name, cut(v, kept)])), length: cut(learning.length, kept), metrics: Object.fromEntries(Object.entries(learning.metrics || {}).map(([name, v]) => [name, cut(v, kept)])), ratio: cut(learning.ratio, kept), faults: null },
+    learning: { n: cut(learning.n, kept), losses: Object.fromEntries(Object.entries(learning.losses).map(([name, v]) => [name, cut(v, kept)])), length: cut(learning.length, kept), own: learning.own, value: cut(learning.value || [], kept), earned: cut(learning.earned || [], kept), metrics: Object.fromEntries(Object.entries(learning.metrics || {}).map(([name, v]) => [name, cut(v, kept)])), ratio: cut(learning.ratio, kept), faults: null },
     head: { ...store.head, back: newest.n, generation: newest.n, all_steps: newest.t, progress: null, speed: null },
   };
 }
@@ -59,7 +59,7 @@ function lineIn(store, rows) {
   const of = (key, [row, i], none) => { const at = whole.get(`${row.n} ${row.id[i]}`); return row[key] ? row[key][i] : at != null ? store.line[key][at] : none; };
   return {
     n: members.map(([r]) => r.n), t: members.map(([r]) => r.t), id: members.map(([r, i]) => r.id[i]), f: members.map(([r, i]) => r.f[i]),
-    h: members.map((one) => of("h", one, [])), a: members.map((one) => of("a", one, [])), m: members.map((one) => of("m", one, null)),
+    h: members.map((one) => of("h", one, [])), a: members.map((one) => of("a", one, [])), m: members.map((one) => of("m", one, null)), l: members.map((one) => of("l", one, null)),
     kinds, length: Math.max(0, members.length - 1),
   };
 }

@@ -1,7 +1,7 @@
 // One store per model, any number of views of it: rows are appended as they come, every view draws the same store.
 
 function emptyStore() {
-  return { rows: [], head: { status: "idle", alive: false }, line: { n: [], t: [], id: [], f: [], h: [], a: [], m: [], kinds: {}, length: 0 },
+  return { rows: [], head: { status: "idle", alive: false }, line: { n: [], t: [], id: [], f: [], h: [], a: [], m: [], l: [], kinds: {}, length: 0 },
     effects: [], unborn: { id: [], p: [], k: [], d: [] }, kinds: ["first"], names: [], custom: [], best: null, confirmed: null, rollout: null,
     rings: { n: [], t: [], f: [] }, learning: { n: [], losses: {}, length: [], ratio: [], faults: {} } };
 }
@@ -21,7 +21,9 @@ function take(store, message) {
 // [index, value] where a setting changes, and everywhere in between the same object.
 function unfolded(line) {
   const spread = (changes) => { const found = []; changes.forEach(([from, value], k) => { const to = k + 1 < changes.length ? changes[k + 1][0] : line.n.length; for (let i = from; i < to; i++) found.push(value); }); return found; };
-  return { ...line, h: spread(line.h), a: spread(line.a), m: spread(line.m) };
+  const l = line.n.map(() => null);
+  for (const [i, values] of line.l || []) l[i] = values;
+  return { ...line, h: spread(line.h), a: spread(line.a), m: spread(line.m), l };
 }
 
 function lighten(row) {

@@ -16,9 +16,10 @@ from typing import Any
 
 from evolab.core.registry import resolve
 from evolab.reporting.panels.live_run import LiveRun
+from evolab.reporting.panels.numbers import short
 from evolab.reporting.panels.panel import Panel, Snapshot, checked
 from evolab.reporting.panels.rollout import NoPictures, Rollout
-from evolab.reporting.panels.store import Store, short
+from evolab.reporting.panels.store import Store
 
 LARGEST = 110_000  # bytes of one message
 LARGEST_ROWS = 40_000

@@ -1,4 +1,4 @@
-"""The figure of how learning went: losses, lengths of episodes and updates per step over generations."""
+"""The figure of how learning went: losses, values beside returns, lengths of episodes, updates per step."""
 
 from __future__ import annotations
 
@@ -13,12 +13,17 @@ if TYPE_CHECKING:
 
     from evolab.history.history import History
 
+EXPECTED = "expected return (dashed: earned)"
 WIDE = 30
 """Ratio of the largest to the smallest value above which an axis is logarithmic."""
 
 
 def losses_figure(history: History) -> Figure:
-    """One small chart for each loss (means over agents and updates), the best agent's episodes, and updates per step."""
+    """One small chart for each loss (means over agents and updates), and for the best agent's episodes and updates.
+
+    Where critics expect something, what the best agent's expects of an episode stands beside what its episodes earned
+    (dashed), both discounted: one that expects far more overestimates.
+    """
     from plotly.subplots import make_subplots
 
     if not len(history):
@@ -26,6 +31,9 @@ def losses_figure(history: History) -> Figure:
     generations = list(history)
     names = list(dict.fromkeys(name for g in generations for name in g.losses))
     series = {f"loss of {name}": [g.losses.get(name, math.nan) for g in generations] for name in names}
+    earned = [g.best.discounted for g in generations]
+    if any(math.isfinite(g.best.value) for g in generations):
+        series[EXPECTED] = [g.best.value for g in generations]
     series["episode length of the best agent"] = [g.best.length for g in generations]
     if any(g.best.steps for g in generations):
         series["updates per step"] = [g.best.updates / max(1, g.best.steps) for g in generations]
@@ -41,6 +49,12 @@ def losses_figure(history: History) -> Figure:
             line={"color": MARKED, "width": 2.5}, showlegend=False,
             hovertemplate="generation %{x}: %{y:.4g}<extra></extra>", **where,
         )  # fmt: skip
+        if list(series)[i] == EXPECTED:
+            chart.add_scatter(
+                x=[g.number for g in generations], y=earned, mode="lines" if len(generations) > 1 else "markers",
+                line={"color": MARKED, "width": 1.5, "dash": "dot"}, showlegend=False,
+                hovertemplate="generation %{x}: earned %{y:.4g}<extra></extra>", **where,
+            )  # fmt: skip
         finite = [v for v in values if math.isfinite(v)]
         if finite and min(finite) > 0 and max(finite) / min(finite) > WIDE:
             chart.update_yaxes(type="log", **where)

@@ -27,14 +27,14 @@ function pinsPanel(ui) {
 
   function card(id, n, away) {
     const title = `Agent ${id} in generation ${n}`;
-    const facts = h("dl", { class: "ev-facts-of" }), layers = h("div", { class: "ev-layers" }), box = h("div", { class: "ev-chart" }), film = player(), words = h("p", { class: "ev-foot" }), steps = h("div", { class: "ev-steps" });
+    const facts = h("dl", { class: "ev-facts-of" }), layers = h("div", { class: "ev-layers" }), box = h("div", { class: "ev-chart" }), curves = h("div", { class: "ev-own" }), film = player(), words = h("p", { class: "ev-foot" }), steps = h("div", { class: "ev-steps" });
     const button = (name, path, means, act) => h("button", { type: "button", class: "ev-icon", title: means, "aria-label": `${name} ${title.toLowerCase()}`, onclick: act }, icon(path));
     const render = h("button", { type: "button", title: "Record an episode of this agent", onclick: () => ui.send({ type: "rollout", agent: String(id) }) }, icon(ICONS.film), "Render");
     const copy = button("Copy", ICONS.copy, "Copy as text", () => navigator.clipboard && navigator.clipboard.writeText(text()));
     const tools = h("div", { class: "ev-tools" }, render, copy, button("Save", ICONS.save, "Save as a JSON file", () => download(`agent-${id}.json`, JSON.stringify(record(), null, 2), "application/json")),
       button("Drop", ICONS.drop, "Take this card away", away));
-    const node = h("article", { class: "ev-card", tabindex: "-1", "aria-label": title }, h("div", { class: "ev-head" }, h("h4", {}, title), tools), facts, layers, steps, box, film.element, words);
-    let own = null, line = [], births = [];
+    const node = h("article", { class: "ev-card", tabindex: "-1", "aria-label": title }, h("div", { class: "ev-head" }, h("h4", {}, title), tools), facts, layers, steps, box, curves, film.element, words);
+    let own = null, line = [], births = [], learnt = [], drawn = [];
     const chart = stage(box, `Fitness of the line of agent ${id}`, 90, (ctx, width, height) => {
       const c = ui.colours(), found = extent(line.map(([, f]) => f));
       if (!found || line.length < 2) return;
@@ -57,14 +57,15 @@ function pinsPanel(ui) {
       Object.assign(own, { "born by": kind, "from agent": row.p[i] >= 0 && row.p[i] !== id ? row.p[i] : null, change: change(known(row, "d", i)) || null });
       if (values) last.names.forEach((name, j) => { own[name] = values[j]; });
       if (row.a) Object.assign(own, { hidden: row.a[i], activation: row.v[i], "network size": row.m[i], "trained steps": row.s[i] });
+      if (row.l) Object.assign(own, { "expected return": row.l[i][0], "earned return": row.l[i][1] }, Object.fromEntries((last.learning.own || []).map((name, j) => [lossName(name), row.l[i][j + 2] ?? null])));
       return own;
     }
     const text = () => Object.entries(record()).filter(([, v]) => v != null).map(([k, v]) => `${k}: ${Array.isArray(v) ? v.join("x") : v}`).join("\n");
 
     // The line back to the first population, through the rows that have parents.
     function ancestry() {
-      const found = [];
-      births = [];
+      const found = [], winners = new Map(last.line.n.map((m, k) => [`${m} ${last.line.id[k]}`, last.line.l && last.line.l[k]]));
+      births = []; learnt = [];
       let wanted = id;
       for (let k = last.rows.length - 1; k >= 0; k--) {
         const row = last.rows[k];
@@ -72,10 +73,29 @@ function pinsPanel(ui) {
         const i = row.id.indexOf(wanted);
         if (i < 0) continue;
         if (row.f[i] != null) found.push([row.n, row.f[i]]);
+        const values = row.l ? row.l[i] : winners.get(`${row.n} ${wanted}`);
+        if (values) learnt.unshift([row.n, values]);
         if (row.p[i] >= 0 && row.p[i] !== wanted && !["none", "revived"].includes(last.kinds[row.k[i]])) births.push([row.n, last.kinds[row.k[i]], row.d ? change(row.d[i]) : ""]);
         if (row.p[i] >= 0) wanted = row.p[i];
       }
       return found.reverse();
+    }
+
+    // Its losses, and what it expected beside what it earned, along its line as far back as this page knows them.
+    function drawLearning() {
+      const names = last.learning.own || [], at = (j) => learnt.map(([, values]) => values[j] ?? null);
+      const specs = learnt.length < 2 ? [] : [...names.map((name, j) => ({ name: lossName(name), values: at(j + 2) })), { name: "expected return", values: at(0), beside: at(1), legend: "dashed: earned" }].filter((s) => s.values.some((v) => v != null));
+      if (drawn.length !== specs.length) {
+        drawn = specs.map((spec) => { const title = h("div", { class: "ev-small-title" }), one = h("div", { class: "ev-small" }, title), made = { ...spec, title };
+          made.chart = stage(one, "", 64, (ctx, width, height) => drawCurves(ctx, ui.colours(), width, height, learnt.map(([m]) => m), made.values, made.beside)); made.box = one; return made; });
+        curves.replaceChildren(...drawn.map((made) => made.box));
+      }
+      specs.forEach((spec, k) => {
+        const made = Object.assign(drawn[k], spec);
+        made.chart.canvas.setAttribute("aria-label", `${spec.name} of the line of agent ${id} over generations`);
+        made.title.replaceChildren(h("span", {}, spec.name, spec.legend ? h("span", { class: "ev-key" }, ` ${spec.legend}`) : null), h("b", {}, newestOfAll(spec.values)));
+        made.chart.paint();
+      });
     }
 
     function draw(store) {
@@ -93,6 +113,7 @@ function pinsPanel(ui) {
       steps.replaceChildren(h("span", {}, "changes along its line, by generation"), h("ol", {}, ...told));
       box.hidden = line.length < 2;
       chart.paint();
+      drawLearning();
       const newest = store.rollout;
       if (newest && newest.source && newest.agent === id && (!own || own.source !== newest.source)) { own = newest; film.load(own); say(words, filmWords(own)); }
       render.hidden = ui.still || !store.head.alive || !!store.head.no_pictures;

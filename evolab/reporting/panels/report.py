@@ -71,7 +71,7 @@ def report(experiment: LiveRun, panels: Sequence[Panel | str] = ()) -> str:
         ]
     config = json.dumps(experiment.config, indent=2, default=str, ensure_ascii=False)
     parts.append(("Configuration", f"<pre>{escape(config)}</pre>"))
-    sections = "".join(f'<h2 class="part">{escape(n)}</h2><div class="part-body">{b}</div>' for n, b in parts)
+    sections = "".join(_part(escape(name), body) for name, body in parts)
     still = bundle(feed.store, experiment, b"", "evolab-still")["text/html"]
     return (
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
@@ -90,6 +90,14 @@ store.rollout = state.rollout;
 const view = mount(document.getElementById("board"), store, { still: true });
 if (state.past) unpack(store, state.past).then(() => view.draw(true));
 """
+
+
+def _part(name: str, body: str) -> str:
+    # A wide table scrolls within its part, by keys too.
+    return (
+        f'<h2 class="part">{name}</h2>'
+        f'<div class="part-body" tabindex="0" role="region" aria-label="{name}">{body}</div>'
+    )
 
 
 def _embedded(state: dict[str, Any]) -> str:

@@ -18,11 +18,13 @@ from typing import Any
 
 from evolab.history.effects import counted_as
 from evolab.history.events import Evaluation, Generation
+from evolab.reporting.panels.numbers import changes, quantile, short
 
 BUDGET = (22_000, 18_000, 13_000)  # bytes of the compact state for rows of level 2, 1 and 0
 POINTS = 300
 LINE = 1_200  # generations of the winner's ancestry that are shown each; of older ones every n-th
 METRICS = 6  # measures beside fitness, such as the environment's own numbers, that are shown
+LOSSES = 4  # of one agent that are shown
 PAST = 400_000  # characters of the compressed past
 Row = dict[str, Any]
 
@@ -38,12 +40,17 @@ class Store:
         self._gains: dict[str, list[float]] = {}
         self._counts: dict[str, int] = {}
         self.kinds: list[str] = ["first"]  # a row names a kind by its place in here
+        self.losses: list[
+            str
+        ] = []  # of single agents: what a row's `l` has behind value and discounted return
 
     def absorb(self, generations: Sequence[Generation]) -> bool:
         """Take over what is new; True if anything was."""
         fresh = generations[len(self.generations) :]
         for generation in fresh:
             by_id = {e.agent: e for e in generation.evaluations}
+            new = (n for e in generation.evaluations for n in e.losses if n not in self.losses)
+            self.losses = [*self.losses, *dict.fromkeys(new)][:LOSSES]
             if self.generations:
                 before = self._by_id[-1]
                 for birth in self.generations[-1].births:
@@ -93,6 +100,7 @@ class Store:
         row["v"] = [_activations(e.activation) for e in evaluations]
         row["m"] = [e.parameters for e in evaluations]
         row["s"] = [e.steps for e in evaluations]
+        row["l"] = [self._learned(e) for e in evaluations]
         row["x"] = [short(sum(generation.seconds.values())), short(generation.confirmed)]
         return row
 
@@ -156,7 +164,7 @@ class Store:
     def line(self) -> dict[str, Any]:
         """The winner's ancestry: numbers, steps, ids, fitness; and [index, value] where a setting changed.
 
-        `h` are the hyperparameters, `a` the hidden sizes, `m` the networks' size.
+        `h` are the hyperparameters, `a` the hidden sizes, `m` the networks' size, `l` what learning was like.
         """
         members: list[tuple[Evaluation, int]] = []
         wanted = self.generations[-1].best.agent if self.generations else None
@@ -180,9 +188,10 @@ class Store:
             "t": [t for _, t in kept],
             "id": [e.agent for e in found],
             "f": [short(e.fitness) for e in found],
-            "h": _changes([[short(v) for v in e.hyperparameters.values()] for e in found]),
-            "a": _changes([list(e.hidden) for e in found]),
-            "m": _changes([e.parameters for e in found]),
+            "h": changes([[short(v) for v in e.hyperparameters.values()] for e in found]),
+            "a": changes([list(e.hidden) for e in found]),
+            "m": changes([e.parameters for e in found]),
+            "l": [[i, self._learned(found[i])] for i in range(0, len(found), len(found) // 100 + 1)],
             **self._shares([e for e, _ in members]),
         }
 
@@ -199,7 +208,7 @@ class Store:
         }
 
     def learning(self) -> dict[str, Any]:
-        """Losses, episode lengths, updates per step and the best agent's other measures over generations, and faults.
+        """Losses over generations; of the best agent episode lengths, updates per step, other measures; and faults.
 
         At most `POINTS` generations.
         """
@@ -215,6 +224,9 @@ class Store:
             "losses": {name: [short(g.losses.get(name), 4) for g in kept] for name in names},
             "length": [short(g.best.length, 4) for g in kept],
             "ratio": [short(g.best.updates / g.best.steps, 3) if g.best.steps else None for g in kept],
+            "own": self.losses,
+            "value": [short(g.best.value, 4) for g in kept],
+            "earned": [short(g.best.discounted, 4) for g in kept],
             "metrics": {name: [short(g.best.extra.get(name), 4) for g in kept] for name in measured},
             "faults": faults,
         }
@@ -229,12 +241,17 @@ class Store:
                 counts[key] = counts.get(key, 0) + 1
         return {"kinds": counts, "length": max(0, len(members) - 1)}
 
+    def _learned(self, evaluation: Evaluation) -> list[Any]:
+        """Value, discounted return, and the losses in the order of `losses`."""
+        own = [evaluation.value, evaluation.discounted, *(evaluation.losses.get(n) for n in self.losses)]
+        return [short(value, 4) for value in own]
+
     def effects(self) -> list[list[Any]]:
         """Per kind, and per "hyperparameters/lr": count, measured, quartiles of the gain, how many gained."""
         found = []
         for key, count in sorted(self._counts.items(), key=lambda item: -item[1]):
             gains = self._gains.get(key, [])
-            quartiles = [short(_quantile(gains, q)) for q in (0.25, 0.5, 0.75)] if gains else [None] * 3
+            quartiles = [short(quantile(gains, q)) for q in (0.25, 0.5, 0.75)] if gains else [None] * 3
             positive = len(gains) - bisect.bisect_right(gains, 0.0)
             found.append([key, count, len(gains), *quartiles, positive])
         return found
@@ -250,37 +267,5 @@ class Store:
         }
 
 
-def _changes(values: Sequence[Any]) -> list[list[Any]]:
-    """[index, value] wherever a value differs from the one before it.
-
-    >>> _changes([1, 1, 2, 2, 1])
-    [[0, 1], [2, 2], [4, 1]]
-    """
-    return [[i, value] for i, value in enumerate(values) if not i or value != values[i - 1]]
-
-
-def short(value: Any, digits: int = 5) -> Any:
-    """A number as JSON carries it: five significant digits, None for what is not finite.
-
-    >>> [short(x) for x in (231.43771, float("nan"), 7, 1e-3, "adam")]
-    [231.44, None, 7, 0.001, 'adam']
-    """
-    if value is None or isinstance(value, str | bool | int):
-        return value
-    value = float(value)
-    if not math.isfinite(value):
-        return None
-    rounded = float(f"{value:.{digits}g}")
-    return int(rounded) if rounded == int(rounded) and abs(rounded) < 1e15 else rounded
-
-
 def _activations(names: Sequence[str]) -> str:
     return names[0] if len(set(names)) == 1 else ",".join(names)
-
-
-def _quantile(ordered: Sequence[float], q: float) -> float:
-    """Linear interpolation between the neighbours of a sorted list, as NumPy's default."""
-    place = q * (len(ordered) - 1)
-    low = math.floor(place)
-    high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (ordered[high] - ordered[low]) * (place - low)

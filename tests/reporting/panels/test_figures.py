@@ -85,6 +85,9 @@ def test_losses_are_those_of_the_history_on_an_axis_that_fits():
     history = make_history(60)
     figure = Plot(history).losses()
     assert list(figure.data[0].y) == [g.losses["critic"] for g in history]
+    assert list(figure.data[1].y) == [g.best.value for g in history]
+    assert list(figure.data[2].y) == [g.best.discounted for g in history]
+    assert figure.data[2].line.dash == "dot"
     assert figure.layout.yaxis.type == "log"  # from 1 to 1/60
     assert list(figure.data[1].y) == [g.best.length for g in history]
 

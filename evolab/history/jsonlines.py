@@ -103,12 +103,16 @@ def from_lines(texts: Mapping[str, str], folder: str | os.PathLike[str] = "histo
 
 
 def _evaluation(row: dict[str, Any]) -> Evaluation:
-    numbers = {
-        name: _number(row[name]) for name in ("fitness", "length", "value", "discounted") if name in row
-    }
-    mappings = {name: _numbers(row[name]) for name in ("hyperparameters", "extra", "losses") if name in row}
-    tuples = {name: tuple(row[name]) for name in ("hidden", "activation")}
-    return Evaluation(**(row | numbers | mappings | tuples))
+    read: dict[str, Any] = dict(row)
+    for name in ("fitness", "length", "value", "discounted"):
+        if name in row:
+            read[name] = _number(row[name])
+    for name in ("hyperparameters", "extra", "losses"):
+        if name in row:
+            read[name] = _numbers(row[name])
+    for name in ("hidden", "activation"):
+        read[name] = tuple(row[name])
+    return Evaluation(**read)
 
 
 def _birth(row: dict[str, Any]) -> Birth:

@@ -29,8 +29,8 @@ def losses_figure(history: History) -> Figure:
     if not len(history):
         return blank("Learning", "No generation yet: call exp.step()")
     generations = list(history)
-    names = list(dict.fromkeys(name for g in generations for name in g.losses))
-    series = {f"loss of {name}": [g.losses.get(name, math.nan) for g in generations] for name in names}
+    losses = list(dict.fromkeys(name for g in generations for name in g.losses))
+    series = {f"loss of {name}": [g.losses.get(name, math.nan) for g in generations] for name in losses}
     earned = [g.best.discounted for g in generations]
     if any(math.isfinite(g.best.value) for g in generations):
         series[EXPECTED] = [g.best.value for g in generations]
@@ -42,20 +42,20 @@ def losses_figure(history: History) -> Figure:
     chart: Any = make_subplots(
         rows, columns, subplot_titles=[escape(n) for n in series], vertical_spacing=0.25 / rows
     )
-    for i, values in enumerate(series.values()):
+    for i, (name, values) in enumerate(series.items()):
         where = {"row": i // columns + 1, "col": i % columns + 1}
         chart.add_scatter(
             x=[g.number for g in generations], y=values, mode="lines" if len(generations) > 1 else "markers",
             line={"color": MARKED, "width": 2.5}, showlegend=False,
             hovertemplate="generation %{x}: %{y:.4g}<extra></extra>", **where,
         )  # fmt: skip
-        if list(series)[i] == EXPECTED:
+        if name == EXPECTED:
             chart.add_scatter(
                 x=[g.number for g in generations], y=earned, mode="lines" if len(generations) > 1 else "markers",
                 line={"color": MARKED, "width": 1.5, "dash": "dot"}, showlegend=False,
                 hovertemplate="generation %{x}: earned %{y:.4g}<extra></extra>", **where,
             )  # fmt: skip
-        finite = [v for v in values if math.isfinite(v)]
+        finite = [v for v in (*values, *(earned if name == EXPECTED else ())) if math.isfinite(v)]
         if finite and min(finite) > 0 and max(finite) / min(finite) > WIDE:
             chart.update_yaxes(type="log", **where)
     finish(chart, "Learning over generations", height=110 + 220 * rows)

@@ -89,7 +89,7 @@ def test_losses_are_those_of_the_history_on_an_axis_that_fits():
     assert list(figure.data[2].y) == [g.best.discounted for g in history]
     assert figure.data[2].line.dash == "dot"
     assert figure.layout.yaxis.type == "log"  # from 1 to 1/60
-    assert list(figure.data[1].y) == [g.best.length for g in history]
+    assert list(figure.data[3].y) == [g.best.length for g in history]
 
 
 @pytest.mark.parametrize("name", FIGURES)

@@ -9,10 +9,12 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from evolab.core import checks, registry
+from evolab.core.declared import check_declared
 from evolab.core.ranges import Choice
 
 RETIRED: dict[str, dict[str, Any]] = {part: {"persistence": 1} for part in ("DQN", "CQN")}
@@ -49,28 +51,52 @@ def to_plain(value: Any) -> Any:
     return getattr(value, "__name__", None) or type(value).__name__
 
 
-def from_plain(value: object) -> Any:
+def from_plain(value: object, key: str = "") -> Any:
     """The inverse of `to_plain` for parts of the registry.
 
+    Args:
+        value: as `to_plain` gives it.
+        key: under which it stands in its file; every error names the key of what is wrong.
+
     Raises:
-        ValueError: an unknown type or an unknown option of it.
+        ValueError: an unknown type, an unknown option of it, or a value that its option does not take.
     """
     if isinstance(value, list):
-        return [from_plain(part) for part in value]
+        return [from_plain(part, f"{key}[{index}]") for index, part in enumerate(value)]
     if not isinstance(value, dict):
         return value
+    parts = {name: from_plain(part, f"{key}.{name}" if key else name) for name, part in value.items()}
     if "type" not in value:
-        return {key: from_plain(part) for key, part in value.items()}
-    kind = registry.any_part(value["type"])
-    options = {key: from_plain(part) for key, part in value.items() if key != "type"}
-    for option, value_without in RETIRED.get(value["type"], {}).items():
-        if options.pop(option, value_without) != value_without:
+        return parts
+    with _naming(key):
+        return _made(parts.pop("type"), parts, key)
+
+
+def _made(type: object, options: dict[str, Any], key: str) -> Any:
+    """The part of a type with these options."""
+    kind = registry.any_part(type)
+    for option, value_without in RETIRED.get(kind.__name__, {}).items():
+        value = options.pop(option, value_without)
+        if value != value_without:
             checks.notice(
-                f"{value['type']}({option}={value[option]}) was read as {value_without}: {option} is a hyperparameter "
+                f"{type}({option}={value}) was read as {value_without}: {option} is a hyperparameter "
                 f"now. Give a new run hyperparameters={{'{option}': ...}} to have it."
             )
     known = list(inspect.signature(kind).parameters)
     for option in options:
         if option not in known:
             raise checks.unknown(f"option of {kind.__name__}", option, known)
+    check_declared(kind, options, key)
     return kind(*options["options"]) if kind is Choice else kind(**options)
+
+
+@contextmanager
+def _naming(key: str) -> Iterator[None]:
+    """Put the key of a part in front of what is wrong with it."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError) as error:
+        if not key or str(error).startswith(key):
+            raise
+        said = f"{error!s} is missing" if isinstance(error, KeyError) else str(error)
+        raise ValueError(f"{key}: {said}") from error

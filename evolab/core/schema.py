@@ -56,12 +56,34 @@ def whole(low: int = 0, high: int = LARGEST) -> Form:
     return check
 
 
+def count(key: str, value: object) -> None:
+    """A whole number of 0 or more, which may be written as a float."""
+    finite_number(key, value)
+    sound = isinstance(value, (int, float)) and 0 <= value <= LARGEST and value == int(value)
+    _expect(sound, key, value, "a whole number >= 0")
+
+
 def maybe(form: Form) -> Form:
     """This form, or null."""
 
     def check(key: str, value: object) -> None:
         if value is not None:
             form(key, value)
+
+    return check
+
+
+def one_of(*forms: Form) -> Form:
+    """One of these forms, the first of which is what an error speaks of."""
+
+    def check(key: str, value: object) -> None:
+        errors = []
+        for form in forms:
+            try:
+                return form(key, value)
+            except ValueError as error:
+                errors.append(error)
+        raise errors[0]
 
     return check
 
@@ -82,7 +104,8 @@ def listing(form: Form, least: int = 0) -> Form:
 
     def check(key: str, value: object) -> None:
         found = value if isinstance(value, list) else []
-        _expect(isinstance(value, list) and len(value) >= least, key, value, "a list")
+        what = f"a list of {least} or more" if least else "a list"
+        _expect(isinstance(value, list) and len(value) >= least, key, value, what)
         for index, part in enumerate(found):
             form(f"{key}[{index}]", part)
 

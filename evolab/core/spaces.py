@@ -11,6 +11,7 @@ from gymnasium import spaces
 
 from evolab.core.joined import Parts
 from evolab.core.plain import plain
+from evolab.core.schema import either, listing, maybe, measured, one_of, record, whole, word
 
 LARGEST = 50_000_000
 """Entries of the largest space that is read; a file that states a larger one is damaged or hostile."""
@@ -54,22 +55,57 @@ def to_json(space: spaces.Space) -> dict[str, Any]:
     )
 
 
-def from_json(value: Any) -> spaces.Space:
+def from_json(value: Any, key: str = "") -> spaces.Space:
     """The inverse of `to_json`; understands Minari's descriptions as well.
+
+    Args:
+        value: as `to_json` gives it.
+        key: under which it stands in its file, for errors.
 
     Raises:
         ValueError: it describes no space, or an absurdly large one.
     """
     try:
-        return _space(value, 0)
-    except (TypeError, KeyError, AttributeError, AssertionError, OverflowError, IndexError) as error:
-        raise ValueError(f"not a space: {type(error).__name__}: {error}") from error
+        return _space(value, 0, key)
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        AssertionError,
+        OverflowError,
+        IndexError,
+    ) as error:
+        said = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        where = f"{key}: " if key and not said.startswith(key) else ""
+        raise ValueError(f"{where}not a space: {said}") from error
 
 
-def _space(value: dict[str, Any], depth: int) -> spaces.Space:
+def _bounds(key: str, value: object) -> None:
+    """A number, or nested lists of them."""
+    if isinstance(value, list):
+        listing(_bounds)(key, value)
+    elif isinstance(value, float) and not np.isnan(value):
+        return  # infinities too, as Minari writes them
+    elif not isinstance(value, bool):
+        measured(key, value)
+
+
+FORMS = {
+    "Box": record({"shape": listing(whole()), "dtype": word, "low": _bounds, "high": _bounds}),
+    "Discrete": record({"n": whole(1)}, {"start": either(int), "dtype": word}),
+    "MultiDiscrete": record({"nvec": _bounds}, {"start": maybe(_bounds), "dtype": word}),
+    "MultiBinary": record({}, {"shape": listing(whole(1)), "n": one_of(whole(1), listing(whole(1)))}),
+}
+"""Of the spaces that hold no others."""
+
+
+def _space(value: dict[str, Any], depth: int, key: str) -> spaces.Space:
     if depth > DEEPEST:
         raise ValueError(f"a space of more than {DEEPEST} levels")
     kind = value["type"]
+    if isinstance(kind, str) and kind in FORMS:
+        FORMS[kind](key, value)
     if kind == "Box":
         shape, dtype = _shape(value["shape"]), np.dtype(value["dtype"])
         if dtype.kind not in "biuf":
@@ -95,9 +131,15 @@ def _space(value: dict[str, Any], depth: int) -> spaces.Space:
         value = {"spaces": list(parts.items()) if kind == "Dict" else parts}
     if kind == "Dict":
         # An OrderedDict keeps the order in which features are concatenated; a dict would be sorted.
-        return spaces.Dict(OrderedDict((str(key), _space(part, depth + 1)) for key, part in value["spaces"]))
+        return spaces.Dict(
+            OrderedDict(
+                (str(name), _space(part, depth + 1, f"{key}.{name}")) for name, part in value["spaces"]
+            )
+        )
     if kind == "Tuple":
-        return spaces.Tuple([_space(part, depth + 1) for part in value["spaces"]])
+        return spaces.Tuple(
+            [_space(part, depth + 1, f"{key}[{i}]") for i, part in enumerate(value["spaces"])]
+        )
     raise ValueError(f"a space of type {kind!r}")
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from evolab.core.experience import Transition
+from evolab.core.schema import whole
 from evolab.data.buffers.base import Buffer
 from evolab.envs.metrics import means_by_name
 from evolab.evaluation.episodes import healthy
@@ -159,4 +160,5 @@ class Acting(Fitness):
 
     def put_state(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         """Know it again."""
-        self._played.horizon = int(state.get("horizon", 0))
+        whole()("horizon", state.get("horizon", 0))
+        self._played.horizon = state.get("horizon", 0)

@@ -138,7 +138,7 @@ def planned(wish: Wish, config: ExperimentConfig, state: TrainingState) -> Plan:
 
 def _options(asked: Mapping[str, Any], config: ExperimentConfig, state: TrainingState) -> dict[str, Any]:
     """Options of the run with those that were asked for in their place, hyperparameters among them by name."""
-    asked = {name: from_plain(value) for name, value in asked.items()}
+    asked = {name: from_plain(value, name) for name, value in asked.items()}
     algorithm = algorithm_named(asked.get("algorithm", config.algorithm))
     known = [*algorithm.hyperparameters, *(set(ExperimentConfig.names()) - {*OWN})]
     for name in asked:

@@ -237,5 +237,5 @@ class ExperimentConfig(Options):
         with nullcontext() if isinstance(source, Mapping) else naming(str(source)):
             if not isinstance(source, Mapping):
                 check_config(values)
-            made = {name: from_plain(value) for name, value in values.items()}
+            made = {name: from_plain(value, name) for name, value in values.items()}
         return cls.made(made | own)

@@ -16,6 +16,7 @@ import torch
 from gymnasium.vector import VectorEnv
 
 from evolab.core import checks
+from evolab.core.declared import check_declared
 from evolab.core.ranges import Choice, Range
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.data.buffers.rollout import RolloutBuffer
@@ -113,6 +114,7 @@ def buffer_of(buffer: object, on_policy: bool = False) -> ReplayBuffer | Rollout
     if isinstance(buffer, int) and not isinstance(buffer, bool):
         return kind(buffer)
     if isinstance(buffer, Mapping):
+        check_declared(kind, buffer, "buffer")
         return kind(**buffer)
     if buffer is not None and not isinstance(buffer, kind):
         what = "a horizon" if on_policy else "a capacity"

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from evolab.algorithms.base import Algorithm
 from evolab.algorithms.search_space import algorithm_named
 from evolab.core import checks, spaces
+from evolab.core.plain import from_plain
 from evolab.envs.ids import must_be_imported
 from evolab.experiment.build import populate
 from evolab.experiment.config import ExperimentConfig
 from evolab.experiment.schema import check_config
 from evolab.experiment.settings import setting_names
+from evolab.networks.base import Network
 from evolab.population import serialisation
 from evolab.storage import lock
 from evolab.storage.folders import Saved
@@ -74,13 +77,8 @@ class SavedRun(NamedTuple):
                     f"the run in {path} has its own {name} ({described}), and nothing is imported by a name in a "
                     f"file. Pass the object: Experiment.load({str(path)!r}, {name}=...)."
                 )
-        # What it was started from is in its agents by now, and may be gone.
-        saved = {
-            name: value for name, value in self.state["config"].items() if name not in (*own, "load", "data")
-        }
-        if self.state["versions"]["evolab"].startswith("0.1."):
-            buffer = self.state["buffer"]  # of rollouts, or of transitions
-            saved = of_0_1(saved, len(self.state["agents"]), buffer.get("shared", "horizon" not in buffer))
+        where = str(self.saved.path / "state.json")
+        saved = self._saved_options(own, where)
         environment = saved.get("environment")  # an id, or evolab's own as a dict of options
         module = must_be_imported(environment) if isinstance(environment, str) else None
         if module is not None:
@@ -88,25 +86,56 @@ class SavedRun(NamedTuple):
                 f"the run in {path} is of {saved['environment']!r}, and nothing is imported by a name in a file. "
                 f"Import {module} first, or pass it: Experiment.load({str(path)!r}, environment=...)."
             )
-        where = str(self.saved.path / "state.json")
-        with serialisation.naming(where):
-            check_config(saved, "config")
-            agents = self.folder.began_with or len(self.state["agents"])  # a selection may have narrowed it
-            if saved.get("population", agents) != agents:
-                raise ValueError(
-                    f"config.population is {saved['population']}, but the run began with {agents} agents."
-                )
         parts = {name: value for name, value in own.items() if name not in setting_names()}
         if "algorithm" in own:
             known, given = self.state["population"]["algorithm"], algorithm_named(own["algorithm"]).name
             was = known["type"] if isinstance(known, dict) else known
             if was != given and "algorithm" not in self.state["own"]:
                 raise ValueError(f"algorithm is {given}; the saved agents learn by {was}. Leave it out.")
-        with serialisation.naming(f"{where}: config") if not parts else nullcontext():
+        passed = f", with the {' and '.join(sorted(parts))} that you pass" if parts else ""
+        with serialisation.naming(f"{where}: config{passed}"):
             config = ExperimentConfig.from_plain(saved, **parts)
+            self._check_parts(config, parts)
         for name in own.keys() - parts.keys():
             config = config.changed(name, own[name])
         return config
+
+    def _saved_options(self, own: Mapping[str, Any], where: str) -> dict[str, Any]:
+        """The configuration's plain values that count, in their declared form."""
+        saved = self.state["config"]
+        with serialisation.naming(where):
+            check_config({name: value for name, value in saved.items() if name not in own}, "config")
+        # What it was started from is in its agents by now, and may be gone.
+        saved = {name: value for name, value in saved.items() if name not in (*own, "load", "data")}
+        if self.state["versions"]["evolab"].startswith("0.1."):
+            buffer = self.state["buffer"]  # of rollouts, or of transitions
+            saved = of_0_1(saved, len(self.state["agents"]), buffer.get("shared", "horizon" not in buffer))
+        agents = self.folder.began_with or len(self.state["agents"])  # a selection may have narrowed it
+        if saved.get("population", agents) != agents:
+            raise ValueError(
+                f"{where}: config.population is {saved['population']}, but the run began with {agents} agents."
+            )
+        return saved
+
+    def _check_parts(self, config: ExperimentConfig, given: Mapping[str, Any]) -> None:
+        """Refuse a state whose agents are of another algorithm or network than its configuration."""
+        for name in ("algorithm", "network"):
+            if name in given or name in self.state["own"]:
+                continue
+            described, used = self.state["population"][name], getattr(config, name)
+            found = from_plain(described, f"population.{name}")
+            if isinstance(used, (Algorithm, Network)) and found != used:
+                raise ValueError(
+                    f"population.{name} is {found}, config.{name} is {used}; one of them was changed."
+                )
+
+    def naming(self, own: Mapping[str, Any]) -> AbstractContextManager[None]:
+        """Names the file when its configuration cannot be built; not where it is of the user's own environment."""
+        return (
+            nullcontext()
+            if "environment" in own
+            else serialisation.naming(f"{self.saved.path / 'state.json'}: config")
+        )
 
     def restore(self, state: TrainingState, config: ExperimentConfig) -> None:
         """Put what was saved into the state of a run that was built from `config`."""

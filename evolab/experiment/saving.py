@@ -97,7 +97,9 @@ class Saving(Parts):
         if "vector" in own:
             own["environment"] = VectorMaker(own.pop("vector"))
         found = open_run(Path(folder).expanduser(), generation)
-        experiment = cls(**found.config(own).options())
+        config = found.config(own)
+        with found.naming(own):
+            experiment = cls(**config.options())
         experiment._go_on_with(found)
         for name in own.keys() & {*setting_names()}:
             experiment._state.changes.note(name, to_plain(getattr(experiment, name)))

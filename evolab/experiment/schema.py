@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from evolab.core.schema import either, finite_number, flag, mapping, maybe, whole, word
+from evolab.core.schema import either, finite_number, flag, listing, mapping, maybe, one_of, whole, word
 
 CONFIG = {
     "environment": maybe(either(str, dict)),
@@ -26,7 +26,7 @@ CONFIG = {
     "update_ratio": maybe(finite_number),
     "evolving": flag,
     "revive": maybe(either(bool, str)),
-    "draw": maybe(either(bool, list)),
+    "draw": maybe(one_of(listing(word), flag)),
     "data": maybe(word),
     "load": maybe(word),
     "fitness": maybe(either(str, dict)),
@@ -43,7 +43,7 @@ CONFIG = {
     "folder": maybe(word),
     "checkpoint_every": either(int, str),
     "keep": whole(1),
-    "trackers": maybe(either(str, list)),
+    "trackers": maybe(one_of(listing(word), word)),
     "progress": flag,
 }
 """By option."""

@@ -177,6 +177,8 @@ class Agent:
         Args:
             path: ending in .onnx (needs the extra `onnx`) or .pt2 (torch.export). Its answers are
                 compared with the agent's before this returns; ONNX's where onnxruntime is installed.
+                Of a Dict inside a Dict, torch.export wants the keys in the order of the space and refuses
+                another one; ONNX names its inputs, and `module()` takes any order.
 
         Raises:
             ValueError: another suffix, or a policy that a network alone does not make.

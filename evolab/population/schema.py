@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from evolab.core.schema import (
     anything,
+    count,
     either,
-    finite_number,
     listing,
     mapping,
     maybe,
@@ -23,7 +23,7 @@ AGENT = record(
         "fitness": listing(measured),
         "steps": whole(),
         "updates": whole(),
-        "counts": mapping(finite_number),
+        "counts": mapping(count),
         "genes": mapping(),
     },
     {"place": whole(), "resting": maybe(whole())},

@@ -73,7 +73,7 @@ def load(
     with naming(where):
         AGENT_FILE("", about)
         spec = spec_of(about, algorithm, network, device)
-        return Table(spec, [individual_of(spec, about["agent"], "", tensors, where)])
+        return Table(spec, [individual_of(spec, about["agent"], "", tensors, f"{where}: agent")])
 
 
 @contextmanager
@@ -83,7 +83,9 @@ def naming(where: str) -> Iterator[None]:
         yield
     except Damaged:
         raise
-    except (KeyError, AttributeError, IndexError, OverflowError, AssertionError) as error:
+    except KeyError as error:
+        raise Damaged(f"{where}: {error.args[0] if error.args else 'something'} is missing.") from error
+    except (AttributeError, IndexError, OverflowError, AssertionError) as error:
         raise Damaged(f"{where} is damaged: {type(error).__name__}: {error}") from error
     except (ValueError, TypeError) as error:
         if where in str(error):
@@ -129,6 +131,7 @@ def spec_of(
     algorithm: str | Algorithm | None,
     network: Network | Sequence[int] | str | None,
     device: str | torch.device,
+    key: str = "",
 ) -> Spec:
     """The inverse of `describe`.
 
@@ -137,6 +140,7 @@ def spec_of(
         algorithm: passed in by the user, where it is not evolab's own; else None.
         network: likewise.
         device: where the agents will live.
+        key: what comes before the keys of `about` in its file, such as "population.".
 
     Raises:
         ValueError: the file's algorithm or network is not evolab's own and none was passed, or another
@@ -144,14 +148,17 @@ def spec_of(
     """
     dtype = getattr(torch, str(about["dtype"]), None)
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
-        raise ValueError(f"dtype is {about['dtype']!r}; a floating-point type such as 'float32' is expected.")
-    own_algorithm = _algorithm(about["algorithm"], algorithm)
-    _, search_space = search_space_of(own_algorithm, None, from_plain(about["search_space"]))
+        raise ValueError(
+            f"{key}dtype is {about['dtype']!r}; a floating-point type such as 'float32' is expected."
+        )
+    own_algorithm = _algorithm(about["algorithm"], algorithm, f"{key}algorithm")
+    described = from_plain(about["search_space"], f"{key}search_space")
+    _, search_space = search_space_of(own_algorithm, None, described)
     spec = Spec(
         own_algorithm,
-        spaces.from_json(about["observation_space"]),
-        spaces.from_json(about["action_space"]),
-        _network(about["network"], network),
+        spaces.from_json(about["observation_space"], f"{key}observation_space"),
+        spaces.from_json(about["action_space"], f"{key}action_space"),
+        _network(about["network"], network, f"{key}network"),
         search_space,
         int(about["seed"]),
         device_named(device),
@@ -180,7 +187,15 @@ def individual_of(
         Damaged: a tensor is missing or of another shape.
         ValueError: a hyperparameter is unknown or outside its limits.
     """
-    genes = spec.network.from_json(values["genes"])
+    with naming(where):
+        return _individual(spec, values, prefix, tensors, where)
+
+
+def _individual(
+    spec: Spec, values: Mapping[str, Any], prefix: str, tensors: Mapping[str, Tensor], where: str
+) -> Individual:
+    with naming(f"{where}.genes"):
+        genes = spec.network.from_json(values["genes"])
     own = {field.name for field in fields(Individual)} - set(_APART)
     known = {name: value for name, value in values.items() if name in own}
     individual = Individual(**known, genes=genes, slot=values.get(_SLOT, 0))
@@ -189,11 +204,15 @@ def individual_of(
         if hyperparameter.absent is not None:
             individual.hyperparameters.setdefault(name, hyperparameter.absent)
     if set(individual.hyperparameters) != set(limits):
-        raise Damaged(f"{where} is damaged: its hyperparameters are {sorted(individual.hyperparameters)}.")
+        raise Damaged(
+            f"{where}.hyperparameters are {sorted(individual.hyperparameters)}; those of "
+            f"{spec.algorithm.name} are {sorted(limits)}."
+        )
     for name, value in individual.hyperparameters.items():
-        limits[name].limits.check(name, value)
+        limits[name].limits.check(f"hyperparameters.{name}", value)
     individual.fitness = [float(value) for value in individual.fitness]
-    individual.counts = {name: float(values["counts"][name]) for name in spec.roles}
+    with naming(f"{where}.counts"):
+        individual.counts = {name: float(values["counts"][name]) for name in spec.roles}
     broken: list[str] = []
     for name, role in spec.roles.items():
         axes = role.recipe(spec.network).axes(role, genes)
@@ -212,36 +231,38 @@ def individual_of(
                 broken.append(kind)
     if broken:
         checks.notice(
-            f"{where}: agent {individual.id} has values that are not finite in {', '.join(broken)}: it has "
+            f"{where} (id {individual.id}) has values that are not finite in {', '.join(broken)}: it has "
             "diverged, or the file was changed."
         )
     return individual
 
 
-def _algorithm(described: Any, given: str | Algorithm | None) -> Algorithm:
+def _algorithm(described: Any, given: str | Algorithm | None, key: str) -> Algorithm:
     if given is not None:
         algorithm = algorithm_named(given)
         wanted = described.get("type") if isinstance(described, dict) else described
         if type(algorithm).__name__ != wanted:
-            raise ValueError(f"it was saved with algorithm {wanted}, {type(algorithm).__name__} was passed.")
+            raise ValueError(
+                f"{key}: it was saved with algorithm {wanted}, {type(algorithm).__name__} was passed."
+            )
         return algorithm
-    return _own(described, "algorithm", Algorithm)  # type: ignore[type-abstract]
+    return _own(described, "algorithm", Algorithm, key)  # type: ignore[type-abstract]
 
 
-def _network(described: object, given: Network | Sequence[int] | str | None) -> Network:
+def _network(described: object, given: Network | Sequence[int] | str | None, key: str) -> Network:
     if given is not None:
         return network_for(given, None)  # type: ignore[arg-type]
-    return _own(described, "network", Network)  # type: ignore[type-abstract]
+    return _own(described, "network", Network, key)  # type: ignore[type-abstract]
 
 
-def _own(described: object, what: str, base: type[Part]) -> Part:
+def _own(described: object, what: str, base: type[Part], key: str) -> Part:
     kind = described.get("type") if isinstance(described, dict) else described
     if kind not in registry.names(what):
         raise ValueError(
-            f"{what} {kind!r} is not evolab's own, and nothing is imported by a name in a file. "
+            f"{key}: {what} {kind!r} is not evolab's own, and nothing is imported by a name in a file. "
             f"Pass the object: load(folder, {what}={kind}(...))."
         )
-    made = from_plain(described)
+    made = from_plain(described, key)
     if not isinstance(made, base):
-        raise ValueError(f"{described!r} is no {what}.")
+        raise ValueError(f"{key} is {described!r}, which is no {what}.")
     return made

@@ -23,6 +23,7 @@ from evolab.core import checks, spaces
 from evolab.core.plain import plain
 from evolab.core.version import VERSION
 from evolab.data.buffers.saving import Written, read_buffer, write_buffer
+from evolab.history.events import Generation
 from evolab.history.history import History
 from evolab.history.writer import HistoryWriter
 from evolab.population import serialisation
@@ -169,14 +170,22 @@ class RunFolder(GenerationFolders):
                 saved = Saved(self.generation(candidate), "generation")
                 saved.check()
                 kept = _state(saved, candidate)
-                with serialisation.naming(str(saved.path / "state.json")):
-                    self._generations = self._history.read(kept["history"])
+                self._generations = self._read_history(
+                    kept["history"], f"{saved.path / 'state.json'}: history"
+                )
                 return saved, kept, problems
             except (Damaged, FileNotFoundError) as error:
                 problems.append(str(error))
         others = [n for n in numbers if number is not None and n != number]
         offer = f" Other generations are {others}: pass generation={others[0]}." if others else ""
         raise Damaged(f"{self.path} cannot be loaded: " + " ".join(problems) + offer)
+
+    def _read_history(self, mark: Mapping[str, Any], where: str) -> list[Generation]:
+        with serialisation.naming(where):
+            try:
+                return self._history.read(mark)
+            except Damaged as error:
+                raise Damaged(f"{error} {where} describes another one.") from None
 
     @property
     def began_with(self) -> int | None:
@@ -196,25 +205,33 @@ class RunFolder(GenerationFolders):
             population, about = state.population, kept["population"]
             _same_spaces(population, about)
             individuals = [
-                serialisation.individual_of(population.table.spec, values, f"{row}/", tensors, where)
+                serialisation.individual_of(
+                    population.table.spec, values, f"{row}/", tensors, f"{where}: agents[{row}]"
+                )
                 for row, values in enumerate(kept["agents"])
             ]
+            if f"{len(individuals)}/" in {name[: name.find("/") + 1] for name in tensors}:
+                raise Damaged(f"{where}: agents are {len(individuals)}; the tensors are those of more.")
             population.rebuild(individuals, int(kept["next_id"]))
-            spec = serialisation.spec_of(about, population.algorithm, population.network, device)
+            spec = serialisation.spec_of(
+                about, population.algorithm, population.network, device, "population."
+            )
 
             def agent(name: str) -> Agent | None:
                 if kept[name] is None:
                     return None
-                one = serialisation.individual_of(spec, kept[name], f"{name}/", tensors, where)
+                one = serialisation.individual_of(spec, kept[name], f"{name}/", tensors, f"{where}: {name}")
                 return Agent(Table(spec, [one]), one.id)
 
             best, elite = agent("best"), agent("elite")
             state.place_buffer()
-            self._buffer = read_buffer(saved, kept["buffer"], state.buffer)
+            with serialisation.naming(f"{where}: buffer"):
+                self._buffer = read_buffer(saved, kept["buffer"], state.buffer)
             if "fitness" in kept:
-                for fitness in (state.fitness, state.beside):
-                    if fitness is not None:
-                        fitness.put_state(kept["fitness"], saved.tensors("fitness.safetensors"))
+                with serialisation.naming(f"{where}: fitness"):
+                    for fitness in (state.fitness, state.beside):
+                        if fitness is not None:
+                            fitness.put_state(kept["fitness"], saved.tensors("fitness.safetensors"))
             state.put_state(kept, History(self._generations), best, elite)
         self.newest = state.generation
 
@@ -231,7 +248,7 @@ def _state(saved: Saved, number: int) -> dict[str, Any]:
 def _same_spaces(population: Population, about: Mapping[str, Any]) -> None:
     lived = {"observation_space": population.observation_space, "action_space": population.action_space}
     for name, given in lived.items():
-        saved = spaces.from_json(about[name])
+        saved = spaces.from_json(about[name], f"population.{name}")
         if given != saved:
             raise ValueError(f"the saved agents live in {name} {saved}; this environment's is {given}.")
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from evolab.core.schema import (
+    Form,
     anything,
     finite_number,
     flag,
@@ -20,21 +21,59 @@ from evolab.core.schema import (
 from evolab.history.events import BY_HAND
 from evolab.population.schema import AGENT, POPULATION
 
-BUFFER = record(
-    {},
+LEAF = record({"leaf": word, "dtype": word, "shape": listing(whole())})
+
+
+def _field(key: str, value: object) -> None:
+    """A field of the experience: a tensor's name, dtype and shape of a row, or a dict or tuple of fields."""
+    if isinstance(value, dict) and "dict" in value:
+        listing(_entry)(f"{key}.dict", value["dict"])
+    elif isinstance(value, dict) and "tuple" in value:
+        listing(_field)(f"{key}.tuple", value["tuple"])
+    else:
+        LEAF(key, value)
+
+
+def _entry(key: str, value: object) -> None:
+    listing(anything, least=2)(key, value)
+    if isinstance(value, list):
+        word(f"{key}[0]", value[0])
+        _field(f"{key}[1]", value[1])
+
+
+def _segment(key: str, value: object) -> None:
+    """A file of transitions, and how many it has."""
+    listing(anything, least=2)(key, value)
+    if isinstance(value, list):
+        word(f"{key}[0]", value[0])
+        whole(1)(f"{key}[1]", value[1])
+
+
+REPLAY = record(
     {
         "capacity": whole(1),
-        "horizon": whole(1),
         "shared": flag,
         "rings": whole(1),
-        "length": listing(whole()),
-        "cursor": listing(whole()),
+        "length": listing(whole(), least=1),
+        "cursor": listing(whole(), least=1),
         "added": whole(),
-        "data": word,
-        "fields": mapping(mapping()),
-        "segments": listing(listing(anything, least=2)),
     },
+    {"data": word, "fields": mapping(_field), "segments": listing(_segment)},
 )
+OTHER = record({}, {"capacity": maybe(whole(1)), "horizon": whole(1), "shared": flag})
+"""Options alone: what it held is learned from, or lies elsewhere."""
+
+
+def _buffer(key: str, value: object) -> None:
+    (REPLAY if isinstance(value, dict) and "rings" in value else OTHER)(key, value)
+
+
+def _versions(key: str, value: object) -> None:
+    record({"evolab": word})(key, value)
+    mapping(word)(key, value)
+
+
+BUFFER: Form = _buffer
 """Of the experience: a replay buffer's, or the options of a rollout's."""
 
 STATE = record(
@@ -44,7 +83,7 @@ STATE = record(
         "config": mapping(),
         "own": mapping(word),
         "automatic": flag,
-        "versions": mapping(word),
+        "versions": _versions,
         "population": POPULATION,
         "agents": listing(AGENT, least=1),
         "next_id": whole(),

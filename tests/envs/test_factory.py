@@ -109,6 +109,7 @@ def test_an_observation_outside_its_space_is_told_before_time_is_spent() -> None
         wrong(np.zeros(3, dtype=np.float32), later=np.zeros(1, dtype=np.float32))
     with pytest.raises(ValueError, match=r"1 values outside its space .*such as 5\. Widen"):
         wrong(np.array([0, 5, 0], dtype=np.float32))
+    wrong(np.full(3, -128, np.int8), spaces.Box(-128, -127, (3,), np.int8)).close()  # its absolute is no int8
     with pytest.raises(ValueError, match="has dtype float64; its space says uint8"):
         wrong(np.zeros((2, 2)), spaces.Box(0, 255, (2, 2), np.uint8))
     with pytest.raises(ValueError, match=r"is 7, which is not in its space Discrete\(3\)"):

@@ -19,6 +19,7 @@ from gymnasium.wrappers import ClipAction, NormalizeObservation, RescaleAction, 
 
 import evolab as ev
 from evolab.envs import ids
+from evolab.envs.examine import examine_step
 from tests.any_env import Env, first
 
 MODULE = """
@@ -331,6 +332,24 @@ def test_clip_action_keeps_the_bounds_that_it_clips_to():
     rescaled = partial(RescaleAction, min_action=-1, max_action=1)
     with ev.envs.make(lambda: pendulum(rescaled, ClipAction)) as environments:
         assert environments.single_action_space == spaces.Box(-1, 1, (1,))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [(-np.inf, np.inf, 0.0), (3.0, np.inf, 3.0), (-np.inf, -2.0, -2.0), (-2.0, 3.0, 0.5)],
+)
+def test_the_first_action_in_an_environment_is_a_finite_one(low, high, expected):
+    """ClipAction's own bounds are infinite: their middle was NaN, which the environment was stepped with."""
+    seen = []
+
+    class Watched(Env):
+        def step(self, action):
+            seen.append(float(action[0]))
+            return super().step(action)
+
+    watched = Watched(act=spaces.Box(np.float32(low), np.float32(high), (1,)))
+    assert examine_step("Watched", watched)
+    assert seen == [expected]
 
 
 def test_the_cure_for_infinite_bounds_works():

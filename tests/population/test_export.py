@@ -10,6 +10,7 @@ import torch
 from gymnasium import spaces
 
 import evolab as ev
+from evolab.core.joined import together
 from evolab.core.trees import map_leaves
 from evolab.population import export as exporting
 
@@ -17,6 +18,7 @@ CASES = {
     "TD3": ("TD3", spaces.Box(-np.inf, np.inf, (3,)), spaces.Box(np.float32([-2, 0]), np.float32([1, 3]))),
     "DQN": ("DQN", spaces.Box(-np.inf, np.inf, (3,)), spaces.Discrete(4, start=2)),
     "several": ("DQN", spaces.Discrete(6, start=1), spaces.MultiDiscrete([2, 3], start=[1, 0])),
+    "uint32": ("PPO", spaces.Box(-1, 1, (2,)), spaces.Dict({"a": spaces.Box(1000, 1001, (2,), np.uint32)})),
     "dict": ("DQN", spaces.Dict({"b": spaces.Box(-1, 1, (2,)), "a": spaces.Discrete(3)}), spaces.Discrete(3)),
 }
 
@@ -33,7 +35,9 @@ def test_a_torch_export_acts_as_the_agent(tmp_path, name):
     path = agent.export(tmp_path / "agent.pt2")
     program = torch.export.load(path).module()
     observation = exporting._examples(agent.table, 20)
-    expected = agent.act(map_leaves(lambda leaf: leaf.numpy(), observation))
+    expected = together(
+        agent.table.spec.action_space, agent.act(map_leaves(lambda leaf: leaf.numpy(), observation))
+    )
     np.testing.assert_allclose(program(observation).numpy(), expected, rtol=1e-5, atol=1e-5)
 
 
@@ -51,7 +55,9 @@ def test_an_onnx_file_acts_as_the_agent(tmp_path, name):
     map_leaves(lambda leaf: leaves.append(leaf.numpy()), observation)
     names = [one.name for one in session.get_inputs()]
     (found,) = session.run(["action"], dict(zip(names, leaves, strict=True)))
-    expected = agent.act(map_leaves(lambda leaf: leaf.numpy(), observation))
+    expected = together(
+        agent.table.spec.action_space, agent.act(map_leaves(lambda leaf: leaf.numpy(), observation))
+    )
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 

@@ -74,6 +74,22 @@ WRONG = [
     ("config.update_ratio", float("inf")), ("config.seed", -1), ("config.evolving", "no"), ("config.network", 5),
     ("config.target", "best"), ("config.device", 0), ("config.environment", 5), ("config.algorithm", 5),
     ("config.keep", 0), ("config.trackers", 3), ("config.vectorization", None), ("config.env_kwargs", [1]),
+    ("config.network.hidden", "x"), ("config.network.hidden.0", []), ("config.network.activation", []),
+    ("config.network.layer_norm", "no"), ("config.network.max_layers", None), ("config.algorithm.double", "no"),
+    ("config.mutations.together", 0), ("config.mutations.extra", []), ("config.selection.elitism", None),
+    ("config.search_space.batch_size.low", "x"), ("config.search_space.batch_size.grow", {}), ("config.data", 1),
+    ("config.search_space.batch_size.log", "no"), ("config.buffer.shared", "no"), ("config.draw", [[1]]),
+    ("config.device", "x"), ("config.vectorization", "x"), ("config.environment", "x"), ("config.network", "x"),
+    ("population.algorithm", "x"), ("population.algorithm.double", False), ("population.network", {}),
+    ("population.network.hidden", [8]), ("population.network.min_units", "x"),
+    ("population.search_space.batch_size.high", "x"), ("population.observation_space.shape", None),
+    ("population.observation_space.low.0", "x"), ("population.observation_space.dtype", 3),
+    ("population.action_space.start", []), ("population.action_space", {}), ("versions.torch", 1), ("versions", {}),
+    ("agents.0.genes", {}), ("agents.0.genes.hidden", []), ("agents.0.genes.hidden", 3),
+    ("agents.0.genes.activation", ["x"]), ("agents.1.counts", {}), ("agents.1.counts.q", 1.5), ("agents", "fewer"),
+    ("buffer", {}), ("buffer.fields", {}), ("buffer.fields.reward", {}), ("buffer.fields.reward.shape", "x"),
+    ("buffer.fields.action.dtype", []), ("buffer.segments", []), ("buffer.segments.0.1", 1.5), ("buffer.length", []),
+    ("history", {}),
 ]  # fmt: skip
 
 
@@ -81,12 +97,36 @@ WRONG = [
 def test_a_wrong_value_in_the_state_is_refused_with_file_and_key(run, key, value):
     path = run / "generation-000001" / "state.json"
     parts = [int(part) if part.isdigit() else part for part in key.split(".")]
+    if value == "fewer":
+        value = json.loads(path.read_text())[key][:-1]
     edited(path, parts, value)
     shown = key.replace(".0", "[0]").replace(".1", "[1]")
     with pytest.raises(ValueError, match=re.escape("state.json")) as told:
         ev.Experiment.load(run)
-    assert shown in str(told.value)
-    assert str(path) in str(told.value)
+    said = str(told.value)
+    assert shown in said or shown.split(".")[-1] in said.partition(str(path))[2]
+    assert str(path) in said
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "shown"),
+    [
+        (
+            "buffer.fields.observation.shape",
+            [5],
+            r"buffer-000\.safetensors .* as .*state\.json: buffer\.fields say",
+        ),
+        (
+            "history.fitness.sha256",
+            "x",
+            r"fitness\.jsonl is damaged.* .*state\.json: history describes another",
+        ),
+    ],
+)
+def test_where_two_files_disagree_both_are_named(run, key, value, shown):
+    edited(run / "generation-000001" / "state.json", key.split("."), value)
+    with pytest.raises(Damaged, match=shown):
+        ev.Experiment.load(run)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +167,7 @@ def test_tensors_of_nan_are_told(saved, tmp_path):
     save_file({name: torch.full_like(value, torch.nan) for name, value in tensors.items()}, path)
     signed(tmp_path / "agent")
     with pytest.warns(
-        UserWarning, match=r"agent\.json: agent \d+ has values that are not finite in q, q\.target"
+        UserWarning, match=r"agent\.json: agent \(id \d+\) has values that are not finite in q, q\.target"
     ):
         ev.Agent.load(tmp_path / "agent")
 
@@ -154,5 +194,5 @@ def test_a_configuration_in_a_file_is_refused_with_file_and_key(tmp_path):
     ):
         ev.Experiment.from_config(path)
     path.write_text("environment: CartPole-v1\nnetwork: {type: MLP, hiden: [8]}\n")
-    with pytest.raises(ValueError, match=r"config\.yaml: Unknown option of MLP 'hiden'"):
+    with pytest.raises(ValueError, match=r"config\.yaml: network: Unknown option of MLP 'hiden'"):
         ev.Experiment.from_config(path)

@@ -140,7 +140,10 @@ def _read_sizes(where: str, about: Mapping[str, Any], buffer: ReplayBuffer) -> N
     cursor = np.asarray(about["cursor"], dtype=np.int64)
     sound = length.shape == cursor.shape == (pools,) and capacity > 0 and bool((cursor >= 0).all())
     if not sound or (length > capacity).any() or (length < 0).any() or (cursor >= capacity).any():
-        raise Damaged(f"{where} describes no buffer: capacity {capacity}, lengths {about['length']}.")
+        raise Damaged(
+            f"{where}: buffer of capacity {capacity} cannot have length {about['length']} and cursor "
+            f"{about['cursor']} in {pools} rings."
+        )
     buffer.be_of(capacity, bool(about["shared"]), pools)
     # What has room to spare lies at the beginning, also where the oldest were lost (see `Boundary.since`).
     buffer.length, buffer.cursor, buffer.added = length, np.where(length < capacity, length, cursor), added
@@ -152,7 +155,9 @@ def _check_size(where: str, about: Mapping[str, Any], buffer: ReplayBuffer) -> N
         dtype.itemsize * int(np.prod(shape, dtype=object)) for _, dtype, shape in _leaves(about["fields"])
     )
     if size * rows > LARGEST:
-        raise ValueError(f"{where} describes a buffer of {size * rows >> 30} GiB, which is refused.")
+        raise ValueError(
+            f"{where}: buffer.fields describe a buffer of {size * rows >> 30} GiB, which is refused."
+        )
 
 
 def _read_segments(
@@ -161,14 +166,22 @@ def _read_segments(
     """Put the newest transitions of the segments where they lay."""
     total = int(buffer.length.sum())
     positions: Tensor | None = None
+    where = f"{saved.path / 'state.json'}: buffer"
     offset = total - sum(segment.rows for segment in segments)  # below 0: rows older than the buffer
+    if offset > 0:
+        raise Damaged(f"{where}.segments hold {total - offset} of {total} transitions.")
     for segment in segments:
         slices, size = saved.slices(segment.path.name), 1
-        for name, dtype, shape in _leaves(fields):
+        leaves = _leaves(fields)
+        if others := sorted(set(slices) - {name for name, _, _ in leaves}):
+            raise Damaged(f"{where}.fields do not name {', '.join(others)}, which {segment.path.name} holds.")
+        for name, dtype, shape in leaves:
             part = slices.get(name)
             expected = (segment.rows, *shape)
             if part is None or tuple(part.get_shape()) != expected or part[:1].dtype != dtype:
-                raise Damaged(f"{segment.path} does not hold {name} of shape {expected}.")
+                raise Damaged(
+                    f"{segment.path} does not hold {name} of shape {expected} and {dtype}, as {where}.fields say."
+                )
             size += dtype.itemsize * int(np.prod(shape))
         at, step = max(0, -offset), max(1, PIECE // size)
         while at < segment.rows:
@@ -182,8 +195,6 @@ def _read_segments(
             buffer.restore(positions[offset + at : offset + end], rows)
             at = end
         offset += segment.rows
-    if total and offset != total:
-        raise Damaged(f"{saved.path / 'state.json'}: the segments hold {offset} of {total} transitions.")
 
 
 def _fresh_rows(buffer: ReplayBuffer, before: Written) -> int | None:

@@ -14,6 +14,7 @@ from torch import Tensor
 from evolab.algorithms.base import Algorithm
 from evolab.core import checks
 from evolab.core.rng import torch_stream
+from evolab.core.schema import listing, maybe, measured, record, whole
 from evolab.core.trees import Tree, map_leaves
 from evolab.data.buffers.base import Buffer
 from evolab.data.buffers.replay import ReplayBuffer
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from evolab.population.population import Population
 
 
+STATE = record(
+    {"owners": listing(whole())}, {"made": listing(whole()), "record": measured, "kept": maybe(whole())}
+)
 RELIABLE = 0.95
 """Share of the held-out changes' variance that a model has to predict: less, and a hundred steps of it are noise."""
 
@@ -227,6 +231,7 @@ class FQE(Fitness):
 
     def put_state(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         """Go on from a checkpoint, at the next estimate."""
+        STATE("", state)
         self._measured = None
         self._restored = (state, tensors) if state["owners"] else None
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from evolab.core.declared import check_declared
 from evolab.networks.cnn import encoder
 from evolab.networks.cnn.encoder import EncoderGenes
 from evolab.networks.layers import ACTIVATIONS
@@ -102,17 +103,36 @@ class CNNGenes:
     @staticmethod
     def from_json(value: dict[str, Any]) -> CNNGenes:
         """The inverse of `to_json`."""
-        encoders = [
-            EncoderGenes(
-                tuple(one["channels"]),
-                tuple(one["kernels"]),
-                tuple(one["strides"]),
-                int(one["latent"]),
-                tuple(one["activation"]),
-            )
-            for one in value["encoders"]
-        ]
-        return CNNGenes(tuple(encoders), tuple(value["head"]), tuple(value["head_activation"]))
+        check_declared(CNNGenes, value)
+        encoders = tuple(_encoder(one, f"encoders[{index}]") for index, one in enumerate(value["encoders"]))
+        genes = CNNGenes(encoders, tuple(value["head"]), tuple(value["head_activation"]))
+        _check_layers("head", (genes.head,), genes.head_activation)
+        return genes
+
+
+def _encoder(value: Any, key: str) -> EncoderGenes:
+    if not isinstance(value, dict):
+        raise ValueError(f"{key} is {value!r}; a mapping is expected.")
+    check_declared(EncoderGenes, value, key)
+    one = EncoderGenes(
+        tuple(value["channels"]),
+        tuple(value["kernels"]),
+        tuple(value["strides"]),
+        value["latent"],
+        tuple(value["activation"]),
+    )
+    _check_layers(key, (one.channels, one.kernels, one.strides), one.activation[:-1])
+    _check_layers(f"{key}.latent", ((one.latent,),), one.activation[-1:])
+    return one
+
+
+def _check_layers(key: str, sizes: Iterable[tuple[int, ...]], activation: tuple[str, ...]) -> None:
+    """Refuse layers of no size, of an unknown activation, or of which there are not as many as of activations."""
+    sound = all(len(one) == len(activation) and min(one, default=1) >= 1 for one in sizes)
+    if not sound or not {*activation} <= {*ACTIVATIONS}:
+        raise ValueError(
+            f"{key}: sizes {list(map(list, sizes))} and activations {list(activation)} do not describe layers."
+        )
 
 
 def with_item(values: tuple[Any, ...], index: int, value: object) -> tuple[Any, ...]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
+
+from evolab.core.declared import check_declared
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,23 @@ class GPTGenes:
     hidden: tuple[int, ...]
     heads: int
     activation: ClassVar[tuple[str, ...]] = ()  # GELU in its tanh form, which is not a gene
+
+    @staticmethod
+    def from_json(value: dict[str, Any], width: int) -> GPTGenes:
+        """From plain values, for a residual stream of so many units.
+
+        Raises:
+            ValueError: they describe no transformer of this width.
+        """
+        check_declared(GPTGenes, value)
+        genes = GPTGenes(tuple(value["hidden"]), value["heads"])
+        if genes.heads < 1 or width % genes.heads:
+            raise ValueError(f"{genes.heads} heads don't divide a width of {width}.")
+        if min(genes.hidden, default=0) < 1:
+            raise ValueError(
+                f"hidden is {list(genes.hidden)}; a width of at least 1 for each block is expected."
+            )
+        return genes
 
     def with_units(self, block: int, units: int) -> GPTGenes:
         """Another width of one feed-forward layer."""

@@ -291,7 +291,4 @@ class GPT(Network[GPTGenes]):
 
     def from_json(self, value: dict[str, Any]) -> GPTGenes:
         """The inverse of `to_json`."""
-        heads = int(value["heads"])
-        if heads < 1 or self.width % heads:
-            raise ValueError(f"{heads} heads don't divide a width of {self.width}.")
-        return GPTGenes(tuple(int(units) for units in value["hidden"]), heads)
+        return GPTGenes.from_json(value, self.width)

@@ -11,12 +11,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any, ClassVar
 
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from evolab.core.declared import check_declared
 from evolab.core.readonly import frozen_options
 from evolab.networks.base import CHANGED, Axes, Axis, Layout, Network, Role, Sizes, State
 from evolab.networks.kernels.build import library
@@ -248,7 +250,15 @@ class MLP(Network[MLPGenes]):
 
     def from_json(self, value: dict[str, Any]) -> MLPGenes:
         """The inverse of `to_json`."""
-        return MLPGenes(tuple(value["hidden"]), tuple(value["activation"]))
+        check_declared(MLPGenes, value)
+        genes = MLPGenes(tuple(value["hidden"]), tuple(value["activation"]))
+        pairs = list(zip_longest(genes.hidden, genes.activation))
+        if not pairs or any(not width or width < 1 or name not in ACTIVATIONS for width, name in pairs):
+            raise ValueError(
+                f"hidden is {list(genes.hidden)}, activation {list(genes.activation)}; every layer has a width of at "
+                f"least 1 and one of {', '.join(ACTIVATIONS)}."
+            )
+        return genes
 
 
 def _filled(layer: nn.Module, state: State, prefix: str, weight: str, bias: str) -> nn.Module:

@@ -16,6 +16,7 @@ import pytest
 import evolab as ev
 from evolab import __main__
 from evolab.reporting import pages
+from tests.browser.axe import grave_faults
 
 ROOT = Path(__file__).parents[1]
 SOURCES = ROOT / "tutorials" / "pages"
@@ -184,6 +185,7 @@ def test_pages_fit_their_window_and_nothing_fails_in_a_browser(site, chromium, w
                 page.wait_for_selector(".figure-data .main-svg", state="attached", timeout=60_000)
             over = page.evaluate("document.documentElement.scrollWidth - innerWidth")
             assert over <= 0, f"{name} is {over} pixels wider than the window"
+            trouble += [f"{name}: {fault}" for fault in grave_faults(page)]
     assert not trouble
 
 

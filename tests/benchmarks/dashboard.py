@@ -1,6 +1,6 @@
-"""What the dashboard costs: training beside it, its first paint, a pause, an update of 64 agents.
+"""What the dashboard costs: training beside it, first paints, a pause, an update of 64 agents; and the board of 50 runs.
 
-    python tests/benchmarks/dashboard.py [beside] [paint] [pause] [updates] [--rounds 5]
+    python tests/benchmarks/dashboard.py [runs] [beside] [paint] [pause] [updates] [--rounds 5]
 
 Each part writes its figures into results/dashboard.json and leaves the others' alone.
 
@@ -26,6 +26,7 @@ sys.path[:0] = [str(ROOT), str(HERE)]
 
 from tests.browser.lab import Notebook, Server, browser, eventually, until, write_notebook  # noqa: E402
 from tests.browser.test_dashboard import FROM_CLICK_TO_PAUSED, FROM_RETURN_TO_PAINT  # noqa: E402
+from tests.reporting.comparison.made import make_long_runs  # noqa: E402
 
 EXPERIMENT = """
 import time
@@ -51,6 +52,11 @@ def weigh(board):  # every message that leaves the kernel from here on
 """
 BOARD = "board = exp.dashboard(rollout_every={every})\nboard"
 FAKE_BOARD = "board = Dashboard(exp, rollout_every=0)\nboard"
+LONG_TASKS = """() => { window.tasks = []; new PerformanceObserver(list => { for (const e of list.getEntries())
+    window.tasks.push(e.duration); }).observe({ entryTypes: ["longtask"] }); }"""
+MARK, SINCE = "() => { window.began = performance.now(); }", "() => performance.now() - window.began"
+ALL_READ = """n => [...document.querySelectorAll('.ev-runs tbody tr')]
+    .filter(r => r.children[4].textContent.trim() !== '\u2013').length >= n"""
 GENERATIONS = 5  # of one turn with or without the dashboard
 SHOWN = "n => Number(document.querySelector('.ev-tiles b').textContent.replace(/\\D/g, '')) >= n"
 
@@ -121,6 +127,12 @@ def pauses(open_page: Any, rounds: int) -> list[float]:
     return found
 
 
+def busy(probe: Any) -> float:
+    """CPU seconds of a page's main thread so far."""
+    metrics = probe.send("Performance.getMetrics")["metrics"]
+    return next(float(m["value"]) for m in metrics if m["name"] == "TaskDuration")
+
+
 def updates(open_page: Any, agents: int, generations: int, count: int = 20) -> dict[str, Any]:
     """CPU milliseconds of the page's main thread for each new generation, and the bytes of each message."""
     lab = open_page(FAKE.format(agents=agents, generations=generations), FAKE_BOARD)
@@ -131,23 +143,15 @@ def updates(open_page: Any, agents: int, generations: int, count: int = 20) -> d
     lab.value("weigh(board)")
     probe = lab.context.new_cdp_session(lab.page)
     probe.send("Performance.enable", {"timeDomain": "threadTicks"})
-
-    def busy() -> float:
-        metrics = probe.send("Performance.getMetrics")["metrics"]
-        return next(float(m["value"]) for m in metrics if m["name"] == "TaskDuration")
-
-    start, at = busy(), time.perf_counter()
+    start, at = busy(probe), time.perf_counter()
     time.sleep(5)
-    idle = (busy() - start) / (time.perf_counter() - at)  # JupyterLab's own
+    idle = (busy(probe) - start) / (time.perf_counter() - at)  # JupyterLab's own
     lab.value("exp.start()")
     until(lab.page, SHOWN, generations + 1)
-    lab.page.evaluate(
-        """() => { window.tasks = []; new PerformanceObserver(list => { for (const e of list.getEntries())
-            window.tasks.push(e.duration); }).observe({ entryTypes: ["longtask"] }); }"""
-    )
-    start, at, first = busy(), time.perf_counter(), int(lab.value("len(exp.history)"))
+    lab.page.evaluate(LONG_TASKS)
+    start, at, first = busy(probe), time.perf_counter(), int(lab.value("len(exp.history)"))
     until(lab.page, SHOWN, generations + 1 + count)
-    spent, seconds, last = busy() - start, time.perf_counter() - at, int(lab.value("len(exp.history)"))
+    spent, seconds, last = busy(probe) - start, time.perf_counter() - at, int(lab.value("len(exp.history)"))
     lab.value("exp.pause()")
     frames = [int(n) for n in json.loads(lab.value("weights"))]
     eventually(lambda: lab.value("exp.status") == "'paused'", "training pauses")
@@ -162,7 +166,39 @@ def updates(open_page: Any, agents: int, generations: int, count: int = 20) -> d
     }
 
 
+def runs(open_page: Any, rounds: int, count: int = 50, generations: int = 1_000) -> dict[str, Any]:
+    """Seconds until the board of many long runs shows its table, and the curves too, each time on a fresh page."""
+    rows, curves, kernel, page, tasks = [], [], [], [], []
+    with tempfile.TemporaryDirectory() as place:
+        make_long_runs(Path(place), count, generations)
+        for _ in range(rounds):
+            lab = open_page(
+                "import time\nimport evolab as ev\nev.dashboard", f"board = ev.dashboard({place!r})\nboard"
+            )
+            lab.run_cell(0)
+            cpu = float(lab.value("time.process_time()"))
+            probe = lab.context.new_cdp_session(lab.page)
+            probe.send("Performance.enable", {"timeDomain": "threadTicks"})
+            lab.page.evaluate(LONG_TASKS)
+            before = busy(probe)
+            lab.page.evaluate(MARK)
+            lab.start_cell(1)
+            until(lab.page, "n => document.querySelectorAll('.ev-runs tbody tr').length >= n", count)
+            rows.append(round(lab.page.evaluate(SINCE) / 1000, 3))
+            until(lab.page, ALL_READ, count)
+            curves.append(round(lab.page.evaluate(SINCE) / 1000, 3))
+            page.append(round(busy(probe) - before, 3))
+            kernel.append(round(float(lab.value("time.process_time()")) - cpu, 3))
+            tasks.append(round(max(lab.page.evaluate("() => window.tasks"), default=0)))
+            lab.close()
+    return {
+        "runs": count, "generations": generations, "table_after_the_cell_starts": rows, "all_curves": curves,
+        "kernel_cpu_seconds": kernel, "page_cpu_seconds": page, "longest_task_of_the_page_ms": tasks,
+    }  # fmt: skip
+
+
 PARTS = {
+    "runs": ("board_of_fifty_runs_seconds", runs),
     "beside": ("training_beside_the_dashboard", beside),
     "paint": ("first_paint_seconds", first_paint),
     "pause": ("pause_seconds", pauses),

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.browser.axe import grave_faults
 from tests.browser.conftest import FAKE
 from tests.browser.lab import Notebook, eventually
 
@@ -56,6 +57,7 @@ def test_it_looks_right(board: Notebook, artifacts: Path, width: int, theme: str
         page.wait_for_timeout(250)
     page.screenshot(path=artifacts / f"dashboard-{theme.split()[-1].lower()}-{width}.png")
     assert found == {"sideways": [], "overlaps": [], "clipped": [], "contrast": []}
+    assert not grave_faults(page, ".evolab")
 
 
 def test_hover_tells_the_agents_details(board: Notebook, artifacts: Path) -> None:

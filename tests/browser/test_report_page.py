@@ -15,6 +15,7 @@ import pytest
 
 from evolab.history.events import Fault
 from evolab.reporting.panels.report import write_report
+from tests.browser.axe import grave_faults
 from tests.reporting.panels.fake import FakeExperiment, make_history
 
 pytestmark = pytest.mark.browser
@@ -245,6 +246,7 @@ def test_large_numbers_and_long_names_stay_inside_their_cards(page_of, artifacts
         return [...document.querySelectorAll(".ev-population td")].filter(n => n.checkVisibility()
             && n.getBoundingClientRect().right > box.right + 1).length; }"""
     assert page.evaluate(cut) == 0
+    assert not grave_faults(page)
 
 
 def test_values_stand_beside_returns_with_updates_and_faults(page_of):

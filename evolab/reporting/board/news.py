@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evolab.reporting.board.followed import FollowedRun
-from evolab.reporting.comparison.feed import RunsFeed
+from evolab.reporting.comparison.feed import LOOK, RunsFeed
 from evolab.reporting.panels.feed import Feed
 
 PERIOD = 0.5
@@ -48,10 +48,10 @@ class RunsNews:
 
     def _look(self) -> None:
         now = time.monotonic()
-        if self._looked is not None and now - self._looked < PERIOD:
+        if self._looked is not None and now - self._looked < PERIOD and not self.feed.more:
             return
         # The first page is shown the table at once, the curves as soon as they are read.
-        self.feed.look(quick=self._looked is None)
+        self.feed.look(quick=self._looked is None, seconds=LOOK)
         self._looked = now
         messages = self.feed.messages(everything=not self._version)
         if messages:

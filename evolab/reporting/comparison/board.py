@@ -15,7 +15,7 @@ import traitlets
 
 from evolab.history.display import count, html_table, number
 from evolab.reporting.comparison.curves import Source
-from evolab.reporting.comparison.feed import RunsFeed
+from evolab.reporting.comparison.feed import LOOK, RunsFeed
 from evolab.reporting.panels import page
 
 PERIOD = 1.0
@@ -167,22 +167,26 @@ def _word(value: object) -> str:
 def _follow(ref: weakref.ref[RunsBoard], wake: threading.Event, halt: threading.Event) -> None:
     """Look, tell, and now and then keep, for as long as the board is there."""
     kept = changed = -KEEP
-    due, stale = True, True
+    due, stale, pause = True, True, PERIOD
     while True:
         board = ref()  # a strong reference for this round alone
         if halt.is_set() or board is None or board.comm is None:
             return
         try:
-            due = board.feed.look() or due or board.whole
+            due = board.feed.look(seconds=LOOK) or due or board.whole
             now = time.monotonic()
             if due and board.tell():
                 due, stale, changed = False, True, now
             if stale and (now - changed > SETTLED or now - kept > KEEP):
                 board.keep()
                 stale, kept = False, now
+            pause = 0.0 if board.feed.more else PERIOD
         except Exception:
-            due = True  # what goes wrong in one look (a folder that vanishes) is gone in the next
+            due, pause = (
+                True,
+                PERIOD,
+            )  # what goes wrong in one look (a folder that vanishes) is gone in the next
         finally:
             del board
-        wake.wait(PERIOD)
+        wake.wait(pause)
         wake.clear()

@@ -22,6 +22,8 @@ POINTS = 200
 """Of a curve; where it has more generations, those at which the best so far rose come first."""
 SCAN = 2.0
 """Seconds between two looks for new folders."""
+LOOK = 0.5
+"""Seconds of reading after which what was read so far is told."""
 PART = 12
 """Runs whose curves travel in one message."""
 COLUMNS = 24
@@ -55,6 +57,7 @@ class RunsFeed:
             for name, one in ((f"in this notebook {i + 1}", one) for i, one in enumerate(held))
         }
         self.columns: list[str] = []
+        self.more = False
         self._scanned = -math.inf
         self._told: dict[str, Any] = {}
         self._curves: dict[str, Any] = {}
@@ -65,17 +68,25 @@ class RunsFeed:
         """What is followed, in a few words."""
         return ", ".join(map(str, self.folders)) or "this notebook"
 
-    def look(self, quick: bool = False) -> bool:
+    def look(self, quick: bool = False, seconds: float = math.inf) -> bool:
         """Read on wherever a run has grown; True if there was anything new.
 
         Args:
             quick: the facts of new folders alone, without their generations.
+            seconds: after which no further run is read; `more` is True then.
         """
         with self._lock:
             fresh = self._scan()
             if quick:
                 return fresh
-            return any([run.look() for run in list(self.runs.values())]) or fresh
+            until = time.monotonic() + seconds
+            self.more = False
+            for run in list(self.runs.values()):
+                self.more = time.monotonic() > until
+                if self.more:
+                    break
+                fresh = run.look() or fresh
+            return fresh
 
     def _scan(self) -> bool:
         if time.monotonic() - self._scanned < SCAN:

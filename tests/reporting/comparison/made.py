@@ -31,6 +31,21 @@ def write_run(folder: Path, settings: dict[str, Any], history: History) -> Path:
     return folder
 
 
+def make_long_runs(folder: Path, count: int = 50, generations: int = 1_000, agents: int = 4) -> None:
+    """Runs that share the files of five long histories, each with settings of its own."""
+    for base in range(5):
+        history = make_history(generations, agents, seed=base)
+        first = write_run(folder / f"run{base}", config(0, 1e-3 * (base + 1)), history)
+        for seed in range(1, count // 5):
+            place = folder / f"run{base}-seed{seed}"
+            (place / "history").mkdir(parents=True)
+            for file in (first / "history").iterdir():
+                (place / "history" / file.name).hardlink_to(file)
+            facts = json.loads((first / "experiment.json").read_text())
+            facts |= {"seed": seed, "config": config(seed, 1e-3 * (base + 1))}
+            (place / "experiment.json").write_text(json.dumps(facts))
+
+
 def make_runs(folder: Path, generations: int = 40) -> None:
     """Two learning rates times two sizes times three seeds."""
     for lr in (1e-3, 3e-4):

@@ -207,5 +207,12 @@ ONLINE: dict[str, Hyperparameter] = {
     **SHARED,
     "discount": replace(SHARED["discount"], search=Float(0.98, 0.999)),
     "tau": replace(SHARED["tau"], search=Float(5e-3, 5e-2)),
+    "n_step": Hyperparameter(
+        1,
+        Integer(1, 100),
+        None,
+        "steps whose rewards are summed before the value of the state that they lead to",
+        absent=1,
+    ),
 }
 """As `SHARED`, for algorithms that learn by acting; those that learn from data take what suits the data."""

@@ -46,7 +46,7 @@ class CQN(DQN):
         **{
             name: value
             for name, value in DQN.hyperparameters.items()
-            if not name.startswith("epsilon") and name != "persistence"
+            if not name.startswith("epsilon") and name not in ("persistence", "n_step")
         },
         **SHARED,
         "cql_alpha": Hyperparameter(

@@ -120,7 +120,7 @@ class DDPG(Algorithm):
             next_value = agents.network("critic", target=True)(batch.next_observation, next_action).squeeze(
                 -1
             )
-            target = batch.reward + h["discount"][:, None] * batch.bootstraps * next_value  # [P, B]
+            target = batch.reward + batch.future(h["discount"]) * next_value  # [P, B]
 
         error = SquaredError(target, weight)
         losses = {"critic": agents.gradient_step("critic", error, batch.observation, batch.action)}

@@ -51,9 +51,13 @@ class DQN(Algorithm):
     that are many steps away. Their lengths are geometric: over agents that each have a mean of their
     own, drawn by factors, they are as heavy-tailed as those of the source.
 
+    A target sums the rewards of `n_step` steps, or of as many as there are to the end of an episode, before the
+    value of the state that they led to.
+
     Source: Mnih et al. 2015, Human-level control, algorithm 1, whose clipped error is `huber=1`; van
     Hasselt et al. 2016, Double Q-learning, eq. 4; Dabney et al. 2021, Temporally-extended
-    epsilon-greedy exploration (arXiv:2006.01782), for `persistence`. Targets follow by Polyak averaging.
+    epsilon-greedy exploration (arXiv:2006.01782), for `persistence`; Sutton and Barto 2018, Reinforcement
+    Learning, section 7.1, for `n_step`. Targets follow by Polyak averaging.
     """
 
     double: bool = True
@@ -148,4 +152,4 @@ class DQN(Algorithm):
                 next_value = next_values.gather(-1, best).squeeze(-1)
             else:
                 next_value = next_values.amax(-1)
-            return batch.reward + agents.hyper["discount"][:, None] * batch.bootstraps * next_value
+            return batch.reward + batch.future(agents.hyper["discount"]) * next_value

@@ -52,6 +52,8 @@ class SAC(Algorithm):
     nothing on InvertedDoublePendulum-v5: mean returns of eight agents 8 449 after 10 000 steps, 7 294 with every
     update (seed 100). `policy_delay=1` is the authors' way.
 
+    With `n_step` above 1 entropy is counted at the state that the steps lead to, not at those between.
+
     Args:
         start_temperature: what the temperature starts from, in units of reward; it is learned from then on.
 
@@ -146,7 +148,7 @@ class SAC(Algorithm):
                 batch.next_observation, next_action
             )  # [P, 2, B, 1]
             next_value = next_values.squeeze(-1).amin(1) - temperature * next_surprise
-            target = batch.reward + h["discount"][:, None] * batch.bootstraps * next_value  # [P, B]
+            target = batch.reward + batch.future(h["discount"]) * next_value  # [P, B]
 
         error = SquaredError(target, weight)
         losses = {"critic": agents.gradient_step("critic", error, batch.observation, batch.action)}

@@ -25,7 +25,7 @@ OTHER_NAMES = {
     "clip_range": "clip",
     "n_epochs": "epochs",
     "buffer_size": "buffer, an option of Experiment",
-    "n_steps": "horizon, of buffer=ev.RolloutBuffer(horizon)",
+    "n_steps": "n_step, the steps of a return; or horizon, of buffer=ev.RolloutBuffer(horizon)",
     "n_envs": "num_envs, an option of Experiment",
     "net_arch": "network, an option of Experiment",
 }

@@ -71,7 +71,7 @@ class TD3(DDPG):
                 batch.next_observation, next_action
             )  # [P, 2, B, 1]
             next_value = next_values.squeeze(-1).amin(1)
-            target = batch.reward + h["discount"][:, None] * batch.bootstraps * next_value  # [P, B]
+            target = batch.reward + batch.future(h["discount"]) * next_value  # [P, B]
 
         error = SquaredError(target, weight)
         losses = {"critic": agents.gradient_step("critic", error, batch.observation, batch.action)}

@@ -35,7 +35,7 @@ class TD3BC(TD3):
         **{
             name: value
             for name, value in TD3.hyperparameters.items()
-            if name not in ("exploration_noise", "persistence")
+            if name not in ("exploration_noise", "persistence", "n_step")
         },
         **SHARED,
         "bc_alpha": Hyperparameter(

@@ -58,6 +58,8 @@ class Batch:
         terminated: [P, B], 1 where nothing follows. A truncated episode has 0: it bootstraps.
         weight: [P, B], what a sample counts in its agent's mean; sums to 1 per agent. The learner sets it.
         grain: [A], half of what one whole number takes of [-1, 1], 0 for real entries; see `core.actions.Actions`.
+        discount: [P, B], what the value of the successor is discounted by where it lies some steps ahead and `reward`
+            is the discounted sum of theirs; None for one step each, whose discount is the agent's.
     """
 
     observation: Tree
@@ -67,6 +69,7 @@ class Batch:
     terminated: Tensor
     weight: Tensor = None  # type: ignore[assignment]  # no algorithm sees a batch without one
     grain: Tensor | None = None
+    discount: Tensor | None = None
 
     @property
     def bootstraps(self) -> Tensor:
@@ -76,18 +79,31 @@ class Batch:
         """
         return 1 - self.terminated
 
+    def future(self, discount: Tensor) -> Tensor:
+        """[P, B]: what the value of the successor counts, by the agents' `discount` [P] of a step."""
+        return (discount[:, None] if self.discount is None else self.discount) * self.bootstraps
+
+    @property
+    def _filled(self) -> tuple[str, ...]:
+        """The fields with an axis of samples."""
+        return DRAWN if self.discount is None else (*DRAWN, "discount")
+
     def cut(self, rows: slice | Tensor | None, count: int) -> Batch:
         """The first `count` transitions of some agents."""
-        return Batch(**{name: map_leaves(lambda x: x[rows, :count], getattr(self, name)) for name in DRAWN})
+        return Batch(
+            **{name: map_leaves(lambda x: x[rows, :count], getattr(self, name)) for name in self._filled}
+        )
 
     def as_several(self) -> Batch:
         """The batches of one update, [1, P, B, ...]."""
-        fields = {name: map_leaves(lambda leaf: leaf.unsqueeze(0), getattr(self, name)) for name in DRAWN}
+        fields = {
+            name: map_leaves(lambda leaf: leaf.unsqueeze(0), getattr(self, name)) for name in self._filled
+        }
         return Batch(**fields, weight=self.weight, grain=self.grain)
 
     def apart(self) -> Iterator[Batch]:
         """The batches of several updates, whose fields lead with one axis more; the weights are common to all."""
-        pieces = {name: map_leaves(lambda leaf: leaf.unbind(0), getattr(self, name)) for name in DRAWN}
+        pieces = {name: map_leaves(lambda leaf: leaf.unbind(0), getattr(self, name)) for name in self._filled}
         for update in range(len(self.reward)):
             yield Batch(
                 **{name: _nth(piece, update) for name, piece in pieces.items()},
@@ -113,7 +129,24 @@ def to_batch(source: object, device: torch.device) -> Batch | Episodes:
     """What a caller hands over, as tensors: episodes, or any object with the fields of a `Batch`."""
     if isinstance(source, Episodes):
         return source
-    return Batch(**{name: to_tensor(getattr(source, name), device) for name in DRAWN})
+    fields = {name: to_tensor(getattr(source, name), device) for name in DRAWN}
+    discount = getattr(source, "discount", None)
+    return Batch(**fields, discount=None if discount is None else to_tensor(discount, device))
+
+
+@dataclass(frozen=True)
+class Lookahead:
+    """How far the returns of some agents look ahead.
+
+    Attributes:
+        steps: [P], rewards that are summed, at most, before the value of the state that they led to.
+        discount: [P], of a step.
+        most: the largest of `steps`, known without asking the device.
+    """
+
+    steps: Tensor
+    discount: Tensor
+    most: int
 
 
 @dataclass

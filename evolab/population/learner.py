@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from evolab.core import checks
-from evolab.core.experience import Batch, Episodes, to_batch
+from evolab.core.experience import Batch, Episodes, Lookahead, to_batch
 from evolab.core.observed import check_episodes
 from evolab.core.trees import Tree, map_leaves
 from evolab.data.buffers.base import AT_ONCE, Buffer
@@ -145,8 +145,9 @@ class Learner:
 
     def _drawn(self, source: Buffer, group: AgentGroup, updates: int) -> Iterator[Any]:
         """What a buffer gives for so many updates, one or several at a time, as the algorithm sees it."""
-        size = self._samples(group, source)
-        for drawn in source.batches(group.rows, size, updates, self.table.generator):
+        size, ahead = self._samples(group, source), _lookahead(group)
+        asked = group.rows, size, updates, self.table.generator
+        for drawn in source.batches(*asked) if ahead is None else source.batches(*asked, ahead):
             yield self.batch_of(group, drawn, leading=3 if _of_several(drawn) else 2)
 
     def _apart(self, group: AgentGroup, seen: Any) -> Iterator[Any]:
@@ -190,6 +191,7 @@ class Learner:
             terminated=sample.terminated.to(table.device, table.dtype),
             weight=group.weight(reward.shape[-1], reward),
             grain=table.actions.grain,
+            discount=None if sample.discount is None else sample.discount.to(table.device, table.dtype),
         )
 
     # Updates ----------------------------------------------------------------------------------
@@ -249,7 +251,8 @@ class Learner:
                 if period > LONGEST:
                     losses = work()
                 else:
-                    key = count, before % period, source.recording_key()
+                    ahead = _lookahead(group)
+                    key = count, before % period, ahead and ahead.most, source.recording_key()
                     losses = group.recordings.run(key, work, table.generator, group.forget)
             except graphs.Unrecordable as problem:
                 warnings.warn(str(problem), stacklevel=4)
@@ -273,6 +276,12 @@ class Learner:
                 f"{algorithm.name} learns from {what}; pass an ev.{kind}, not a {type(source).__name__}."
             )
         source.require(self.table.least_experience, self.table.own_steps)
+
+
+def _lookahead(group: AgentGroup) -> Lookahead | None:
+    """How far the returns of a group's agents look ahead; None where all look one step ahead."""
+    most = max(int(setting.get("n_step", 1)) for setting in group.settings)
+    return None if most == 1 else Lookahead(group.hyper["n_step"], group.hyper["discount"], most)
 
 
 def _of_several(seen: Batch | Episodes) -> bool:

@@ -202,6 +202,7 @@ def fill(state: TrainingState, steps: int, budgeted: bool = False) -> Iterator[P
     envs, population, seed = state.envs, state.population, state.options.seed
     assert envs is not None
     stream, watch = numpy_stream(seed, state.total_steps, "fill"), Watch(state)
+    state.buffer.begin_generation()
     first = envs.reset(seed=seed_of(seed, state.total_steps, "fill") % 2**31)
     done, width = 0, len(population) * envs.num_envs
     for transition in play_steps(RandomPlay(population, envs.num_envs, stream).act, envs.step, first):

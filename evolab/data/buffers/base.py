@@ -12,7 +12,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from evolab.core.experience import Batch, Episodes, Transition
+from evolab.core.experience import Batch, Episodes, Lookahead, Transition
 from evolab.core.trees import Tree
 
 AT_ONCE = 8
@@ -87,7 +87,12 @@ class Buffer(ABC):
 
     @abstractmethod
     def batches(
-        self, rows: slice, size: int, updates: int, generator: torch.Generator
+        self,
+        rows: slice,
+        size: int,
+        updates: int,
+        generator: torch.Generator,
+        ahead: Lookahead | None = None,
     ) -> Iterator[Batch | Episodes]:
         """What some agents learn from, in the environment's own ranges.
 
@@ -96,6 +101,7 @@ class Buffer(ABC):
             size: B, samples of each.
             updates: for so many updates in a row.
             generator: of every draw.
+            ahead: how far returns look ahead, told only where it is more than one step; see `Batch.discount`.
 
         Yields:
             a batch [P, B, ...] for one update after another, or one [U, P, B, ...] for several.

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
-from evolab.core.experience import DRAWN, Batch, Transition
+from evolab.core.experience import DRAWN, Batch, Lookahead, Transition
 from evolab.core.trees import Tree, map_leaves
+from evolab.data.buffers.onward import alike
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.data.datasets.columns import DatasetError
 from evolab.data.datasets.dataset import Dataset
@@ -63,10 +64,23 @@ def buffer_from(
         size = capacity
     if dataset.on_disk:
         return StoredBuffer(dataset, size), found
-    buffer = ReplayBuffer(size, device)
+    buffer, episode = ReplayBuffer(size, device), dataset.episode_of(np.arange(size))
+    before: Tree | None = None
     for start in range(0, size, BLOCK):
-        buffer.add(dataset.transitions(np.arange(start, min(start + BLOCK, size))))
-    buffer.fields["episode"] = torch.from_numpy(dataset.episode_of(np.arange(size))).to(buffer.device)
+        rows = np.arange(start, min(start + BLOCK, size))
+        transitions = dataset.transitions(rows)
+        buffer.add(transitions)
+        successor = transitions.next_observation
+        last = map_leaves(lambda leaf: leaf[-1:], successor)
+        came_from = map_leaves(
+            lambda end, leaf: np.concatenate([end, leaf[:-1]]), last if before is None else before, successor
+        )
+        goes_on = alike(came_from, transitions.observation, 1) & (episode[rows] == episode[rows - 1])
+        followed = rows[goes_on & (rows > 0)] - 1
+        buffer.link(torch.from_numpy(followed), torch.ones(len(followed)))
+        before = last
+    buffer.begin_generation()
+    buffer.fields["episode"] = torch.from_numpy(episode).to(buffer.device)
     return buffer, found
 
 
@@ -108,8 +122,20 @@ class StoredBuffer(ReplayBuffer):
             **{name: map_leaves(lambda x: x.unflatten(0, (count, size)), fields[name]) for name in DRAWN}
         )
 
-    def batches(self, rows: slice, size: int, updates: int, generator: torch.Generator) -> Iterator[Batch]:
+    def batches(
+        self,
+        rows: slice,
+        size: int,
+        updates: int,
+        generator: torch.Generator,
+        ahead: Lookahead | None = None,
+    ) -> Iterator[Batch]:
         """Transitions for one update after another."""
+        if ahead is not None:
+            raise DatasetError(
+                f"{self.dataset.name}: n_step above 1 needs data in memory; these stay on disk. Raise max_memory to "
+                "hold them."
+            )
         return (self.sample(rows, size, generator) for _ in range(updates))
 
     def observations(self, count: int, generator: torch.Generator) -> Tree:

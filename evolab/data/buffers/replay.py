@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from evolab.core.experience import DRAWN, Batch, Episodes
+from evolab.core.experience import DRAWN, Batch, Episodes, Lookahead, Transition
+from evolab.core.memory import room
 from evolab.core.trees import Tree, leaves
 from evolab.data.buffers.base import AT_ONCE
+from evolab.data.buffers.onward import ONWARD, Following, Places, summed_ahead
 from evolab.data.buffers.pools import Pools
 from evolab.networks.batching import cuda_graphs as graphs
 
@@ -38,6 +40,7 @@ class ReplayBuffer(Pools):
         self.filled: Tensor | None = None  # [pools], the lengths as recorded draws read them
         self._told = np.zeros(0, dtype=np.int64)
         self._self = object()  # told from every other buffer, also from one that lay at the same addresses
+        self._following = Following()
 
     def __repr__(self) -> str:
         kind = "shared" if self.shared else f"own to each of {self.pools} agents"
@@ -53,12 +56,57 @@ class ReplayBuffer(Pools):
         """True when `least` transitions are there, or as many as there is room for."""
         return len(self) >= min(least, self.capacity)
 
+    def add(self, transition: Transition) -> int:
+        """Store the valid rows of a transition; see `Pools.add`."""
+        stored = super().add(transition)
+        if not stored:
+            self._following.cut()
+        else:
+            self._following.met(
+                transition, self.onward, Places(self.cursor, self.length, self.capacity, self.allotted)
+            )
+        return stored
+
+    def link(self, rows: Tensor, distance: Tensor) -> None:
+        """Tell rows how many rows on the next transitions of their episodes lie."""
+        if len(rows):
+            self.onward[rows.to(self.device)] = distance.to(self.device, torch.int32)
+
+    @property
+    def onward(self) -> Tensor:
+        """[pools * allotted], rows from each transition on to the next one of its episode; 0 for none."""
+        if ONWARD not in self.fields:  # a folder that was written before this was kept has none
+            store = room((len(self.example),), torch.int32, self.example.device)
+            store.unflatten(0, (self.pools, -1))[:, : int(self.length.max())] = 0
+            self.fields[ONWARD], self.frames[ONWARD] = store, None
+        return self.fields[ONWARD]  # type: ignore[return-value]
+
+    def next_of(self, index: Tensor) -> Tensor:
+        """The rows that follow rows; the same row where none does."""
+        onward = self.onward.index_select(0, index.flatten()).view(index.shape)
+        base = 0 if self.pools == 1 else index - index % self.allotted
+        return base + (index - base + onward) % self.allotted
+
+    def begin_generation(self) -> None:
+        """Environments are started anew: what comes next follows nothing that is stored."""
+        self._following.cut()
+
+    def follow(self, parents: Sequence[int]) -> None:
+        """Give every agent its parent's experience; see `Pools.follow`."""
+        self._following.cut()
+        super().follow(parents)
+
     def batches(
-        self, rows: slice, size: int, updates: int, generator: torch.Generator
+        self,
+        rows: slice,
+        size: int,
+        updates: int,
+        generator: torch.Generator,
+        ahead: Lookahead | None = None,
     ) -> Iterator[Batch | Episodes]:
         """Transitions drawn with replacement, for `AT_ONCE` updates together: [U, P, B, ...]."""
         for done in range(0, updates, AT_ONCE):
-            yield self.samples(rows, size, min(AT_ONCE, updates - done), generator)
+            yield self.samples(rows, size, min(AT_ONCE, updates - done), generator, ahead)
 
     def sample(self, rows: slice, size: int, generator: torch.Generator) -> Batch | Episodes:
         """`size` transitions for each agent of `rows`, drawn with replacement.
@@ -73,8 +121,19 @@ class ReplayBuffer(Pools):
         """
         return next(self.samples(rows, size, 1, generator).apart())
 
-    def samples(self, rows: slice, size: int, updates: int, generator: torch.Generator) -> Batch:
-        """As `sample`, for several updates at once, [U, P, B, ...]: one gather per field serves them all."""
+    def samples(
+        self,
+        rows: slice,
+        size: int,
+        updates: int,
+        generator: torch.Generator,
+        ahead: Lookahead | None = None,
+    ) -> Batch:
+        """As `sample`, for several updates at once, [U, P, B, ...]: one gather per field serves them all.
+
+        With a look `ahead` a sample is a transition and those that follow it: their discounted rewards in one, and
+        the end of the last. It is shorter where an episode ends, or where no more of it is stored.
+        """
         count = rows.stop - rows.start
         if len(self) == 0:
             raise ValueError(
@@ -89,7 +148,14 @@ class ReplayBuffer(Pools):
             ]
             index = torch.cat(parts, 1).flatten()
 
-        return Batch(**self._taken(index, DRAWN, (updates, count, size)))
+        shape = updates, count, size
+        if ahead is None:
+            return Batch(**self._taken(index, DRAWN, shape))
+        store: Any = self.fields["reward"]
+        last, reward, discount = summed_ahead(index.view(shape), ahead, lambda at: store[at], self.next_of)
+        begun = self._taken(index, ("observation", "action"), shape)
+        ended = self._taken(last.flatten(), ("next_observation", "terminated"), shape)
+        return Batch(**begun, **ended, reward=reward, discount=discount)
 
     @property
     def recordable(self) -> bool:  # type: ignore[override]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evolab.core.experience import DRAWN, Batch, Transition
+from evolab.core.experience import DRAWN, Batch, Lookahead, Transition
 from evolab.core.memory import announce, room
 from evolab.core.trees import Tree, leaves, map_leaves
 from evolab.data.buffers.base import Buffer, Size, as_kept
@@ -210,7 +210,12 @@ class RolloutBuffer(Buffer):
         return {frames for frames in leaves(self.frames) if frames is not None}
 
     def batches(
-        self, rows: slice, size: int, updates: int, generator: torch.Generator
+        self,
+        rows: slice,
+        size: int,
+        updates: int,
+        generator: torch.Generator,
+        ahead: Lookahead | None = None,
     ) -> Iterator[RolloutSteps]:
         """Everything that these agents did, once it is full; the algorithm makes minibatches of it."""
         if self.full:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from evolab.core.experience import EPISODE_FIELDS, Episodes, Transition
+from evolab.core.experience import EPISODE_FIELDS, Episodes, Lookahead, Transition
 from evolab.core.trees import Tree
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.data.datasets.columns import DatasetError
@@ -83,7 +83,14 @@ class TokenBuffer(ReplayBuffer):
 
         return Episodes(**{name: take(name) for name in EPISODE_FIELDS})
 
-    def batches(self, rows: slice, size: int, updates: int, generator: torch.Generator) -> Iterator[Episodes]:
+    def batches(
+        self,
+        rows: slice,
+        size: int,
+        updates: int,
+        generator: torch.Generator,
+        ahead: Lookahead | None = None,
+    ) -> Iterator[Episodes]:
         """Episodes for one update after another, each batch as long as its longest."""
         return (self.sample(rows, size, generator) for _ in range(updates))
 

@@ -71,6 +71,7 @@ class WholeUpdates:
         fields = batch.reward, batch.terminated, batch.weight
         reward, terminated, weight = (one.contiguous() for one in fields)
         action, noise = batch.action.contiguous(), None if noise is None else noise.contiguous()
+        ahead = None if batch.discount is None else batch.discount.contiguous()
         updates, agents, length = reward.shape
         members = self.of_values.role.ensemble_size
         if rule.policy is None:
@@ -88,7 +89,7 @@ class WholeUpdates:
             *(x.data_ptr(), following.data_ptr()),
             *((action.data_ptr(), None) if acts else (None, action.data_ptr())),
             *(reward.data_ptr(), terminated.data_ptr(), weight.data_ptr()),
-            *(address(noise), address(hyper["discount"]), address(hyper["tau"])),
+            *(address(noise), address(hyper["discount"]), address(ahead), address(hyper["tau"])),
             *(address(hyper[name]) if rule.smoothed else None for name in ("target_noise", "noise_clip")),
             *(rule.huber or 0.0, torch_tanh(self.dtype)),
             *(self._trained[rule.value], self._trained[rule.policy] if rule.policy else Trained()),
@@ -96,7 +97,7 @@ class WholeUpdates:
             self._trained[rule.temperature] if rule.temperature else Trained(),
             *(address(hyper["entropy_per_action"]) if rule.temperature else None, *rule.limits),
         )
-        held = x, following, reward, terminated, action, noise, counts
+        held = x, following, reward, terminated, action, noise, ahead, counts
         return Job(self, told, losses, values, weight, held)
 
     def _own(self, sizes: Sequence[int], length: int) -> np.ndarray | None:

@@ -26,7 +26,8 @@ typedef struct {
     const REAL *observation, *next_observation, *action;
     const int64_t *choice;
     const REAL *reward, *terminated, *weight, *noise; /* `weight` is [agents, batch]; `noise` may be NULL */
-    const REAL *discount, *tau, *noise_scale, *noise_limit;
+    const REAL *discount, *ahead; /* of a step; and [updates, agents, batch] of all steps to the next state, or NULL for one */
+    const REAL *tau, *noise_scale, *noise_limit;
     double huber;
     Squash squash;
     Trained value, policy;
@@ -156,7 +157,12 @@ static void values_of_policy(const Updates *job, Desk *desk, const REAL *next, c
 /* target = reward + discount * (1 - terminated) * value. Two loops: fused, they would round once less. */
 static void temporal_difference(const Updates *job, Desk *desk, int64_t at) {
     const REAL *reward = job->reward + at, *terminated = job->terminated + at, discount = job->discount[desk->agent];
-    FREELY for (int64_t b = 0; b < desk->count; b++) desk->line[b] *= discount * (1 - terminated[b]);
+    if (job->ahead) {
+        const REAL *ahead = job->ahead + at;
+        FREELY for (int64_t b = 0; b < desk->count; b++) desk->line[b] *= ahead[b] * (1 - terminated[b]);
+    } else {
+        FREELY for (int64_t b = 0; b < desk->count; b++) desk->line[b] *= discount * (1 - terminated[b]);
+    }
     FREELY for (int64_t b = 0; b < desk->count; b++) desk->target[b] = reward[b] + desk->line[b];
 }
 

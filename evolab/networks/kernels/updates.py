@@ -64,7 +64,10 @@ class Updates(ctypes.Structure):
         ),
         ("greedy_online", _INTEGER),
         *((name, _POINTER) for name in ("counts", "observation", "next_observation", "action", "choice")),
-        *((name, _POINTER) for name in ("reward", "terminated", "weight", "noise", "discount", "tau")),
+        *(
+            (name, _POINTER)
+            for name in ("reward", "terminated", "weight", "noise", "discount", "ahead", "tau")
+        ),
         *((name, _POINTER) for name in ("noise_scale", "noise_limit")),
         ("huber", ctypes.c_double),
         ("squash", _POINTER),

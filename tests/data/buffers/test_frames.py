@@ -131,9 +131,9 @@ def test_a_transition_of_a_stack_of_four_costs_one_frame():
         transition.valid = None
         buffer.add(transition)
     assert len(parts(buffer)) == 51
-    # The places of four parts, twice, 4 bytes each; action 4, reward 4, terminated 1.
-    assert buffer.nbytes == 100_000 * (32 + 9) + 84 * 84 * 51 * 2_000
-    assert buffer.row_bytes == 2 * 84 * 84 * 4 + 9
+    # The places of four parts, twice, 4 bytes each; action 4, reward 4, terminated 1, the way to what follows 4.
+    assert buffer.nbytes == 100_000 * (32 + 13) + 84 * 84 * 51 * 2_000
+    assert buffer.row_bytes == 2 * 84 * 84 * 4 + 13
 
 
 def test_an_episode_that_is_cut_keeps_its_own_end():

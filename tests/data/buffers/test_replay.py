@@ -212,7 +212,7 @@ def test_memory_is_taken_as_it_fills():
             SimpleNamespace(observation=image, action=number[:, None], reward=number,
                             next_observation=image, terminated=number > 3)
         )  # fmt: skip
-    assert buffer.row_bytes == 2 * 84 * 84 * 4 + 4 + 4 + 1
+    assert buffer.row_bytes == 2 * 84 * 84 * 4 + 4 + 4 + 1 + 4
     assert taken() - before < 64 * 2**20  # 64 rows are 3.6 MB; pages of 2 MB are rounded up
 
 

@@ -1,0 +1,176 @@
+"""Which stored transition follows which, so that a return can be summed over several steps.
+
+A transition follows another one where an environment went on from it: it is the next one of that environment, no
+episode ended in between, and its observation is the other's successor. That is known by the observations, not by
+the order of rows: environments may have been started anew, and rows that are no transition are not stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from evolab.core.experience import Lookahead
+from evolab.core.trees import Tree, leaves
+from evolab.data.buffers.base import as_kept
+
+ONWARD = "onward"
+"""The field of a buffer that tells, for each row, how many rows on the next step of its episode lies; 0 for none."""
+
+
+class Places(NamedTuple):
+    """Where the rows of pools lie that have just been written.
+
+    Attributes:
+        cursor: [pools], where the next row of each is written.
+        length: [pools], rows that are stored.
+        capacity: rows that a pool keeps.
+        apart: rows from one pool's first to that of the next.
+    """
+
+    cursor: np.ndarray
+    length: np.ndarray
+    capacity: int
+    apart: int
+
+    def back(self, pool: np.ndarray, rows: np.ndarray) -> Tensor:
+        """Places of the rows that many before the next ones."""
+        return torch.from_numpy(pool * self.apart + (self.cursor[pool] - rows) % self.capacity)
+
+
+class Following:
+    """The newest transition of every environment, and what its episode goes on with."""
+
+    def __init__(self) -> None:
+        self._newest: np.ndarray | None = (
+            None  # [pools, N], their numbers, -1 for none; N environments of a pool
+        )
+        self._open: np.ndarray | None = None  # [N], instead: where the newest N rows go on
+        self._written = np.zeros(0, np.int64)  # [pools], rows since numbers count
+        self._successor: Tree = ()
+
+    def cut(self) -> None:
+        """Whatever comes next follows nothing."""
+        self._newest = self._open = None
+        self._successor = ()
+
+    def met(self, transition: Any, store: Tensor, places: Places) -> None:
+        """Note one step [P, E] or [B] that has just been written: what it follows is told so in `store`."""
+        ended = _flags(transition.terminated)
+        truncated = getattr(transition, "truncated", None)
+        ended = ended if truncated is None else ended | _flags(truncated)
+        valid = getattr(transition, "valid", None)
+        valid = None if valid is None else _flags(valid)
+        whole, pools = valid is None or bool(valid.all()), len(places.cursor)
+        if not (whole and self._goes_on_whole(transition, ended, store, places)):
+            taken = np.broadcast_to(True if valid is None else valid, ended.shape).reshape(pools, -1)
+            self._link(transition, ended, taken, store, places)
+        successor = getattr(transition, "reset_observation", None)  # the very array that is acted on next
+        self._successor = transition.next_observation if successor is None else successor
+        self._open = None
+        if whole and pools == 1:
+            self._open, self._newest = ~ended.reshape(-1), None
+
+    def _goes_on_whole(self, transition: Any, ended: np.ndarray, store: Tensor, places: Places) -> bool:
+        """Link two steps in a row of all environments, whose rows lie side by side; False for any other case."""
+        before, count = self._open, ended.size
+        start = int(places.cursor[0]) - 2 * count
+        if (
+            before is None
+            or before.size != count
+            or start < 0
+            or not one_memory(self._successor, transition.observation)
+        ):
+            return False
+        links = np.zeros(2 * count, np.int32)
+        np.multiply(before, count, out=links[:count], casting="unsafe")
+        store[start : start + 2 * count].copy_(torch.from_numpy(links))
+        self._written[0] += count
+        return True
+
+    def _link(
+        self, transition: Any, ended: np.ndarray, taken: np.ndarray, store: Tensor, places: Places
+    ) -> None:
+        newest = self._newest
+        if self._open is not None:
+            last = self._written[0] - self._open.size + np.arange(self._open.size)
+            newest = np.where(self._open, last, -1)[None]
+        if newest is None or newest.shape != taken.shape:
+            newest, self._written = np.full(taken.shape, -1, np.int64), np.zeros(len(taken), np.int64)
+        numbers = self._written[:, None] + taken.cumsum(1) - 1
+        self._written = self._written + taken.sum(1)
+        follows = (newest >= 0) & taken
+        if follows.any():
+            follows &= alike(self._successor, transition.observation, ended.ndim).reshape(follows.shape)
+        pool, at = np.nonzero(taken)
+        fresh = self._written[pool] - numbers[pool, at]
+        store[places.back(pool, fresh)[fresh <= places.capacity].to(store.device)] = 0
+        pool, at = np.nonzero(follows)
+        back, distance = self._written[pool] - newest[pool, at], (numbers - newest)[pool, at]
+        kept = back <= places.length[pool]  # others were overwritten
+        linked = torch.from_numpy(distance[kept].astype(np.int32))
+        store[places.back(pool[kept], back[kept]).to(store.device)] = linked.to(store.device)
+        self._newest = np.where(taken & ~ended.reshape(taken.shape), numbers, -1)
+
+
+def one_memory(one: Tree, other: Tree) -> bool:
+    """True where two batches of observations are views of the same memory, of one shape."""
+    pairs = list(zip(leaves(one), leaves(other), strict=False))
+    return bool(pairs) and all(
+        a.shape == b.shape and a.strides == b.strides and a.ctypes.data == b.ctypes.data
+        if isinstance(a, np.ndarray) and isinstance(b, np.ndarray)
+        else a is b
+        for a, b in pairs
+    )
+
+
+def alike(one: Tree, other: Tree, leading: int) -> np.ndarray:
+    """[...] booleans, True where two batches of observations with so many axes in front are the same."""
+    same = None
+    for a, b in zip(leaves(one), leaves(other), strict=True):
+        first, second = as_kept(a), as_kept(b)
+        if first.shape != second.shape:
+            return np.zeros(first.shape[:leading], bool)
+        parts = (first == second.to(first.device)).flatten(leading - 1)
+        equal = parts.unflatten(leading - 1, (first.shape[leading - 1], -1)).all(-1).cpu().numpy()
+        same = equal if same is None else same & equal
+    assert same is not None
+    return same
+
+
+def summed_ahead(
+    index: Tensor,
+    ahead: Lookahead,
+    reward_of: Callable[[Tensor], Tensor],
+    next_of: Callable[[Tensor], Tensor],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns over several steps, from some transitions on, as far as their episodes are stored.
+
+    Args:
+        index: [U, P, B], rows of the first transitions.
+        ahead: how far, for each agent.
+        reward_of: of rows, in their shape.
+        next_of: the rows that follow rows; the same row where none does.
+
+    Returns:
+        the rows of the last transitions, the discounted sums of rewards, and what the values of the last successors
+        are discounted by; [U, P, B] each.
+    """
+    steps, discount = (value.to(index.device)[:, None] for value in (ahead.steps, ahead.discount))  # [P, 1]
+    at, total = index, reward_of(index).to(discount.dtype)
+    factor = discount.expand_as(total)
+    for step in range(1, ahead.most):
+        following = next_of(at)
+        goes_on = (following != at) & (step < steps)
+        at = torch.where(goes_on, following, at)
+        total = torch.where(goes_on, total + factor * reward_of(at), total)
+        factor = torch.where(goes_on, factor * discount, factor)
+    return at, total, factor
+
+
+def _flags(values: Any) -> np.ndarray:
+    return (values.cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)).astype(bool)

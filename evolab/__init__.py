@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from evolab.evolution.selection.truncation import Truncation as Truncation
     from evolab.experiment.experiment import Experiment as Experiment
     from evolab.experiment.opening import load as load
+    from evolab.experiment.sweeps.sweep import sweep as sweep
     from evolab.history.history import History as History
     from evolab.networks.cnn.cnn import CNN as CNN
     from evolab.networks.custom import Stack as Stack
@@ -77,6 +78,7 @@ _NAMES = {
     "load": "experiment.opening",
     "runs": "reporting.comparison.listing",
     "search_space": "algorithms.reasons",
+    "sweep": "experiment.sweeps.sweep",
 }
 """Public names that are no parts of the registry, and their modules."""
 

@@ -46,7 +46,7 @@ def _obey(options: argparse.Namespace) -> int:
         _parser().print_help()
         return 0
     try:
-        if options.command in (_runs, _certify, _docs, _board):
+        if callable(options.command):
             return int(options.command(options))
         from evolab.experiment import commands, lines
 
@@ -61,6 +61,7 @@ def _obey(options: argparse.Namespace) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     import evolab
+    from evolab.experiment.sweeps import command as sweeps
 
     parser = argparse.ArgumentParser(
         prog="evolab",
@@ -108,6 +109,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_goals(run)
     run.set_defaults(command="run")
+
+    sweeps.add_to(commands, _add_goals)
 
     certify = commands.add_parser(
         "certify",

@@ -16,7 +16,7 @@ from hypothesis import settings
 collect_ignore_glob = ["benchmarks/*"]  # scripts that measure for minutes; they hold no tests
 
 REQUIRE_ALL = os.environ.get("EVOLAB_REQUIRE_ALL") == "1"
-NEVER_SKIPPED = ("browser", "notebook", "data", "kernels")
+NEVER_SKIPPED = ("browser", "notebook", "data", "kernels", "ray")
 BROWSERS = ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")
 
 # The same examples on every run, and no deadline: a busy machine is not a defect.
@@ -61,7 +61,11 @@ def _no_kernels() -> str | None:
     return "there is no C compiler" if library(torch.float32) is None else None
 
 
-CHECKED = {"cuda": _no_cuda, "browser": _no_browser, "kernels": _no_kernels}
+def _no_ray() -> str | None:
+    return "Ray is not installed" if importlib.util.find_spec("ray") is None else None
+
+
+CHECKED = {"cuda": _no_cuda, "browser": _no_browser, "kernels": _no_kernels, "ray": _no_ray}
 """What may stand in a marked test's way."""
 
 
@@ -72,6 +76,19 @@ def chromium():
 
     with browser() as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def one_ray():
+    """One Ray of this machine for the whole suite: it takes some seconds to begin."""
+    os.environ.setdefault(
+        "RAY_worker_niceness", "0"
+    )  # its own default yields to whatever else the machine does
+    from evolab.experiment.engines import on_ray
+
+    on_ray.connect(cpus=2)
+    yield
+    on_ray.imported().shutdown()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,8 +20,16 @@ _changing = threading.RLock()
 _writers: dict[Path, threading.RLock] = {}
 
 
+BEAT, SILENCE = 10.0, 180.0
+"""Seconds between two touches of a lock by who holds it, and after how many without one it counts as gone."""
+
+
 class TakenOver(RuntimeError):
     """Another object of this process writes to the folder."""
+
+
+class InUse(RuntimeError):
+    """Another process writes to the folder."""
 
 
 def acquire(folder: Path, owner: object | None = None, take: bool = False) -> None:
@@ -32,7 +41,7 @@ def acquire(folder: Path, owner: object | None = None, take: bool = False) -> No
         take: have it although another object of this process has it.
 
     Raises:
-        RuntimeError: another process that still runs holds it; names its pid and host.
+        InUse: another process that still runs holds it; names its pid and host.
         TakenOver: another object of this process holds it.
     """
     path = folder.resolve() / NAME
@@ -66,7 +75,7 @@ def _acquire(folder: Path, path: Path) -> None:
                 if owner == _self():
                     break
                 if owner is not None and not _is_gone(owner):
-                    raise RuntimeError(
+                    raise InUse(
                         f"{folder} is in use by process {owner.get('pid')} on {owner.get('host')}; two "
                         f"processes cannot write one run. Stop that one or choose another folder. If it is "
                         f"gone for good, delete {path}."
@@ -100,6 +109,53 @@ def release(folder: Path, owner: object | None = None) -> None:
         if _owner(path) == _self():
             with suppress(OSError):
                 path.unlink()
+
+
+def break_open(folder: Path) -> None:
+    """Remove the lock of a process that is known to be gone, on another machine perhaps."""
+    path = folder.resolve() / NAME
+    owner = _owner(path)
+    if owner is not None and owner != _self():
+        _discard(path, owner)
+
+
+@contextmanager
+def beating(folder: Path) -> Iterator[None]:
+    """Inside, the lock that this process holds is touched now and then, which other machines can see."""
+    path, ended = folder.resolve() / NAME, threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(BEAT):
+            with suppress(OSError):
+                if _owner(path) == _self():
+                    os.utime(path)
+
+    thread = threading.Thread(target=beat, name="evolab-lock", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+
+
+class Watch:
+    """Tells by this process's own clock which locks have not been touched for long; clocks of machines differ."""
+
+    def __init__(self) -> None:
+        self._seen: dict[Path, tuple[int, float]] = {}
+
+    def silent(self, folder: Path) -> bool:
+        """True where nobody has touched the folder's lock for as long as it was watched, and that is long enough."""
+        path = folder.resolve() / NAME
+        try:
+            stamp = path.stat().st_mtime_ns
+        except OSError:
+            return False
+        known, since = self._seen.get(path, (None, 0.0))
+        if known != stamp:
+            self._seen[path] = (stamp, time.monotonic())
+            return False
+        return time.monotonic() - since > SILENCE
 
 
 def holder(folder: Path) -> dict[str, Any] | None:

@@ -1,0 +1,190 @@
+"""Host: advances runs in one process, whichever engine asks, and keeps the experiment that it advanced last."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import shutil
+import socket
+import traceback
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+
+from evolab.core.plain import from_plain
+from evolab.experiment.engines.orders import Order, Report
+from evolab.experiment.experiment import Experiment
+from evolab.storage import lock
+from evolab.storage.folders import recover
+from evolab.training.checkpoint import RunFolder
+
+
+class Host:
+    """A worker.
+
+    Args:
+        room: experiments that are kept open at once, so that they need not be loaded for their next epoch.
+    """
+
+    def __init__(self, room: int = 1) -> None:
+        self._room = room
+        self._open: dict[str, Experiment] = {}
+
+    def advance(self, order: Order) -> Report:
+        """Carry out an order; what breaks it off is in the report.
+
+        Raises:
+            InUse: another worker has it.
+            KeyboardInterrupt: at the next step of the environments; the run stands at its newest checkpoint.
+        """
+        known = Report.read(order.home, order.run)
+        if known.met(order.goals) or (known.epoch >= order.epoch and known.over is None):
+            return known
+        try:
+            with _threads(order.threads), lock.beating(order.folder):
+                return self._advance(order, known)
+        except lock.InUse:
+            raise
+        except Exception as error:
+            self.drop(order.run)
+            known = Report.read(order.home, order.run)
+            said = str(error).strip().split("\n")[0]
+            words = f"{type(error).__name__}: {said}" if said else type(error).__name__
+            report = replace(known, error=words, trace=traceback.format_exc(limit=-12))
+            report.write(order.home)
+            return report
+        except KeyboardInterrupt:
+            self.close()
+            known = Report.read(order.home, order.run)
+            if known.over is None:  # whoever stops a run does not count as a failure of it
+                replace(known, begun=max(0, known.begun - 1)).write(order.home)
+            raise
+
+    def _advance(self, order: Order, known: Report) -> Report:
+        experiment = self._open.get(order.run)
+        if experiment is None:
+            order.folder.mkdir(parents=True, exist_ok=True)
+            if order.take:
+                lock.break_open(order.folder)
+            lock.acquire(order.folder)
+            known = replace(known, begun=known.begun + 1, error="", trace="", worker=_me())
+            if known.failed(order.retries):
+                known = replace(known, error=f"its worker was lost {known.begun - 1} times in a row")
+                known.write(order.home)
+                lock.release(order.folder)
+                return known
+            known.write(order.home)
+            experiment = self._opened(order)
+        over = _over(experiment, order)
+        if over is None and experiment.generation < order.generation:
+            goals, left = order.goals, None
+            if goals.minutes is not None:
+                left = goals.minutes - _seconds(experiment) / 60
+            experiment.run(
+                order.generation - experiment.generation,
+                max_steps=goals.max_steps,
+                target=goals.target,
+                minutes=left,
+            )
+            short = experiment.generation < order.generation
+            over = _over(experiment, order) or ("minutes" if short and goals.minutes is not None else None)
+        report = _report(experiment, order, known, over)
+        report.write(order.home)
+        if over is not None:
+            self.drop(order.run)
+        return report
+
+    def _opened(self, order: Order) -> Experiment:
+        """The run where its newest checkpoint stands, or from its beginning."""
+        while len(self._open) >= self._room:
+            self.drop(next(iter(self._open)))
+        own = {name: order.own[name] for name in order.own}
+        place = RunFolder(order.folder)
+        for number in place.numbers():
+            recover(place.generation(number))
+        if place.numbers():
+            experiment = Experiment.load(order.folder, **own)
+            experiment.folder = order.folder
+        else:
+            for (
+                entry
+            ) in order.folder.iterdir():  # what a worker left that was killed before its first checkpoint
+                if entry.is_dir():
+                    shutil.rmtree(entry)
+            options = {name: from_plain(value) for name, value in order.options.items()}
+            experiment = Experiment(**{**options, **own, "folder": order.folder, "progress": False})
+            if order.goals.fill is not None and not experiment.algorithm.on_policy:
+                experiment.fill(order.goals.fill)
+        self._open[order.run] = experiment
+        return experiment
+
+    def drop(self, run: str) -> None:
+        """Close a run; it goes on from its newest checkpoint when it is asked for again."""
+        experiment = self._open.pop(run, None)
+        if experiment is not None:
+            experiment.close()
+
+    def close(self) -> None:
+        """Close all runs."""
+        for run in list(self._open):
+            self.drop(run)
+
+
+def _over(experiment: Experiment, order: Order) -> str | None:
+    """The goal that is met; None where none is."""
+    goals, ended = order.goals, experiment.history.generations
+    if not ended:
+        return None
+    if goals.target is not None and experiment.solved:
+        return "target"
+    if goals.generations is not None and experiment.generation >= goals.generations:
+        return "generations"
+    steps = experiment.total_steps + experiment.evaluation_steps
+    if goals.max_steps is not None and steps >= goals.max_steps:
+        return "max_steps"
+    if goals.minutes is not None and _seconds(experiment) >= 60 * goals.minutes:
+        return "minutes"
+    return None
+
+
+def _seconds(experiment: Experiment) -> float:
+    return sum(sum(one.seconds.values()) for one in experiment.history)
+
+
+def _report(experiment: Experiment, order: Order, known: Report, over: str | None) -> Report:
+    finite = [one.fitness for one in experiment.history if math.isfinite(one.fitness)]
+    confirmed = [one.confirmed for one in experiment.history if one.confirmed is not None]
+    return Report(
+        run=order.run,
+        epoch=order.epoch,
+        generation=experiment.generation,
+        total_steps=experiment.total_steps,
+        evaluation_steps=experiment.evaluation_steps,
+        best=max(finite, default=None),
+        confirmed=max(confirmed, default=None),
+        seconds=_seconds(experiment),
+        over=over,
+        goals=order.goals.plain,
+        begun=int(over is None),  # this beginning has led somewhere
+        worker=known.worker,
+    )
+
+
+def _me() -> str:
+    return f"{os.getpid()} on {socket.gethostname()}"
+
+
+@contextlib.contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Inside, torch uses so many threads: sums are then in the same order in every engine."""
+    before = torch.get_num_threads()
+    if before == count:
+        yield
+        return
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

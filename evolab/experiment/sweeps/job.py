@@ -1,0 +1,89 @@
+"""The job of a sweep: which runs can be advanced now, told from the reports in its folder alone."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from evolab.experiment.engines.folder import Joined, leave_with
+from evolab.experiment.engines.orders import Order, Report
+from evolab.experiment.sweeps.plan import Plan
+from evolab.storage import lock
+
+
+class SweepJob:
+    """Orders for runs that do not speak to each other.
+
+    Args:
+        home: the sweep's folder.
+        plan: what is trained.
+    """
+
+    def __init__(self, home: Path, plan: Plan) -> None:
+        self.home, self.plan = home, plan
+
+    def reports(self) -> list[Report]:
+        """The newest report of every run."""
+        return [Report.read(self.home, run.name) for run in self.plan.runs]
+
+    def orders(self) -> list[Order]:
+        """One for every run that is not over; those that are under way come first."""
+        found: list[tuple[bool, Order]] = []
+        for run, report in zip(self.plan.runs, self.reports(), strict=True):
+            if report.met(run.goals) or report.failed(self.plan.retries):
+                continue
+            order = Order(
+                run=run.name,
+                home=self.home,
+                options=run.options,
+                goals=run.goals,
+                epoch=report.epoch + 1,
+                length=run.length,
+                own=run.own,
+                retries=self.plan.retries,
+                threads=self.plan.threads,
+            )
+            found.append((report.epoch == 0 and report.begun == 0, order))
+        return [order for _, order in sorted(found, key=lambda one: one[0])]
+
+    def forgive(self) -> None:
+        """Let runs that were given up be tried again, by whoever asks for it."""
+        for report in self.reports():
+            if report.begun and report.over is None and lock.holder(self.home / report.run) is None:
+                replace(report, begun=0).write(self.home)
+
+    def command(self) -> list[str]:
+        """The program of a further worker, which ends with this process."""
+        program = (
+            "import sys; from evolab.experiment.sweeps.job import join; join(sys.argv[1], int(sys.argv[2]))"
+        )
+        return [sys.executable, "-c", program, str(self.home.resolve()), str(os.getpid())]
+
+
+def join(
+    folder: str | os.PathLike[str], parent: int | None = None, own: Mapping[str, Any] | None = None
+) -> int:
+    """Work on a sweep's folder in this process until nothing is left to do for anybody.
+
+    Args:
+        folder: of the sweep.
+        parent: process that this one ends with; None for none.
+        own: objects in place of those that no file holds.
+
+    Returns:
+        how many runs were given up.
+    """
+    if parent is not None:
+        leave_with(parent)
+    home = Path(folder).expanduser()
+    job, engine = SweepJob(home, Plan.read(home, own)), Joined()
+    try:
+        for _ in engine.drive(job):
+            pass
+    finally:
+        engine.close()
+    return sum(report.failed(job.plan.retries) for report in job.reports())

@@ -1,0 +1,88 @@
+"""Sweeps on Ray: the same results as in one process, whoever is killed; mistakes end with a sentence."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+
+import pytest
+
+import evolab as ev
+from tests.experiment.sweeps.test_sweep import FOUR, GOALS, SMALL, assert_equal, holder, swept, undisturbed
+from tests.toys import Toy
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("one_ray")]
+
+__all__ = ["undisturbed"]  # a fixture
+
+
+def test_actors_find_the_same_whoever_is_killed(tmp_path, undisturbed):
+    made = swept(tmp_path / "s", "ray", workers=2, wait=False, retries=20)
+    killed, deadline = 0, time.monotonic() + 300
+    try:
+        while not made.wait(0.1) and time.monotonic() < deadline:
+            held = holder(made.folder)
+            if not killed and held and list(made.folder.glob("*/generation-*")):
+                os.kill(held[0], signal.SIGKILL)
+                killed += 1
+    finally:
+        made.stop()
+    assert killed
+    assert made.finished
+    assert_equal(made.folder, undisturbed)
+
+
+def test_an_environment_of_one_s_own_is_sent(tmp_path):
+    options = {**SMALL, **FOUR[3], **GOALS, "environment": Toy, "generations": 1}
+    made = ev.sweep(1, tmp_path / "s", engine="ray", workers=1, **options)
+    assert made.table["state"].tolist() == ["over (generations)"]
+
+
+def test_an_environment_that_cannot_be_sent_says_what_to_pass(tmp_path):
+    held = threading.Lock()
+
+    def locked():
+        with held:
+            return Toy()
+
+    options = {**SMALL, **FOUR[0], **GOALS, "environment": locked}
+    with pytest.raises(TypeError, match=r"environment cannot be sent to a worker: .*'my_module:MyEnv-v0'"):
+        ev.sweep(1, tmp_path / "s", engine="ray", workers=1, **options)
+
+
+def test_more_workers_than_there_is_room_for_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="workers is 3 with 1 threads each, and the cluster has room for 2"):
+        swept(tmp_path / "s", "ray", workers=3)
+
+
+def test_another_evolab_on_a_node_is_refused(tmp_path, monkeypatch):
+    from evolab.experiment.engines import on_ray
+
+    monkeypatch.setattr(on_ray, "about", lambda: {"evolab": "9.9", "Python": "3.99"})
+    with pytest.raises(RuntimeError, match=r"a node of the cluster has evolab .*, this process 9.9"):
+        swept(tmp_path / "s", "ray", workers=1)
+
+
+def test_an_address_where_nobody_answers_ends_with_a_sentence(monkeypatch):
+    from evolab.experiment.engines import on_ray
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]  # bound, and nobody listens
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
+        monkeypatch.setattr("ray.is_initialized", lambda: False)
+        with pytest.raises(ConnectionError, match=f"no Ray answers at 127.0.0.1:{port}"):
+            on_ray.connect()
+    monkeypatch.setenv("RAY_ADDRESS", "nowhere")
+    with pytest.raises(ValueError, match="RAY_ADDRESS is 'nowhere'; a host and a port are expected"):
+        on_ray.connect()
+
+
+def test_a_ray_of_one_machine_listens_on_the_loopback_alone():
+    """Told so by `init` alone, it listened on every address of the machine."""
+    import ray
+
+    assert ray.util.get_node_ip_address() == "127.0.0.1"

@@ -84,11 +84,11 @@ def one_ray():
     os.environ.setdefault(
         "RAY_worker_niceness", "0"
     )  # its own default yields to whatever else the machine does
-    from evolab.experiment.engines import on_ray
+    from evolab.core import ray_session
 
-    on_ray.connect(cpus=2)
+    ray_session.connect("the suite", cpus=2)
     yield
-    on_ray.imported().shutdown()
+    ray_session.imported("the suite").shutdown()
 
 
 @pytest.hookimpl(wrapper=True)

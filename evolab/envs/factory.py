@@ -26,6 +26,7 @@ from evolab.envs.faults import FaultPolicy
 from evolab.envs.guard import Guard
 from evolab.envs.ids import current_id, make_one
 from evolab.envs.loop import Loop
+from evolab.envs.ray_batches import RayBatches
 from evolab.envs.remembering import normalisers, notice_memory
 from evolab.envs.vector import VectorEnvironments
 from evolab.envs.workers import Workers
@@ -35,7 +36,7 @@ MODES = {
     "same_step": AutoresetMode.SAME_STEP,
     "disabled": AutoresetMode.DISABLED,
 }
-VECTORIZATIONS = ("sync", "async", "envpool")
+VECTORIZATIONS = ("sync", "async", "ray", "envpool")
 
 
 @dataclass(frozen=True)
@@ -87,13 +88,13 @@ def make(
         num_envs: E, environments of each agent.
         seed: for the first reset; other resets go on with their own generators.
         vectorization: "sync" steps one after the other, measured fastest for small
-            environments; "async" gives each a process, for slow ones, and is the only one that
-            survives an environment that hangs or kills its process; "envpool" takes EnvPool's
-            own implementation of the id.
+            environments; "async" gives each a process, for slow ones, and survives an environment that hangs or
+            kills its process; so does "ray", with batches of them in actors of Ray, on a cluster perhaps;
+            "envpool" takes EnvPool's own implementation of the id.
         autoreset: how a vector environment begins the next episode, "next_step", "same_step" or
             "disabled"; None goes by its metadata. With an id or callable it chooses the mode of
             Gymnasium's `SyncVectorEnv`; None and "sync" take evolab's own loop.
-        timeout: seconds that a step or reset of one may take ("async").
+        timeout: seconds that a step or reset of one may take ("async", "ray").
         vector: in place of `environment`, makes vector environments of any size:
             `lambda n, seed: gymnasium.make_vec("CartPole-v1", num_envs=n)`.
         on_fault: "survive" drops the episode of an environment that fails and shows the first failure of each
@@ -164,11 +165,12 @@ def make(
     if examine is not None:
         examine(first.observation_space, first.action_space)
     makers = [partial(Guard, factory, name, divmod(index, num_envs)) for index in range(count)]
-    if vectorization == "async":
+    if vectorization in ("async", "ray"):
         examine_observation(name, first.observation_space, first.reset(seed=seed)[0], "reset")
         remembering = normalisers(first.inner)
         first.close()
-        backend = Workers(makers, name, timeout, first.observation_space)
+        apart = Workers if vectorization == "async" else RayBatches
+        backend = apart(makers, name, timeout, first.observation_space)
     else:
         worked, remembering = rehearse(name, first, seed)
         policy.worked = worked or policy.worked

@@ -22,9 +22,9 @@ def check_together(options: Options) -> None:
         raise ValueError(
             f"overlap=True: {algorithm.name} here does not learn while it acts. Leave overlap out."
         )
-    if options.overlap and options.vectorization != "async":
+    if options.overlap and options.vectorization not in ("async", "ray"):
         raise ValueError(
-            "overlap=True needs vectorization='async': environments of this process would hold up the updates."
+            "overlap=True needs vectorization='async' or 'ray': environments of this process would hold up the updates."
         )
     if options.environment is None and options.fitness in ("return", "acting"):
         raise ValueError(

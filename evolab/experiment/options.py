@@ -75,11 +75,11 @@ class Options:
         precision: of matrix products on CUDA, "float32" or the faster "tf32"; other devices ignore it.
         deterministic: True for the same record on every x86 processor with AVX2, a few per cent slower; it holds for
             the whole process, and has to be said before torch computes anything.
-        vectorization: "sync", or "async" for one process per environment.
+        vectorization: "sync", "async" for one process per environment, or "ray" for batches of them in actors of Ray.
         on_fault: what a failure of an environment does: "survive" drops its episode and shows the first of
             each kind, "raise" ends the training; None raises what an environment raises that has never
             worked, and survives everything else.
-        overlap: let "async" environments step while the agents learn: they then act by the policies
+        overlap: let "async" (or "ray") environments step while the agents learn: they then act by the policies
             before the newest updates. It pays for slow environments.
         target: draw this return in the figures, and stop `run` there.
         env_kwargs: arguments of the environment by name, for `gymnasium.make` or the callable.

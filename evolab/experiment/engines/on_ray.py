@@ -1,33 +1,21 @@
-"""Runs advanced by actors of Ray, on this machine or on a cluster. The only file that imports Ray."""
+"""Runs advanced by actors of Ray, on this machine or on a cluster."""
 
 from __future__ import annotations
 
-import os
 import platform
-import socket
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from evolab.core import checks
+from evolab.core.ray_session import connect, imported
 from evolab.core.version import VERSION
 from evolab.experiment.engines.host import Host
 from evolab.experiment.engines.orders import PERIOD, Job, Order, Report
 from evolab.storage import lock
 
-PATIENCE = 10.0
-"""Seconds that a cluster has to answer."""
-
 LOSSES = 3
 """Workers that may end one after the other without an answer, for each that is wanted, before the reason is shown."""
-
-STORE = 100_000_000
-"""Bytes of the object store of a Ray that is started here: orders and reports alone go through it."""
-
-ATTEMPTS = 3
-"""Times that a Ray of this machine is begun."""
 
 
 class Actor:
@@ -66,8 +54,8 @@ class OnRay:
 
     def __init__(self, workers: int, threads: int = 1) -> None:
         self._threads = threads
-        self._ray = imported()
-        self._begun_here = connect(workers * threads or None)
+        self._ray = imported("engine='ray'")
+        self._begun_here = connect("engine='ray'", workers * threads or None)
         room = int(self._ray.cluster_resources().get("CPU", 1)) // threads
         if workers > room:
             raise ValueError(
@@ -144,78 +132,6 @@ class OnRay:
             self._ray.shutdown()
 
 
-def imported() -> Any:
-    """Ray's module.
-
-    Raises:
-        ImportError: it is not installed.
-    """
-    if "ray" not in sys.modules and not os.environ.get("RAY_ADDRESS"):
-        # Read at Ray's import: without it a Ray of one machine listens on all of its addresses, whatever `init` is told.
-        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-    try:
-        import ray
-    except ImportError:
-        raise checks.missing("engine='ray'", "Ray", "ray") from None
-    return ray
-
-
 def about() -> dict[str, str]:
     """What has to be the same in every process."""
     return {"evolab": VERSION, "Python": platform.python_version()}
-
-
-def connect(cpus: int | None = None) -> bool:
-    """Have Ray ready: the one that is there, the cluster of `RAY_ADDRESS`, or one of this machine alone.
-
-    Args:
-        cpus: of one that is started here; None for all.
-
-    Returns:
-        True where it was started here.
-
-    Raises:
-        ConnectionError: nobody answers at the address.
-    """
-    ray = imported()
-    if ray.is_initialized():
-        return False
-    address = os.environ.get("RAY_ADDRESS")
-    if address and address not in ("local", "auto"):
-        _knock(address)
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-        return True
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            # Bound to the loopback: whoever reaches Ray's ports may run any program.
-            ray.init(
-                address="local",
-                num_cpus=cpus,
-                include_dashboard=False,
-                object_store_memory=STORE,
-                log_to_driver=False,
-                logging_level="ERROR",
-                _node_ip_address="127.0.0.1",
-            )
-            break
-        except Exception as error:  # on a busy machine its processes do not find each other within 15 s
-            ray.shutdown()
-            if attempt == ATTEMPTS or "timed out" not in str(error):
-                raise
-    return True
-
-
-def _knock(address: str) -> None:
-    """Raise a sentence where nobody listens, long before Ray gives up."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not port.isdecimal():
-        raise ValueError(
-            f"RAY_ADDRESS is {address!r}; a host and a port are expected, such as 10.0.0.1:6379."
-        )
-    try:
-        socket.create_connection((host, int(port)), timeout=PATIENCE).close()
-    except OSError as error:
-        raise ConnectionError(
-            f"no Ray answers at {address} (RAY_ADDRESS): {error}. Start one there with `ray start --head`, or unset it "
-            "for one on this machine."
-        ) from None

@@ -67,7 +67,7 @@ def test_another_evolab_on_a_node_is_refused(tmp_path, monkeypatch):
 
 
 def test_an_address_where_nobody_answers_ends_with_a_sentence(monkeypatch):
-    from evolab.experiment.engines import on_ray
+    from evolab.core import ray_session
 
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -75,10 +75,10 @@ def test_an_address_where_nobody_answers_ends_with_a_sentence(monkeypatch):
         monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
         monkeypatch.setattr("ray.is_initialized", lambda: False)
         with pytest.raises(ConnectionError, match=f"no Ray answers at 127.0.0.1:{port}"):
-            on_ray.connect()
+            ray_session.connect("engine='ray'")
     monkeypatch.setenv("RAY_ADDRESS", "nowhere")
     with pytest.raises(ValueError, match="RAY_ADDRESS is 'nowhere'; a host and a port are expected"):
-        on_ray.connect()
+        ray_session.connect("engine='ray'")
 
 
 def test_a_ray_of_one_machine_listens_on_the_loopback_alone():

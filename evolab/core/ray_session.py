@@ -1,0 +1,95 @@
+"""Ray, where it is installed: the only file that imports it, and the one that begins it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from typing import Any
+
+from evolab.core import checks
+
+PATIENCE = 10.0
+"""Seconds that a cluster has to answer."""
+
+STORE = 100_000_000
+"""Bytes of the object store of a Ray that is started here: large observations go through it, all else is small."""
+
+ATTEMPTS = 3
+"""Times that a Ray of this machine is begun."""
+
+
+def imported(part: str) -> Any:
+    """Ray's module.
+
+    Args:
+        part: of evolab that needs it.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    if "ray" not in sys.modules and not os.environ.get("RAY_ADDRESS"):
+        # Read at Ray's import: without it a Ray of one machine listens on all of its addresses, whatever `init` is told.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    try:
+        import ray
+    except ImportError:
+        raise checks.missing(part, "Ray", "ray") from None
+    return ray
+
+
+def connect(part: str, cpus: int | None = None) -> bool:
+    """Have Ray ready: the one that is there, the cluster of `RAY_ADDRESS`, or one of this machine alone.
+
+    Args:
+        part: of evolab that needs it.
+        cpus: of one that is started here; None for all.
+
+    Returns:
+        True where it was started here.
+
+    Raises:
+        ConnectionError: nobody answers at the address.
+    """
+    ray = imported(part)
+    if ray.is_initialized():
+        return False
+    address = os.environ.get("RAY_ADDRESS")
+    if address and address not in ("local", "auto"):
+        _knock(address)
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        return True
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            # Bound to the loopback: whoever reaches Ray's ports may run any program.
+            ray.init(
+                address="local",
+                num_cpus=cpus,
+                include_dashboard=False,
+                object_store_memory=STORE,
+                log_to_driver=False,
+                logging_level="ERROR",
+                _node_ip_address="127.0.0.1",
+            )
+            break
+        except Exception as error:  # on a busy machine its processes do not find each other within 15 s
+            ray.shutdown()
+            if attempt == ATTEMPTS or "timed out" not in str(error):
+                raise
+    return True
+
+
+def _knock(address: str) -> None:
+    """Raise a sentence where nobody listens, long before Ray gives up."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdecimal():
+        raise ValueError(
+            f"RAY_ADDRESS is {address!r}; a host and a port are expected, such as 10.0.0.1:6379."
+        )
+    try:
+        socket.create_connection((host, int(port)), timeout=PATIENCE).close()
+    except OSError as error:
+        raise ConnectionError(
+            f"no Ray answers at {address} (RAY_ADDRESS): {error}. Start one there with `ray start --head`, or unset it "
+            "for one on this machine."
+        ) from None

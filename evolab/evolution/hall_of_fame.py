@@ -53,6 +53,7 @@ class Promise:
         length: steps that one of its episodes seems to take.
         allowance: environment steps that trying it may cost; infinite where no episode has to be saved.
         left: environment steps until the run's budget is spent, which reaching the target may take.
+        ended: False where its fitness is what an episode under way has earned so far.
     """
 
     population: Population
@@ -61,6 +62,7 @@ class Promise:
     length: float = 0.0
     allowance: float = math.inf
     left: float = math.inf
+    ended: bool = True
 
     @property
     def agent(self) -> Agent:
@@ -142,6 +144,8 @@ class HallOfFame:
             return None
         saving = math.isfinite(promise.allowance)
         if not self._worth_trying(promise, target):
+            # A doubt was true of others, and may not keep everybody out for good.
+            self.offset = max(self.offset, self.offset * (1 - LEARNING))
             if not saving or self.elite is None:
                 return None
             return (yield from self._know_better(promise, target, play))
@@ -170,7 +174,7 @@ class HallOfFame:
                 break
         if not len(returns):
             return None
-        if saving:
+        if saving and promise.ended:
             self.offset += (mean - promise.fitness - self.offset) * LEARNING
         if self.holds(promise.population.individuals[promise.row]):
             self.add(mean, int(np.isfinite(returns).sum()))

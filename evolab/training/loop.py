@@ -223,7 +223,7 @@ def _confirm(
     # An episode that has not ended does not tell how long it is.
     endless = state.fitness.by_acting and not state.episodes.returns[best]
     length = evaluator.longest if endless else float(found.length[best])
-    promise = Promise(state.population, best, fitness, length, state.allowance, state.left)
+    promise = Promise(state.population, best, fitness, length, state.allowance, state.left, not endless)
     confirmed = yield from state.hall.confirm(promise, state.target, play)
     if state.fitness.by_acting:
         state.hall.propose(state.population[best], fitness)

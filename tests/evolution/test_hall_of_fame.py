@@ -343,8 +343,10 @@ class Trial:
         returns = value + np.linspace(-self.spread, self.spread, episodes)[None] * (episodes > 1)
         return Evaluated(returns, np.full((1, episodes), self.length))
 
-    def confirm(self, hall, fitness=40.0, target=None, allowance=np.inf, left=np.inf, length=10.0):
-        promise = Promise(self.population, 0, fitness, length, allowance, left)
+    def confirm(
+        self, hall, fitness=40.0, target=None, allowance=np.inf, left=np.inf, length=10.0, ended=True
+    ):
+        promise = Promise(self.population, 0, fitness, length, allowance, left, ended)
         trial = hall.confirm(promise, target, self.play)
         with pytest.raises(StopIteration) as end:
             next(trial)
@@ -409,6 +411,23 @@ def test_a_confirmation_ends_when_it_is_clear_who_is_better(population, elite, r
     trial.confirm(hall, 90.0, allowance=1e6)
     assert sum(count for _, count in trial.played) == episodes
     assert (hall.elite is not None and hall.elite.id == 0) is (returns > elite)
+
+
+def test_doubts_fade_while_nobody_is_tried(population):
+    """Three challengers that had been lucky kept all later ones out for good (MountainCar-v0, seed 100)."""
+    hall, trial, waited = known(population, 100.0, 20), Trial(population, 110.0), 0
+    hall.offset = -30.0
+    while not trial.played and waited < 20:
+        trial.confirm(hall, 105.0, allowance=100.0)
+        waited += 1
+    assert waited == 7  # 30, 21, 14.7, 10.3, 7.2, 5.04, 3.5
+    assert hall.fitness == 110.0
+
+
+def test_an_episode_under_way_says_nothing_about_luck(population):
+    hall, trial = HallOfFame(), Trial(population, -200.0)
+    trial.confirm(hall, -125.0, allowance=1e6, ended=False)
+    assert (hall.fitness, hall.offset) == (-200.0, 0.0)
 
 
 def test_three_fresh_episodes_are_one_stage(population):

@@ -53,7 +53,7 @@ def stands_still(history: History) -> bool:
 
 
 class RandomPlay:
-    """Random actions of all agents, each held for a while; for a step where exploration of no agent persists.
+    """Random actions of all agents, each held for a while; for a step where exploration neither does nor may persist.
 
     Args:
         population: whose actions they are.
@@ -63,7 +63,10 @@ class RandomPlay:
 
     def __init__(self, population: Population, num_envs: int, stream: np.random.Generator) -> None:
         self._population, self._stream = population, stream
-        self._lasts = any(one.hyperparameters.get("persistence", 1) > 1 for one in population.individuals)
+        searched = "persistence" in population.table.spec.search_space
+        self._lasts = searched or any(
+            one.hyperparameters.get("persistence", 1) > 1 for one in population.individuals
+        )
         self._left = np.zeros((len(population), num_envs), dtype=np.int64)
         self._astray = self._left > 0
         self._last: np.ndarray | None = None

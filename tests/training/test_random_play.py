@@ -12,9 +12,9 @@ from evolab.training.random_play import RandomPlay, stands_still
 from tests.toys import Toy
 
 
-def population(persistence):
+def population(persistence, /, **search_space):
     exp = ev.Experiment(Toy, "TD3", population=4, num_envs=3, network=[4], seed=0, device="cpu", draw=False,
-                        search_space={}, hyperparameters={"persistence": persistence})  # fmt: skip
+                        search_space=search_space, hyperparameters={"persistence": persistence})  # fmt: skip
     return exp.population
 
 
@@ -58,6 +58,13 @@ def test_where_no_exploration_persists_random_actions_are_those_of_the_space():
     play, alike = RandomPlay(agents, 3, np.random.default_rng(0)), np.random.default_rng(0)
     for _ in range(5):
         assert np.array_equal(play.act(None, None), agents.random_actions(3, alike))
+
+
+def test_where_persistence_is_searched_random_actions_last_whatever_the_agents_at_hand_have():
+    """All agents of a run that had found nothing came from one with a persistence of 1: nothing lasted any more."""
+    play = RandomPlay(population(1, persistence=ev.Float(1, 4)), 3, np.random.default_rng(0))
+    taken = np.stack([play.act(None, None)[..., 0] for _ in range(8000)])
+    assert 1 / (np.diff(taken, axis=0) != 0).mean() == pytest.approx(HELD, rel=0.1)
 
 
 def history(*generations):

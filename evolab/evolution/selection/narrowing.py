@@ -18,8 +18,9 @@ class Narrowing(Selection):
     """The worse half of the agents is dropped every few generations, until few are left; these evolve by a tournament.
 
     A good draw of the hyperparameters matters more than any change of a bad one, and few draws are good. So the
-    search begins with many agents. Until few are left, no agent is mutated or replaced, and none is dropped
-    where all have the same fitness. A generation of few agents then takes fewer steps.
+    search begins with many agents. Until few are left, no agent is mutated or replaced; where all have the same
+    fitness, none is at any time: by chance alone one would soon be the ancestor of all. A generation of few agents
+    takes fewer steps.
 
     Args:
         size: agents that are left in the end.
@@ -46,12 +47,12 @@ class Narrowing(Selection):
 
     def choose(self, fitness: np.ndarray, generator: np.random.Generator, generation: int) -> Selected:
         """The better half, everybody, or the winners of a tournament."""
-        agents = len(fitness)
+        agents, everyone = len(fitness), tuple(range(len(fitness)))
+        waits = generation % self.every or not fitness.max() > np.median(fitness)
+        if waits if agents > self.size else agents > 1 and fitness.max() == fitness.min():
+            return Selected(everyone, int(fitness.argmax()), frozenset(everyone))
         if agents <= self.size:
             return Tournament(min(self.tournament, agents)).choose(fitness, generator, generation)
-        if generation % self.every or not fitness.max() > np.median(fitness):  # nothing tells them apart yet
-            everyone = tuple(range(agents))
-            return Selected(everyone, int(fitness.argmax()), frozenset(everyone))
         left = ranking(fitness)[: max(self.size, agents // 2)]
         kept = tuple(sorted(left.tolist()))
         return Selected(kept, kept.index(int(left[0])), frozenset(range(len(kept))))

@@ -20,6 +20,9 @@ from evolab.evaluation.episodes import healthy
 from evolab.evaluation.fitness import Fitness
 from evolab.population.population import Population
 
+ENOUGH = 3
+"""Greedy episodes of a generation with which half of its steps would do."""
+
 
 class TrainingEpisodes:
     """The training episodes of a generation: which of them explore, and what the others earned.
@@ -116,8 +119,11 @@ class TrainingEpisodes:
                 found.append((float(self._sum[row][under_way].mean()), 2.0 * self._taken))
             else:
                 found.append((float("nan"), 0.0))
-        if 2 * sum(not returns for returns in self.returns) >= len(found):
+        ended = float(np.median([len(returns) for returns in self.returns]))
+        if ended < 1:
             self.horizon = max(self.horizon, 2 * self._taken)  # a generation that was cut tells little
+        elif ended >= ENOUGH:
+            self.horizon //= 2
         return found
 
 

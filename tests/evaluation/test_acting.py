@@ -110,6 +110,17 @@ def test_a_generation_in_which_half_of_the_agents_end_no_episode_is_followed_by_
     assert episodes.horizon == 8, "one that was cut makes no other shorter"
 
 
+def test_a_generation_in_which_half_of_the_agents_end_several_episodes_is_followed_by_a_shorter_one():
+    """Who hovers at first needs long generations; who lands in a third of the time does not any more."""
+    episodes = begun(2, 1)
+    for ended, horizon in ((0, 12), (2, 12), (3, 6)):  # of the first agent; the other one ends as many
+        for taken in range(6):
+            step(episodes, [[1], [1]], ended=[[1], [1]] if taken < ended else None)
+        episodes.end()
+        assert episodes.horizon == horizon
+        episodes.begin(2, 1, True)
+
+
 @pytest.fixture
 def population():
     with ev.envs.make("CartPole-v1", population=2, num_envs=1) as envs:

@@ -68,7 +68,7 @@ class DDPG(Algorithm):
         "exploration_noise": Hyperparameter(
             0.2, Float(0.0, 10.0, log=False), Float(0.2, 1.0), "scale of the noise on actions in [-1, 1]"
         ),
-        "persistence": noise_persistence(Float(1.0, 32.0)),
+        "persistence": noise_persistence(Float(1.0, 4.0)),
     }
 
     def __post_init__(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -68,8 +68,9 @@ class DQN(Algorithm):
     recordable: ClassVar[bool] = True
     action_spaces: ClassVar[tuple[type, ...]] = (spaces.Discrete, spaces.MultiDiscrete)
     hyperparameters: ClassVar[dict[str, Hyperparameter]] = {
-        "lr": Hyperparameter(5e-4, RATE, LEARNING_RATE, "learning rate of Adam"),
+        "lr": Hyperparameter(1e-3, RATE, LEARNING_RATE, "learning rate of Adam"),
         **ONLINE,
+        "tau": replace(ONLINE["tau"], default=0.02),
         "epsilon_start": Hyperparameter(
             1.0, Float(0.0, 1.0, log=False), None, "first share of random actions"
         ),

@@ -81,7 +81,7 @@ class SAC(Algorithm):
             None,
             "entropy that the temperature aims at, nats per entry of an action in [-1, 1]",
         ),
-        "persistence": noise_persistence(Float(1.0, 32.0)),
+        "persistence": noise_persistence(Float(1.0, 4.0)),
     }
 
     def __post_init__(self) -> None:

@@ -62,6 +62,10 @@ def _factor(up: bool, grow: float | None, shrink: float | None, widest: float) -
     return growth if up else max(1 / growth if shrink is None else shrink, 1 / widest)
 
 
+def _nearer(drawn: float, near: float, share: float) -> float:
+    return near + (drawn - near) * share
+
+
 @frozen_options(CHANGED)
 @dataclass(frozen=True)
 class Float:
@@ -100,15 +104,27 @@ class Float:
         if self.complement and self.high >= 1:
             raise ValueError(f"Float({self.low}, {self.high}): complement=True needs high < 1.")
 
-    def sample(self, generator: np.random.Generator) -> float:
-        """A uniform draw, in log space where the range is logarithmic."""
+    def sample(self, generator: np.random.Generator, near: float | None = None, share: float = 1.0) -> float:
+        """A uniform draw, in log space where the range is logarithmic; or what lies that `share` of the way from
+        the value `near` to it.
+        """
+        low, high = self._place(self.low), self._place(self.high)
+        drawn = generator.uniform(min(low, high), max(low, high))
+        if near is not None:
+            drawn = _nearer(drawn, self._place(min(max(near, self.low), self.high)), share)
+        return float(min(max(self._value(drawn), self.low), self.high))
+
+    def _place(self, value: float) -> float:
+        """Where a value lies on the line on which draws are uniform."""
         if self.complement:
-            drawn = 1 - math.exp(generator.uniform(math.log(1 - self.high), math.log(1 - self.low)))
-        elif self.log:
-            drawn = math.exp(generator.uniform(math.log(self.low), math.log(self.high)))
-        else:
-            drawn = generator.uniform(self.low, self.high)
-        return float(min(max(drawn, self.low), self.high))
+            return math.log(1 - value)
+        return math.log(value) if self.log else value
+
+    def _value(self, place: float) -> float:
+        """The inverse of `_place`."""
+        if self.complement:
+            return 1 - math.exp(place)
+        return math.exp(place) if self.log else place
 
     def step(self, value: float, up: bool) -> float:
         """`value` one step up or down, clipped to the range; at a bound it turns back."""
@@ -165,12 +181,18 @@ class Integer:
         if int(self.low) != self.low or int(self.high) != self.high:
             raise ValueError(f"Integer({self.low}, {self.high}): bounds must be whole numbers.")
 
-    def sample(self, generator: np.random.Generator) -> int:
-        """A uniform draw over the whole numbers, in log space where the range is logarithmic."""
+    def sample(self, generator: np.random.Generator, near: float | None = None, share: float = 1.0) -> int:
+        """A uniform draw over the whole numbers, in log space where the range is logarithmic; `near` as in `Float`."""
         if not self.log:
-            return int(generator.integers(self.low, self.high + 1))
-        drawn = math.exp(generator.uniform(math.log(self.low), math.log(self.high + 1)))
-        return min(max(int(drawn), self.low), self.high)
+            drawn = float(generator.integers(self.low, self.high + 1))
+            return int(drawn) if near is None else round(_nearer(drawn, self._inside(near), share))
+        place = generator.uniform(math.log(self.low), math.log(self.high + 1))
+        if near is not None:
+            place = _nearer(place, math.log(self._inside(near) + 0.5), share)
+        return int(self._inside(int(math.exp(place))))
+
+    def _inside(self, value: float) -> float:
+        return min(max(value, self.low), self.high)
 
     def step(self, value: int, up: bool) -> int:
         """`value` one step up or down, by at least one; at a bound it turns back."""
@@ -215,8 +237,8 @@ class Choice:
             raise ValueError(f"Choice{options}: options must be finite numbers.")
         object.__setattr__(self, "options", tuple(options))
 
-    def sample(self, generator: np.random.Generator) -> float:
-        """A uniform draw."""
+    def sample(self, generator: np.random.Generator, near: float | None = None, share: float = 1.0) -> float:
+        """A uniform draw, wherever it is asked for: options need not be in an order."""
         return self.options[int(generator.integers(len(self.options)))]
 
     def step(self, value: float, up: bool) -> float:

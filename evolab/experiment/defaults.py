@@ -114,7 +114,7 @@ def drawn_names(
     asked: Mapping[str, Range] | None,
     ranges: Mapping[str, Range],
 ) -> tuple[str, ...]:
-    """The hyperparameters that every agent of the first population draws for itself.
+    """The hyperparameters in which the agents of the first population differ.
 
     Args:
         draw: True for all that evolve, False for none, their names, or None for all but those that the user gave

@@ -56,15 +56,16 @@ class Options:
         confirmation: fresh episodes that the best agent plays where its fitness would be a record; four times as many
             follow where they reach the target.
         evaluation_share: of all environment steps that greedy episodes may take, with `fitness="acting"`.
-        update_ratio: updates of each agent per transition that is stored, at a learn step of 1; None for 2
-            as long as there are 8 agents, and 4 where there are 4 or fewer, at the same cost.
+        update_ratio: updates of each agent per transition that is stored, at a learn step of 1; None for 2 with up
+            to 8 agents, and 16 of all together with more.
         evolving: False keeps the population as it is: no selection, no mutation.
         revive: True to have the archived elite return in place of the worst agent when none reaches
             its confirmed fitness any more; "resting" to give it one slot for as long as none is
             confirmed to be better, where it acts and its policy is not trained. Both after the
             selection's warm-up. None for True where fitness is "acting".
-        draw: draw the first hyperparameters at random from the search space, each agent its own: True, False, or
-            the names of some; None for all but those that `hyperparameters` gives.
+        draw: the first agents differ in their hyperparameters: one keeps the starting values, the others lie
+            further and further on the way to a random draw from the search space. True, False, or the names of
+            some; None for all but those that `hyperparameters` gives.
         data: recorded experience to begin with, as `fill` takes it.
         load: start from an agent (or its folder), or from a folder with a GPT-2 in Hugging Face's form.
         fitness: "acting" (what agents earn while they learn, with greedy episodes where that would be a record),

@@ -61,7 +61,9 @@ class Population:
         device: "cpu", "cuda", "meta" or "auto" (CUDA where there is one).
         dtype: of the parameters.
         precision: of matrix products on CUDA, "float32" or the faster "tf32"; see `evolab.core.device`.
-        draw: draw the starting values of the search space at random, for each agent its own; or names of some.
+        draw: the agents' hyperparameters differ from the beginning: the first keeps the starting values, and each
+            further one lies further on the way to a random draw from the search space, which the last is. Or
+            names of some.
 
     Attributes:
         table: tensors [P, ...] by name, such as `population.table["critic.mean"]`, and whom they belong to.
@@ -107,9 +109,11 @@ class Population:
         newborn = []
         for id in range(size):
             values = dict(starting)
-            if draw:
-                stream = numpy_stream(spec.seed, "draw", id)
-                found = {name: space.sample(stream) for name, space in search_space.items()}
+            if draw and id:  # the first keeps what is known to be sensible, the last may have any value
+                stream, share = numpy_stream(spec.seed, "draw", id), id / (size - 1)
+                found = {
+                    name: space.sample(stream, values[name], share) for name, space in search_space.items()
+                }
                 values |= {name: value for name, value in found.items() if draw is True or name in draw}
             newborn.append(spec.newborn(id, values))
         self._compose(Table(spec, newborn))

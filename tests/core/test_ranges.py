@@ -166,6 +166,30 @@ def test_draws_of_a_complement_fill_every_decade_of_its_distance_to_one_alike():
     assert drawn.max() <= 0.999
 
 
+@pytest.mark.parametrize(
+    ("space", "near", "half"),
+    [
+        (Float(1e-4, 1e-2), 1e-3, lambda drawn: math.sqrt(1e-3 * drawn)),
+        (Float(0.0, 1.0, log=False), 0.2, lambda drawn: (0.2 + drawn) / 2),
+        (Float(0.9, 0.999, complement=True), 0.99, lambda drawn: 1 - math.sqrt(0.01 * (1 - drawn))),
+        (Float(1e-4, 1e-2), 1.0, lambda drawn: math.sqrt(1e-2 * drawn)),  # a value outside counts as the bound
+    ],
+)
+def test_a_draw_near_a_value_goes_a_share_of_the_way_to_a_draw_from_the_whole_range(space, near, half):
+    for seed in range(20):
+        drawn = space.sample(np.random.default_rng(seed))
+        assert space.sample(np.random.default_rng(seed), near, 0.5) == pytest.approx(half(drawn))
+        assert space.sample(np.random.default_rng(seed), near, 1.0) == pytest.approx(drawn)
+        assert space.sample(np.random.default_rng(seed), near, 0.0) == pytest.approx(min(near, space.high))
+
+
+def test_whole_numbers_near_a_value_are_whole_and_within_their_range():
+    for space in (Integer(64, 512), Integer(1, 9, log=False)):
+        drawn = [space.sample(np.random.default_rng(seed), 128, 0.3) for seed in range(50)]
+        assert all(isinstance(one, int) and space.low <= one <= space.high for one in drawn)
+        assert space.sample(np.random.default_rng(0), 128, 0.0) == min(128, space.high)
+
+
 def test_a_complement_needs_a_distance_to_one():
     with pytest.raises(ValueError, match="complement=True needs high < 1"):
         Float(0.9, 1.0, complement=True)

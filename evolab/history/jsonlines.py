@@ -94,11 +94,12 @@ def from_lines(texts: Mapping[str, str], folder: str | os.PathLike[str] = "histo
             births = tuple(_birth(tables["mutations"][number, agent]) for agent in head.pop("births"))
         except KeyError as missing:
             raise ValueError(f"{folder}: generation {number} lacks the row {missing}.") from None
-        faults = tuple(Fault(**f) for f in head.pop("faults"))
+        faults = tuple(Fault(**_known(Fault, f)) for f in head.pop("faults"))
         for name in ("seconds", "losses", "mutation_weights"):
             head[name] = _numbers(head[name])
         head["confirmed"] = _number(head["confirmed"])
-        found.append(Generation(evaluations=evaluations, births=births, faults=faults, **head))
+        rows = {"evaluations": evaluations, "births": births, "faults": faults}
+        found.append(Generation(**_known(Generation, head | rows)))
     return found
 
 
@@ -112,11 +113,17 @@ def _evaluation(row: dict[str, Any]) -> Evaluation:
             read[name] = _numbers(row[name])
     for name in ("hidden", "activation"):
         read[name] = tuple(row[name])
-    return Evaluation(**read)
+    return Evaluation(**_known(Evaluation, read))
 
 
 def _birth(row: dict[str, Any]) -> Birth:
-    return Birth(**(row | {"change": _number(row["change"])}))
+    return Birth(**_known(Birth, row | {"change": _number(row["change"])}))
+
+
+def _known(record: type, row: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record has a place for: a later version may write more."""
+    fields = record.__dataclass_fields__  # type: ignore[attr-defined]
+    return {name: value for name, value in row.items() if name in fields}
 
 
 def _head(generation: Generation) -> str:

@@ -256,7 +256,7 @@ def test_values_stand_beside_returns_with_updates_and_faults(page_of):
     for part in (
         "critic loss",
         "episode length",
-        "expected return dashed: earned",
+        "expected \u2504 earned",
         "updates per step",
         "No faults",
     ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from evolab.history.history import History
 from evolab.reporting.comparison.listing import about, places
 from evolab.reporting.comparison.settings import differing, flat, words
+from evolab.storage.files import Damaged
 from evolab.training.generation_folders import ABOUT
 
 AXES = {
@@ -66,7 +68,7 @@ def groups(
         if isinstance(what, (str, PathLike)) and not (Path(what) / ABOUT).exists():
             root = Path(what).expanduser()
             sources = list(places(root, 0))
-        named = labelled([_named(one, root) for one in sources])
+        named = labelled([_named(one) for one in sources] if root is None else _readable(sources, root))
     kept = {
         label: [run for run in found if any(math.isfinite(g.fitness) for g in run.history)]
         for label, found in named.items()
@@ -128,6 +130,17 @@ def middle(
     table = np.array([y[np.searchsorted(x, xs, side="right").clip(1) - 1] for x, y in curves])
     low, median, high = np.quantile(table, [(1 - interval) / 2, 0.5, (1 + interval) / 2], axis=0)
     return xs, low, median, high
+
+
+def _readable(places: Iterable[Source], root: Path) -> list[Named]:
+    """The runs of a folder; one that cannot be read is named in a warning, and breaks nothing."""
+    found = []
+    for place in places:
+        try:
+            found.append(_named(place, root))
+        except (Damaged, ValueError, KeyError, TypeError, OSError) as error:
+            warnings.warn(f"{place} is left out: {error}", stacklevel=4)
+    return found
 
 
 def _listed(part: Source | Iterable[Source]) -> list[Source]:

@@ -115,8 +115,10 @@ class SavedRun:
         self.meet()
         try:
             self._read()
-        except (ValueError, KeyError, TypeError, OSError) as error:
-            self.trouble = self.trouble or f"{type(error).__name__}: {error}"
+        except KeyError as missing:
+            self.trouble = self.trouble or f"{self.path / 'history'} is damaged: a line lacks {missing}."
+        except (ValueError, TypeError, OSError) as error:
+            self.trouble = self.trouble or f"{self.path / 'history'} is damaged: {error}"
         return True
 
     def _read(self) -> None:

@@ -17,7 +17,7 @@ function learningPanel(ui) {
     found.push({ name: "episode length", means: "of the best agent, in environment steps", values: length });
     const { value = [], earned = [] } = last.learning;
     if (value.some((v) => v != null)) {
-      found.push({ name: "expected return", means: "of the best agent: what its critic expects at the beginning of an episode, discounted; dashed, what its training episodes earned, discounted in the same way", values: value, beside: earned, legend: "dashed: earned" });
+      found.push({ name: "expected return", short: "expected", means: "of the best agent: what its critic expects at the beginning of an episode, discounted; dashed, what its training episodes earned, discounted in the same way", values: value, beside: earned, legend: "\u2504 earned" });
     }
     if (!last.head.updates) found.push({ name: "updates per step", means: "gradient updates of the best agent\u2019s line by environment steps that it trained on", values: ratio });
     for (const [name, values] of Object.entries(last.learning.metrics || {})) found.push({ name, means: "of the best agent: a number that the environment tells in info, or another measure beside fitness", values });
@@ -28,8 +28,8 @@ function learningPanel(ui) {
     const box = h("div", { class: "ev-small" }), title = h("div", { class: "ev-small-title" });
     box.append(title);
     const chart = stage(box, "", 74, (ctx, width, height) => drawCurves(ctx, ui.colours(), width, height, last.learning.n, spec.values, spec.beside));
-    return { box, set(next) { Object.assign(spec, next); box.title = spec.means; chart.canvas.setAttribute("aria-label", `${spec.name} over generations`);
-      title.replaceChildren(h("span", {}, spec.name, spec.legend ? h("span", { class: "ev-key" }, ` ${spec.legend}`) : null), h("b", {}, newestOfAll(spec.values)));
+    return { box, set(next) { Object.assign(spec, { short: null, legend: null, beside: [] }, next); box.title = spec.means; chart.canvas.setAttribute("aria-label", `${spec.name} over generations`);
+      title.replaceChildren(h("span", {}, spec.short || spec.name, spec.legend ? h("span", { class: "ev-key" }, ` ${spec.legend}`) : null), h("b", {}, newestOfAll(spec.values)));
       chart.paint(); } };
   }
 

@@ -84,16 +84,16 @@ function pinsPanel(ui) {
     // Its losses, and what it expected beside what it earned, along its line as far back as this page knows them.
     function drawLearning() {
       const names = last.learning.own || [], at = (j) => learnt.map(([, values]) => values[j] ?? null);
-      const specs = learnt.length < 2 ? [] : [...names.map((name, j) => ({ name: lossName(name), values: at(j + 2) })), { name: "expected return", values: at(0), beside: at(1), legend: "dashed: earned" }].filter((s) => s.values.some((v) => v != null));
+      const specs = learnt.length < 2 ? [] : [...names.map((name, j) => ({ name: lossName(name), values: at(j + 2) })), { name: "expected return", short: "expected", values: at(0), beside: at(1), legend: "\u2504 earned" }].filter((s) => s.values.some((v) => v != null));
       if (drawn.length !== specs.length) {
         drawn = specs.map((spec) => { const title = h("div", { class: "ev-small-title" }), one = h("div", { class: "ev-small" }, title), made = { ...spec, title };
           made.chart = stage(one, "", 64, (ctx, width, height) => drawCurves(ctx, ui.colours(), width, height, learnt.map(([m]) => m), made.values, made.beside)); made.box = one; return made; });
         curves.replaceChildren(...drawn.map((made) => made.box));
       }
       specs.forEach((spec, k) => {
-        const made = Object.assign(drawn[k], spec);
+        const made = Object.assign(drawn[k], { short: null, legend: null, beside: [] }, spec);
         made.chart.canvas.setAttribute("aria-label", `${spec.name} of the line of agent ${id} over generations`);
-        made.title.replaceChildren(h("span", {}, spec.name, spec.legend ? h("span", { class: "ev-key" }, ` ${spec.legend}`) : null), h("b", {}, newestOfAll(spec.values)));
+        made.title.replaceChildren(h("span", {}, spec.short || spec.name, spec.legend ? h("span", { class: "ev-key" }, ` ${spec.legend}`) : null), h("b", {}, newestOfAll(spec.values)));
         made.chart.paint();
       });
     }

@@ -31,6 +31,27 @@ def write_run(folder: Path, settings: dict[str, Any], history: History) -> Path:
     return folder
 
 
+def bad_runs(folder: Path) -> None:
+    """Runs that can be read (good, half, later, one/x, two/x, <b>markup), and folders that cannot, or are none."""
+    for seed, name in enumerate(("good", "<b>markup", "half", "garbled", "later", "one/x", "two/x")):
+        write_run(folder / name, config(seed, 1e-3 * (seed + 1)), make_history(3, 4, seed=seed))
+    (folder / "notes").mkdir()
+    (folder / "notes" / "a.txt").write_text("no run")
+    for name, text in (("broken", "{"), ("just begun", (folder / "good" / "experiment.json").read_text())):
+        (folder / name).mkdir()
+        (folder / name / "experiment.json").write_text(text)
+    heads = folder / "half" / "history" / "generations.jsonl"
+    heads.write_text(heads.read_text()[:-40])
+    (folder / "garbled" / "history" / "generations.jsonl").write_text('{"number": 1}\n[3]\n')
+    # A later version writes more than is known here.
+    facts = json.loads((folder / "later" / "experiment.json").read_text())
+    facts |= {"format": 99, "config": {**facts["config"], "novelty": {"type": "FromLater"}}}
+    (folder / "later" / "experiment.json").write_text(json.dumps(facts))
+    for file in (folder / "later" / "history").iterdir():
+        lines = [json.dumps(json.loads(line) | {"novelty": 1.5}) for line in file.read_text().splitlines()]
+        file.write_text("".join(line + "\n" for line in lines))
+
+
 def make_long_runs(folder: Path, count: int = 50, generations: int = 1_000, agents: int = 4) -> None:
     """Runs that share the files of five long histories, each with settings of its own."""
     for base in range(5):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from evolab.history.events import Evaluation, Generation
 from evolab.reporting.comparison.curves import Named, labelled
 from evolab.reporting.comparison.figure import compare
 from evolab.reporting.comparison.listing import runs
+from tests.reporting.comparison.made import bad_runs
 
 QUICK = {
     "population": 2,
@@ -139,6 +141,19 @@ def test_a_target_is_drawn_and_names_are_escaped(place, tmp_path):
     assert [shape.y0 for shape in chart.layout.shapes] == [450]
     assert chart.layout.annotations[0].text == "target 450"
     assert chart.data[0].name.startswith("&lt;b&gt;bold")
+
+
+def test_what_cannot_be_read_is_named_and_the_other_runs_are_compared(tmp_path):
+    """One half-written folder broke the figure of all."""
+    bad_runs(tmp_path)
+    with pytest.warns(UserWarning, match="is left out") as said:
+        names = " ".join(trace.name for trace in compare(tmp_path).data if trace.name)
+    told_of = sorted(Path(str(one.message).split(" is left out: ")[0]).name for one in said)
+    assert told_of == ["broken", "garbled", "just begun"]
+    for name in ("good", "half", "later", "one/x", "two/x", "&lt;b&gt;markup"):
+        assert name in names, name
+    with pytest.raises(FileNotFoundError, match="there is no saved run"):
+        compare([tmp_path / "just begun"])  # asked for by name
 
 
 def test_steps_count_evaluation():

@@ -13,7 +13,7 @@ from evolab.reporting.comparison.association import association
 from evolab.reporting.comparison.board import RunsBoard, dashboard
 from evolab.reporting.comparison.feed import PART, RunsFeed
 from evolab.storage import lock
-from tests.reporting.comparison.made import config, make_runs, write_run
+from tests.reporting.comparison.made import bad_runs, config, make_runs, write_run
 from tests.reporting.panels.fake import FakeExperiment, make_history
 
 
@@ -109,20 +109,19 @@ def test_a_run_is_open_while_a_process_writes_to_it(tmp_path):
 
 
 def test_what_is_no_run_is_named_and_breaks_nothing(tmp_path):
-    write_run(tmp_path / "good", config(), make_history(3, 4))
-    (tmp_path / "notes").mkdir()
-    (tmp_path / "broken").mkdir()
-    (tmp_path / "broken" / "experiment.json").write_text("{")
-    write_run(tmp_path / "garbled", config(1), make_history(3, 4))
-    (tmp_path / "garbled" / "history" / "generations.jsonl").write_text('{"number": 1}\n[3]\n')
-    write_run(tmp_path / "<b>markup", config(2), make_history(3, 4))
-    rows = rows_of(followed(tmp_path))
-    assert set(rows) == {"good", "broken", "garbled", "<b>markup"}
+    bad_runs(tmp_path)
+    feed = followed(tmp_path)
+    rows = rows_of(feed)
+    readable = {"good", "half", "later", "one/x", "two/x", "<b>markup"}
+    assert set(rows) == readable | {"broken", "garbled", "just begun"}
+    assert all(rows[name]["trouble"] == "" and rows[name]["n"] == 2 + (name != "half") for name in readable)
     assert "experiment.json is damaged" in rows["broken"]["trouble"]
-    assert rows["garbled"]["trouble"]
-    assert rows["good"]["trouble"] == ""
+    assert "history is damaged: a line lacks 'evaluations'" in rows["garbled"]["trouble"]
+    for name in rows:
+        assert ("error" in feed.details(name)) == (name in ("broken", "garbled", "just begun")), name
     board = RunsBoard(followed(tmp_path))
     assert "<b>markup" not in board._still()["text/html"]
+    assert "&lt;b&gt;markup" in board._still()["text/html"]
     board.close()
 
 

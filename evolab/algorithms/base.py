@@ -216,3 +216,15 @@ ONLINE: dict[str, Hyperparameter] = {
     ),
 }
 """As `SHARED`, for algorithms that learn by acting; those that learn from data take what suits the data."""
+
+ACTOR_CRITIC: dict[str, Hyperparameter] = {
+    "lr_actor": Hyperparameter(3e-4, RATE, Float(1e-4, 1e-3, grow=2.0), "learning rate of the policy"),
+    "lr_critic": Hyperparameter(1e-3, RATE, Float(3e-4, 3e-3, grow=2.0), "learning rate of the critics"),
+    **ONLINE,
+    "discount": replace(ONLINE["discount"], search=Float(0.98, 0.995)),
+}
+"""As `ONLINE`, for a policy that climbs its critics: they have to learn faster than it does.
+
+Eight SAC agents that did not evolve, of which the first kept these values, earned -88 in the mean on
+LunarLanderContinuous-v3 after 40 000 steps, as their discounts reached 0.999, and 160 where all had 0.99 (seed 100).
+"""

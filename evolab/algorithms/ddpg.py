@@ -10,10 +10,8 @@ from gymnasium import spaces
 from torch import Tensor
 
 from evolab.algorithms.base import (
+    ACTOR_CRITIC,
     CHANGED,
-    LEARNING_RATE,
-    ONLINE,
-    RATE,
     AgentGroup,
     Algorithm,
     Float,
@@ -61,9 +59,7 @@ class DDPG(Algorithm):
     acting: ClassVar[tuple[str, ...]] = ("actor",)
     action_spaces: ClassVar[tuple[type, ...]] = (spaces.Box,)
     hyperparameters: ClassVar[dict[str, Hyperparameter]] = {
-        "lr_actor": Hyperparameter(3e-4, RATE, LEARNING_RATE, "learning rate of the policy"),
-        "lr_critic": Hyperparameter(1e-3, RATE, LEARNING_RATE, "learning rate of the critics"),
-        **ONLINE,
+        **ACTOR_CRITIC,
         "policy_delay": Hyperparameter(1, Integer(1, 1000), None, "critic updates per policy update"),
         "exploration_noise": Hyperparameter(
             0.2, Float(0.0, 10.0, log=False), Float(0.2, 1.0), "scale of the noise on actions in [-1, 1]"

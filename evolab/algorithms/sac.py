@@ -12,9 +12,8 @@ from gymnasium import spaces
 from torch import Tensor
 
 from evolab.algorithms.base import (
+    ACTOR_CRITIC,
     CHANGED,
-    LEARNING_RATE,
-    ONLINE,
     RATE,
     AgentGroup,
     Algorithm,
@@ -68,10 +67,8 @@ class SAC(Algorithm):
     acting: ClassVar[tuple[str, ...]] = ("actor",)
     action_spaces: ClassVar[tuple[type, ...]] = (spaces.Box,)
     hyperparameters: ClassVar[dict[str, Hyperparameter]] = {
-        "lr_actor": Hyperparameter(3e-4, RATE, LEARNING_RATE, "learning rate of the policy"),
-        "lr_critic": Hyperparameter(1e-3, RATE, LEARNING_RATE, "learning rate of the critics"),
+        **ACTOR_CRITIC,
         "lr_temperature": Hyperparameter(1e-3, RATE, None, "learning rate of the temperature's logarithm"),
-        **ONLINE,
         "policy_delay": Hyperparameter(
             2, Integer(1, 1000), None, "critic updates per update of the policy and its temperature"
         ),

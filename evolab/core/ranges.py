@@ -105,8 +105,12 @@ class Float:
             raise ValueError(f"Float({self.low}, {self.high}): complement=True needs high < 1.")
 
     def sample(self, generator: np.random.Generator, near: float | None = None, share: float = 1.0) -> float:
-        """A uniform draw, in log space where the range is logarithmic; or what lies that `share` of the way from
-        the value `near` to it.
+        """A uniform draw, in log space where the range is logarithmic; or one that lies nearer to a value.
+
+        Args:
+            generator: the source of the draw.
+            near: the value that it begins at; None for the plain draw.
+            share: of the way from there to the plain draw.
         """
         low, high = self._place(self.low), self._place(self.high)
         drawn = generator.uniform(min(low, high), max(low, high))

@@ -172,7 +172,11 @@ def test_draws_of_a_complement_fill_every_decade_of_its_distance_to_one_alike():
         (Float(1e-4, 1e-2), 1e-3, lambda drawn: math.sqrt(1e-3 * drawn)),
         (Float(0.0, 1.0, log=False), 0.2, lambda drawn: (0.2 + drawn) / 2),
         (Float(0.9, 0.999, complement=True), 0.99, lambda drawn: 1 - math.sqrt(0.01 * (1 - drawn))),
-        (Float(1e-4, 1e-2), 1.0, lambda drawn: math.sqrt(1e-2 * drawn)),  # a value outside counts as the bound
+        (
+            Float(1e-4, 1e-2),
+            1.0,
+            lambda drawn: math.sqrt(1e-2 * drawn),
+        ),  # a value outside counts as the bound
     ],
 )
 def test_a_draw_near_a_value_goes_a_share_of_the_way_to_a_draw_from_the_whole_range(space, near, half):

@@ -340,7 +340,7 @@ def ended(arguments, **options):
     environment = {**os.environ, "PYTHONPATH": str(Path(ev.__file__).parents[1]), "TQDM_DISABLE": "1"}
     process = subprocess.Popen(
         [sys.executable, "-m", "evolab", *arguments], env=environment, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True,
+        stderr=subprocess.PIPE, text=True, **options,
     )  # fmt: skip
     return process
 
@@ -362,6 +362,40 @@ def test_ctrl_c_while_a_run_is_being_prepared_ends_without_a_traceback(config, m
     monkeypatch.setattr("evolab.experiment.conversions.read", interrupted)
     assert main(["run", str(config)]) == 130
     assert capsys.readouterr().err == "interrupted\n"
+
+
+@pytest.mark.parametrize("words", [["--help"], ["runs"]], ids=" ".join)
+def test_a_pipe_that_nobody_reads_ends_no_command_in_a_traceback(words, tmp_path):
+    (tmp_path / "runs").mkdir()
+    process = ended(words, cwd=tmp_path)
+    process.stdout.close()
+    assert (process.stderr.read(), process.wait(120)) in [("", 141), ("", 0)]
+
+
+INTERRUPTED_AT = """
+import os, signal, sys
+class Interrupting:
+    def find_spec(self, name, *_):
+        if name == sys.argv[1]:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupting())
+from evolab.__main__ import main
+sys.exit(main(["solve", "CartPole-v1"]))
+"""
+
+
+@pytest.mark.parametrize("module", ["torch", "gymnasium"])
+def test_ctrl_c_while_modules_are_imported_ends_without_a_traceback(module, tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(Path(ev.__file__).parents[1])}
+    process = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_AT, module],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert (process.returncode, process.stderr, process.stdout) == (130, "interrupted\n", "")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_cannot_be_made_costs_a_line(config, tmp_path, capsys):

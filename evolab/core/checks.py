@@ -169,6 +169,20 @@ def probability(name: str, value: object) -> float:
     return finite(name, value, low=0.0, high=1.0)
 
 
+def flag(name: str, value: object) -> bool:
+    """`value` as True or False.
+
+    Raises:
+        TypeError: `value` is neither.
+
+    >>> flag("shared", True)
+    True
+    """
+    if not isinstance(value, bool) and str(getattr(value, "dtype", "")) != "bool":  # NumPy's
+        raise TypeError(f"{name} is {_shown(value)}; True or False is expected.")
+    return bool(value)
+
+
 def _range(low: float, high: float) -> str:
     if math.isinf(low) and math.isinf(high):
         return ""

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cache
+from numbers import Real
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from evolab.core import schema
+from evolab.core import checks, schema
 from evolab.core.schema import Form
+
+WHOLE = schema.either(int)
 
 SIMPLE: dict[Any, Form] = {
     bool: schema.flag,
-    int: schema.either(int),
+    int: WHOLE,
     float: schema.finite_number,
     str: schema.word,
 }
@@ -40,6 +43,28 @@ def check_declared(kind: Callable[..., Any], options: Mapping[str, Any], key: st
     for name, value in options.items():
         if name in forms:
             forms[name](f"{key}.{name}" if key else name, value)
+
+
+def check_made(kind: type, given: Mapping[str, Any], options: Iterable[str]) -> None:
+    """Refuse unknown options, and switches and sizes that are none, before a constructor looks at them.
+
+    Args:
+        kind: the part's class.
+        given: arguments by name.
+        options: those that stand by their own name.
+
+    Raises:
+        TypeError: says which option is near, or what is expected.
+    """
+    known = list(inspect.signature(kind).parameters)
+    for name in options:
+        if name not in known:
+            raise TypeError(str(checks.unknown(f"option of {kind.__name__}", name, known)))
+    for name, form in _forms(kind).items():
+        if form is schema.flag and name in given:
+            checks.flag(f"{kind.__name__}: {name}", given[name])
+        elif form is WHOLE and not isinstance(given.get(name, 0), Real):
+            raise TypeError(f"{kind.__name__}: {name} is {given[name]!r}; a whole number is expected.")
 
 
 @cache

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from evolab.core import checks
 from evolab.core.readonly import frozen_options
 
 CHANGED = "exp.search_space = exp.search_space | {{name: dataclasses.replace(its range, {name}={value})}}"
@@ -31,6 +32,9 @@ def _check_bounds(
     for bound in (low, high):
         if isinstance(bound, bool) or not isinstance(bound, (int, float, np.integer, np.floating)):
             raise TypeError(f"{kind}({low!r}, {high!r}): bounds must be numbers.")
+    for name, step in (("grow", grow), ("shrink", shrink)):
+        if step is not None:
+            checks.finite(f"{kind}: {name}", step)
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError(f"{kind}({low}, {high}): bounds must be finite numbers.")
     if low >= high:

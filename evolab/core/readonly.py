@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn, TypeVar
 
 from evolab.core import checks
+from evolab.core.declared import check_made
 
 Kind = TypeVar("Kind", bound=type)
 
@@ -74,6 +77,8 @@ def write_as_dicts() -> None:
 def frozen_options(how: str) -> Callable[[Kind], Kind]:
     """Decorates a frozen dataclass of options: who sets one is told how a changed copy is put in its place.
 
+    Who makes one with an unknown option, or with a switch that is neither True nor False, is told too.
+
     Args:
         how: the call, with {name} and {value}: "exp.mutations = replace(exp.mutations, {name}={value})".
     """
@@ -94,6 +99,15 @@ def frozen_options(how: str) -> Callable[[Kind], Kind]:
                 f"{type(self).__name__} can be read only: {name} is not set. Change a copy: {call}."
             )
 
+        made = kind.__init__  # type: ignore[misc]
+
+        @functools.wraps(made)
+        def make(self: object, *arguments: object, **options: object) -> None:
+            parameters = [name for name in inspect.signature(made).parameters if name != "self"]
+            check_made(kind, {**dict(zip(parameters, arguments, strict=False)), **options}, options)
+            made(self, *arguments, **options)
+
+        kind.__init__ = make  # type: ignore[misc]
         kind.__setattr__ = kind.__delattr__ = refuse  # type: ignore[assignment, method-assign]
         return kind
 

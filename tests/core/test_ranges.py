@@ -126,7 +126,7 @@ def test_values_of_the_wrong_type_are_refused(make, message):
 
 @pytest.mark.parametrize(("make", "error", "message"), [
     (lambda: Float("a", 1), TypeError, r"Float\('a', 1\): bounds must be numbers"),
-    (lambda: Integer(None, 4), TypeError, r"Integer\(None, 4\): bounds must be numbers"),
+    (lambda: Integer(None, 4), TypeError, r"Integer: low is None; a whole number is expected"),
     (lambda: Integer(1, math.inf), ValueError, r"Integer\(1, inf\): bounds must be finite numbers"),
     (lambda: Choice(1, math.nan), ValueError, r"Choice\(1, nan\): options must be finite numbers"),
 ])  # fmt: skip

@@ -16,6 +16,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from evolab.core import checks
+from evolab.core.device import device_named
 from evolab.core.experience import DRAWN, Transition
 from evolab.core.memory import announce, room, taken_as_filled
 from evolab.core.trees import Tree, first_leaf, leaves, map_leaves
@@ -51,8 +53,8 @@ class Pools(Buffer):
     _capacity: int
 
     def __init__(self, capacity: int, device: str | torch.device | None, shared: bool) -> None:
-        self.capacity, self.shared = capacity, bool(shared)
-        self.device = torch.device(device) if device is not None else None
+        self.capacity, self.shared = capacity, checks.flag(f"{type(self).__name__}: shared", shared)
+        self.device = device_named(device) if device is not None else None
         self.fields: dict[str, Tree] = {}
         self.frames: dict[str, Any] = {}
         self.pools = 1

@@ -105,6 +105,7 @@ class FQE(Fitness):
         checks.finite("lr", self.lr, low=1e-7, high=1.0)
         checks.finite("share", self.share, low=1e-3, high=10.0)
         checks.finite("held_out", self.held_out, low=0.0, high=0.9)
+        checks.flag("beside_returns", self.beside_returns)
         for name in ("members", "batch_size", "first"):
             checks.positive_integer(name, getattr(self, name))
         for name, least in (("updates", 1), ("imagined", 0)):

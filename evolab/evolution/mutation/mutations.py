@@ -70,6 +70,8 @@ class Mutations:
     def __post_init__(self) -> None:
         for kind in KINDS:
             checks.finite(f"Mutations: {kind}", getattr(self, kind), low=0.0)
+        if not isinstance(self.extra, Mapping):
+            raise TypeError(f"Mutations: extra is {self.extra!r}; a dict of weights by name is expected.")
         for name, given in self.extra.items():
             if name in KINDS:
                 raise ValueError(

@@ -77,11 +77,11 @@ class CNN(Network[CNNGenes]):
 
     def __init__(
         self,
-        channels: Sequence[int] = (32, 32),
+        channels: int | Sequence[int] = (32, 32),
         kernels: int | Sequence[int] = 3,
         strides: int | Sequence[int] = 2,
         latent: int = 64,
-        hidden: Sequence[int] = (64,),
+        hidden: int | Sequence[int] = (64,),
         activation: str = "relu",
         *,
         max_layers: int = 6,
@@ -101,7 +101,7 @@ class CNN(Network[CNNGenes]):
             each(name, "strides", strides, channels),
         )
         (latent,), hidden = positive_sizes(name, "latent", latent), positive_sizes(name, "hidden", hidden)
-        if activation not in ACTIVATIONS:
+        if activation not in list(ACTIVATIONS):
             raise ValueError(f"{name}: activation is {activation!r}; known are {', '.join(ACTIVATIONS)}.")
         options = {
             "channels": channels,

@@ -12,8 +12,10 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
+from numbers import Real
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
@@ -82,7 +84,7 @@ class MLP(Network[MLPGenes]):
 
     def __init__(
         self,
-        hidden: Sequence[int] = (64, 64),
+        hidden: int | Sequence[int] = (64, 64),
         activation: str = "relu",
         layer_norm: bool = False,
         *,
@@ -91,18 +93,19 @@ class MLP(Network[MLPGenes]):
         min_units: int = 16,
         max_units: int = 500,
     ) -> None:
-        if isinstance(hidden, int):
-            hidden = (hidden,)
-        if not hidden or any(isinstance(w, bool) or int(w) != w or w < 1 for w in hidden):
+        widths = list(hidden) if isinstance(hidden, (Sequence, np.ndarray)) else [hidden]
+        sound = all(isinstance(w, Real) and not isinstance(w, bool) and int(w) == w >= 1 for w in widths)
+        if not widths or not sound:
             raise ValueError(
-                f"MLP: hidden is {list(hidden)}; widths of at least 1 are expected, such as [64, 64]."
+                f"MLP: hidden is {hidden!r}; widths of at least 1 are expected, such as [64, 64]."
             )
-        if activation not in ACTIVATIONS:
+        hidden = tuple(int(width) for width in widths)
+        if activation not in list(ACTIVATIONS):
             raise ValueError(f"MLP: activation is {activation!r}; known are {', '.join(ACTIVATIONS)}.")
         set_field = object.__setattr__
-        set_field(self, "hidden", tuple(int(width) for width in hidden))
+        set_field(self, "hidden", hidden)
         set_field(self, "activation", activation)
-        set_field(self, "layer_norm", bool(layer_norm))
+        set_field(self, "layer_norm", layer_norm)
         set_field(self, "min_layers", min(min_layers, len(hidden)))
         set_field(self, "max_layers", max(max_layers, len(hidden)))
         set_field(self, "min_units", min(min_units, *hidden))

@@ -74,7 +74,7 @@ def maybe(form: Form) -> Form:
 
 
 def one_of(*forms: Form) -> Form:
-    """One of these forms, the first of which is what an error speaks of."""
+    """One of these forms; an error speaks of the one that comes furthest into the value, or of the first."""
 
     def check(key: str, value: object) -> None:
         errors = []
@@ -83,7 +83,7 @@ def one_of(*forms: Form) -> Form:
                 return form(key, value)
             except ValueError as error:
                 errors.append(error)
-        raise errors[0]
+        raise max(errors, key=lambda error: len(str(error).partition(" is ")[0]))
 
     return check
 

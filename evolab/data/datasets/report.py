@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from gymnasium import Space
+from gymnasium.spaces import Box
 
 from evolab.core.actions import bounds
 from evolab.core.observed import leaf_spaces
@@ -22,6 +23,7 @@ from evolab.history.display import html_facts
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 SAMPLE = 1_000_000  # actions looked at for the entropy
 BINS = 24
+MOST_CHOICES = 255  # floats beyond it are hardly choices
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,29 @@ class DatasetReport:
         )
 
 
+def _choices_as_floats(
+    actions: Tree, space: Space, ranges: Mapping[str, tuple[float, float]]
+) -> tuple[str, ...]:
+    """A note where actions may be choices that were stored as floats, and nobody has said which they are."""
+    if not (
+        isinstance(actions, np.ndarray) and actions.dtype.kind == "f" and np.prod(actions.shape[1:]) == 1
+    ):
+        return ()
+    low, high = ranges["actions"]
+    inferred = isinstance(space, Box) and bool(
+        (-space.low == space.high).all() and (space.high == max(1.0, high)).all()
+    )
+    if not (inferred and 0 <= low < high <= MOST_CHOICES):
+        return ()
+    blocks = (np.asarray(actions[i : i + 2**20]) for i in range(0, len(actions), 2**20))
+    if not all(bool((block == np.rint(block)).all()) for block in blocks):
+        return ()
+    return (
+        f"actions are whole numbers from {low:g} to {high:g} stored as floats, and taken as real numbers; if they are "
+        f"choices, pass the environment or action_space=gymnasium.spaces.Discrete({int(high) + 1})",
+    )
+
+
 def report_of(columns: Columns, scan: Scan, observation_space: Space, action_space: Space) -> DatasetReport:
     """The report of loaded columns, seen in these spaces."""
     episodes, finite = columns.episodes, columns.whole_returns
@@ -146,6 +171,7 @@ def report_of(columns: Columns, scan: Scan, observation_space: Space, action_spa
             "left out of the returns" if cut < len(episodes) else "so that no return is that of a whole one"
         )
         notes += (f"{cut} episodes were cut off by the end of the recording, {left}",)
+    notes += _choices_as_floats(columns.actions, action_space, scan.ranges)
     share, outside = _behaviour(columns.actions, action_space, scan.ranges)
     return DatasetReport(
         name=columns.name,

@@ -100,6 +100,22 @@ def test_whole_numbers_stored_as_floats_are_choices(column):
     assert data.report().casts["actions"].endswith("-> int64")
 
 
+@pytest.mark.parametrize("column", [[0.0, 2, 0, 1, 1, 0], [[0.0], [2], [0], [1], [1], [0]]])
+def test_where_nobody_says_whether_floats_are_choices_the_report_does(column):
+    data = ev.Dataset(table(actions=np.array(column)))
+    assert data.action_space.dtype == np.float32
+    (note,) = [note for note in data.report().notes if note.startswith("actions are")]
+    assert "whole numbers from 0 to 2 stored as floats" in note
+    assert "action_space=gymnasium.spaces.Discrete(3)" in note
+    for actions, space in (
+        (column, spaces.Discrete(3)),
+        (np.array(column) + 0.5, None),
+        (np.array(column) - 1, None),
+    ):
+        told = ev.Dataset(table(actions=np.array(actions)), action_space=space).report().notes
+        assert not [note for note in told if note.startswith("actions are")]
+
+
 def test_floats_that_are_no_whole_numbers_are_still_refused():
     with pytest.raises(ev.DatasetError, match="Convert 'actions' to integers"):
         ev.Dataset(table(actions=np.array([0, 0.5, 0, 1, 1, 0])), action_space=spaces.Discrete(2))

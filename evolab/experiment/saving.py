@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from evolab.core.plain import to_plain
 from evolab.envs.factory import VectorMaker
+from evolab.evolution.immigration import Immigrant
 from evolab.experiment.build import described
 from evolab.experiment.config import ExperimentConfig, Source
 from evolab.experiment.loading import SavedRun, open_run
@@ -104,6 +105,11 @@ class Saving(Parts):
         for name in own.keys() & {*setting_names()}:
             experiment._state.changes.note(name, to_plain(getattr(experiment, name)))
         return experiment
+
+    def invite(self, immigrant: Immigrant) -> None:
+        """Have an agent of another run enter at the end of the next generation, where it is better than the worst."""
+        self._runner.refuse_while_running("invite")
+        self._state.expect(immigrant)
 
     def _go_on_with(self, found: SavedRun) -> None:
         found.restore(self._state, self._config)

@@ -19,6 +19,7 @@ from evolab.evaluation.episodes import Evaluated, healthy
 from evolab.evaluation.fitness import Fitness
 from evolab.evolution.evolve import evolve
 from evolab.evolution.hall_of_fame import Promise
+from evolab.evolution.immigration import admit
 from evolab.evolution.revival import Revival, revive
 from evolab.history.columns import own_name
 from evolab.history.events import Birth, Evaluation, Fault, Finished, Generation, Progress
@@ -237,6 +238,7 @@ def evolved(state: TrainingState, number: int, scores: np.ndarray) -> list[Birth
     # No agent is replaced before the selection has warmed up, not by the archived elite either.
     waiting = number <= state.selection.warmup
     revival = Revival(scores) if waiting else revive(state.hall, population, scores, state.buffer)
+    known = {one.id: float(score) for one, score in zip(population.individuals, revival.scores, strict=True)}
     births = evolve(
         population,
         revival.scores,
@@ -246,6 +248,7 @@ def evolved(state: TrainingState, number: int, scores: np.ndarray) -> list[Birth
         buffer=state.buffer,
         generator=numpy_stream(state.options.seed, number, "evolution"),
     )
+    births = admit(state.take_immigrants(), population, births, known, state.buffer)
     return revival.credited(births, population.individuals)
 
 

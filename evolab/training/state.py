@@ -14,6 +14,7 @@ from evolab.evaluation.acting import TrainingEpisodes
 from evolab.evaluation.episodes import LONGEST, Evaluator
 from evolab.evaluation.fitness import Fitness
 from evolab.evolution.hall_of_fame import HallOfFame
+from evolab.evolution.immigration import Immigrant
 from evolab.evolution.mutation.mutations import Mutations
 from evolab.evolution.selection.base import Selection
 from evolab.history.events import Generation, Progress
@@ -84,6 +85,7 @@ class TrainingState:
         self.changes = Changes()
         self.interrupted = False
         self._told: set[str] = set()
+        self._immigrants: list[Immigrant] = []
         self._under_way: Iterator[Progress | Generation] | None = None
 
     # What there is ----------------------------------------------------------------------------
@@ -228,6 +230,15 @@ class TrainingState:
     def learn_from(self, buffer: Buffer) -> None:
         """Take this experience in the place of what there was."""
         self.buffer = buffer
+
+    def expect(self, immigrant: Immigrant) -> None:
+        """Have an agent of another run ask for a place at the end of the generation that comes next."""
+        self._immigrants.append(immigrant)
+
+    def take_immigrants(self) -> list[Immigrant]:
+        """Those that ask, who do so once."""
+        taken, self._immigrants = self._immigrants, []
+        return taken
 
     def place_buffer(self) -> None:
         """Keep experience where the agents are, unless the user has said where."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import platform
 import shutil
 import socket
 import traceback
@@ -14,11 +15,13 @@ from dataclasses import replace
 import torch
 
 from evolab.core.plain import from_plain
+from evolab.experiment.engines.exchange import best_of
 from evolab.experiment.engines.orders import Order, Report
 from evolab.experiment.experiment import Experiment
 from evolab.storage import lock
 from evolab.storage.folders import recover
 from evolab.training.checkpoint import RunFolder
+from evolab.training.generation_folders import ABOUT
 
 
 class Host:
@@ -64,6 +67,9 @@ class Host:
 
     def _advance(self, order: Order, known: Report) -> Report:
         experiment = self._open.get(order.run)
+        if experiment is not None and order.inbox is not None and experiment.generation != order.beginning:
+            self.drop(order.run)
+            experiment = None
         if experiment is None:
             order.folder.mkdir(parents=True, exist_ok=True)
             if order.take:
@@ -78,6 +84,8 @@ class Host:
             known.write(order.home)
             experiment = self._opened(order)
         over = _over(experiment, order)
+        for giver in () if over else order.inbox or ():
+            experiment.invite(best_of(order.home / giver, order.beginning, experiment.population))
         if over is None and experiment.generation < order.generation:
             goals, left = order.goals, None
             if goals.minutes is not None:
@@ -104,15 +112,18 @@ class Host:
         place = RunFolder(order.folder)
         for number in place.numbers():
             recover(place.generation(number))
-        if place.numbers():
-            experiment = Experiment.load(order.folder, **own)
+        # Runs that speak to each other begin an epoch where the others did; checkpoints in between do not count.
+        begins = order.beginning if order.inbox is not None else None
+        if place.numbers() and begins != 0:
+            experiment = Experiment.load(order.folder, generation=begins, **own)
             experiment.folder = order.folder
         else:
-            for (
-                entry
-            ) in order.folder.iterdir():  # what a worker left that was killed before its first checkpoint
+            # What a worker left that was killed before its first checkpoint, or what was before it.
+            for entry in order.folder.iterdir():
                 if entry.is_dir():
                     shutil.rmtree(entry)
+                elif entry.name == ABOUT:
+                    entry.unlink()
             options = {name: from_plain(value) for name, value in order.options.items()}
             experiment = Experiment(**{**options, **own, "folder": order.folder, "progress": False})
             if order.goals.fill is not None and not experiment.algorithm.on_policy:
@@ -169,6 +180,8 @@ def _report(experiment: Experiment, order: Order, known: Report, over: str | Non
         goals=order.goals.plain,
         begun=int(over is None),  # this beginning has led somewhere
         worker=known.worker,
+        newest=experiment.history.generations[-1].fitness if experiment.history.generations else None,
+        processor=f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
     )
 
 

@@ -8,7 +8,7 @@ see: the run's own checkpoints, and its newest report.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -87,6 +87,8 @@ class Order:
         own: options that are objects of the user's own; only some engines can hand them on.
         retries: how often it may be begun again without an epoch that ends.
         threads: of the worker; the same everywhere, so that sums have one order.
+        inbox: runs whose best agents come in at the beginning of the epoch, as they stood at its generation, which this
+            run begins from as well; None where runs do not speak to each other.
         take: the worker that held the run's folder is known to be gone.
     """
 
@@ -99,12 +101,18 @@ class Order:
     own: Mapping[str, Any] = field(default_factory=dict)
     retries: int = 2
     threads: int = 1
+    inbox: Sequence[str] | None = None
     take: bool = False
 
     @property
     def folder(self) -> Path:
         """Of the run."""
         return self.home / self.run
+
+    @property
+    def beginning(self) -> int:
+        """The generation that the epoch begins after."""
+        return (self.epoch - 1) * self.length
 
     @property
     def generation(self) -> int:
@@ -125,6 +133,8 @@ class Report:
         evaluation_steps: the rest.
         best: the highest fitness of a single evaluation; None before the first.
         confirmed: mean return of the elite over fresh episodes; None without one.
+        newest: fitness of the best agent of the newest generation.
+        processor: what it was computed on.
         seconds: of training.
         over: why it has ended: the goal that was met; None where it has not.
         goals: that it was trained for.
@@ -148,6 +158,8 @@ class Report:
     error: str = ""
     trace: str = ""
     worker: str = ""
+    newest: float | None = None
+    processor: str = ""
 
     def failed(self, retries: int) -> bool:
         """True where it was begun too often without an epoch that ended, and is left alone."""
@@ -174,6 +186,9 @@ class Report:
         except (Damaged, ValueError):
             return cls(run)
         known = {name: value for name, value in found.items() if name in cls.__dataclass_fields__}
+        known["newest"] = (
+            None if isinstance(known.get("newest"), str) else known.get("newest")
+        )  # it was not finite
         return replace(cls(run), **known)
 
 
@@ -220,5 +235,6 @@ _FORM = record(
         "error": word,
         "trace": word,
         "worker": word,
-    }
+    },
+    {"newest": maybe(measured), "processor": word},
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 
@@ -13,7 +13,7 @@ def add_to(commands: Any, add_goals: Callable[[argparse.ArgumentParser], None]) 
         "sweep",
         help="train many runs: seeds, settings, grids of them",
         description="Train what a .yaml or .json file sweeps over: options as `evolab run` takes them, and a section "
-        "`sweep:` with seeds, configs or grid. Given a sweep's folder, go on with it. The results are the same in "
+        "`sweep:` with seeds, configs or grid; or a section `islands:` with count, migration and every. Given a sweep's folder, go on with it. The results are the same in "
         "every engine and with any number of workers; a worker that is lost costs what it did since its checkpoint.",
         epilog="examples:\n  evolab sweep lander.yaml --engine folder --workers 8\n"
         "  evolab sweep runs/lander --generations 50\n  srun evolab sweep /shared/runs/lander --join",
@@ -43,20 +43,35 @@ def add_to(commands: Any, add_goals: Callable[[argparse.ArgumentParser], None]) 
 def obey(options: argparse.Namespace) -> int:
     """Train many runs, or be one of the workers that do; 1 where a run was given up."""
     if options.join:
-        from evolab.experiment.sweeps.job import join
+        from evolab.experiment.sweeps.joining import join
 
         return int(join(options.what) > 0)
-    from evolab.experiment.sweeps.sweep import sweep
+    from pathlib import Path
+
+    from evolab.experiment.conversions import read
+    from evolab.experiment.sweeps.beginning import islands, sweep
 
     goals = {name: getattr(options, name) for name in ("generations", "max_steps", "minutes", "target")}
-    made = sweep(
-        options.what,
-        options.out,
-        engine=options.engine,
-        workers=options.workers,
-        threads=options.threads,
-        retries=options.retries,
-        **{name: value for name, value in goals.items() if value is not None},
-    )
+    goals = {name: value for name, value in goals.items() if value is not None}
+    values = {} if Path(options.what).is_dir() else read(options.what)
+    about = values.pop("islands", None)
+    if about is not None:
+        if not isinstance(about, Mapping) or "count" not in about:
+            raise ValueError(
+                f"islands is {about!r}; islands: {{count: 4, migration: ring, every: 10}} is expected."
+            )
+        values["run"] = {**(values.get("run") or {}), **goals}
+        place = options.out or Path("runs") / Path(options.what).stem
+        made = islands(folder=place, engine=options.engine, workers=options.workers, **about, **values)
+    else:
+        made = sweep(
+            options.what,
+            options.out,
+            engine=options.engine,
+            workers=options.workers,
+            threads=options.threads,
+            retries=options.retries,
+            **goals,
+        )
     print(made)
     return int(bool(made.failed))

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from evolab.experiment.engines.folder import Joined, leave_with
 from evolab.experiment.engines.orders import Order, Report
 from evolab.experiment.sweeps.plan import Plan
 from evolab.storage import lock
@@ -58,32 +55,5 @@ class SweepJob:
 
     def command(self) -> list[str]:
         """The program of a further worker, which ends with this process."""
-        program = (
-            "import sys; from evolab.experiment.sweeps.job import join; join(sys.argv[1], int(sys.argv[2]))"
-        )
+        program = "import sys; from evolab.experiment.sweeps.joining import join; join(sys.argv[1], int(sys.argv[2]))"
         return [sys.executable, "-c", program, str(self.home.resolve()), str(os.getpid())]
-
-
-def join(
-    folder: str | os.PathLike[str], parent: int | None = None, own: Mapping[str, Any] | None = None
-) -> int:
-    """Work on a sweep's folder in this process until nothing is left to do for anybody.
-
-    Args:
-        folder: of the sweep.
-        parent: process that this one ends with; None for none.
-        own: objects in place of those that no file holds.
-
-    Returns:
-        how many runs were given up.
-    """
-    if parent is not None:
-        leave_with(parent)
-    home = Path(folder).expanduser()
-    job, engine = SweepJob(home, Plan.read(home, own)), Joined()
-    try:
-        for _ in engine.drive(job):
-            pass
-    finally:
-        engine.close()
-    return sum(report.failed(job.plan.retries) for report in job.reports())

@@ -16,7 +16,7 @@ import torch
 
 from evolab.core import checks, registry
 from evolab.core.plain import plain, to_plain
-from evolab.core.schema import mapping, record, whole, word
+from evolab.core.schema import mapping, maybe, record, whole, word
 from evolab.core.version import VERSION
 from evolab.evolution.mutation.mutations import Mutations
 from evolab.experiment.config import ExperimentConfig
@@ -69,11 +69,15 @@ class Plan:
         runs: in the order in which they are begun.
         retries: how often one may be begun again without an epoch that ends.
         threads: of each worker.
+        migration: who receives the best agent of whom at the end of an epoch; None where runs do not speak.
+        seed: of the migrations.
     """
 
     runs: Sequence[Run]
     retries: int = 2
     threads: int = 1
+    migration: str | None = None
+    seed: int = 0
 
     def check(self, sends: bool) -> None:
         """Refuse what no run could begin with.
@@ -105,7 +109,12 @@ class Plan:
             for run in self.runs
         }
         about = {"format": FORMAT, "evolab": VERSION, "runs": runs}
-        about |= {"retries": self.retries, "threads": self.threads}
+        about |= {
+            "retries": self.retries,
+            "threads": self.threads,
+            "migration": self.migration,
+            "seed": self.seed,
+        }
         text = json.dumps(plain(about), allow_nan=False, ensure_ascii=False, indent=1) + "\n"
         replace_bytes(home / FILE, text.encode())
 
@@ -132,7 +141,7 @@ class Plan:
             runs = [_run(home, name, about, own or {}) for name, about in found["runs"].items()]
         except ValueError as error:
             raise Damaged(f"{home / FILE}: {error}") from error
-        return cls(runs, found["retries"], found["threads"])
+        return cls(runs, found["retries"], found["threads"], found.get("migration"), found.get("seed", 0))
 
     def united(self, before: Plan) -> Plan:
         """This plan, with the runs of an earlier one in the same folder; goals may change, options may not.
@@ -140,6 +149,11 @@ class Plan:
         Raises:
             ValueError: a run has other options than before.
         """
+        if (self.migration, self.seed) != (before.migration, before.seed):
+            raise ValueError(
+                f"the runs were begun with migration={before.migration!r}, seed {before.seed}; now it is "
+                f"{self.migration!r}, {self.seed}. Use another folder."
+            )
         mine = {run.name: run for run in self.runs}
         for run in before.runs:
             new = mine.setdefault(run.name, run)
@@ -317,5 +331,6 @@ _FORM = record(
         "runs": mapping(record({"options": mapping(), "goals": mapping(), "own": mapping(word)})),
         "retries": whole(),
         "threads": whole(1),
-    }
+    },
+    {"migration": maybe(word), "seed": whole()},
 )

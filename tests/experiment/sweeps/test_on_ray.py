@@ -11,6 +11,8 @@ import time
 import pytest
 
 import evolab as ev
+from tests.experiment.sweeps.test_islands import assert_equal as assert_same_islands
+from tests.experiment.sweeps.test_islands import isles
 from tests.experiment.sweeps.test_sweep import FOUR, GOALS, SMALL, assert_equal, holder, swept, undisturbed
 from tests.toys import Toy
 
@@ -33,6 +35,13 @@ def test_actors_find_the_same_whoever_is_killed(tmp_path, undisturbed):
     assert killed
     assert made.finished
     assert_equal(made.folder, undisturbed)
+
+
+def test_islands_on_actors_find_the_same(tmp_path):
+    whole = isles(tmp_path / "whole", generations=4).folder
+    found = isles(tmp_path / "ray", engine="ray", workers=2, generations=4)
+    assert found.finished
+    assert_same_islands(found.folder, whole)
 
 
 def test_an_environment_of_one_s_own_is_sent(tmp_path):

@@ -17,7 +17,8 @@ import evolab as ev
 from evolab.__main__ import main
 from evolab.experiment.engines.folder import Folder
 from evolab.experiment.engines.orders import Report
-from evolab.experiment.sweeps.job import SweepJob, join
+from evolab.experiment.sweeps.job import SweepJob
+from evolab.experiment.sweeps.joining import join
 from evolab.experiment.sweeps.plan import Plan
 from evolab.storage import lock
 from tests.small import QUICK, assert_same, quiet

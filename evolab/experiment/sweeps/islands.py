@@ -1,0 +1,181 @@
+"""islands: one search in several populations, whose best agents migrate at the end of each epoch."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from evolab.core import checks
+from evolab.core.plain import plain
+from evolab.core.rng import seed_of
+from evolab.core.schema import listing, mapping, record, whole, word
+from evolab.experiment.engines.exchange import WAYS, migrations
+from evolab.experiment.engines.orders import Order, Report
+from evolab.experiment.sweeps.job import SweepJob
+from evolab.experiment.sweeps.plan import Plan, planned
+from evolab.storage.files import Damaged, read_json, replace_bytes
+from evolab.storage.folders import FORMAT, MANIFEST
+from evolab.training.generation_folders import GenerationFolders
+
+EPOCHS = ".epochs"
+"""Folder of the committed epochs, a file each."""
+
+
+def island_plan(count: int, migration: str, every: int, options: Mapping[str, Any]) -> Plan:
+    """The islands as runs, each with a seed of its own, that exchange agents.
+
+    Args:
+        count: of islands.
+        migration: who receives the best agent of whom.
+        every: generations of an epoch.
+        options: of each island, and the goals of all.
+
+    Raises:
+        ValueError: one island, an unknown migration, or generations that are no whole number of epochs.
+    """
+    checks.positive_integer("islands", count, 2)
+    checks.positive_integer("every", every)
+    if migration not in WAYS:
+        raise checks.unknown("migration", migration, WAYS)
+    given = {**options, **(options.get("run") or {})}
+    given.pop("run", None)
+    seed = checks.positive_integer("seed", given.pop("seed", 0), 0)
+    if checks.positive_integer("keep", given.get("keep", 3)) < 2:
+        raise ValueError("keep is 1; islands read the checkpoint before the newest: keep=2 or more.")
+    if given.get("evolving") is False:
+        raise ValueError(
+            "evolving=False: an agent that comes in competes with the others, so islands evolve."
+        )
+    if given.get("checkpoint_every", every) != every:
+        raise ValueError(
+            "checkpoint_every is set by islands: each writes one at the end of an epoch. Leave it out."
+        )
+    if "generations" in given and given["generations"] % every:
+        raise ValueError(
+            f"generations is {given['generations']}; a multiple of every={every} is expected, whole epochs."
+        )
+    if "max_steps" in given:  # those of all islands together
+        given["max_steps"] = max(1, checks.positive_integer("max_steps", given["max_steps"]) // count)
+    if "minutes" in given:
+        raise ValueError("islands end by generations, max_steps or target, not by the clock.")
+    seeds = [seed_of(seed, "island", number) % 2**31 for number in range(count)]
+    runs = planned(seeds, {**given, "checkpoint_every": every})
+    named = [replace(run, name=f"island-{number}") for number, run in enumerate(runs)]
+    return Plan(named, migration=migration, seed=seed)
+
+
+class IslandsJob(SweepJob):
+    """Orders for islands: all of them end an epoch before the next one begins.
+
+    An epoch is committed by one file, which says where every island stands and who receives whom. It follows from the
+    reports alone, so whoever sees first that all are there may write it.
+    """
+
+    def __init__(self, home: Path, plan: Plan) -> None:
+        super().__init__(home, plan)
+        self._committed: Mapping[str, Any] | None = None
+
+    def orders(self) -> list[Order]:
+        """One for every island that has not ended the epoch."""
+        while True:
+            before = self._newest()
+            epoch, reports = int(before["epoch"]), self.reports()
+            if any(report.failed(self.plan.retries) for report in reports):
+                return []  # the others would wait for ever
+            pairs = list(zip(self.plan.runs, reports, strict=True))
+            if any(report.met(run.goals) and report.epoch <= epoch for run, report in pairs):
+                return []
+            waiting = {report.run: report for report in reports if report.epoch <= epoch}
+            if waiting:
+                return [
+                    self._next(order, waiting[order.run], before)
+                    for order in super().orders()
+                    if order.run in waiting
+                ]
+            self._commit(epoch + 1, reports)
+
+    def _next(self, order: Order, report: Report, before: Mapping[str, Any]) -> Order:
+        order = replace(order, epoch=before["epoch"] + 1, inbox=tuple(before["inbox"].get(order.run, ())))
+        if report.over is not None and report.generation != order.beginning:
+            raise ValueError(
+                f"{order.run} ended within an epoch, at generation {report.generation}; islands cannot go on from there."
+            )
+        return order
+
+    def _newest(self) -> Mapping[str, Any]:
+        """The newest epoch that is whole on every island; islands that were ahead of it go back there."""
+        known = self._committed
+        if known is not None and not self._file(known["epoch"] + 1).exists():
+            return known
+        folder = self.home / EPOCHS
+        for path in sorted(folder.glob("*.json"), reverse=True):
+            try:
+                found = read_json(path)
+                _FORM("", found)
+                whole = all(
+                    _checksum(self.home / name, about["generation"]) == about["sha256"]
+                    for name, about in found["islands"].items()
+                )
+            except (Damaged, ValueError):
+                whole = False
+            if whole:
+                break
+            path.unlink(missing_ok=True)
+        else:
+            found = {"epoch": 0, "inbox": {}}
+        for report in self.reports():
+            if report.epoch > found["epoch"] + 1:
+                self._set_back(report, found["epoch"])
+        self._committed = found
+        return dict(found)
+
+    def _commit(self, epoch: int, reports: list[Report]) -> None:
+        """Write down where every island stands; one whose checkpoint is not whole has to end the epoch again."""
+        islands: dict[str, Any] = {}
+        for report in reports:
+            try:
+                sha = _checksum(self.home / report.run, report.generation)
+            except (Damaged, ValueError):
+                self._set_back(report, epoch - 1)
+                return
+            islands[report.run] = {"generation": report.generation, "sha256": sha}
+        processors = sorted({report.processor for report in reports})
+        if len(processors) > 1 and not all(run.options.get("deterministic") for run in self.plan.runs):
+            raise RuntimeError(
+                f"islands were computed on {' and '.join(processors)}, where sums are not the same. Pass "
+                "deterministic=True, or take machines of one type."
+            )
+        scores = {one.run: math.nan if one.newest is None else one.newest for one in reports}
+        inbox = migrations(self.plan.migration or WAYS[0], scores, self.plan.seed, epoch)
+        about = {"format": FORMAT, "epoch": epoch, "islands": islands, "scores": scores, "inbox": inbox}
+        text = json.dumps(plain(about | {"processors": processors}), allow_nan=False, indent=1) + "\n"
+        (self.home / EPOCHS).mkdir(exist_ok=True)
+        replace_bytes(self._file(epoch), text.encode())
+
+    def _set_back(self, report: Report, epoch: int) -> None:
+        replace(report, epoch=epoch, over=None, begun=0).write(self.home)
+
+    def _file(self, epoch: int) -> Path:
+        return self.home / EPOCHS / f"{epoch:06d}.json"
+
+
+def _checksum(run: Path, generation: int) -> str:
+    """Of a checkpoint's manifest, which holds those of its files."""
+    found = read_json(GenerationFolders(run).generation(generation) / MANIFEST)
+    if not isinstance(found, dict) or not isinstance(found.get("sha256"), str):
+        raise Damaged(f"the manifest of generation {generation} in {run} is damaged.")
+    return str(found["sha256"])
+
+
+_FORM = record(
+    {
+        "format": whole(1, FORMAT),
+        "epoch": whole(1),
+        "islands": mapping(record({"generation": whole(), "sha256": word})),
+        "inbox": mapping(listing(word)),
+    }
+)

@@ -1,0 +1,43 @@
+"""join: this process as one more worker on the folder of a sweep, or of islands."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from evolab.experiment.engines.folder import Joined, leave_with
+from evolab.experiment.sweeps.islands import IslandsJob
+from evolab.experiment.sweeps.job import SweepJob
+from evolab.experiment.sweeps.plan import Plan
+
+
+def job_of(home: Path, plan: Plan) -> SweepJob:
+    """The job that a plan means."""
+    return SweepJob(home, plan) if plan.migration is None else IslandsJob(home, plan)
+
+
+def join(
+    folder: str | os.PathLike[str], parent: int | None = None, own: Mapping[str, Any] | None = None
+) -> int:
+    """Work on a sweep's folder in this process until nothing is left to do for anybody.
+
+    Args:
+        folder: of the sweep.
+        parent: process that this one ends with; None for none.
+        own: objects in place of those that no file holds.
+
+    Returns:
+        how many runs were given up.
+    """
+    if parent is not None:
+        leave_with(parent)
+    home = Path(folder).expanduser()
+    job, engine = job_of(home, Plan.read(home, own)), Joined()
+    try:
+        for _ in engine.drive(job):
+            pass
+    finally:
+        engine.close()
+    return sum(report.failed(job.plan.retries) for report in job.reports())

@@ -1,0 +1,267 @@
+"""Islands: the best agents migrate, the same in every engine and whoever is killed; what diverged stays at home."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import evolab as ev
+from evolab.__main__ import main
+from evolab.evolution.immigration import Immigrant, admit
+from evolab.experiment.engines.exchange import best_of, migrations
+from evolab.experiment.engines.orders import Report
+from evolab.history.events import Birth
+from tests.experiment.sweeps.test_sweep import FOUR, SMALL, holder
+from tests.small import assert_same, experiment
+
+KINDS = [one["algorithm"] for one in FOUR]
+
+
+def isles(folder, algorithm="TD3", engine="local", generations=6, **options):
+    one = next(one for one in FOUR if one["algorithm"] == algorithm)
+    about = {**SMALL, **one, "fill": 60, "progress": False, "generations": generations, "every": 2, "seed": 3}
+    return ev.islands(3, folder, engine=engine, **{**about, **options})
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory):
+    """Three islands of TD3 in this process: returns of its pendulum are never the same."""
+    return isles(tmp_path_factory.mktemp("islands") / "local").folder
+
+
+def assert_equal(folder, undisturbed):
+    for number in range(3):
+        one, other = (ev.load(home / f"island-{number}") for home in (folder, undisturbed))
+        assert_same(one, other)
+        one.close()
+        other.close()
+    assert commits(folder) == commits(undisturbed)
+
+
+def commits(folder):
+    """What was committed, without checksums of files that hold times."""
+    found = [json.loads(path.read_text()) for path in sorted((folder / ".epochs").glob("*.json"))]
+    for one in found:
+        one["islands"] = {name: about["generation"] for name, about in one["islands"].items()}
+    return found
+
+
+def migrated(folder):
+    """All births that came from elsewhere, by island."""
+    found = {}
+    for number in range(3):
+        exp = ev.load(folder / f"island-{number}")
+        births = exp.history.mutations
+        found[number] = births[births["kind"] == "migrated"]
+        exp.close()
+    return found
+
+
+def test_the_best_of_the_neighbour_comes_in_after_each_epoch(undisturbed):
+    inboxes = [one["inbox"] for one in commits(undisturbed)]
+    ring = {"island-0": ["island-2"], "island-1": ["island-0"], "island-2": ["island-1"]}
+    assert inboxes == [ring] * 3
+    came = migrated(undisturbed)
+    assert sum(map(len, came.values()))
+    for number, births in came.items():
+        for birth in births.itertuples():
+            assert birth.generation in (3, 5)  # the first of an epoch
+            giver = f"of island-{(number - 1) % 3}, generation {birth.generation - 1}"
+            assert birth.detail.startswith("agent ")
+            assert birth.detail.endswith(giver)
+
+
+def test_lineages_of_those_that_came_begin_where_they_did(undisturbed):
+    for number, births in migrated(undisturbed).items():
+        exp = ev.load(undisturbed / f"island-{number}")
+        for birth in births.itertuples():
+            if (exp.history.fitness["agent"] == birth.agent).any():
+                line = exp.history.lineage(birth.agent)
+                assert line["kind"].tolist()[0] == "migrated"
+        exp.close()
+
+
+@pytest.mark.parametrize("algorithm", KINDS)
+def test_islands_end_the_same_however_often_they_are_stopped(tmp_path, algorithm):
+    whole = isles(tmp_path / "whole", algorithm, generations=4).folder
+    isles(tmp_path / "cut", algorithm, generations=2)
+    cut = isles(tmp_path / "cut", algorithm, generations=4)
+    assert cut.finished
+    assert_equal(cut.folder, whole)
+
+
+def test_processes_that_are_killed_end_the_same(tmp_path, undisturbed):
+    made = isles(tmp_path / "s", engine="folder", workers=2, wait=False)
+    killed, deadline = 0, time.monotonic() + 300
+    try:
+        while not made.wait(0.1) and time.monotonic() < deadline:
+            held = holder(made.folder)
+            if not killed and held and list(made.folder.glob(".epochs/*")):
+                os.kill(held[0], signal.SIGKILL)
+                killed += 1
+    finally:
+        made.stop()
+    assert killed
+    assert made.finished
+    assert_equal(made.folder, undisturbed)
+
+
+def test_an_epoch_that_is_damaged_anywhere_is_taken_back_everywhere(tmp_path, undisturbed):
+    home = tmp_path / "s"
+    shutil.copytree(undisturbed, home, ignore=shutil.ignore_patterns(".lock"))
+    shutil.rmtree(home / "island-1" / "generation-000006")
+    made = isles(home)
+    assert made.finished
+    assert_equal(home, undisturbed)
+
+
+def test_a_report_without_its_checkpoint_is_not_believed(tmp_path, undisturbed):
+    home = tmp_path / "s"
+    shutil.copytree(undisturbed, home, ignore=shutil.ignore_patterns(".lock"))
+    (home / ".epochs" / "000003.json").unlink()
+    shutil.rmtree(home / "island-2" / "generation-000006")
+    assert isles(home).finished
+    assert_equal(home, undisturbed)
+
+
+def test_an_agent_migrates_with_its_moments_and_targets(undisturbed):
+    giver, home = ev.load(undisturbed / "island-0"), experiment("TD3")
+    asks = best_of(undisturbed / "island-0", 6, home.population)
+    births = [Birth(6, id, id, "none", "") for id in home.population.ids]
+    scores = dict(
+        zip(home.population.ids, (asks.fitness - 1, asks.fitness - 3, asks.fitness + 1), strict=True)
+    )
+    records = admit([asks], home.population, births, scores, home.buffer)
+    assert [record.agent for record in records] == home.population.ids
+    (record,) = [one for one in records if one.kind == "migrated"]
+    assert record.detail == f"agent {giver.best.id} of island-0, generation 6"
+    assert {*home.population.ids} == {births[0].agent, births[2].agent, record.agent}  # the worst has gone
+    row, table = home.population.row(record.agent), home.population.table
+    theirs = giver.best.table
+    assert table.keys() == theirs.keys()
+    for name, value in theirs.items():
+        assert (
+            torch.equal(table[name][row].flatten()[: value[0].numel()], value[0].flatten()) or name == "id"
+        ), name
+    giver.close()
+    home.close()
+
+
+@pytest.mark.parametrize("fitness", [math.nan, math.inf, -math.inf, 0.0])
+def test_who_diverged_or_is_no_better_stays_at_home(undisturbed, fitness):
+    home = experiment("TD3")
+    asks = best_of(undisturbed / "island-0", 6, home.population)
+    before = home.population.ids
+    births = [Birth(6, id, id, "none", "") for id in before]
+    scores = dict(zip(before, (0.0, 1.0, 2.0), strict=True))
+    asking = Immigrant(asks.individual, fitness, "x")
+    assert admit([asking], home.population, births, scores, home.buffer) == births
+    assert home.population.ids == before
+    home.close()
+
+
+def test_who_diverged_loses_its_place_first_and_the_elite_never(undisturbed):
+    home = experiment("TD3")
+    asks = best_of(undisturbed / "island-0", 6, home.population)
+    first, second, third = home.population.ids
+    births = [
+        Birth(6, first, first, "elite", ""),
+        Birth(6, second, second, "none", ""),
+        Birth(6, third, third, "none", ""),
+    ]
+    scores = {first: -9.0, second: 5.0, third: math.nan}
+    admit([Immigrant(asks.individual, 1.0, "x")], home.population, births, scores, home.buffer)
+    assert {first, second} < {*home.population.ids}
+    assert third not in home.population.ids
+    home.close()
+
+
+def test_a_population_of_nan_never_gives_and_a_plan_is_a_function_of_the_scores():
+    scores = {"a": math.nan, "b": 1.0, "c": 2.0, "d": math.inf}
+    for way in ("ring", "random", "best"):
+        plan = migrations(way, scores, 7, 3)
+        assert plan == migrations(way, scores, 7, 3)
+        givers = [giver for received in plan.values() for giver in received]
+        assert givers
+        assert not {"a", "d"} & {*givers}
+        assert all(name not in received for name, received in plan.items())
+    drawn = [str(migrations("random", dict.fromkeys("abcdef", 1.0), 7, epoch)) for epoch in range(5)]
+    assert len({*drawn}) > 1
+    assert migrations("ring", {"a": 1.0}, 0, 1) == {"a": []}
+
+
+def test_islands_have_seeds_of_their_own_and_a_leader(undisturbed):
+    table = ev.runs(undisturbed)
+    assert len({*table["seed"]}) == 3
+    made = isles(undisturbed)
+    assert made.leader in [f"island-{number}" for number in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"generations": 5}, "generations is 5; a multiple of every=2 is expected"),
+        (
+            {"migration": "rings"},
+            "Unknown migration 'rings'. Known: best, random, ring; did you mean 'ring'?",
+        ),
+        ({"keep": 1}, "keep is 1; islands read the checkpoint before the newest"),
+        ({"evolving": False}, "evolving=False: an agent that comes in competes"),
+        ({"minutes": 3}, "not by the clock"),
+        ({"checkpoint_every": 5}, "checkpoint_every is set by islands"),
+        ({"every": 0}, "every is 0; expected a whole number >= 1."),
+    ],
+)
+def test_a_mistake_is_named(tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        isles(tmp_path / "s", **options)
+    assert not (tmp_path / "s").exists()
+
+
+def test_one_island_is_none(tmp_path):
+    with pytest.raises(ValueError, match="islands is 1; expected a whole number >= 2"):
+        ev.islands(1, tmp_path / "s", environment="CartPole-v1", generations=10)
+
+
+def test_other_migrations_need_another_folder(tmp_path, undisturbed):
+    home = tmp_path / "s"
+    shutil.copytree(undisturbed, home, ignore=shutil.ignore_patterns(".lock"))
+    with pytest.raises(ValueError, match="begun with migration='ring', seed 3; now it is 'best', 3"):
+        isles(home, migration="best")
+
+
+def test_islands_of_different_processors_are_refused(tmp_path, undisturbed):
+    home = tmp_path / "s"
+    shutil.copytree(undisturbed, home, ignore=shutil.ignore_patterns(".lock"))
+    (home / ".epochs" / "000003.json").unlink()
+    report = json.loads((home / ".reports" / "island-1.json").read_text())
+    (home / ".reports" / "island-1.json").write_text(json.dumps(report | {"processor": "another"}))
+    assert Report.read(home, "island-1").processor == "another"
+    with pytest.raises(RuntimeError, match="islands were computed on another and"):
+        isles(home)
+
+
+def test_the_command_line_has_islands(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = "environment: CartPole-v1\nalgorithm: DQN\npopulation: 2\nnum_envs: 2\nsteps_per_generation: 20\n"
+    text += "hyperparameters: {batch_size: 8}\nbuffer: 100\nrun: {generations: 2, fill: 20}\n"
+    Path("pole.yaml").write_text(text + "islands: {count: 2, every: 1}\n")
+    assert main(["sweep", "pole.yaml"]) == 0
+    assert "runs/pole: 2 of 2 runs are over" in capsys.readouterr().out
+    assert main(["sweep", "runs/pole", "--generations", "3"]) == 0
+    assert len(commits(Path("runs/pole"))) == 3
+    assert main(["sweep", "runs/pole", "--join"]) == 0
+    Path("pole.yaml").write_text(text + "islands: 2\n")
+    assert main(["sweep", "pole.yaml", "--out", "x"]) == 2
+    assert (
+        "islands is 2; islands: {count: 4, migration: ring, every: 10} is expected."
+        in capsys.readouterr().err
+    )

@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from evolab.evolution.selection.truncation import Truncation as Truncation
     from evolab.experiment.experiment import Experiment as Experiment
     from evolab.experiment.opening import load as load
-    from evolab.experiment.sweeps.beginning import islands as islands
     from evolab.experiment.sweeps.beginning import sweep as sweep
     from evolab.history.history import History as History
     from evolab.networks.cnn.cnn import CNN as CNN
@@ -76,7 +75,6 @@ _NAMES = {
     "dashboard": "reporting.comparison.board",
     "evaluate": "evaluation.episodes",
     "evolve": "evolution.evolve",
-    "islands": "experiment.sweeps.beginning",
     "load": "experiment.opening",
     "runs": "reporting.comparison.listing",
     "search_space": "algorithms.reasons",

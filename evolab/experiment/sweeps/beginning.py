@@ -1,4 +1,4 @@
-"""sweep and islands: many runs at once, in this process, on processes, or on Ray; one folder holds them all."""
+"""sweep: many runs at once, in this process, on processes, or on Ray; one folder holds them all."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from evolab.experiment.engines.folder import Folder
 from evolab.experiment.engines.local import Local
 from evolab.experiment.engines.orders import Engine, Goals
 from evolab.experiment.sweeps.islands import island_plan
-from evolab.experiment.sweeps.plan import FILE, Plan, What, planned
+from evolab.experiment.sweeps.plan import FILE, Plan, What, opened, planned
 from evolab.experiment.sweeps.sweep import Sweep
 
 if TYPE_CHECKING:
@@ -39,9 +39,17 @@ def sweep(
     Called again with the same folder it goes on: runs that are over stay as they are, others go on from their newest
     checkpoint, further seeds and settings are added, and goals may be raised.
 
+    Islands are one search in several populations, each with its own replay and its own seeds. At the end of every epoch of
+    `every` generations the best agent of one asks for a place on another: the neighbour's ("ring"), anybody's ("random",
+    drawn anew each time), or that of the best of all ("best"). At the end of the next generation it takes that of the
+    newborn with the worst parent, if it is better than that parent was. It brings its moments and targets, and is
+    measured there like all others. The history of the island that it comes to has it as a birth of kind "migrated".
+    `population` and `generations` are those of one island, `max_steps` of all; a target ends all with the epoch.
+
     Args:
         what: seeds (a list, or how many), settings (a list of options by name, "hyperparameters.lr" among them), or
-            {"seeds": ..., "configs": ..., "grid": {"hyperparameters.lr": [1e-4, 1e-3]}}; the path of a .yaml or
+            {"seeds": ..., "configs": ..., "grid": {"hyperparameters.lr": [1e-4, 1e-3]}}; or, for populations whose
+            best agents migrate, {"islands": 4, "migration": "ring", "every": 10} (see below); the path of a .yaml or
             .json file with such a section `sweep:`; or the folder of a sweep, to go on with it.
         folder: of the results, one run each below it; None for a new one in `runs/`. Every worker has to see it.
         engine: "local" is this process, one run after the other; "folder" is processes that meet in the folder,
@@ -69,48 +77,6 @@ def sweep(
         threads=checks.positive_integer("threads", threads),
     )
     return _begun(home, plan, engine, workers, shown, wait)
-
-
-def islands(
-    count: int,
-    folder: str | PathLike[str] | None = None,
-    *,
-    engine: str = "local",
-    workers: int | None = None,
-    migration: str = "ring",
-    every: int = 10,
-    wait: bool = True,
-    **options: Any,
-) -> Sweep:
-    """Train one search as several populations, whose best agents migrate; the same in every engine, bit for bit.
-
-    Each island is a population of its own, with its own replay and its own seeds. At the end of an epoch the best agent
-    of one island asks for a place on another: at the end of the next generation it takes that of the newborn with the
-    worst parent, if it is better than that parent was. It brings its moments and targets, and is measured there like
-    all others. The history of the island that it comes to has it as a birth of kind "migrated", which says who it was.
-
-    Called again with the same folder it goes on from the newest epoch that is whole on every island.
-
-    Args:
-        count: islands.
-        folder: of the results, one island each below it; None for a new one in `runs/`. Every worker has to see it.
-        engine: as for `ev.sweep`.
-        workers: as for `ev.sweep`.
-        migration: "ring" from the neighbour, "random" from anybody, drawn anew each time, "best" from the best of all.
-        every: generations of an epoch; each ends with a checkpoint.
-        wait: as for `ev.sweep`.
-        **options: of every island, as `Experiment` takes them (`population` is that of one island), and the goals:
-            generations of each, a multiple of `every`; max_steps of all together; a target, which ends all at the end
-            of the epoch. Without a seed it is 0.
-
-    Raises:
-        ValueError: an unknown option, engine or migration, no goal, or islands that were begun with other options.
-        RuntimeError: another process drives these islands.
-        ImportError: Ray is not installed.
-    """
-    shown = options.pop("progress", True)
-    plan = island_plan(count, migration, every, options)
-    return _begun(_home(folder, "islands"), plan, engine, workers, shown, wait)
 
 
 def _begun(home: Path, plan: Plan, engine: str, workers: int | None, shown: bool, wait: bool) -> Sweep:
@@ -144,9 +110,11 @@ def _plan(what: What, folder: str | PathLike[str] | None, options: Mapping[str, 
                 )
         runs = [replace(run, goals=Goals.of({**run.goals.plain, **goals})) for run in plan.runs]
         return home, replace(plan, runs=runs)
-    wanted = planned(what, options)
     stem = Path(what).stem if isinstance(what, str | PathLike) else "sweep"
-    return _home(folder, stem), Plan(wanted)
+    wanted, given = opened(what, options)
+    if isinstance(wanted, Mapping) and "islands" in wanted:
+        return _home(folder, stem), island_plan(wanted, given)
+    return _home(folder, stem), Plan(planned(wanted, given))
 
 
 def _home(folder: str | PathLike[str] | None, stem: str) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 
@@ -13,8 +13,9 @@ def add_to(commands: Any, add_goals: Callable[[argparse.ArgumentParser], None]) 
         "sweep",
         help="train many runs: seeds, settings, grids of them",
         description="Train what a .yaml or .json file sweeps over: options as `evolab run` takes them, and a section "
-        "`sweep:` with seeds, configs or grid; or a section `islands:` with count, migration and every. Given a sweep's folder, go on with it. The results are the same in "
-        "every engine and with any number of workers; a worker that is lost costs what it did since its checkpoint.",
+        "`sweep:` with seeds, configs or grid, or with islands, migration and every. Given a sweep's folder, go on "
+        "with it. The results are the same in every engine and with any number of workers; a worker that is lost "
+        "costs what it did since its checkpoint.",
         epilog="examples:\n  evolab sweep lander.yaml --engine folder --workers 8\n"
         "  evolab sweep runs/lander --generations 50\n  srun evolab sweep /shared/runs/lander --join",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -46,32 +47,18 @@ def obey(options: argparse.Namespace) -> int:
         from evolab.experiment.sweeps.joining import join
 
         return int(join(options.what) > 0)
-    from pathlib import Path
-
-    from evolab.experiment.conversions import read
-    from evolab.experiment.sweeps.beginning import islands, sweep
+    from evolab.experiment.sweeps.beginning import sweep
 
     goals = {name: getattr(options, name) for name in ("generations", "max_steps", "minutes", "target")}
     goals = {name: value for name, value in goals.items() if value is not None}
-    values = {} if Path(options.what).is_dir() else read(options.what)
-    about = values.pop("islands", None)
-    if about is not None:
-        if not isinstance(about, Mapping) or "count" not in about:
-            raise ValueError(
-                f"islands is {about!r}; islands: {{count: 4, migration: ring, every: 10}} is expected."
-            )
-        values["run"] = {**(values.get("run") or {}), **goals}
-        place = options.out or Path("runs") / Path(options.what).stem
-        made = islands(folder=place, engine=options.engine, workers=options.workers, **about, **values)
-    else:
-        made = sweep(
-            options.what,
-            options.out,
-            engine=options.engine,
-            workers=options.workers,
-            threads=options.threads,
-            retries=options.retries,
-            **goals,
-        )
+    made = sweep(
+        options.what,
+        options.out,
+        engine=options.engine,
+        workers=options.workers,
+        threads=options.threads,
+        retries=options.retries,
+        **goals,
+    )
     print(made)
     return int(bool(made.failed))

@@ -1,4 +1,4 @@
-"""islands: one search in several populations, whose best agents migrate at the end of each epoch."""
+"""Islands: one search in several populations, whose best agents migrate at the end of each epoch."""
 
 from __future__ import annotations
 
@@ -21,24 +21,28 @@ from evolab.storage.files import Damaged, read_json, replace_bytes
 from evolab.storage.folders import FORMAT, MANIFEST
 from evolab.training.generation_folders import GenerationFolders
 
+SECTION = ("islands", "migration", "every")
+
 EPOCHS = ".epochs"
 """Folder of the committed epochs, a file each."""
 
 
-def island_plan(count: int, migration: str, every: int, options: Mapping[str, Any]) -> Plan:
+def island_plan(section: Mapping[str, Any], options: Mapping[str, Any]) -> Plan:
     """The islands as runs, each with a seed of its own, that exchange agents.
 
     Args:
-        count: of islands.
-        migration: who receives the best agent of whom.
-        every: generations of an epoch.
+        section: how many `islands`, their `migration`, and generations of an epoch, `every`.
         options: of each island, and the goals of all.
 
     Raises:
         ValueError: one island, an unknown migration, or generations that are no whole number of epochs.
     """
-    checks.positive_integer("islands", count, 2)
-    checks.positive_integer("every", every)
+    for name in section:
+        if name not in SECTION:
+            raise checks.unknown("part of islands", name, SECTION)
+    count = checks.positive_integer("islands", section["islands"], 2)
+    every = checks.positive_integer("every", section.get("every", 10))
+    migration = section.get("migration", WAYS[0])
     if migration not in WAYS:
         raise checks.unknown("migration", migration, WAYS)
     given = {**options, **(options.get("run") or {})}

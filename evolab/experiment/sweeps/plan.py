@@ -168,6 +168,23 @@ class Plan:
         return replace(self, runs=[mine[name] for name in dict.fromkeys(order)])
 
 
+def opened(what: What, options: Mapping[str, Any]) -> tuple[What, Mapping[str, Any]]:
+    """What is swept over, and the options of all runs: those of a file, where one is named.
+
+    Raises:
+        ValueError: the file has no section `sweep`.
+    """
+    if isinstance(what, str | PathLike):
+        values = read(what)
+        section = values.pop("sweep", None)
+        if not isinstance(section, Mapping):
+            raise ValueError(
+                f"{what}: a section sweep: with seeds:, configs:, grid: or islands: is expected; `evolab run` trains one."
+            )
+        return section, {**values, **options}
+    return what, options
+
+
 def planned(what: What, options: Mapping[str, Any]) -> Sequence[Run]:
     """The runs that were asked for.
 
@@ -178,14 +195,7 @@ def planned(what: What, options: Mapping[str, Any]) -> Sequence[Run]:
     Raises:
         ValueError: no runs, no goal, an unknown option, or two runs that are the same.
     """
-    if isinstance(what, str | PathLike):
-        values = read(what)
-        section = values.pop("sweep", None)
-        if not isinstance(section, Mapping):
-            raise ValueError(
-                f"{what}: a section sweep: with seeds:, configs: or grid: is expected; `evolab run` trains one run."
-            )
-        options, what = {**values, **options}, section
+    what, options = opened(what, options)
     for name in SET_BY_SWEEP:
         if name in options:
             raise ValueError(f"{name} is set by the sweep itself, for each run. Leave it out.")

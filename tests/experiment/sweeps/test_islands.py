@@ -27,8 +27,11 @@ KINDS = [one["algorithm"] for one in FOUR]
 
 def isles(folder, algorithm="TD3", engine="local", generations=6, **options):
     one = next(one for one in FOUR if one["algorithm"] == algorithm)
-    about = {**SMALL, **one, "fill": 60, "progress": False, "generations": generations, "every": 2, "seed": 3}
-    return ev.islands(3, folder, engine=engine, **{**about, **options})
+    about = {**SMALL, **one, "fill": 60, "progress": False, "generations": generations, "seed": 3, **options}
+    section = {"islands": 3, "every": 2} | {
+        name: about.pop(name) for name in ("every", "migration") if name in about
+    }
+    return ev.sweep(section, folder, engine=engine, **about)
 
 
 @pytest.fixture(scope="session")
@@ -228,7 +231,7 @@ def test_a_mistake_is_named(tmp_path, options, message):
 
 def test_one_island_is_none(tmp_path):
     with pytest.raises(ValueError, match="islands is 1; expected a whole number >= 2"):
-        ev.islands(1, tmp_path / "s", environment="CartPole-v1", generations=10)
+        ev.sweep({"islands": 1}, tmp_path / "s", environment="CartPole-v1", generations=10)
 
 
 def test_other_migrations_need_another_folder(tmp_path, undisturbed):
@@ -253,15 +256,12 @@ def test_the_command_line_has_islands(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = "environment: CartPole-v1\nalgorithm: DQN\npopulation: 2\nnum_envs: 2\nsteps_per_generation: 20\n"
     text += "hyperparameters: {batch_size: 8}\nbuffer: 100\nrun: {generations: 2, fill: 20}\n"
-    Path("pole.yaml").write_text(text + "islands: {count: 2, every: 1}\n")
+    Path("pole.yaml").write_text(text + "sweep: {islands: 2, every: 1}\n")
     assert main(["sweep", "pole.yaml"]) == 0
     assert "runs/pole: 2 of 2 runs are over" in capsys.readouterr().out
     assert main(["sweep", "runs/pole", "--generations", "3"]) == 0
     assert len(commits(Path("runs/pole"))) == 3
     assert main(["sweep", "runs/pole", "--join"]) == 0
-    Path("pole.yaml").write_text(text + "islands: 2\n")
+    Path("pole.yaml").write_text(text + "sweep: {islands: 2, seeds: 3}\n")
     assert main(["sweep", "pole.yaml", "--out", "x"]) == 2
-    assert (
-        "islands is 2; islands: {count: 4, migration: ring, every: 10} is expected."
-        in capsys.readouterr().err
-    )
+    assert "Unknown part of islands 'seeds'. Known: every, islands, migration" in capsys.readouterr().err

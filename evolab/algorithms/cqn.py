@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import torch
@@ -49,6 +49,7 @@ class CQN(DQN):
             if not name.startswith("epsilon") and name not in ("persistence", "n_step")
         },
         **SHARED,
+        "lr": replace(DQN.hyperparameters["lr"], default=5e-4),
         "cql_alpha": Hyperparameter(
             1.0,
             Float(0.0, 1e6, log=False),

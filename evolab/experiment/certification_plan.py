@@ -118,7 +118,8 @@ def planned(wish: Wish, config: ExperimentConfig, state: TrainingState) -> Plan:
         options = options_of(config, state, schedule, {"load": config.load})
     budget = _budget(wish, config, state, schedule or winners)
     options |= {"population": wish.seeds, "seed": _seed(wish, config), "eval_episodes": wish.episodes}
-    options |= {"evolving": False, "search_space": {}, "fitness": "return", "progress": config.progress}
+    options = {"search_space": {}} | options
+    options |= {"evolving": False, "fitness": "return", "progress": config.progress}
     algorithm = algorithm_named(options["algorithm"])
     if algorithm.offline and not (config.algorithm.offline and len(state.buffer)):
         raise ValueError(

@@ -33,7 +33,11 @@ def options_of(
         "population": 1,
         "network": state.population.network,
         "hyperparameters": stages[0].hyperparameters,
-        "search_space": {},
+        # Random play lasts where persistence is searched; nothing evolves here.
+        "search_space": {
+            name: config.search_space[name] for name in ("persistence",) if name in config.search_space
+        },
+        "draw": False,
         "steps_per_generation": state.options.steps_per_generation,
         **{name: getattr(config, name) for name in like},
         **({"buffer": state.buffer.options} if config.algorithm.on_policy else {}),

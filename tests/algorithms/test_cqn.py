@@ -105,7 +105,7 @@ def test_without_alpha_it_moves_as_double_dqn_on_half_the_error():
     populations = []
     for name, more in (("CQN", {"cql_alpha": 0.0}), ("DQN", {})):
         population = Population(
-            name, OBSERVATIONS, DISCRETE, 2, seed=5, hyperparameters={"batch_size": 8, **more},
+            name, OBSERVATIONS, DISCRETE, 2, seed=5, hyperparameters={"batch_size": 8, "lr": 5e-4, "tau": 0.005, **more},
             search_space={}, dtype=torch.float64,
         )  # fmt: skip
         for _ in range(5):

@@ -136,8 +136,8 @@ def test_hyperparameters_may_come_from_another_than_the_weights():
 
     population = population_of(2)
     values = {individual.id: dict(individual.hyperparameters) for individual in population.individuals}
-    zero, one = population.ids
-    weights = population[0].module()
+    zero, one = sorted(population.ids)  # by slot; rows are in an order of their own
+    weights = population[population.ids.index(zero)].module()
     births = evolve(population, [1.0, 2.0], Migrating(), ALWAYS)
     row = next(row for row, birth in enumerate(births) if birth.agent > 1)
     assert births[row].parent == zero

@@ -38,4 +38,5 @@ def test_pictures_are_stored_as_bytes_and_once_for_all_agents():
         assert len(buffer) == agents
         each.append(buffer.nbytes / buffer.capacity)
     assert each[0] == each[1]
-    assert each[0] == 84 * 84 * 4 + 2 * 4 + 8 + 4 + 1  # the successor is the observation: a place for each
+    # The successor is the observation: a place for each, and how far on it lies.
+    assert each[0] == 84 * 84 * 4 + 3 * 4 + 8 + 4 + 1

@@ -19,7 +19,7 @@ from evolab.core.joined import joined
 from evolab.core.memory import require
 from evolab.core.ranges import Range
 from evolab.core.readonly import ReadOnly
-from evolab.core.rng import fresh_seed, numpy_stream
+from evolab.core.rng import fresh_seed
 from evolab.core.trees import Tree
 from evolab.data.buffers.base import Buffer
 from evolab.networks.base import Network
@@ -108,13 +108,7 @@ class Population:
         require([spec.needs(size, spec.network.genes(observation_space))], spec.device)
         newborn = []
         for id in range(size):
-            values = dict(starting)
-            if draw and id:  # the first keeps what is known to be sensible, the last may have any value
-                stream, share = numpy_stream(spec.seed, "draw", id), id / (size - 1)
-                found = {
-                    name: space.sample(stream, values[name], share) for name, space in search_space.items()
-                }
-                values |= {name: value for name, value in found.items() if draw is True or name in draw}
+            values = spec.varied(starting, draw, id, size)
             newborn.append(spec.newborn(id, values))
         self._compose(Table(spec, newborn))
 

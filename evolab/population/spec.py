@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +18,7 @@ from evolab.core.device import precision_named, products
 from evolab.core.joined import joined
 from evolab.core.memory import Need
 from evolab.core.ranges import Range
-from evolab.core.rng import torch_stream
+from evolab.core.rng import numpy_stream, torch_stream
 from evolab.networks.base import Layout, Network, Role, State
 from evolab.networks.genes import Genes
 from evolab.population.individual import KINDS, MOMENTS, Individual
@@ -125,6 +125,18 @@ class Spec:
         for name in self.kinds(role):
             individual.tensors[name] = {} if name.endswith(MOMENTS) else state
         individual.counts[role] = 0.0
+
+    def varied(
+        self, starting: Mapping[str, Any], draw: bool | Collection[str], id: int, size: int
+    ) -> dict[str, Any]:
+        """Hyperparameters of an agent of the first population; see the argument `draw` of `Population`."""
+        if not draw or id == 0:  # the first keeps what is known to be sensible, the last may have any value
+            return dict(starting)
+        stream, share = numpy_stream(self.seed, "draw", id), id / (size - 1)
+        found = {
+            name: space.sample(stream, starting[name], share) for name, space in self.search_space.items()
+        }
+        return {**starting, **{name: value for name, value in found.items() if draw is True or name in draw}}
 
     def newborn(self, id: int, values: Mapping[str, Any]) -> Individual:
         """An agent of the first population, with weights of its own; `id` is its slot as well."""

@@ -172,11 +172,7 @@ class TrainingState:
         return self.options.length(0 if envs is None else len(self.population), envs, horizon)
 
     def over(self, done: int) -> bool:
-        """True where a generation of learning is over: whole, or `cut` by the limit.
-
-        Args:
-            done: steps (or updates) that every agent has taken in it.
-        """
+        """True where a generation of learning is over, after so many steps or updates: whole, or `cut` by the limit."""
         self.cut = done < self.expected_steps and self.spent is not None
         return self.cut or done >= self.expected_steps
 
@@ -266,12 +262,7 @@ class TrainingState:
             before.close()
 
     def tell(self, what: str, message: str) -> None:
-        """Give the user advice, once in this process.
-
-        Args:
-            what: it is about.
-            message: what to say.
-        """
+        """Give the user advice, once in this process on `what` it is about."""
         if what not in self._told:
             self._told.add(what)
             checks.notice(message)
@@ -287,9 +278,7 @@ class TrainingState:
 
         Args:
             progress: "generation", "total_steps", "evaluation_steps", and what `HallOfFame.put_state` takes.
-            history: the generations until then.
-            best: the best agent of the last one.
-            elite: the archived one.
+            history, best, elite: the generations until then, the best agent of the last one, the archived one.
         """
         self.generation, self.total_steps = int(progress["generation"]), int(progress["total_steps"])
         self.by_hand = int(progress.get("evaluation_steps_by_hand", 0))

@@ -1,8 +1,7 @@
 """Pools: transitions in rows of tensors that grow, the oldest overwritten first.
 
-Memory grows with what is stored. On a CPU it is asked for at once and taken as the tensors fill (see
-`core.memory`): addresses stay, and what is empty costs nothing. Other devices give at once what they are asked
-for: there the tensors double as they fill. Large observations are stored once (see `data.buffers.frames`).
+On a CPU memory is asked for at once and taken as the tensors fill (see `core.memory`). Other devices give at once what
+they are asked for: there the tensors double as they fill. Large observations are stored once (`data.buffers.frames`).
 """
 
 from __future__ import annotations
@@ -24,8 +23,7 @@ from evolab.core.trees import Tree, first_leaf, leaves, map_leaves
 from evolab.data.buffers.base import Buffer, Size, as_kept
 from evolab.data.buffers.frames import Frames, frames_for
 
-AT_FIRST = 64 * 2**20
-"""Bytes of transitions that there is room for at first, on devices that give at once what they are asked for."""
+AT_FIRST = 64 * 2**20  # bytes that there is room for at first, on devices that give at once what is asked for
 
 
 class Pools(Buffer):

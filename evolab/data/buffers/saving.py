@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evolab.core.trees import Tree
 from evolab.data.buffers.base import Buffer
+from evolab.data.buffers.form import form_of, leaves_of, named_leaves, planted
 from evolab.data.buffers.frames import Frames
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.storage.files import Damaged, Later, Part
@@ -90,7 +90,7 @@ def write_buffer(
     if buffer.source is not None:  # recorded data that stay in the user's own file
         return {**about, "data": buffer.source}, Written()
     about["fields"] = {
-        name: _tree(value, buffer.frames.get(name), name) for name, value in buffer.fields.items()
+        name: form_of(value, buffer.frames.get(name), name) for name, value in buffer.fields.items()
     }
     total = int(buffer.length.sum())
     fresh = _fresh_rows(buffer, before)
@@ -152,7 +152,7 @@ def _read_sizes(where: str, about: Mapping[str, Any], buffer: ReplayBuffer) -> N
 def _check_size(where: str, about: Mapping[str, Any], buffer: ReplayBuffer) -> None:
     rows = buffer.pools * buffer.capacity
     size = sum(
-        dtype.itemsize * int(np.prod(shape, dtype=object)) for _, dtype, shape in _leaves(about["fields"])
+        dtype.itemsize * int(np.prod(shape, dtype=object)) for _, dtype, shape in leaves_of(about["fields"])
     )
     if size * rows > LARGEST:
         raise ValueError(
@@ -172,7 +172,7 @@ def _read_segments(
         raise Damaged(f"{where}.segments hold {total - offset} of {total} transitions.")
     for segment in segments:
         slices, size = saved.slices(segment.path.name), 1
-        leaves = _leaves(fields)
+        leaves = leaves_of(fields)
         if others := sorted(set(slices) - {name for name, _, _ in leaves}):
             raise Damaged(f"{where}.fields do not name {', '.join(others)}, which {segment.path.name} holds.")
         for name, dtype, shape in leaves:
@@ -187,7 +187,7 @@ def _read_segments(
         while at < segment.rows:
             end = min(at + step, segment.rows)
             parts = {name: part[at:end] for name, part in slices.items()}
-            rows = {name: _planted(tree, parts) for name, tree in fields.items()}
+            rows = {name: planted(tree, parts) for name, tree in fields.items()}
             if positions is None:
                 buffer.allot(rows)
                 buffer.make_room(int(buffer.length.max()))
@@ -225,7 +225,7 @@ def _newest(buffer: ReplayBuffer, count: int) -> dict[str, list[Part]]:
     return {
         name: [part for a, b in stretches if b > a for part in _parts(store, frames, a, b)] or [store[:0]]
         for field_name, value in buffer.fields.items()
-        for name, store, frames in _named(value, buffer.frames.get(field_name), field_name)
+        for name, store, frames in named_leaves(value, buffer.frames.get(field_name), field_name)
     }
 
 
@@ -248,61 +248,3 @@ def _positions(buffer: ReplayBuffer) -> Tensor:
         for pool, (length, cursor) in enumerate(zip(buffer.length, buffer.cursor, strict=True))
     ]
     return torch.from_numpy(np.concatenate(parts).astype(np.int64))
-
-
-# The form of nested fields --------------------------------------------------------------------
-
-
-def _named(value: Tree, frames: Any, name: str) -> list[tuple[str, Tensor, Frames | None]]:
-    """The leaves of a field and of its frames, with the names that `_tree` gives them."""
-    if isinstance(value, Tensor):
-        return [(name, value, frames)]
-    keys = list(value) if isinstance(value, dict) else range(len(value))
-    parts = [(value[key], None if frames is None else frames[key]) for key in keys]
-    return [leaf for index, part in enumerate(parts) for leaf in _named(*part, f"{name}.{index}")]
-
-
-def _tree(value: Tree, frames: Any, name: str) -> dict[str, Any]:
-    """The form of a field as JSON: a leaf is its tensor's name, dtype and shape of a row."""
-    if isinstance(value, dict):
-        parts = [(key, part, None if frames is None else frames[key]) for key, part in value.items()]
-        return {
-            "dict": [[key, _tree(part, kept, f"{name}.{i}")] for i, (key, part, kept) in enumerate(parts)]
-        }
-    if isinstance(value, tuple):
-        kept = [None] * len(value) if frames is None else frames
-        return {"tuple": [_tree(part, kept[i], f"{name}.{i}") for i, part in enumerate(value)]}
-    dtype, shape = (value.dtype, value.shape[1:]) if frames is None else (frames.stored.dtype, frames.shape)
-    return {"leaf": name, "dtype": str(dtype).removeprefix("torch."), "shape": list(shape)}
-
-
-def _leaves(fields: Mapping[str, Any]) -> list[tuple[str, torch.dtype, tuple[int, ...]]]:
-    """Name, dtype and shape of every leaf."""
-    found: list[tuple[str, torch.dtype, tuple[int, ...]]] = []
-
-    def walk(tree: Mapping[str, Any]) -> None:
-        if "leaf" in tree:
-            shape = tuple(int(size) for size in tree["shape"])
-            found.append((tree["leaf"], _dtype(tree["dtype"]), shape))
-            return
-        for part in [part for _, part in tree["dict"]] if "dict" in tree else tree["tuple"]:
-            walk(part)
-
-    for tree in fields.values():
-        walk(tree)
-    return found
-
-
-def _planted(tree: Mapping[str, Any], stores: Mapping[str, Tensor]) -> Tree:
-    if "leaf" in tree:
-        return stores[tree["leaf"]]
-    if "dict" in tree:
-        return {key: _planted(part, stores) for key, part in tree["dict"]}
-    return tuple(_planted(part, stores) for part in tree["tuple"])
-
-
-def _dtype(name: str) -> torch.dtype:
-    dtype = getattr(torch, name, None)
-    if not isinstance(dtype, torch.dtype):
-        raise ValueError(f"{name!r} is no dtype.")
-    return dtype

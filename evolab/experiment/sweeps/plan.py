@@ -6,22 +6,17 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import product
-from numbers import Integral
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import torch
-
-from evolab.core import checks, registry
 from evolab.core.plain import plain, to_plain
 from evolab.core.schema import mapping, maybe, record, whole, word
 from evolab.core.version import VERSION
-from evolab.evolution.mutation.mutations import Mutations
 from evolab.experiment.config import ExperimentConfig
 from evolab.experiment.conversions import read
 from evolab.experiment.engines.orders import Goals
+from evolab.experiment.sweeps.expansion import as_text, expanded, is_plain, names_of, options_and_goals, put
 from evolab.storage.files import Damaged, read_json, replace_bytes
 from evolab.storage.folders import FORMAT
 
@@ -32,10 +27,7 @@ What: TypeAlias = (
 )
 """Seeds, settings, or a mapping with `seeds`, `configs` and `grid`; or a file or a sweep's folder."""
 
-SECTION = ("seeds", "configs", "grid")
 SET_BY_SWEEP = ("folder", "progress")
-LONGEST = 80
-"""Letters of a run's name."""
 
 
 @dataclass(frozen=True)
@@ -199,124 +191,19 @@ def planned(what: What, options: Mapping[str, Any]) -> Sequence[Run]:
     for name in SET_BY_SWEEP:
         if name in options:
             raise ValueError(f"{name} is set by the sweep itself, for each run. Leave it out.")
-    base, goals = _apart(options)
-    configs = _configs(what)
-    listed, names = [], _names(configs)
+    base, goals = options_and_goals(options)
+    configs = expanded(what)
+    listed, names = [], names_of(configs)
     for name, config in zip(names, configs, strict=True):
-        changed, own_goals = _apart(config)
+        changed, own_goals = options_and_goals(config)
         merged = {**base}
         for key, value in changed.items():
-            merged = _put(merged, key.split("."), value)
+            merged = put(merged, key.split("."), value)
         merged.setdefault("seed", 0)
         own = {key: value for key, value in merged.items() if not is_plain(value)}
-        given = {key: to_plain(_text(value)) for key, value in merged.items() if key not in own}
+        given = {key: to_plain(as_text(value)) for key, value in merged.items() if key not in own}
         listed.append(Run(name, given, Goals.of({**goals, **own_goals}), own))
     return listed
-
-
-def is_plain(value: object) -> bool:
-    """True for what a file can bring back: plain values, and evolab's parts made of them."""
-    return isinstance(value, Integral | PathLike | torch.dtype | torch.device) or _is_plain(value)
-
-
-def _is_plain(value: object) -> bool:
-    if value is None or isinstance(value, str | bool | int | float):
-        return True
-    if isinstance(value, Mapping):
-        return all(isinstance(key, str) and _is_plain(part) for key, part in value.items())
-    if isinstance(value, list | tuple):
-        return all(_is_plain(part) for part in value)
-    if isinstance(value, Mutations) and value.own:
-        return False
-    return registry.name_of(value) is not None and _is_plain(to_plain(value))
-
-
-def _text(value: Any) -> Any:
-    if isinstance(value, PathLike | torch.device):
-        return str(value)
-    if isinstance(value, torch.dtype):
-        return str(value).removeprefix("torch.")
-    return int(value) if isinstance(value, Integral) and not isinstance(value, bool) else value
-
-
-def _apart(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Options of an experiment, and goals: by their names, or in a section `run`."""
-    section = options.get("run") or {}
-    if not isinstance(section, Mapping):
-        raise TypeError(f"run is {section!r}; goals by name are expected, such as generations: 20.")
-    known = Goals.__dataclass_fields__
-    goals = {**section, **{name: value for name, value in options.items() if name in known}}
-    rest = {name: value for name, value in options.items() if name not in known and name != "run"}
-    return rest, {name: value for name, value in goals.items() if value is not None}
-
-
-def _configs(what: Any) -> list[dict[str, Any]]:
-    """What sets the runs apart, one mapping each."""
-    section = what
-    if isinstance(what, Integral) and not isinstance(what, bool):
-        section = {"seeds": what}
-    elif not isinstance(what, Mapping):
-        if not isinstance(what, Iterable):
-            raise TypeError(
-                f"{what!r} is no sweep; seeds, settings or a file are expected: ev.sweep(8, ...)."
-            )
-        given = list(what)
-        mappings = [one for one in given if isinstance(one, Mapping)]
-        if mappings and len(mappings) < len(given):
-            raise TypeError("seeds and settings are mixed; give settings alone, each with its seed.")
-        section = {"configs" if mappings else "seeds": given}
-    for name in section:
-        if name not in SECTION:
-            raise checks.unknown("part of a sweep", name, SECTION)
-    seeds, grid = section.get("seeds"), section.get("grid") or {}
-    if isinstance(seeds, Integral):
-        seeds = range(checks.positive_integer("seeds", seeds))
-    for name, values in grid.items():
-        if isinstance(values, str) or not isinstance(values, Sequence) or not values:
-            raise ValueError(f"grid.{name} is {values!r}; a list of values is expected.")
-    sown = [{}] if seeds is None else [{"seed": checks.positive_integer("seed", one, 0)} for one in seeds]
-    listed = [
-        {**config, **dict(zip(grid, values)), **seed}
-        for config in (section.get("configs") or [{}])
-        for values in product(*grid.values())
-        for seed in sown
-    ]
-    if not listed:
-        raise ValueError("there is no run to sweep over; give seeds or settings: ev.sweep(8, ...).")
-    return listed
-
-
-def _names(configs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A name for each run: what sets it apart from the others, or its number."""
-    shown = [{key: str(to_plain(value)) for key, value in config.items()} for config in configs]
-    keys = dict.fromkeys(key for config in shown for key in config)
-    apart = [key for key in keys if len(configs) == 1 or len({config.get(key) for config in shown}) > 1]
-    names = []
-    for config, values in zip(shown, configs, strict=True):
-        parts = [f"{key.rpartition('.')[2]}-{config[key]}" for key in apart if _is_short(values.get(key))]
-        names.append(re.sub(r"[^A-Za-z0-9._-]+", "", "_".join(parts)).strip("._-"))
-    if len(configs) > len({json.dumps(config, sort_keys=True) for config in shown}):
-        raise ValueError("two runs of the sweep are the same; give each settings or a seed of its own.")
-    if len(set(names)) == len(names) and all(0 < len(name) <= LONGEST for name in names):
-        return names
-    width = len(str(len(configs)))
-    return [f"run-{number:0{width}d}" for number in range(1, len(configs) + 1)]
-
-
-def _is_short(value: object) -> bool:
-    """True for what fits into a name."""
-    return isinstance(value, str | int | float) or callable(value)
-
-
-def _put(values: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
-    """The same mapping with a value at a dotted path, in mappings of its own."""
-    head, *rest = path
-    if not rest:
-        return {**values, head: value}
-    inner = values.get(head) or {}
-    if not isinstance(inner, Mapping):
-        raise ValueError(f"{'.'.join(path)} is set, but {head} is {inner!r}, no mapping.")
-    return {**values, head: _put(inner, rest, value)}
 
 
 def _described(value: object) -> str:

@@ -18,15 +18,15 @@ from gymnasium import spaces
 from torch import nn
 
 from evolab.core.readonly import frozen_options
-from evolab.networks.base import CHANGED, Axes, Axis, Layout, Network, Role, Sizes, State
-from evolab.networks.cnn import encoder
+from evolab.networks.base import CHANGED, Axes, Layout, Network, Role, Sizes, State
+from evolab.networks.cnn import encoder, head
 from evolab.networks.cnn.encoder import EncoderGenes
 from evolab.networks.cnn.export import exported
 from evolab.networks.cnn.genes import CNNGenes, largest
 from evolab.networks.cnn.kernel import CNNKernel
-from evolab.networks.cnn.options import each, positive_sizes
+from evolab.networks.cnn.options import each, paddings, positive_sizes
 from evolab.networks.cnn.parts import Parts
-from evolab.networks.layers import ACTIVATIONS, identity_layer, linear_state, merged_output
+from evolab.networks.layers import ACTIVATIONS, identity_layer, merged_output
 
 
 @frozen_options(CHANGED)
@@ -34,15 +34,17 @@ from evolab.networks.layers import ACTIVATIONS, identity_layer, linear_state, me
 class CNN(Network[CNNGenes]):
     """A convolutional network over one image: (H, W, C) or (C, H, W), bytes scaled to 0..1.
 
-    The shorter of the image's outer axes holds the channels. Kernels are padded by half their size.
+    The shorter of the image's outer axes holds the channels. What Mnih et al. 2015 used, with no other layer, is
+    `CNN([32, 64, 64], kernels=[8, 4, 3], strides=[4, 2, 1], padding=0, latent=512, hidden=[])`.
 
     Args:
         channels: of the convolutions to start with, at least one.
         kernels: side of each kernel; one number for all.
         strides: of each convolution; one number for all. Strides do not mutate; a new layer has 1.
         latent: length of the vector that the last feature map becomes.
-        hidden: widths of the head's hidden layers, at least one.
+        hidden: widths of the head's hidden layers; [] for outputs that read the latent vector, also later.
         activation: "relu", "elu", "gelu", "tanh", "silu" or "leaky_relu"; one for all layers.
+        padding: of each convolution's input; one number for all, None for half of each kernel.
         max_layers: most convolutions that mutations may build.
         min_channels: fewest channels that mutations may leave.
         max_channels: most channels that mutations may build.
@@ -65,6 +67,7 @@ class CNN(Network[CNNGenes]):
     latent: int
     hidden: tuple[int, ...]
     activation: str
+    padding: tuple[int, ...] | None
     max_layers: int
     min_channels: int
     max_channels: int
@@ -84,6 +87,7 @@ class CNN(Network[CNNGenes]):
         hidden: int | Sequence[int] = (64,),
         activation: str = "relu",
         *,
+        padding: int | Sequence[int] | None = None,
         max_layers: int = 6,
         min_channels: int = 16,
         max_channels: int = 256,
@@ -100,7 +104,9 @@ class CNN(Network[CNNGenes]):
             each(name, "kernels", kernels, channels),
             each(name, "strides", strides, channels),
         )
-        (latent,), hidden = positive_sizes(name, "latent", latent), positive_sizes(name, "hidden", hidden)
+        (latent,) = positive_sizes(name, "latent", latent)
+        headless = isinstance(hidden, Sequence) and not hidden
+        widths: tuple[int, ...] = () if headless else positive_sizes(name, "hidden", hidden)
         if activation not in list(ACTIVATIONS):
             raise ValueError(f"{name}: activation is {activation!r}; known are {', '.join(ACTIVATIONS)}.")
         options = {
@@ -108,17 +114,18 @@ class CNN(Network[CNNGenes]):
             "kernels": kernels,
             "strides": strides,
             "latent": latent,
-            "hidden": hidden,
+            "hidden": widths,
             "activation": activation,
+            "padding": None if padding is None else paddings(name, padding, kernels),
             "max_layers": max(max_layers, len(channels)),
             "min_channels": min(min_channels, *channels),
             "max_channels": max(max_channels, *channels),
             "max_kernel": max(max_kernel, *kernels),
             "min_latent": min(min_latent, latent),
             "max_latent": max(max_latent, latent),
-            "max_hidden": max(max_hidden, len(hidden)),
-            "min_units": min(min_units, *hidden),
-            "max_units": max(max_units, *hidden),
+            "max_hidden": max(max_hidden, len(widths)) if widths else 0,
+            "min_units": min((min_units, *widths)),
+            "max_units": max((max_units, *widths)),
         }
         for option, value in options.items():
             object.__setattr__(self, option, value)
@@ -131,7 +138,11 @@ class CNN(Network[CNNGenes]):
         """
         images = self.parts(observation_space).images
         layers = (self.activation,) * (len(self.channels) + 1)
-        one = EncoderGenes(self.channels, self.kernels, self.strides, self.latent, layers)
+        given = self.padding or ()
+        less = tuple(kernel // 2 - side for kernel, side in zip(self.kernels, given, strict=False))
+        one = EncoderGenes(
+            self.channels, self.kernels, self.strides, self.latent, layers, less if any(less) else ()
+        )
         return CNNGenes((one,) * len(images), self.hidden, (self.activation,) * len(self.hidden))
 
     def parts(self, space: spaces.Space) -> Parts:
@@ -152,22 +163,11 @@ class CNN(Network[CNNGenes]):
 
         `reading` and `side` are the columns of the first hidden layer that read a latent vector and all else.
         """
-        axes: Axes = {}
         parts = self.parts(role.observation_space)
-        unit = Axis(genes.head[0], "hidden.0")
+        axes: Axes = {}
         for image, one, prefix in zip(parts.images, genes.encoders, genes.prefixes, strict=True):
-            axes |= encoder.axes(image, one, prefix)
-            axes[f"{prefix}reading.weight"] = (unit, Axis(one.latent, f"{prefix}latent", incoming=True))
-        if parts.width + role.extra:
-            axes["side.weight"] = (unit, Axis(parts.width + role.extra))
-        axes["hidden.0.bias"] = (unit,)
-        source = Axis(genes.head[0], "hidden.0", incoming=True)
-        for index, width in enumerate(genes.head[1:], 1):
-            unit = Axis(width, f"hidden.{index}")
-            axes[f"hidden.{index}.weight"] = (unit, source)
-            axes[f"hidden.{index}.bias"] = (unit,)
-            source = Axis(width, f"hidden.{index}", incoming=True)
-        return axes | {"output.weight": (Axis(role.outputs), source), "output.bias": (Axis(role.outputs),)}
+            axes |= encoder.axes(image, one, prefix) | head.reading(genes, one, prefix, role)
+        return axes | head.axes(parts, genes, role)
 
     def initialise(self, role: Role, genes: CNNGenes, generator: torch.Generator) -> State:
         """As torch.nn.Conv2d and torch.nn.Linear draw theirs."""
@@ -175,15 +175,7 @@ class CNN(Network[CNNGenes]):
         state: State = {}
         for image, one, prefix in zip(parts.images, genes.encoders, genes.prefixes, strict=True):
             state |= encoder.initialise(image, one, prefix, generator)
-        names = [f"{prefix}reading.weight" for prefix in genes.prefixes]
-        widths = [one.latent for one in genes.encoders] + [parts.width + role.extra]
-        weight, state["hidden.0.bias"] = linear_state(sum(widths), genes.head[0], generator)
-        state |= dict(zip([*names, "side.weight"], weight.split(widths, 1), strict=True))
-        sizes = [*genes.head, role.outputs]
-        for index in range(1, len(sizes)):
-            name = "output" if index == len(genes.head) else f"hidden.{index}"
-            drawn = linear_state(sizes[index - 1], sizes[index], generator)
-            state[f"{name}.weight"], state[f"{name}.bias"] = drawn
+        state |= head.initialise(parts, genes, role, generator)
         return {name: state[name] for name in self.axes(role, genes)}
 
     def capacity(self, genes: Sequence[CNNGenes]) -> CNNGenes:
@@ -210,8 +202,8 @@ class CNN(Network[CNNGenes]):
         axes = self.axes(role, genes)
         size = {name: prod(axis.size for axis in parameter) for name, parameter in axes.items()}
         products = ("hidden", "side", "output")
-        head = sum(n for name, n in size.items() if name.startswith(products) or "reading." in name)
-        return role.ensemble_size * (head + sum(size.values()) / 2)
+        multiplied = sum(n for name, n in size.items() if name.startswith(products) or "reading." in name)
+        return role.ensemble_size * (multiplied + sum(size.values()) / 2)
 
     def module(self, role: Role, genes: CNNGenes, state: State) -> nn.Module:
         """`nn.Sequential` of plain layers, `Branches` first where an image is not all there is."""
@@ -220,7 +212,8 @@ class CNN(Network[CNNGenes]):
     def describe(self, genes: CNNGenes) -> str:
         """Channels and kernels, latent size, head and activations: "32k3-32k3 64 64 relu"."""
         kinds = "/".join(dict.fromkeys(genes.activation))
-        return " ".join([*map(str, genes.encoders), "x".join(map(str, genes.head)), kinds])
+        widths = ["x".join(map(str, genes.head))] if genes.head else []
+        return " ".join([*map(str, genes.encoders), *widths, kinds])
 
     def sizes(self, genes: CNNGenes) -> Sizes:
         """Channels and latent sizes step by 8, 16 or 32, kernels by 2, widths by 16, 32 or 64."""
@@ -229,7 +222,8 @@ class CNN(Network[CNNGenes]):
             for index, (channels, kernel) in enumerate(zip(one.channels, one.kernels, strict=True)):
                 found[f"{prefix}conv.{index}"] = (channels, self.min_channels, self.max_channels, (8, 16, 32))
                 # A kernel keeps its parity: a border has two sides.
-                low, high = 2 - kernel % 2, self.max_kernel - (self.max_kernel - kernel) % 2
+                low, high = kernel - 2 * one.paddings[index], self.max_kernel - (self.max_kernel - kernel) % 2
+                low = max(low, 2 - kernel % 2)
                 found[f"{prefix}kernel.{index}"] = (kernel, low, high, (2,))
             found[f"{prefix}latent"] = (one.latent, self.min_latent, self.max_latent, (8, 16, 32))
         for index, width in enumerate(genes.head):

@@ -1,7 +1,7 @@
 """The convolutional part of a network: an image to a latent vector, described, drawn, merged and exported.
 
-Kernels are padded by half their size, so the size of a feature map depends on the strides alone
-and a kernel that gains a border of zeros, and half as much padding, computes what it did before.
+Kernels are padded by half their size, or by less, by a number that stays what it is: so a kernel that gains a border of
+zeros, and half as much padding, computes what it did before.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class EncoderGenes:
         strides: of each convolution.
         latent: length of the vector that the last feature map becomes.
         activation: by name, of each convolution and then of the latent layer.
+        less: by how much each convolution is padded less than by half its kernel; () for nowhere.
     """
 
     channels: tuple[int, ...]
@@ -36,11 +37,18 @@ class EncoderGenes:
     strides: tuple[int, ...]
     latent: int
     activation: tuple[str, ...]
+    less: tuple[int, ...] = ()
 
     @property
-    def geometry(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Kernels and strides: what agents must share to be computed together."""
-        return self.kernels, self.strides
+    def paddings(self) -> tuple[int, ...]:
+        """Of each convolution."""
+        less = self.less or (0,) * len(self.kernels)
+        return tuple(kernel // 2 - fewer for kernel, fewer in zip(self.kernels, less, strict=True))
+
+    @property
+    def geometry(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+        """Kernels, strides and paddings: what agents must share to be computed together."""
+        return self.kernels, self.strides, self.paddings
 
     def __str__(self) -> str:
         layers = zip(self.channels, self.kernels, strict=True)
@@ -114,10 +122,19 @@ def beside(whole: Tensor, axis: int) -> Tensor:
 
 
 def maps(image: Image, genes: EncoderGenes) -> list[tuple[int, int]]:
-    """Height and width of the image and of each feature map."""
+    """Height and width of the image and of each feature map.
+
+    Raises:
+        ValueError: a kernel is larger than what it reads.
+    """
     sizes = [image.size]
-    for kernel, stride in zip(genes.kernels, genes.strides, strict=True):
-        height, width = ((side + 2 * (kernel // 2) - kernel) // stride + 1 for side in sizes[-1])
+    for kernel, stride, padding in zip(*genes.geometry, strict=True):
+        height, width = ((side + 2 * padding - kernel) // stride + 1 for side in sizes[-1])
+        if min(height, width) < 1:
+            raise ValueError(
+                f"CNN: a kernel of {kernel} with a padding of {padding} does not fit into {sizes[-1][0]}x{sizes[-1][1]}, "
+                f"of an image of {image.size[0]}x{image.size[1]}: give smaller kernels, or no padding= option."
+            )
         sizes.append((height, width))
     return sizes
 
@@ -176,6 +193,7 @@ def deeper(genes: EncoderGenes) -> EncoderGenes:
         (*genes.strides, 1),
         genes.latent,
         (*before, last, kind, latent),
+        genes.less and (*genes.less, 0),
     )
 
 
@@ -183,7 +201,12 @@ def shallower(genes: EncoderGenes) -> EncoderGenes:
     """Without the last convolution."""
     *before, _, latent = genes.activation
     return EncoderGenes(
-        genes.channels[:-1], genes.kernels[:-1], genes.strides[:-1], genes.latent, (*before, latent)
+        genes.channels[:-1],
+        genes.kernels[:-1],
+        genes.strides[:-1],
+        genes.latent,
+        (*before, latent),
+        genes.less[:-1],
     )
 
 
@@ -203,15 +226,15 @@ def shallowed(image: Image, genes: EncoderGenes, prefix: str, state: State, mome
     """
     name = f"{prefix}conv.{len(genes.channels) - 1}"
     before, after = maps(image, genes)[-2:]
-    kernel, stride = genes.kernels[-1], genes.strides[-1]
-    beyond = [b - ((a - 1) * stride - 2 * (kernel // 2) + kernel) for b, a in zip(before, after, strict=True)]
+    kernel, stride, padding = (part[-1] for part in genes.geometry)
+    beyond = [b - ((a - 1) * stride - 2 * padding + kernel) for b, a in zip(before, after, strict=True)]
     weights, biases = [], []
     for one, filters, shift in zip(
         state[f"{prefix}latent.weight"], state[f"{name}.weight"], state[f"{name}.bias"], strict=True
     ):
         read = one.transpose(1, 2).unflatten(2, after)  # [L, O, h, w]
         # A linear layer behind a convolution is one linear layer: its weights, convolved the other way.
-        merged = F.conv_transpose2d(read, filters, None, stride, kernel // 2, beyond)
+        merged = F.conv_transpose2d(read, filters, None, stride, padding, beyond)
         weights.append(merged.flatten(2).transpose(1, 2))
         biases.append((read.sum((2, 3)) * shift).sum(1))
     weight, bias = torch.stack(weights), torch.stack(biases)
@@ -239,10 +262,9 @@ def modules(image: Image, genes: EncoderGenes, prefix: str, state: State) -> lis
     """Plain modules in their order: features [B, F] of the image to the latent vector [B, L]."""
     parts: list[nn.Module] = [ChannelsFirst(image)]
     inputs = image.channels
-    for index, (channels, kernel, stride) in enumerate(
-        zip(genes.channels, genes.kernels, genes.strides, strict=True)
-    ):
-        convolution = nn.Conv2d(inputs, channels, kernel, stride, kernel // 2)
+    layers = zip(genes.channels, genes.kernels, genes.strides, genes.paddings, strict=True)
+    for index, (channels, kernel, stride, padding) in enumerate(layers):
+        convolution = nn.Conv2d(inputs, channels, kernel, stride, padding)
         name = f"{prefix}conv.{index}"
         parts.append(filled(convolution, state[f"{name}.weight"], state[f"{name}.bias"]))
         parts.append(ACTIVATIONS[genes.activation[index]].module())

@@ -39,10 +39,10 @@ def exported(role: Role, parts: Parts, genes: CNNGenes, state: State) -> nn.Modu
         layers = [Branches(spans, [nn.Sequential(*one) for one in encoders])]
         columns += [state["side.weight"]] if "side.weight" in state else []
     weights = [torch.cat(columns, 1)] + [state[f"hidden.{i}.weight"] for i in range(1, len(genes.head))]
-    for index, (weight, kind) in enumerate(zip(weights, genes.head_activation, strict=True)):
+    for index, (weight, kind) in enumerate(zip(weights, genes.head_activation, strict=False)):
         linear = nn.Linear(weight.shape[1], weight.shape[0])
         layers += [encoder.filled(linear, weight, state[f"hidden.{index}.bias"]), ACTIVATIONS[kind].module()]
-    weight = state["output.weight"]
+    weight = state["output.weight"] if genes.head else weights[0]
     last = encoder.filled(nn.Linear(weight.shape[1], weight.shape[0]), weight, state["output.bias"])
     return nn.Sequential(*layers, last)
 

@@ -93,7 +93,11 @@ class CNNGenes:
         """As plain values."""
         return {
             "encoders": [
-                {key: list(part) if isinstance(part, tuple) else part for key, part in vars(one).items()}
+                {
+                    key: list(part) if isinstance(part, tuple) else part
+                    for key, part in vars(one).items()
+                    if part != ()  # `less`, as a rule, which older versions do not know
+                }
                 for one in self.encoders
             ],
             "head": list(self.head),
@@ -120,8 +124,11 @@ def _encoder(value: Any, key: str) -> EncoderGenes:
         tuple(value["strides"]),
         value["latent"],
         tuple(value["activation"]),
+        tuple(value.get("less", ())),
     )
     _check_layers(key, (one.channels, one.kernels, one.strides), one.activation[:-1])
+    if one.less and (len(one.less) != len(one.kernels) or min(one.less) < 0 or min(one.paddings) < 0):
+        raise ValueError(f"{key}.less is {list(one.less)}; kernels {list(one.kernels)} cannot be padded so.")
     _check_layers(f"{key}.latent", ((one.latent,),), one.activation[-1:])
     return one
 

@@ -28,8 +28,8 @@ BY_ROW = 3e7
 """Multiply-adds of a row's pass, in the mean, from which a CPU computes rows one by one (measured)."""
 
 Stretches = list[tuple[str, int, int]]
-Geometry = tuple[tuple[int, ...], tuple[int, ...]]
-"""Kernels and strides of the convolutions."""
+Geometry = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+"""Kernels, strides and paddings of the convolutions."""
 
 
 class CNNKernel(Kernel):
@@ -141,12 +141,13 @@ class CNNKernel(Kernel):
     def _head(
         self, state: State, branches: list[Tensor], side: list[Tensor], stretches: Iterator[Stretches]
     ) -> Tensor:
-        bias = state["hidden.0.bias"].unsqueeze(1)
-        z = bias
+        z = state["hidden.0.bias" if self.depth else "output.bias"].unsqueeze(1)
         for prefix, branch in zip(self.prefixes, branches, strict=True):
             z = _plus(z, branch, state[f"{prefix}reading.weight"])
         if side:
             z = _plus(z, side[0] if len(side) == 1 else torch.cat(side, -1), state["side.weight"])
+        if not self.depth:  # the outputs themselves
+            return z
         h = activate(z, next(stretches))
         for index in range(1, self.depth):
             z = _plus(state[f"hidden.{index}.bias"].unsqueeze(1), h, state[f"hidden.{index}.weight"])
@@ -166,13 +167,13 @@ def _encode(
     """Images x [B, P * I, H, W] as latent vectors [R, B, L]."""
     # Members of an agent look at the same image: the first layer has a group per agent, others per row.
     groups, inputs, stretches = agents, image.channels, iter(every)
-    for index, (kernel, stride) in enumerate(zip(*geometry, strict=True)):
+    for index, (kernel, stride, padding) in enumerate(zip(*geometry, strict=True)):
         weight, bias = state[f"{prefix}conv.{index}.weight"], state[f"{prefix}conv.{index}.bias"]
         rows, outputs = bias.shape
         filters = weight.reshape(rows * outputs, inputs, kernel, kernel)
         if not index and image.scaled:
             filters = filters / 255  # not the bytes themselves: there are many more of them
-        x = F.conv2d(x, filters, bias.reshape(-1), stride, kernel // 2, 1, groups)
+        x = F.conv2d(x, filters, bias.reshape(-1), stride, padding, 1, groups)
         x = _Activated.apply(x, next(stretches), outputs)
         groups, inputs = rows, outputs
     flat = x.unflatten(1, (groups, inputs)).permute(1, 0, 3, 4, 2).flatten(2)  # [R, B, h * w * O]

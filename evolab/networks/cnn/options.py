@@ -24,3 +24,19 @@ def each(name: str, option: str, values: int | Sequence[int], channels: tuple[in
             f"single number for all, is expected."
         )
     return listed
+
+
+def paddings(name: str, values: int | Sequence[int], kernels: tuple[int, ...]) -> tuple[int, ...]:
+    """How far each convolution's input is padded, from nothing to half of its kernel."""
+    listed = tuple(values) if isinstance(values, Sequence) else (values,) * len(kernels)
+    sound = len(listed) == len(kernels) and all(
+        isinstance(side, int) and not isinstance(side, bool) and 0 <= side <= kernel // 2
+        for side, kernel in zip(listed, kernels, strict=True)
+    )
+    if not sound:
+        most = [kernel // 2 for kernel in kernels]
+        raise ValueError(
+            f"{name}: padding is {values!r}; a whole number from 0 to half the kernel is expected, here at most "
+            f"{most}, one for each convolution or a single one for all. None is half of every kernel."
+        )
+    return listed

@@ -65,12 +65,11 @@ def encode_rows(
     latents, kept = [], []
     for row in range(rows):
         genes, h, layers = how.genes[row // how.members], pictures[row // how.members], []
-        for index, (outputs, kernel, stride) in enumerate(
-            zip(genes.channels, genes.kernels, genes.strides, strict=True)
-        ):
+        layout = zip(genes.channels, genes.strides, genes.paddings, strict=True)
+        for index, (outputs, stride, padding) in enumerate(layout):
             weight = cut(each[2 * index][row], outputs, h.shape[1])
             weight = weight / 255 if how.scaled and not index else weight
-            z = F.conv2d(h, weight, cut(each[2 * index + 1][row], outputs), stride, kernel // 2)
+            z = F.conv2d(h, weight, cut(each[2 * index + 1][row], outputs), stride, padding)
             layers.append(Layer(h, weight, z, _activated(genes.activation[index], z)))
             h = layers[-1].after
         area = h.shape[2] * h.shape[3]
@@ -111,8 +110,8 @@ def gradients(
             flowing = _before(
                 genes.activation[index], flowing.contiguous(memory_format=torch.channels_last), layer
             )
-            kernel, stride = genes.kernels[index], genes.strides[index]
-            geometry = ([stride] * 2, [kernel // 2] * 2, [1, 1], False, [0, 0], 1)
+            stride, padding = genes.strides[index], genes.paddings[index]
+            geometry = ([stride] * 2, [padding] * 2, [1, 1], False, [0, 0], 1)
             wanted = [index > 0, True, True]  # nothing is differentiated by the pictures
             flowing, weight, bias = _backward(
                 flowing, layer.input, layer.weight, [len(layer.weight)], *geometry, wanted

@@ -35,7 +35,7 @@ def examine_spaces(name: str, observation: spaces.Space, action: spaces.Space) -
         if not isinstance(leaf, LEAVES):
             raise ValueError(
                 f"{name}: observation{path} is {leaf}; supported are Box, Discrete, MultiDiscrete, "
-                "MultiBinary, and Dict and Tuple of them. wrappers.TransformObservation converts it."
+                f"MultiBinary, and Dict and Tuple of them. {_fitting(observation, keys, leaf)}"
             )
         if not np.prod(leaf.shape or (1,)):
             raise ValueError(
@@ -53,6 +53,21 @@ def examine_spaces(name: str, observation: spaces.Space, action: spaces.Space) -
             f"{name}: its action space is {action}; supported are Box with finite bounds, "
             "Discrete, MultiDiscrete and MultiBinary, and Dict and Tuple of them."
         )
+
+
+def _fitting(whole: spaces.Space, keys: tuple[Any, ...], leaf: spaces.Space) -> str:
+    """What to do about a part of no fixed size: which wrapper leaves it out, or what to make of it."""
+    size = {
+        spaces.Text: "a MultiDiscrete of its characters or words, filled up to the longest",
+        spaces.Sequence: "an array filled up to the longest, beside how long it is",
+        spaces.Graph: "a Box with a row for each node that there can be, zeros where there is none",
+    }
+    made = next((how for kind, how in size.items() if isinstance(leaf, kind)), "a Box")
+    convert = f"gymnasium.wrappers.TransformObservation makes {made} of it."
+    others = [key for key in whole if key != keys[0]] if isinstance(whole, spaces.Dict) else []
+    if len(keys) != 1 or not others:
+        return convert
+    return f"gymnasium.wrappers.FilterObservation(env, {others}) leaves it out; {convert[0].lower()}{convert[1:]}"
 
 
 def _empty(space: spaces.Space, path: str) -> str | None:

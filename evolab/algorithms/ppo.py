@@ -72,6 +72,9 @@ class PPO(Algorithm):
     clipped has the probability of all draws beyond its bound, so that what is learned from is
     what was done. Greedy actions are the likeliest one, or the mean.
 
+    Weights start orthogonal, those of the policy's last layer a hundred times smaller: every action is as likely as
+    another at first, whatever is observed (Andrychowicz et al. 2021, What matters in on-policy reinforcement learning).
+
     Args:
         start_spread: standard deviation that Box actions in [-1, 1] start from; it is learned from then on.
 
@@ -116,11 +119,11 @@ class PPO(Algorithm):
 
     def roles(self, observation_space: spaces.Space, actions: Actions) -> dict[str, Role]:
         """The policy "actor", the value "critic" and, for Box actions, the logarithms "spread" [A]."""
-        roles = {"actor": Role(observation_space, actions.width, has_target=False)}
+        roles = {"actor": Role(observation_space, actions.width, has_target=False, gain=0.01)}
         if actions.continuous:
             start = Scalars(math.log(self.start_spread))
             roles["spread"] = Role(observation_space, actions.width, has_target=False, network=start)
-        return roles | {"critic": Role(observation_space, 1, has_target=False)}
+        return roles | {"critic": Role(observation_space, 1, has_target=False, gain=1.0)}
 
     def act(self, agents: AgentGroup, observation: Tree) -> Tensor:
         """The likeliest action [P, B], or the mean [P, B, A] in [-1, 1]."""

@@ -66,6 +66,7 @@ class Role:
         rate: name of the hyperparameter that is its learning rate.
         choices: first and behind the last of the outputs that are actions; None for all of them.
         network: a recipe of its own, such as `Scalars`; None for the agent's, whose genes it shares.
+        gain: of the last layer where weights start orthogonal, as on-policy learners want it; None for torch's start.
     """
 
     observation_space: spaces.Space
@@ -76,6 +77,7 @@ class Role:
     rate: str = "lr"
     choices: tuple[int, int] | None = None
     network: Network | None = None
+    gain: float | None = None
 
     def recipe(self, network: Network) -> Network:
         """Its own network, or the agent's."""
@@ -145,6 +147,10 @@ class Network(ABC, Generic[G]):
     @abstractmethod
     def initialise(self, role: Role, genes: G, generator: torch.Generator) -> State:
         """First values of the parameters of one member, drawn as torch draws its own."""
+
+    def started(self, role: Role, state: State, generator: torch.Generator) -> State:
+        """First values as a role wants them, from `initialise`'s; a network of the user's own starts as it says."""
+        return state
 
     @abstractmethod
     def capacity(self, genes: Sequence[G]) -> G:

@@ -181,6 +181,33 @@ def repeated(x: Tensor, members: int) -> Tensor:
     return x.unsqueeze(1).expand(x.shape[0], members, *x.shape[1:]).reshape(-1, *x.shape[1:])
 
 
+def orthogonal(state: dict[str, Tensor], gain: float, generator: torch.Generator) -> dict[str, Tensor]:
+    """A start with orthogonal weights: of gain sqrt(2) in hidden layers and `gain` in the last one, biases of 0.
+
+    Rows are orthogonal, or columns where there are more rows: no direction of what is read is lost or preferred. Scales
+    and shifts of a normalisation stay as they are.
+
+    Args:
+        state: of one member, by name: [O, ...] weights and [O] biases.
+        gain: of the last layer, "output", or what reads the latent vectors where no hidden layer does.
+        generator: of the draws.
+
+    Source: Saxe et al. 2014, Exact solutions to the nonlinear dynamics of learning in deep linear neural networks.
+    """
+    last = ("output.weight",) if "output.weight" in state else ("reading.weight", "side.weight")
+    found = {}
+    for name, value in state.items():
+        if name.endswith("weight"):
+            outputs, inputs = value.flatten(1).shape
+            drawn = torch.empty(max(outputs, inputs), min(outputs, inputs)).normal_(generator=generator)
+            columns, upper = torch.linalg.qr(drawn)
+            columns = columns * upper.diagonal().sign()  # else some directions are likelier than others
+            weight = columns if outputs >= inputs else columns.t()
+            value = (gain if name.endswith(last) else 2**0.5) * weight.reshape(value.shape)
+        found[name] = torch.zeros_like(value) if name.endswith("bias") else value
+    return found
+
+
 def linear_state(inputs: int, outputs: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Weight [outputs, inputs] and bias [outputs], distributed as in torch.nn.Linear."""
     bound = 1 / max(inputs, 1) ** 0.5

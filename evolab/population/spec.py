@@ -111,10 +111,11 @@ class Spec:
 
     def drawn(self, role: str, genes: Genes, generator: torch.Generator) -> State:
         """First values of a network, [M, ...] by parameter."""
-        recipe = self.roles[role].recipe(self.network)
+        about = self.roles[role]
+        recipe = about.recipe(self.network)
         members = [
-            recipe.initialise(self.roles[role], genes, generator)
-            for _ in range(self.roles[role].ensemble_size)
+            recipe.started(about, recipe.initialise(about, genes, generator), generator)
+            for _ in range(about.ensemble_size)
         ]
         if len(members) == 1:  # no copy, which counts where networks are huge
             return {key: value[None] for key, value in members[0].items()}

@@ -26,7 +26,7 @@ from evolab.networks.cnn.genes import CNNGenes, largest
 from evolab.networks.cnn.kernel import CNNKernel
 from evolab.networks.cnn.options import each, paddings, positive_sizes
 from evolab.networks.cnn.parts import Parts
-from evolab.networks.layers import ACTIVATIONS, identity_layer, merged_output
+from evolab.networks.layers import ACTIVATIONS, identity_layer, merged_output, orthogonal
 
 
 @frozen_options(CHANGED)
@@ -177,6 +177,10 @@ class CNN(Network[CNNGenes]):
             state |= encoder.initialise(image, one, prefix, generator)
         state |= head.initialise(parts, genes, role, generator)
         return {name: state[name] for name in self.axes(role, genes)}
+
+    def started(self, role: Role, state: State, generator: torch.Generator) -> State:
+        """With orthogonal weights where the role wants them."""
+        return state if role.gain is None else orthogonal(state, role.gain, generator)
 
     def capacity(self, genes: Sequence[CNNGenes]) -> CNNGenes:
         """The largest of every size; kernels, strides and depths are equal."""

@@ -24,7 +24,7 @@ from evolab.core.declared import check_declared
 from evolab.core.readonly import frozen_options
 from evolab.networks.base import CHANGED, Axes, Axis, Layout, Network, Role, Sizes, State
 from evolab.networks.kernels.build import library
-from evolab.networks.layers import ACTIVATIONS, identity_layer, linear_state, merged_output
+from evolab.networks.layers import ACTIVATIONS, identity_layer, linear_state, merged_output, orthogonal
 from evolab.networks.mlp.compiled_kernel import CompiledMLPKernel
 from evolab.networks.mlp.kernel import MLPKernel
 from evolab.networks.observations import features
@@ -145,6 +145,10 @@ class MLP(Network[MLPGenes]):
             elif name.endswith(".shift"):
                 state[name] = torch.zeros(axes[0].size)
         return {name: state[name] for name in self.axes(role, genes)}
+
+    def started(self, role: Role, state: State, generator: torch.Generator) -> State:
+        """With orthogonal weights where the role wants them."""
+        return state if role.gain is None else orthogonal(state, role.gain, generator)
 
     def capacity(self, genes: Sequence[MLPGenes]) -> MLPGenes:
         """Per layer the widest agent that has it."""

@@ -181,6 +181,17 @@ def repeated(x: Tensor, members: int) -> Tensor:
     return x.unsqueeze(1).expand(x.shape[0], members, *x.shape[1:]).reshape(-1, *x.shape[1:])
 
 
+def _factors(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Its QR decomposition, on one thread: sums of several would be rounded otherwise on every machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        columns, upper = torch.linalg.qr(matrix)
+    finally:
+        torch.set_num_threads(threads)
+    return columns, upper
+
+
 def orthogonal(state: dict[str, Tensor], gain: float, generator: torch.Generator) -> dict[str, Tensor]:
     """A start with orthogonal weights: of gain sqrt(2) in hidden layers and `gain` in the last one, biases of 0.
 
@@ -200,7 +211,7 @@ def orthogonal(state: dict[str, Tensor], gain: float, generator: torch.Generator
         if name.endswith("weight"):
             outputs, inputs = value.flatten(1).shape
             drawn = torch.empty(max(outputs, inputs), min(outputs, inputs)).normal_(generator=generator)
-            columns, upper = torch.linalg.qr(drawn)
+            columns, upper = _factors(drawn)
             columns = columns * upper.diagonal().sign()  # else some directions are likelier than others
             weight = columns if outputs >= inputs else columns.t()
             value = (gain if name.endswith(last) else 2**0.5) * weight.reshape(value.shape)

@@ -106,7 +106,9 @@ class ReplayBuffer(Pools):
     ) -> Iterator[Batch | Episodes]:
         """Transitions drawn with replacement, for `AT_ONCE` updates together: [U, P, B, ...]."""
         for done in range(0, updates, AT_ONCE):
-            yield self.samples(rows, size, min(AT_ONCE, updates - done), generator, ahead)
+            asked = rows, size, min(AT_ONCE, updates - done), generator
+            # Whoever overrides `samples` need not know of returns over several steps, which few ask for.
+            yield self.samples(*asked) if ahead is None else self.samples(*asked, ahead)
 
     def sample(self, rows: slice, size: int, generator: torch.Generator) -> Batch | Episodes:
         """`size` transitions for each agent of `rows`, drawn with replacement.

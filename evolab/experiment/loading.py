@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from evolab.algorithms.base import Algorithm
 from evolab.algorithms.search_space import algorithm_named
 from evolab.core import checks, spaces
-from evolab.core.plain import from_plain
+from evolab.core.plain import from_plain, to_plain
 from evolab.envs.ids import must_be_imported
 from evolab.experiment.build import populate
 from evolab.experiment.config import ExperimentConfig
@@ -124,7 +124,8 @@ class SavedRun(NamedTuple):
                 continue
             described, used = self.state["population"][name], getattr(config, name)
             found = from_plain(described, f"population.{name}")
-            if isinstance(used, (Algorithm, Network)) and found != used:
+            # Compared as they are written: a network of the user's own may not say when two are equal.
+            if isinstance(used, (Algorithm, Network)) and to_plain(found) != to_plain(used):
                 raise ValueError(
                     f"population.{name} is {found}, config.{name} is {used}; one of them was changed."
                 )

@@ -22,7 +22,8 @@ A run ends with the first policy at the target, whose mean then stands for the r
 budget (ten budgets for Optuna, so that it can be said how much later it arrives); or with `--minutes` of CPU time,
 two hours on the costly tasks, and is marked so.
 
-Defaults are chosen on the first five tasks with seeds from 100 on; the table is made with seeds from 1 on.
+Defaults are chosen on the first five tasks, and those for real-valued actions on LunarLanderContinuous-v3 too, with
+seeds from 100 on; the table is made with seeds from 1 on.
 """
 
 from __future__ import annotations

@@ -48,8 +48,11 @@ class Narrowing(Selection):
     def choose(self, fitness: np.ndarray, generator: np.random.Generator, generation: int) -> Selected:
         """The better half, everybody, or the winners of a tournament."""
         agents, everyone = len(fitness), tuple(range(len(fitness)))
-        waits = generation % self.every or not fitness.max() > np.median(fitness)
-        if waits if agents > self.size else agents > 1 and fitness.max() == fitness.min():
+        if agents > self.size:
+            waits = generation % self.every != 0 or fitness.max() <= np.median(fitness)
+        else:
+            waits = agents > 1 and fitness.max() == fitness.min()
+        if waits:
             return Selected(everyone, int(fitness.argmax()), frozenset(everyone))
         if agents <= self.size:
             return Tournament(min(self.tournament, agents)).choose(fitness, generator, generation)

@@ -182,10 +182,8 @@ def _follow(ref: weakref.ref[RunsBoard], wake: threading.Event, halt: threading.
                 stale, kept = False, now
             pause = 0.0 if board.feed.more else PERIOD
         except Exception:
-            due, pause = (
-                True,
-                PERIOD,
-            )  # what goes wrong in one look (a folder that vanishes) is gone in the next
+            # What goes wrong in one look (a folder that vanishes) is gone in the next.
+            due, pause = True, PERIOD
         finally:
             del board
         wake.wait(pause)

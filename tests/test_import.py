@@ -31,7 +31,7 @@ def test_importing_evolab_costs_next_to_nothing_beyond_torch():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     spent, modules = json.loads(out)
-    assert spent < 0.3
+    assert spent < 0.6  # 0.1 s on a quiet machine
     assert not set(modules) & set(HEAVY)
 
 

@@ -19,17 +19,18 @@ BOARD = "board = exp.dashboard(rollout_every=0)\nboard"
 FAKE_BOARD = "board = Dashboard(exp, rollout_every=0)\nboard"
 
 
-def best_of(attempts: int, seconds: Callable[[], float], good: float) -> float:
-    """The shortest of a few measurements, no more of them than needed: other programs only ever add time.
+def far_too_slow(seconds: Callable[[], float], goal: float, attempts: int = 6) -> bool:
+    """Whether something takes several times its goal, again and again.
 
-    Each is divided by how much longer than its CPU time a loop takes at that moment: 1 on a quiet
-    machine, and as a bound for a quiet machine is meant, 5 where five programs want each core.
+    The goals themselves are measured by `tests/benchmarks/dashboard.py`. A test runs on machines of
+    any speed beside any load, so it only notices what changes the order of magnitude. Each time is
+    divided by how much longer than its CPU time a loop takes at that moment.
     """
-    found: list[float] = []
-    while len(found) < attempts and (not found or min(found) >= good):
+    for _ in range(attempts):
         before, measured = crowding(), seconds()
-        found.append(measured / max(before, crowding()))
-    return min(found)
+        if measured / max(before, crowding()) < 4 * goal:
+            return False
+    return True
 
 
 def crowding() -> float:
@@ -133,7 +134,7 @@ def test_the_buttons_train_step_by_step_run_and_pause(notebook: Callable[..., No
 
     press(page, "Pause")
     wait_for_state(page, "paused")
-    assert best_of(8, click_to_pause, good=0.5) < 0.5
+    assert not far_too_slow(click_to_pause, goal=0.5)
     at = lab.value("(exp.generation, exp.total_steps)")
     page.wait_for_timeout(300)
     assert lab.value("(exp.generation, exp.total_steps)") == at
@@ -144,7 +145,7 @@ def test_the_buttons_train_step_by_step_run_and_pause(notebook: Callable[..., No
     wait_for_state(page, "stopped")
 
 
-def test_pause_takes_effect_within_half_a_second(notebook: Callable[..., Notebook]) -> None:
+def test_pause_takes_effect_soon(notebook: Callable[..., Notebook]) -> None:
     lab = notebook(EXPERIMENT, BOARD, "import time")
     lab.run_all()
     lab.page.wait_for_selector(".evolab")
@@ -155,7 +156,7 @@ def test_pause_takes_effect_within_half_a_second(notebook: Callable[..., Noteboo
         wait_for_generation(lab.page, generation(lab.page) + 1)
         return float(lab.value(asked))
 
-    assert best_of(8, pause, good=0.5) < 0.5
+    assert not far_too_slow(pause, goal=0.5)
 
 
 def test_a_slider_changes_the_next_generations_mutations(notebook: Callable[..., Notebook]) -> None:
@@ -374,7 +375,7 @@ def test_running_the_cell_again_leaks_no_thread_and_no_widget(notebook: Callable
     eventually(lambda: lab.value(boards) == "1", "one dashboard is left")
 
 
-def test_the_dashboard_paints_within_a_second_and_a_half(notebook: Callable[..., Notebook]) -> None:
+def test_the_dashboard_paints_soon(notebook: Callable[..., Notebook]) -> None:
     def paint() -> float:
         lab = notebook(FAKE.format(agents=12, generations=60), FAKE_BOARD)  # a page that has nothing cached
         lab.run_cell(0)
@@ -382,7 +383,7 @@ def test_the_dashboard_paints_within_a_second_and_a_half(notebook: Callable[...,
         seconds = lab.page.evaluate(FROM_RETURN_TO_PAINT, [1, 60]) / 1000
         return float(seconds / slowness(lab.page))
 
-    assert best_of(6, paint, good=1.5) < 1.5
+    assert not far_too_slow(paint, goal=1.5)
 
 
 WATCH = """() => { window.tasks = []; new PerformanceObserver(list => {
@@ -404,7 +405,6 @@ def test_an_update_at_64_agents_keeps_the_page_responsive(notebook: Callable[...
         wait_for_generation(page, generation(page) + 6)
         press(page, "Pause")
         wait_for_state(page, "paused")
-        # None over 50 ms when quiet.
         return float(median(page.evaluate("() => window.tasks") or [0.0]) / slowness(page))
 
-    assert best_of(4, typical_task, good=100) < 120
+    assert not far_too_slow(typical_task, goal=50)

@@ -13,6 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+PARTS = [2, 4, 3]
+"""Options of several discrete choices at once."""
+
 ACTIVATIONS = {
     "relu": nn.ReLU,
     "elu": nn.ELU,
@@ -186,6 +189,10 @@ def likelihood(agent: Single, observation: Tensor, action: Tensor) -> tuple[Tens
     """Log-probabilities of actions and entropies, [B], by torch's own distributions."""
     out = agent.modules["actor"](observation)
     if "spread" not in agent.modules:
+        if action.dim() == 2:  # several choices at once, each by itself
+            each = zip(out.split(PARTS, -1), action.unbind(-1), strict=True)
+            pairs = [(torch.distributions.Categorical(logits=own), one) for own, one in each]
+            return sum(d.log_prob(one) for d, one in pairs), sum(d.entropy() for d, _ in pairs)
         chosen = torch.distributions.Categorical(logits=out)
         return chosen.log_prob(action), chosen.entropy()
     drawn = torch.distributions.Normal(torch.tanh(out), agent.modules["spread"].value.exp())

@@ -100,6 +100,11 @@ class Algorithm(ABC):
                 f"{self.name} needs {fit} actions; this environment's are {action_space}. {_instead(action_space)}"
             )
 
+    @property
+    def factored(self) -> bool:
+        """True where several choices at once are made apart; False for one choice among all their combinations."""
+        return False
+
     def network(self) -> Network | None:
         """What a population has where no network was asked for; None for one that suits the observations."""
         return None
@@ -178,6 +183,41 @@ class Algorithm(ABC):
             batch: a `Batch`, `Episodes` for algorithms that read tokens, or what `minibatches` yields.
             noise: what `draw` gave.
         """
+
+
+class MaskedAlgorithm(Algorithm):
+    """A learning rule that obeys masks: `mask`, [P, B, A] bool, is False for outputs whose actions are forbidden now.
+
+    It is None where the environment gives no masks. What an update learns from has them too: see `Batch`.
+    """
+
+    @abstractmethod
+    def act(self, agents: AgentGroup, observation: Tree, mask: Tensor | None = None) -> Tensor:
+        """Greedy actions among those that are permitted; see `Algorithm.act`."""
+
+    def explore(
+        self,
+        agents: AgentGroup,
+        action: Tensor,
+        memory: dict[str, Tensor],
+        generator: torch.Generator,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """Exploring actions among those that are permitted; see `Algorithm.explore`."""
+        return action
+
+    def sample(
+        self,
+        agents: AgentGroup,
+        observation: Tree,
+        memory: dict[str, Tensor],
+        generator: torch.Generator,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """Actions to learn from among those that are permitted; see `Algorithm.sample`."""
+        if mask is None:  # a class that derives from it need not know of masks
+            return super().sample(agents, observation, memory, generator)
+        return self.explore(agents, self.act(agents, observation, mask), memory, generator, mask)
 
 
 def _instead(space: spaces.Space) -> str:

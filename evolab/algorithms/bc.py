@@ -11,8 +11,9 @@ from torch import Tensor
 from evolab.algorithms.base import CHANGED, RATE, SHARED, AgentGroup, Float, Hyperparameter, Role
 from evolab.algorithms.losses import chosen_mean, surprise
 from evolab.algorithms.tokens import Forward, TokenAlgorithm
-from evolab.core.actions import Actions, DiscreteActions
+from evolab.core.actions import Actions
 from evolab.core.checks import positive_integer
+from evolab.core.choices import DiscreteActions
 from evolab.core.experience import Episodes
 from evolab.core.readonly import frozen_options
 

@@ -59,7 +59,12 @@ class CQN(DQN):
     }
 
     def explore(
-        self, agents: AgentGroup, action: Tensor, memory: dict[str, Tensor], generator: torch.Generator
+        self,
+        agents: AgentGroup,
+        action: Tensor,
+        memory: dict[str, Tensor],
+        generator: torch.Generator,
+        mask: Tensor | None = None,
     ) -> Tensor:
         """The greedy action itself."""
         return action

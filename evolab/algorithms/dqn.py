@@ -15,10 +15,10 @@ from evolab.algorithms.base import (
     ONLINE,
     RATE,
     AgentGroup,
-    Algorithm,
     Float,
     Hyperparameter,
     Integer,
+    MaskedAlgorithm,
     Role,
 )
 from evolab.algorithms.exploration import LASTING, persists
@@ -26,6 +26,7 @@ from evolab.algorithms.losses import SquaredError
 from evolab.core import checks
 from evolab.core.actions import Actions
 from evolab.core.experience import Batch
+from evolab.core.masks import masked
 from evolab.core.readonly import frozen_options
 from evolab.core.trees import Tree
 from evolab.networks.kernels.updates import TemporalDifference
@@ -33,7 +34,7 @@ from evolab.networks.kernels.updates import TemporalDifference
 
 @frozen_options(CHANGED)
 @dataclass(frozen=True)
-class DQN(Algorithm):
+class DQN(MaskedAlgorithm):
     """Deep Q-network for Discrete (and small MultiDiscrete) actions.
 
     Args:
@@ -96,9 +97,9 @@ class DQN(Algorithm):
         """One network, "q", with an output per action, and its target."""
         return {"q": Role(observation_space, actions.width, rate="lr")}
 
-    def act(self, agents: AgentGroup, observation: Tree) -> Tensor:
+    def act(self, agents: AgentGroup, observation: Tree, mask: Tensor | None = None) -> Tensor:
         """The action of the highest value, [P, B]."""
-        return agents.network("q")(observation).argmax(-1)
+        return masked(agents.network("q")(observation), mask).argmax(-1)
 
     def value(self, agents: AgentGroup, observation: Tree) -> Tensor:
         """[P, B]: the highest value of any action."""
@@ -109,9 +110,14 @@ class DQN(Algorithm):
         return {"held": (agents, num_envs)}
 
     def explore(
-        self, agents: AgentGroup, action: Tensor, memory: dict[str, Tensor], generator: torch.Generator
+        self,
+        agents: AgentGroup,
+        action: Tensor,
+        memory: dict[str, Tensor],
+        generator: torch.Generator,
+        mask: Tensor | None = None,
     ) -> Tensor:
-        """Epsilon-greedy, one coin per agent and environment."""
+        """Epsilon-greedy, one coin per agent and environment. A held action that is forbidden now is let go."""
         h = agents.hyper
         progress = (h["steps"] / h["epsilon_steps"]).clamp(max=1.0)
         epsilon = (h["epsilon_start"] + (h["epsilon_end"] - h["epsilon_start"]) * progress)[:, None]  # [P, 1]
@@ -121,10 +127,16 @@ class DQN(Algorithm):
         count = agents.roles["q"].outputs
         device = generator.device
         coin = torch.rand(action.shape, generator=generator, device=device).to(action.device)
-        guess = torch.randint(count, action.shape, generator=generator, device=device).to(action.device)
+        if mask is None:
+            guess = torch.randint(count, action.shape, generator=generator, device=device).to(action.device)
+        else:
+            chance = torch.rand(mask.shape, generator=generator, device=device).to(action.device)
+            guess = chance.masked_fill(~mask, -1.0).argmax(-1)
         if not persists(agents):
             return torch.where(coin < epsilon, guess, action)
         held, epsilon = memory["held"], epsilon.clamp(max=1.0)
+        if mask is not None:
+            held.mul_(mask.gather(-1, (held.long() - 1).clamp(min=0).unsqueeze(-1)).squeeze(-1))
         longer = h["persistence"][:, None] - 1  # [P, 1], beyond the first step
         # One coin says whether a stretch goes on and, if it does not, whether another one starts.
         goes_on = (held > 0) * (longer / (longer + 1))
@@ -147,9 +159,10 @@ class DQN(Algorithm):
     def target(self, agents: AgentGroup, batch: Batch) -> Tensor:
         """[P, B]: reward plus the discounted value of the next state."""
         with torch.no_grad():
-            next_values = agents.network("q", target=True)(batch.next_observation)  # [P, B, A]
+            mask = batch.next_action_mask
+            next_values = masked(agents.network("q", target=True)(batch.next_observation), mask)  # [P, B, A]
             if self.double:
-                best = agents.network("q")(batch.next_observation).argmax(-1, keepdim=True)
+                best = masked(agents.network("q")(batch.next_observation), mask).argmax(-1, keepdim=True)
                 next_value = next_values.gather(-1, best).squeeze(-1)
             else:
                 next_value = next_values.amax(-1)

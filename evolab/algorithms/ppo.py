@@ -16,12 +16,13 @@ from evolab.algorithms.base import (
     RATE,
     SHARED,
     AgentGroup,
-    Algorithm,
     Float,
     Hyperparameter,
     Integer,
+    MaskedAlgorithm,
     Role,
 )
+from evolab.algorithms.categorical import drawn, likelihood, logits_of
 from evolab.algorithms.clipped_gaussian import clipped_gaussian
 from evolab.core.actions import Actions
 from evolab.core.experience import Batch
@@ -38,12 +39,13 @@ class Minibatch:
 
     Attributes:
         observation: [P, B, ...] leaves.
-        action: [P, B, A] in [-1, 1] for Box actions, [P, B] from 0 for Discrete ones.
+        action: [P, B, A] in [-1, 1] for Box actions, from 0 [P, B] for Discrete ones, [P, B, K] for several.
         weight: [P, B], what a step counts in its agent's mean; sums to 1 per agent.
         log_prob: [P, B], log-probability of the action under the policy that took it.
         advantage: [P, B], how much better the action was than the policy's mean.
         goal: [P, B], what the value of the observation is to be.
         grain: [A], as in `Batch`.
+        action_mask: [P, B, A], False for actions that were forbidden; None where none was.
     """
 
     observation: Tree
@@ -53,12 +55,13 @@ class Minibatch:
     advantage: Tensor
     goal: Tensor
     grain: Tensor | None = None
+    action_mask: Tensor | None = None
 
 
 @frozen_options(CHANGED)
 @dataclass(frozen=True)
-class PPO(Algorithm):
-    """Proximal policy optimisation for Discrete, (small) MultiDiscrete and bounded Box actions.
+class PPO(MaskedAlgorithm):
+    """Proximal policy optimisation for Discrete, MultiDiscrete and bounded Box actions.
 
     It learns from a rollout of its own policy, with nothing shared between agents: every agent
     makes `epochs` passes over its own steps in minibatches of at most `batch_size`, then the
@@ -66,7 +69,8 @@ class PPO(Algorithm):
     `policy loss + value_coefficient * squared error - entropy_coefficient * entropy`. Advantages
     are brought to mean 0 and deviation 1 in every minibatch.
 
-    Discrete actions are drawn from a softmax over the outputs of "actor". Box actions are drawn
+    Discrete actions are drawn from a softmax over the outputs of "actor". Of several choices at once each
+    has a softmax over outputs of its own; their log-probabilities and entropies add up. Box actions are drawn
     from a Gaussian around tanh of its outputs, with standard deviations that do not depend on the
     observation ("spread" has their logarithms), and clipped to the bounds. An action that was
     clipped has the probability of all draws beyond its bound, so that what is learned from is
@@ -77,12 +81,15 @@ class PPO(Algorithm):
 
     Args:
         start_spread: standard deviation that Box actions in [-1, 1] start from; it is learned from then on.
+        factored: several choices at once are made independently of each other, whatever their number; False for one
+            choice among all their combinations, 4 096 at most.
 
     Source: Schulman et al. 2017, Proximal Policy Optimization Algorithms, eq. 7 and 9, algorithm 1;
     clipped actions by Fujita and Maeda 2018, Clipped Action Policy Gradient.
     """
 
     start_spread: float = 0.6
+    factored: bool = True
 
     name: ClassVar[str] = "PPO"
     on_policy: ClassVar[bool] = True
@@ -119,39 +126,46 @@ class PPO(Algorithm):
 
     def roles(self, observation_space: spaces.Space, actions: Actions) -> dict[str, Role]:
         """The policy "actor", the value "critic" and, for Box actions, the logarithms "spread" [A]."""
-        roles = {"actor": Role(observation_space, actions.width, has_target=False, gain=0.01)}
+        parts = actions.parts
+        roles = {"actor": Role(observation_space, actions.width, has_target=False, gain=0.01, parts=parts)}
         if actions.continuous:
             start = Scalars(math.log(self.start_spread))
             roles["spread"] = Role(observation_space, actions.width, has_target=False, network=start)
         return roles | {"critic": Role(observation_space, 1, has_target=False, gain=1.0)}
 
-    def act(self, agents: AgentGroup, observation: Tree) -> Tensor:
-        """The likeliest action [P, B], or the mean [P, B, A] in [-1, 1]."""
+    def act(self, agents: AgentGroup, observation: Tree, mask: Tensor | None = None) -> Tensor:
+        """The likeliest action [P, B], of several choices [P, B, K], or the mean [P, B, A] in [-1, 1]."""
         out = agents.network("actor")(observation)
-        return torch.tanh(out) if "spread" in agents.roles else out.argmax(-1)
+        if "spread" in agents.roles:
+            return torch.tanh(out)
+        return logits_of(out, agents.roles["actor"].parts, mask).argmax(-1)
 
     def value(self, agents: AgentGroup, observation: Tree) -> Tensor:
         """[P, B]: the value network's."""
         return agents.network("critic")(observation).squeeze(-1)
 
     def sample(
-        self, agents: AgentGroup, observation: Tree, memory: dict[str, Tensor], generator: torch.Generator
+        self,
+        agents: AgentGroup,
+        observation: Tree,
+        memory: dict[str, Tensor],
+        generator: torch.Generator,
+        mask: Tensor | None = None,
     ) -> Tensor:
-        """Actions [P, B] or [P, B, A], drawn from the policy."""
+        """Actions drawn from the policy, in the shape of `act`."""
         out = agents.network("actor")(observation)
-        drawn = torch.empty(out.shape, device=generator.device, dtype=out.dtype)
         if "spread" in agents.roles:
-            noise = drawn.normal_(generator=generator).to(out.device)
+            noise = torch.empty(out.shape, device=generator.device, dtype=out.dtype)
+            noise = noise.normal_(generator=generator).to(out.device)
             return (torch.tanh(out) + agents.network("spread")().exp().unsqueeze(1) * noise).clamp(-1, 1)
-        # The first of competing exponential clocks with rates p rings at i with probability p_i.
-        clocks = drawn.exponential_(generator=generator).to(out.device)
-        return (out.softmax(-1) / clocks).argmax(-1)
+        parts = agents.roles["actor"].parts
+        return drawn(logits_of(out, parts, mask), bool(parts), mask is not None, generator)
 
     def evaluate(self, agents: AgentGroup, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Log-probabilities of the actions, values and successors' values, [P, B] each, as the agents are now."""
         with torch.no_grad():
             spread = agents.network("spread") if "spread" in agents.roles else None
-            log_prob, _ = self.likelihood(agents.network("actor"), spread, batch)
+            log_prob, _ = self.likelihood(agents, agents.network("actor"), spread, batch)
             value = agents.network("critic")(batch.observation).squeeze(-1)
             next_value = agents.network("critic")(batch.next_observation).squeeze(-1)
         return log_prob, value, next_value
@@ -172,8 +186,8 @@ class PPO(Algorithm):
         first = total * torch.arange(count, device=value.device)[:, None]  # [P, 1], of the flattened steps
         epochs, size = int(agents.settings[0]["epochs"]), int(agents.settings[0]["batch_size"])
         for _ in range(epochs):
-            drawn = torch.rand((count, total), generator=generator, device=generator.device)
-            for part in drawn.argsort(1).to(value.device).tensor_split(-(-total // size), 1):
+            order = torch.rand((count, total), generator=generator, device=generator.device)
+            for part in order.argsort(1).to(value.device).tensor_split(-(-total // size), 1):
                 index = (part + first).flatten()
 
                 def take(x: Tensor, index: Tensor = index, length: int = part.shape[1]) -> Tensor:
@@ -188,6 +202,7 @@ class PPO(Algorithm):
                     advantage=take(advantage),
                     goal=take(goal),
                     grain=batch.grain,
+                    action_mask=None if batch.action_mask is None else take(batch.action_mask),
                 )
 
     def update(self, agents: AgentGroup, batch: Batch | Minibatch, noise: Tensor | None) -> dict[str, Tensor]:
@@ -205,7 +220,7 @@ class PPO(Algorithm):
         seen: dict[str, Tensor] = {}
 
         def loss(actor: Forward, critic: Forward, spread: Forward | None = None) -> Tensor:
-            log_prob, entropy = self.likelihood(actor, spread, batch)
+            log_prob, entropy = self.likelihood(agents, actor, spread, batch)
             change = log_prob - before
             ratio = change.exp()
             gain = torch.minimum(ratio * advantage, torch.clamp(ratio, low, high) * advantage)
@@ -225,14 +240,15 @@ class PPO(Algorithm):
         return {name: value.detach() for name, value in seen.items()}
 
     @staticmethod
-    def likelihood(actor: Forward, spread: Forward | None, batch: Batch | Minibatch) -> tuple[Tensor, Tensor]:
+    def likelihood(
+        agents: AgentGroup, actor: Forward, spread: Forward | None, batch: Batch | Minibatch
+    ) -> tuple[Tensor, Tensor]:
         """Log-probability (or density) of the batch's actions and the policy's entropy before clipping, [P, B]."""
         out = actor(batch.observation)
         if spread is not None:
             return clipped_gaussian(torch.tanh(out), spread().unsqueeze(1), batch.action, batch.grain)
-        log_probs = out.log_softmax(-1)  # [P, B, A]
-        chosen = log_probs.gather(-1, batch.action.unsqueeze(-1)).squeeze(-1)
-        return chosen, -(log_probs.exp() * log_probs).sum(-1)
+        parts = agents.roles["actor"].parts
+        return likelihood(logits_of(out, parts, batch.action_mask), batch.action, bool(parts))
 
 
 def advantages(

@@ -13,6 +13,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from evolab.core.choices import CombinedActions, DiscreteActions, FactoredActions, combined
 from evolab.core.joined import JoinedBox, joined
 from evolab.core.observed import is_whole
 
@@ -31,15 +32,17 @@ class Actions(Protocol):
     """What a population asks of its action space.
 
     Attributes:
-        width: A, entries of a Box action, or the number of discrete actions.
+        width: A, entries of a Box action, or the number of discrete actions, those of several choices together.
         continuous: True where networks compute actions [..., A] in [-1, 1], False where they choose one of A.
         grain: [A], half of what one value takes of [-1, 1] in entries of whole numbers, 0 in others; None
             where all entries are real numbers, or actions are discrete.
+        parts: how many of the A belong to each of several choices that are made apart; empty for other actions.
     """
 
     width: int
     continuous: bool
     grain: Tensor | None
+    parts: tuple[int, ...]
 
     def to_unit(self, action: Tensor, leading: int) -> Tensor:
         """What an algorithm sees of actions in the environment's range with so many leading axes."""
@@ -70,6 +73,7 @@ class BoxActions:
     """
 
     continuous = True
+    parts: tuple[int, ...] = ()
 
     def __init__(self, space: spaces.Box, device: torch.device, dtype: torch.dtype) -> None:
         if not is_finite(space):
@@ -169,96 +173,19 @@ def nearest_whole(action: Tensor, low: Tensor, high: Tensor, wholes: Tensor | No
     return nearest if wholes is None else torch.where(wholes, nearest, action)
 
 
-class DiscreteActions:
-    """A Discrete space, counted from 0 inside and from `space.start` outside."""
-
-    continuous = False
-    grain: Tensor | None = None
-
-    def __init__(self, space: spaces.Discrete) -> None:
-        self.space = space
-        self.width = int(space.n)
-        self.start = int(space.start)
-
-    def to_unit(self, action: Tensor, leading: int) -> Tensor:
-        """[...] int64 from 0."""
-        flat = action.reshape(action.shape[:leading]).long()
-        return flat - self.start if self.start else flat
-
-    def to_environment(self, unit: Tensor) -> Tensor:
-        """[...] int64 from `space.start`."""
-        return unit + self.start if self.start else unit
-
-    def to_numpy(self, action: Tensor) -> np.ndarray:
-        """int64."""
-        return action.detach().cpu().numpy().astype(np.int64, copy=False)
-
-    def random(self, lead: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
-        """Uniform actions [*lead], int64."""
-        return self.space.start + generator.integers(0, self.width, lead)
-
-
-class MultiDiscreteActions:
-    """A small MultiDiscrete or MultiBinary space as one Discrete space over its combinations.
-
-    Raises:
-        ValueError: more than 4 096 combinations.
-    """
-
-    continuous = False
-    grain: Tensor | None = None
-
-    def __init__(self, space: spaces.MultiDiscrete | spaces.MultiBinary, device: torch.device) -> None:
-        self.space = space
-        self.counts, start = combined(space)
-        self.start = torch.as_tensor(start, dtype=torch.int64).to(device)
-        self.width = int(np.prod(self.counts))
-        if self.width > 4096:
-            raise ValueError(
-                f"action space {space} has {self.width} combinations; at most 4096 are supported. "
-                f"Wrap the environment so that one action chooses fewer things at once."
-            )
-
-    def to_unit(self, action: Tensor, leading: int) -> Tensor:
-        """[...] int64, the number of the combination."""
-        values = action.reshape(*action.shape[:leading], len(self.counts)).long() - self.start
-        code = torch.zeros_like(values[..., 0])
-        for index, count in enumerate(self.counts):
-            code = code * count + values[..., index]
-        return code
-
-    def to_environment(self, unit: Tensor) -> Tensor:
-        """[..., K] int64."""
-        parts = []
-        for count in reversed(self.counts):
-            parts.append(unit % count)
-            unit = unit // count
-        return torch.stack(parts[::-1], -1) + self.start
-
-    def to_numpy(self, action: Tensor) -> np.ndarray:
-        """The space's dtype and shape."""
-        array = action.detach().cpu().numpy().astype(self.space.dtype, copy=False)
-        return array.reshape(*array.shape[:-1], *self.space.shape)
-
-    def random(self, lead: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
-        """Uniform actions [*lead, *shape]."""
-        drawn = generator.integers(0, np.reshape(self.counts, self.space.shape), (*lead, *self.space.shape))
-        start = self.space.start if isinstance(self.space, spaces.MultiDiscrete) else 0
-        return (start + drawn).astype(self.space.dtype, copy=False)
-
-
-def combined(space: spaces.MultiDiscrete | spaces.MultiBinary) -> tuple[list[int], list[int]]:
-    """How many values each entry has, and the smallest of them."""
-    if isinstance(space, spaces.MultiBinary):
-        size = int(np.prod(space.shape))
-        return [2] * size, [0] * size
-    return [int(n) for n in np.asarray(space.nvec).ravel()], [int(n) for n in np.asarray(space.start).ravel()]
-
-
-def actions_of(space: spaces.Space, device: torch.device, dtype: torch.dtype) -> Actions:
+def actions_of(
+    space: spaces.Space, device: torch.device, dtype: torch.dtype, factored: bool = False
+) -> Actions:
     """The converter for an action space.
 
+    Args:
+        space: of one action.
+        device: where networks compute.
+        dtype: in which.
+        factored: make each of several choices apart, and not one of all their combinations.
+
     Raises:
+        ValueError: a Box has an infinite bound, or there are too many combinations.
         TypeError: the space is neither Box, Discrete, MultiDiscrete nor MultiBinary.
     """
     space = joined(space)
@@ -267,7 +194,7 @@ def actions_of(space: spaces.Space, device: torch.device, dtype: torch.dtype) ->
     if isinstance(space, spaces.Discrete):
         return DiscreteActions(space)
     if isinstance(space, (spaces.MultiDiscrete, spaces.MultiBinary)):
-        return MultiDiscreteActions(space, device)
+        return FactoredActions(space, device) if factored else CombinedActions(space, device)
     raise TypeError(
         f"action space {space} is not supported; Box, Discrete, MultiDiscrete and MultiBinary are, and Dict and "
         "Tuple of them."

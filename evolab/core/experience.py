@@ -32,6 +32,9 @@ class Transition:
             episode where one ended, `next_observation` elsewhere.
         valid: [P, E], False where the row is no transition and must not be stored or counted.
         metrics: by (p, e), the numbers in the environment's `info` where an episode ended; see `envs.metrics`.
+        action_mask: [P, E, W], bool, what was permitted when the action was chosen; None where environments give no
+            masks. See `core.masks` for the entries.
+        next_action_mask: [P, E, W], what the true successor permits; where nothing is left to do, everything.
     """
 
     observation: Tree
@@ -43,6 +46,8 @@ class Transition:
     reset_observation: Tree
     valid: Any
     metrics: Mapping[tuple[int, int], Mapping[str, float]] = field(default_factory=dict)
+    action_mask: Any = None
+    next_action_mask: Any = None
 
 
 @dataclass
@@ -52,7 +57,7 @@ class Batch:
     Attributes:
         observation: [P, B, ...] leaves.
         action: [P, B, ...] in the environment's range; for an algorithm [P, B, A] in [-1, 1] for Box
-            actions, [P, B] from 0 for Discrete ones.
+            actions, [P, B] from 0 for Discrete ones, [P, B, K] for several that are chosen apart.
         reward: [P, B].
         next_observation: [P, B, ...] leaves, the true successor.
         terminated: [P, B], 1 where nothing follows. A truncated episode has 0: it bootstraps.
@@ -60,6 +65,9 @@ class Batch:
         grain: [A], half of what one whole number takes of [-1, 1], 0 for real entries; see `core.actions.Actions`.
         discount: [P, B], what the value of the successor is discounted by where it lies some steps ahead and `reward`
             is the discounted sum of theirs; None for one step each, whose discount is the agent's.
+        action_mask: [P, B, W], False for actions that were forbidden; for an algorithm [P, B, A]. None where the
+            environment gave no masks, or no one asks for them.
+        next_action_mask: the same of the successor.
     """
 
     observation: Tree
@@ -70,6 +78,8 @@ class Batch:
     weight: Tensor = None  # type: ignore[assignment]  # no algorithm sees a batch without one
     grain: Tensor | None = None
     discount: Tensor | None = None
+    action_mask: Tensor | None = None
+    next_action_mask: Tensor | None = None
 
     @property
     def bootstraps(self) -> Tensor:
@@ -86,7 +96,7 @@ class Batch:
     @property
     def _filled(self) -> tuple[str, ...]:
         """The fields with an axis of samples."""
-        return DRAWN if self.discount is None else (*DRAWN, "discount")
+        return (*DRAWN, *(name for name in GIVEN if getattr(self, name) is not None))
 
     def cut(self, rows: slice | Tensor | None, count: int) -> Batch:
         """The first `count` transitions of some agents."""
@@ -115,6 +125,12 @@ class Batch:
 DRAWN = ("observation", "action", "reward", "next_observation", "terminated")
 """Fields of a `Batch` that a buffer fills. `truncated` is not among them: see `Batch.bootstraps`."""
 
+MASKS = ("action_mask", "next_action_mask")
+"""The same where environments give masks. A buffer keeps those that somebody learns from."""
+
+GIVEN = ("discount", *MASKS)
+"""Fields of a `Batch` that may be missing."""
+
 
 def _nth(pieces: Any, k: int) -> Any:
     """The k-th piece of every leaf; the leaves are tuples of tensors here."""
@@ -129,9 +145,9 @@ def to_batch(source: object, device: torch.device) -> Batch | Episodes:
     """What a caller hands over, as tensors: episodes, or any object with the fields of a `Batch`."""
     if isinstance(source, Episodes):
         return source
-    fields = {name: to_tensor(getattr(source, name), device) for name in DRAWN}
-    discount = getattr(source, "discount", None)
-    return Batch(**fields, discount=None if discount is None else to_tensor(discount, device))
+    given = {name: getattr(source, name, None) for name in GIVEN}
+    fields = {name: to_tensor(value, device) for name, value in given.items() if value is not None}
+    return Batch(**{name: to_tensor(getattr(source, name), device) for name in DRAWN}, **fields)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,9 @@ from evolab.core.ranges import Choice
 RETIRED: dict[str, dict[str, Any]] = {part: {"persistence": 1} for part in ("DQN", "CQN")}
 """Options of earlier versions that are none any more, by part, with the value at which leaving them out changes nothing."""
 
+BEFORE: dict[str, dict[str, Any]] = {"PPO": {"factored": False}}
+"""Options that earlier versions did not have, by part, with the value that says what was the case then."""
+
 
 def plain(value: object) -> Any:
     """A record in JSON's own types: NumPy scalars become numbers; NaN and the infinities become strings."""
@@ -82,6 +85,7 @@ def _made(type: object, options: dict[str, Any], key: str) -> Any:
                 f"{type}({option}={value}) was read as {value_without}: {option} is a hyperparameter "
                 f"now. Give a new run hyperparameters={{'{option}': ...}} to have it."
             )
+    options = {**BEFORE.get(kind.__name__, {}), **options}
     known = list(inspect.signature(kind).parameters)
     for option in options:
         if option not in known:

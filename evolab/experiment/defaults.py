@@ -7,6 +7,7 @@ compared by what it earns while it learns.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -16,6 +17,7 @@ from gymnasium import spaces
 
 from evolab.algorithms.base import Algorithm
 from evolab.core import checks
+from evolab.core.choices import MOST, combined
 from evolab.core.ranges import Range
 from evolab.data.datasets.dataset import Dataset
 from evolab.envs import make
@@ -77,7 +79,12 @@ def algorithm_for(environment: object, action_space: spaces.Space | None, record
     continuous = isinstance(action_space, spaces.Box)
     if recorded:
         return "TD3BC" if continuous else "CQN"
-    return "SAC" if continuous else "DQN"
+    if continuous:
+        return "SAC"
+    if isinstance(action_space, (spaces.MultiDiscrete, spaces.MultiBinary)):
+        count: int = math.prod(combined(action_space)[0])
+        return "PPO" if count > MOST else "DQN"
+    return "DQN"
 
 
 def population_for(algorithm: Algorithm, observation_space: spaces.Space | None) -> int:

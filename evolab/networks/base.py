@@ -67,6 +67,7 @@ class Role:
         choices: first and behind the last of the outputs that are actions; None for all of them.
         network: a recipe of its own, such as `Scalars`; None for the agent's, whose genes it shares.
         gain: of the last layer where weights start orthogonal, as on-policy learners want it; None for torch's start.
+        parts: how many of the outputs belong to each of several choices at once; empty for others.
     """
 
     observation_space: spaces.Space
@@ -78,6 +79,7 @@ class Role:
     choices: tuple[int, int] | None = None
     network: Network | None = None
     gain: float | None = None
+    parts: tuple[int, ...] = ()
 
     def recipe(self, network: Network) -> Network:
         """Its own network, or the agent's."""

@@ -9,15 +9,23 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from evolab.algorithms.base import AgentGroup, Algorithm
+from evolab.algorithms.base import AgentGroup, Algorithm, MaskedAlgorithm
 from evolab.core.joined import apart
+from evolab.core.masks import as_mask, forbids_all, of_outputs, random_permitted
 from evolab.core.observed import as_space, check_tokens, leading_shape
 from evolab.core.trees import Tree, first_leaf, map_leaves, to_tensor
 from evolab.population.table import Table
 
+Given = ArrayLike | Tensor | None
+"""What a caller may say of each environment."""
+
 
 def act(
-    table: Table, observation: Tree, explore: bool | np.ndarray, ended: ArrayLike | Tensor | None = None
+    table: Table,
+    observation: Tree,
+    explore: bool | np.ndarray,
+    ended: Given = None,
+    action_mask: Given = None,
 ) -> np.ndarray | Tensor:
     """Actions of all agents, each in its own environments; see `Population.act`."""
     observation, lead = _understood(table, observation)
@@ -27,6 +35,7 @@ def act(
     num_envs = lead[1]
     as_array = not isinstance(first_leaf(observation), Tensor)
     observed = to_tensor(observation, table.device)
+    mask = None if action_mask is None else _permitted(table, action_mask, lead)
     parts, groups = [], table.groups
     exploring, where = (bool(explore), None) if isinstance(explore, bool) else (True, explore)
     with torch.no_grad(), table.spec.products():
@@ -37,34 +46,66 @@ def act(
             if len(groups) > 1:
                 part = map_leaves(lambda leaf, rows=group.rows: leaf[rows], observed)
                 memory = {name: value[group.rows] for name, value in memory.items()}
+            own = None if mask is None else mask[group.rows]
             if exploring:
-                parts.append(_sampled(table, group, part, memory, where))
+                parts.append(_explored(table, group, part, memory, own, where))
                 group.credit += num_envs
             else:
-                parts.append(table.algorithm.act(group, part))
+                parts.append(_greedy(table, group, part, own))
         if exploring:
             table.count_steps(num_envs)
         action = _to_environment(table, parts[0] if len(parts) == 1 else torch.cat(parts))
     return table.actions.to_numpy(action) if as_array else action
 
 
+def _greedy(table: Table, group: AgentGroup, part: Tree, mask: Tensor | None) -> Tensor:
+    """Greedy actions of a group, among those that are permitted."""
+    algorithm = table.algorithm
+    if mask is None or not isinstance(algorithm, MaskedAlgorithm):
+        return algorithm.act(group, part)
+    return algorithm.act(group, part, mask)
+
+
 def _sampled(
-    table: Table, group: AgentGroup, part: Tree, memory: dict[str, Tensor], where: np.ndarray | None
+    table: Table, group: AgentGroup, part: Tree, memory: dict[str, Tensor], mask: Tensor | None
+) -> Tensor:
+    """Actions of a group to learn from, among those that are permitted."""
+    algorithm = table.algorithm
+    if mask is None or not isinstance(algorithm, MaskedAlgorithm):
+        return algorithm.sample(group, part, memory, table.generator)
+    return algorithm.sample(group, part, memory, table.generator, mask)
+
+
+def _explored(
+    table: Table,
+    group: AgentGroup,
+    part: Tree,
+    memory: dict[str, Tensor],
+    mask: Tensor | None,
+    where: np.ndarray | None,
 ) -> Tensor:
     """Actions of a group to learn from; greedy ones where `where`, [P, E] of all agents, is False."""
     algorithm = table.algorithm
     if where is None:
-        return algorithm.sample(group, part, memory, table.generator)
-    greedy = algorithm.act(group, part)
-    if type(algorithm).sample is Algorithm.sample:  # the same actions, with noise
+        return _sampled(table, group, part, memory, mask)
+    greedy = _greedy(table, group, part, mask)
+    if type(algorithm).sample not in (Algorithm.sample, MaskedAlgorithm.sample):
+        other = _sampled(table, group, part, memory, mask)
+    elif mask is None or not isinstance(algorithm, MaskedAlgorithm):  # the same actions, with noise
         other = algorithm.explore(group, greedy, memory, table.generator)
     else:
-        other = algorithm.sample(group, part, memory, table.generator)
-    mask = torch.as_tensor(where[group.rows], device=greedy.device)
-    return torch.where(mask.view(*mask.shape, *[1] * (greedy.dim() - 2)), other, greedy)
+        other = algorithm.explore(group, greedy, memory, table.generator, mask)
+    exploring = torch.as_tensor(where[group.rows], device=greedy.device)
+    return torch.where(exploring.view(*exploring.shape, *[1] * (greedy.dim() - 2)), other, greedy)
 
 
-def act_alone(table: Table, row: int, observation: Tree, explore: bool = False) -> Any:
+def act_alone(
+    table: Table,
+    row: int,
+    observation: Tree,
+    explore: bool = False,
+    action_mask: Given = None,
+) -> Any:
     """The action of one agent for one observation, or for a batch of them; see `Agent.act`."""
     observation, lead = _understood(table, observation)
     if len(lead) > 1:
@@ -77,15 +118,16 @@ def act_alone(table: Table, row: int, observation: Tree, explore: bool = False) 
     batch = map_leaves(lambda leaf: leaf[None, None] if single else leaf[None], observation)
     observed = to_tensor(batch, table.device)  # [1, B, ...]
     group = table.solo(row)
+    mask = None if action_mask is None else _permitted(table, action_mask, lead).reshape(1, *lead or (1,), -1)
     with torch.no_grad():
         if explore:
             count = first_leaf(observed).shape[1]
             _remember(table, count)
             memory = {name: value[row : row + 1, :count] for name, value in table.memory.items()}
-            unit = table.algorithm.sample(group, observed, memory, table.generator)
+            unit = _sampled(table, group, observed, memory, mask)
             table.count_steps(count, row)  # what epsilon goes by
         else:
-            unit = table.algorithm.act(group, observed)
+            unit = _greedy(table, group, observed, mask)
         action = _to_environment(table, unit)
     result = table.actions.to_numpy(action)[0] if as_array else action[0]
     result = apart(table.spec.action_space, result[0] if single else result)
@@ -111,9 +153,34 @@ def values(table: Table, observation: Tree) -> np.ndarray | None:
     return torch.cat(parts).double().cpu().numpy()
 
 
-def random_actions(table: Table, num_envs: int, generator: np.random.Generator) -> np.ndarray:
-    """Uniform actions [P, E, ...] in the environment's own range."""
-    return table.actions.random((table.size, num_envs), generator)
+def random_actions(
+    table: Table, num_envs: int, generator: np.random.Generator, mask: Given = None
+) -> np.ndarray:
+    """Uniform actions [P, E, ...] in the environment's own range, of those that a mask [P, E, W] permits."""
+    lead = table.size, num_envs
+    if mask is None:
+        return table.actions.random(lead, generator)
+    return random_permitted(table.spec.action_space, checked(table, mask, lead), generator)
+
+
+def checked(table: Table, given: Given, lead: tuple[int, ...]) -> np.ndarray:
+    """[*lead, W], the caller's masks as truth values.
+
+    Raises:
+        ValueError: they do not fit the actions or the observations, or forbid everything.
+    """
+    space = table.spec.action_space
+    mask = as_mask(space, given, "action_mask")
+    if mask.shape[:-1] != lead:
+        raise ValueError(f"action_mask has shape {mask.shape}; {(*lead, mask.shape[-1])} is expected.")
+    if (nothing := forbids_all(space, mask)).any():
+        raise ValueError(f"action_mask forbids every action in {int(nothing.sum())} of {nothing.size} rows.")
+    return mask
+
+
+def _permitted(table: Table, given: Given, lead: tuple[int, ...]) -> Tensor:
+    """[*lead, A], which of the networks' outputs the caller's masks permit."""
+    return of_outputs(table.actions, torch.as_tensor(checked(table, given, lead), device=table.device))
 
 
 def _to_environment(table: Table, unit: Tensor) -> Tensor:
@@ -122,7 +189,7 @@ def _to_environment(table: Table, unit: Tensor) -> Tensor:
     return table.actions.to_environment(unit)
 
 
-def _remember(table: Table, num_envs: int, ended: ArrayLike | Tensor | None = None) -> None:
+def _remember(table: Table, num_envs: int, ended: Given = None) -> None:
     """Have room for what exploration remembers, zero where an episode has ended."""
     memory = table.memory
     over = ended is not None and (

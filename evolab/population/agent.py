@@ -98,17 +98,19 @@ class Agent:
         """The agent as a value; its tensors are unpadded views into the table."""
         return self.table.individual(self.row)
 
-    def act(self, observation: Tree, explore: bool = False) -> Any:
+    def act(self, observation: Tree, explore: bool = False, action_mask: Any = None) -> Any:
         """Action for one observation, or for a batch of them.
 
         Args:
             observation: one observation of the environment, or [B, ...] of them; array or tensor.
             explore: add the algorithm's exploration.
+            action_mask: 1 for every action that is permitted now, [W] or [B, W]; None where all are. Of several
+                choices the masks of each behind one another.
 
         Returns:
             the action(s) in the environment's own range, ready for `env.step`.
         """
-        return act_alone(self.table, self.row, observation, explore)
+        return act_alone(self.table, self.row, observation, explore, action_mask)
 
     def learn(self, batch: Buffer | Any, noise: Tree | None = None) -> dict[str, float]:
         """One update of this agent alone.
@@ -155,7 +157,8 @@ class Agent:
 
         Its input is a batch of observations [B, ...] as the environment gives them (tensors); its
         output is what `act` is made from: actions in the environment's range for Box actions,
-        values of all actions [B, A] for Discrete ones. A GPT's are tokens [B, T] and logits [B, T, V].
+        values (DQN) or logits (PPO) of all actions [B, A] for Discrete ones, those of several choices behind
+        one another. A GPT's are tokens [B, T] and logits [B, T, V].
         """
         return export.module(self.table, self.row)
 

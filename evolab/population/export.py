@@ -17,7 +17,8 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from evolab.core import checks
-from evolab.core.actions import BoxActions, combined, limits, nearest_whole
+from evolab.core.actions import BoxActions, limits, nearest_whole
+from evolab.core.choices import combined
 from evolab.core.joined import Parts, together
 from evolab.core.observed import is_whole, leaf_spaces, sampled
 from evolab.core.trees import Tree, map_leaves
@@ -48,7 +49,7 @@ def module(table: Table, row: int) -> nn.Module:
 
 
 class Policy(nn.Module):
-    """Observations to actions (Box) or to values of all actions (Discrete); see `Agent.module`."""
+    """Observations to actions (Box) or to values or logits of all actions (Discrete); see `Agent.module`."""
 
     scale: Tensor
     centre: Tensor
@@ -98,6 +99,7 @@ class Greedy(nn.Module):
         self.policy = module(table, row).eval().requires_grad_(False)
         space = table.spec.action_space
         self._kind, self._start, self._counts = "values", 0, [1]
+        self._parts, self._shape = list(table.spec.actions.parts), tuple(space.shape or ())
         if isinstance(space, spaces.Box):
             self._kind = "box"
             self._given = GIVEN.get(
@@ -118,14 +120,16 @@ class Greedy(nn.Module):
         out = self.policy(observation)
         if self._kind == "box":
             return torch.clamp(out, self.low, self.high).to(self._given)
-        choice = out.argmax(-1)
         if self._kind == "values":
-            return choice + self._start
-        parts = []
-        for count in reversed(self._counts):
-            parts.append(choice % count)
-            choice = torch.div(choice, count, rounding_mode="floor")
-        return torch.stack(parts[::-1], -1) + self.low
+            return out.argmax(-1) + self._start
+        if self._parts:
+            parts = [own.argmax(-1) for own in out.split(self._parts, -1)]
+        else:
+            choice, parts = out.argmax(-1), []
+            for count in reversed(self._counts):
+                parts.insert(0, choice % count)
+                choice = torch.div(choice, count, rounding_mode="floor")
+        return (torch.stack(parts, -1) + self.low).reshape(-1, *self._shape)
 
 
 def export(table: Table, row: int, path: str | PathLike[str]) -> Path:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from gymnasium import spaces
-from numpy.typing import ArrayLike
 from torch import Tensor
 
 from evolab.algorithms.base import Algorithm
@@ -25,7 +24,7 @@ from evolab.data.buffers.base import Buffer
 from evolab.networks.base import Network
 from evolab.networks.batching.group import AgentGroup
 from evolab.networks.default import network_for
-from evolab.population import acting
+from evolab.population.acting import Given, act, random_actions
 from evolab.population.agent import ASSIGN, Agent
 from evolab.population.individual import Individual
 from evolab.population.learner import Learner
@@ -35,12 +34,10 @@ from evolab.population.table import Table
 if TYPE_CHECKING:
     import pandas as pd
 
-
 RANGES = (
     "exp.search_space = exp.search_space | {name: ev.Float(low, high)} sets others from the next generation on; "
     "without an experiment, population.evolve_within({...})."
 )
-
 
 OWN = {"table", "learner", "actions", "roles", *Spec.__dataclass_fields__} - {"search_space"}
 """What a population has, and nothing else is set."""
@@ -141,9 +138,8 @@ class Population:
     def __getitem__(self, index: int) -> Agent:
         """A live view of one agent; it raises once the agent has died."""
         if not isinstance(index, (int, np.integer)):
-            raise TypeError(
-                f"an agent of a population is asked for by its row, 0 to {len(self) - 1}, not by {index!r}."
-            )
+            rows = f"its row, 0 to {len(self) - 1}"
+            raise TypeError(f"an agent of a population is asked for by {rows}, not by {index!r}.")
         if not -len(self) <= index < len(self):
             raise IndexError(f"agent {index} of a population of {len(self)}; 0 to {len(self) - 1} are there.")
         return Agent(self.table, self.individuals[index].id)
@@ -211,18 +207,17 @@ class Population:
         """One row per agent: agent, parent, fitness, hidden, activation, parameters, hyperparameters."""
         import pandas as pd
 
-        rows = []
-        for row, individual in enumerate(self.individuals):
-            known = self.table.describe(row)
-            rows.append(
-                {
-                    **{name: known[name] for name in ("agent", "parent", "fitness")},
-                    "hidden": "x".join(map(str, individual.genes.hidden)),
-                    "activation": ",".join(individual.genes.activation),
-                    "parameters": known["parameters"],
-                    **individual.hyperparameters,
-                }
-            )
+        known = map(self.table.describe, range(len(self)))
+        rows = [
+            {
+                **{name: about[name] for name in ("agent", "parent", "fitness")},
+                "hidden": "x".join(map(str, individual.genes.hidden)),
+                "activation": ",".join(individual.genes.activation),
+                "parameters": about["parameters"],
+                **individual.hyperparameters,
+            }
+            for about, individual in zip(known, self.individuals, strict=True)
+        ]
         frame = pd.DataFrame(rows)
         frame["parent"] = frame["parent"].astype("Int64")
         return frame
@@ -241,7 +236,11 @@ class Population:
     # Acting and learning ----------------------------------------------------------------------
 
     def act(
-        self, observation: Tree, explore: bool | np.ndarray = True, ended: ArrayLike | Tensor | None = None
+        self,
+        observation: Tree,
+        explore: bool | np.ndarray = True,
+        ended: Given = None,
+        action_mask: Given = None,
     ) -> np.ndarray | Tensor:
         """Actions of all agents, each in its own environments.
 
@@ -250,16 +249,17 @@ class Population:
             explore: add the algorithm's exploration and count the steps; False for the greedy policy. An array
                 [P, E] says where to explore, and counts the steps of all.
             ended: [P, E], True where an episode has just ended: exploration noise starts anew there.
+            action_mask: [P, E, W], 1 for every action that is permitted, as `envs.action_mask` has it; None for all.
 
         Returns:
             [P, E, ...] in the environment's own range; an array where an array came, else a tensor. Of a Dict
             or Tuple action space [P, E, A], all parts behind one another, as `envs.step` takes them.
         """
-        return acting.act(self.table, observation, explore, ended)
+        return act(self.table, observation, explore, ended, action_mask)
 
-    def random_actions(self, num_envs: int, generator: np.random.Generator) -> np.ndarray:
-        """Uniform actions [P, E, ...] in the environment's own range."""
-        return acting.random_actions(self.table, num_envs, generator)
+    def random_actions(self, num_envs: int, generator: np.random.Generator, mask: Given = None) -> np.ndarray:
+        """Uniform actions [P, E, ...] in the environment's own range, of those that a mask [P, E, W] permits."""
+        return random_actions(self.table, num_envs, generator, mask)
 
     def learn(
         self, source: Buffer | Any, noise: Tree | None = None, updates: int | None = None, ratio: float = 1.0

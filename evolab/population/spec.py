@@ -64,7 +64,7 @@ class Spec:
     @functools.cached_property
     def actions(self) -> Actions:
         """Actions between the environment's range and the algorithm's."""
-        return actions_of(self.action_space, self.device, self.dtype)
+        return actions_of(self.action_space, self.device, self.dtype, self.algorithm.factored)
 
     @functools.cached_property
     def roles(self) -> dict[str, Role]:

@@ -19,19 +19,28 @@ from tests.algorithms.test_advantages import slow
 from tests.mixed import BOX, DISCRETE, FEATURES, compare, experience, mixed, padding, singles
 from tests.toys import Choosing, Toy
 
-SPACES = pytest.mark.parametrize("space", [DISCRETE, BOX], ids=["Discrete", "Box"])
+SEVERAL = spaces.MultiDiscrete(plain.PARTS, start=[1, -1, 0])
+SPACES = pytest.mark.parametrize("space", [DISCRETE, SEVERAL, BOX], ids=["Discrete", "MultiDiscrete", "Box"])
 LAYERS = pytest.mark.parametrize("layer_norm", [False, True], ids=["bare", "layer_norm"])
+
+
+def experienced(space, length, seed):
+    """Random experience of eight agents in a space."""
+    one = experience(8, length, seed=seed, discrete=space is not BOX)
+    if space is SEVERAL:
+        drawn = np.random.default_rng(seed).integers(0, space.nvec, (8, length, len(space.nvec)))
+        one.action = torch.as_tensor(drawn + space.start)
+    return one
 
 
 def rollout(space, seed, steps=5, members=4):
     """A full rollout of random experience, of eight agents, with ends of both kinds."""
-    discrete = space is DISCRETE
     buffer, rng = ev.RolloutBuffer(steps), np.random.default_rng(seed)
     for step in range(steps):
-        one = experience(8, members, seed=1000 * seed + step, discrete=discrete)
+        one = experienced(space, members, 1000 * seed + step)
         one.truncated = torch.as_tensor(rng.random((8, members)) < 0.2)
         one.valid = torch.ones(8, members, dtype=torch.bool)
-        if not discrete:  # a fifth of the entries lie at a bound
+        if space is BOX:  # a fifth of the entries lie at a bound
             at = torch.as_tensor(rng.random((8, members, 2)))
             one.action = torch.where(at < 0.1, torch.as_tensor(BOX.low), one.action)
             one.action = torch.where(at > 0.9, torch.as_tensor(BOX.high), one.action)
@@ -43,6 +52,8 @@ def unit(space, action):
     """Actions as an algorithm sees them, worked out by hand."""
     if space is DISCRETE:
         return action
+    if space is SEVERAL:
+        return action - torch.as_tensor(space.start)
     low, high = torch.as_tensor(BOX.low), torch.as_tensor(BOX.high)
     return 2 * (action - low) / (high - low) - 1
 
@@ -92,7 +103,7 @@ def test_minibatches_are_learned_from_as_if_alone(space):
     population = mixed(ev.PPO(), action_space=space)
     agents, rng = singles(population), np.random.default_rng(0)
     for seed in range(40):
-        one = experience(8, 11, seed=seed, discrete=space is DISCRETE)
+        one = experienced(space, 11, seed)
         old, advantage, goal = torch.as_tensor(rng.normal(size=(3, 8, 11)))
         action = unit(space, one.action)
         for group in population.groups:
@@ -121,7 +132,7 @@ def test_an_agent_that_learns_alone_learns_as_one_of_many(space):
 def test_a_plain_batch_is_rollouts_of_one_step(space):
     population = mixed(ev.PPO(), action_space=space)
     agents = singles(population)
-    batch = experience(8, 16, seed=3, discrete=space is DISCRETE)
+    batch = experienced(space, 16, 3)
     population.learn(batch)
     for row, agent in enumerate(agents):
         s, action = agent.settings, unit(space, batch.action[row])
@@ -147,8 +158,12 @@ def test_an_exported_agent_answers_as_its_row(space, layer_norm):
         agent = population[row]
         assert torch.allclose(agent.act(observation[row]).double(), together[row].double(), atol=1e-12)
         out = agent.module()(observation[row])
-        assert torch.allclose((out.argmax(-1) if space is DISCRETE else out).double(), together[row].double(),
-                              atol=1e-12)  # fmt: skip
+        if space is DISCRETE:
+            out = out.argmax(-1)
+        elif space is SEVERAL:
+            out = torch.stack([own.argmax(-1) for own in out.split(plain.PARTS, -1)], -1)
+            out = out + torch.as_tensor(space.start)
+        assert torch.allclose(out.double(), together[row].double(), atol=1e-12)
 
 
 def test_the_probability_of_a_clipped_action_is_that_of_everything_beyond():

@@ -96,8 +96,8 @@ def first(batch):
     """The batch of the first agent alone."""
     from evolab.core.trees import map_leaves
 
-    parts = {name: map_leaves(lambda x: x[0], getattr(batch, name)) for name in Transition.__slots__}
-    return Transition(**parts)
+    fields = {name: getattr(batch, name) for name in Transition.__slots__}
+    return Transition(**{k: map_leaves(lambda x: x[0], v) for k, v in fields.items() if v is not None})
 
 
 CASES = [

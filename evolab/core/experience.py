@@ -94,6 +94,11 @@ class Batch:
         return (discount[:, None] if self.discount is None else self.discount) * self.bootstraps
 
     @property
+    def own(self) -> Tensor:
+        """[P, B], True where a sample is the agent's; the others weigh nothing."""
+        return self.weight > 0
+
+    @property
     def _filled(self) -> tuple[str, ...]:
         """The fields with an axis of samples."""
         return (*DRAWN, *(name for name in GIVEN if getattr(self, name) is not None))

@@ -14,7 +14,7 @@ from evolab.core.trees import Tree
 from evolab.envs.actions import middle
 from evolab.envs.batches import leaf_dtype
 from evolab.envs.guard import Guard
-from evolab.envs.remembering import changed, has_own, normalisers, values
+from evolab.envs.remembering import changed, has_own, values
 
 LEAVES = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 SLACK = 1e-4  # relative: bounds are often written in another precision than observations
@@ -132,12 +132,10 @@ def rehearse(name: str, guard: Guard, seed: int) -> tuple[bool, list[str]]:
         examine_observation(name, guard.observation_space, guard.reset(seed=seed)[0], "reset")
         before = values(guard.inner)
         worked = examine_step(name, guard.inner)
-        remembering = normalisers(guard.inner)
-        if has_own(guard.inner):  # the same seed again: what differs now was remembered
-            guard.reset(seed=seed)
-            differing = changed(guard.inner, before)
-            remembering += [told for told in differing if told.split()[0] not in remembering]
-        return worked, remembering
+        if not has_own(guard.inner):
+            return worked, []
+        guard.reset(seed=seed)  # the same seed again: what differs now was remembered
+        return worked, changed(guard.inner, before)
     except BaseException:
         guard.close()
         raise

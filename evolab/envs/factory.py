@@ -27,7 +27,7 @@ from evolab.envs.guard import Guard
 from evolab.envs.ids import current_id, make_one
 from evolab.envs.loop import Loop
 from evolab.envs.ray_batches import RayBatches
-from evolab.envs.remembering import normalisers, notice_memory
+from evolab.envs.remembering import notice_memory, refuse_normalisers
 from evolab.envs.vector import VectorEnvironments
 from evolab.envs.workers import Workers
 
@@ -136,9 +136,8 @@ def make(
         maker = environment if isinstance(environment, VectorMaker) else None
         given = environment if maker is None else maker(count, seed)
         anew = None if maker is None else partial(maker, count)
+        refuse_normalisers(called(environment), given)
         backend, about = _around(given, (population, num_envs), mode, anew)
-        if not again_made:
-            notice_memory(called(environment), normalisers(given))
         return finished(backend, **about, again=None if maker is None else again)
     if vectorization == "envpool":
         if not isinstance(environment, str):
@@ -161,13 +160,14 @@ def make(
     # The first is also the one that is examined; it goes on as (0, 0) in evolab's own loop.
     first = Guard(factory, called(source) if isinstance(source, str | EnvSpec) else None, (0, 0))
     name = first.name
+    refuse_normalisers(name, first.inner)
     examine_spaces(name, first.observation_space, first.action_space)
     if examine is not None:
         examine(first.observation_space, first.action_space)
     makers = [partial(Guard, factory, name, divmod(index, num_envs)) for index in range(count)]
     if vectorization in ("async", "ray"):
         examine_observation(name, first.observation_space, first.reset(seed=seed)[0], "reset")
-        remembering = normalisers(first.inner)
+        remembering: list[str] = []
         first.close()
         apart = Workers if vectorization == "async" else RayBatches
         backend = apart(makers, name, timeout, first.observation_space)

@@ -1,4 +1,7 @@
-"""Wrappers that remember what was before an episode: they begin anew when a run is loaded."""
+"""Wrappers that remember what was before an episode: they begin anew when a run is loaded.
+
+Gymnasium's running normalisation is refused, because here it is part of the agent; others are named.
+"""
 
 from __future__ import annotations
 
@@ -7,30 +10,43 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.vector import VectorWrapper
+from gymnasium.vector import SyncVectorEnv, VectorWrapper
 
 from evolab.core import checks
 
-NORMALISERS = ("NormalizeObservation", "NormalizeReward")
-"""Gymnasium's own, for single environments and for vectors; its other wrappers begin anew with every episode."""
+NORMALISERS = {"NormalizeObservation": "observations", "NormalizeReward": "returns"}
+"""Gymnasium's own, for single environments and for vectors, and the word for what evolab does in their place."""
 
 Values = dict[int, dict[str, Any]]
 
 
 def wrappers(env: object) -> Iterator[gymnasium.Wrapper | VectorWrapper]:
-    """The wrappers around an environment, the outermost first."""
+    """The wrappers around an environment, the outermost first; around a vector's environments, those of the first."""
     while isinstance(env, (gymnasium.Wrapper, VectorWrapper)):
         yield env
         env = env.env
+    if isinstance(env, SyncVectorEnv):
+        yield from wrappers(env.envs[0])
 
 
-def normalisers(env: object) -> list[str]:
-    """The wrappers with running averages, by name; subclasses count."""
-    return [
-        type(layer).__name__
-        for layer in wrappers(env)
-        if any(kind.__name__ in NORMALISERS and _gymnasium(kind) for kind in type(layer).__mro__)
-    ]
+def refuse_normalisers(name: str, env: object) -> None:
+    """Refuse Gymnasium's running normalisation, and what derives from it.
+
+    Every environment would keep statistics of its own, and those of evaluation others than those of training.
+
+    Raises:
+        ValueError: says what does the same here.
+    """
+    kinds = [kind for layer in wrappers(env) for kind in type(layer).__mro__ if _gymnasium(kind)]
+    words = {NORMALISERS[kind.__name__]: kind.__name__ for kind in kinds if kind.__name__ in NORMALISERS}
+    if words:
+        option = ", ".join(map(repr, sorted(words)))
+        raise ValueError(
+            f"{name} is wrapped in {' and '.join(sorted(words.values()))}, whose statistics are each environment's own: "
+            "agents would be evaluated on other numbers than they learn from. Leave the wrapper out and pass "
+            f"normalise={option if len(words) == 1 else f'({option})'}: the statistics are then the agent's, and are "
+            "saved and exported with it."
+        )
 
 
 def has_own(env: object) -> bool:

@@ -109,7 +109,7 @@ def _outputs(population: Population, probes: Tree | None) -> torch.Tensor | None
                 lambda leaf, n=len(group): leaf.to(population.device).unsqueeze(0).expand(n, *leaf.shape),
                 probes,
             )
-            parts.append(group.network(name)(shared))
+            parts.append(group.network(name)(population.table.seen(shared, group.rows)))
     return torch.cat(parts)
 
 

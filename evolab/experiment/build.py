@@ -101,6 +101,7 @@ def populate(
         device=config.device,
         dtype=config.dtype,
         precision=config.precision,
+        normalise=config.normalise,
     )
     if agent is not None:
         start_from(population, agent)

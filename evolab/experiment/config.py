@@ -58,6 +58,7 @@ from evolab.experiment.defaults import (
 from evolab.experiment.options import Options
 from evolab.experiment.schema import check_config
 from evolab.networks.base import Network
+from evolab.population.normalisation import words_of
 from evolab.population.serialisation import naming
 
 Source: TypeAlias = "Mapping[str, Any] | str | PathLike[str]"
@@ -111,6 +112,7 @@ class ExperimentConfig(Options):
             "update_ratio": None
             if self.update_ratio is None
             else checks.finite("update_ratio", self.update_ratio, low=1e-6),
+            "normalise": words_of(self.normalise, algorithm),
             "dtype": dtype_named(self.dtype),
             "precision": precision_named(self.precision),
             "deterministic": same_everywhere(self.deterministic),

@@ -32,6 +32,7 @@ FIXED = {
     "load": "the saved agents have their weights",
     "buffer": "the saved run has its own, with what is in it",
     "dtype": "the saved agents' tensors have theirs",
+    "normalise": "the saved agents have their statistics",
 }
 """Options that a saved run cannot go on without, and why."""
 

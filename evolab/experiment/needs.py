@@ -12,6 +12,7 @@ from evolab.data.buffers.rollout import RolloutBuffer
 from evolab.envs.batches import leaf_dtype
 from evolab.experiment.config import ExperimentConfig
 from evolab.networks.default import network_for
+from evolab.population.normalisation import words_of
 from evolab.population.spec import Spec
 
 ENVIRONMENT = 2 * 2**10
@@ -60,6 +61,7 @@ def check_all(config: ExperimentConfig, observation_space: spaces.Space, action_
         0,
         device,
         config.dtype,
+        normalise=words_of(config.normalise, algorithm),
     )
     genes = network.genes(observation_space)
     batch = int(config.hyperparameters.get("batch_size", 1))

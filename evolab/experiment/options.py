@@ -58,6 +58,9 @@ class Options:
         evaluation_share: of all environment steps that greedy episodes may take, with `fitness="acting"`.
         update_ratio: updates of each agent per transition that is stored, at a learn step of 1; None for 2 with up
             to 8 agents, and 16 of all together with more.
+        normalise: bring observations and returns to one scale by running statistics, which are part of each agent:
+            "observations", "returns", both, or "auto" for those numbers of wide observations whose first samples lie
+            far from 1; True for all that the algorithm can have. None for nothing.
         evolving: False keeps the population as it is: no selection, no mutation.
         revive: True to have the archived elite return in place of the worst agent when none reaches
             its confirmed fitness any more; "resting" to give it one slot for as long as none is
@@ -116,6 +119,7 @@ class Options:
     confirmation: int = CONFIRMATION
     evaluation_share: float = 0.2
     update_ratio: float | None = None
+    normalise: Sequence[str] = None  # type: ignore[assignment]
     evolving: bool = True
     revive: bool | str = None  # type: ignore[assignment]
     draw: Sequence[str] = None  # type: ignore[assignment]

@@ -25,7 +25,7 @@ def options_of(
     """
     like = (
         "env_kwargs", "num_envs", "update_ratio", "fitness", "seed", "device", "dtype", "precision",
-        "deterministic", "vectorization", "on_fault", "overlap", "eval_episodes", "eval_steps", "confirmation",
+        "deterministic", "normalise", "vectorization", "on_fault", "overlap", "eval_episodes", "eval_steps", "confirmation",
     )  # fmt: skip
     return {
         "environment": config.environment,

@@ -24,6 +24,7 @@ CONFIG = {
     "confirmation": whole(1),
     "evaluation_share": finite_number,
     "update_ratio": maybe(finite_number),
+    "normalise": maybe(one_of(listing(word), word, flag)),
     "evolving": flag,
     "revive": maybe(either(bool, str)),
     "draw": maybe(one_of(listing(word), flag)),

@@ -14,6 +14,7 @@ from evolab.core.joined import apart
 from evolab.core.masks import as_mask, forbids_all, of_outputs, random_permitted
 from evolab.core.observed import as_space, check_tokens, leading_shape
 from evolab.core.trees import Tree, first_leaf, map_leaves, to_tensor
+from evolab.population.normalisation import deviation
 from evolab.population.table import Table
 
 Given = ArrayLike | Tensor | None
@@ -34,7 +35,7 @@ def act(
         raise ValueError(f"observation has shape {shape}; [P, E, ...] with P = {table.size} is expected.")
     num_envs = lead[1]
     as_array = not isinstance(first_leaf(observation), Tensor)
-    observed = to_tensor(observation, table.device)
+    observed = table.seen(to_tensor(observation, table.device))
     mask = None if action_mask is None else _permitted(table, action_mask, lead)
     parts, groups = [], table.groups
     exploring, where = (bool(explore), None) if isinstance(explore, bool) else (True, explore)
@@ -116,7 +117,7 @@ def act_alone(
     single = not lead
     as_array = not isinstance(first_leaf(observation), Tensor)
     batch = map_leaves(lambda leaf: leaf[None, None] if single else leaf[None], observation)
-    observed = to_tensor(batch, table.device)  # [1, B, ...]
+    observed = table.seen(to_tensor(batch, table.device), slice(row, row + 1))  # [1, B, ...]
     group = table.solo(row)
     mask = None if action_mask is None else _permitted(table, action_mask, lead).reshape(1, *lead or (1,), -1)
     with torch.no_grad():
@@ -137,11 +138,11 @@ def act_alone(
 
 
 def values(table: Table, observation: Tree) -> np.ndarray | None:
-    """[P, E]: the discounted return that every agent expects from observations [P, E, ...] of its own.
+    """[P, E]: the discounted return that every agent expects from observations [P, E, ...] of its own, in rewards' units.
 
     None where the algorithm estimates none.
     """
-    observed = to_tensor(_understood(table, observation)[0], table.device)
+    observed = table.seen(to_tensor(_understood(table, observation)[0], table.device))
     parts = []
     with torch.no_grad(), table.spec.products():
         for group in table.groups:
@@ -150,7 +151,9 @@ def values(table: Table, observation: Tree) -> np.ndarray | None:
             if found is None:
                 return None
             parts.append(found)
-    return torch.cat(parts).double().cpu().numpy()
+    expected = torch.cat(parts).double()
+    rows = table.statistics().get("return")
+    return (expected if rows is None else expected * deviation(rows)[:, None]).cpu().numpy()
 
 
 def random_actions(

@@ -24,11 +24,13 @@ from evolab.core.observed import is_whole, leaf_spaces, sampled
 from evolab.core.trees import Tree, map_leaves
 from evolab.networks.observations import encode
 from evolab.population.acting import act_alone
+from evolab.population.normalisation import NAME, scales_of
 from evolab.population.spec import Spec
 from evolab.population.table import Table
 from evolab.storage.files import replace_bytes
 
 SUFFIXES = (".onnx", ".pt2")
+SCALES = ("observation_centre", "observation_factor", "observation_limit")
 TOLERANCE = 1e-4
 """Largest difference to the agent's own actions, as a share of the action's range."""
 
@@ -45,7 +47,8 @@ def module(table: Table, row: int) -> nn.Module:
     role = spec.roles[spec.policy]
     state = {key: value[0].detach().cpu().clone() for key, value in individual.tensors[spec.policy].items()}
     core = spec.network.module(role, individual.genes, state)
-    return core if spec.network.reads_tokens else Policy(core, spec)
+    statistics = individual.tensors.get(NAME, {}).get("observation")
+    return core if spec.network.reads_tokens else Policy(core, spec, statistics)
 
 
 class Policy(nn.Module):
@@ -56,14 +59,22 @@ class Policy(nn.Module):
     low: Tensor
     high: Tensor
     wholes: Tensor | None
+    observation_centre: Tensor
+    observation_factor: Tensor
+    observation_limit: Tensor
 
-    def __init__(self, core: nn.Module, spec: Spec) -> None:
+    def __init__(self, core: nn.Module, spec: Spec, statistics: Tensor | None = None) -> None:
         super().__init__()
         self.core = core
         self._space, self._dtype = spec.observation_space, spec.dtype
         self._mode, self._width = spec.algorithm.mode, spec.actions.width
         self._shape = tuple(spec.action_space.shape or ())
         self._bounded, self._whole = False, False
+        self._normaliser, self._scaled = spec.normaliser, statistics is not None
+        if statistics is not None:
+            scales = scales_of(statistics.detach().cpu(), spec.dtype)
+            for name, scale in zip(SCALES, scales, strict=True):
+                self.register_buffer(name, scale)
         if isinstance(spec.actions, BoxActions):
             self._bounded, self._whole = True, spec.actions.whole
             self.register_buffer("centre", spec.actions.centre.detach().cpu().clone())
@@ -76,6 +87,9 @@ class Policy(nn.Module):
 
     def forward(self, observation: Tree) -> Tensor:
         """[B, ...] observations to [B, ...] actions or [B, A] values."""
+        if self._scaled:
+            scales = self.observation_centre, self.observation_factor, self.observation_limit
+            observation = self._normaliser.standard(observation, scales, 1)
         out = self.core(encode(self._space, observation, 1, self._dtype))
         if not self._bounded:
             return out

@@ -36,7 +36,8 @@ class Individual:
             subpopulation of the selection's must not.
         resting: id of the archived elite that it is a copy of, for as long as it acts and doesn't change;
             None for an agent that learns.
-        tensors: `role + kind` -> parameter -> `[M, *shape]`, unpadded; kinds are `KINDS`.
+        tensors: `role + kind` -> parameter -> `[M, *shape]`, unpadded; kinds are `KINDS`. Statistics of what is
+            normalised stand under "normaliser", see `Normaliser.fresh`.
         counts: role -> Adam's step count, a number or a tensor [].
     """
 

@@ -171,7 +171,7 @@ class Learner:
             )
 
     def batch_of(self, group: AgentGroup, sample: Batch | Episodes, leading: int = 2) -> Any:
-        """What was drawn for a group, on the table's device and in the algorithm's ranges.
+        """What was drawn for a group, on the table's device, in the algorithm's ranges and as its networks see it.
 
         Args:
             group: whose samples they are.
@@ -182,7 +182,7 @@ class Learner:
         if isinstance(sample, Episodes):
             return sample.placed(table.spec.like, group.weight)
         reward = sample.reward.to(table.device, table.dtype)
-        return dataclasses.replace(
+        batch = dataclasses.replace(
             sample,
             observation=map_leaves(lambda leaf: leaf.to(table.device), sample.observation),
             action=table.actions.to_unit(sample.action.to(table.device), leading),
@@ -193,6 +193,10 @@ class Learner:
             grain=table.actions.grain,
             discount=None if sample.discount is None else sample.discount.to(table.device, table.dtype),
         )
+        statistics = table.statistics(group.rows)
+        if not statistics:
+            return batch
+        return table.spec.normaliser.learned(statistics, group.hyper["learns"], batch, leading)
 
     # Updates ----------------------------------------------------------------------------------
 

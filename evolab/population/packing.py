@@ -10,6 +10,7 @@ from torch import Tensor
 from evolab.core.memory import zeros
 from evolab.networks.batching.group import AgentGroup
 from evolab.population.individual import Individual
+from evolab.population.normalisation import NAME
 from evolab.population.spec import Spec
 
 
@@ -36,6 +37,9 @@ def packed(spec: Spec, groups: Sequence[AgentGroup], individuals: Sequence[Indiv
             torch.as_tensor(one.counts[name], dtype=spec.dtype, device=spec.device) for one in individuals
         ]
         tensors[f"{name}.count"] = torch.stack(counts)
+    for name, fresh in spec.normaliser.fresh.items():
+        known = [one.tensors.get(NAME, {}).get(name, fresh) for one in individuals]
+        tensors[f"{NAME}.{name}"] = torch.stack([rows.to(spec.device) for rows in known])
     return tensors
 
 
@@ -51,10 +55,15 @@ def unpack(
         for kind in spec.kinds(name):
             individual.tensors[kind] = layout.parts(group.flat(kind)[inside], shapes)
         individual.counts[name] = tensors[f"{name}.count"][row]
+    if spec.normaliser.fresh:
+        individual.tensors[NAME] = {name: tensors[f"{NAME}.{name}"][row] for name in spec.normaliser.fresh}
 
 
 def hyperparameters(spec: Spec, individuals: Sequence[Individual]) -> dict[str, Tensor]:
-    """Every hyperparameter and "steps", [P] each. The networks that an agent at rest acts by learn at a rate of 0."""
+    """Every hyperparameter and "steps", [P] each. The networks that an agent at rest acts by learn at a rate of 0.
+
+    Where observations are normalised, "learns" is 0 for an agent at rest: it sees them as it did.
+    """
     acting = set(spec.algorithm.acting or spec.roles) & set(spec.roles) or set(spec.roles)
     still = {spec.roles[name].rate for name in acting}
     rows = [
@@ -62,6 +71,7 @@ def hyperparameters(spec: Spec, individuals: Sequence[Individual]) -> dict[str, 
             **one.hyperparameters,
             **({} if one.resting is None else dict.fromkeys(still, 0.0)),
             "steps": one.steps,
+            **({"learns": float(one.resting is None)} if spec.normaliser.fresh else {}),
         }
         for one in individuals
     ]

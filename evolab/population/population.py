@@ -14,6 +14,7 @@ from evolab.algorithms.base import Algorithm
 from evolab.algorithms.search_space import algorithm_named, search_space_of
 from evolab.core import checks
 from evolab.core.device import device_named
+from evolab.core.experience import Transition
 from evolab.core.joined import joined
 from evolab.core.memory import require
 from evolab.core.ranges import Range
@@ -24,10 +25,12 @@ from evolab.data.buffers.base import Buffer
 from evolab.networks.base import Network
 from evolab.networks.batching.group import AgentGroup
 from evolab.networks.default import network_for
+from evolab.population import overview
 from evolab.population.acting import Given, act, random_actions
 from evolab.population.agent import ASSIGN, Agent
 from evolab.population.individual import Individual
 from evolab.population.learner import Learner
+from evolab.population.normalisation import words_of
 from evolab.population.spec import Spec
 from evolab.population.table import Table
 
@@ -58,6 +61,8 @@ class Population:
         device: "cpu", "cuda", "meta" or "auto" (CUDA where there is one).
         dtype: of the parameters.
         precision: of matrix products on CUDA, "float32" or the faster "tf32"; see `evolab.core.device`.
+        normalise: bring "observations" or "returns" to one scale, or what "auto" finds; True for all, None for nothing.
+            Statistics of observations are of what an agent learns from; `observe` takes rewards into those of returns.
         draw: the agents' hyperparameters differ from the beginning: the first keeps the starting values, and each
             further one lies further on the way to a random draw from the search space, which the last is. Or
             names of some.
@@ -86,6 +91,7 @@ class Population:
         dtype: torch.dtype = torch.float32,
         draw: bool | Collection[str] = False,
         precision: str = "float32",
+        normalise: bool | str | Collection[str] | None = None,
     ) -> None:
         algorithm, action_space = algorithm_named(algorithm), joined(action_space)
         size = checks.positive_integer("population size", size)
@@ -101,6 +107,7 @@ class Population:
             device_named(device),
             dtype,
             precision,
+            words_of(normalise, algorithm),
         )
         require([spec.needs(size, spec.network.genes(observation_space))], spec.device)
         newborn = []
@@ -186,16 +193,7 @@ class Population:
         own.update(search_space)
 
     def __repr__(self) -> str:
-        lines = [f"Population of {len(self)} {self.algorithm.name} agents on {self.device}"]
-        for individual in self.individuals[:12]:
-            fitness = f"{individual.fitness[-1]:9.1f}" if individual.fitness else "        -"
-            evolved = " ".join(f"{name}={individual.hyperparameters[name]:.3g}" for name in self.search_space)
-            lines.append(
-                f"  {individual.id:5d} {fitness}  {self.network.describe(individual.genes):18s} {evolved}"
-            )
-        if len(self) > 12:
-            lines.append(f"  ... and {len(self) - 12} more")
-        return "\n".join([*lines, "  population[0] is the first of them; .describe() has all, as a table"])
+        return overview.lines(self.table)
 
     def _ipython_key_completions_(self) -> list[int]:
         return list(range(len(self)))
@@ -205,22 +203,7 @@ class Population:
 
     def describe(self) -> pd.DataFrame:
         """One row per agent: agent, parent, fitness, hidden, activation, parameters, hyperparameters."""
-        import pandas as pd
-
-        known = map(self.table.describe, range(len(self)))
-        rows = [
-            {
-                **{name: about[name] for name in ("agent", "parent", "fitness")},
-                "hidden": "x".join(map(str, individual.genes.hidden)),
-                "activation": ",".join(individual.genes.activation),
-                "parameters": about["parameters"],
-                **individual.hyperparameters,
-            }
-            for about, individual in zip(known, self.individuals, strict=True)
-        ]
-        frame = pd.DataFrame(rows)
-        frame["parent"] = frame["parent"].astype("Int64")
-        return frame
+        return overview.frame(self.table)
 
     # Evolving ---------------------------------------------------------------------------------
 
@@ -260,6 +243,17 @@ class Population:
     def random_actions(self, num_envs: int, generator: np.random.Generator, mask: Given = None) -> np.ndarray:
         """Uniform actions [P, E, ...] in the environment's own range, of those that a mask [P, E, W] permits."""
         return random_actions(self.table, num_envs, generator, mask)
+
+    def observe(self, transition: Transition) -> None:
+        """Take the rewards of a step of training into the statistics of returns, where these are normalised.
+
+        Args:
+            transition: what the agents' environments have answered, fields [P, E, ...].
+        """
+        table = self.table
+        rows = table.statistics().get("return")
+        if rows is not None:
+            table.spec.normaliser.earned(rows, table.hyper["discount"], table.memory, transition)
 
     def learn(
         self, source: Buffer | Any, noise: Tree | None = None, updates: int | None = None, ratio: float = 1.0

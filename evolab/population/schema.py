@@ -41,8 +41,11 @@ SHARED = {
 }
 """Of what the agents of a table have in common, as `serialisation.describe` writes it."""
 
-AGENT_FILE = record({**SHARED, "agent": AGENT}, {"sha256": word})
+OPTIONAL = {"normalise": listing(word)}
+"""Of the same, where it says something."""
+
+AGENT_FILE = record({**SHARED, "agent": AGENT}, {"sha256": word, **OPTIONAL})
 """Of `agent.json`."""
 
-POPULATION = record(SHARED, {"precision": anything})
+POPULATION = record(SHARED, {"precision": anything, **OPTIONAL})
 """Of the population in `state.json`."""

@@ -24,8 +24,10 @@ from evolab.core.device import device_named
 from evolab.core.plain import from_plain, plain, to_plain
 from evolab.networks.base import Network
 from evolab.networks.default import network_for
+from evolab.networks.genes import Genes
 from evolab.population.card import card
 from evolab.population.individual import Individual
+from evolab.population.normalisation import NAME, words_of
 from evolab.population.schema import AGENT_FILE
 from evolab.population.spec import Spec
 from evolab.population.table import Table
@@ -106,6 +108,7 @@ def describe_spec(spec: Spec) -> dict[str, Any]:
         "action_space": spaces.to_json(spec.action_space),
         "dtype": str(spec.dtype).removeprefix("torch."),
         "seed": spec.seed,
+        **({"normalise": list(spec.normalise)} if spec.normalise else {}),
     }
 
 
@@ -163,6 +166,7 @@ def spec_of(
         int(about["seed"]),
         device_named(device),
         dtype,
+        normalise=words_of(about.get("normalise"), own_algorithm),
     )
     # Before anything of that size is allocated.
     total = sum(spec.sizes(spec.network.genes(spec.observation_space)).values())
@@ -214,27 +218,36 @@ def _individual(
     with naming(f"{where}.counts"):
         individual.counts = {name: float(values["counts"][name]) for name in spec.roles}
     broken: list[str] = []
-    for name, role in spec.roles.items():
-        axes = role.recipe(spec.network).axes(role, genes)
-        for kind in spec.kinds(name):
-            state = individual.tensors[kind] = {}
-            for key, parameter in axes.items():
-                expected = (role.ensemble_size, *(axis.size for axis in parameter))
-                tensor = tensors.get(f"{prefix}{kind}/{key}")
-                if tensor is None or tuple(tensor.shape) != expected or tensor.dtype != spec.dtype:
-                    came = "is missing" if tensor is None else f"is {tensor.dtype} {tuple(tensor.shape)}"
-                    raise Damaged(
-                        f"{where} does not fit its tensors: {kind}/{key} {came}, {expected} is expected."
-                    )
-                state[key] = tensor.to(spec.device)
-            if not all(bool(torch.isfinite(value).all()) for value in state.values()):
-                broken.append(kind)
+    for kind, shapes in _shapes(spec, genes).items():
+        dtype = torch.float64 if kind == NAME else spec.dtype
+        state = individual.tensors[kind] = {}
+        for key, expected in shapes.items():
+            tensor = tensors.get(f"{prefix}{kind}/{key}")
+            if tensor is None or tuple(tensor.shape) != expected or tensor.dtype != dtype:
+                came = "is missing" if tensor is None else f"is {tensor.dtype} {tuple(tensor.shape)}"
+                raise Damaged(
+                    f"{where} does not fit its tensors: {kind}/{key} {came}, {expected} is expected."
+                )
+            state[key] = tensor.to(spec.device)
+        if not all(bool(torch.isfinite(value).all()) for value in state.values()):
+            broken.append(kind)
     if broken:
         checks.notice(
             f"{where} (id {individual.id}) has values that are not finite in {', '.join(broken)}: it has "
             "diverged, or the file was changed."
         )
     return individual
+
+
+def _shapes(spec: Spec, genes: Genes) -> dict[str, dict[str, tuple[int, ...]]]:
+    """Of the tensors of an agent, by what they belong to and name."""
+    shapes: dict[str, dict[str, tuple[int, ...]]] = {}
+    for name, role in spec.roles.items():
+        axes = role.recipe(spec.network).axes(role, genes)
+        own = {key: (role.ensemble_size, *(axis.size for axis in one)) for key, one in axes.items()}
+        shapes |= dict.fromkeys(spec.kinds(name), own)
+    fresh = {key: tuple(rows.shape) for key, rows in spec.normaliser.fresh.items()}
+    return shapes | ({NAME: fresh} if fresh else {})
 
 
 def _algorithm(described: Any, given: str | Algorithm | None, key: str) -> Algorithm:

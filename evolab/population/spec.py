@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from evolab.core.rng import numpy_stream, torch_stream
 from evolab.networks.base import Layout, Network, Role, State
 from evolab.networks.genes import Genes
 from evolab.population.individual import KINDS, MOMENTS, Individual
+from evolab.population.normalisation import Normaliser
 
 NOTHING = nullcontext()
 
@@ -40,10 +41,12 @@ class Spec:
         device: where their tensors are.
         dtype: of the parameters.
         precision: of matrix products on CUDA; see `evolab.core.device`.
+        normalise: what is brought to one scale, of `normalisation.WORDS`.
+        normaliser: how.
 
     Raises:
         ValueError: an unknown precision.
-        TypeError: the algorithm cannot act in these spaces.
+        TypeError: the algorithm cannot act in these spaces, or they hold nothing to normalise.
     """
 
     algorithm: Algorithm
@@ -55,11 +58,14 @@ class Spec:
     device: torch.device
     dtype: torch.dtype = torch.float32
     precision: str = "float32"
+    normalise: tuple[str, ...] = ()
+    normaliser: Normaliser = field(init=False)
 
     def __post_init__(self) -> None:
         precision_named(self.precision)
         object.__setattr__(self, "action_space", joined(self.action_space))
         self.algorithm.check(self.observation_space, self.action_space)
+        object.__setattr__(self, "normaliser", Normaliser(self.observation_space, self.normalise))
 
     @functools.cached_property
     def actions(self) -> Actions:

@@ -19,13 +19,17 @@ from torch import Tensor
 
 from evolab.core.allocator import keep_freed_memory
 from evolab.core.rng import seed_of, torch_stream
+from evolab.core.trees import Tree
 from evolab.networks.base import Layout
 from evolab.networks.batching import cuda_graphs as graphs
 from evolab.networks.batching.group import AgentGroup
 from evolab.population import packing
 from evolab.population.grouping import Span, arrange
 from evolab.population.individual import Individual
+from evolab.population.normalisation import NAME, scales_of
 from evolab.population.spec import Spec
+
+ALL = slice(None)
 
 
 class Table(Mapping[str, Tensor]):
@@ -40,7 +44,8 @@ class Table(Mapping[str, Tensor]):
     Attributes:
         hyper: hyperparameters and "steps" by name, [P]; the same tensors as in the table.
         individuals: of each row, without tensors.
-        memory: what exploration remembers, [P, E, ...] by name; not kept when the agents change.
+        memory: of episodes under way, [P, E, ...] by name: what exploration remembers, returns so far; not kept when
+            the agents change.
     """
 
     def __init__(
@@ -124,6 +129,17 @@ class Table(Mapping[str, Tensor]):
             **individual.hyperparameters,
         }
 
+    def statistics(self, rows: slice = ALL) -> dict[str, Tensor]:
+        """Of the observations and returns of some agents, [P, 4, F] by name; see `Normaliser`."""
+        return {name: self[f"{NAME}.{name}"][rows] for name in self.spec.normaliser.fresh}
+
+    def seen(self, observation: Tree, rows: slice = ALL) -> Tree:
+        """Observations [P, B, ...] of some agents as their networks see them."""
+        known = self.statistics(rows).get("observation")
+        if known is None:
+            return observation
+        return self.spec.normaliser.standard(observation, scales_of(known, self.dtype, unsqueeze=True), 2)
+
     # Groups -----------------------------------------------------------------------------------
 
     @property
@@ -179,6 +195,10 @@ class Table(Mapping[str, Tensor]):
     def reseed(self, generation: int) -> None:
         """Start this generation's own stream, so that a run can be resumed here."""
         self.generator.manual_seed(seed_of(self.spec.seed, generation, "population"))
+        self.begin_episodes()
+
+    def begin_episodes(self) -> None:
+        """Forget what is remembered of episodes under way."""
         self.memory = {}
 
     def renew_generator(self, *keys: int | str) -> None:

@@ -15,6 +15,7 @@ from evolab.networks.base import Network, Role, State
 from evolab.networks.gpt.gpt import GPT
 from evolab.population.agent import Agent
 from evolab.population.individual import Individual
+from evolab.population.normalisation import NAME
 from evolab.population.population import Population
 from evolab.population.spec import Spec
 
@@ -107,6 +108,8 @@ def _started(
             theirs = theirs[:1].expand_as(drawn) if len(theirs) != len(drawn) else theirs
             state[key] = theirs.to(spec.like).clone()
         spec.begin(fresh, name, state)
+    known_scales = given.tensors.get(NAME, {})
+    fresh.tensors[NAME] = {name: known_scales[name] for name in spec.normaliser.fresh if name in known_scales}
     return fresh
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from evolab.core.trees import map_leaves
 from evolab.networks.observations import encode
 from evolab.training.learning import WARM_UP
 from evolab.training.state import TrainingState
@@ -40,14 +41,15 @@ def _of_observations(state: TrainingState) -> None:
     seen = state.buffer.observations(LOOKED_AT, torch.Generator().manual_seed(0))
     if seen is None:
         return
-    features = encode(population.observation_space, seen, 1, torch.float32)
+    one = population.table.seen(map_leaves(lambda leaf: leaf.to(population.device)[None], seen), slice(1))
+    features = encode(population.observation_space, one, 2, torch.float32)
     largest = float(features.abs().amax())
     if largest > HUGE:
         state.tell(
             "observations",
             f"observations reach {largest:.2g}, and networks learn from numbers around 1: expect little from numbers "
-            "as large as these. Scale them: gymnasium.wrappers.RescaleObservation(env, -1, 1) by the bounds of the "
-            "space, wrappers.TransformObservation(env, function, space) by a function, such as the logarithm.",
+            "as large as these. Pass normalise='observations', or scale them yourself: "
+            "gymnasium.wrappers.TransformObservation(env, function, space) by a function, such as the logarithm.",
         )
 
 

@@ -149,6 +149,7 @@ def _by_acting(state: TrainingState, number: int, losses: Learned, faults: list[
     playing = play_steps(act, step, first)
     for count, transition in enumerate(playing, start=1):
         buffer.add(transition)
+        population.observe(transition)
         episodes.add(transition)
         done += envs.num_envs
         state.count(envs.num_envs * len(population))
@@ -203,10 +204,12 @@ def fill(state: TrainingState, steps: int, budgeted: bool = False) -> Iterator[P
     assert envs is not None
     stream, watch = numpy_stream(seed, state.total_steps, "fill"), Watch(state)
     state.buffer.begin_generation()
+    population.table.begin_episodes()
     first = envs.reset(seed=seed_of(seed, state.total_steps, "fill") % 2**31)
     done, width = 0, len(population) * envs.num_envs
     for transition in play_steps(RandomPlay(population, envs.num_envs, stream).act, envs.step, first):
         state.buffer.add(transition)
+        population.observe(transition)
         done += width
         state.count(width)
         population.table.count_steps(envs.num_envs)

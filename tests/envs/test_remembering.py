@@ -1,4 +1,4 @@
-"""Wrappers that remember what was before an episode are told, once and by name."""
+"""Wrappers that remember what was before an episode are told, once and by name; those that evolab replaces are refused."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from gymnasium import wrappers
 
 import evolab as ev
 import evolab.envs as envs
-from evolab.envs.remembering import normalisers
 
 
 class Counter(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -69,12 +68,9 @@ def said(make: Any, **options: Any) -> list[str]:
 @pytest.mark.parametrize(
     ("layers", "named"),
     [
-        ([wrappers.NormalizeObservation], "NormalizeObservation remembers"),
-        ([wrappers.NormalizeReward], "NormalizeReward remembers"),
-        ([wrappers.NormalizeObservation, wrappers.TimeAwareObservation], "NormalizeObservation remembers"),
         ([Counter], r"Counter (episodes) remembers"),
         ([Total], r"Total (steps) remembers"),
-        ([Counter, Forgetful, wrappers.NormalizeReward], "NormalizeReward, Counter (episodes) remembers"),
+        ([Counter, Forgetful, Total], "Total (steps), Counter (episodes) remembers"),
     ],
 )
 def test_what_remembers_is_told_once_by_name(layers: list[Any], named: str) -> None:
@@ -89,24 +85,47 @@ def test_what_begins_anew_with_every_episode_is_not_told(layers: list[Any]) -> N
     assert not said(cart(*layers))
 
 
-def test_processes_and_vectors_are_told_as_well() -> None:
-    (text,) = said(cart(wrappers.NormalizeObservation), vectorization="async")
-    assert "NormalizeObservation remembers" in text
-
-    def vector(count: int, seed: int) -> Any:
-        return wrappers.vector.NormalizeReward(gymnasium.make_vec("CartPole-v1", num_envs=count))
-
-    (text,) = said(None, vector=vector)
-    assert "NormalizeReward remembers" in text
+class Mine(wrappers.NormalizeObservation[Any, Any, Any]):
+    """A subclass counts."""
 
 
-def test_a_subclass_counts() -> None:
-    class Mine(wrappers.NormalizeObservation[Any, Any, Any]):
-        pass
-
-    assert normalisers(Mine(gymnasium.make("CartPole-v1"))) == ["Mine"]
+def vector(layer: Any) -> Any:
+    return lambda count, seed: layer(gymnasium.make_vec("CartPole-v1", num_envs=count))
 
 
-def test_an_experiment_says_so_when_it_is_made() -> None:
-    with pytest.warns(UserWarning, match=r"NormalizeObservation remembers .* not bit for bit"):
-        ev.Experiment(cart(wrappers.NormalizeObservation), "DQN", population=1, num_envs=1, device="cpu")
+def inner(count: int, seed: int) -> Any:
+    return gymnasium.make_vec(
+        "CartPole-v1", num_envs=count, vectorization_mode="sync", wrappers=[wrappers.NormalizeReward]
+    )
+
+
+def registered(*layers: Any) -> Any:
+    return cart(*layers)().spec
+
+
+@pytest.mark.parametrize(
+    ("source", "named"),
+    [
+        (cart(wrappers.NormalizeObservation), "in NormalizeObservation, .* pass normalise='observations'"),
+        (cart(wrappers.NormalizeReward, wrappers.TimeAwareObservation), "pass normalise='returns'"),
+        (cart(Counter, Mine, wrappers.NormalizeReward), r"pass normalise=\('observations', 'returns'\)"),
+        (registered(wrappers.NormalizeObservation), "CartPole-v1 is wrapped in NormalizeObservation"),
+        ({"vector": vector(wrappers.vector.NormalizeReward)}, "vector is wrapped in NormalizeReward"),
+        (
+            {"vector": vector(wrappers.vector.NormalizeObservation)},
+            "vector is wrapped in NormalizeObservation",
+        ),
+        ({"vector": inner}, "vector is wrapped in NormalizeReward"),
+    ],
+)
+def test_running_normalisation_is_refused_with_the_option_that_takes_its_place(
+    source: Any, named: str
+) -> None:
+    """Each environment kept statistics of its own, and fitness was measured on other numbers than were learned from."""
+    options = source if isinstance(source, dict) else {"environment": source}
+    with pytest.raises(ValueError, match=named):
+        envs.make(population=1, num_envs=2, **options)
+    with pytest.raises(ValueError, match=named):
+        ev.Experiment(**{"environment": None, **options}, population=1, num_envs=2, device="cpu")
+    with envs.make(registered()) as plain:
+        assert plain.name == "CartPole-v1"

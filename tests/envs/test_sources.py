@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
-from gymnasium.wrappers import ClipAction, NormalizeObservation, RescaleAction, TransformAction
+from gymnasium.wrappers import ClipAction, RescaleAction, TimeAwareObservation, TransformAction
 
 import evolab as ev
 from evolab.envs import ids
@@ -327,7 +327,7 @@ def pendulum(*wrappers):
 
 def test_clip_action_keeps_the_bounds_that_it_clips_to():
     """ClipAction makes the bounds infinite itself, so that cleanrl's usual wrappers were refused."""
-    with ev.envs.make(lambda: pendulum(ClipAction, NormalizeObservation)) as environments:
+    with ev.envs.make(lambda: pendulum(ClipAction, TimeAwareObservation)) as environments:
         assert environments.single_action_space == spaces.Box(-2, 2, (1,))
     rescaled = partial(RescaleAction, min_action=-1, max_action=1)
     with ev.envs.make(lambda: pendulum(rescaled, ClipAction)) as environments:

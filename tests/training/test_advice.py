@@ -179,7 +179,7 @@ class Huge(Toy):
 @pytest.mark.parametrize("algorithm", ["TD3", "PPO"])
 def test_observations_too_large_to_learn_from_are_said_once_with_what_helps(algorithm):
     exp = quick(Huge, algorithm=algorithm, update_ratio=None, buffer=8 if algorithm == "PPO" else 100)
-    with pytest.warns(UserWarning, match=r"observations reach 1\.1e\+12, .*RescaleObservation\(env, -1, 1\)"):
+    with pytest.warns(UserWarning, match=r"observations reach 1\.1e\+12, .*normalise='observations'"):
         exp.step()
     exp.step()  # warnings are errors here: it is said once
     exp.close()

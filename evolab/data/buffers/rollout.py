@@ -33,6 +33,11 @@ class RolloutSteps(Batch):
     valid: Tensor = None  # type: ignore[assignment]
     num_envs: int = 1
 
+    @property
+    def own(self) -> Tensor:
+        """[P, B], True where a step is a transition: an agent learns from all of its rollout."""
+        return self.valid
+
 
 class RolloutBuffer(Buffer):
     """The last steps of every agent, `horizon` at most, kept apart: [T, P, E, ...].

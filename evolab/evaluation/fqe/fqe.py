@@ -295,5 +295,5 @@ def policy(population: Population, observation: Tree) -> Tensor:
     parts = []
     for group in population.groups:
         shared = map_leaves(lambda leaf, p=len(group): leaf.expand(p, *leaf.shape), observation)
-        parts.append(population.algorithm.act(group, shared))
+        parts.append(population.algorithm.act(group, population.table.seen(shared, group.rows)))
     return torch.nan_to_num(torch.cat(parts)) if parts[0].is_floating_point() else torch.cat(parts)

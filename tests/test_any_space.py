@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import evolab as ev
 from evolab.core.joined import apart, joined, together
+from evolab.population.normalisation import Normaliser
 from tests.any_env import Env
 
 FLOATS = st.sampled_from([np.float32, np.float64, np.float16])
@@ -78,6 +79,7 @@ TAKES = {
     "TD3": MOVES,
     "SAC": MOVES,
     "DDPG": MOVES,
+    "TD3BC": MOVES,
     "PPO": st.one_of(SEVERAL, MOVES),
 }
 
@@ -85,6 +87,14 @@ TAKES = {
 def few(space):
     """Whether so many combinations can be chosen from one by one; a Box alone is no choice."""
     return not isinstance(joined(space), spaces.Box) and np.prod(joined(space).nvec, dtype=float) <= 512
+
+
+def numbers(space):
+    """Whether there is something to normalise."""
+    try:
+        return bool(Normaliser(space, ("observations",)).fresh)
+    except TypeError:
+        return False
 
 
 def batch_of(space, count):
@@ -122,11 +132,12 @@ def inside(space, action):
 def test_an_algorithm_takes_every_space_that_it_says_it_takes(algorithm, data, tmp_path_factory):
     observed, acted = data.draw(OBSERVATIONS), data.draw(TAKES[algorithm])
     folder = tmp_path_factory.mktemp("any")
-    make, online = partial(Env, obs=observed, act=acted), algorithm != "CQN"
+    make, online = partial(Env, obs=observed, act=acted), algorithm not in ("CQN", "TD3BC")
+    normalise = data.draw(st.sampled_from([None, "auto", True if numbers(observed) else None]))
     exp = ev.Experiment(
         make, algorithm, population=2, num_envs=2, seed=0, device="cpu", eval_episodes=1, keep=1,
-        steps_per_generation=32 if online else 4, buffer=16 if algorithm == "PPO" else None,
-        update_ratio=None if algorithm in ("PPO", "CQN") else 0.5,
+        steps_per_generation=32 if online else 4, buffer=16 if algorithm == "PPO" else None, normalise=normalise,
+        update_ratio=0.5 if online and algorithm != "PPO" else None,
         hyperparameters={"batch_size": 8}, search_space={}, mutations=ev.Mutations(none=0.0, architecture=1.0),
     )  # fmt: skip
     recorded = ev.collect(make, steps=40, num_envs=2, path=folder / "data.h5")
@@ -156,5 +167,5 @@ def test_an_algorithm_takes_every_space_that_it_says_it_takes(algorithm, data, t
     assert recorded.action_space == acted
     own = ev.collect(make, agent, steps=20, num_envs=2)
     assert own.mean_return == 7
-    if algorithm not in ("PPO", "CQN"):
+    if online and algorithm != "PPO":
         exp.fill(32)  # random rollouts again, behind what was learned

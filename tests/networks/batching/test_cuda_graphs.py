@@ -108,6 +108,18 @@ def test_replayed_updates_are_the_updates(device, monkeypatch, algorithm):
         assert all(torch.allclose(one[name], other[name], equal_nan=True) for name in other)
 
 
+def test_replayed_updates_take_in_what_they_learn_from(device, monkeypatch):
+    replayed, plain = (device.population("DQN", normalise=True) for _ in range(2))
+    for one in (replayed, plain):
+        one.observe(transitions(5, discrete=True, agents=2))
+    learn(replayed, device.buffer(), discrete=True)
+    assert device.made
+    by_hand(monkeypatch)
+    learn(plain, device.buffer(), discrete=True)
+    assert replayed.table["normaliser.observation"][:, 0].min() > 100
+    assert same(replayed, plain)
+
+
 @pytest.mark.parametrize("algorithm", OFFLINE)
 def test_replayed_updates_from_recorded_data_are_the_updates(device, monkeypatch, algorithm):
     discrete = OFFLINE[algorithm]

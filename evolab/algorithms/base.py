@@ -195,6 +195,10 @@ class MaskedAlgorithm(Algorithm):
     def act(self, agents: AgentGroup, observation: Tree, mask: Tensor | None = None) -> Tensor:
         """Greedy actions among those that are permitted; see `Algorithm.act`."""
 
+    def value(self, agents: AgentGroup, observation: Tree, mask: Tensor | None = None) -> Tensor | None:
+        """What is expected of acting from here on, where not everything is permitted; see `Algorithm.value`."""
+        return None
+
     def explore(
         self,
         agents: AgentGroup,

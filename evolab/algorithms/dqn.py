@@ -101,9 +101,9 @@ class DQN(MaskedAlgorithm):
         """The action of the highest value, [P, B]."""
         return masked(agents.network("q")(observation), mask).argmax(-1)
 
-    def value(self, agents: AgentGroup, observation: Tree) -> Tensor:
+    def value(self, agents: AgentGroup, observation: Tree, mask: Tensor | None = None) -> Tensor:
         """[P, B]: the highest value of any action."""
-        return agents.network("q")(observation).amax(-1)
+        return masked(agents.network("q")(observation), mask).amax(-1)
 
     def memory(self, agents: int, num_envs: int, actions: Actions) -> dict[str, tuple[int, ...]]:
         """The random action that is being held, counted from 1; 0 for none."""

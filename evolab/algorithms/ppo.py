@@ -140,7 +140,7 @@ class PPO(MaskedAlgorithm):
             return torch.tanh(out)
         return logits_of(out, agents.roles["actor"].parts, mask).argmax(-1)
 
-    def value(self, agents: AgentGroup, observation: Tree) -> Tensor:
+    def value(self, agents: AgentGroup, observation: Tree, mask: Tensor | None = None) -> Tensor:
         """[P, B]: the value network's."""
         return agents.network("critic")(observation).squeeze(-1)
 

@@ -19,6 +19,7 @@ from evolab.core.trees import Tree, map_leaves
 from evolab.envs.backend import Failure, Faults, StepRows, VectorBackend
 from evolab.envs.batches import leaf_dtype, merged, put
 from evolab.envs.guard import DETAIL, FAULT, REBUILD
+from evolab.envs.masks import MASK, VectorMasks
 from evolab.envs.metrics import rows_in
 
 PATIENCE = 5.0  # seconds that another's processes have to close by themselves
@@ -74,6 +75,7 @@ class Adapter(VectorBackend):
         self._ended = np.zeros(count, dtype=bool)
         self._lost = np.zeros(count, dtype=bool)  # broken, and cannot be reset alone
         self.latest: Any = None
+        self._masks = VectorMasks(vector, count)
 
     def reset(
         self, seeds: Sequence[int] | None, mask: np.ndarray | None = None, rebuild: bool = False
@@ -97,6 +99,7 @@ class Adapter(VectorBackend):
             self._ended[mask] = False
         observation, info = self._call_reset(seed, options or None)
         self.latest = self._owned(observation)
+        self.masks = self._masks.begun(info, mask)
         return self.latest, faults_in(info)
 
     def step(self, action: np.ndarray, resting: np.ndarray) -> StepRows:
@@ -117,6 +120,10 @@ class Adapter(VectorBackend):
             faults_in(info),
         )
         self._ended = rows.terminated | rows.truncated
+        if self.masks is not None:
+            later = self._ended if self.mode is AutoresetMode.SAME_STEP else None
+            self.masks, rows.masks, nothing = self._masks.stepped(info, self._ended, later)
+            rows.faults |= {index: Failure("shape", f"{MASK} forbids every action") for index in nothing}
         if self._ended.any() and isinstance(info, dict):
             rows.metrics = rows_in(info, self._ended)
         if self.mode is AutoresetMode.SAME_STEP:

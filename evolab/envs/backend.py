@@ -40,6 +40,7 @@ class StepRows:
         faults: what went wrong.
         reset: [N, ...] where they reset in the same step, else None.
         metrics: the numbers in the last `info` of episodes that ended, by index.
+        masks: [N, W], what the true successors permit; None where environments give no masks.
     """
 
     observation: Tree
@@ -50,6 +51,7 @@ class StepRows:
     faults: Faults = field(default_factory=dict)
     reset: Any = None
     metrics: dict[int, Metrics] = field(default_factory=dict)
+    masks: np.ndarray | None = None
 
 
 class VectorBackend(ABC):
@@ -58,9 +60,12 @@ class VectorBackend(ABC):
     Attributes:
         mode: how they begin the next episode.
         space: of one observation.
+        masks: [N, W], what may be chosen next, in memory that is not written again; None where environments give no
+            masks, which the first reset says.
     """
 
     space: Space
+    masks: np.ndarray | None = None
     mode: AutoresetMode = AutoresetMode.DISABLED
 
     @property

@@ -60,6 +60,8 @@ class Environments(ABC):
         single_action_space: the space of one environment's action.
         max_episode_steps: the environment's own time limit; None where it has none.
         faults: what went wrong and was survived, oldest first.
+        action_mask: [P, E, W] bool, what every environment permits now, for `population.act(..., action_mask=...)`;
+            None where they give no masks. The entries are those of `core.masks`.
     """
 
     population: int
@@ -69,6 +71,7 @@ class Environments(ABC):
     single_action_space: gymnasium.Space
     max_episode_steps: int | None
     faults: list[StepFault]
+    action_mask: np.ndarray | None = None
 
     @abstractmethod
     def reset(self, seed: int | np.ndarray | None = None) -> Any:

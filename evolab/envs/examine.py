@@ -9,11 +9,13 @@ import numpy as np
 from gymnasium import spaces
 
 from evolab.core.actions import FINITE, is_finite
+from evolab.core.joined import joined
 from evolab.core.observed import leaf_spaces
 from evolab.core.trees import Tree
 from evolab.envs.actions import middle
 from evolab.envs.batches import leaf_dtype
 from evolab.envs.guard import Guard
+from evolab.envs.masks import MASK, permitted_action, source_of
 from evolab.envs.remembering import changed, has_own, values
 
 LEAVES = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
@@ -95,10 +97,15 @@ def examine_observation(name: str, space: spaces.Space, observation: Tree, momen
     _examine(f"{name}: the observation of {moment}", space, observation)
 
 
-def examine_step(name: str, env: gymnasium.Env) -> bool:
+def examine_step(name: str, env: gymnasium.Env, mask: np.ndarray | None = None) -> bool:
     """Take one step with an action from the middle of the space, and examine what comes back.
 
     A step that raises or is not finite is no error here: such faults may pass, and are survived.
+
+    Args:
+        name: what messages call the environment.
+        env: the environment, at the beginning of an episode.
+        mask: [W], what it permits there; None where reset gave none.
 
     Returns:
         False where it raised.
@@ -107,7 +114,7 @@ def examine_step(name: str, env: gymnasium.Env) -> bool:
         ValueError: if what came back is not what Gymnasium and the spaces say.
     """
     try:
-        answer: Any = env.step(middle(env.action_space))
+        answer: Any = env.step(middle(env.action_space) if mask is None else permitted_action(env, mask))
     except Exception:
         return False
     if not isinstance(answer, tuple) or len(answer) != 5:
@@ -117,6 +124,11 @@ def examine_step(name: str, env: gymnasium.Env) -> bool:
             "Old environments give 4 values: separate terminated from truncated."
         )
     _examine(f"{name}: the observation of step", env.observation_space, answer[0])
+    if mask is None and source_of(env, joined(env.action_space), answer[4]) is not None:
+        raise ValueError(
+            f"{name}: the info of step has an {MASK!r}, that of reset has none. Give it in both, so that the first "
+            "action of an episode can obey as well."
+        )
     if np.ndim(answer[1]) != 0 and np.size(answer[1]) != 1:
         raise ValueError(f"{name}: step gave a reward of shape {np.shape(answer[1])}; expected one number.")
     return True
@@ -129,9 +141,10 @@ def rehearse(name: str, guard: Guard, seed: int) -> tuple[bool, list[str]]:
         whether the step went well; and the wrappers that remember what was before an episode.
     """
     try:
-        examine_observation(name, guard.observation_space, guard.reset(seed=seed)[0], "reset")
+        observation, told = guard.reset(seed=seed)
+        examine_observation(name, guard.observation_space, observation, "reset")
         before = values(guard.inner)
-        worked = examine_step(name, guard.inner)
+        worked = examine_step(name, guard.inner, told.get(MASK))
         if not has_own(guard.inner):
             return worked, []
         guard.reset(seed=seed)  # the same seed again: what differs now was remembered

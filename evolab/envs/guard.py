@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium
@@ -14,8 +15,10 @@ from gymnasium.wrappers import ClipAction
 
 from evolab.core.actions import is_finite
 from evolab.core.joined import apart, joined
+from evolab.envs.backend import Failure, Faults
 from evolab.envs.base import EnvironmentFault
-from evolab.envs.metrics import METRICS, numbers_in
+from evolab.envs.masks import MASK, Source, read_mask, source_of
+from evolab.envs.metrics import METRICS, Metrics, numbers_in
 
 FAULT = "evolab_fault"  # key in `info` under which a survived fault is told
 DETAIL = "evolab_detail"  # key in `info` of the step in which it happened, with the traceback
@@ -29,7 +32,8 @@ class Guard(gymnasium.Env):
     A step that raises drops the episode: the answer is the first observation of a new
     environment with reward 0, neither terminated nor truncated, and `info` holds the
     original message under `FAULT`. Of all other entries of `info` the numbers of an episode's last step are kept,
-    under `METRICS`: merging more of them over a vector costs more than a small environment's step.
+    under `METRICS`: merging more of them over a vector costs more than a small environment's step. What the
+    environment permits is under `MASK` where its first reset said so, as bool; a mask that does not fit is a fault.
 
     Once an episode ended, it rests: steps repeat the last observation with reward 0
     and do not reach the environment, until `reset`.
@@ -50,6 +54,8 @@ class Guard(gymnasium.Env):
         self._index = index
         self._env: gymnasium.Env | None = self._build()
         self._resting, self._steps = False, 0
+        self._mask_of: Source | None = None
+        self._begun = False
         self._last: Any = None
         self._seed: int | None = None
         self._builds = 0
@@ -74,17 +80,31 @@ class Guard(gymnasium.Env):
             observation, reward, terminated, truncated, info = answer
             if type(reward) is not float:
                 reward = float(np.asarray(reward).item())  # some give an array of one
+            mask = None if self._mask_of is None else self._mask(info, terminated or truncated)
         except Exception as error:
             message = one_line(error)
             detail = f"in step {self._steps} of an episode, with action {_short(action)}:\n{traced(error)}"
             first, info = self._begin(None, rebuild=True)
             both = "; ".join(filter(None, [message, info.get(FAULT)]))
-            return first, 0.0, False, False, {FAULT: both, DETAIL: detail}
+            return first, 0.0, False, False, {**info, FAULT: both, DETAIL: detail}
+        told: dict[str, Any] = {} if mask is None else {MASK: mask}
         if not (terminated or truncated):
-            return observation, reward, False, False, {}
+            return observation, reward, False, False, told
         self._resting, self._last = True, observation
         metrics = numbers_in(info) if isinstance(info, Mapping) else None
-        return observation, reward, bool(terminated), bool(truncated), {METRICS: metrics} if metrics else {}
+        if metrics:
+            told[METRICS] = metrics
+        return observation, reward, bool(terminated), bool(truncated), told
+
+    def _mask(self, info: object, ended: bool) -> np.ndarray:
+        """[W], what the environment permits."""
+        assert self._mask_of is not None
+        return read_mask(self.action_space, self._mask_of(info if isinstance(info, Mapping) else {}), ended)
+
+    @property
+    def gives_masks(self) -> bool:
+        """True where its first reset came with a mask."""
+        return self._mask_of is not None
 
     def reset(
         self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
@@ -106,6 +126,7 @@ class Guard(gymnasium.Env):
                 if rebuild or self._env is None:
                     seed = self._renew(seed)
                 answer: Any = self._env.reset(seed=seed)  # type: ignore[union-attr]
+                told = self._told(answer)
             except Exception as error:
                 messages.append(one_line(error))
                 detail = f"in reset:\n{traced(error)}"
@@ -118,11 +139,19 @@ class Guard(gymnasium.Env):
                 )
             observation = answer[0]
             self._resting, self._steps = False, 0
-            return observation, {FAULT: messages[-1], DETAIL: detail} if messages else {}
+            return observation, {**told, FAULT: messages[-1], DETAIL: detail} if messages else told
         raise EnvironmentFault(
             f"{self.name}: environment {self._index} failed to start an episode {ATTEMPTS} times in a row: "
             f"{messages[-1]}\n{detail}"
         )
+
+    def _told(self, answer: Any) -> dict[str, Any]:
+        """The mask in what reset gave; the first one decides whether there are any."""
+        if self._begun and self._mask_of is None:
+            return {}
+        info, self._begun = answer[1] if isinstance(answer, tuple) and len(answer) == 2 else {}, True
+        self._mask_of = source_of(self.inner, self.action_space, info) or self._mask_of
+        return {} if self._mask_of is None else {MASK: self._mask(info, False)}
 
     def _renew(self, seed: int | None) -> int | None:
         """Replace the environment; returns the seed of its first episode."""
@@ -185,6 +214,30 @@ def chosen_from(env: gymnasium.Env) -> gymnasium.Space:
             break
         layer = layer.env
     return space if isinstance(space, spaces.Box) and is_finite(space) else env.action_space
+
+
+@dataclass
+class Told:
+    """What the `info`s of guarded environments tell in one call, by index.
+
+    Attributes:
+        faults: that were survived.
+        metrics: the numbers in the last `info` of episodes that ended.
+        masks: [W] each, what is permitted next.
+    """
+
+    faults: Faults = field(default_factory=dict)
+    metrics: dict[int, Metrics] = field(default_factory=dict)
+    masks: dict[int, np.ndarray] = field(default_factory=dict)
+
+    def note(self, index: int, info: Mapping[str, Any]) -> None:
+        """Note the `info` of one of them."""
+        if METRICS in info:
+            self.metrics[index] = info[METRICS]
+        if FAULT in info:
+            self.faults[index] = Failure("raise", info[FAULT], info[DETAIL])
+        if MASK in info:
+            self.masks[index] = info[MASK]
 
 
 def one_line(error: BaseException) -> str:

@@ -9,8 +9,8 @@ import numpy as np
 
 from evolab.envs.backend import Failure, Faults, StepRows, VectorBackend
 from evolab.envs.batches import empty, put
-from evolab.envs.guard import DETAIL, FAULT, REBUILD, Guard, one_line
-from evolab.envs.metrics import METRICS, Metrics
+from evolab.envs.guard import REBUILD, Guard, Told, one_line
+from evolab.envs.masks import rows_of
 
 
 class Loop(VectorBackend):
@@ -33,8 +33,7 @@ class Loop(VectorBackend):
     ) -> tuple[Any, Faults]:
         """Start episodes; see `VectorBackend.reset`."""
         count = len(self.guards)
-        observation = empty(self.space, count)
-        faults: Faults = {}
+        observation, told = empty(self.space, count), Told()
         chosen = range(count) if mask is None else np.flatnonzero(mask).tolist()
         options = {REBUILD: True} if rebuild else None
         for index in chosen:
@@ -42,8 +41,9 @@ class Loop(VectorBackend):
             first, info = self.guards[index].reset(seed=seed, options=options)
             put(self.space, observation, index, first)
             if info:
-                faults[index] = Failure("raise", info[FAULT], info[DETAIL])
-        return observation, faults
+                told.note(index, info)
+        self.masks = rows_of(told.masks, count, self.masks)
+        return observation, told.faults
 
     def step(self, action: np.ndarray, resting: np.ndarray) -> StepRows:
         """Step all that do not rest; the rows of those that do mean nothing."""
@@ -51,8 +51,7 @@ class Loop(VectorBackend):
         space = self.space
         observation = empty(space, count)
         reward, terminated, truncated = [0.0] * count, [False] * count, [False] * count
-        faults: Faults = {}
-        metrics: dict[int, Metrics] = {}
+        told = Told()
         awake = np.flatnonzero(~resting).tolist() if resting.any() else range(count)
         for index in awake:
             guard = self.guards[index]
@@ -60,19 +59,19 @@ class Loop(VectorBackend):
             try:
                 put(space, observation, index, seen)
             except (ValueError, TypeError, KeyError, IndexError) as error:
-                faults[index] = Failure("shape", one_line(error))
-            if METRICS in info:
-                metrics[index] = info[METRICS]
-            elif info:
-                faults[index] = Failure("raise", info[FAULT], info[DETAIL])
+                told.faults[index] = Failure("shape", one_line(error))
+            if info:
+                told.note(index, info)
+        self.masks = rows_of(told.masks, count, self.masks)
         return StepRows(
             observation,
             np.array(reward, dtype=np.float32),
             np.array(terminated, dtype=bool),
             np.array(truncated, dtype=bool),
             resting.copy(),
-            faults,
-            metrics=metrics,
+            told.faults,
+            metrics=told.metrics,
+            masks=self.masks,
         )
 
     def close(self) -> None:

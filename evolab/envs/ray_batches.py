@@ -18,6 +18,7 @@ from evolab.envs.base import EnvironmentFault
 from evolab.envs.batches import empty
 from evolab.envs.guard import Guard, one_line, traced
 from evolab.envs.loop import Loop
+from evolab.envs.masks import rows_of
 
 PART = "vectorization='ray'"
 
@@ -43,11 +44,11 @@ class Batch:
         self._loop: Loop | None = None
 
     def do(self, command: str, arguments: Mapping[str, Any]) -> Answer:
-        """Answer a call of `Loop`'s."""
+        """Answer a call of `Loop`'s: what it gives, and what may be chosen next."""
         try:
             if self._loop is None:
                 self._loop = Loop([make() for make in self._makers])
-            return True, getattr(self._loop, command)(**arguments)
+            return True, (getattr(self._loop, command)(**arguments), self._loop.masks)
         except EnvironmentFault as error:
             return False, str(error)
         except Exception as error:
@@ -139,6 +140,7 @@ class RayBatches(VectorBackend):
             )
             rows.faults |= {part[index]: failure for index, failure in own.faults.items()}
             rows.metrics |= {part[index]: found for index, found in own.metrics.items()}
+        rows.masks = self.masks
         return rows
 
     def close(self) -> None:
@@ -163,6 +165,7 @@ class RayBatches(VectorBackend):
         answers: dict[int, Any] = {}
         lost: dict[int, Failure] = {}
         problems: list[str] = []
+        told: dict[int, np.ndarray] = {}
         calls = {
             number: self._crew[number].do.remote(command, dict(given)) for number, given in asked.items()
         }
@@ -177,13 +180,15 @@ class RayBatches(VectorBackend):
                 lost[number] = Failure("crash", f"its actor ended: {str(error).strip().splitlines()[0]}")
             else:
                 if well:
-                    answers[number] = value
+                    answers[number], masks = value
+                    told |= {} if masks is None else dict(zip(self._parts[number], masks, strict=True))
                 else:
                     problems.append(value)
         if problems:
             raise EnvironmentFault(
                 problems[0] if self._name in problems[0] else f"{self._name}: {problems[0]}"
             )
+        self.masks = rows_of(told, self._size, self.masks)
         return answers, lost
 
     def _replaced(self, lost: Mapping[int, Failure]) -> dict[int, Any]:

@@ -18,6 +18,7 @@ from gymnasium.spaces import Box
 from evolab.core.actions import actions_of, is_finite
 from evolab.core.checks import missing, positive_integer
 from evolab.core.joined import Parts, apart, together
+from evolab.core.masks import random_permitted
 from evolab.core.trees import Tree, first_leaf, map_leaves
 from evolab.data.datasets.dataset import Dataset
 from evolab.data.datasets.minari import ID, root
@@ -100,20 +101,26 @@ def _format(path: str | os.PathLike[str] | None, format: str | None) -> str | No
 
 def _policy(
     policy: Actor | Callable[..., Any] | str | os.PathLike[str], space: Space, seed: int
-) -> Callable[[Tree], Any]:
-    """A function from a batch of observations, [E, ...], to actions, [E, ...]."""
+) -> Callable[[Tree, Any], Any]:
+    """A function from a batch of observations, [E, ...], and masks, [E, W] or None, to actions, [E, ...].
+
+    Random actions and agents keep to the masks; a callable knows itself what is permitted.
+    """
     if policy == "random":
         return _random(space, seed)
     if isinstance(policy, (str, os.PathLike)):
         if not Path(policy).expanduser().is_dir():
             raise ValueError(f"policy is {policy!r}; expected 'random', an agent, its folder, or a callable.")
         policy = Agent.load(policy)
+    if isinstance(policy, Agent):
+        agent = policy
+        return lambda observation, mask: np.asarray(together(space, agent.act(observation, action_mask=mask)))
     function, shape = policy.act if isinstance(policy, Actor) else policy, space.shape or ()
     if not callable(function):
         raise TypeError(f"policy is {type(policy).__name__}; expected 'random', an agent, or a callable.")
     batched: list[bool] = []  # found out at the first step
 
-    def act(observation: Tree) -> np.ndarray:
+    def act(observation: Tree, mask: Any) -> np.ndarray:
         count = _length(observation)
         if not batched:
             batched.append(_takes_batches(function, observation, space, count))
@@ -145,28 +152,35 @@ def _takes_batches(function: Callable[[Tree], Any], observation: Tree, space: Sp
     return True
 
 
-def _random(space: Space, seed: int) -> Callable[[Tree], np.ndarray]:
+def _random(space: Space, seed: int) -> Callable[[Tree, Any], np.ndarray]:
     """Uniform actions; a Box without bounds is sampled as Gymnasium does."""
     if isinstance(space, Box) and not is_finite(space):
         own = deepcopy(space)
         own.seed(seed)
-        return lambda observation: np.stack([own.sample() for _ in range(_length(observation))])
-    rng, actions = np.random.default_rng(seed), actions_of(space, torch.device("cpu"), torch.float32)
-    return lambda observation: actions.random((_length(observation),), rng)
+        return lambda observation, mask: np.stack([own.sample() for _ in range(_length(observation))])
+    rng, actions = np.random.default_rng(seed), actions_of(space, torch.device("cpu"), torch.float32, True)
+
+    def act(observation: Tree, mask: Any) -> np.ndarray:
+        if mask is not None:
+            return random_permitted(space, mask, rng)
+        return actions.random((_length(observation),), rng)
+
+    return act
 
 
 def _length(tree: Tree) -> int:
     return len(first_leaf(tree))
 
 
-def _record(envs: Any, act: Callable[[Tree], Any], steps: int) -> dict[str, Any]:
+def _record(envs: Any, act: Callable[[Tree, Any], Any], steps: int) -> dict[str, Any]:
     """Columns of `steps` rows, environment by environment, so that each episode's rows are neighbours."""
     kept: list[Any] = []
     valid: list[np.ndarray] = []
     observation, count = envs.reset(), 0
     while count < steps:
         # Dropping the population's axis of 1.
-        action = act(map_leaves(lambda leaf: np.asarray(leaf)[0], observation))
+        mask = None if envs.action_mask is None else envs.action_mask[0]
+        action = act(map_leaves(lambda leaf: np.asarray(leaf)[0], observation), mask)
         transition = envs.step(np.asarray(action)[None])
         good = np.array(transition.valid[0])
         surplus = count + int(good.sum()) - steps

@@ -13,6 +13,7 @@ from gymnasium.envs.registration import EnvSpec
 from evolab.core.joined import together
 from evolab.core.trees import map_leaves
 from evolab.envs.base import EnvironmentFault, Environments
+from evolab.envs.masks import MASK
 
 
 class Single(gymnasium.Env[Any, Any]):
@@ -35,7 +36,7 @@ class Single(gymnasium.Env[Any, Any]):
     ) -> tuple[Any, dict[str, Any]]:
         """Start an episode."""
         first = self._envs.reset(None if seed is None else np.array([[seed]]))
-        return map_leaves(itemgetter((0, 0)), first), {}
+        return map_leaves(itemgetter((0, 0)), first), _told(self._envs.action_mask)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """One step.
@@ -47,8 +48,8 @@ class Single(gymnasium.Env[Any, Any]):
         done = self._envs.step(flat[None, None], autoreset=False)
         if not done.valid[0, 0]:
             raise EnvironmentFault(f"{self._envs.name}: {self._envs.faults[-1].message}")
-        found = map_leaves(itemgetter((0, 0)), done.next_observation)
-        return found, float(done.reward[0, 0]), bool(done.terminated[0, 0]), bool(done.truncated[0, 0]), {}
+        found, told = map_leaves(itemgetter((0, 0)), done.next_observation), _told(done.next_action_mask)
+        return found, float(done.reward[0, 0]), bool(done.terminated[0, 0]), bool(done.truncated[0, 0]), told
 
     def render(self) -> Any:
         """A picture of how it is now."""
@@ -57,3 +58,8 @@ class Single(gymnasium.Env[Any, Any]):
     def close(self) -> None:
         """Close the vector."""
         self._envs.close()
+
+
+def _told(masks: np.ndarray | None) -> dict[str, Any]:
+    """The `info` with the mask of the only environment."""
+    return {} if masks is None else {MASK: masks[0, 0]}

@@ -100,6 +100,7 @@ class VectorEnvironments(Environments):
         self._resting[:] = False
         self._streak[:] = 0
         self._observation = observation
+        self.action_mask = self._shaped_mask(self._backend.masks)
         return self._shaped(observation)
 
     def step(self, action: ArrayLike | Tensor, autoreset: bool = True) -> Transition:
@@ -145,6 +146,7 @@ class VectorEnvironments(Environments):
             senders = np.flatnonzero(undefined).tolist()
             self._record({index: Failure("action", "the action is not finite") for index in senders})
         before, self._observation = self._observation, onward
+        permitted, self.action_mask = self.action_mask, self._shaped_mask(self._backend.masks)
         transition = Transition(
             observation=self._shaped(before),
             action=batch.reshape(self.population, self.num_envs, *batch.shape[1:]),
@@ -155,6 +157,8 @@ class VectorEnvironments(Environments):
             reset_observation=self._shaped(onward),
             valid=self._shaped(valid),
             metrics={divmod(i, self.num_envs): one for i, one in rows.metrics.items() if valid[i]},
+            action_mask=permitted,
+            next_action_mask=self._shaped_mask(rows.masks),
         )
         self._count_faults(faults, valid)
         return transition
@@ -247,6 +251,9 @@ class VectorEnvironments(Environments):
 
     def _shaped(self, batch: Tree) -> Any:
         return map_leaves(lambda leaf: leaf.reshape(self.population, self.num_envs, *leaf.shape[1:]), batch)
+
+    def _shaped_mask(self, masks: np.ndarray | None) -> np.ndarray | None:
+        return None if masks is None else self._shaped(masks)
 
     def _record(self, faults: Faults) -> None:
         for index, failure in faults.items():

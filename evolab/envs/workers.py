@@ -20,8 +20,8 @@ from gymnasium.vector.utils import CloudpickleWrapper, clear_mpi_env_vars
 from evolab.envs.backend import Failure, Faults, StepRows, VectorBackend
 from evolab.envs.base import EnvironmentFault
 from evolab.envs.batches import empty, put
-from evolab.envs.guard import DETAIL, FAULT, REBUILD, Guard, one_line, traced
-from evolab.envs.metrics import METRICS, Metrics
+from evolab.envs.guard import REBUILD, Guard, Told, one_line, traced
+from evolab.envs.masks import rows_of
 
 PATIENCE = 5.0  # seconds that processes have to close by themselves
 STARTING = 30.0  # seconds that a new process may take on top of its first answer
@@ -75,33 +75,33 @@ class Workers(VectorBackend):
         answers, lost = self._ask("reset", asked, STARTING if self._fresh else 0.0)
         self._fresh = False
         answers |= self._replaced(lost)
-        observation, faults = empty(self.space, count), dict(lost)
+        observation, told = empty(self.space, count), Told(dict(lost))
         for index, (first, info) in answers.items():
             put(self.space, observation, index, first)
-            if info:
-                faults[index] = Failure("raise", info[FAULT], info[DETAIL])
-        return observation, faults
+            told.note(index, info)
+        self.masks = rows_of(told.masks, count, self.masks)
+        return observation, told.faults
 
     def step(self, action: np.ndarray, resting: np.ndarray) -> StepRows:
         """Step all that do not rest; the rows of those that do mean nothing."""
         count = len(self.crew)
         asked = {index: {"action": action[index]} for index in np.flatnonzero(~resting).tolist()}
         answers, lost = self._ask("step", asked)
-        answers |= {i: (first, 0.0, False, False, {}) for i, (first, _) in self._replaced(lost).items()}
-        observation, faults = empty(self.space, count), dict(lost)
+        replaced = self._replaced(lost)
+        answers |= {i: (first, 0.0, False, False, info) for i, (first, info) in replaced.items()}
+        observation, told = empty(self.space, count), Told()
         reward = np.zeros(count, dtype=np.float32)
         terminated, truncated = np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
-        metrics: dict[int, Metrics] = {}
         for index, (seen, reward[index], terminated[index], truncated[index], info) in answers.items():
             try:
                 put(self.space, observation, index, seen)
             except (ValueError, TypeError, KeyError, IndexError) as error:
-                faults[index] = Failure("shape", one_line(error))
-            if METRICS in info:
-                metrics[index] = info[METRICS]
-            elif info:
-                faults[index] = Failure("raise", info[FAULT], info[DETAIL])
-        return StepRows(observation, reward, terminated, truncated, resting.copy(), faults, metrics=metrics)
+                told.faults[index] = Failure("shape", one_line(error))
+            told.note(index, info)
+        faults = {**told.faults, **lost}
+        self.masks = rows_of(told.masks, count, self.masks)
+        flags = terminated, truncated, resting.copy()
+        return StepRows(observation, reward, *flags, faults, metrics=told.metrics, masks=self.masks)
 
     def close(self) -> None:
         """End every process, by force where it does not end by itself."""

@@ -246,7 +246,7 @@ def evaluating(
     wasted, endless = 0, False
     metrics: dict[str, np.ndarray] = {}
     for transition in play_steps(
-        lambda observation, _: population.act(observation, explore=False),
+        lambda observation, _: population.act(observation, False, action_mask=evaluator.action_mask),
         lambda action: evaluator.step(action, autoreset=False),
         evaluator.reset(seed=seeds),
     ):

@@ -8,7 +8,9 @@ import gymnasium
 import numpy as np
 
 from evolab.envs.base import Actor
+from evolab.envs.masks import mask_now
 from evolab.evaluation.episodes import LONGEST
+from evolab.population.agent import Agent
 
 
 def play(
@@ -37,15 +39,21 @@ def play(
             frames.append(np.asarray(env.render(), dtype=np.uint8))
 
     for episode in range(episodes):
-        observation, _ = env.reset(seed=seed + episode)
+        observation, info = env.reset(seed=seed + episode)
         total = 0.0
         for _ in range(limit):
             look()
             observations.append(observation)
-            observation, reward, terminated, truncated, _ = env.step(agent.act(observation))
+            observation, reward, terminated, truncated, info = env.step(chosen(agent, env, observation, info))
             total += float(reward)
             if terminated or truncated:
                 break
         look()
         returns.append(total)
     return returns, frames, observations
+
+
+def chosen(agent: Actor, env: gymnasium.Env, observation: Any, info: Any) -> Any:
+    """The action of whoever acts, among those that the environment permits; an actor of the user's own knows itself."""
+    mask = mask_now(env, info) if isinstance(agent, Agent) else None
+    return agent.act(observation) if mask is None else agent.act(observation, action_mask=mask)  # type: ignore[call-arg]

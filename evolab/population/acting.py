@@ -137,17 +137,22 @@ def act_alone(
     return result.item() if as_array and np.ndim(result) == 0 else result
 
 
-def values(table: Table, observation: Tree) -> np.ndarray | None:
+def values(table: Table, observation: Tree, action_mask: Given = None) -> np.ndarray | None:
     """[P, E]: the discounted return that every agent expects from observations [P, E, ...] of its own, in rewards' units.
 
     None where the algorithm estimates none.
     """
-    observed = table.seen(to_tensor(_understood(table, observation)[0], table.device))
+    observation, lead = _understood(table, observation)
+    observed, algorithm = table.seen(to_tensor(observation, table.device)), table.algorithm
+    mask = None if action_mask is None else _permitted(table, action_mask, lead)
     parts = []
     with torch.no_grad(), table.spec.products():
         for group in table.groups:
             own = map_leaves(lambda leaf, rows=group.rows: leaf[rows], observed)
-            found = table.algorithm.value(group, own)
+            if mask is None or not isinstance(algorithm, MaskedAlgorithm):
+                found = algorithm.value(group, own)
+            else:
+                found = algorithm.value(group, own, mask[group.rows])
             if found is None:
                 return None
             parts.append(found)

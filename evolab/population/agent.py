@@ -174,7 +174,7 @@ class Agent:
         """
         serialisation.save(self.table, self.row, folder)
 
-    def export(self, path: str | PathLike[str]) -> Path:
+    def export(self, path: str | PathLike[str], action_mask: bool = False) -> Path:
         """Write the greedy policy for other programs: a batch of observations to actions for `env.step`.
 
         Args:
@@ -187,7 +187,7 @@ class Agent:
             ValueError: another suffix, or a policy that a network alone does not make.
             ImportError: the package is missing; names the extra.
         """
-        return export.export(self.table, self.row, path)
+        return export.export(self.table, self.row, path, action_mask)
 
     @staticmethod
     def load(

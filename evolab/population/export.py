@@ -20,6 +20,7 @@ from evolab.core import checks
 from evolab.core.actions import BoxActions, limits, nearest_whole
 from evolab.core.choices import combined
 from evolab.core.joined import Parts, together
+from evolab.core.masks import counts_of, masked, of_outputs
 from evolab.core.observed import is_whole, leaf_spaces, sampled
 from evolab.core.trees import Tree, map_leaves
 from evolab.networks.observations import encode
@@ -102,6 +103,7 @@ class Policy(nn.Module):
 class Greedy(nn.Module):
     """A batch of observations [B, ...] to actions [B, ...] that `env.step` takes, post-processing included.
 
+    Where a mask [B, W] comes with the observations, int8 as Gymnasium's are, actions are among those that it permits.
     Actions of a Dict or Tuple space are [B, A], all parts behind one another in the order of the space.
     """
 
@@ -111,7 +113,7 @@ class Greedy(nn.Module):
     def __init__(self, table: Table, row: int) -> None:
         super().__init__()
         self.policy = module(table, row).eval().requires_grad_(False)
-        space = table.spec.action_space
+        space, self._actions = table.spec.action_space, table.actions
         self._kind, self._start, self._counts = "values", 0, [1]
         self._parts, self._shape = list(table.spec.actions.parts), tuple(space.shape or ())
         if isinstance(space, spaces.Box):
@@ -129,9 +131,11 @@ class Greedy(nn.Module):
             assert isinstance(space, spaces.Discrete)
             self._start = int(space.start)
 
-    def forward(self, observation: Tree) -> Tensor:
+    def forward(self, observation: Tree, action_mask: Tensor | None = None) -> Tensor:
         """Greedy actions."""
         out = self.policy(observation)
+        if action_mask is not None:
+            out = masked(out, of_outputs(self._actions, action_mask.bool()))
         if self._kind == "box":
             return torch.clamp(out, self.low, self.high).to(self._given)
         if self._kind == "values":
@@ -146,7 +150,7 @@ class Greedy(nn.Module):
         return (torch.stack(parts, -1) + self.low).reshape(-1, *self._shape)
 
 
-def export(table: Table, row: int, path: str | PathLike[str]) -> Path:
+def export(table: Table, row: int, path: str | PathLike[str], action_mask: bool = False) -> Path:
     """Write an agent's greedy policy as a program of its own; see `Agent.export`."""
     path, algorithm = Path(path), table.algorithm
     if path.suffix not in SUFFIXES:
@@ -159,12 +163,15 @@ def export(table: Table, row: int, path: str | PathLike[str]) -> Path:
             f"episode is, which no program of observations to actions is written for. Call agent.save(folder), "
             f"which `transformers` loads, or agent.module() for the logits of all tokens."
         )
-    greedy, examples = Greedy(table, row), _examples(table, 4)
-    batch = {0: torch.export.Dim("batch")}
-    shapes = map_leaves(lambda _: batch, examples)
-    (_write_onnx if path.suffix == ".onnx" else _write_program)(greedy, examples, shapes, path)
-    found = (_run_onnx if path.suffix == ".onnx" else _run_program)(path, _examples(table, 7))
-    if found is not None and not _same(table, row, found):
+    if action_mask and not counts_of(table.spec.action_space):
+        raise ValueError(f"action_mask: actions of {table.spec.action_space} have no masks. Leave it out.")
+    greedy, batch = Greedy(table, row), {0: torch.export.Dim("batch")}
+    given = _given(table, 4, action_mask)
+    shapes = {name: map_leaves(lambda _: batch, value) for name, value in given.items()}
+    (_write_onnx if path.suffix == ".onnx" else _write_program)(greedy, given, shapes, path)
+    given = _given(table, 7, action_mask)
+    found = (_run_onnx if path.suffix == ".onnx" else _run_program)(path, given)
+    if found is not None and not _same(table, row, given, found):
         path.unlink(missing_ok=True)
         raise ValueError(
             f"{path.name}: the exported policy answers differently from the agent, so it was removed. "
@@ -173,20 +180,25 @@ def export(table: Table, row: int, path: str | PathLike[str]) -> Path:
     return path
 
 
-def _write_program(greedy: Greedy, examples: Tree, shapes: Tree, path: Path) -> None:
+Given = dict[str, Any]
+"""What a program is given by name: "observation", a tree of tensors [B, ...], and "action_mask" where it takes one."""
+
+
+def _write_program(greedy: Greedy, given: Given, shapes: dict[str, Tree], path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's own, about its own tracing
-        program = torch.export.export(greedy, (examples,), dynamic_shapes=(shapes,))
+        arguments = tuple(given.values())
+        program = torch.export.export(greedy, arguments, dynamic_shapes=tuple(shapes.values()))
     data = io.BytesIO()
     torch.export.save(program, data)
     replace_bytes(path, data.getvalue())
 
 
-def _run_program(path: Path, observation: Tree) -> Tensor:
-    return torch.export.load(path).module()(observation)
+def _run_program(path: Path, given: Given) -> Tensor:
+    return torch.export.load(path).module()(*given.values())
 
 
-def _write_onnx(greedy: Greedy, examples: Tree, shapes: Tree, path: Path) -> None:
+def _write_onnx(greedy: Greedy, given: Given, shapes: dict[str, Tree], path: Path) -> None:
     try:
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
@@ -196,17 +208,17 @@ def _write_onnx(greedy: Greedy, examples: Tree, shapes: Tree, path: Path) -> Non
         warnings.simplefilter("ignore")
         exported: Any = torch.onnx.export(
             greedy,
-            kwargs={"observation": examples},
+            kwargs=given,
             dynamo=True,
-            dynamic_shapes={"observation": shapes},
-            input_names=[name for name, _ in _inputs(examples)],
+            dynamic_shapes=shapes,
+            input_names=[name for part, value in given.items() for name, _ in _inputs(value, part)],
             output_names=["action"],
             verbose=False,
         )
     replace_bytes(path, exported.model_proto.SerializeToString())
 
 
-def _inputs(observation: Tree, name: str = "observation") -> Iterator[tuple[str, Tensor]]:
+def _inputs(observation: Tree, name: str) -> Iterator[tuple[str, Tensor]]:
     """Every input of an ONNX file by its name, which says where in the observation it is: "observation['camera'][0]"."""
     if isinstance(observation, (dict, tuple)):
         for key, part in observation.items() if isinstance(observation, dict) else enumerate(observation):
@@ -216,22 +228,24 @@ def _inputs(observation: Tree, name: str = "observation") -> Iterator[tuple[str,
         yield name, observation
 
 
-def _run_onnx(path: Path, observation: Tree) -> Tensor | None:
+def _run_onnx(path: Path, given: Given) -> Tensor | None:
     """The answers by onnxruntime; None where it is not installed."""
     try:
         import onnxruntime
     except ImportError:
         return None
     session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
-    (found,) = session.run(None, {name: leaf.numpy() for name, leaf in _inputs(observation)})
+    named = [leaf for part, value in given.items() for leaf in _inputs(value, part)]
+    (found,) = session.run(None, {name: leaf.numpy() for name, leaf in named})
     return torch.as_tensor(found)
 
 
-def _same(table: Table, row: int, found: Tensor) -> bool:
+def _same(table: Table, row: int, given: Given, found: Tensor) -> bool:
     """True where these actions are the agent's own."""
-    observation = map_leaves(lambda leaf: leaf.numpy(), _examples(table, 7))
+    observation = map_leaves(lambda leaf: leaf.numpy(), given["observation"])
     space = table.spec.action_space
-    expected = torch.as_tensor(np.asarray(together(space, act_alone(table, row, observation))))
+    own = act_alone(table, row, observation, action_mask=given.get("action_mask"))
+    expected = torch.as_tensor(np.asarray(together(space, own)))
     if not isinstance(space, Parts):
         return _alike(space, found, expected)
     sizes = [int(np.prod(leaf.shape or (1,))) for _, leaf in leaf_spaces(space.parts)]
@@ -251,6 +265,17 @@ def _alike(space: spaces.Space, found: Tensor, expected: Tensor) -> bool:
         return bool(((found.double() - expected.double()).abs() <= TOLERANCE * width).all())
     same = found.numpy() == expected.numpy()  # torch compares no uint32 with int64
     return bool(same.mean() > 0.8)  # what lies between two may fall either way
+
+
+def _given(table: Table, count: int, masks: bool) -> Given:
+    """What a program is tried on."""
+    given: Given = {"observation": _examples(table, count)}
+    if masks:  # one half is permitted, the first of every choice at least
+        counts = counts_of(table.spec.action_space)
+        drawn = np.random.default_rng(count).integers(0, 2, (count, sum(counts)), dtype=np.int8)
+        drawn[:, np.cumsum(counts) - counts] = 1
+        given["action_mask"] = torch.from_numpy(drawn)
+    return given
 
 
 def _examples(table: Table, count: int) -> Tree:

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from evolab.core import checks
-from evolab.core.experience import Batch, Episodes, Lookahead, to_batch
+from evolab.core.experience import MASKS, Batch, Episodes, Lookahead, to_batch
+from evolab.core.masks import of_outputs
 from evolab.core.observed import check_episodes
 from evolab.core.trees import Tree, map_leaves
 from evolab.data.buffers.base import AT_ONCE, Buffer
@@ -182,6 +183,7 @@ class Learner:
         if isinstance(sample, Episodes):
             return sample.placed(table.spec.like, group.weight)
         reward = sample.reward.to(table.device, table.dtype)
+        told = {name: getattr(sample, name) for name in MASKS if getattr(sample, name) is not None}
         batch = dataclasses.replace(
             sample,
             observation=map_leaves(lambda leaf: leaf.to(table.device), sample.observation),
@@ -192,6 +194,7 @@ class Learner:
             weight=group.weight(reward.shape[-1], reward),
             grain=table.actions.grain,
             discount=None if sample.discount is None else sample.discount.to(table.device, table.dtype),
+            **{name: of_outputs(table.actions, mask.to(table.device).bool()) for name, mask in told.items()},
         )
         statistics = table.statistics(group.rows)
         if not statistics:

@@ -136,6 +136,7 @@ def _by_acting(state: TrainingState, number: int, losses: Learned, faults: list[
     episodes, done = state.episodes, 0
     discount = [one.hyperparameters.get("discount", 1.0) for one in population.individuals]
     episodes.begin(len(population), envs.num_envs, state.has_greedy_episodes, discount)
+    permitted = envs.action_mask
     beginnings = map_leaves(lambda leaf: leaf.copy() if isinstance(leaf, np.ndarray) else leaf.clone(), first)
 
     random = None
@@ -143,8 +144,9 @@ def _by_acting(state: TrainingState, number: int, losses: Learned, faults: list[
         random = RandomPlay(population, envs.num_envs, numpy_stream(options.seed, number, "random play"))
 
     def act(observation: Tree, ended: np.ndarray | None) -> np.ndarray | Tensor:
-        action = population.act(observation, episodes.exploring, ended)
-        return action if random is None else random.stray(action, np.asarray(episodes.exploring), ended)
+        mask = envs.action_mask
+        action = population.act(observation, episodes.exploring, ended, mask)
+        return action if random is None else random.stray(action, np.asarray(episodes.exploring), ended, mask)
 
     playing = play_steps(act, step, first)
     for count, transition in enumerate(playing, start=1):
@@ -164,7 +166,7 @@ def _by_acting(state: TrainingState, number: int, losses: Learned, faults: list[
         if count % spacing == 0 or ended:
             losses.note(latest)
         if ended:
-            expected = values(population.table, beginnings)
+            expected = values(population.table, beginnings, permitted)
             losses.values = None if expected is None else expected.mean(1)
         yield done
         if ended:
@@ -207,7 +209,8 @@ def fill(state: TrainingState, steps: int, budgeted: bool = False) -> Iterator[P
     population.table.begin_episodes()
     first = envs.reset(seed=seed_of(seed, state.total_steps, "fill") % 2**31)
     done, width = 0, len(population) * envs.num_envs
-    for transition in play_steps(RandomPlay(population, envs.num_envs, stream).act, envs.step, first):
+    play = RandomPlay(population, envs.num_envs, stream)
+    for transition in play_steps(lambda _, ended: play.act(None, ended, envs.action_mask), envs.step, first):
         state.buffer.add(transition)
         population.observe(transition)
         done += width

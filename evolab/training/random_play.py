@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from evolab.core.masks import permits
 from evolab.history.history import History
 from evolab.population.population import Population
 
@@ -71,21 +72,30 @@ class RandomPlay:
         self._astray = self._left > 0
         self._last: np.ndarray | None = None
 
-    def act(self, observation: Any = None, ended: Any = None) -> np.ndarray:
-        """[P, E, ...], uniform in the environment's own range; new where an episode has ended, [P, E]."""
-        drawn = self._population.random_actions(self._left.shape[1], self._stream)
+    def act(self, observation: Any = None, ended: Any = None, mask: np.ndarray | None = None) -> np.ndarray:
+        """[P, E, ...], uniform in the environment's own range; new where an episode has ended, [P, E].
+
+        Also where a mask, [P, E, W], does not permit any more what is being held.
+        """
+        drawn = self._population.random_actions(self._left.shape[1], self._stream, mask)
         if not self._lasts:
             return drawn
         new = self._due(ended)
         self._left = np.where(new, self._lengths(), self._left) - 1
-        self._last = drawn if self._last is None else np.where(_over(new, drawn), drawn, self._last)
-        return self._last
+        if self._last is not None:
+            if mask is not None:
+                new = new | ~permits(self._population.action_space, mask, self._last)
+            drawn = np.where(_over(new, drawn), drawn, self._last)
+        self._last = drawn
+        return drawn
 
-    def stray(self, action: Any, exploring: np.ndarray, ended: Any) -> np.ndarray:
+    def stray(
+        self, action: Any, exploring: np.ndarray, ended: Any, mask: np.ndarray | None = None
+    ) -> np.ndarray:
         """A policy's actions with random ones in half of the steps, in stretches, where environments explore [P, E]."""
         new = self._due(ended)
         self._astray = np.where(new, self._stream.random(new.shape) < ASTRAY, self._astray)
-        drawn = self.act(None, ended)
+        drawn = self.act(None, ended, mask)
         return np.where(_over(self._astray & exploring, drawn), drawn, action)
 
     def _due(self, ended: Any) -> np.ndarray:

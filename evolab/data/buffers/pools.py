@@ -86,13 +86,11 @@ class Pools(Buffer):
         leading, agents = len(shape), shape[0] if len(shape) == 2 else 1
         valid = getattr(transition, "valid", None)
         valid = None if valid is None or np.all(valid) else np.asarray(valid)
-        rows = {name: getattr(transition, name) for name in DRAWN}
+        rows = self.fields_of(transition)
         if not self.fields:
             self.pools = 1 if self.shared else agents
             self.length, self.cursor = np.zeros(self.pools, np.int64), np.zeros(self.pools, np.int64)
-            self.allot(
-                {name: map_leaves(lambda leaf: _flat(leaf, leading, valid), x) for name, x in rows.items()}
-            )
+            self.allot({k: map_leaves(lambda leaf: _flat(leaf, leading, valid), x) for k, x in rows.items()})
         if self.pools == 1:
             stored = self._write(0, rows, leading, valid)
         elif leading != 2 or agents != self.pools:
@@ -107,6 +105,10 @@ class Pools(Buffer):
                 stored += self._write(pool, own, 1, None if valid is None else valid[pool])
         self.added += stored
         return stored
+
+    def fields_of(self, transition: Transition) -> dict[str, Any]:
+        """What is stored of a transition."""
+        return {name: getattr(transition, name) for name in DRAWN}
 
     def allot(self, like: dict[str, Tree]) -> None:
         """Make room for transitions like these, [B, ...] leaves."""
@@ -179,9 +181,7 @@ class Pools(Buffer):
             return piece[skip:]
 
         # Nothing is written before every field is known to fit, and to have room.
-        pieces = {
-            name: map_leaves(fitting, self.fields[name], self.frames[name], rows[name]) for name in DRAWN
-        }
+        pieces = {k: map_leaves(fitting, self.fields[k], self.frames[k], own) for k, own in rows.items()}
         self.make_room(min(length + count, self.capacity))
         pieces = {name: map_leaves(_placed, self.frames[name], piece) for name, piece in pieces.items()}
         first, base = min(count - skip, self.capacity - start), pool * self.allotted
@@ -194,8 +194,8 @@ class Pools(Buffer):
                 if some:
                     store[base + at : base + at + some] = piece[taken : taken + some]
 
-        for name in DRAWN:
-            map_leaves(write, self.fields[name], self.frames[name], pieces[name])
+        for name, piece in pieces.items():
+            map_leaves(write, self.fields[name], self.frames[name], piece)
         self.cursor[pool] = (start + count - skip) % self.capacity
         self.length[pool] = min(length + count, self.capacity)
         return count

@@ -17,6 +17,9 @@ from evolab.data.buffers.onward import ONWARD, Following, Places, summed_ahead
 from evolab.data.buffers.pools import Pools
 from evolab.networks.batching import cuda_graphs as graphs
 
+MASK = "next_action_mask"
+"""The field of what successors permit, where environments say so."""
+
 
 class ReplayBuffer(Pools):
     """The newest transitions, which the whole population learns from; the oldest are overwritten first.
@@ -67,6 +70,24 @@ class ReplayBuffer(Pools):
             )
         return stored
 
+    def fields_of(self, transition: Transition) -> dict[str, Any]:
+        """What is stored of a transition: masks of successors from the first on that has some; all is permitted before."""
+        rows, mask = super().fields_of(transition), getattr(transition, MASK, None)
+        if mask is None and MASK in self.fields:
+            size = self.fields[MASK].shape[1]  # type: ignore[union-attr]
+            mask = np.ones((*np.shape(transition.reward), size), dtype=bool)
+        elif mask is not None and self.fields:
+            self.field(MASK, np.shape(mask)[-1:], torch.bool, True)
+        return rows if mask is None else {**rows, MASK: mask}
+
+    def field(self, name: str, shape: tuple[int, ...], dtype: torch.dtype, value: int) -> Tensor:
+        """A field that may be missing: in rows that were stored without it, it has this value."""
+        if name not in self.fields:
+            store = room((len(self.example), *shape), dtype, self.example.device)
+            store.unflatten(0, (self.pools, -1))[:, : int(self.length.max())] = value
+            self.fields[name], self.frames[name] = store, None
+        return self.fields[name]  # type: ignore[return-value]
+
     def link(self, rows: Tensor, distance: Tensor) -> None:
         """Tell rows how many rows on the next transitions of their episodes lie."""
         if len(rows):
@@ -75,11 +96,9 @@ class ReplayBuffer(Pools):
     @property
     def onward(self) -> Tensor:
         """[pools * allotted], rows from each transition on to the next one of its episode; 0 for none."""
-        if ONWARD not in self.fields:  # a folder that was written before this was kept has none
-            store = room((len(self.example),), torch.int32, self.example.device)
-            store.unflatten(0, (self.pools, -1))[:, : int(self.length.max())] = 0
-            self.fields[ONWARD], self.frames[ONWARD] = store, None
-        return self.fields[ONWARD]  # type: ignore[return-value]
+        return self.field(
+            ONWARD, (), torch.int32, 0
+        )  # a folder that was written before this was kept has none
 
     def next_of(self, index: Tensor) -> Tensor:
         """The rows that follow rows; the same row where none does."""
@@ -151,12 +170,13 @@ class ReplayBuffer(Pools):
             index = torch.cat(parts, 1).flatten()
 
         shape = updates, count, size
+        masks = (MASK,) if MASK in self.fields else ()
         if ahead is None:
-            return Batch(**self._taken(index, DRAWN, shape))
+            return Batch(**self._taken(index, (*DRAWN, *masks), shape))
         store: Any = self.fields["reward"]
         last, reward, discount = summed_ahead(index.view(shape), ahead, lambda at: store[at], self.next_of)
         begun = self._taken(index, ("observation", "action"), shape)
-        ended = self._taken(last.flatten(), ("next_observation", "terminated"), shape)
+        ended = self._taken(last.flatten(), ("next_observation", "terminated", *masks), shape)
         return Batch(**begun, **ended, reward=reward, discount=discount)
 
     @property

@@ -18,6 +18,9 @@ from evolab.data.buffers.frames import Frames, frames_for
 
 FIELDS = (*DRAWN, "truncated", "valid")
 
+MASK = "action_mask"
+"""The field of what was permitted, where environments say so."""
+
 
 @dataclass
 class RolloutSteps(Batch):
@@ -165,12 +168,19 @@ class RolloutBuffer(Buffer):
                 f"{shape}. Use a fresh RolloutBuffer for other environments."
             )
         rows = {name: map_leaves(as_kept, getattr(transition, name)) for name in FIELDS}
+        mask = getattr(transition, MASK, None)
+        if mask is not None:
+            rows[MASK] = as_kept(mask)
         if not self.fields:
             self._allot(shape, rows)
-        for name in FIELDS:  # nothing is written before every field is known to fit
-            map_leaves(self._fits, self.fields[name], self.frames[name], rows[name])
-        for name in FIELDS:
-            map_leaves(self._put, self.fields[name], self.frames[name], rows[name])
+        if rows.keys() != self.fields.keys():
+            raise ValueError(
+                "some steps have an action_mask and others have none. Use a fresh RolloutBuffer for another environment."
+            )
+        for name, row in rows.items():  # nothing is written before every field is known to fit
+            map_leaves(self._fits, self.fields[name], self.frames[name], row)
+        for name, row in rows.items():
+            map_leaves(self._put, self.fields[name], self.frames[name], row)
         self.steps += 1
         self.written = max(self.written, self.steps)
         return shape[0] * shape[1]
@@ -236,6 +246,7 @@ class RolloutBuffer(Buffer):
         ended = self.fields["terminated"].bool() | self.fields["truncated"].bool()
         return RolloutSteps(
             **{name: map_leaves(of, self.fields[name], self.frames[name]) for name in DRAWN},
+            action_mask=of(self.fields[MASK]) if MASK in self.fields else None,
             ended=of(ended),
             valid=of(self.fields["valid"]),
             num_envs=self.shape[1],

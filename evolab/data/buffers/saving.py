@@ -61,6 +61,7 @@ class Written:
     added: int = 0
     length: int = 0
     segments: list[Segment] = field(default_factory=list)
+    fields: list[str] = field(default_factory=list)
 
 
 def write_buffer(
@@ -110,7 +111,7 @@ def write_buffer(
         draft.tensors(name, _newest(buffer, fresh))
         segments.append(Segment(folder / name, fresh, draft.entry(name)))
     about["segments"] = [[segment.path.name, segment.rows] for segment in segments]
-    return about, Written(buffer, buffer.added, total, segments)
+    return about, Written(buffer, buffer.added, total, segments, sorted(buffer.fields))
 
 
 def read_buffer(saved: Saved, about: Mapping[str, Any], buffer: Buffer) -> Written:
@@ -131,7 +132,7 @@ def read_buffer(saved: Saved, about: Mapping[str, Any], buffer: Buffer) -> Writt
     segments = [Segment(saved.path / name, int(rows), saved.files[name]) for name, rows in about["segments"]]
     total = int(buffer.length.sum())
     _read_segments(saved, segments, about["fields"], buffer)
-    return Written(buffer, buffer.added, total, segments)
+    return Written(buffer, buffer.added, total, segments, sorted(buffer.fields))
 
 
 def _read_sizes(where: str, about: Mapping[str, Any], buffer: ReplayBuffer) -> None:
@@ -199,7 +200,9 @@ def _read_segments(
 
 def _fresh_rows(buffer: ReplayBuffer, before: Written) -> int | None:
     """Transitions that `before` lacks; None where all have to be written."""
-    if before.buffer is not buffer or buffer.pools > 1 or buffer.row_bytes * len(buffer) <= SMALL:
+    if before.buffer is not buffer or before.fields != sorted(buffer.fields):
+        return None
+    if buffer.pools > 1 or buffer.row_bytes * len(buffer) <= SMALL:
         return None
     fresh = buffer.added - before.added
     if fresh < 0 or len(buffer) != min(before.length + fresh, buffer.capacity) or fresh >= len(buffer):

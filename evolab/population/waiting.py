@@ -39,7 +39,7 @@ class Waiting:
             batch: as the algorithm sees it, of one update or of several.
             noise: of one update.
         """
-        if self._rule is None or not isinstance(batch, Batch) or batch.next_action_mask is not None:
+        if self._rule is None or not isinstance(batch, Batch):
             return False
         if any(other is group for other, _ in self._jobs):
             self.make()

@@ -256,6 +256,18 @@ def test_actions_that_were_forbidden_are_learned_nothing_about():
     assert torch.allclose(entropy, pair.entropy())
 
 
+def test_minibatches_have_the_masks_of_their_steps():
+    """Before its first update the policy is the one that acted: no probability has changed."""
+    buffer, values = ev.RolloutBuffer(6), {"epochs": 1, "batch_size": 100}
+    play(buffer, 6)
+    population = ev.Population("PPO", spaces.Box(0, 1, (4,)), spaces.Discrete(4, start=2), 2, network=[8], seed=2,
+                               device="cpu", hyperparameters=values, search_space={}, dtype=torch.float64)  # fmt: skip
+    population.table["actor"].mul_(20)
+    population.table.count_steps(18)  # as if it had played them
+    losses = population.learn(buffer)
+    assert losses["divergence"].tolist() == pytest.approx([0, 0], abs=1e-12)
+
+
 # Masks in experience --------------------------------------------------------------------------------
 
 

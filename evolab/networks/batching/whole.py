@@ -72,6 +72,7 @@ class WholeUpdates:
         reward, terminated, weight = (one.contiguous() for one in fields)
         action, noise = batch.action.contiguous(), None if noise is None else noise.contiguous()
         ahead = None if batch.discount is None else batch.discount.contiguous()
+        permitted = None if batch.next_action_mask is None else batch.next_action_mask.contiguous()
         updates, agents, length = reward.shape
         members = self.of_values.role.ensemble_size
         if rule.policy is None:
@@ -96,8 +97,9 @@ class WholeUpdates:
             *(losses.data_ptr(), values.data_ptr()),
             self._trained[rule.temperature] if rule.temperature else Trained(),
             *(address(hyper["entropy_per_action"]) if rule.temperature else None, *rule.limits),
+            address(permitted),
         )
-        held = x, following, reward, terminated, action, noise, ahead, counts
+        held = x, following, reward, terminated, action, noise, ahead, permitted, counts
         return Job(self, told, losses, values, weight, held)
 
     def _own(self, sizes: Sequence[int], length: int) -> np.ndarray | None:

@@ -38,6 +38,7 @@ typedef struct {
     Trained temperature;
     const REAL *entropy; /* [agents], that is aimed at per entry of an action */
     double least, most;  /* logarithms of the policy's deviations */
+    const uint8_t *permitted; /* [updates, agents, batch, actions], 0 for choices that the next state forbids; NULL for none */
 } Updates;
 
 #define SOFT(job) ((job)->temperature.parameters != NULL)
@@ -80,8 +81,9 @@ INLINE REAL temperature_of(const Updates *job, int64_t agent) {
     return EXP(job->temperature.parameters[agent * job->temperature.apart]);
 }
 
-/* [count], the values of the next states by the target's best choice, or by the network's own. */
-static void values_of_choices(const Updates *job, Desk *desk, const REAL *next) {
+/* [count], the values of the next states by the target's best choice, or by the network's own, of those that are
+ * `permitted` [count, actions] if not NULL. */
+static void values_of_choices(const Updates *job, Desk *desk, const REAL *next, const uint8_t *permitted) {
     int64_t outputs = job->actions, count = desk->count, own = count < BLOCK ? count : BLOCK;
     Pass by = reading(desk->value_target, job, next, NULL), online = reading(desk->value, job, next, NULL);
     for (int64_t first = 0; first < count; first += own) {
@@ -94,9 +96,13 @@ static void values_of_choices(const Updates *job, Desk *desk, const REAL *next) 
         }
         for (int64_t b = 0; b < lines; b++) {
             const REAL *line = asked + b * outputs;
+            const uint8_t *may = permitted ? permitted + (first + b) * outputs : NULL;
             int64_t best = 0;
-            for (int64_t o = 1; o < outputs; o++)
+            while (may && !may[best] && best < outputs - 1) best++;
+            for (int64_t o = best + 1; o < outputs; o++) {
+                if (may && !may[o]) continue;
                 if (line[o] > line[best] || (line[o] != line[o] && line[best] == line[best])) best = o;
+            }
             desk->line[first + b] = values[b * outputs + best];
         }
     }
@@ -281,7 +287,7 @@ static int learn_agent(const Updates *job, int64_t agent) {
         const REAL *own = acts ? job->action + at * actions : NULL, *noise = job->noise ? job->noise + at * actions * (SOFT(job) ? 2 : 1) : NULL;
         if (chosen_wrongly(choice, count, actions)) return NO_SUCH_OUTPUT;
         if (acts) values_of_policy(job, &desk, next, noise);
-        else values_of_choices(job, &desk, next);
+        else values_of_choices(job, &desk, next, job->permitted ? job->permitted + at * actions : NULL);
         temporal_difference(job, &desk, at);
         Pass pass = reading(desk.value, job, x, own);
         job->value.steps[agent] += 1;

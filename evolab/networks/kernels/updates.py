@@ -78,6 +78,7 @@ class Updates(ctypes.Structure):
             ("entropy", _POINTER),
             ("least", ctypes.c_double),
             ("most", ctypes.c_double),
+            ("permitted", _POINTER),
         ),
     ]
 

@@ -29,7 +29,7 @@ def population(algorithm, dtype=torch.float32, **options):
     )  # fmt: skip
 
 
-def buffer(discrete, dtype="f", choices=3):
+def buffer(discrete, dtype="f", choices=3, masks=False):
     """Transitions of nowhere."""
     stream = np.random.default_rng(1)
     kept = ev.ReplayBuffer(STORED)
@@ -42,12 +42,14 @@ def buffer(discrete, dtype="f", choices=3):
             terminated=stream.random(STORED) < 0.2,
             truncated=np.zeros(STORED, bool),
             valid=None,
+            next_action_mask=np.eye(choices, dtype=bool)[stream.integers(0, choices, STORED)] | (
+                stream.random((STORED, choices)) < 0.3) if masks else None,
         )
     )  # fmt: skip
     return kept
 
 
-def learnt(monkeypatch, algorithm, composed=False, updates=(1, 11), dtype=torch.float32):
+def learnt(monkeypatch, algorithm, composed=False, updates=(1, 11), dtype=torch.float32, masks=False):
     """The table and the losses after some updates from a buffer, and how many calls made them."""
     with monkeypatch.context() as patch:
         calls, make = [], whole.make
@@ -55,7 +57,7 @@ def learnt(monkeypatch, algorithm, composed=False, updates=(1, 11), dtype=torch.
         if composed:
             patch.setattr(waiting.Waiting, "take", lambda *about: False)
         agents = population(algorithm, dtype)
-        source = buffer("DQN" in type(algorithm).__name__)
+        source = buffer("DQN" in type(algorithm).__name__, masks=masks)
         losses = [agents.learn(source, updates=count) for count in updates]
         return {name: value.clone() for name, value in agents.table.items()}, losses, calls
 
@@ -82,6 +84,18 @@ def test_whole_updates_are_the_composed_ones(monkeypatch, algorithm, dtype):
     for found, same in zip(losses, expected, strict=True):
         for name in found:
             torch.testing.assert_close(found[name], same[name], rtol=1e-4, atol=1e-4, equal_nan=True)
+
+
+@pytest.mark.parametrize("algorithm", [ev.DQN(), ev.DQN(double=False)], ids=repr)
+def test_whole_updates_obey_masks(monkeypatch, algorithm):
+    table, _, calls = learnt(monkeypatch, algorithm, masks=True)
+    other, _, none = learnt(monkeypatch, algorithm, composed=True, masks=True)
+    free, _, _ = learnt(monkeypatch, algorithm)
+    assert calls
+    assert not none
+    for name in table:
+        assert torch.equal(table[name], other[name]), name
+    assert not torch.equal(table["q"], free["q"])
 
 
 def test_soft_updates_wait_for_the_delay_and_spreads_stay_within_their_limits():

@@ -199,7 +199,7 @@ class Learner:
         statistics = table.statistics(group.rows)
         if not statistics:
             return batch
-        return table.spec.normaliser.learned(statistics, group.hyper["learns"], batch, leading)
+        return table.spec.normaliser.scaled(statistics, group.hyper["learns"], batch, leading)
 
     # Updates ----------------------------------------------------------------------------------
 

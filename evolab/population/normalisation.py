@@ -114,8 +114,10 @@ class Normaliser:
     def _takes(self, leaf: spaces.Space) -> bool:
         if not isinstance(leaf, spaces.Box) or is_image(leaf) or in_bytes(leaf):
             return False
-        near = np.abs(np.stack([leaf.low, leaf.high]).astype(float)).max(initial=0.0) <= PLAIN[1]
-        return self.whole or ("auto" in self.words and not near)
+        if self.whole:
+            return True
+        widest = np.abs(np.stack([leaf.low, leaf.high]).astype(float)).max(initial=0.0)
+        return "auto" in self.words and bool(widest > PLAIN[1])
 
     # What networks see ------------------------------------------------------------------------
 
@@ -139,8 +141,8 @@ class Normaliser:
 
         return map_space(leaf, self.space, observation)
 
-    def learned(self, tensors: Mapping[str, Tensor], learns: Tensor, batch: Batch, leading: int) -> Batch:
-        """A batch on one scale, which the agents' statistics take in.
+    def scaled(self, tensors: Mapping[str, Tensor], learns: Tensor, batch: Batch, leading: int) -> Batch:
+        """A batch to learn from on one scale; the agents' statistics take it in.
 
         Args:
             tensors: statistics of the group's agents by name, [P, 4, F]; written to.

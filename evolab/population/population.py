@@ -253,7 +253,8 @@ class Population:
         table = self.table
         rows = table.statistics().get("return")
         if rows is not None:
-            table.spec.normaliser.earned(rows, table.hyper["discount"], table.memory, transition)
+            discount = table.hyper.get("discount", rows.new_ones(table.size))
+            table.spec.normaliser.earned(rows, discount, table.memory, transition)
 
     def learn(
         self, source: Buffer | Any, noise: Tree | None = None, updates: int | None = None, ratio: float = 1.0

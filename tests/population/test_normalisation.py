@@ -483,8 +483,13 @@ def test_huge_observations_and_rewards_are_learned_from(algorithm):
     exp = ev.Experiment(
         Far, algorithm, env_kwargs={"actions": "discrete" if discrete else "continuous"},
         population=2, num_envs=8, network=[32], seed=0, device="cpu", normalise=True, evolving=False,
-        steps_per_generation=1000, hyperparameters={"batch_size": 64}, search_space={}, draw=False,
+        steps_per_generation=1000, search_space={}, draw=False,
+        hyperparameters={"batch_size": 64} | ({"lr": 3e-3} if algorithm == "PPO" else {}),
         **({"buffer": 32} if algorithm == "PPO" else {"update_ratio": 0.25}),
     )  # fmt: skip
     exp.run(generations=3)
     assert exp.evaluate(episodes=50).mean > 900
+    states = np.float32([[[2e4], [4e4]]] * 2)
+    assert values(exp.population.table, states) == pytest.approx(1000, abs=150), (
+        "what the best action is paid"
+    )

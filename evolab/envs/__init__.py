@@ -6,6 +6,7 @@ from evolab.data.datasets.tokenizer import Tokenizer
 from evolab.data.datasets.tokens import TokenDataset
 from evolab.envs.base import EnvironmentFault, Environments, StepFault
 from evolab.envs.factory import VectorMaker, make
+from evolab.envs.frame_stack import FrameStack
 from evolab.envs.language.environment import LanguageEnvironment
 from evolab.envs.language.random_walks import RandomWalks
 from evolab.envs.language.turns import Reply, Turn
@@ -17,6 +18,7 @@ __all__ = [
     "PROBES",
     "EnvironmentFault",
     "Environments",
+    "FrameStack",
     "LanguageEnvironment",
     "RandomWalks",
     "Reply",

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-import os
-import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,8 +21,9 @@ from evolab.envs.envpool import Pool, drawable, is_pool, longest, pool_of, pool_
 from evolab.envs.examine import examine_observation, examine_spaces, rehearse
 from evolab.envs.faults import FaultPolicy
 from evolab.envs.guard import Guard
-from evolab.envs.ids import current_id, make_one
+from evolab.envs.ids import current_id
 from evolab.envs.loop import Loop
+from evolab.envs.making import drawn, maker_of
 from evolab.envs.ray_batches import RayBatches
 from evolab.envs.remembering import notice_memory, refuse_normalisers
 from evolab.envs.vector import VectorEnvironments
@@ -75,6 +73,7 @@ def make(
     vector: Callable[[int, int], Any] | None = None,
     on_fault: str | FaultPolicy | None = None,
     examine: Callable[[gymnasium.Space, gymnasium.Space], None] | None = None,
+    frame_stack: int = 1,
     **env_kwargs: Any,
 ) -> VectorEnvironments:
     """Environments for a population: [P, E] of them behind one `step`.
@@ -101,6 +100,8 @@ def make(
             kind; "raise" ends with it; None raises what an environment raises that has never worked, and
             survives everything else.
         examine: is called with both spaces as soon as they are known, before the other environments are made.
+        frame_stack: newest observations that are given as one; see `FrameStack`. Above 1 Atari's games are preprocessed
+            as well: every fourth frame, of 84 x 84 grey values.
         **env_kwargs: for `gymnasium.make`, the callable or `envpool.make`.
 
     Returns:
@@ -116,7 +117,10 @@ def make(
         environment = VectorMaker(vector)
     population = positive_integer("population", population)
     num_envs = positive_integer("num_envs", num_envs)
-    seed = positive_integer("seed", seed, minimum=0)
+    seed, frame_stack = (
+        positive_integer("seed", seed, minimum=0),
+        positive_integer("frame_stack", frame_stack),
+    )
     mode, policy = _mode(autoreset), FaultPolicy.of(on_fault)
     again_made = isinstance(on_fault, FaultPolicy)  # for evaluation: what there is to say was said
     if vectorization not in VECTORIZATIONS:
@@ -125,13 +129,21 @@ def make(
     def again(episodes: int, agents: int) -> VectorEnvironments:
         own = int(np.random.SeedSequence([seed, 1]).generate_state(1)[0] >> 1)
         ways = (vectorization, autoreset, timeout)
-        return make(source, agents, episodes, own, *ways, on_fault=policy, **env_kwargs)
+        return make(
+            source, agents, episodes, own, *ways, on_fault=policy, frame_stack=frame_stack, **env_kwargs
+        )
 
     count = population * num_envs
     finished = partial(
         VectorEnvironments, population=population, num_envs=num_envs, seed=seed, on_fault=policy
     )
-    if isinstance(environment, (VectorMaker, VectorEnv)) or is_pool(environment):
+    whole = isinstance(environment, (VectorMaker, VectorEnv)) or is_pool(environment)
+    if frame_stack > 1 and (whole or vectorization == "envpool"):
+        raise ValueError(
+            f"frame_stack={frame_stack}: {called(environment)} makes many environments at once. Have it stack them "
+            "itself: EnvPool by env_kwargs={'stack_num': 4}, others by ev.envs.FrameStack around each."
+        )
+    if whole:
         source: Source = environment
         maker = environment if isinstance(environment, VectorMaker) else None
         given = environment if maker is None else maker(count, seed)
@@ -144,19 +156,11 @@ def make(
             raise ValueError(f"{called(environment)} is no id; EnvPool makes its own environments, by id.")
         source = environment
         pool, about = _pooled(environment, count, env_kwargs, examine)
-        drawn = env_kwargs | ({"render_mode": "rgb_array"} if drawable(pool.vector) else {})
-        alone = partial(make, environment, 1, 1, seed, vectorization, on_fault=policy, **drawn)
+        shown = env_kwargs | ({"render_mode": "rgb_array"} if drawable(pool.vector) else {})
+        alone = partial(make, environment, 1, 1, seed, vectorization, on_fault=policy, **shown)
         return finished(pool, **about, again=again, render=lambda: alone().as_single())
     source = current_id(environment) if isinstance(environment, str) else environment
-    if isinstance(source, str | EnvSpec):
-        factory: Callable[..., Any] = partial(make_one, source, **env_kwargs)
-    elif callable(source):
-        factory = partial(source, **env_kwargs) if env_kwargs else source
-    else:
-        raise TypeError(
-            f"environment is {source!r} ({type(source).__name__}); expected an id, a callable that "
-            "makes one environment, or a vector environment. An environment itself: lambda: MyEnv()."
-        )
+    factory = maker_of(source, env_kwargs, frame_stack)
     # The first is also the one that is examined; it goes on as (0, 0) in evolab's own loop.
     first = Guard(factory, called(source) if isinstance(source, str | EnvSpec) else None, (0, 0))
     name = first.name
@@ -183,7 +187,7 @@ def make(
         notice_memory(name, remembering)
     limit = env_kwargs.get("max_episode_steps", first.limit)
     about = {"action_space": first.action_space, "name": name, "max_episode_steps": limit}
-    return finished(backend, **about, again=again, render=partial(_rendering, factory, name))
+    return finished(backend, **about, again=again, render=partial(drawn, factory, name))
 
 
 def _pooled(
@@ -264,27 +268,6 @@ def _said_by(vector: VectorEnv, name: str) -> AutoresetMode:
         stacklevel=4,
     )
     return AutoresetMode.NEXT_STEP
-
-
-def _rendering(factory: Callable[..., gymnasium.Env], name: str) -> gymnasium.Env:
-    """One environment that renders, also from a callable without a `render_mode` argument."""
-    if sys.platform == "linux" and not os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}:
-        # There is no screen: SDL, which draws many environments, would look for one and complain.
-        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
-    call = factory.func if isinstance(factory, partial) else factory
-    parameters = inspect.signature(call).parameters.values()
-    if any(one.name == "render_mode" or one.kind is one.VAR_KEYWORD for one in parameters):
-        return factory(render_mode="rgb_array")
-    env = factory()
-    if env.render_mode == "rgb_array":
-        return env
-    if "rgb_array" not in (env.metadata or {}).get("render_modes", []):
-        env.close()
-        raise ValueError(
-            f"{name} cannot be rendered as pictures: its metadata has no render mode 'rgb_array'."
-        )
-    env.unwrapped.render_mode = "rgb_array"  # most environments read it only when they draw
-    return env
 
 
 def _mode(autoreset: str | AutoresetMode | None) -> AutoresetMode | None:

@@ -44,7 +44,7 @@ def current_id(name: str) -> str:
     module, colon, own = name.rpartition(":")
     if colon:
         _import(module, name)
-    elif name.startswith(ARCADE + "/"):
+    elif name.startswith(ARCADE + "/") or "NoFrameskip" in name:
         _register_arcade(name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Gymnasium's own words on old versions; ours follow
@@ -79,6 +79,12 @@ def make_one(name: str | EnvSpec, **arguments: Any) -> gymnasium.Env:
             raise ImportError(f"{name}: {missing}") from missing
         written = extra.replace("_", "-")
         raise ImportError(f'{name} needs {EXTRAS[extra]}: pip install "gymnasium[{written}]".') from missing
+
+
+def is_arcade(name: str | EnvSpec) -> bool:
+    """True for Atari's games."""
+    spec = gymnasium.spec(name) if isinstance(name, str) else name
+    return "ale_py" in str(spec.entry_point)
 
 
 def known_ids() -> list[str]:

@@ -47,6 +47,7 @@ def build(config: ExperimentConfig) -> TrainingState:
             vectorization=config.vectorization,
             on_fault=config.on_fault,
             examine=partial(check_all, config),
+            frame_stack=config.frame_stack,
             **config.env_kwargs,
         )
     evaluator = None if envs is None else Evaluator(envs, config.eval_steps)

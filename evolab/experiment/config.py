@@ -92,6 +92,7 @@ class ExperimentConfig(Options):
             "population": size,
             "num_envs": num_envs,
             "env_kwargs": dict(self.env_kwargs or {}),
+            "frame_stack": checks.positive_integer("frame_stack", self.frame_stack),
             "environment": environment,
             "data": data,
             "vector": None,  # it is the environment now
@@ -142,7 +143,11 @@ class ExperimentConfig(Options):
             )
         if environment is not None and not isinstance(environment, LanguageEnvironment):
             if None in (wanted, self.population, self.num_envs):
-                observed, acted = spaces_of(environment, self.vectorization, self.env_kwargs)
+                observed, acted = spaces_of(
+                    environment,
+                    self.vectorization,
+                    {"frame_stack": self.frame_stack, **(self.env_kwargs or {})},
+                )
         elif wanted is None and data is not None and environment is None:
             acted = (data if isinstance(data, Dataset) else Dataset(data)).action_space
         if wanted is None:

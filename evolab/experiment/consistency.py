@@ -26,6 +26,13 @@ def check_together(options: Options) -> None:
         raise ValueError(
             "overlap=True needs vectorization='async' or 'ray': environments of this process would hold up the updates."
         )
+    if options.frame_stack > 1 and (
+        options.environment is None or options.data is not None or algorithm.reads_tokens
+    ):
+        raise ValueError(
+            f"frame_stack={options.frame_stack}: recorded data and games of tokens are taken as they are. Record an "
+            "environment that is wrapped in ev.envs.FrameStack, and leave the option out."
+        )
     if options.environment is None and options.fitness in ("return", "acting"):
         raise ValueError(
             "without an environment there are no returns to compare. Pass fitness='fqe' to measure "

@@ -86,6 +86,8 @@ class Options:
         overlap: let "async" (or "ray") environments step while the agents learn: they then act by the policies
             before the newest updates. It pays for slow environments.
         target: draw this return in the figures, and stop `run` there.
+        frame_stack: newest observations that an agent is shown as one, so that it sees what moves; see
+            `ev.envs.FrameStack`. Above 1 Atari's games are preprocessed as well: every fourth frame, of 84 x 84 grey values.
         env_kwargs: arguments of the environment by name, for `gymnasium.make` or the callable.
         vector: in place of `environment`, makes vector environments of any size, Gymnasium's, PufferLib's or
             EnvPool's: `lambda n, seed: gymnasium.make_vec("CartPole-v1", num_envs=n)`.
@@ -130,6 +132,7 @@ class Options:
     dtype: torch.dtype = torch.float32
     precision: str = "float32"
     deterministic: bool = False
+    frame_stack: int = 1
     env_kwargs: Mapping[str, Any] = None  # type: ignore[assignment]
     vector: Callable[[int, int], Any] | None = None
     vectorization: str = "sync"

@@ -24,7 +24,7 @@ def options_of(
         asked: options in place of that run's.
     """
     like = (
-        "env_kwargs", "num_envs", "update_ratio", "fitness", "seed", "device", "dtype", "precision",
+        "env_kwargs", "frame_stack", "num_envs", "update_ratio", "fitness", "seed", "device", "dtype", "precision",
         "deterministic", "normalise", "vectorization", "on_fault", "overlap", "eval_episodes", "eval_steps", "confirmation",
     )  # fmt: skip
     return {

@@ -9,6 +9,7 @@ from pathlib import Path
 from evolab.core import checks
 from evolab.core.rng import seed_of
 from evolab.envs.language.environment import LanguageEnvironment
+from evolab.envs.making import maker_of
 from evolab.evaluation.watched import play
 from evolab.population.agent import Agent
 from evolab.population.utterances import actor_in
@@ -45,6 +46,7 @@ def played(
     episodes: int = 1,
     max_steps: int | None = None,
     seed: int | None = None,
+    frame_stack: int = 1,
 ) -> Rollout:
     """Episodes of one agent, with pictures where the environment draws some.
 
@@ -55,6 +57,7 @@ def played(
         episodes: how many.
         max_steps: longest episode; None for the environment's own limit.
         seed: of the first episode; None for one that follows from the run's.
+        frame_stack: observations in one.
 
     Raises:
         ValueError: the run has no environment.
@@ -67,7 +70,7 @@ def played(
         if isinstance(environment, LanguageEnvironment):
             env = copy.deepcopy(environment)
         elif callable(environment):
-            env = environment()
+            env = maker_of(environment, {}, frame_stack)()
         else:
             raise NoPictures(str(reason)) from None
     if isinstance(language := env.unwrapped, LanguageEnvironment):

@@ -37,6 +37,7 @@ CONFIG = {
     "deterministic": flag,
     "env_kwargs": maybe(mapping()),
     "vectorization": word,
+    "frame_stack": whole(1),
     "on_fault": maybe(word),
     "overlap": flag,
     "target": maybe(finite_number),

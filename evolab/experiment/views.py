@@ -41,7 +41,8 @@ class Views(Readings):
         """
         with self._runner.lock:
             actor = chosen(self._state, agent)
-        return played(self._state, self._config.environment, actor, episodes, max_steps, seed)
+        about = self._config.environment, actor, episodes, max_steps, seed, self._config.frame_stack
+        return played(self._state, *about)
 
     @property
     def plot(self) -> Plot:

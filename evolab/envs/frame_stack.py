@@ -1,0 +1,89 @@
+"""Several observations in one, for what a single one does not show: where things move, and how fast."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from evolab.core.checks import positive_integer
+from evolab.core.observed import leaf_spaces, map_space
+from evolab.networks.observations import is_image
+
+
+class FrameStack(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """The newest observations of an environment as one, the oldest first; an episode begins with `count` times its first.
+
+    Pictures (H, W), (H, W, C) and (C, H, W) become (count * C, H, W), in which a buffer finds what it has stored
+    before and stores it once. Vectors stand behind one another; other arrays get an axis in front. In a Dict or
+    Tuple every Box is stacked, and choices are the newest ones.
+
+    Args:
+        env: the environment.
+        count: how many observations.
+
+    Raises:
+        ValueError: a count below 1.
+        TypeError: no part of an observation is a Box.
+    """
+
+    def __init__(self, env: gymnasium.Env[Any, Any], count: int = 4) -> None:
+        super().__init__(env)
+        self._frames: deque[Any] = deque(maxlen=positive_integer("frame_stack", count))
+        if not any(isinstance(leaf, spaces.Box) for _, leaf in leaf_spaces(env.observation_space)):
+            raise TypeError(
+                f"frame_stack needs a Box to stack; this environment's observations are {env.observation_space}."
+            )
+        self.observation_space = _stacked_space(env.observation_space, count)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, Any]:
+        """Start an episode."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        self._frames.extend([self._frame(observation)] * self._frames.maxlen)  # type: ignore[operator]
+        return self._stacked(), info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, Any]:
+        """One step."""
+        observation, *others = self.env.step(action)
+        self._frames.append(self._frame(observation))
+        return (self._stacked(), *others)  # type: ignore[return-value]
+
+    def _frame(self, observation: Any) -> Any:
+        """A copy, which the environment does not write to, as it lies in the stack."""
+
+        def frame(leaf: spaces.Space, value: Any) -> Any:
+            return np.array(_placed(leaf, np.asarray(value))) if isinstance(leaf, spaces.Box) else value
+
+        return map_space(frame, self.env.observation_space, observation)
+
+    def _stacked(self) -> Any:
+        def joined(leaf: spaces.Space, *values: Any) -> Any:
+            return _joined(leaf, values) if isinstance(leaf, spaces.Box) else values[-1]
+
+        return map_space(joined, self.env.observation_space, *self._frames)
+
+
+def _placed(leaf: spaces.Box, value: np.ndarray) -> np.ndarray:
+    """A picture with its channels in front; a wrong shape is left for others to name."""
+    if is_image(leaf) and leaf.shape[0] >= leaf.shape[2] and value.ndim == 3:
+        return np.moveaxis(value, 2, 0)
+    return value
+
+
+def _joined(leaf: spaces.Box, values: tuple[np.ndarray, ...]) -> np.ndarray:
+    """Frames as one array; see the class."""
+    return (np.concatenate if len(leaf.shape) == 1 or is_image(leaf) else np.stack)(values)
+
+
+def _stacked_space(space: spaces.Space, count: int) -> Any:
+    if isinstance(space, spaces.Dict):
+        return spaces.Dict([(key, _stacked_space(part, count)) for key, part in space.items()])
+    if isinstance(space, spaces.Tuple):
+        return spaces.Tuple([_stacked_space(part, count) for part in space])
+    if not isinstance(space, spaces.Box):
+        return space
+    low, high = (_joined(space, (_placed(space, side),) * count) for side in (space.low, space.high))
+    return spaces.Box(low, high, low.shape, space.dtype.type)  # type: ignore[union-attr]

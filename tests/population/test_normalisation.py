@@ -16,7 +16,9 @@ from evolab.core import registry
 from evolab.core.experience import to_batch
 from evolab.core.trees import map_leaves
 from evolab.envs.probes import ObservationActionReward
-from evolab.evolution.evolve import evolve
+from evolab.evaluation.fqe.fqe import policy
+from evolab.evolution.evolve import _outputs, evolve
+from evolab.experiment.engines.exchange import best_of
 from evolab.population.acting import values
 from evolab.population.normalisation import EPSILON, MEMORY, Normaliser, taken_in, words_of
 from evolab.population.warm_start import start_from
@@ -147,10 +149,12 @@ def test_the_first_batch_is_taken_in_before_it_is_used_and_later_ones_after():
         before = statistics(agents).copy()
         given = batch(stream)
         batch_seen = agents.learner.batch_of(group, to_batch(given, agents.device))
-        used.append((before, statistics(agents).copy(), given.observation, batch_seen.observation.numpy()))
+        used.append((before, statistics(agents).copy(), given, batch_seen))
     for (before, after, raw, found), first in zip(used, (True, False), strict=True):
         _, mean, variance, _ = (after if first else before).transpose(1, 0, 2)[:, :, None]
-        np.testing.assert_allclose(found, (raw - mean) / np.sqrt(variance + EPSILON), rtol=2e-3, atol=2e-3)
+        for name in ("observation", "next_observation"):
+            expected = (getattr(raw, name) - mean) / np.sqrt(variance + EPSILON)
+            np.testing.assert_allclose(getattr(found, name), expected, rtol=2e-3, atol=2e-3)
 
 
 def test_what_networks_see_is_cut_at_ten_deviations():
@@ -372,6 +376,16 @@ def test_acting_and_evaluating_move_nothing():
         assert torch.equal(agents.table[name], value)
 
 
+def test_whoever_asks_policies_shows_them_observations_on_their_scale():
+    """Fitted Q evaluation, and the measure of what a mutation has changed."""
+    agents, observation = trained(), torch.as_tensor(seen(np.random.default_rng(3), 20))
+    expected = agents.act(observation.expand(3, 20, 3), explore=False)
+    assert len(expected.unique()) == 2
+    with torch.no_grad():
+        assert torch.equal(policy(agents, observation), expected)
+        assert torch.equal(_outputs(agents, observation).argmax(-1), expected)
+
+
 @pytest.mark.parametrize("algorithm", ["DQN", "TD3", "SAC", "PPO"])
 def test_a_saved_and_an_exported_agent_answer_as_their_row(algorithm, tmp_path):
     agents, stream = trained(algorithm), np.random.default_rng(3)
@@ -441,6 +455,31 @@ def test_a_run_that_was_saved_after_random_steps_goes_on_bit_for_bit(tmp_path):
         exp.fill(20)
         exp.step()
     assert_same(whole, again)
+    taken = statistics(whole.population, "return")[:, 0, 0].tolist()
+    assert taken == [one.steps for one in whole.population.individuals], (
+        "every step of training, random ones too"
+    )
+
+
+def test_who_trains_by_the_winner_s_schedule_sees_as_it_did():
+    exp = experiment("DQN", normalise="returns")
+    exp.run(generations=2)
+    assert exp.replay().config["normalise"] == exp.config["normalise"] == ["returns"]
+
+
+def test_an_agent_that_migrates_brings_its_statistics(tmp_path):
+    giver, taker = (
+        experiment("DQN", normalise=True, seed=seed, folder=tmp_path / str(seed)) for seed in (1, 2)
+    )
+    giver.run(generations=1)
+    arrived = best_of(tmp_path / "1", 1, taker.population).individual
+    for name, rows in arrived.tensors["normaliser"].items():
+        assert torch.equal(rows, giver.best.individual().tensors["normaliser"][name])
+    taker.population.rebuild([arrived.child(90), *(taker.population.individual(row) for row in (1, 2))])
+    row = taker.population.row(90)
+    assert torch.equal(
+        taker.population.table["normaliser.observation"][row], arrived.tensors["normaliser"]["observation"]
+    )
 
 
 def test_an_option_of_a_saved_run_stays_what_it_was(tmp_path):

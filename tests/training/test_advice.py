@@ -185,6 +185,12 @@ def test_observations_too_large_to_learn_from_are_said_once_with_what_helps(algo
     exp.close()
 
 
+def test_observations_that_are_normalised_are_not_spoken_of():
+    exp = quick(Huge, algorithm="TD3", update_ratio=None, buffer=100, normalise="observations")
+    exp.step()
+    exp.close()
+
+
 def test_observations_that_are_scaled_already_are_not_spoken_of():
     class Pictures(Huge):
         def seen(self):

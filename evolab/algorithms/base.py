@@ -244,9 +244,6 @@ SHARED: dict[str, Hyperparameter] = {
     "learn_step": Hyperparameter(1, Integer(1, 100_000), None, "environment steps of the agent per update"),
 }
 
-LEARNING_RATE = Float(1e-4, 3e-3, grow=2.0)
-"""Where learning rates evolve by default."""
-
 ONLINE: dict[str, Hyperparameter] = {
     **SHARED,
     "discount": replace(SHARED["discount"], search=Float(0.98, 0.999)),

@@ -134,8 +134,14 @@ def examine_step(name: str, env: gymnasium.Env, mask: np.ndarray | None = None) 
     return True
 
 
-def rehearse(name: str, guard: Guard, seed: int) -> tuple[bool, list[str]]:
+def rehearse(name: str, guard: Guard, seed: int, stepping: bool = True) -> tuple[bool, list[str]]:
     """One reset and one step, so that a wrong space is reported before time is spent.
+
+    Args:
+        name: what messages call it.
+        guard: the environment; closed where it is refused.
+        seed: of the reset.
+        stepping: False leaves the step out, which may hang or kill the process.
 
     Returns:
         whether the step went well; and the wrappers that remember what was before an episode.
@@ -144,7 +150,7 @@ def rehearse(name: str, guard: Guard, seed: int) -> tuple[bool, list[str]]:
         observation, told = guard.reset(seed=seed)
         examine_observation(name, guard.observation_space, observation, "reset")
         before = values(guard.inner)
-        worked = examine_step(name, guard.inner, told.get(MASK))
+        worked = stepping and examine_step(name, guard.inner, told.get(MASK))
         if not has_own(guard.inner):
             return worked, []
         guard.reset(seed=seed)  # the same seed again: what differs now was remembered

@@ -18,7 +18,7 @@ from evolab.core.joined import Parts, joined
 from evolab.envs.adapter import Adapter, shut
 from evolab.envs.backend import VectorBackend
 from evolab.envs.envpool import Pool, drawable, is_pool, longest, pool_of, pool_size, spaces_of
-from evolab.envs.examine import examine_observation, examine_spaces, rehearse
+from evolab.envs.examine import examine_spaces, rehearse
 from evolab.envs.faults import FaultPolicy
 from evolab.envs.guard import Guard
 from evolab.envs.ids import current_id
@@ -170,8 +170,7 @@ def make(
         examine(first.observation_space, first.action_space)
     makers = [partial(Guard, factory, name, divmod(index, num_envs)) for index in range(count)]
     if vectorization in ("async", "ray"):
-        examine_observation(name, first.observation_space, first.reset(seed=seed)[0], "reset")
-        remembering: list[str] = []
+        _, remembering = rehearse(name, first, seed, stepping=False)
         first.close()
         apart = Workers if vectorization == "async" else RayBatches
         backend = apart(makers, name, timeout, first.observation_space)

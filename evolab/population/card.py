@@ -64,6 +64,7 @@ def card(known: Mapping[str, Any], spec: Spec) -> str:
             *rows,
             f"| observation space | {_cell(spec.observation_space)} |",
             f"| action space | {_cell(spec.action_space)} |",
+            *([f"| normalised inside the agent | {', '.join(spec.normalise)} |"] if spec.normalise else []),
             "",
             "The folder holds safetensors and JSON; loading it executes nothing.",
             "",

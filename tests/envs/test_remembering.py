@@ -85,6 +85,11 @@ def test_what_begins_anew_with_every_episode_is_not_told(layers: list[Any]) -> N
     assert not said(cart(*layers))
 
 
+def test_processes_are_told_as_well() -> None:
+    (text,) = said(cart(Counter), vectorization="async")
+    assert "Counter (episodes) remembers" in text
+
+
 class Mine(wrappers.NormalizeObservation[Any, Any, Any]):
     """A subclass counts."""
 

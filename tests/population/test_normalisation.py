@@ -397,6 +397,10 @@ def test_a_saved_and_an_exported_agent_answer_as_their_row(algorithm, tmp_path):
     again = ev.Agent.load(tmp_path / "agent")
     np.testing.assert_array_equal(again.act(observation), expected)
     assert again.table.spec.normalise == ("observations", "returns")
+    assert (
+        "| normalised inside the agent | observations, returns |"
+        in (tmp_path / "agent/README.md").read_text()
+    )
     np.testing.assert_array_equal(statistics(again, "return")[0], statistics(agents, "return")[1])
     out = agent.module()(torch.as_tensor(observation))
     found = out.argmax(-1) if agents.actions.continuous is False else out

@@ -30,7 +30,6 @@ from evolab.core.readonly import frozen_options
 from evolab.core.trees import Tree
 from evolab.networks.kernels.updates import TemporalDifference
 
-
 LEARNING_RATE = Float(5e-4, 5e-3, grow=2.0)
 """Where the learning rate evolves by default.
 

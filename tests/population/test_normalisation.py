@@ -13,7 +13,7 @@ from gymnasium.wrappers.utils import RunningMeanStd
 
 import evolab as ev
 from evolab.core import registry
-from evolab.core.experience import to_batch
+from evolab.core.experience import Transition, to_batch
 from evolab.core.trees import map_leaves
 from evolab.envs.probes import ObservationActionReward
 from evolab.evaluation.fqe.fqe import policy
@@ -115,6 +115,26 @@ def test_an_agent_takes_in_its_own_batch_and_no_more():
     agents.learn(batch(stream))
     sizes = [one.hyperparameters["batch_size"] for one in agents.individuals]
     assert statistics(agents)[:, 0, 0].tolist() == sizes
+
+
+def test_a_rollout_is_taken_in_as_a_whole_and_learned_from_on_the_scale_that_it_was_acted_on():
+    agents, stream = population("PPO", size=2, hyperparameters={"batch_size": 4}), np.random.default_rng(0)
+    buffer, kept = ev.RolloutBuffer(6), []
+    for turn in range(12):
+        one, valid = seen(stream, 2, 3), np.ones((2, 3), bool)
+        valid[0, 0] = turn != 2  # the environment failed
+        never = np.zeros((2, 3), bool)
+        action, reward = agents.act(one), np.zeros((2, 3), np.float32)
+        buffer.add(Transition(one, action, reward, one, never, never, one, valid))
+        kept.append(one)
+        before = statistics(agents).copy()
+        agents.learn(buffer)
+        assert (statistics(agents) != before).any() == (turn in (5, 11)), "it stays still in a rollout"
+    found = statistics(agents)
+    assert found[:, 0, 0].tolist() == [35, 36]
+    whole = np.concatenate(kept, 1)[1].astype(float)
+    np.testing.assert_allclose(found[1, 1], whole.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(found[1, 2], whole.var(0), rtol=1e-9)
 
 
 @pytest.mark.parametrize("algorithm", ["DQN", "TD3", "SAC"])

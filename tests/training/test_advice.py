@@ -177,25 +177,28 @@ class Huge(Toy):
 
 
 @pytest.mark.parametrize("algorithm", ["TD3", "PPO"])
-def test_observations_too_large_to_learn_from_are_said_once_with_what_helps(algorithm):
+def test_observations_too_large_to_learn_from_are_said_once_with_what_helps(algorithm, capsys):
     exp = quick(Huge, algorithm=algorithm, update_ratio=None, buffer=8 if algorithm == "PPO" else 100)
     with pytest.warns(UserWarning, match=r"observations reach 1\.1e\+12, .*normalise='observations'"):
         exp.step()
-    exp.step()  # warnings are errors here: it is said once
+    exp.step()
+    assert "observations reach" not in capsys.readouterr().err, "it is said once"
     exp.close()
 
 
-def test_observations_that_are_normalised_are_not_spoken_of():
+def test_observations_that_are_normalised_are_not_spoken_of(capsys):
     exp = quick(Huge, algorithm="TD3", update_ratio=None, buffer=100, normalise="observations")
     exp.step()
+    assert "observations reach" not in capsys.readouterr().err
     exp.close()
 
 
-def test_observations_that_are_scaled_already_are_not_spoken_of():
+def test_observations_that_are_scaled_already_are_not_spoken_of(capsys):
     class Pictures(Huge):
         def seen(self):
             return {"time": np.array([99_999]), "camera": np.full(3, 255, np.float32)}
 
     exp = quick(Pictures)
     exp.step()
+    assert "observations reach" not in capsys.readouterr().err
     exp.close()

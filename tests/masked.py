@@ -18,8 +18,8 @@ class Permitting(gymnasium.Env[Any, Any]):
         actions: its action space.
         how: "info", "method" or "none".
         dtype: of its masks.
-        length: steps of an episode; after the last one nothing is permitted.
-        ends: terminate, and not truncate.
+        length: steps of an episode.
+        ends: terminate, and not truncate: nothing is permitted then.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Permitting(gymnasium.Env[Any, Any]):
         assert self.mask[chosen].all(), f"{action} is forbidden by {self.mask}"
         self.time += 1
         over = self.time == self.length
-        self.draw(over)
+        self.draw(over and self.ends)
         observation, info = self.shown()
         return observation, 1.0, over and self.ends, over and not self.ends, info
 

@@ -22,18 +22,19 @@ SEVERAL = spaces.MultiDiscrete([2, 3], start=[1, -1])
 SPACES = {"Discrete": None, "MultiDiscrete": SEVERAL, "MultiBinary": spaces.MultiBinary(3)}
 
 
-def of_gymnasium(mode, count, seed):
-    return SyncVectorEnv([Permitting] * count, autoreset_mode=mode)
+def of_gymnasium(mode, make, count, seed):
+    return SyncVectorEnv([make] * count, autoreset_mode=mode)
 
 
-def made(kind):
+def made(kind, ends):
     """2 x 3 environments of a kind of vector."""
+    make = partial(Permitting, ends=ends)
     if kind in ("sync", "async"):
-        return ev.envs.make(Permitting, 2, 3, seed=1, vectorization=kind)
+        return ev.envs.make(make, 2, 3, seed=1, vectorization=kind)
     if kind.startswith("guarded "):
-        return ev.envs.make(Permitting, 2, 3, seed=1, autoreset=kind.split()[1])
+        return ev.envs.make(make, 2, 3, seed=1, autoreset=kind.split()[1])
     return ev.envs.make(
-        None, 2, 3, seed=1, vector=partial(of_gymnasium, AutoresetMode[kind.split()[1].upper()])
+        None, 2, 3, seed=1, vector=partial(of_gymnasium, AutoresetMode[kind.split()[1].upper()], make)
     )
 
 
@@ -43,9 +44,10 @@ KINDS = ["sync", "async", *(f"{of} {mode}" for of in ("guarded", "gymnasium's") 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("autoreset", [True, False])
-def test_they_belong_to_the_observations_that_they_come_with(kind, autoreset):
+@pytest.mark.parametrize("ends", [True, False], ids=["terminated", "truncated"])
+def test_they_belong_to_the_observations_that_they_come_with(kind, autoreset, ends):
     stream, ended = np.random.default_rng(0), 0
-    with made(kind) as envs:
+    with made(kind, ends) as envs:
         seen = envs.reset()
         for _ in range(23):
             assert envs.action_mask.dtype == bool

@@ -268,6 +268,23 @@ def test_minibatches_have_the_masks_of_their_steps():
     assert losses["divergence"].tolist() == pytest.approx([0, 0], abs=1e-12)
 
 
+@pytest.mark.parametrize(
+    "algorithm", [ev.DQN(), ev.DQN(double=False), ev.PPO(), ev.PPO(factored=False)], ids=repr
+)
+@pytest.mark.parametrize("space", [spaces.Discrete(5), SEVERAL], ids=["Discrete", "MultiDiscrete"])
+def test_an_update_with_masks_never_waits_for_the_device(algorithm, space):
+    def zeros(*shape, dtype=torch.float32):
+        return torch.zeros(2, 9, *shape, dtype=dtype, device="meta")
+
+    seen, mask = spaces.Box(-1, 1, (4,)), zeros(5, dtype=torch.bool)
+    population = ev.Population(algorithm, seen, space, 2, network=[8], seed=0, device="meta")
+    losses = population.learn(SimpleNamespace(
+        observation=zeros(4), action=zeros(*space.shape, dtype=torch.int64), reward=zeros(), next_observation=zeros(4),
+        terminated=zeros(dtype=torch.bool), action_mask=mask, next_action_mask=mask,
+    ))  # fmt: skip
+    assert all(loss.shape == (2,) for loss in losses.values())
+
+
 # Masks in experience --------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
 from functools import partial
@@ -64,6 +65,28 @@ def test_they_belong_to_the_observations_that_they_come_with(kind, autoreset, en
                 seen = envs.reset()
         assert ended >= 12
         assert not envs.faults
+
+
+class Dying(Permitting):
+    """Ends its process in the third step of every episode."""
+
+    def step(self, action):
+        if self.time == 2:
+            os._exit(3)
+        return super().step(action)
+
+
+def test_a_process_that_is_replaced_brings_the_mask_of_its_new_episode():
+    stream, lost = np.random.default_rng(0), 0
+    with ev.envs.make(Dying, 1, 2, seed=1, vectorization="async", on_fault="survive") as envs:
+        seen = envs.reset()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for _ in range(7):
+                assert (envs.action_mask == permitted(seen)).all()
+                one = envs.step(random_permitted(envs.single_action_space, envs.action_mask, stream))
+                seen, lost = one.reset_observation, lost + int((~one.valid).sum())
+    assert lost == 4
 
 
 @pytest.mark.parametrize("how", ["info", "method"])

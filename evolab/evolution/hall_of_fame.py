@@ -129,8 +129,8 @@ class HallOfFame:
         """Have an agent that promises a record play fresh episodes; it becomes the elite if it keeps the promise.
 
         The elite itself, at rest in the population, is not replaced by its own copy: the episodes add to
-        what is known of it. Where episodes have to be saved, a confirmation ends as soon as it falls behind, and
-        what nobody needs to be tried goes into more episodes of the elite.
+        what is known of it. Where episodes have to be saved, one comes first, and the others follow for as long as
+        their mean is above the elite's; few tell, whatever they earned.
 
         Args:
             promise: the agent.
@@ -144,23 +144,18 @@ class HallOfFame:
             return None
         saving = math.isfinite(promise.allowance)
         if not self._worth_trying(promise, target):
-            # A doubt was true of others, and may not keep everybody out for good.
-            self.offset = max(self.offset, self.offset * (1 - LEARNING))
-            if not saving or self.elite is None:
-                return None
-            return (yield from self._know_better(promise, target, play))
+            return None
         returns, mean, steps = np.empty(0), float("nan"), 0
-        stages = (
-            [FIRST, self.confirmation - FIRST]
-            if saving and self.confirmation > FIRST
-            else [self.confirmation]
-        )
+        few = min(FIRST, self.confirmation)
+        parts = [1, few - 1, self.confirmation - few] if saving else [self.confirmation]
+        stages = [part for part in parts if part]
         for stage, wanted in enumerate([*stages, *[self.confirmation] * FURTHER]):
             reaches = target is not None and mean >= target
             if stage >= len(stages) and not reaches:
                 break
-            # Whoever may have reached the target is worth all that is left.
-            allowed = promise.left if saving and reaches else promise.allowance
+            # Whoever may have reached the target is worth all that is left, and so are few episodes that were begun.
+            begun = 0 < len(returns) < few
+            allowed = promise.left if saving and (reaches or begun) else promise.allowance
             count = min(wanted, promise.affords(allowed - steps))
             if count < min(wanted, FIRST):
                 break
@@ -179,6 +174,8 @@ class HallOfFame:
         if self.holds(promise.population.individuals[promise.row]):
             self.add(mean, int(np.isfinite(returns).sum()))
             return self.fitness
+        if len(returns) < few:  # it fell behind, or the budget ended
+            return mean
         self.archive(promise.agent, mean, int(np.isfinite(returns).sum()))
         return mean
 
@@ -195,19 +192,31 @@ class HallOfFame:
         """Episodes that show that a target is reached."""
         return (1 + FURTHER) * self.confirmation
 
-    def _know_better(
+    def observe_elite(
         self, promise: Promise, target: float | None, play: Play
     ) -> Generator[Progress, None, float | None]:
-        """More episodes of the elite: until it is known from enough, or is shown to reach the target."""
-        assert self.elite is not None
+        """More episodes of the elite: until it is known from enough, or is shown to reach the target.
+
+        An elite known from few episodes was lucky more often than not: it is the best of many that were tried.
+
+        Args:
+            promise: the best agent of a generation, whose allowance it is; the other half is left to those who are
+                tried.
+            target: mean return that is looked for.
+            play: plays.
+
+        Returns:
+            mean return over all of its fresh episodes; None where nothing new is known of it.
+        """
+        if self.elite is None:
+            return None
         reached = target is not None and self.fitness >= target
-        # Some of the allowance stays for whoever challenges it next.
-        left = promise.left if reached else promise.allowance - 2 * FIRST * promise.length
+        left = promise.left if reached else promise.allowance / 2
         played = False
         for stage in range(FURTHER + 1):
             wanted = (self.enough if reached else self.confirmation) - self.episodes
             count = min(wanted, self.confirmation, promise.affords(left))
-            if not self.episodes > 0 or count < min(wanted, FIRST) or count <= 0:
+            if not self.episodes or count <= 0:
                 break
             result = yield from play(self.elite, count, ELITE + stage)
             left, played = left - result.steps, True
@@ -221,10 +230,7 @@ class HallOfFame:
             return promise.fitness > self.fitness or (target is not None and promise.fitness >= target)
         if target is not None and self.fitness >= target:
             return False
-        expected = promise.fitness + self.offset
-        promises = expected > self.fitness or (target is not None and expected >= target)
-        enough = min(FIRST, self.confirmation) if promises else self.confirmation + self.episodes
-        return promise.affords(promise.allowance) >= enough
+        return promise.affords(promise.allowance) >= 1
 
     def observe(self, result: Evaluated) -> None:
         """Add fresh episodes of the elite to what is known of it."""

@@ -53,8 +53,9 @@ class Options:
         eval_episodes: with `fitness="return"` whole episodes behind each agent's fitness; None for one, and for
             every starting point of a language environment, which are then the same in all generations.
         eval_steps: longest evaluation episode; None for the environment's own limit.
-        confirmation: fresh episodes that the best agent plays where its fitness would be a record; four times as many
-            follow where they reach the target.
+        confirmation: fresh episodes that an agent plays to become the elite; four times as many follow where they
+            reach the target. With `fitness="acting"` as many agents are tried as `evaluation_share` pays for, each for
+            as long as it is better than the elite; else the best agent alone, where its fitness would be a record.
         evaluation_share: of all environment steps that greedy episodes may take, with `fitness="acting"`.
         update_ratio: updates of each agent per transition that is stored, at a learn step of 1; None for 2 with up
             to 8 agents, and 16 of all together with more.

@@ -15,18 +15,17 @@ import numpy as np
 
 from evolab.core import checks
 from evolab.core.rng import numpy_stream, seed_of
-from evolab.evaluation.episodes import Evaluated, healthy
+from evolab.evaluation.episodes import healthy
 from evolab.evaluation.fitness import Fitness
 from evolab.evolution.evolve import evolve
-from evolab.evolution.hall_of_fame import Promise
 from evolab.evolution.immigration import admit
 from evolab.evolution.revival import Revival, revive
 from evolab.history.columns import own_name
 from evolab.history.events import Birth, Evaluation, Fault, Finished, Generation, Progress
-from evolab.population.agent import Agent
 from evolab.population.population import Population
 from evolab.training.advice import advise
 from evolab.training.budget import Budget
+from evolab.training.confirmation import confirm
 from evolab.training.learning import Learned, Watch, fill, learn
 from evolab.training.state import TrainingState
 
@@ -107,7 +106,8 @@ def one_generation(state: TrainingState) -> Iterator[Progress | Generation]:
     learned = yield from learn(state, number, faults)
     clock.append(time.perf_counter())
     found = yield from _evaluate(state, number, faults)
-    confirmed = yield from _confirm(state, number, found, faults)
+    confirmed = yield from confirm(state, number, found.order, found.fitness, found.length)
+    _note_faults(state, number, faults)
     clock.append(time.perf_counter())
     evaluations = [_evaluation(state, number, found, learned, row) for row in found.order]
     weights, births = state.mutations.weights, list[Birth]()
@@ -197,39 +197,6 @@ def _measured(state: TrainingState, fitness: Fitness, number: int) -> Generator[
         if not fitness.by_returns or watch.due():
             yield Progress("evaluate", number, *event, state.total_steps)
     raise AssertionError("an estimate ends with an array")
-
-
-def _confirm(
-    state: TrainingState, number: int, found: _Found, faults: list[Fault]
-) -> Generator[Progress, None, float | None]:
-    """Mean return of the best agent over fresh episodes, where it promises a record."""
-    best, evaluator = found.order[0], state.evaluator
-    state.keep(state.population[best].copy())
-    fitness = float(found.fitness[best])
-    if not state.fitness.by_returns or evaluator is None:
-        if np.isfinite(fitness):
-            state.hall.archive(state.population[best], fitness)
-        return None
-
-    def play(agent: Agent, episodes: int, stage: int) -> Generator[Progress, None, Evaluated]:
-        seed, watch = seed_of(state.options.seed, number, "confirmation", stage), Watch(state)
-        most = state.left if state.fitness.by_acting else math.inf
-        for event in evaluator.play(Population.of([agent]), episodes, seed, paired=False, most=most):
-            if isinstance(event, Evaluated):
-                return event
-            if watch.due():
-                yield Progress("evaluate", number, event, episodes, state.total_steps)
-        raise AssertionError("an evaluation ends with its result")
-
-    # An episode that has not ended does not tell how long it is.
-    endless = state.fitness.by_acting and not state.episodes.returns[best]
-    length = evaluator.longest if endless else float(found.length[best])
-    promise = Promise(state.population, best, fitness, length, state.allowance, state.left, not endless)
-    confirmed = yield from state.hall.confirm(promise, state.target, play)
-    if state.fitness.by_acting:
-        state.hall.propose(state.population[best], fitness)
-    _note_faults(state, number, faults)
-    return confirmed
 
 
 def evolved(state: TrainingState, number: int, scores: np.ndarray) -> list[Birth]:

@@ -106,7 +106,7 @@ def test_who_was_good_within_the_window_wins_over_who_is_good_today(monkeypatch,
     """What paid best in the first generation costs most in the second: a little, or more than it brought."""
     selection = Tournament(window=2, by=by, warmup=1)  # so that all have two values when they are chosen from
     exp = ev.Experiment(Paying, "TD3", population=4, num_envs=2, network=[8], steps_per_generation=20, seed=2,
-                        hyperparameters={"batch_size": 8}, device="cpu", selection=selection)  # fmt: skip
+                        hyperparameters={"batch_size": 8}, device="cpu", selection=selection, revive=False)  # fmt: skip
     exp.fill(40)
     for share in shares:
         monkeypatch.setattr(Paying, "share", share)

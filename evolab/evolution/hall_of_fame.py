@@ -69,9 +69,9 @@ class Promise:
         """It itself."""
         return self.population[self.row]
 
-    def affords(self, steps: float) -> int:
-        """Episodes that so many steps are enough for."""
-        return int(min(steps / max(self.length, 1.0), 10**9))
+    def affords(self, steps: float, length: float | None = None) -> int:
+        """Episodes that so many steps are enough for; `length` is what is known of them by now."""
+        return int(min(steps / max(self.length if length is None else length, 1.0), 10**9))
 
 
 class HallOfFame:
@@ -156,7 +156,8 @@ class HallOfFame:
             # Whoever may have reached the target is worth all that is left, and so are few episodes that were begun.
             begun = 0 < len(returns) < few
             allowed = promise.left if saving and (reaches or begun) else promise.allowance
-            count = min(wanted, promise.affords(allowed - steps))
+            known = steps / len(returns) if len(returns) else None
+            count = min(wanted, promise.affords(allowed - steps, known))
             if count < min(wanted, FIRST):
                 break
             result = yield from play(promise.agent, count, stage)
@@ -212,14 +213,16 @@ class HallOfFame:
             return None
         reached = target is not None and self.fitness >= target
         left = promise.left if reached else promise.allowance / 2
-        played = False
-        for stage in range(FURTHER + 1):
+        played, length = 0, None
+        for stage in range(FURTHER + 2):
             wanted = (self.enough if reached else self.confirmation) - self.episodes
-            count = min(wanted, self.confirmation, promise.affords(left))
+            count = min(wanted, self.confirmation, promise.affords(left, length))
             if not self.episodes or count <= 0:
                 break
+            # How long its episodes are is not known, and those of the best agent may be far shorter.
+            count = count if played or reached else 1
             result = yield from play(self.elite, count, ELITE + stage)
-            left, played = left - result.steps, True
+            left, played, length = left - result.steps, played + count, result.steps / count
             self.observe(result)
             reached = reached and target is not None and self.fitness >= target
         return self.fitness if played or (reached and self.episodes >= self.enough) else None

@@ -14,6 +14,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 
 from evolab.algorithms.base import Algorithm
@@ -50,6 +51,7 @@ from evolab.experiment.defaults import (
     drawn_names,
     fitness_for,
     is_data,
+    normalise_for,
     num_envs_for,
     population_for,
     selection_for,
@@ -76,7 +78,7 @@ class ExperimentConfig(Options):
         if data is None and is_data(environment):
             environment, data = None, environment
         environment = source_of(environment, self.vector, self.env_kwargs)
-        algorithm, size, num_envs = self._sized(environment, data)
+        algorithm, size, num_envs, observed = self._sized(environment, data)
         fitness = fitness_for(algorithm, environment) if self.fitness is None else self.fitness
         selection = selection_for(size, fitness) if self.selection is None else self.selection
         values, ranges = search_space_of(algorithm, self.hyperparameters, self.search_space)
@@ -113,7 +115,9 @@ class ExperimentConfig(Options):
             "update_ratio": None
             if self.update_ratio is None
             else checks.finite("update_ratio", self.update_ratio, low=1e-6),
-            "normalise": words_of(self.normalise, algorithm),
+            "normalise": normalise_for(algorithm, observed, self.algorithm is not None, self.load)
+            if self.normalise is None
+            else words_of(self.normalise, algorithm),
             "dtype": dtype_named(self.dtype),
             "precision": precision_named(self.precision),
             "deterministic": same_everywhere(self.deterministic),
@@ -133,8 +137,8 @@ class ExperimentConfig(Options):
         interval(self.checkpoint_every)
         check_together(self)
 
-    def _sized(self, environment: object, data: object) -> tuple[Algorithm, int, int]:
-        """Algorithm, population and environments of each agent; what was left open by the spaces."""
+    def _sized(self, environment: object, data: object) -> tuple[Algorithm, int, int, spaces.Space | None]:
+        """Algorithm, population, environments of each agent, and the space of observations where it was looked at."""
         wanted, observed, acted = self.algorithm, None, None
         if wanted is None and environment is None and data is None:
             raise ValueError(
@@ -156,7 +160,7 @@ class ExperimentConfig(Options):
         size = population_for(algorithm, observed) if self.population is None else self.population
         size = checks.positive_integer("population", size)
         num_envs = num_envs_for(algorithm) if self.num_envs is None else self.num_envs
-        return algorithm, size, checks.positive_integer("num_envs", num_envs)
+        return algorithm, size, checks.positive_integer("num_envs", num_envs), observed
 
     # Made, written and read -------------------------------------------------------------------
 

@@ -26,7 +26,9 @@ from evolab.envs.language.environment import LanguageEnvironment
 from evolab.evolution.selection.base import Selection
 from evolab.evolution.selection.narrowing import Narrowing
 from evolab.evolution.selection.tournament import Tournament
-from evolab.networks.observations import holds_image
+from evolab.networks.observations import holds_image, holds_vector
+from evolab.population.agent import Agent
+from evolab.population.warm_start import origin
 
 WIDE = 8
 """Agents that search: about one draw of a learning rate in four is good (ARLBench), so width comes before length.
@@ -90,8 +92,12 @@ def algorithm_for(environment: object, action_space: spaces.Space | None, record
 def population_for(algorithm: Algorithm, observation_space: spaces.Space | None) -> int:
     """P, the number of agents."""
     light = observation_space is None or not holds_image(observation_space)
-    searches = not (algorithm.on_policy or algorithm.offline or algorithm.reads_tokens)
-    return WIDE if light and searches else FEW
+    return WIDE if light and _searches(algorithm) else FEW
+
+
+def _searches(algorithm: Algorithm) -> bool:
+    """True where all agents learn from what each of them meets."""
+    return not (algorithm.on_policy or algorithm.offline or algorithm.reads_tokens)
 
 
 def num_envs_for(algorithm: Algorithm) -> int:
@@ -106,6 +112,32 @@ def fitness_for(algorithm: Algorithm, environment: object) -> str:
     if environment is None:
         return "fqe"
     return "return" if algorithm.offline or algorithm.reads_tokens else "acting"
+
+
+def normalise_for(
+    algorithm: Algorithm,
+    observation_space: spaces.Space | None,
+    named: bool,
+    load: Agent | str | PathLike[str] | None = None,
+) -> tuple[str, ...]:
+    """What is brought to one scale.
+
+    Velocities of MountainCar-v0 are below 0.07 and its positions up to 1.2: solved after 23 347 and 25 713 steps with
+    observations on one scale, and not after 120 000 without (seed 100; 101 was not tried without).
+
+    Args:
+        algorithm: that learns.
+        observation_space: of the environment; None where it was not looked at.
+        named: True where the user named the algorithm, who then has exactly that.
+        load: what agents begin with; one that has learned sees observations as it did.
+    """
+    if load is not None:
+        agent = origin(load)[1]
+        seen = () if agent is None else agent.table.spec.normaliser.words
+        return tuple(word for word in seen if word != "returns")
+    if named or observation_space is None or not (_searches(algorithm) and holds_vector(observation_space)):
+        return ()
+    return ("observations",)
 
 
 def selection_for(population: int, fitness: object) -> Selection:

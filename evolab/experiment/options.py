@@ -61,7 +61,8 @@ class Options:
             to 8 agents, and 16 of all together with more.
         normalise: bring observations and returns to one scale by running statistics, which are part of each agent:
             "observations", "returns", both, or "auto" for those numbers of wide observations whose first samples lie
-            far from 1; True for all that the algorithm can have. None for nothing.
+            far from 1; True for all that the algorithm can have. None for "observations" that are vectors where the
+            algorithm is chosen as well, for nothing where it is named, and for what an agent in `load` has.
         evolving: False keeps the population as it is: no selection, no mutation.
         revive: True to have the archived elite return in place of the worst agent when none reaches
             its confirmed fitness any more; "resting" to give it one slot for as long as none is

@@ -106,3 +106,12 @@ def holds_image(space: spaces.Space) -> bool:
     if isinstance(space, spaces.Tuple):
         return any(holds_image(part) for part in space)
     return is_image(space)
+
+
+def holds_vector(space: spaces.Space) -> bool:
+    """True for numbers that have no scale of their own, and for a Dict or Tuple with some in it, however deep."""
+    if isinstance(space, spaces.Dict):
+        return any(holds_vector(part) for part in space.values())
+    if isinstance(space, spaces.Tuple):
+        return any(holds_vector(part) for part in space)
+    return isinstance(space, spaces.Box) and not (is_image(space) or in_bytes(space))

@@ -23,7 +23,7 @@ from evolab.core import checks
 from evolab.core.experience import Batch, Transition
 from evolab.core.observed import leaf_spaces, map_space
 from evolab.core.trees import Tree, map_leaves, to_tensor
-from evolab.networks.observations import in_bytes, is_image
+from evolab.networks.observations import holds_vector
 
 WORDS = ("observations", "returns", "auto")
 """What can be normalised; "auto" stands for those numbers of observations that need it."""
@@ -112,7 +112,7 @@ class Normaliser:
             self.fresh["return"] = _fresh(1)
 
     def _takes(self, leaf: spaces.Space) -> bool:
-        if not isinstance(leaf, spaces.Box) or is_image(leaf) or in_bytes(leaf):
+        if not isinstance(leaf, spaces.Box) or not holds_vector(leaf):
             return False
         if self.whole:
             return True

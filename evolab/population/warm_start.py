@@ -73,6 +73,13 @@ def start_from(population: Population, agent: Agent) -> float:
             f"load: the agent is a {type(donor.network).__name__}, the population's network a "
             f"{type(spec.network).__name__}. Leave network= out."
         )
+    scaled, scales = ("observation" in one.normaliser.fresh for one in (donor, spec))
+    if scaled != scales:
+        raise ValueError(
+            f"load: the agent sees observations {'on one scale' if scaled else 'as they are'}, and here they are "
+            f"{'brought to one scale' if scales else 'taken as they are'}, so that it would act otherwise. Pass "
+            f"normalise={donor.normaliser.words if scaled else False}."
+        )
     given = agent.individual()
     shares, share = _shares(spec, donor, given)
     told = ", ".join(f"{name} {part:.0%}" for name, part in shares.items())

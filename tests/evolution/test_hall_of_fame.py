@@ -503,14 +503,25 @@ def test_an_elite_that_is_known_from_few_episodes_plays_more_of_them(population)
     """Half of the allowance stays for those who challenge it."""
     hall, trial = known(population, 50.0, 4), Trial(population, 26.0)
     assert trial.observe(hall, allowance=240.0) == pytest.approx((4 * 50 + 12 * 26) / 16)
-    assert trial.played == [(16, 12)]
+    assert trial.played == [(16, 1), (17, 11)]
     assert trial.agent is hall.elite
     assert trial.observe(hall, allowance=19.0) is None
     trial.observe(hall, allowance=240.0)
-    assert trial.played == [(16, 12), (16, 4)]
+    assert trial.played == [(16, 1), (17, 11), (16, 1), (17, 3)]
     assert hall.episodes == 20
     assert trial.observe(hall, allowance=240.0) is None
-    assert len(trial.played) == 2, "it is known well enough"
+    assert len(trial.played) == 4, "it is known well enough"
+
+
+def test_episodes_longer_than_they_seemed_take_little_more_than_the_allowance(population):
+    """Those of the best agent were short, those of the elite ran to their limit (MountainCarContinuous-v0)."""
+    hall, trial = known(population, 50.0, 4), Trial(population, 26.0, length=1_000)
+    trial.observe(hall, allowance=2_400.0)
+    assert trial.played == [(16, 1)]
+    trial.played.clear()
+    trial.returns = 60.0
+    trial.confirm(hall, 60.0, allowance=2_400.0)
+    assert trial.played == [(0, 1), (1, FIRST - 1)]
 
 
 def test_an_elite_that_seems_to_have_reached_the_target_plays_until_that_is_shown(population):

@@ -346,3 +346,29 @@ def test_the_environment_is_made_once_for_its_spaces_where_anything_follows_from
     alone = len(made)
     ev.Experiment(make, population=2, num_envs=1, update_ratio=1.0, network=[4]).close()
     assert len(made) - alone == alone + 1
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "space", "named", "expected"),
+    [
+        ("DQN", FLAT, False, ("observations",)),
+        ("SAC", MIXED, False, ("observations",)),
+        ("DQN", FLAT, True, ()),
+        ("DQN", IMAGE, False, ()),
+        ("DQN", spaces.Discrete(5), False, ()),
+        ("DQN", spaces.Tuple([spaces.Discrete(2), spaces.Dict({"a": FLAT})]), False, ("observations",)),
+        ("PPO", FLAT, False, ()),
+        ("CQN", FLAT, False, ()),
+        ("DQN", None, False, ()),
+    ],
+)
+def test_vectors_come_on_one_scale_where_the_algorithm_is_chosen_as_well(algorithm, space, named, expected):
+    assert defaults.normalise_for(algorithm_named(algorithm), space, named) == expected
+
+
+def test_what_is_normalised_is_said_in_the_configuration_and_can_be_said_otherwise():
+    found = {
+        name: ev.Experiment("MountainCar-v0", **options).config["normalise"]
+        for name, options in (("none", {}), ("named", {"algorithm": "DQN"}), ("off", {"normalise": False}))
+    }
+    assert found == {"none": ["observations"], "named": [], "off": []}

@@ -106,3 +106,21 @@ def test_an_experiment_goes_on_from_an_agent_of_another_algorithm(theirs, own, p
     second.step()
     first.close()
     second.close()
+
+
+@pytest.mark.parametrize("scaled", [True, False])
+def test_an_agent_begins_only_where_observations_reach_it_on_its_scale(scaled):
+    """On another one it would act otherwise, without a word."""
+    made = ev.Experiment(
+        "MountainCar-v0", "DQN", population=1, num_envs=1, normalise=scaled and "observations", seed=0
+    )
+    agent = made.population[0]
+    with pytest.raises(
+        ValueError, match=r"Pass normalise=" + (r"\('observations',\)" if scaled else "False")
+    ):
+        ev.Experiment("MountainCar-v0", "DQN", population=1, num_envs=1, normalise=not scaled and "observations",
+                      load=agent)  # fmt: skip
+    seen = np.random.default_rng(0).uniform(-1, 1, (32, 2)).astype(np.float32)
+    for options in ({}, {"algorithm": "DQN"}, {"normalise": scaled and "observations"}):
+        same = ev.Experiment("MountainCar-v0", population=1, num_envs=1, load=agent, **options)
+        np.testing.assert_array_equal(same.population[0].act(seen), agent.act(seen))

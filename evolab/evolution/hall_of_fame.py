@@ -233,7 +233,8 @@ class HallOfFame:
             return promise.fitness > self.fitness or (target is not None and promise.fitness >= target)
         if target is not None and self.fitness >= target:
             return False
-        return promise.affords(promise.allowance) >= 1
+        # Whoever is the first is better than nobody, and plays all of the first few.
+        return promise.affords(promise.allowance) >= (1 if self.episodes else min(FIRST, self.confirmation))
 
     def observe(self, result: Evaluated) -> None:
         """Add fresh episodes of the elite to what is known of it."""

@@ -29,8 +29,8 @@ def confirm(
     """Fresh episodes of those who may be better than the elite, and of the elite itself.
 
     Where agents are told apart by whole evaluations the best agent alone is tried, if it promises a record. Where
-    episodes have to be saved, half of the allowance goes to an elite that is known from few episodes, the rest to
-    the agents, the best first.
+    episodes have to be saved, half of the allowance goes to an elite that is known from few episodes and not below
+    what most agents earn, the rest to the agents, the best first.
 
     Args:
         state: whose hall of fame may have another elite afterwards.
@@ -68,7 +68,11 @@ def confirm(
         raise AssertionError("an evaluation ends with its result")
 
     found: list[float] = []
-    if saving:
+    # An elite below what most earn while they learn will be replaced, however much more is known of it.
+    least = min(
+        np.nan_to_num(np.median(fitness), nan=-math.inf), math.inf if state.target is None else state.target
+    )
+    if saving and hall.fitness >= least:
         mean = yield from hall.observe_elite(promise(best), state.target, play)
         found += [] if mean is None else [mean]
     for row in order if saving else order[:1]:

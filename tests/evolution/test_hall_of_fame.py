@@ -437,11 +437,19 @@ def test_a_first_episode_below_the_elite_is_the_last_one(population):
 
 def test_one_episode_makes_no_elite(population):
     """The others of the first few follow from all that is left, and where that is too little nobody is confirmed."""
-    hall, trial = HallOfFame(), Trial(population, 110.0)
+    hall, trial = known(population, 100.0, 20), Trial(population, 110.0)
     assert trial.confirm(hall, allowance=10.0, left=10.0 * FIRST - 1) == 110.0
-    assert (trial.played, hall.elite) == ([(0, 1)], None)
+    assert (trial.played, hall.elite.id) == ([(0, 1)], 1)
     assert trial.confirm(hall, allowance=10.0, left=10.0 * FIRST) == 110.0
     assert trial.played == [(0, 1), (0, 1), (1, FIRST - 1)]
+    assert (hall.episodes, hall.elite.id) == (FIRST, 0)
+
+
+def test_the_first_elite_waits_until_its_first_few_episodes_can_be_paid(population):
+    hall, trial = HallOfFame(), Trial(population)
+    assert trial.confirm(hall, allowance=10.0 * FIRST - 1) is None
+    assert not trial.played
+    assert trial.confirm(hall, allowance=10.0 * FIRST) == 50.0
     assert hall.episodes == FIRST
 
 

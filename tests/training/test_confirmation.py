@@ -33,6 +33,7 @@ def test_all_agents_are_tried_the_best_first_until_nobody_can_be(exp, monkeypatc
 
     monkeypatch.setattr(exp._state.hall, "confirm", confirm)
     monkeypatch.setattr(exp._state.hall, "observe_elite", observe_elite)
+    monkeypatch.setattr(exp._state.hall, "fitness", 1e6)
     generation = exp.step()
     assert tried[0] == "elite"
     assert [fitness for _, fitness in tried[1:]] == [one.fitness for one in generation.evaluations][:3]
@@ -63,3 +64,18 @@ def test_an_agent_that_seems_worst_can_become_the_elite(exp, monkeypatch):
     generation = exp.step()
     assert len({one.fitness for one in generation.evaluations}) == 4
     assert exp.elite.id == worst[0] == generation.evaluations[-1].agent
+
+
+@pytest.mark.parametrize(("fitness", "looked_at"), [(-1e6, False), (1e6, True)])
+def test_an_elite_that_most_agents_surpass_costs_no_further_episodes(exp, monkeypatch, fitness, looked_at):
+    """Of idle agents in MountainCarContinuous-v0 each episode takes 999 steps, and nothing can be learned from it."""
+    calls = []
+
+    def observe_elite(promise, target, play):
+        calls.append(promise.row)
+        yield from ()
+
+    monkeypatch.setattr(exp._state.hall, "observe_elite", observe_elite)
+    monkeypatch.setattr(exp._state.hall, "fitness", fitness)
+    exp.step()
+    assert bool(calls) is looked_at

@@ -15,8 +15,6 @@ from tests.shortened import short_source, shorten
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted([*(ROOT / "tutorials").glob("*.ipynb"), *(ROOT / "notebooks").glob("*.ipynb")])
-PLAIN = [path for path in NOTEBOOKS if "EVOLAB_SHORT" not in path.read_text(encoding="utf-8")]
-"""Those that nothing in sight shortens; the others have still to be run in full."""
 
 
 @pytest.mark.notebook
@@ -43,7 +41,6 @@ def test_notebook_runs_and_shows_what_it_promises(notebook, tmp_path):
     command += ["--nbval", "--nbval-current-env", "--nbval-cell-timeout", "120"]
     command += ["--nbval-sanitize-with", str(ROOT / "tests" / "nbval.cfg"), str(copy)]
     environment = os.environ | {
-        "EVOLAB_SHORT": "1",
         "EVOLAB_ROOT": str(ROOT),
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
@@ -52,7 +49,7 @@ def test_notebook_runs_and_shows_what_it_promises(notebook, tmp_path):
     assert done.returncode == 0, done.stdout[-6_000:] + done.stderr[-2_000:]
 
 
-@pytest.mark.parametrize("notebook", PLAIN, ids=lambda path: path.stem)
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_reader_sees_no_scaffolding(notebook):
     for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
         source = "".join(cell["source"])
@@ -64,7 +61,7 @@ def test_a_reader_sees_no_scaffolding(notebook):
             assert not cell["outputs"] or "print" in source
 
 
-@pytest.mark.parametrize("notebook", PLAIN, ids=lambda path: path.stem)
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_holds_no_stray_output(notebook):
     for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
         for output in cell.get("outputs", []):

@@ -104,7 +104,7 @@ class Server:
             "HOME": str(self.home), "JUPYTER_CONFIG_DIR": str(self.home / "config"),
             "JUPYTER_DATA_DIR": str(self.home / "data"), "JUPYTER_RUNTIME_DIR": str(self.home / "run"),
             "IPYTHONDIR": str(self.home / "ipython"), "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-            "PYTHONPATH": str(packages), "OMP_NUM_THREADS": "1", "SDL_VIDEODRIVER": "dummy", "EVOLAB_SHORT": "1",
+            "PYTHONPATH": str(packages), "OMP_NUM_THREADS": "1", "SDL_VIDEODRIVER": "dummy",
             "EVOLAB_ROOT": str(packages),
         }  # fmt: skip
         self.log = (self.home / "server.log").open("wb")

@@ -374,6 +374,7 @@ def test_a_pipe_that_nobody_reads_ends_no_command_in_a_traceback(words, tmp_path
 
 INTERRUPTED_AT = """
 import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # who runs the tests in the background may ignore it
 class Interrupting:
     def find_spec(self, name, *_):
         if name == sys.argv[1]:

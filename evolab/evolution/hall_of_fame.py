@@ -88,7 +88,7 @@ class HallOfFame:
         fitness: its mean return over all fresh episodes that it has played; minus infinity without one.
         episodes: how many those are.
         proposed: what the elite seemed to have when nobody had been confirmed.
-        offset: what confirmed agents had more than they seemed to have: exploration costs, luck flatters.
+        offset: what agents that were tried had more than they seemed to have: exploration costs, luck flatters.
 
     Raises:
         ValueError: `revive` is none of these, or `confirmation` is no positive number.

@@ -56,7 +56,8 @@ class Options:
         confirmation: fresh episodes that an agent plays to become the elite; four times as many follow where they
             reach the target. With `fitness="acting"` as many agents are tried as `evaluation_share` pays for, each for
             as long as it is better than the elite; else the best agent alone, where its fitness would be a record.
-        evaluation_share: of all environment steps that greedy episodes may take, with `fitness="acting"`.
+        evaluation_share: of all environment steps that fresh episodes may take, with `fitness="acting"`; a trial that was
+            begun, and the proof of a target, may take more.
         update_ratio: updates of each agent per transition that is stored, at a learn step of 1; None for 2 with up
             to 8 agents, and 16 of all together with more.
         normalise: bring observations and returns to one scale by running statistics, which are part of each agent:

@@ -526,10 +526,9 @@ def test_episodes_longer_than_they_seemed_take_little_more_than_the_allowance(po
     hall, trial = known(population, 50.0, 4), Trial(population, 26.0, length=1_000)
     trial.observe(hall, allowance=2_400.0)
     assert trial.played == [(16, 1)]
-    trial.played.clear()
-    trial.returns = 60.0
-    trial.confirm(hall, 60.0, allowance=2_400.0)
-    assert trial.played == [(0, 1), (1, FIRST - 1)]
+    trial = Trial(population, 50.0, length=1_000, spread=40.0)
+    trial.confirm(known(population, 49.0, 20), 60.0, allowance=10_000.0)
+    assert trial.played == [(0, 1), (1, FIRST - 1), (2, 7)]
 
 
 def test_an_elite_that_seems_to_have_reached_the_target_plays_until_that_is_shown(population):

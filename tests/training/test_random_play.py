@@ -96,7 +96,9 @@ def history(*generations):
         ([[0.0, 10.0], [3.0, 11.0], [3.0, 4.0], [np.nan, 5.0]], True),
     ],
 )
-def test_returns_stand_still_until_a_record_rises_and_where_it_did_not_for_two_generations(generations, expected):
+def test_returns_stand_still_until_a_record_rises_and_where_it_did_not_for_two_generations(
+    generations, expected
+):
     assert stands_still(history(*generations)) is expected
 
 

@@ -53,6 +53,9 @@ def search_space_of(
         ValueError: an unknown name, a value outside its range, a range outside its limits.
         TypeError: a value of the wrong type, or something that is no range.
     """
+    for option, told in (("hyperparameters", hyperparameters), ("search_space", search_space)):
+        if not (told is None or isinstance(told, Mapping)):
+            raise TypeError(f"{option} is {told!r}; a dict by name is expected.")
     known = algorithm.hyperparameters
     given = dict(hyperparameters or {})
     for name in [*given, *(search_space or {})]:

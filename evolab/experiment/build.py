@@ -24,7 +24,8 @@ from evolab.evolution.hall_of_fame import HallOfFame
 from evolab.experiment.config import ExperimentConfig
 from evolab.experiment.language import Maker, episodes_from
 from evolab.experiment.needs import check_all, check_environments
-from evolab.population.population import Population
+from evolab.population.population import Composed, Population
+from evolab.population.table import Table
 from evolab.population.warm_start import origin, start_from
 from evolab.training.options import TrainingOptions
 from evolab.training.state import TrainingState
@@ -84,25 +85,10 @@ def populate(
     config: ExperimentConfig, observation_space: spaces.Space, action_space: spaces.Space
 ) -> Population:
     """The first population of a run, for these spaces; from trained weights where `load` names some."""
-    check_all(config, observation_space, action_space)
-    network, agent = config.network, None
-    if config.load is not None:
-        theirs, agent = origin(config.load)
-        network = theirs if network is None else network
-    population = Population(
-        config.algorithm,
-        observation_space,
-        action_space,
-        config.population,
-        network=network,
-        hyperparameters=config.hyperparameters,
-        search_space=config.search_space,
-        seed=config.seed,
-        draw=config.draw or (),
-        device=config.device,
-        dtype=config.dtype,
-        precision=config.precision,
-        normalise=config.normalise,
+    network, agent = (None, None) if config.load is None else origin(config.load)
+    spec = config.spec(observation_space, action_space, network)
+    population = Composed(
+        Table(spec, spec.first_population(config.population, config.hyperparameters, config.draw))
     )
     if agent is not None:
         start_from(population, agent)
@@ -121,6 +107,7 @@ def take_data(state: TrainingState, config: ExperimentConfig, source: object) ->
     fitting = None if envs is None else (envs.single_observation_space, envs.single_action_space)
     buffer, found = buffer_from(source, fitting, _capacity(config), device_named(config.device))
     if not state.populated:
+        check_all(config, *found)
         state.populate(populate(config, *found))
     state.learn_from(buffer)
 

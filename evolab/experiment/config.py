@@ -20,7 +20,7 @@ from gymnasium.envs.registration import EnvSpec
 from evolab.algorithms.base import Algorithm
 from evolab.algorithms.search_space import algorithm_named, search_space_of
 from evolab.core import checks, registry
-from evolab.core.device import precision_named
+from evolab.core.device import device_named, precision_named
 from evolab.core.plain import from_plain, to_plain
 from evolab.core.processors import same_everywhere
 from evolab.core.rng import fresh_seed
@@ -60,8 +60,10 @@ from evolab.experiment.defaults import (
 from evolab.experiment.options import Options
 from evolab.experiment.schema import check_config
 from evolab.networks.base import Network
+from evolab.networks.default import network_for
 from evolab.population.normalisation import words_of
 from evolab.population.serialisation import naming
+from evolab.population.spec import Spec
 
 Source: TypeAlias = "Mapping[str, Any] | str | PathLike[str]"
 """Plain values by name, or the path of a file that holds them."""
@@ -73,7 +75,7 @@ class ExperimentConfig(Options):
 
     def __post_init__(self) -> None:
         """Check every option, and resolve what stands for something else."""
-        check_kinds(vars(self))
+        check_kinds(self)
         environment, data = self.environment, self.data
         if data is None and is_data(environment):
             environment, data = None, environment
@@ -107,7 +109,9 @@ class ExperimentConfig(Options):
             "fitness": fitness,
             "draw": ()
             if self.draw is None and self.load is not None
-            else drawn_names(self.draw, self.hyperparameters, self.search_space, ranges),
+            else drawn_names(
+                self.draw, {*(self.hyperparameters or ())} - {*(self.search_space or ())}, ranges
+            ),
             "revive": fitness == "acting" if self.revive is None else self.revive,
             "evaluation_share": checks.finite("evaluation_share", self.evaluation_share, low=0.0, high=1.0),
             "eval_episodes": positive_or_none("eval_episodes", self.eval_episodes),
@@ -161,6 +165,30 @@ class ExperimentConfig(Options):
         size = checks.positive_integer("population", size)
         num_envs = num_envs_for(algorithm) if self.num_envs is None else self.num_envs
         return algorithm, size, checks.positive_integer("num_envs", num_envs), observed
+
+    def spec(
+        self, observation_space: spaces.Space, action_space: spaces.Space, network: Network | None = None
+    ) -> Spec:
+        """What the agents of a run have in common.
+
+        Args:
+            observation_space: of a single environment.
+            action_space: of a single environment.
+            network: of weights to begin with, where the configuration names none.
+        """
+        told = network if self.network is None else self.network
+        return Spec(
+            self.algorithm,
+            observation_space,
+            action_space,
+            network_for(self.algorithm.network() if told is None else told, observation_space),
+            dict(self.search_space),
+            self.seed,
+            device_named(self.device),
+            self.dtype,
+            self.precision,
+            tuple(self.normalise),
+        )
 
     # Made, written and read -------------------------------------------------------------------
 

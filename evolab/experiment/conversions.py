@@ -23,6 +23,7 @@ from evolab.data.buffers.rollout import RolloutBuffer
 from evolab.envs.envpool import is_pool
 from evolab.envs.factory import VectorMaker
 from evolab.evolution.mutation.mutations import Mutations
+from evolab.experiment.options import Options
 from evolab.population.agent import Agent
 
 _SECONDS = {"s": 1, "sec": 1, "second": 1, "m": 60, "min": 60, "minute": 60, "h": 3600, "hour": 3600}
@@ -196,23 +197,22 @@ def unknown_option(name: str, known: Iterable[str]) -> ValueError:
     return checks.unknown("option of Experiment", name, known)
 
 
-def check_kinds(options: Mapping[str, Any]) -> None:
+def check_kinds(options: Options) -> None:
     """Refuse values of another kind than their option takes, where that is not checked beside its meaning.
 
     Raises:
         TypeError: names the option.
     """
-    for name in ("hyperparameters", "search_space", "env_kwargs"):
-        if not (options[name] is None or isinstance(options[name], Mapping)):
-            raise TypeError(f"{name} is {options[name]!r}; a dict by name is expected.")
+    if not (options.env_kwargs is None or isinstance(options.env_kwargs, Mapping)):
+        raise TypeError(f"env_kwargs is {options.env_kwargs!r}; a dict by name is expected.")
     for name in ("evolving", "overlap", "progress"):
-        if not isinstance(options[name], bool):
-            raise TypeError(f"{name} is {options[name]!r}; True or False is expected.")
-    if not (options["folder"] is None or isinstance(options["folder"], (str, PathLike))):
-        raise TypeError(f"folder is {options['folder']!r}; a path is expected.")
-    if not (options["load"] is None or isinstance(options["load"], (str, PathLike, Agent))):
-        raise TypeError(f"load is {options['load']!r}; an agent, or the path of one, is expected.")
-    fitness = options["fitness"]
+        if not isinstance(getattr(options, name), bool):
+            raise TypeError(f"{name} is {getattr(options, name)!r}; True or False is expected.")
+    if not (options.folder is None or isinstance(options.folder, (str, PathLike))):
+        raise TypeError(f"folder is {options.folder!r}; a path is expected.")
+    if not (options.load is None or isinstance(options.load, (str, PathLike, Agent))):
+        raise TypeError(f"load is {options.load!r}; an agent, or the path of one, is expected.")
+    fitness = options.fitness
     if not (fitness is None or isinstance(fitness, str) or callable(getattr(fitness, "estimate", None))):
         raise TypeError(
             f"fitness is {fitness!r}; 'acting', 'return', 'fqe' or an object with estimate() is expected."

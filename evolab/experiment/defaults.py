@@ -8,7 +8,7 @@ compared by what it earns while it learns.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -148,19 +148,12 @@ def selection_for(population: int, fitness: object) -> Selection:
     return Tournament(min(2, population))
 
 
-def drawn_names(
-    draw: object,
-    told: Mapping[str, Any] | None,
-    asked: Mapping[str, Range] | None,
-    ranges: Mapping[str, Range],
-) -> tuple[str, ...]:
+def drawn_names(draw: object, fixed: Collection[str], ranges: Mapping[str, Range]) -> tuple[str, ...]:
     """The hyperparameters in which the agents of the first population differ.
 
     Args:
-        draw: True for all that evolve, False for none, their names, or None for all but those that the user gave
-            a starting value and no range.
-        told: starting values of the user's.
-        asked: ranges of the user's.
+        draw: True for all that evolve, False for none, their names, or None for all but those that are fixed.
+        fixed: names that the user gave a starting value and no range.
         ranges: of those that evolve.
 
     Raises:
@@ -170,7 +163,7 @@ def drawn_names(
     if isinstance(draw, bool):
         return tuple(ranges) if draw else ()
     if draw is None:
-        return tuple(name for name in ranges if name not in (told or {}) or name in (asked or {}))
+        return tuple(name for name in ranges if name not in fixed)
     draw = (draw,) if isinstance(draw, str) else draw
     if not isinstance(draw, Sequence):
         raise TypeError(f"draw is {draw!r}; True, False or names of hyperparameters are expected.")

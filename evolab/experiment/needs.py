@@ -5,15 +5,11 @@ from __future__ import annotations
 import numpy as np
 from gymnasium import spaces
 
-from evolab.core.device import device_named
 from evolab.core.memory import Need, require
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.data.buffers.rollout import RolloutBuffer
 from evolab.envs.batches import leaf_dtype
 from evolab.experiment.config import ExperimentConfig
-from evolab.networks.default import network_for
-from evolab.population.normalisation import words_of
-from evolab.population.spec import Spec
 
 ENVIRONMENT = 2 * 2**10
 """Bytes of the smallest environment with what stands around it."""
@@ -46,24 +42,11 @@ def check_all(config: ExperimentConfig, observation_space: spaces.Space, action_
     Raises:
         ValueError: the machine is too small.
     """
-    device, algorithm = device_named(config.device), config.algorithm
+    algorithm = config.algorithm
     if algorithm.reads_tokens or config.load is not None:  # the population says what it needs
         return
-    network = network_for(
-        algorithm.network() if config.network is None else config.network, observation_space
-    )
-    spec = Spec(
-        algorithm,
-        observation_space,
-        action_space,
-        network,
-        dict(config.search_space),
-        0,
-        device,
-        config.dtype,
-        normalise=words_of(config.normalise, algorithm),
-    )
-    genes = network.genes(observation_space)
+    spec = config.spec(observation_space, action_space)
+    genes = spec.network.genes(observation_space)
     batch = int(config.hyperparameters.get("batch_size", 1))
     needs = [environments(config), spec.needs(config.population, genes)]
     wide = batch * sum(genes.hidden) * config.dtype.itemsize
@@ -81,7 +64,7 @@ def check_all(config: ExperimentConfig, observation_space: spaces.Space, action_
             buffer = ReplayBuffer() if buffer is None else buffer  # an empty one is false
             rows = buffer.capacity * (1 if buffer.shared else config.population)
             needs.append(Need("experience", rows * row, f"buffer={buffer.capacity:,}", "buffer"))
-    require(needs, device)
+    require(needs, spec.device)
 
 
 def _size(space: spaces.Space) -> int:

@@ -110,7 +110,7 @@ class Learner:
             for seen in self._drawn(source, group, due):
                 if not waiting.take(group, seen, None):
                     for batch in self._apart(group, seen):
-                        self._update(group, batch, None, found)
+                        found.add(group, self._by_algorithm(group, batch, None))
         waiting.make()
         source.consumed()
         self.warmed_up = True
@@ -217,16 +217,20 @@ class Learner:
         return due
 
     def _update(self, group: AgentGroup, batch: Any, noise: Tree | None, found: Collected) -> None:
-        """One update of a group; its noise is drawn where none is given."""
+        """One update of a group, by kernels where they can; its noise is drawn where none is given."""
         alone = Waiting(self.table, found)
         if alone.take(group, batch, noise):
             return alone.make()
+        found.add(group, self._by_algorithm(group, batch, noise))
+
+    def _by_algorithm(self, group: AgentGroup, batch: Any, noise: Tree | None) -> Losses:
+        """One update of a group as its algorithm writes it out."""
         if noise is None:
             noise = self.table.algorithm.draw(group, batch, self.table.generator)
         group.updates += 1
-        found.add(group, group.update(self.table.algorithm, batch, noise))
         for individual in self.table.individuals[group.rows]:
             individual.updates += 1
+        return group.update(self.table.algorithm, batch, noise)
 
     def _recordable(self, source: Buffer) -> bool:
         """True where updates from this source can be recorded: by rules that say so, on data that lie on the device."""

@@ -57,25 +57,3 @@ def unpack(
         individual.counts[name] = tensors[f"{name}.count"][row]
     if spec.normaliser.fresh:
         individual.tensors[NAME] = {name: tensors[f"{NAME}.{name}"][row] for name in spec.normaliser.fresh}
-
-
-def hyperparameters(spec: Spec, individuals: Sequence[Individual]) -> dict[str, Tensor]:
-    """Every hyperparameter and "steps", [P] each. The networks that an agent at rest acts by learn at a rate of 0.
-
-    Where observations are normalised, "learns" is 0 for an agent at rest: it sees them as it did.
-    """
-    acting = set(spec.algorithm.acting or spec.roles) & set(spec.roles) or set(spec.roles)
-    still = {spec.roles[name].rate for name in acting}
-    rows = [
-        {
-            **one.hyperparameters,
-            **({} if one.resting is None else dict.fromkeys(still, 0.0)),
-            "steps": one.steps,
-            **({"learns": float(one.resting is None)} if spec.normaliser.fresh else {}),
-        }
-        for one in individuals
-    ]
-    return {
-        name: torch.tensor([float(row[name]) for row in rows], dtype=spec.dtype).to(spec.device)
-        for name in rows[0]
-    }

@@ -15,8 +15,6 @@ from evolab.algorithms.search_space import algorithm_named, search_space_of
 from evolab.core import checks
 from evolab.core.device import device_named
 from evolab.core.experience import Transition
-from evolab.core.joined import joined
-from evolab.core.memory import require
 from evolab.core.ranges import Range
 from evolab.core.readonly import ReadOnly
 from evolab.core.rng import fresh_seed
@@ -93,9 +91,7 @@ class Population:
         precision: str = "float32",
         normalise: bool | str | Collection[str] | None = None,
     ) -> None:
-        algorithm, action_space = algorithm_named(algorithm), joined(action_space)
-        size = checks.positive_integer("population size", size)
-        algorithm.check(observation_space, action_space)
+        algorithm, size = algorithm_named(algorithm), checks.positive_integer("population size", size)
         starting, search_space = search_space_of(algorithm, hyperparameters, search_space)
         spec = Spec(
             algorithm,
@@ -109,12 +105,7 @@ class Population:
             precision,
             words_of(normalise, algorithm),
         )
-        require([spec.needs(size, spec.network.genes(observation_space))], spec.device)
-        newborn = []
-        for id in range(size):
-            values = spec.varied(starting, draw, id, size)
-            newborn.append(spec.newborn(id, values))
-        self._compose(Table(spec, newborn))
+        self._compose(Table(spec, spec.first_population(size, starting, draw)))
 
     def _compose(self, table: Table, warmed_up: bool = False) -> None:
         self.table, self.learner, spec = table, Learner(table, warmed_up), table.spec
@@ -131,11 +122,11 @@ class Population:
     @staticmethod
     def of(agents: Sequence[Agent]) -> Population:
         """A population of copies of agents that share a table; one of them may come several times."""
-        return Copied(agents[0].table.copy([agent.row for agent in agents]))
+        return Composed(agents[0].table.copy([agent.row for agent in agents]))
 
     def copy(self, rows: Sequence[int]) -> Population:
         """An independent population of these rows, with the same ids."""
-        return Copied(self.table.copy(rows), self.learner.warmed_up)
+        return Composed(self.table.copy(rows), self.learner.warmed_up)
 
     # Who is there -----------------------------------------------------------------------------
 
@@ -285,7 +276,7 @@ class Population:
         return self.learner.learn(source, noise, updates, ratio)
 
 
-class Copied(Population):
+class Composed(Population):
     """A population around a table that is there already."""
 
     def __init__(self, table: Table, warmed_up: bool = False) -> None:

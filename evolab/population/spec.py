@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +16,7 @@ from evolab.algorithms.base import Algorithm
 from evolab.core.actions import Actions, actions_of
 from evolab.core.device import precision_named, products
 from evolab.core.joined import joined
-from evolab.core.memory import Need
+from evolab.core.memory import Need, require
 from evolab.core.ranges import Range
 from evolab.core.rng import numpy_stream, torch_stream
 from evolab.networks.base import Layout, Network, Role, State
@@ -133,10 +133,20 @@ class Spec:
             individual.tensors[name] = {} if name.endswith(MOMENTS) else state
         individual.counts[role] = 0.0
 
-    def varied(
+    def first_population(
+        self, size: int, starting: Mapping[str, Any], draw: bool | Collection[str]
+    ) -> list[Individual]:
+        """So many agents with weights of their own; see the arguments `hyperparameters` and `draw` of `Population`.
+
+        Raises:
+            ValueError: the machine is too small.
+        """
+        require([self.needs(size, self.network.genes(self.observation_space))], self.device)
+        return [self._newborn(id, self._varied(starting, draw, id, size)) for id in range(size)]
+
+    def _varied(
         self, starting: Mapping[str, Any], draw: bool | Collection[str], id: int, size: int
     ) -> dict[str, Any]:
-        """Hyperparameters of an agent of the first population; see the argument `draw` of `Population`."""
         if not draw or id == 0:  # the first keeps what is known to be sensible, the last may have any value
             return dict(starting)
         stream, share = numpy_stream(self.seed, "draw", id), id / (size - 1)
@@ -145,11 +155,31 @@ class Spec:
         }
         return {**starting, **{name: value for name, value in found.items() if draw is True or name in draw}}
 
-    def newborn(self, id: int, values: Mapping[str, Any]) -> Individual:
-        """An agent of the first population, with weights of its own; `id` is its slot as well."""
+    def _newborn(self, id: int, values: dict[str, Any]) -> Individual:
         genes = self.network.genes(self.observation_space)
-        individual = Individual(id, None, genes, dict(values), slot=id)
+        individual = Individual(id, None, genes, values, slot=id)
         generator = torch_stream(self.seed, "initialise", id)
         for name in self.roles:
             self.begin(individual, name, self.drawn(name, genes, generator))
         return individual
+
+    def hyperparameters(self, individuals: Sequence[Individual]) -> dict[str, Tensor]:
+        """Every hyperparameter and "steps", [P] each. The networks that an agent at rest acts by learn at a rate of 0.
+
+        Where observations are normalised, "learns" is 0 for an agent at rest: it sees them as it did.
+        """
+        acting = set(self.algorithm.acting or self.roles) & set(self.roles) or set(self.roles)
+        still = {self.roles[name].rate for name in acting}
+        rows = [
+            {
+                **one.hyperparameters,
+                **({} if one.resting is None else dict.fromkeys(still, 0.0)),
+                "steps": one.steps,
+                **({"learns": float(one.resting is None)} if self.normaliser.fresh else {}),
+            }
+            for one in individuals
+        ]
+        return {
+            name: torch.tensor([float(row[name]) for row in rows], dtype=self.dtype).to(self.device)
+            for name in rows[0]
+        }

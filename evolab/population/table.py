@@ -242,7 +242,7 @@ class Table(Mapping[str, Tensor]):
         timing = self.algorithm.update_timing
         order, self._spans = arrange(individuals, self.network, self.roles, timing, self.spec.like)
         chosen = [individuals[index] for index in order]
-        values = packing.hyperparameters(self.spec, chosen)
+        values = self.spec.hyperparameters(chosen)
         self.hyper = {name: self._store(name, value) for name, value in values.items()}
         groups = self._grouped(chosen)
         for name, value in packing.packed(self.spec, groups, chosen).items():

@@ -41,12 +41,12 @@ class Waiting:
         """
         if self._rule is None or not isinstance(batch, Batch):
             return False
-        if any(other is group for other, _ in self._jobs):
-            self.make()
-        several = batch if batch.reward.dim() == 3 else batch.as_several()
         updates = group.whole(self._rule)
         if updates is None:
             return False
+        if any(other is group for other, _ in self._jobs):
+            self.make()
+        several = batch if batch.reward.dim() == 3 else batch.as_several()
         together = self._noise(group, several) if noise is None else noise.unsqueeze(0)
         about = group.updates, group.policy_delay, group.sizes
         self._jobs.append((group, updates.job(several, together, *about)))

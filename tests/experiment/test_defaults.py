@@ -13,6 +13,7 @@ from gymnasium import spaces
 import evolab as ev
 from evolab.algorithms.search_space import algorithm_named
 from evolab.experiment import defaults
+from evolab.experiment.config import ExperimentConfig
 from evolab.experiment.loading import of_0_1
 from tests.small import recorded
 from tests.toys import Choosing, Toy
@@ -93,27 +94,33 @@ RANGES = {"lr": ev.Float(1e-4, 1e-2), "batch_size": ev.Integer(8, 64)}
 
 
 @pytest.mark.parametrize(
-    ("draw", "told", "asked", "expected"),
+    ("draw", "fixed", "expected"),
     [
-        (None, None, None, ("lr", "batch_size")),
-        (None, {"lr": 1e-3}, None, ("batch_size",)),
-        (None, {"lr": 1e-3}, {"lr": RANGES["lr"]}, ("lr", "batch_size")),
-        (True, {"lr": 1e-3}, None, ("lr", "batch_size")),
-        (False, None, None, ()),
-        (["lr"], None, None, ("lr",)),
-        ("lr", None, None, ("lr",)),
-        ((), None, None, ()),
+        (None, (), ("lr", "batch_size")),
+        (None, ("lr",), ("batch_size",)),
+        (True, ("lr",), ("lr", "batch_size")),
+        (False, (), ()),
+        (["lr"], (), ("lr",)),
+        ("lr", (), ("lr",)),
+        ((), (), ()),
     ],
 )
-def test_what_evolves_and_was_not_given_is_drawn(draw, told, asked, expected):
-    assert defaults.drawn_names(draw, told, asked, RANGES) == expected
+def test_what_evolves_and_is_not_fixed_is_drawn(draw, fixed, expected):
+    assert defaults.drawn_names(draw, fixed, RANGES) == expected
+
+
+def test_a_starting_value_without_a_range_is_not_drawn_around():
+    told = {"hyperparameters": {"lr": 1e-3}}
+    assert "lr" not in ExperimentConfig("CartPole-v1", "DQN", population=2, num_envs=1, **told).draw
+    asked = told | {"search_space": {"lr": RANGES["lr"]}}
+    assert ExperimentConfig("CartPole-v1", "DQN", population=2, num_envs=1, **asked).draw == ("lr",)
 
 
 def test_only_what_evolves_can_be_drawn():
     with pytest.raises(ValueError, match=r"Unknown hyperparameter to draw 'tau'. Known: batch_size, lr"):
-        defaults.drawn_names(["tau"], None, None, RANGES)
+        defaults.drawn_names(["tau"], (), RANGES)
     with pytest.raises(TypeError, match="draw is 3; True, False or names of hyperparameters are expected"):
-        defaults.drawn_names(3, None, None, RANGES)
+        defaults.drawn_names(3, (), RANGES)
 
 
 # Nothing but where to live --------------------------------------------------------------------------

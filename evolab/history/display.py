@@ -16,8 +16,8 @@ _NUMBERS = f"{_CELL};text-align:right;white-space:nowrap;vertical-align:top"
 def number(value: float | None, digits: int = 4) -> str:
     """A number with as many digits as a reader needs: "231.4", "0.012", "1.2e-3", and "" for what was not measured.
 
-    >>> [number(x) for x in (231.4377, 0.001, 0.00083333, 100000, float("nan"), None)]
-    ['231.4', '1.0e-3', '8.3e-4', '100000', 'nan', '']
+    >>> [number(x) for x in (231.4377, 0.001, 0.00083333, 0.99613, 0.99964, 100000, float("nan"), None)]
+    ['231.4', '1.0e-3', '8.3e-4', '0.996', '0.9996', '100000', 'nan', '']
     """
     if value is None:
         return ""
@@ -31,6 +31,7 @@ def number(value: float | None, digits: int = 4) -> str:
     if abs(value) < 1e-2:
         mantissa, exponent = f"{value:.{max(0, digits - 3)}e}".split("e")
         return f"{mantissa}e{int(exponent)}"
+    digits = max(digits, math.ceil(-math.log10(1 - abs(value))) + 1)  # a discount of 0.9996 is not 1
     return f"{value:.{digits - 1}g}"
 
 

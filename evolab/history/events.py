@@ -214,7 +214,7 @@ class Generation:
                 "" if e.parent is None else str(e.parent),
                 _earned(e.fitness),
                 str(e.episodes),
-                *(number(e.hyperparameters.get(name), 3) for name in evolved),
+                *(number(e.hyperparameters.get(name)) for name in evolved),
                 count(e.parameters),
                 "x".join(str(width) for width in e.hidden),
                 heirs[e.agent] or "not selected",

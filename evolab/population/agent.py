@@ -15,6 +15,7 @@ from evolab.core import checks, registry
 from evolab.core.readonly import ReadOnly
 from evolab.core.trees import Tree
 from evolab.data.buffers.base import Buffer
+from evolab.history.display import number
 from evolab.networks.base import Network
 from evolab.networks.genes import Genes
 from evolab.population import export, serialisation
@@ -216,7 +217,7 @@ class Agent:
             known = self.describe()
         except LookupError:
             return f"Agent {self.id} (dead)"
-        evolved = ", ".join(f"{name}={known[name]:.3g}" for name in self.table.spec.search_space)
+        evolved = ", ".join(f"{name}={number(known[name])}" for name in self.table.spec.search_space)
         return (
             f"Agent {self.id} ({known['algorithm']}, {known['architecture']}, {known['parameters']:,} parameters, "
             f"{self._earned()}, {evolved}): .act(), .evaluate(), .save(), .export()"

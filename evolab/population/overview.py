@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from evolab.history.display import number
 from evolab.population.table import Table
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ def lines(table: Table) -> str:
     for individual in table.individuals[:SHOWN]:
         fitness = f"{individual.fitness[-1]:9.1f}" if individual.fitness else "        -"
         values = individual.hyperparameters
-        evolved = " ".join(f"{name}={values[name]:.3g}" for name in table.spec.search_space)
+        evolved = " ".join(f"{name}={number(values[name])}" for name in table.spec.search_space)
         told.append(
             f"  {individual.id:5d} {fitness}  {table.network.describe(individual.genes):18s} {evolved}"
         )

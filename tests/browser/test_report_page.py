@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -128,6 +129,34 @@ def test_a_figure_is_saved_as_picture_drawing_and_table(page_of):
     assert float(rows[1][3]) == pytest.approx(first.fitness, rel=1e-4)
     for panel in ("mutations", "hyper", "learning", "population", "lineage"):
         assert len(saved(page, panel, "CSV").splitlines()) > 3
+
+
+def test_figures_of_several_charts_are_saved_as_pictures_and_drawings_too(page_of):
+    """They could be saved as tables alone."""
+    page = page_of(run())
+    for panel, words in {
+        "mutations": ("tried", "parameters", "ancestry"),
+        "hyper": ("lr_actor", "network size", "hidden units"),
+        "learning": ("critic loss", "expected \u2504 earned", "updates per step"),
+    }.items():
+        assert saved(page, panel, "PNG")[1:4] == "PNG"
+        drawn = ElementTree.fromstring(saved(page, panel, "SVG"))
+        texts = [node.text for node in drawn.iter("{http://www.w3.org/2000/svg}text")]
+        assert all(any(word in str(text) for text in texts) for word in words), (panel, texts)
+        assert "NaN" not in ElementTree.tostring(drawn, "unicode")
+
+
+def test_the_tree_has_room_for_generations_that_were_larger(page_of):
+    """The default begins with eight agents and goes on with four: half of the first ones lay below the tree."""
+    experiment = run(12, 8)
+    known = experiment.history.generations
+    for i in range(4, 12):
+        known[i] = dataclasses.replace(known[i], evaluations=known[i].evaluations[:4])
+    drawing = saved(page_of(experiment), "lineage", "SVG")
+    height = float(re.findall(r'height="([\d.]+)" viewBox', drawing)[0])
+    rows = {float(y) for y in re.findall(r'd="[^"]+" transform="translate\([\d.]+ ([\d.]+)\)', drawing)}
+    assert len(rows) == 8
+    assert max(rows) < height - 30 - 20  # above the numbers of the generations
 
 
 def test_a_click_pins_an_agent_with_what_it_was(page_of):

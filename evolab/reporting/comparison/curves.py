@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from evolab.history.history import History
 from evolab.reporting.comparison.listing import about, places
-from evolab.reporting.comparison.settings import differing, flat, words
+from evolab.reporting.comparison.settings import differing, flat, telling, words
 from evolab.storage.files import Damaged
 from evolab.training.generation_folders import ABOUT
 
@@ -84,9 +84,10 @@ def labelled(found: Sequence[Named]) -> dict[str, list[Named]]:
     for run, own in zip(found, settings):
         key = json.dumps({name: own.get(name) for name in apart}, default=str)
         kinds.setdefault(key, (own, []))[1].append(run)
+    told = telling(apart, [own for own, _ in kinds.values()], MOST)
     labels: dict[str, list[Named]] = {}
     for own, members in kinds.values():
-        said = [words(name, own.get(name)) for name in apart[:MOST]] + ["…"] * (len(apart) > MOST)
+        said = [words(name, own[name]) for name in told if name in own] + ["…"] * (len(apart) > MOST)
         names = [run.name for run in members if run.name]
         if not said and not names:
             said = [str(own[name]) for name in ("algorithm", "environment") if name in own] or ["run"]

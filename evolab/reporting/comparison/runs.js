@@ -22,7 +22,20 @@ function kindsOf(runs, columns, alone) {
   }
   const scored = [...found.values()].map((members) => ({ members, score: median(members.map(scoreOf).filter((v) => v != null)) }));
   scored.sort((a, b) => (b.score ?? -Infinity) - (a.score ?? -Infinity));
-  return scored.map(({ members, score }, i) => ({ members, score, colour: i < COLOURED && score != null ? i : null, label: labelOf(members, columns, alone) }));
+  const told = telling(scored.map(({ members }) => members[0].v));
+  return scored.map(({ members, score }, i) => ({ members, score, colour: i < COLOURED && score != null ? i : null, label: labelOf(members, columns, told, alone) }));
+}
+
+// Which few columns tell rows apart: each next one parts the most of those that are still alike.
+function telling(rows, most = 3) {
+  if (rows.length && rows[0].length <= most) return rows[0].map((_, i) => i);
+  const found = [], parts = (list) => new Set(rows.map((row) => JSON.stringify(list.map((i) => row[i] ?? null)))).size;
+  while (found.length < most && rows.length) {
+    const known = parts(found), gains = rows[0].map((_, i) => parts([...found, i]) - known), best = Math.max(0, ...gains);
+    if (!best) break;
+    found.push(gains.indexOf(best));
+  }
+  return found.sort((a, b) => a - b);
 }
 
 const SERIES = ["winner", "parameters", "architecture", "hyperparameters", "activation", "other"];  // grey is for all the rest
@@ -34,8 +47,9 @@ function median(values) {
   return sorted.length ? (sorted[Math.floor(k)] + sorted[Math.ceil(k)]) / 2 : null;
 }
 
-function labelOf(members, columns, alone) {
-  const [run] = members, settings = columns.map(([, name], i) => `${name} ${said(run.v[i])}`).slice(0, 3);
+function labelOf(members, columns, told, alone) {
+  const [run] = members, own = told.filter((i) => run.v[i] != null);
+  const settings = own.map((i) => (["environment", "algorithm"].includes(columns[i][0]) ? said(run.v[i]) : `${columns[i][1]} ${said(run.v[i])}`));
   if (alone) return run.name;
   if (members.length === 1) return settings.length ? `${run.name} (${settings.join(", ")})` : run.name;
   return `${settings.join(", ") || run.what.filter(Boolean).join(", ") || run.name} (median of ${members.length})`;

@@ -7,8 +7,8 @@ function axisOf(name, values) {
     const range = extent(known), log = range[0] > 0 && range[1] / range[0] > 6, f = log ? Math.log10 : (v) => v;
     return { name, numeric, log, low: f(range[0]), high: f(range[1]), range, place: (v) => (v == null ? null : f(v)) };
   }
-  const words = [...new Set(known.map(String))].sort();
-  return { name, numeric, words, low: -0.5, high: words.length - 0.5, place: (v) => (v == null ? null : words.indexOf(String(v))) };
+  const words = [...new Set(known.map(said))].sort();
+  return { name, numeric, words, low: -0.5, high: words.length - 0.5, place: (v) => (v == null ? null : words.indexOf(said(v))) };
 }
 
 // What can stand on an axis: settings that differ, and the winner's hyperparameters at the end.
@@ -148,7 +148,8 @@ function importancePanel(ui) {
   const foot = h("p", { class: "ev-foot" }, "Rank correlation over runs, from 0 to 1; thin line: 95% interval. Settings that were changed together cannot be told apart, and no cause is proved.");
   let rows = [];
   body.append(table, foot, note);
-  const save = saveMenu(ui, "What went with fitness", () => [["setting", "strength", "low", "high"], ...rows]);
+  const save = saveMenu(ui, "What went with fitness", () => [["setting", "strength", "low", "high"], ...rows],
+    intervals(ui, table, () => ({ heads: ["strength"], rows: rows.slice(0, 12).map(([name, middle, low, high]) => ({ name, low, middle, high, bar: true, colour: "winner", words: [middle.toFixed(2)] })) })));
   head.lastChild.append(save);
   function draw(store) {
     rows = store.importance;

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from evolab.history.display import number
@@ -45,7 +45,31 @@ def differing(settings: Iterable[Mapping[str, Value]]) -> list[str]:
         for name in names
         if name.split(".")[0] not in APART and len({repr(one.get(name)) for one in known}) > 1
     ]
-    return sorted(kept, key=lambda name: LEADING.index(name) if name in LEADING else len(LEADING))
+    lacking = {name: sum(name not in one for one in known) for name in kept}  # what one algorithm alone has
+    return sorted(
+        kept, key=lambda name: (LEADING.index(name) if name in LEADING else len(LEADING), lacking[name])
+    )
+
+
+def telling(names: Sequence[str], settings: Sequence[Mapping[str, Value]], most: int) -> list[str]:
+    """The few of these names that tell settings apart: each next one parts the most of those still alike.
+
+    >>> telling(["a", "b", "c"], [{"a": 1, "b": 1}, {"a": 1, "b": 2}, {"a": 2, "b": 3, "c": 0}], 2)
+    ['b']
+    """
+    if len(names) <= most:
+        return list(names)
+
+    def parts(chosen: Sequence[str]) -> int:
+        return len({repr([one.get(name) for name in chosen]) for one in settings})
+
+    found: list[str] = []
+    while len(found) < most:
+        best = max(names, key=lambda name: parts([*found, name]), default=None)
+        if best is None or parts([*found, best]) == parts(found):
+            break
+        found.append(best)
+    return [name for name in names if name in found]
 
 
 def words(name: str, value: Value) -> str:

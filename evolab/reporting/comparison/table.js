@@ -25,7 +25,7 @@ function tablePanel(ui) {
       ["now", (run) => run.now, "num", 2],
       ["best", (run) => run.best, "num", 0],
       ["confirmed", (run) => run.confirmed, "num", 0, (v) => `${fmt(v)} \u2713`],
-      ...settings.map(([key, name], k) => { const i = store.columns.findIndex(([k]) => k === key); return [name, (run) => run.v[i], "num", 8 + settings.length - k, said]; }),
+      ...settings.map(([key, name], k) => { const i = store.columns.findIndex(([k]) => k === key); return [name, (run) => run.v[i], "num", k < 4 ? 12 - k : 1 - k / 1000, said]; }),  // the first few are missed more than the facts, the rest less
     ];
   }
   const time = (seconds) => (seconds < 90 ? `${Math.round(seconds)} s` : seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`);

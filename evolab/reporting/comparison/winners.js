@@ -1,16 +1,20 @@
 // The winners of the chosen runs side by side: how their settings and networks changed on the way.
 
 function winnersPanel(ui) {
-  const { element, body } = panel("Winners side by side", h("span", { class: "ev-side" }, "schedules of the chosen runs"), "ev-wide ev-last");
+  const { element, body, head } = panel("Winners side by side", h("span", { class: "ev-side" }, "schedules of the chosen runs"), "ev-wide ev-last");
   const list = h("div", { class: "ev-cards" }), note = empty("Here will be the winners\u2019 schedules and architectures of the runs that are ticked in the table.");
   body.append(list, note);
   const cards = new Map();
+  const save = saveMenu(ui, "Winners side by side", () => { const found = [...cards].filter(([, one]) => one.known()), names = [...new Set(found.flatMap(([, one]) => Object.keys(one.known().h)))];
+    return [["run", "generation", "steps", ...names, "hidden"], ...found.flatMap(([run, one]) => { const d = one.known(); return d.n.map((n, i) => [run, n, d.t[i], ...names.map((name) => (d.h[name] || [])[i]), d.hidden[i].join("x")]); })]; },
+  gallery(ui, () => [...cards].flatMap(([run, one]) => one.figures().map((figure) => ({ ...figure, name: `${run}: ${figure.name}` })))));
+  head.lastChild.append(save);
 
   function card(name) {
     const box = h("article", { class: "ev-card", "aria-label": name }), charts = h("div", { class: "ev-multiples" }), words = h("p", { class: "ev-foot" });
     box.append(h("h4", {}, name), charts, words);
     let made = null;
-    return { box, draw(details) {
+    return { box, known: () => made, figures: () => [...charts.children].map((node) => node.figure), draw(details) {
       if (!details) return say(words, "reading\u2026");
       if (details.error) return say(words, details.error);
       if (made !== details) {
@@ -35,8 +39,7 @@ function winnersPanel(ui) {
       values.forEach((v, i) => { const from = x(i ? steps[i - 1] : 0), to = x(steps[i]), py = y(axis.place(v)); ctx[i ? "lineTo" : "moveTo"](from, py); ctx.lineTo(to, py); });
       ctx.stroke();
     });
-    box.paint = chart.paint;
-    return box;
+    return Object.assign(box, { paint: chart.paint, figure: { name, now, chart } });
   }
 
   function layersOf(details) {
@@ -50,13 +53,12 @@ function winnersPanel(ui) {
       units.forEach((stack, i) => { let base = 0; stack.forEach((u, layer) => { ctx.globalAlpha = 0.85 - (0.6 * layer) / Math.max(1, stack.length); ctx.fillRect(x(i ? steps[i - 1] : 0), y(base + u), x(steps[i]) - x(i ? steps[i - 1] : 0), y(base) - y(base + u) - 0.8); base += u; }); });
       ctx.globalAlpha = 1;
     });
-    box.paint = chart.paint;
-    return box;
+    return Object.assign(box, { paint: chart.paint, figure: { name: "hidden units", now: hiddenText(stacks[stacks.length - 1]), chart } });
   }
 
   function draw(store) {
     const wanted = [...ui.chosen].slice(-4);
-    note.hidden = wanted.length > 0; list.hidden = !wanted.length;
+    note.hidden = wanted.length > 0; list.hidden = save.hidden = !wanted.length;
     for (const [name, one] of cards) if (!wanted.includes(name)) { one.box.remove(); cards.delete(name); }
     for (const name of wanted) {
       if (!cards.has(name)) { cards.set(name, card(name)); list.append(cards.get(name).box); }

@@ -92,7 +92,8 @@ function written(value, digits) {
   if (size >= 1e7 || size < 1e-2) return value.toExponential(Math.max(1, digits - 3)).replace("e+", "e");
   if (size >= 1000) return group(Math.round(value));
   if (size >= 1) return value.toFixed(size >= 100 ? 1 : digits - 2);
-  return String(Number(value.toPrecision(digits - 1)));
+  // A discount of 0.9996 is not 1.
+  return String(Number(value.toPrecision(Math.max(digits - 1, Math.ceil(-Math.log10(1 - size))))));
 }
 const group = (value) => (Math.abs(value) < 10000 ? String(value)
   : String(value).replace(/\B(?=(\d{3})+(?!\d))/g, "\u202f"));
@@ -196,7 +197,8 @@ function axes(ctx, c, box, x, y, xticks, yticks, xlabel = together(xticks), ylab
   }
   ctx.textAlign = "center";
   ctx.textBaseline = "top";
-  for (const v of xticks) ctx.fillText(xlabel(v), Math.min(Math.max(x(v), box.left), box.right - 6), box.bottom + 5);
+  // The last label ends where the chart does, however long it is.
+  for (const v of xticks) { const text = xlabel(v); ctx.fillText(text, Math.min(Math.max(x(v), box.left), box.right + 6 - ctx.measureText(text).width / 2), box.bottom + 5); }
 }
 
 function makeTip(root) {

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from evolab.history.display import change, count, number
 from evolab.reporting.panels.colours import look
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 # A figure does not know the page it will stand on: no background of its own, and words and lines that show on white as
 # well as on black.
 CLEAR, WORDS, GRID = "rgba(0,0,0,0)", "#757a83", "rgba(128,128,128,0.25)"
+MARKS = 5
+"""Labels of a logarithmic axis at most."""
 MARKED = "#7f858e"
 """Colour of a line that is neither data nor grid, such as a target."""
 
@@ -32,6 +35,25 @@ def finish(chart: Figure, title: str, x: str = "", y: str = "", height: int = 42
     chart.update_xaxes(title_text=x or None, gridcolor=GRID, zeroline=False, linecolor=GRID)
     chart.update_yaxes(title_text=y or None, gridcolor=GRID, zeroline=False, linecolor=GRID)
     return chart
+
+
+def logarithmic(low: float, high: float) -> dict[str, Any]:
+    """A logarithmic axis with few whole labels; plotly's own are lone digits such as "2" and "5".
+
+    >>> logarithmic(2.8, 610)["ticktext"], logarithmic(450, 4_610)["ticktext"]
+    (['5', '10', '50', '100', '500'], ['500', '1000', '2000'])
+    """
+    for steps in ((1, 2, 5), (1, 5), (1,), (1,)):
+        ticks = [
+            step * 10.0**power
+            for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+            for step in steps
+            if low <= step * 10.0**power <= high
+        ]
+        if len(ticks) <= MARKS:
+            break
+    ticks = ticks[:: math.ceil(len(ticks) / MARKS) or 1]
+    return {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
 
 
 def blank(title: str, words: str) -> Figure:

@@ -1,10 +1,10 @@
 // Panels that users write in Python: a dict of one of four forms, drawn without any JavaScript of theirs.
 
 function formPanel(ui, title) {
-  const { element, body } = panel(title, null, "ev-full");
+  const { element, body, head } = panel(title, null, "ev-full");
   const box = h("div", { class: "ev-chart" }), rest = h("div"), legend = h("div", { class: "ev-legend" });
   body.append(box, legend, rest);
-  let data = null;
+  let data = null, saver = null, form = null;
   const DASHES = [[], [6, 3], [2, 3], [8, 3, 2, 3]];
   const chart = stage(box, title, 180, (ctx, width, height) => {
     const c = ui.colours(), area = { left: 52, right: width - 12, top: 8, bottom: height - 22 };
@@ -28,8 +28,22 @@ function formPanel(ui, title) {
   const table = ({ columns, rows }) => h("div", { class: "ev-scroll" }, h("table", {}, h("thead", {}, h("tr", {}, ...columns.map((c) => h("th", { scope: "col" }, c)))),
     h("tbody", {}, ...rows.map((r) => h("tr", {}, ...r.map((v) => h("td", { class: typeof v === "number" ? "ev-num" : "ev-words" }, typeof v === "number" ? fmt(v) : v)))))));
 
+  // Each form has its own table of numbers, and a picture where it is a figure.
+  const ROWS = {
+    lines: () => [["x", ...Object.keys(data.lines)], ...data.x.map((x, i) => [x, ...Object.values(data.lines).map((values) => values[i])])],
+    bars: () => [["name", "value"], ...Object.entries(data.bars)],
+    table: () => [data.columns, ...data.rows],
+  };
+  const FIGURES = { lines: chart, bars: intervals(ui, rest, () => ({ heads: [""], rows: Object.entries(data.bars).map(([name, middle]) => ({ name, middle, bar: true, colour: "muted", words: [fmt(middle)] })) })) };
+
   function draw(next) {
     data = next;
+    if (form !== data.form) {
+      if (saver) saver.remove();
+      form = data.form;
+      saver = ROWS[form] ? saveMenu(ui, title, ROWS[form], FIGURES[form]) : null;
+      if (saver) head.lastChild.append(saver);
+    }
     box.hidden = legend.hidden = data.form !== "lines";
     rest.replaceChildren(...(data.form === "bars" ? [bars(data.bars)] : data.form === "table" ? [table(data)] : data.form === "text" ? [empty(data.text)] : []));
     if (data.form !== "lines") return;

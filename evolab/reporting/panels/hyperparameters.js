@@ -10,7 +10,7 @@ function hyperparametersPanel(ui) {
   body.append(grid, fixed, note);
   let charts = [], last = null;
   const save = saveMenu(ui, "Hyperparameters", () => [["generation", "agent", ...last.names, "hidden", "network size"],
-    ...last.line.n.map((n, i) => [n, last.line.id[i], ...last.line.h[i], (last.line.a[i] || []).join("x"), last.line.m[i]])]);
+    ...last.line.n.map((n, i) => [n, last.line.id[i], ...last.line.h[i], (last.line.a[i] || []).join("x"), last.line.m[i]])], gallery(ui, () => charts.map(({ spec, chart }) => ({ name: spec.name, now: spec.now, chart }))));
   head.lastChild.append(save);
 
   function series(store) {
@@ -37,7 +37,7 @@ function hyperparametersPanel(ui) {
     const box = h("div", { class: "ev-small" }), title = h("div", { class: "ev-small-title" });
     box.append(title);
     const chart = stage(box, "", 96, (ctx, w, t) => (spec.layers ? layers(ctx, w, t, spec) : plot(ctx, w, t, spec)));
-    return { box, title, chart, set(next) { Object.assign(spec, next); chart.canvas.setAttribute("aria-label", `${spec.name} over generations`);
+    return { box, title, chart, spec, set(next) { Object.assign(spec, next); chart.canvas.setAttribute("aria-label", `${spec.name} over generations`);
       title.replaceChildren(h("span", {}, spec.name), h("b", {}, spec.now)); chart.paint(); } };
   }
 

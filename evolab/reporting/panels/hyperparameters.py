@@ -6,7 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from evolab.reporting.panels.colours import CLOUD, WINNER
-from evolab.reporting.panels.figures import blank, finish
+from evolab.reporting.panels.figures import blank, finish, logarithmic
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -42,7 +42,7 @@ def hyperparameters_figure(history: History) -> Figure:
                           hovertemplate=hover, **where)  # fmt: skip
         low, high = float(table[name].min()), float(table[name].max())
         if low > 0 and high / low > 6:
-            chart.update_yaxes(type="log", **where)
+            chart.update_yaxes(**logarithmic(low, high), **where)
     finish(chart, "Hyperparameters over generations", height=90 + 230 * rows)
     chart.update_annotations(font_size=12)
     legend = {"yref": "container", "y": 0.99, "yanchor": "top"}

@@ -8,7 +8,8 @@ function learningPanel(ui) {
   body.append(grid, foot, note);
   let charts = [], last = null;
   const save = saveMenu(ui, "Learning", () => { const columns = specs().flatMap((s) => (s.beside ? [s, { name: "earned return", values: s.beside }] : [s]));
-    return [["generation", ...columns.map((s) => s.name)], ...last.learning.n.map((n, i) => [n, ...columns.map((s) => s.values[i])])]; });
+    return [["generation", ...columns.map((s) => s.name)], ...last.learning.n.map((n, i) => [n, ...columns.map((s) => s.values[i])])]; },
+  gallery(ui, () => charts.map(({ spec, chart }) => ({ name: `${spec.short || spec.name}${spec.legend ? ` ${spec.legend}` : ""}`, now: newestOfAll(spec.values), chart }))));
   head.lastChild.append(save);
 
   function specs() {
@@ -28,7 +29,7 @@ function learningPanel(ui) {
     const box = h("div", { class: "ev-small" }), title = h("div", { class: "ev-small-title" });
     box.append(title);
     const chart = stage(box, "", 74, (ctx, width, height) => drawCurves(ctx, ui.colours(), width, height, last.learning.n, spec.values, spec.beside));
-    return { box, set(next) { Object.assign(spec, { short: null, legend: null, beside: [] }, next); box.title = spec.means; chart.canvas.setAttribute("aria-label", `${spec.name} over generations`);
+    return { box, chart, spec, set(next) { Object.assign(spec, { short: null, legend: null, beside: [] }, next); box.title = spec.means; chart.canvas.setAttribute("aria-label", `${spec.name} over generations`);
       title.replaceChildren(h("span", {}, spec.short || spec.name, spec.legend ? h("span", { class: "ev-key" }, ` ${spec.legend}`) : null), h("b", {}, newestOfAll(spec.values)));
       chart.paint(); } };
   }

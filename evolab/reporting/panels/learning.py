@@ -6,7 +6,7 @@ import math
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from evolab.reporting.panels.figures import MARKED, blank, finish
+from evolab.reporting.panels.figures import MARKED, blank, finish, logarithmic
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -30,7 +30,10 @@ def losses_figure(history: History) -> Figure:
         return blank("Learning", "No generation yet: call exp.step()")
     generations = list(history)
     losses = list(dict.fromkeys(name for g in generations for name in g.losses))
-    series = {f"loss of {name}": [g.losses.get(name, math.nan) for g in generations] for name in losses}
+    series = {
+        name if "loss" in name else f"{name} loss": [g.losses.get(name, math.nan) for g in generations]
+        for name in losses
+    }
     earned = [g.best.discounted for g in generations]
     if any(math.isfinite(g.best.value) for g in generations):
         series[EXPECTED] = [g.best.value for g in generations]
@@ -57,6 +60,6 @@ def losses_figure(history: History) -> Figure:
             )  # fmt: skip
         finite = [v for v in (*values, *(earned if name == EXPECTED else ())) if math.isfinite(v)]
         if finite and min(finite) > 0 and max(finite) / min(finite) > WIDE:
-            chart.update_yaxes(type="log", **where)
+            chart.update_yaxes(**logarithmic(min(finite), max(finite)), **where)
     finish(chart, "Learning over generations", height=110 + 220 * rows)
     return chart.update_annotations(font_size=12)  # type: ignore[no-any-return]

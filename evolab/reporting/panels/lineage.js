@@ -21,9 +21,12 @@ function lineagePanel(ui) {
   const ring = h("div", { class: "ev-ring ev-ring-large" });
   box.append(ring);
 
+  // A population may have been larger at first.
+  const largest = (rows) => Math.max(last.unborn.id.length, ...rows.map((r) => r.id.length));
+
   function paint(ctx, width, height) {
     const c = ui.colours(), rows = last.rows.filter((r) => r.id);
-    const size = rows[rows.length - 1].id.length;
+    const size = largest(rows);
     if (end != null && end >= rows[rows.length - 1].n) end = null;  // the board was set back to before it
     const pitch = (size > 24 ? 20 : 28) * zoom, gap = (height - 36) / size;
     const radius = Math.max(2.4, Math.min(6, gap * 0.36, pitch * 0.3));
@@ -164,7 +167,7 @@ function lineagePanel(ui) {
     const rows = store.rows.filter((r) => r.id), any = rows.length > 0;
     note.hidden = any; box.hidden = legend.hidden = save.hidden = side.hidden = zooms.hidden = !any;
     if (!any) { slider.hidden = true; return; }
-    const size = rows[rows.length - 1].id.length;
+    const size = largest(rows);
     chart.resize(36 + size * Math.max(7, Math.min(24, 250 / size)));
     chart.paint();
     const found = new Set([...rows.flatMap((r) => r.k), ...store.unborn.k].map((k) => store.kinds[k]));

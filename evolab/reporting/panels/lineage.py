@@ -59,7 +59,7 @@ def lineage_figure(history: History, last: int | None = 40) -> Figure:
             marker={"symbol": style.symbol, "color": style.light, "size": 10},
             text=[hover_text(e, b) for _, _, e, b in found], hovertemplate="%{text}<extra></extra>",
         )  # fmt: skip
-    size = len(generations[-1].evaluations)
+    size = max(len(g.evaluations) for g in generations)  # a population may have been larger at first
     height = max(300, min(900, 170 + 22 * size))
     finish(chart, "Lineage", "generation", "rank (best on top)", height)
     below = -52 / (height - 170)  # the legend stands under the axis, whatever the height

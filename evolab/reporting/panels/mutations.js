@@ -7,9 +7,10 @@ function mutationsPanel(ui) {
   const foot = h("p", { class: "ev-foot" }, "Gain: fitness of the child after its first generation minus its parent\u2019s before; line: median, bar: middle half. Compare with \u201cnone\u201d, which was only trained on. Ancestry: share of the births in the winner\u2019s ancestry.");
   body.append(table, foot, note);
   const save = saveMenu(ui, "What mutations brought", () => [["kind", "name", "tried", "measured", "gain", "lower quartile", "upper quartile", "better than parent"],
-    ...seen.map(([key, count, measured, low, middle, high, positive]) => [...(key.includes("/") ? key.split(/\/(.*)/s).slice(0, 2) : [key, ""]), count, measured, middle, low, high, positive])]);
+    ...seen.map(([key, count, measured, low, middle, high, positive]) => [...(key.includes("/") ? key.split(/\/(.*)/s).slice(0, 2) : [key, ""]), count, measured, middle, low, high, positive])],
+  intervals(ui, table, () => ({ heads: ["tried", "gain", "ancestry"], rows: shown })));
   head.lastChild.append(save);
-  let seen = [];
+  let seen = [], shown = [];
 
   function draw(store) {
     const rows = store.effects.filter(([key]) => key !== "elite" && key !== "revived");
@@ -20,10 +21,14 @@ function mutationsPanel(ui) {
     const range = extent(rows.flatMap((r) => [r[3], r[5]]).concat(0)) || [-1, 1];
     const x = linear(range[0], range[1], 4, 96), most = Math.max(...rows.map((r) => r[1]));
     const order = rows.filter(([key]) => !key.includes("/")).flatMap((row) => [row, ...rows.filter(([key]) => key.startsWith(`${row[0]}/`)).slice(0, 6)]);
+    const share = (key) => (store.line.length ? `${Math.round((100 * (store.line.kinds[key] || 0)) / store.line.length)}%` : "–");
+    shown = order.map(([key, count, , low, middle, high]) => {
+      const [kind, name] = key.split(/\/(.*)/s);
+      return { name: name || lookOf(kind)[0], under: !!name, low, middle, high, colour: lookOf(kind)[1], words: [group(count), signed(middle), share(key)] };
+    });
     const cells = ["", "tried", "gain", "", "ancestry"].map((text) => h("span", { class: "ev-th" }, text));
     for (const [key, count, measured, low, middle, high, positive] of order) {
-      const [kind, name] = key.split(/\/(.*)/s), length = store.line.length || 0;
-      const share = length ? (store.line.kinds[key] || 0) / length : 0;
+      const [kind, name] = key.split(/\/(.*)/s);
       const colour = `var(--ev-${lookOf(kind)[1]})`;
       const title = `${MEANS[kind] || "a mutation of your own"}: ` + (measured ? `${positive} of ${measured} children did better than their parent` : "not measured yet");
       cells.push(
@@ -31,7 +36,7 @@ function mutationsPanel(ui) {
         h("span", { class: "ev-count" }, h("i", { style: `width:${Math.max(2, (18 * count) / most)}px;background:${colour}` }), group(count)),
         whisker(x, low, middle, high, colour),
         h("span", { class: "ev-num" }, signed(middle)),
-        h("span", { class: "ev-num" }, length ? `${Math.round(100 * share)}%` : "–"));
+        h("span", { class: "ev-num" }, share(key)));
     }
     table.replaceChildren(...cells);
   }

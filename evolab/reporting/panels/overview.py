@@ -48,11 +48,11 @@ def overview_figure(history: History, target: float | None = None) -> Figure:
     chart.add_traces(fitness_figure(history, target, "generations").data, rows=1, cols=1)
     if target is not None:
         chart.add_hline(y=target, line_dash="dash", line_color="#7f858e", row=1, col=1)
-    for i, (_, (traces, kind)) in enumerate(small):
+    for i, (_, (traces, axis)) in enumerate(small):
         where = {"row": 2 + i // columns, "col": 1 + i % columns}
         for trace in traces:
             chart.add_trace(trace.update(showlegend=False), **where)
-        chart.update_yaxes(type=kind, **where)
+        chart.update_yaxes(type=axis.type, tickvals=axis.tickvals, ticktext=axis.ticktext, **where)
     if gains:
         for trace in mutations_figure(history).data:
             chart.add_trace(trace, row=len(layout), col=1)
@@ -62,13 +62,12 @@ def overview_figure(history: History, target: float | None = None) -> Figure:
     return chart.update_layout(margin={"t": 90}, legend={"y": 1.04})  # type: ignore[no-any-return]
 
 
-def _charts(figure: Any) -> dict[str, tuple[list[Any], str]]:
-    """The small charts of a figure by their titles: traces, and the kind of the vertical axis."""
-    found: dict[str, tuple[list[Any], str]] = {}
+def _charts(figure: Any) -> dict[str, tuple[list[Any], Any]]:
+    """The small charts of a figure by their titles: traces, and the vertical axis."""
+    found: dict[str, tuple[list[Any], Any]] = {}
     for i, title in enumerate(figure.layout.annotations):
         axis = f"y{i + 1}" if i else "y"
         traces = [trace for trace in figure.data if (trace.yaxis or "y") == axis]
-        kind = figure.layout[f"yaxis{i + 1}" if i else "yaxis"].type or "linear"
         if traces:
-            found[str(title.text)] = traces, kind
+            found[str(title.text)] = traces, figure.layout[f"yaxis{i + 1}" if i else "yaxis"]
     return found

@@ -14,7 +14,7 @@ function download(name, data, type) {
 // Cells with commas, quotes or line breaks are quoted, as RFC 4180 has it.
 const csv = (rows) => rows.map((row) => row.map((v) => (v == null ? "" : /[",\n]/.test(String(v)) ? `"${String(v).replaceAll('"', '""')}"` : String(v))).join(",")).join("\r\n") + "\r\n";
 
-// A small button with a menu. `rows()` gives the numbers, heading first; `chart` a stage, where there is one.
+// A small button with a menu. `rows()` gives the numbers, heading first; `chart` a stage or a figure of several, where there is one.
 function saveMenu(ui, title, rows, chart = null) {
   const file = title.toLowerCase().replace(/[^a-z0-9]+/g, "-"), menu = h("div", { class: "ev-menu", role: "menu", hidden: true });
   const button = h("button", { type: "button", class: "ev-icon ev-save", title: "Save this figure", "aria-label": `Save ${title}`, "aria-haspopup": "menu", "aria-expanded": "false" }, icon(ICONS.save));
@@ -35,6 +35,7 @@ function saveMenu(ui, title, rows, chart = null) {
 }
 
 function png(title, chart, ui, done) {
+  if (!chart.canvas) return pictured(drawing(title, chart, ui), done);
   const c = ui.colours(), from = chart.canvas, ratio = from.width / (from.clientWidth || from.width);
   const made = document.createElement("canvas"), ctx = made.getContext("2d");
   made.width = from.width; made.height = from.height + Math.round(HEAD * ratio);
@@ -44,6 +45,58 @@ function png(title, chart, ui, done) {
   ctx.drawImage(from, 0, HEAD * ratio);
   made.toBlob(done, "image/png");
 }
+
+// A drawing as a picture, twice as large: of figures that no single canvas shows.
+function pictured(text, done) {
+  const image = new Image(), url = URL.createObjectURL(new Blob([text], { type: "image/svg+xml" }));
+  image.onload = () => {
+    const made = document.createElement("canvas");
+    made.width = 2 * image.width; made.height = 2 * image.height;
+    made.getContext("2d").drawImage(image, 0, 0, made.width, made.height);
+    URL.revokeObjectURL(url);
+    made.toBlob(done, "image/png");
+  };
+  image.src = url;
+}
+
+// Small charts as one figure, four to a row; `list()` gives each as { name, now, chart }.
+const gallery = (ui, list) => ({
+  pen() {
+    const c = ui.colours(), found = list().map((one) => ({ ...one, pen: one.chart.pen() })), columns = Math.min(4, found.length);
+    const wide = Math.max(...found.map((one) => one.pen.width)) + 20, tall = Math.max(...found.map((one) => one.pen.height)) + 30;
+    const made = svgPen(columns * wide, Math.ceil(found.length / columns) * tall, found[0].pen.family);
+    found.forEach(({ name, now, pen }, i) => {
+      made.parts.push(`<g transform="translate(${10 + (i % columns) * wide} ${Math.floor(i / columns) * tall})"><text y="14" fill="${c.muted}">${markup(name)}</text>`
+        + `<text x="${pen.width}" y="14" text-anchor="end" font-weight="600" fill="${c.ink}">${markup(now)}</text><g transform="translate(0 18)">${pen.parts.join("")}</g></g>`);
+    });
+    return made;
+  },
+});
+
+// Intervals as one figure, a line each; `list()` gives { heads, rows }, a row as { name, under, low, middle, high, colour, bar, words }.
+const intervals = (ui, node, list) => ({
+  pen() {
+    const c = ui.colours(), { heads, rows } = list(), made = svgPen(420 + 66 * heads.length, 22 * rows.length + 30, getComputedStyle(node).fontFamily);
+    const range = extent(rows.flatMap((r) => [r.low, r.middle, r.high]).concat(0)), x = linear(range[0], range[1], 180, 400);
+    const words = (texts, y) => { made.textAlign = "right"; made.fillStyle = c.muted; texts.forEach((text, k) => made.fillText(text, 410 + 66 * (k + 1), y)); };
+    made.textBaseline = "middle";
+    words(heads, 10);
+    made.fillStyle = c.link; made.fillRect(x(0) - 0.5, 20, 1, 22 * rows.length);
+    rows.forEach((r, i) => {
+      const y = 31 + 22 * i;
+      made.textAlign = "left"; made.fillStyle = r.under ? c.muted : c.ink; made.fillText(r.name, r.under ? 26 : 10, y);
+      words(r.words, y);
+      made.fillStyle = c[r.colour];
+      if (r.middle == null) return;
+      made.globalAlpha = 0.5;
+      if (r.bar) made.fillRect(x(0), y - 4, x(r.middle) - x(0), 8); else made.fillRect(x(r.low), y - 2, x(r.high) - x(r.low), 4);
+      made.globalAlpha = 1;
+      if (!r.bar) made.fillRect(x(r.middle) - 1.5, y - 5, 3, 10);
+      else if (r.low != null) { made.fillStyle = c.ink; made.fillRect(x(r.low), y - 0.75, x(r.high) - x(r.low), 1.5); }
+    });
+    return made;
+  },
+});
 
 function drawing(title, chart, ui) {
   const c = ui.colours(), pen = chart.pen(), { width, height } = pen;

@@ -134,6 +134,16 @@ def test_a_label_says_what_differs_and_which_run_it_is():
     ]
 
 
+def test_a_label_says_what_tells_kinds_apart():
+    """Of many settings that differ it listed the first, which were the same in most."""
+    configs = [
+        {"environment": "Pole", "algorithm": "DQN", "a": 1, "b": 1, "lr": lr, "only": 1} for lr in (0.1, 0.2)
+    ]
+    configs += [{"environment": "Lake", "algorithm": "TD3", "a": 2, "b": 2, "lr": lr} for lr in (0.1, 0.2)]
+    runs = [Named("", config, told([1])) for config in configs]
+    assert list(labelled(runs)) == ["Pole, lr 0.1, …", "Pole, lr 0.2, …", "Lake, lr 0.1, …", "Lake, lr 0.2, …"]
+
+
 def test_a_target_is_drawn_and_names_are_escaped(place, tmp_path):
     folder = tmp_path / "<b>bold"
     trained(folder, 1, target=450.0)

@@ -34,6 +34,19 @@ def test_one_generation_is_enough_for_no_error(name):
     getattr(Plot(make_history(1)), name)()
 
 
+def test_a_logarithmic_axis_has_few_whole_labels():
+    """They were lone digits: "5", "2", "100", "5"."""
+    history = make_history(9)
+    known = history.generations
+    for i, generation in enumerate(known):
+        known[i] = dataclasses.replace(generation, losses={"critic": 3.0 * 2**i})
+    plot = Plot(history, 200.0)
+    for figure in (plot.losses(), plot()):
+        axes = [figure.layout[key] for key in figure.layout if key.startswith("yaxis")]
+        labels = [axis.ticktext for axis in axes if axis.type == "log"]
+        assert ("5", "10", "50", "100", "500") in labels
+
+
 def test_fitness_draws_the_target_and_the_winners_line():
     history = make_history(9)
     figure = Plot(history, 200.0).fitness("generations")

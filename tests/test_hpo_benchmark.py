@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
@@ -30,6 +31,22 @@ def wanted(budget=1_000, reach=1, **other):
         "limit": reach * budget,
         "minutes": None,
     } | other
+
+
+def test_the_pages_compare_with_the_same_single_runs():
+    """The page said that two tasks had none, while README compared with them."""
+    import hpo_tasks
+
+    tree = ast.parse((Path(BENCHMARKS).parents[1] / "tutorials" / "pages" / "curves.py").read_text("utf-8"))
+    (told,) = (
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and node.targets[0].id == "TUNED"
+    )
+    lines = (Path(BENCHMARKS) / "results" / "hpo" / "runs.jsonl").read_text("utf-8").splitlines()
+    measured = {json.loads(line)["task"] for line in lines}
+    assert told.keys() >= {name for name in measured if hpo_tasks.TASKS[name].tuned}
+    assert told == {name: hpo_tasks.TASKS[name].tuned for name in told}
 
 
 def acted(env, steps):

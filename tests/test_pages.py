@@ -172,10 +172,7 @@ def test_pages_fit_their_window_and_nothing_fails_in_a_browser(site, chromium, w
     with closing(context):
         page = context.new_page()
         page.on("pageerror", lambda error: trouble.append(str(error)))
-        page.on(
-            "console",
-            lambda m: trouble.append(m.text) if m.type == "error" and "theme mode" not in m.text else None,
-        )
+        page.on("console", lambda m: trouble.append(m.text) if m.type == "error" else None)
         page.on("requestfailed", lambda request: trouble.append(request.url))
         for name in LOOKED_AT:
             page.goto((site / f"{name}.html").as_uri())

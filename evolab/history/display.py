@@ -11,6 +11,8 @@ _CELL = "padding:2px 10px;border:none;font-variant-numeric:tabular-nums"
 # Words may break where a page is narrow, numbers never do.
 _WORDS = f"{_CELL};text-align:left;white-space:normal;vertical-align:top"
 _NUMBERS = f"{_CELL};text-align:right;white-space:nowrap;vertical-align:top"
+LONG = 16
+"""Letters from which on a cell of words is long."""
 
 
 def number(value: float | None, digits: int = 4) -> str:
@@ -18,6 +20,8 @@ def number(value: float | None, digits: int = 4) -> str:
 
     >>> [number(x) for x in (231.4377, 0.001, 0.00083333, 0.99613, 0.99964, 100000, float("nan"), None)]
     ['231.4', '1.0e-3', '8.3e-4', '0.996', '0.9996', '100000', 'nan', '']
+    >>> number(123456.7), number(-0.5), number(1e30)
+    ('1.23e+05', '-0.5', '1e+30')
     """
     if value is None:
         return ""
@@ -31,7 +35,8 @@ def number(value: float | None, digits: int = 4) -> str:
     if abs(value) < 1e-2:
         mantissa, exponent = f"{value:.{max(0, digits - 3)}e}".split("e")
         return f"{mantissa}e{int(exponent)}"
-    digits = max(digits, math.ceil(-math.log10(1 - abs(value))) + 1)  # a discount of 0.9996 is not 1
+    if abs(value) < 1:  # a discount of 0.9996 is not 1
+        digits = max(digits, math.ceil(-math.log10(1 - abs(value))) + 1)
     return f"{value:.{digits - 1}g}"
 
 
@@ -93,9 +98,13 @@ def html_table(
         strong: index of a row to emphasise.
     """
 
+    # Long words keep a width to be read in, where a page is narrower than the table.
+    long = {name for i, name in enumerate(names) if any(len(row[i]) > LONG for row in rows)}
+
     def cells(tag: str, row: Sequence[str], weight: str) -> str:
         return "".join(
-            f'<{tag} style="{_WORDS if name in left else _NUMBERS};font-weight:{weight}">'
+            f'<{tag} style="{_WORDS if name in left else _NUMBERS}'
+            f'{";min-width:13em" if name in left and name in long else ""};font-weight:{weight}">'
             f"{escape(cell)}</{tag}>"
             for name, cell in zip(names, row, strict=True)
         )
@@ -106,4 +115,4 @@ def html_table(
     head = f"<thead><tr>{cells('th', names, '500')}</tr></thead>"
     title = f'<div style="margin:4px 0 6px">{escape(caption)}</div>' if caption else ""
     style = "border-collapse:collapse;font-size:13px"
-    return f'<div>{title}<table style="{style}">{head}<tbody>{body}</tbody></table></div>'
+    return f'<div style="overflow-x:auto">{title}<table style="{style}">{head}<tbody>{body}</tbody></table></div>'

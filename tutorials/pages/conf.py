@@ -72,6 +72,7 @@ html_js_files = [("figures.js", {"defer": "defer"})]
 html_show_sourcelink = False
 html_copy_source = False
 html_show_sphinx = False
+html_context = {"default_mode": "auto"}  # the theme tells the console of an error where it is not said
 html_theme_options = {
     "logo": {"text": "evolab"},
     "navbar_align": "left",

@@ -97,7 +97,6 @@ def html_table(
         caption: a sentence above.
         strong: index of a row to emphasise.
     """
-
     # Long words keep a width to be read in, where a page is narrower than the table.
     long = {name for i, name in enumerate(names) if any(len(row[i]) > LONG for row in rows)}
 

@@ -141,7 +141,12 @@ def test_a_label_says_what_tells_kinds_apart():
     ]
     configs += [{"environment": "Lake", "algorithm": "TD3", "a": 2, "b": 2, "lr": lr} for lr in (0.1, 0.2)]
     runs = [Named("", config, told([1])) for config in configs]
-    assert list(labelled(runs)) == ["Pole, lr 0.1, …", "Pole, lr 0.2, …", "Lake, lr 0.1, …", "Lake, lr 0.2, …"]
+    assert list(labelled(runs)) == [
+        "Pole, lr 0.1, …",
+        "Pole, lr 0.2, …",
+        "Lake, lr 0.1, …",
+        "Lake, lr 0.2, …",
+    ]
 
 
 def test_a_target_is_drawn_and_names_are_escaped(place, tmp_path):

@@ -127,7 +127,7 @@ def test_what_only_agents_of_observations_can_do_is_refused(tmp_path):
             agent.export(tmp_path / name)
     for fitness in ("fqe", ev.FQE()):
         with pytest.raises(
-            ValueError, match="fitness='fqe' measures agents by transitions, and ILQL learns from"
+            ValueError, match="fitness='fqe' measures agents by stored transitions, and ILQL keeps none"
         ):
             ev.Experiment(game(), algorithm="ILQL", population=2, fitness=fitness)
 

@@ -60,7 +60,7 @@ def returns(files: list[str]) -> int:
     return len(files) - len(set(files))
 
 
-def climbs(files: list[str]) -> int:
+def ascents(files: list[str]) -> int:
     """How often a way leads to a room above the one that it comes from."""
     floors = [ROOMS.index(file.split("/")[0]) for file in files]
     return sum(floor < before for before, floor in zip(floors, floors[1:], strict=False))
@@ -96,7 +96,7 @@ def test_hyperparameters_are_a_tensor_after_few_files():
     files = visited(work, carries, arrived)
     assert arrived == [np.float32(LR)]
     assert len(set(files)) <= 10, files
-    assert climbs(files) <= 2, files
+    assert ascents(files) <= 2, files
 
 
 def test_a_batch_comes_to_adam_with_few_returns():

@@ -20,6 +20,8 @@ from evolab.core.actions import Actions
 from evolab.core.experience import Batch
 from evolab.core.ranges import Choice, Float, Integer, Range
 from evolab.core.trees import Tree
+from evolab.data.buffers.replay import ReplayBuffer
+from evolab.data.buffers.rollout import RolloutBuffer
 from evolab.networks.base import Network, Role
 from evolab.networks.batching.group import AgentGroup
 from evolab.networks.kernels.updates import TemporalDifference
@@ -99,6 +101,26 @@ class Algorithm(ABC):
             raise TypeError(
                 f"{self.name} needs {fit} actions; this environment's are {action_space}. {_instead(action_space)}"
             )
+
+    @property
+    def replays(self) -> bool:
+        """True if it learns while it acts, from all that was stored: not from data alone, nor from its newest steps."""
+        return not (self.offline or self.on_policy)
+
+    @property
+    def keeps_transitions(self) -> bool:
+        """True if transitions that it has learned from stay, so that others can measure by them."""
+        return not self.on_policy
+
+    @property
+    def normalisable(self) -> tuple[str, ...]:
+        """What can be brought to one scale; returns are measured while agents act."""
+        return ("observations",) if self.offline else ("observations", "returns")
+
+    def buffer(self, asked: ReplayBuffer | RolloutBuffer | None) -> ReplayBuffer | RolloutBuffer:
+        """Where experience lies: in what was asked for, or in a buffer of the kind that it learns from."""
+        default = RolloutBuffer() if self.on_policy else ReplayBuffer()
+        return default if asked is None else asked  # an empty one is false
 
     @property
     def factored(self) -> bool:
@@ -264,7 +286,7 @@ ACTOR_CRITIC: dict[str, Hyperparameter] = {
     **ONLINE,
     "discount": replace(ONLINE["discount"], search=Float(0.98, 0.995)),
 }
-"""As `ONLINE`, for a policy that climbs its critics: they have to learn faster than it does.
+"""As `ONLINE`, for a policy that follows its critics: they have to learn faster than it does.
 
 Eight SAC agents that did not evolve, of which the first kept these values, earned -88 in the mean on
 LunarLanderContinuous-v3 after 40 000 steps, with discounts up to 0.999 and persistence up to 4, and 160 where all

@@ -12,6 +12,9 @@ from torch import Tensor
 
 from evolab.algorithms.base import AgentGroup, Algorithm
 from evolab.core.trees import Tree
+from evolab.data.buffers.replay import ReplayBuffer
+from evolab.data.buffers.rollout import RolloutBuffer
+from evolab.data.buffers.token_buffer import TokenBuffer
 from evolab.networks.base import Network
 from evolab.networks.gpt.gpt import GPT
 
@@ -29,11 +32,16 @@ class TokenAlgorithm(Algorithm):
     beams: int = 1
     offline: ClassVar[bool] = True
     reads_tokens: ClassVar[bool] = True
+    keeps_transitions = False
     action_spaces: ClassVar[tuple[type, ...]] = (spaces.Discrete,)
 
     def network(self) -> Network:
         """What a population has where no other network was asked for."""
         return GPT()
+
+    def buffer(self, asked: ReplayBuffer | RolloutBuffer | None) -> TokenBuffer:
+        """Whole episodes, as many as a buffer that was asked for would hold."""
+        return TokenBuffer(asked.capacity if isinstance(asked, ReplayBuffer) else None)
 
     def check(self, observation_space: spaces.Space, action_space: spaces.Space) -> None:
         """Raise where observations are no sequences of tokens, or actions no tokens.

@@ -101,11 +101,6 @@ class Guard(gymnasium.Env):
         assert self._mask_of is not None
         return read_mask(self.action_space, self._mask_of(info if isinstance(info, Mapping) else {}), ended)
 
-    @property
-    def gives_masks(self) -> bool:
-        """True where its first reset came with a mask."""
-        return self._mask_of is not None
-
     def reset(
         self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:

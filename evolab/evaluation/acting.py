@@ -1,7 +1,7 @@
-"""Fitness for nothing: what agents earn while they learn is the evidence.
+"""Fitness for nothing: what agents earn while they learn tells them apart.
 
 Episodes that serve evaluation alone cost a wide population most of its steps. Here some of the training episodes
-are played without exploration: they are experience as others are, and tell the agents apart.
+are played without exploration: they are experience as others are, and their returns are the fitness.
 """
 
 from __future__ import annotations

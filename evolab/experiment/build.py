@@ -12,10 +12,8 @@ from evolab.core.plain import to_plain
 from evolab.core.rng import seed_of
 from evolab.data.buffers.offline import buffer_from
 from evolab.data.buffers.replay import ReplayBuffer
-from evolab.data.buffers.rollout import RolloutBuffer
 from evolab.data.buffers.token_buffer import TokenBuffer
 from evolab.envs import make
-from evolab.envs.language.environment import LanguageEnvironment
 from evolab.evaluation.acting import Acting, TrainingEpisodes
 from evolab.evaluation.episodes import Evaluator
 from evolab.evaluation.fitness import Fitness, Given, Returns, fitness_named
@@ -33,11 +31,8 @@ from evolab.training.state import TrainingState
 
 def build(config: ExperimentConfig) -> TrainingState:
     """Everything that a run is made of. Offline without an environment the population waits for the data's spaces."""
-    algorithm, environment, envs = config.algorithm, config.environment, None
-    default = RolloutBuffer() if algorithm.on_policy else ReplayBuffer()
-    buffer = default if config.buffer is None else config.buffer  # an empty one is false
-    if algorithm.reads_tokens:
-        environment, buffer = Maker(environment), TokenBuffer(_capacity(config))
+    language, envs = config.language, None
+    environment = config.environment if language is None else Maker(language)
     if environment is not None:
         check_environments(config)
         envs = make(
@@ -61,7 +56,7 @@ def build(config: ExperimentConfig) -> TrainingState:
         population = populate(config, envs.single_observation_space, envs.single_action_space)
     return TrainingState(
         population,
-        buffer,
+        config.algorithm.buffer(config.buffer),
         envs,
         config.selection,
         config.mutations,
@@ -97,10 +92,10 @@ def populate(
 
 def take_data(state: TrainingState, config: ExperimentConfig, source: object) -> None:
     """Recorded experience as the buffer of a run; without an environment it says what the population acts in."""
-    environment = config.environment
-    if isinstance(environment, LanguageEnvironment) and config.algorithm.reads_tokens:
+    language = config.language
+    if language is not None:
         tokens = TokenBuffer(_capacity(config), state.population.device)
-        tokens.put(episodes_from(source, environment, seed_of(config.seed, "fill")), environment.block)
+        tokens.put(episodes_from(source, language, seed_of(config.seed, "fill")), language.block)
         state.learn_from(tokens)
         return
     envs = state.envs
@@ -122,8 +117,8 @@ def fitness_of(config: ExperimentConfig, evaluator: Evaluator | None, episodes: 
     if config.fitness == "acting":
         return Acting(episodes)
     if config.fitness == "return":
-        if config.algorithm.reads_tokens:
-            return LanguageReturns(config.environment, config.eval_episodes, config.seed)  # type: ignore[arg-type]
+        if config.language is not None:
+            return LanguageReturns(config.language, config.eval_episodes, config.seed)
         assert evaluator is not None
         return Returns(evaluator, config.eval_episodes or 1)
     fitness = fitness_named(config.fitness)

@@ -125,8 +125,7 @@ def planned(wish: Wish, config: ExperimentConfig, state: TrainingState) -> Plan:
         raise ValueError(
             f"{algorithm.name} learns from recorded data, and this experiment has none. Call exp.fill('data.h5') first."
         )
-    acts = not (algorithm.on_policy or algorithm.offline)
-    if acts:
+    if algorithm.replays:
         batches = [stage.hyperparameters for stage in schedule or ()] + [options["hyperparameters"]]
         least = max(int(values.get("batch_size", 1)) for values in batches)
         options["buffer"] = _buffer_of_its_own(options.get("buffer"), state, max(budget, least))
@@ -134,7 +133,7 @@ def planned(wish: Wish, config: ExperimentConfig, state: TrainingState) -> Plan:
     made = ExperimentConfig.made(options)
     stages = _cut(schedule or [Stage(budget, dict(made.hyperparameters), {})], budget)
     warm = max(_warm_up(state, winners), int(stages[0].hyperparameters.get("batch_size", 1)))
-    return Plan(made, stages, min(warm, budget) if acts else 0)
+    return Plan(made, stages, min(warm, budget) if algorithm.replays else 0)
 
 
 def _options(asked: Mapping[str, Any], config: ExperimentConfig, state: TrainingState) -> dict[str, Any]:

@@ -85,7 +85,7 @@ class ExperimentConfig(Options):
         selection = selection_for(size, fitness) if self.selection is None else self.selection
         values, ranges = search_space_of(algorithm, self.hyperparameters, self.search_space)
         every, buffer = self.checkpoint_every, buffer_of(self.buffer, algorithm.on_policy)
-        if isinstance(buffer, ReplayBuffer) and not algorithm.offline and "batch_size" in values:
+        if isinstance(buffer, ReplayBuffer) and algorithm.replays and "batch_size" in values:
             own = {*(self.hyperparameters or {}), *(self.search_space or {})}
             values, ranges = batches_within(buffer.capacity, values, ranges, told="batch_size" in own)
         if "epsilon_steps" in values and "epsilon_steps" not in (self.hyperparameters or {}):
@@ -165,6 +165,12 @@ class ExperimentConfig(Options):
         size = checks.positive_integer("population", size)
         num_envs = num_envs_for(algorithm) if self.num_envs is None else self.num_envs
         return algorithm, size, checks.positive_integer("num_envs", num_envs), observed
+
+    @property
+    def language(self) -> LanguageEnvironment | None:
+        """Where agents over tokens live; None for all others."""
+        environment = self.environment if self.algorithm.reads_tokens else None
+        return environment if isinstance(environment, LanguageEnvironment) else None
 
     def spec(
         self, observation_space: spaces.Space, action_space: spaces.Space, network: Network | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from evolab.envs.language.environment import LanguageEnvironment
 from evolab.evaluation.fitness import Fitness, fitness_named
 from evolab.experiment.options import Options
 
@@ -14,11 +15,18 @@ def check_together(options: Options) -> None:
 
     Raises:
         ValueError: says which, and what to do.
+        TypeError: an algorithm over tokens, and no language environment.
     """
-    algorithm = options.algorithm
+    algorithm, environment = options.algorithm, options.environment
+    if algorithm.reads_tokens and not isinstance(environment, LanguageEnvironment):
+        came = "none" if environment is None else repr(environment)
+        raise TypeError(
+            f"a language environment is expected, {came} came. Pass ev.envs.WordGame(), ev.envs.RandomWalks() or "
+            f"your own ev.envs.LanguageEnvironment."
+        )
     if algorithm.on_policy and options.update_ratio not in (None, 1):
         raise ValueError(f"{algorithm.name} has no update_ratio; set hyperparameters={{'epochs': ...}}.")
-    if options.overlap and (algorithm.on_policy or algorithm.offline or options.environment is None):
+    if options.overlap and (not algorithm.replays or options.environment is None):
         raise ValueError(
             f"overlap=True: {algorithm.name} here does not learn while it acts. Leave overlap out."
         )
@@ -38,7 +46,7 @@ def check_together(options: Options) -> None:
             "without an environment there are no returns to compare. Pass fitness='fqe' to measure "
             "fitness from the data, or an environment."
         )
-    if options.fitness == "acting" and (algorithm.offline or algorithm.reads_tokens):
+    if options.fitness == "acting" and algorithm.offline:
         raise ValueError(
             f"fitness='acting': {algorithm.name} does not learn by acting. Pass fitness='return' for episodes of "
             "every agent, or leave it out."

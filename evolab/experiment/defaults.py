@@ -92,17 +92,12 @@ def algorithm_for(environment: object, action_space: spaces.Space | None, record
 def population_for(algorithm: Algorithm, observation_space: spaces.Space | None) -> int:
     """P, the number of agents."""
     light = observation_space is None or not holds_image(observation_space)
-    return WIDE if light and _searches(algorithm) else FEW
-
-
-def _searches(algorithm: Algorithm) -> bool:
-    """True where all agents learn from what each of them meets."""
-    return not (algorithm.on_policy or algorithm.offline or algorithm.reads_tokens)
+    return WIDE if light and algorithm.replays else FEW
 
 
 def num_envs_for(algorithm: Algorithm) -> int:
     """E, environments of each agent."""
-    if algorithm.offline or algorithm.reads_tokens:
+    if algorithm.offline:
         return 1
     return 8 if algorithm.on_policy else EACH
 
@@ -111,7 +106,7 @@ def fitness_for(algorithm: Algorithm, environment: object) -> str:
     """What tells how good agents are."""
     if environment is None:
         return "fqe"
-    return "return" if algorithm.offline or algorithm.reads_tokens else "acting"
+    return "return" if algorithm.offline else "acting"
 
 
 def normalise_for(
@@ -136,7 +131,7 @@ def normalise_for(
         agent = origin(load)[1]
         seen = () if agent is None else agent.table.spec.normaliser.words
         return tuple(word for word in seen if word != "returns")
-    if named or observation_space is None or not (_searches(algorithm) and holds_vector(observation_space)):
+    if named or observation_space is None or not (algorithm.replays and holds_vector(observation_space)):
         return ()
     return ("observations",)
 

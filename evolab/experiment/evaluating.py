@@ -52,7 +52,7 @@ class Evaluating(Parts):
             actor = actor.copy()
             if seed is None:
                 seed = seed_of(config.seed, state.generation, "by hand") % 2**31
-        environment = config.environment if config.algorithm.reads_tokens else state.envs
+        environment = state.envs if config.language is None else config.language
         limit = config.eval_steps if max_steps is None else max_steps
         result = evaluate_agent(actor, environment, episodes, seed=seed, max_steps=limit)
         with self._runner.lock:

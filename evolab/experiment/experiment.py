@@ -83,7 +83,7 @@ class Experiment(Settings, Retraining, Evaluating, Views, Saving):
                 raise ValueError(alone)
             warnings.warn(alone, stacklevel=2)
             return
-        acted = steps and not self.algorithm.reads_tokens
+        acted = steps and self._config.language is None
         if acted and state.envs is None:
             raise ValueError(
                 "random rollouts need an environment; this experiment has none. Pass data instead."
@@ -184,19 +184,11 @@ class Experiment(Settings, Retraining, Evaluating, Views, Saving):
         time = None if minutes is None else checks.positive("minutes", minutes)
         aim = self.target if target is None else checks.finite("target", target)
         self._runner.refuse_while_running(what)
-        state = self._state
-        population = state.population
+        state, warm_up = self._state, warm_up_steps(self._state, steps[1])
         self._checkpointer.ready()
         self._trackers.start(self._facts)
         state.place_buffer()
-        wanted = 0
-        if not self.algorithm.on_policy:
-            least = population.table.least_experience
-            if not state.buffer.ready(least):
-                if self.algorithm.offline or state.envs is None:
-                    raise ValueError("there are no data yet. Call exp.fill('data.h5') first.")
-                wanted = warm_up_steps(state, steps[1])
-        return self._recorded(train(state, *steps, aim, time, wanted))
+        return self._recorded(train(state, *steps, aim, time, warm_up))
 
     def _recorded(self, events: Iterator[Event]) -> Iterator[Event]:
         """The same events, each written down before it is passed on."""

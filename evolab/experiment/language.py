@@ -21,18 +21,9 @@ class Maker:
 
     Args:
         environment: is copied, never used itself.
-
-    Raises:
-        TypeError: it is no language environment.
     """
 
-    def __init__(self, environment: Any) -> None:
-        if not isinstance(environment, LanguageEnvironment):
-            came = "none" if environment is None else repr(environment)
-            raise TypeError(
-                f"a language environment is expected, {came} came. Pass ev.envs.WordGame(), ev.envs.RandomWalks() or "
-                f"your own ev.envs.LanguageEnvironment."
-            )
+    def __init__(self, environment: LanguageEnvironment) -> None:
         self.environment = environment
         self.__name__ = environment.name
 

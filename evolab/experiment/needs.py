@@ -6,7 +6,6 @@ import numpy as np
 from gymnasium import spaces
 
 from evolab.core.memory import Need, require
-from evolab.data.buffers.replay import ReplayBuffer
 from evolab.data.buffers.rollout import RolloutBuffer
 from evolab.envs.batches import leaf_dtype
 from evolab.experiment.config import ExperimentConfig
@@ -43,7 +42,7 @@ def check_all(config: ExperimentConfig, observation_space: spaces.Space, action_
         ValueError: the machine is too small.
     """
     algorithm = config.algorithm
-    if algorithm.reads_tokens or config.load is not None:  # the population says what it needs
+    if config.language is not None or config.load is not None:  # the population says what it needs
         return
     spec = config.spec(observation_space, action_space)
     genes = spec.network.genes(observation_space)
@@ -54,14 +53,13 @@ def check_all(config: ExperimentConfig, observation_space: spaces.Space, action_
     if not algorithm.offline:
         # An observation, an action, a reward, an end; successors may share memory with observations.
         row = _size(observation_space) + _size(action_space) + 5
-        buffer = config.buffer
+        buffer = algorithm.buffer(config.buffer)
         if isinstance(buffer, RolloutBuffer):
             rows, of = buffer.horizon * config.population * config.num_envs, f"horizon={buffer.horizon:,}"
             needs.append(
                 Need("experience", rows * row, of, "the horizon of buffer=ev.RolloutBuffer(horizon)")
             )
-        elif not algorithm.on_policy and (buffer is None or isinstance(buffer, ReplayBuffer)):
-            buffer = ReplayBuffer() if buffer is None else buffer  # an empty one is false
+        else:
             rows = buffer.capacity * (1 if buffer.shared else config.population)
             needs.append(Need("experience", rows * row, f"buffer={buffer.capacity:,}", "buffer"))
     require(needs, spec.device)

@@ -51,8 +51,7 @@ class Retraining(Parts):
         )
         again = type(self)(**options_of(self._config, self._state, stages, options))
         prepare(again._state, again._config, self._state, stages)
-        algorithm = self._config.algorithm
-        if not (algorithm.offline or algorithm.on_policy):
+        if self._config.algorithm.replays:
             steps = self._state.options.steps_per_generation
             again.fill(warm_up(again._state, steps, stages) if fill is None else fill)
         for stage in stages:

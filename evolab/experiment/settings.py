@@ -78,7 +78,7 @@ class Settings(Parts):
         """
         self._runner.raise_past_error()
         buffer = self._state.buffer
-        if isinstance(buffer, ReplayBuffer) and "batch_size" in values and not self._config.algorithm.offline:
+        if isinstance(buffer, ReplayBuffer) and "batch_size" in values and self._config.algorithm.replays:
             high = checks.positive_integer("batch_size", values["batch_size"])
             if high > buffer.capacity:
                 raise ValueError(

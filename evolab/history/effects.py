@@ -20,6 +20,9 @@ COLUMNS = (
     "paired", "paired_gain", "paired_low", "paired_high",
 )  # fmt: skip
 
+DRAWS = 500
+"""Resamples behind an interval."""
+
 
 def mutation_effects(mutations: DataFrame, lineage: DataFrame, hyperparameters: Collection[str]) -> DataFrame:
     """What each kind of mutation, and each mutated hyperparameter, brought to fitness.
@@ -116,20 +119,16 @@ def _middle(gains: NDArray) -> tuple[float, float, float]:
     return (float(np.median(gains)), *median_interval(gains)) if len(gains) else (float("nan"),) * 3
 
 
-def median_interval(values: NDArray, level: float = 0.95, draws: int = 500) -> tuple[float, float]:
-    """The percentile bootstrap interval of the median; always the same for the same values.
+def median_interval(values: NDArray) -> tuple[float, float]:
+    """The 95% percentile bootstrap interval of the median; always the same for the same values.
 
     Args:
         values: [n], at least one, no NaN.
-        level: the share of resampled medians inside the interval.
-        draws: number of resamples.
     """
     import numpy as np
 
-    generator = np.random.default_rng(0)
-    medians = np.median(values[generator.integers(len(values), size=(draws, len(values)))], axis=1)
-    tail = (1 - level) / 2
-    low, high = np.quantile(medians, [tail, 1 - tail])
+    drawn = np.random.default_rng(0).integers(len(values), size=(DRAWS, len(values)))
+    low, high = np.quantile(np.median(values[drawn], axis=1), [0.025, 0.975])
     return float(low), float(high)
 
 

@@ -61,12 +61,8 @@ class Learner:
     ) -> dict[str, Tensor]:
         """Updates of every agent, and their mean losses; see `Population.learn`."""
         table = self.table
-        shared = (
-            cores_for_kernels()
-            if table.network.computes_unpadded(table.spec.like)
-            else contextlib.nullcontext()
-        )
-        with shared, table.spec.products():
+        compiled = table.network.computes_unpadded(table.spec.like)
+        with cores_for_kernels() if compiled else contextlib.nullcontext(), table.spec.products():
             found = Collected(table)
             if isinstance(source, Buffer):
                 self._from_buffer(source, updates, ratio, found)
@@ -111,6 +107,7 @@ class Learner:
                 if not waiting.take(group, seen, None):
                     for batch in self._apart(group, seen):
                         found.add(group, self._by_algorithm(group, batch, None))
+                        self._count(group, 1)
         waiting.make()
         source.consumed()
         self.warmed_up = True
@@ -222,15 +219,18 @@ class Learner:
         if alone.take(group, batch, noise):
             return alone.make()
         found.add(group, self._by_algorithm(group, batch, noise))
+        self._count(group, 1)
 
     def _by_algorithm(self, group: AgentGroup, batch: Any, noise: Tree | None) -> Losses:
         """One update of a group as its algorithm writes it out."""
         if noise is None:
             noise = self.table.algorithm.draw(group, batch, self.table.generator)
         group.updates += 1
-        for individual in self.table.individuals[group.rows]:
-            individual.updates += 1
         return group.update(self.table.algorithm, batch, noise)
+
+    def _count(self, group: AgentGroup, updates: int) -> None:
+        for individual in self.table.individuals[group.rows]:
+            individual.updates += updates
 
     def _recordable(self, source: Buffer) -> bool:
         """True where updates from this source can be recorded: by rules that say so, on data that lie on the device."""
@@ -252,9 +252,7 @@ class Learner:
                 group.updates = before
                 made: dict[str, list[Tensor]] = {}
                 for batch in self._batches(source, group, count):
-                    group.updates += 1
-                    noise = table.algorithm.draw(group, batch, table.generator)
-                    for name, loss in group.update(table.algorithm, batch, noise).items():
+                    for name, loss in self._by_algorithm(group, batch, None).items():
                         made.setdefault(name, []).append(loss)
                 return {name: torch.stack(losses) for name, losses in made.items()}
 
@@ -274,8 +272,7 @@ class Learner:
             for name, several in losses.items():  # a delayed policy has fewer of them
                 for loss in several:
                     found.add(group, {name: loss})
-            for individual in table.individuals[group.rows]:
-                individual.updates += count
+            self._count(group, count)
 
     # Checks -----------------------------------------------------------------------------------
 

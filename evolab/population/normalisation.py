@@ -59,15 +59,14 @@ def words_of(normalise: object, algorithm: Algorithm) -> tuple[str, ...]:
         TypeError: neither words nor True or False.
     """
     if normalise is None or isinstance(normalise, bool):
-        everything = ("observations",) if algorithm.offline else ("observations", "returns")
-        return everything if normalise else ()
+        return algorithm.normalisable if normalise else ()
     given = (normalise,) if isinstance(normalise, str) else normalise
     if not isinstance(given, Collection) or not all(isinstance(word, str) for word in given):
         raise TypeError(f"normalise is {normalise!r}; True, False or some of {', '.join(WORDS)} is expected.")
     for word in given:
         if word not in WORDS:
             raise checks.unknown("word for normalise", word, WORDS)
-    if "returns" in given and algorithm.offline:
+    if "returns" in given and "returns" not in algorithm.normalisable:
         raise ValueError(
             f"normalise: {algorithm.name} learns from recorded data, and returns are measured while agents act. "
             "Pass normalise='observations', and scale the rewards of the data."

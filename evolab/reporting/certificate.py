@@ -56,20 +56,19 @@ def iqm(values: np.ndarray) -> np.ndarray | float:
     return ordered[..., cut : ordered.shape[-1] - cut].mean(-1)  # type: ignore[no-any-return]
 
 
-def bootstrap(values: np.ndarray, level: float = 0.95, seed: int = 0) -> tuple[float, float]:
-    """The percentile bootstrap interval of the interquartile mean.
+def bootstrap(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """The percentile bootstrap interval of the interquartile mean; always the same for the same values.
 
     Args:
         values: [N], one per seed; NaN counts as lowest of all.
         level: share of the resampled means that lie within.
-        seed: of the draws.
 
     Returns:
         The lower and the upper end; NaN where one value has nothing to be compared with.
     """
     if len(values) < 2:
         return float("nan"), float("nan")
-    index = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
+    index = np.random.default_rng(0).integers(len(values), size=(RESAMPLES, len(values)))
     means = np.sort(iqm(values[index]))
     # Of the sorted means themselves, not between two of them: an infinite one would make NaN.
     ends = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], method="nearest")

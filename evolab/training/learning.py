@@ -224,10 +224,19 @@ def fill(state: TrainingState, steps: int, budgeted: bool = False) -> Iterator[P
 
 
 def warm_up_steps(state: TrainingState, max_steps: int | None) -> int:
-    """Random steps that a run begins with where nothing was filled in: a tenth of a small budget."""
+    """Random steps that a run begins with: none where it can learn already, and a tenth of a small budget.
+
+    Raises:
+        ValueError: it learns from data alone, and there are none.
+    """
     least = state.population.table.least_experience
-    if max_steps is None or state.envs is None:
+    if state.population.algorithm.on_policy or state.buffer.ready(least):
+        return 0
+    envs = state.envs if state.learns_by_acting else None
+    if envs is None:
+        raise ValueError("there are no data yet. Call exp.fill('data.h5') first.")
+    if max_steps is None:
         return max(WARM_UP, least)
-    width = len(state.population) * state.envs.num_envs  # of a vector step, which a generation takes at least
+    width = len(state.population) * envs.num_envs  # of a vector step, which a generation takes at least
     left = max_steps - state.total_steps - state.evaluation_steps - width
     return max(0, min(left, max(least, min(WARM_UP, max_steps // 10))))

@@ -25,8 +25,8 @@ class TrainingOptions:
             suits as many agents as there are.
         overlap: environments step while the agents learn.
         evolving: False leaves the population as it is.
-        evaluation_share: of all environment steps that confirmations may take, where training episodes are
-            the evidence.
+        evaluation_share: of all environment steps that confirmations may take, where training episodes
+            are the fitness.
     """
 
     seed: int = 0

@@ -152,8 +152,8 @@ class TrainingState:
 
     @property
     def has_greedy_episodes(self) -> bool:
-        """True where some of the training episodes are played without exploration, as the evidence."""
-        return self.fitness.by_acting and not self.population.algorithm.on_policy
+        """True where some of the training episodes are played without exploration, for fitness."""
+        return self.fitness.by_acting and self.population.algorithm.replays
 
     @property
     def allowance(self) -> float:

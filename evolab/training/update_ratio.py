@@ -27,7 +27,7 @@ def update_ratio_for(algorithm: Algorithm, population: int, observation_space: s
 
     More than eight agents learn less from each transition, at the cost of eight.
     """
-    if algorithm.on_policy or algorithm.offline:
+    if not algorithm.replays:
         return 1.0
     ratio = min(MOST, UPDATES / population)
     return ratio * IMAGES if observation_space is not None and holds_image(observation_space) else ratio

@@ -11,7 +11,7 @@ from gymnasium import spaces
 
 from evolab.core.experience import DRAWN, Batch, Lookahead, Transition
 from evolab.core.trees import Tree, map_leaves
-from evolab.data.buffers.onward import alike
+from evolab.data.buffers.n_step import alike
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.data.datasets.columns import DatasetError
 from evolab.data.datasets.dataset import Dataset

@@ -13,7 +13,7 @@ from evolab.core.experience import DRAWN, Batch, Episodes, Lookahead, Transition
 from evolab.core.memory import room
 from evolab.core.trees import Tree, leaves
 from evolab.data.buffers.base import AT_ONCE
-from evolab.data.buffers.onward import ONWARD, Following, Places, summed_ahead
+from evolab.data.buffers.n_step import ONWARD, Following, Places, summed_ahead
 from evolab.data.buffers.pools import Pools
 from evolab.networks.batching import cuda_graphs as graphs
 

@@ -12,6 +12,12 @@ from evolab.evaluation.fqe.data import EvaluationData
 from evolab.evaluation.fqe.ensemble import CriticEnsembles
 from evolab.networks.batching.bucket import Forward
 
+UPDATES = 400
+"""Of the classifier, of 256 rows each."""
+
+COMPARED = 4096
+"""Rows of continuous actions that others are compared with."""
+
 
 class BehaviourPolicy(Protocol):
     """What the data do."""
@@ -32,15 +38,12 @@ class DiscreteBehaviour:
         data: recorded; only rows that are not held out are learnt from.
         width: number of actions.
         generator: of the first weights and the batches.
-        updates: of 256 rows each.
     """
 
-    def __init__(
-        self, data: EvaluationData, width: int, generator: torch.Generator, updates: int = 400
-    ) -> None:
+    def __init__(self, data: EvaluationData, width: int, generator: torch.Generator) -> None:
         self.model = model = CriticEnsembles(data.features, width, True, 1, (64, 64), rate=2e-3, tau=0.0)
         model.assign([0], [None], generator, data.mean)
-        for _ in range(updates):
+        for _ in range(UPDATES):
             rows = data.rows(data.draw(256, generator))
             x = data.standard(rows["observation"]).unsqueeze(0)
             model.group.minimise("value", partial(_surprise, x, rows["action"]))
@@ -58,11 +61,10 @@ class ContinuousBehaviour:
     Args:
         data: recorded; only rows that are not held out are compared with.
         generator: of the choice of rows.
-        count: rows that are kept to compare with.
     """
 
-    def __init__(self, data: EvaluationData, generator: torch.Generator, count: int = 4096) -> None:
-        rows = data.rows(data.draw(count, generator))
+    def __init__(self, data: EvaluationData, generator: torch.Generator) -> None:
+        rows = data.rows(data.draw(COMPARED, generator))
         self.unit = rows["action"].std(0).clamp(min=1e-3)
         self.pairs = self._pair(data.standard(rows["observation"]), rows["action"])
         others = data.rows(data.probe_rows)

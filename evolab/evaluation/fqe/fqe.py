@@ -125,14 +125,9 @@ class FQE(Fitness):
 
     def check(self, algorithm: Algorithm) -> None:
         """Refuse what learns from no stored transitions; see `Fitness.check`."""
-        if algorithm.on_policy:
+        if not algorithm.keeps_transitions:
             raise ValueError(
-                "fitness='fqe' measures from stored data, which PPO keeps none of; use 'return'."
-            )
-        if algorithm.reads_tokens:
-            raise ValueError(
-                f"fitness='fqe' measures agents by transitions, and {algorithm.name} learns from episodes of "
-                f"tokens; use 'return', the mean return of episodes from fixed starts."
+                f"fitness='fqe' measures agents by stored transitions, and {algorithm.name} keeps none; use 'return'."
             )
 
     def estimate(

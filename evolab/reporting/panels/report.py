@@ -7,7 +7,6 @@ text, so no name of an environment or an agent can become markup.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from html import escape
 from os import PathLike
 from pathlib import Path
@@ -18,10 +17,12 @@ from evolab.reporting.panels import page
 from evolab.reporting.panels.bundle import bundle
 from evolab.reporting.panels.feed import Feed
 from evolab.reporting.panels.live_run import LiveRun
-from evolab.reporting.panels.panel import Panel
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+NEWEST = 200
+"""Rows of a table that are shown."""
 
 _STYLE = """
 body { margin: 0 auto; max-width: 1240px; padding: 16px; background: #fff; color: #1f2329;
@@ -33,16 +34,13 @@ pre { font-size: 12px; line-height: 1.5; white-space: pre-wrap; overflow-wrap: a
 """
 
 
-def write_report(
-    experiment: LiveRun, path: str | PathLike[str] | None = None, panels: Sequence[Panel | str] = ()
-) -> Path:
+def write_report(experiment: LiveRun, path: str | PathLike[str] | None = None) -> Path:
     """Write the page and return where it is.
 
     Args:
         experiment: read only.
         path: of the file; its folder must exist. None for report.html in the run's folder, or where the run has
             none in the working directory.
-        panels: further panels of your own, or the names of installed ones.
 
     Raises:
         FileNotFoundError: if the folder does not exist.
@@ -51,13 +49,13 @@ def write_report(
     path = kept / "report.html" if path is None else Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path.parent} is not a folder; create it before writing the report.")
-    path.write_text(report(experiment, panels), "utf-8")
+    path.write_text(report(experiment), "utf-8")
     return path
 
 
-def report(experiment: LiveRun, panels: Sequence[Panel | str] = ()) -> str:
+def report(experiment: LiveRun) -> str:
     """The page as a string."""
-    feed = Feed(experiment, panels)
+    feed = Feed(experiment)
     state = feed.state() | {"rollout": _episode(experiment), "past": feed.past()}
     history = experiment.history
     title = f"{experiment.algorithm.name} on {experiment.name}"
@@ -115,14 +113,14 @@ def _episode(experiment: LiveRun) -> dict[str, Any] | None:
         return None
 
 
-def _frame(table: DataFrame, rows: int = 200) -> str:
+def _frame(table: DataFrame) -> str:
     """A DataFrame as a table, numbers with sensible digits; the newest rows if it is long."""
     if not len(table):
         return "<p>Nothing yet.</p>"
-    shown = table.tail(rows)
+    shown = table.tail(NEWEST)
     cells = [[_cell(value) for value in row] for row in shown.itertuples(index=False)]
     left = tuple(name for name in shown.columns if any(isinstance(v, str) for v in shown[name]))
-    note = f"<p>The newest {rows} of {len(table)} rows.</p>" if len(table) > rows else ""
+    note = f"<p>The newest {NEWEST} of {len(table)} rows.</p>" if len(table) > NEWEST else ""
     return note + html_table([str(name) for name in shown.columns], cells, left)
 
 

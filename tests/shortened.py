@@ -6,8 +6,11 @@ tag `remove-cell` hold what is asserted; the pages leave them out and JupyterLab
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+import pytest
 
 
 def short_source(source: str, metadata: Mapping[str, Any]) -> str:
@@ -28,3 +31,17 @@ def shorten(cells: Iterable[dict[str, Any]]) -> None:
     for cell in cells:
         if cell["cell_type"] == "code":
             cell["source"] = short_source("".join(cell["source"]), cell["metadata"])
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Kernels that nbval starts inherit the environment."""
+    if config.getoption("nbval", default=False) or config.getoption("nbval_lax", default=False):
+        os.environ.setdefault("EVOLAB_SHORT", "1")
+        os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """A cell that nbval has collected is shortened before it runs."""
+    cell = getattr(item, "cell", None)
+    if cell is not None and os.environ.get("EVOLAB_SHORT") == "1":
+        cell["source"] = short_source(cell["source"], cell["metadata"])

@@ -53,7 +53,7 @@ def experiment(algorithm="DQN", **options):
     buffer = {} if offline else {"buffer": ev.RolloutBuffer(4) if on_policy else ev.ReplayBuffer(150)}
     options = {**QUICK, **buffer, **options}
     if algorithm_named(algorithm).reads_tokens:
-        return _speaking(algorithm, options)
+        return _in_language(algorithm, options)
     known = algorithm_named(algorithm).hyperparameters
     if not (on_policy or offline):
         options.setdefault("update_ratio", 1 / options["population"])
@@ -64,7 +64,7 @@ def experiment(algorithm="DQN", **options):
     return made
 
 
-def _speaking(algorithm, options):
+def _in_language(algorithm, options):
     """A language experiment: a tiny word game, a tiny GPT."""
     game = ev.envs.WordGame(["abc", "cab", "bca", "bac"], letters=3, tries=3, alphabet="abc")
     ranges = {
@@ -76,7 +76,7 @@ def _speaking(algorithm, options):
     return made
 
 
-def speaking(algorithm, **options):
+def in_language(algorithm, **options):
     """The same for what learns from episodes of tokens."""
     world = ev.envs.WordGame(["abc", "cab", "bca", "bac"], 3, 3, "abc")
     about = {"population": 3, "steps_per_generation": 3, "seed": 1, "device": "cpu"}

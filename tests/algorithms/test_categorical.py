@@ -35,8 +35,8 @@ def test_log_probabilities_and_entropies_are_torchs(parts):
     assert torch.allclose(found[0], expected, atol=1e-12)
     assert torch.allclose(found[1], sum(one.entropy() for one in each), atol=1e-12)
     for ours, theirs in ((found[0], expected), (found[1], sum(one.entropy() for one in each))):
-        slopes = [torch.autograd.grad(x.sum(), out, retain_graph=True)[0] for x in (ours, theirs)]
-        assert torch.allclose(*slopes, atol=1e-12)
+        gradients = [torch.autograd.grad(x.sum(), out, retain_graph=True)[0] for x in (ours, theirs)]
+        assert torch.allclose(*gradients, atol=1e-12)
 
 
 def test_choices_that_are_alike_are_one_independent_distribution_of_torchs():

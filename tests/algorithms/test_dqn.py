@@ -31,7 +31,7 @@ def known(double):
 
 @pytest.mark.parametrize(("double", "target"), [(True, 1 + 0.5 * 5.0 * 0.8), (False, 1 + 0.5 * 10.0 * 0.8)])
 def test_target_by_hand(double, target):
-    """The online network prefers action 1; the target network judges it at 5x, its own best at 10x."""
+    """The online network prefers action 1; the target network values it at 5x, its own best at 10x."""
     population = known(double)
     x = torch.full((1, 2, 1), 0.8, dtype=torch.float64)
     batch = SimpleNamespace(

@@ -39,7 +39,7 @@ SEEN = [
 def learned(probe: str, algorithm: str, observations: str, updates: int) -> ev.Population:
     """A population of two after so many updates from random experience."""
     rule, values = ALGORITHMS[algorithm]
-    # An actor that climbs critics which are still wrong ends where tanh is flat: it waits for them.
+    # An actor that follows critics which are still wrong ends where tanh is flat: it waits for them.
     waits = observations != "vector" and "ActionReward" in probe and "lr_actor" in values
     if waits:
         values = values | {"lr_actor": 1e-7, "lr_critic": 2e-3}

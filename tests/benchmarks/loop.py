@@ -60,7 +60,7 @@ def steps_per_second(
 
 
 def evolution_seconds(agents: int = 64) -> float:
-    """Selection plus mutation plus laying out anew, median of ten."""
+    """Selection plus mutation plus a new layout, median of ten."""
     from gymnasium.spaces import Box
 
     population = ev.Population("TD3", Box(-1, 1, (8,)), Box(-1, 1, (2,)), size=agents, seed=1, device="cpu")

@@ -1,6 +1,6 @@
 """What the rest of a generation costs, and how everything grows: with the population, with the buffer.
 
-Evaluation, laying out, selection and mutation, a checkpoint, the first step of the quickstart in a kernel that
+Evaluation, a table's new layout, selection and mutation, a checkpoint, the first step of the quickstart in a kernel that
 is just being opened; memory and time of an agent among 1 to 256; transitions among up to a million, and images.
 Each beside the machine's own ceiling of the same run. CPU time on one thread, so that neighbours on the machine
 do not count; wall time where a kernel or a disk is waited for:
@@ -137,7 +137,7 @@ def mutated(population: ev.Population, seed: int = 1) -> None:
 
 
 def growth() -> dict[str, Any]:
-    """Memory and time of one agent among many: an update, laying out, evolution."""
+    """Memory and time of one agent among many: an update, a new layout, evolution."""
     buffer, bandwidth, rows = ev.ReplayBuffer(20_000), memory_rate(), []
     buffer.add(made_up(20_000))
     counts = [1, 4, 16, 64, 256]
@@ -213,7 +213,7 @@ def multiply_adds(population: ev.Population) -> float:
 
 
 def repacking(population: ev.Population) -> float:
-    """Seconds of laying the whole table out anew."""
+    """Seconds of the whole table's new layout."""
 
     def again() -> None:
         population.rebuild([population.individual(row) for row in range(len(population))])

@@ -13,7 +13,7 @@ import torch
 
 import evolab as ev
 from evolab.experiment.certification_plan import Wish, planned
-from tests.small import assert_same, experiment, speaking
+from tests.small import assert_same, experiment, in_language
 from tests.toys import Choosing, Lottery, Still, Toy
 
 EVERY = ["DQN", "DDPG", "TD3", "SAC", "PPO", "CQN", "TD3BC"]
@@ -117,7 +117,7 @@ def test_every_seed_plays_fresh_episodes_of_its_own():
 
 @pytest.mark.parametrize("algorithm", ["BC", "ILQL"])
 def test_language_agents_are_certified_on_fresh_episodes(algorithm):
-    exp = speaking(algorithm)
+    exp = in_language(algorithm)
     exp.run(generations=1)
     told = exp.certify(seeds=3, episodes=4)
     assert told.returns.shape == (3, 4)

@@ -11,7 +11,7 @@ import pytest
 
 import evolab as ev
 from evolab.storage import files, lock
-from tests.experiment.test_experiment import same, toy
+from tests.experiment.toy_runs import same, toy
 from tests.toys import Toy
 
 ELSEWHERE = "belongs to another Experiment of this process, which has gone on with the same run"

@@ -52,7 +52,7 @@ def test_the_algorithm_follows_the_actions(environment, actions, recorded, expec
         ("ILQL", None, defaults.FEW, 1, "return"),
     ],
 )
-def test_size_and_evidence_follow_from_what_an_update_costs(
+def test_size_and_fitness_follow_from_what_an_update_costs(
     algorithm, observations, population, environments, fitness
 ):
     found = algorithm_named(algorithm)
@@ -66,7 +66,7 @@ def test_size_and_evidence_follow_from_what_an_update_costs(
     ("population", "fitness", "kind"),
     [(1, "acting", ev.Tournament), (4, "acting", ev.Tournament), (5, "acting", "Narrowing"), (16, "return", ev.Tournament)],
 )  # fmt: skip
-def test_a_wide_population_narrows_where_its_acting_is_the_evidence(population, fitness, kind):
+def test_a_wide_population_narrows_where_its_acting_is_the_fitness(population, fitness, kind):
     selection = defaults.selection_for(population, fitness)
     assert type(selection).__name__ == (kind if isinstance(kind, str) else kind.__name__)
     selection.check(population)
@@ -212,7 +212,7 @@ def test_data_beside_an_environment_are_where_acting_begins(tmp_path):
 # Runs of 0.1 ----------------------------------------------------------------------------------------
 
 
-def test_a_run_of_0_1_keeps_its_ratio_and_its_evidence():
+def test_a_run_of_0_1_keeps_its_ratio_and_its_fitness():
     assert of_0_1({"update_ratio": 2.0}, 4, True) == {
         "fitness": "return",
         "revive": False,

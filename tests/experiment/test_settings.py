@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 import evolab as ev
-from tests.experiment.test_experiment import same, toy
+from tests.experiment.toy_runs import same, toy
 from tests.toys import Toy
 
 

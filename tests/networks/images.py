@@ -14,7 +14,7 @@ from evolab.core.trees import map_leaves
 from evolab.networks.observations import encode
 from evolab.population.population import Population
 from tests.mixed import BOX, DISCRETE
-from tests.plain import Experience, Single
+from tests.plain import Experience, Single, dqn, td3
 
 IMAGE = spaces.Box(0, 255, (7, 6, 3), np.uint8)
 
@@ -135,3 +135,21 @@ def compare(population: Population, agents: list[Single], tolerance: float = 1e-
                         gap = float((left - right).detach().abs().max())
                         assert gap <= tolerance, f"row {row}, {key}{kind}: {gap:.2e}"
         member.tensors = {}
+
+
+def learn_beside(population: Population, agents: list[Single], space: spaces.Space, updates: int) -> None:
+    """So many updates of a population, and the same of the plain agents."""
+    algorithm, count = population.algorithm, len(agents)
+    for update in range(updates):
+        batch = experience(space, count, 16, update, algorithm.name == "DQN")
+        noise = torch.randn(
+            count, 16, 2, generator=torch.Generator().manual_seed(update), dtype=torch.float64
+        )
+        population.learn(batch, noise=noise if algorithm.name == "TD3" else None)
+        for row, agent in enumerate(agents):
+            size = agent.settings["batch_size"]
+            one = own(space, batch, row, size)
+            if algorithm.name == "DQN":
+                dqn(agent, one, algorithm.double)
+            else:
+                td3(agent, one, noise[row, :size])

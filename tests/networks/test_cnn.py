@@ -20,7 +20,6 @@ from evolab.evolution.mutation.resize import resize
 from evolab.networks.base import Role
 from evolab.networks.cnn import kernel as cnn_kernel
 from evolab.networks.cnn.cnn import CNN
-from tests import plain
 from tests.catch import Catch
 from tests.mixed import padding, settings_of
 from tests.networks import images
@@ -49,17 +48,7 @@ def mixed(algorithm, **options):
 def taught(algorithm, updates=8):
     population = mixed(algorithm)
     agents = images.plain(population)
-    for update in range(updates):
-        batch = images.experience(images.IMAGE, 5, 16, update, algorithm.name == "DQN")
-        noise = torch.randn(5, 16, 2, generator=torch.Generator().manual_seed(update), dtype=torch.float64)
-        population.learn(batch, noise=noise if algorithm.name == "TD3" else None)
-        for row, agent in enumerate(agents):
-            size = agent.settings["batch_size"]
-            one = images.own(images.IMAGE, batch, row, size)
-            if algorithm.name == "DQN":
-                plain.dqn(agent, one, algorithm.double)
-            else:
-                plain.td3(agent, one, noise[row, :size])
+    images.learn_beside(population, agents, images.IMAGE, updates)
     return population, agents
 
 

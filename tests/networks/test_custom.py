@@ -13,7 +13,6 @@ from evolab.algorithms.dqn import DQN
 from evolab.algorithms.td3 import TD3
 from evolab.core.experience import to_batch
 from evolab.networks.custom import Stack
-from tests import plain
 from tests.mixed import settings_of
 from tests.networks import images
 
@@ -47,17 +46,7 @@ def test_one_of_many_learns_as_if_alone(algorithm):
             trained = [value for value in module.parameters() if value.requires_grad]
             rate = agent.optimizers[name].param_groups[0]["lr"]
             agent.optimizers[name] = torch.optim.Adam(trained, lr=rate)
-    for update in range(6):
-        batch = images.experience(SPACE, 3, 16, update, algorithm.name == "DQN")
-        noise = torch.randn(3, 16, 2, generator=torch.Generator().manual_seed(update), dtype=torch.float64)
-        population.learn(batch, noise=noise if algorithm.name == "TD3" else None)
-        for row, agent in enumerate(agents):
-            size = agent.settings["batch_size"]
-            one = images.own(SPACE, batch, row, size)
-            if algorithm.name == "DQN":
-                plain.dqn(agent, one, algorithm.double)
-            else:
-                plain.td3(agent, one, noise[row, :size])
+    images.learn_beside(population, agents, SPACE, 6)
     for row, agent in enumerate(agents):
         member = population.individual(row)
         for name, role in population.roles.items():

@@ -17,7 +17,6 @@ from evolab.networks.base import Role
 from evolab.networks.cnn import kernel as cnn_kernel
 from evolab.networks.multi_input import MultiInput
 from evolab.networks.observations import encode
-from tests import plain
 from tests.mixed import padding, settings_of
 from tests.networks import images
 
@@ -42,17 +41,7 @@ def test_one_of_many_learns_as_if_alone_and_sleeping_channels_never_move(algorit
     monkeypatch.setattr(cnn_kernel, "BY_ROW", by_row)
     population = images.grown(algorithm, NETWORKS, SPACE, settings_of(algorithm.name)[:3])
     agents = images.plain(population)
-    for update in range(6):
-        batch = images.experience(SPACE, 3, 16, update, algorithm.name == "DQN")
-        noise = torch.randn(3, 16, 2, generator=torch.Generator().manual_seed(update), dtype=torch.float64)
-        population.learn(batch, noise=noise if algorithm.name == "TD3" else None)
-        for row, agent in enumerate(agents):
-            size = agent.settings["batch_size"]
-            one = images.own(SPACE, batch, row, size)
-            if algorithm.name == "DQN":
-                plain.dqn(agent, one, algorithm.double)
-            else:
-                plain.td3(agent, one, noise[row, :size])
+    images.learn_beside(population, agents, SPACE, 6)
     images.compare(population, agents)
     for name, mask in padding(population).items():
         assert not population.table[name][mask].any(), f"padding of {name} moved"

@@ -13,7 +13,6 @@ from evolab.algorithms.dqn import DQN
 from evolab.algorithms.td3 import TD3
 from evolab.networks.cnn import kernel as cnn_kernel
 from evolab.testing import check_network
-from tests import plain
 from tests.mixed import settings_of
 from tests.networks import images
 
@@ -66,17 +65,7 @@ def test_one_of_many_learns_as_if_alone(monkeypatch, algorithm, by_row):
     monkeypatch.setattr(cnn_kernel, "BY_ROW", 0.0 if by_row else float("inf"))
     population = images.grown(algorithm, UNPADDED, images.IMAGE, settings_of(algorithm.name)[:3])
     agents = images.plain(population)
-    for update in range(4):
-        batch = images.experience(images.IMAGE, 3, 16, update, algorithm.name == "DQN")
-        noise = torch.randn(3, 16, 2, generator=torch.Generator().manual_seed(update), dtype=torch.float64)
-        population.learn(batch, noise=noise if algorithm.name == "TD3" else None)
-        for row, agent in enumerate(agents):
-            size = agent.settings["batch_size"]
-            one = images.own(images.IMAGE, batch, row, size)
-            if algorithm.name == "DQN":
-                plain.dqn(agent, one, algorithm.double)
-            else:
-                plain.td3(agent, one, noise[row, :size])
+    images.learn_beside(population, agents, images.IMAGE, 4)
     images.compare(population, agents)
 
 

@@ -91,7 +91,7 @@ def acting(**options):
 
 
 @pytest.mark.parametrize("saved", [1, 2, 3])
-def test_where_acting_is_the_evidence_a_run_goes_on_from_any_generation(tmp_path, monkeypatch, saved):
+def test_where_acting_is_the_fitness_a_run_goes_on_from_any_generation(tmp_path, monkeypatch, saved):
     """What is known of the agents, the elite, its offset and its challengers' allowance are part of it."""
     monkeypatch.setattr("evolab.training.options.TRANSITIONS", 240)
     whole = acting()

@@ -78,7 +78,7 @@ def test_it_is_longer_where_episodes_did_not_end_and_no_longer_than_they_can_be(
     assert state.expected_steps == expected
 
 
-def test_where_acting_is_no_evidence_a_generation_does_not_grow():
+def test_where_acting_is_not_the_fitness_a_generation_does_not_grow():
     state = state_of(**by_episodes(4))
     state.episodes.horizon = 4000
     assert state.expected_steps == 500

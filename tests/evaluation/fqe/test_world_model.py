@@ -93,7 +93,7 @@ def test_only_short_vectors_of_numbers_are_imagined():
 
 
 def test_a_world_that_is_not_understood_is_not_believed():
-    """Next observations that have nothing to do with those before: critics alone judge."""
+    """Next observations that have nothing to do with those before: critics alone count."""
     data = walks()
     data["next_observations"] = (
         np.random.default_rng(0).normal(size=data["next_observations"].shape).astype("f4")

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
-import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -19,7 +16,7 @@ from evolab.evolution.immigration import Immigrant, admit
 from evolab.experiment.engines.exchange import best_of, migrations
 from evolab.experiment.engines.orders import Report
 from evolab.history.events import Birth
-from tests.experiment.sweeps.test_sweep import FOUR, SMALL, holder
+from tests.experiment.sweeps.test_sweep import FOUR, SMALL, kill_workers
 from tests.small import assert_same, experiment
 
 KINDS = [one["algorithm"] for one in FOUR]
@@ -103,17 +100,7 @@ def test_islands_end_the_same_however_often_they_are_stopped(tmp_path, algorithm
 
 def test_processes_that_are_killed_end_the_same(tmp_path, undisturbed):
     made = isles(tmp_path / "s", engine="folder", workers=2, wait=False)
-    killed, deadline = 0, time.monotonic() + 300
-    try:
-        while not made.wait(0.1) and time.monotonic() < deadline:
-            held = holder(made.folder)
-            if not killed and held and list(made.folder.glob(".epochs/*")):
-                os.kill(held[0], signal.SIGKILL)
-                killed += 1
-    finally:
-        made.stop()
-    assert killed
-    assert made.finished
+    kill_workers(made, ".epochs/*")
     assert_equal(made.folder, undisturbed)
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
 import threading
-import time
 
 import pytest
 
 import evolab as ev
 from tests.experiment.sweeps.test_islands import assert_equal as assert_same_islands
 from tests.experiment.sweeps.test_islands import isles
-from tests.experiment.sweeps.test_sweep import FOUR, GOALS, SMALL, assert_equal, holder, swept, undisturbed
+from tests.experiment.sweeps.test_sweep import (
+    FOUR,
+    GOALS,
+    SMALL,
+    assert_equal,
+    kill_workers,
+    swept,
+    undisturbed,
+)
 from tests.toys import Toy
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("one_ray")]
@@ -23,17 +28,7 @@ __all__ = ["undisturbed"]  # a fixture
 
 def test_actors_find_the_same_whoever_is_killed(tmp_path, undisturbed):
     made = swept(tmp_path / "s", "ray", workers=2, wait=False, retries=20)
-    killed, deadline = 0, time.monotonic() + 300
-    try:
-        while not made.wait(0.1) and time.monotonic() < deadline:
-            held = holder(made.folder)
-            if not killed and held and list(made.folder.glob("*/generation-*")):
-                os.kill(held[0], signal.SIGKILL)
-                killed += 1
-    finally:
-        made.stop()
-    assert killed
-    assert made.finished
+    kill_workers(made, "*/generation-*")
     assert_equal(made.folder, undisturbed)
 
 

@@ -96,17 +96,25 @@ def holder(folder):
     return [one["pid"] for one in found if one and one["pid"] != os.getpid()]
 
 
-def test_workers_killed_again_and_again_lose_nothing(tmp_path, undisturbed):
-    made = swept(tmp_path / "s", "folder", workers=2, wait=False, retries=20)
-    killed, deadline = 0, time.monotonic() + 120
-    while not made.wait(0.1) and time.monotonic() < deadline:
-        held = holder(made.folder)
-        if killed < 3 and held and list(made.folder.glob("*/generation-*")):
-            os.kill(held[0], signal.SIGKILL)
-            killed += 1
-            time.sleep(0.5)
+def kill_workers(made, begun, times=1):
+    """Kill a worker of a sweep so often, from when its folder holds `begun` on, and see the sweep end all the same."""
+    killed, deadline = 0, time.monotonic() + 300
+    try:
+        while not made.wait(0.1) and time.monotonic() < deadline:
+            held = holder(made.folder)
+            if killed < times and held and list(made.folder.glob(begun)):
+                os.kill(held[0], signal.SIGKILL)
+                killed += 1
+                time.sleep(0.5)
+    finally:
+        made.stop()
     assert killed
     assert made.finished
+
+
+def test_workers_killed_again_and_again_lose_nothing(tmp_path, undisturbed):
+    made = swept(tmp_path / "s", "folder", workers=2, wait=False, retries=20)
+    kill_workers(made, "*/generation-*", times=3)
     assert_equal(made.folder, undisturbed)
 
 

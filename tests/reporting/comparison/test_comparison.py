@@ -96,7 +96,7 @@ def test_anytime_curves_are_the_median_of_the_best_so_far():
     np.testing.assert_array_equal(low.y, [0.5, 3.5, 6.5])
     np.testing.assert_array_equal(high.y, [1.5, 6, 8.5])
     assert high.fill == "tonexty"
-    # A stepped median left a band of slopes.
+    # A stepped median left a slanted area.
     assert {trace.line.shape for trace in chart.data} == {"hv"}
     np.testing.assert_array_equal(other.x, [100, 300])
     np.testing.assert_array_equal(other.y, [4, 6])

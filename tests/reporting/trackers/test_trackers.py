@@ -17,18 +17,9 @@ from evolab.reporting.trackers.csv import CSV
 from evolab.reporting.trackers.jsonl import JSONL
 from evolab.reporting.trackers.tracker import scalars
 from evolab.reporting.trackers.trackers import Trackers, tracker_named
+from tests import small
 
-QUICK = {
-    "population": 3,
-    "num_envs": 2,
-    "seed": 1,
-    "steps_per_generation": 12,
-    "eval_steps": 8,
-    "network": [16],
-    "hyperparameters": {"batch_size": 8},
-    "search_space": {"batch_size": ev.Integer(4, 16), "lr": ev.Float(1e-4, 1e-2)},
-    "device": "cpu",
-}
+QUICK = small.QUICK | {"search_space": {"batch_size": ev.Integer(4, 16), "lr": ev.Float(1e-4, 1e-2)}}
 
 
 def experiment(**options):

@@ -120,7 +120,7 @@ def _policy(
         raise TypeError(f"policy is {type(policy).__name__}; expected 'random', an agent, or a callable.")
     batched: list[bool] = []  # found out at the first step
 
-    def act(observation: Tree, mask: Any) -> np.ndarray:
+    def act(observation: Tree, mask: np.ndarray | None) -> np.ndarray:
         count = _length(observation)
         if not batched:
             batched.append(_takes_batches(function, observation, space, count))
@@ -160,7 +160,7 @@ def _random(space: Space, seed: int) -> Callable[[Tree, Any], np.ndarray]:
         return lambda observation, mask: np.stack([own.sample() for _ in range(_length(observation))])
     rng, actions = np.random.default_rng(seed), actions_of(space, torch.device("cpu"), torch.float32, True)
 
-    def act(observation: Tree, mask: Any) -> np.ndarray:
+    def act(observation: Tree, mask: np.ndarray | None) -> np.ndarray:
         if mask is not None:
             return random_permitted(space, mask, rng)
         return actions.random((_length(observation),), rng)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from evolab.core.experience import Lookahead
@@ -172,5 +173,5 @@ def summed_ahead(
     return at, total, factor
 
 
-def _flags(values: Any) -> np.ndarray:
+def _flags(values: ArrayLike | Tensor) -> np.ndarray:
     return (values.cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)).astype(bool)

@@ -429,7 +429,9 @@ def test_bad_input_is_named_before_training_starts():
         ValueError, match=r"PPO has no update_ratio; set hyperparameters=\{'epochs': \.\.\.\}"
     ):
         ev.Experiment(Choosing, "PPO", update_ratio=2.0, **QUICK)
-    with pytest.raises(ValueError, match="fitness='fqe' measures from stored data"):
+    with pytest.raises(
+        ValueError, match="fitness='fqe' measures agents by stored transitions, and PPO keeps none"
+    ):
         ev.Experiment(Choosing, "PPO", fitness="fqe", **QUICK)
     with pytest.raises(ValueError, match=r"epochs is 0; its range is 1 to 1000"):
         ev.Experiment(Choosing, "PPO", **QUICK | {"hyperparameters": {"epochs": 0}})

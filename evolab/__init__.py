@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from evolab.algorithms.dqn import DQN as DQN
     from evolab.algorithms.ilql import ILQL as ILQL
     from evolab.algorithms.ppo import PPO as PPO
+    from evolab.algorithms.qr_dqn import QRDQN as QRDQN
     from evolab.algorithms.reasons import search_space as search_space
     from evolab.algorithms.sac import SAC as SAC
     from evolab.algorithms.td3 import TD3 as TD3
     from evolab.algorithms.td3_bc import TD3BC as TD3BC
+    from evolab.algorithms.tqc import TQC as TQC
     from evolab.core.ranges import Choice as Choice
     from evolab.core.ranges import Float as Float
     from evolab.core.ranges import Integer as Integer

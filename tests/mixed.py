@@ -45,7 +45,7 @@ SHARED: list[dict[str, Any]] = [
 
 def settings_of(algorithm: str) -> list[dict[str, Any]]:
     """Hyperparameters of eight agents, all different."""
-    if algorithm == "DQN":
+    if algorithm in ("DQN", "QRDQN"):
         return [{**SHARED[i], "lr": 1e-3 * 1.7**i / 4} for i in range(8)]
     if algorithm == "PPO":
         return [
@@ -72,8 +72,10 @@ def settings_of(algorithm: str) -> list[dict[str, Any]]:
         }
         if algorithm == "TD3":
             one |= {"target_noise": 0.1 + 0.05 * i, "noise_clip": 0.2 + 0.05 * i}
-        if algorithm == "SAC":
+        if algorithm in ("SAC", "TQC"):
             one |= {"lr_temperature": 2e-3 * 1.3**i, "entropy_per_action": -1.5 + 0.2 * i}
+        if algorithm == "TQC":
+            one["dropped"] = 0.07 * i
         result.append(one)
     return result
 
@@ -92,7 +94,7 @@ def mixed(
     """A population whose agents differ in everything that may differ."""
     name = algorithm if isinstance(algorithm, str) else algorithm.name
     if action_space is None:
-        action_space = DISCRETE if name == "DQN" else BOX
+        action_space = DISCRETE if "DQN" in name else BOX
     settings = settings or settings_of(name)[: len(shapes)]
     whole: Population | None = None
     members = []

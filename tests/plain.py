@@ -1,4 +1,4 @@
-"""DQN, DDPG, TD3, SAC and PPO of a single agent in plain PyTorch, written from the papers alone.
+"""DQN, QR-DQN, DDPG, TD3, SAC, TQC and PPO of a single agent in plain PyTorch, written from the papers alone.
 
 Nothing here is made of evolab: modules are `torch.nn`, the optimizer is `torch.optim.Adam`, a
 loss is a mean over a batch. The tests hand over weights and compare.
@@ -65,7 +65,7 @@ class Single:
     def __post_init__(self) -> None:
         self.targets = {name: copy.deepcopy(module) for name, module in self.modules.items()}
         for name, module in self.modules.items():
-            rate = self.settings.get("lr", self.settings.get(f"lr_{name.rstrip('01')}"))
+            rate = self.settings.get("lr", self.settings.get(f"lr_{name.rstrip('0123456789')}"))
             self.optimizers[name] = torch.optim.Adam(module.parameters(), lr=rate)
 
     def minimise(self, loss: Tensor, *names: str) -> None:
@@ -94,6 +94,31 @@ def dqn(agent: Single, batch: Experience, double: bool) -> float:
         value = following.gather(1, chooser.argmax(1, keepdim=True))[:, 0]
         target = batch.reward + agent.settings["discount"] * value * (1 - batch.terminated)
     loss = ((q(batch.observation).gather(1, batch.action[:, None])[:, 0] - target) ** 2).mean()
+    agent.minimise(loss, "q")
+    agent.follow("q")
+    return float(loss.detach())
+
+
+def quantile_huber(quantiles: Tensor, samples: Tensor, kappa: float) -> Tensor:
+    """Dabney et al. 2017, eq. 9 and 10, meaned over the batch and both axes: quantiles [B, N], samples [B, K]."""
+    count = quantiles.shape[1]
+    u = samples[:, None, :] - quantiles[:, :, None]
+    huber = torch.where(u.abs() <= kappa, 0.5 * u**2, kappa * (u.abs() - 0.5 * kappa))
+    middle = (torch.arange(count, dtype=torch.float64) + 0.5) / count
+    return ((middle[:, None] - (u < 0).double()).abs() * huber / kappa).mean()
+
+
+def qrdqn(agent: Single, batch: Experience, double: bool, quantiles: int, kappa: float) -> float:
+    """Dabney et al. 2017 (arXiv:1710.10044), algorithm 1; the online network chooses if double."""
+    q, slow = agent.modules["q"], agent.targets["q"]
+    rows = torch.arange(len(batch.reward))
+    with torch.no_grad():
+        following = slow(batch.next_observation).reshape(len(rows), -1, quantiles)
+        chooser = q(batch.next_observation).reshape(following.shape) if double else following
+        best = following[rows, chooser.mean(2).argmax(1)]
+        target = batch.reward + agent.settings["discount"] * best.T * (1 - batch.terminated)
+    own = q(batch.observation).reshape(following.shape)[rows, batch.action]
+    loss = quantile_huber(own, target.T, kappa)
     agent.minimise(loss, "q")
     agent.follow("q")
     return float(loss.detach())
@@ -179,6 +204,36 @@ def sac(agent: Single, batch: Experience, noise: Tensor) -> float:
         action, density = squashed(actor(batch.observation), noise[:, 1])
         joint = torch.cat([batch.observation, action], 1)
         value = torch.min(first(joint), second(joint))[:, 0]
+        agent.minimise((alpha * density - value).mean(), "actor")
+        wanted = agent.settings["entropy_per_action"] * noise.shape[-1]
+        agent.minimise(-log().exp() * (density.detach() + wanted).mean(), "temperature")
+    return float(loss.detach())
+
+
+def tqc(agent: Single, batch: Experience, noise: Tensor, kappa: float) -> float:
+    """Kuznetsov et al. 2020 (arXiv:2005.04269), eq. 9 to 15, for any number of critics."""
+    actor, log = agent.modules["actor"], agent.modules["temperature"]
+    names = [name for name in agent.modules if name.startswith("critic")]
+    agent.updates += 1
+    with torch.no_grad():
+        alpha = log().exp()
+        action, density = squashed(actor(batch.next_observation), noise[:, 0])
+        joint = torch.cat([batch.next_observation, action], 1)
+        pooled = torch.cat([agent.targets[name](joint) for name in names], 1)
+        kept = pooled.shape[1] - round(agent.settings["dropped"] * pooled.shape[1])
+        lowest = torch.stack(
+            [torch.tensor(sorted(row.tolist())[:kept], dtype=torch.float64) for row in pooled]
+        )
+        after = agent.settings["discount"] * (1 - batch.terminated)
+        target = batch.reward[:, None] + after[:, None] * (lowest - (alpha * density)[:, None])
+    joint = torch.cat([batch.observation, batch.action], 1)
+    loss = sum(quantile_huber(agent.modules[name](joint), target, kappa) for name in names)
+    agent.minimise(loss, *names)
+    agent.follow(*names)
+    if agent.updates % agent.settings["policy_delay"] == 0:
+        action, density = squashed(actor(batch.observation), noise[:, 1])
+        joint = torch.cat([batch.observation, action], 1)
+        value = torch.stack([agent.modules[name](joint).mean(1) for name in names]).mean(0)
         agent.minimise((alpha * density - value).mean(), "actor")
         wanted = agent.settings["entropy_per_action"] * noise.shape[-1]
         agent.minimise(-log().exp() * (density.detach() + wanted).mean(), "temperature")

@@ -162,6 +162,10 @@ class Algorithm(ABC):
         """Greedy Box actions [..., A] in [-1, 1] from the policy's outputs [..., O], for exported policies."""
         return torch.tanh(out[..., :width])
 
+    def preferences(self, out: Tensor) -> Tensor:
+        """What each choice is picked by, [..., A], from the policy's outputs [..., O]; the outputs themselves, as a rule."""
+        return out
+
     def memory(self, agents: int, num_envs: int, actions: Actions) -> dict[str, tuple[int, ...]]:
         """Shapes of what exploration remembers per agent and environment, [P, E, ...]; zeroed at an episode's end."""
         return {}

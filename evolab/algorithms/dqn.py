@@ -102,15 +102,23 @@ class DQN(MaskedAlgorithm):
 
     def roles(self, observation_space: spaces.Space, actions: Actions) -> dict[str, Role]:
         """One network, "q", with an output per action, and its target."""
-        return {"q": Role(observation_space, actions.width, rate="lr")}
+        return {"q": Role(observation_space, actions.width * self.outputs_per_action(), rate="lr")}
+
+    def outputs_per_action(self) -> int:
+        """How many outputs of the network `preferences` makes the value of one action of."""
+        return 1
+
+    def values(self, agents: AgentGroup, observation: Tree, target: bool = False) -> Tensor:
+        """[P, B, A], the values of all actions."""
+        return self.preferences(agents.network("q", target)(observation))
 
     def act(self, agents: AgentGroup, observation: Tree, mask: Tensor | None = None) -> Tensor:
         """The action of the highest value, [P, B]."""
-        return masked(agents.network("q")(observation), mask).argmax(-1)
+        return masked(self.values(agents, observation), mask).argmax(-1)
 
     def value(self, agents: AgentGroup, observation: Tree, mask: Tensor | None = None) -> Tensor:
         """[P, B]: the highest value of any action."""
-        return masked(agents.network("q")(observation), mask).amax(-1)
+        return masked(self.values(agents, observation), mask).amax(-1)
 
     def memory(self, agents: int, num_envs: int, actions: Actions) -> dict[str, tuple[int, ...]]:
         """The random action that is being held, counted from 1; 0 for none."""
@@ -131,7 +139,7 @@ class DQN(MaskedAlgorithm):
         if self.spread and action.shape[1] > 1:
             ladder = torch.linspace(1 - self.spread, 1 + self.spread, action.shape[1], device=action.device)
             epsilon = epsilon * ladder.to(epsilon.dtype)  # [P, E]
-        count = agents.roles["q"].outputs
+        count = agents.roles["q"].outputs // self.outputs_per_action()
         device = generator.device
         coin = torch.rand(action.shape, generator=generator, device=device).to(action.device)
         if mask is None:
@@ -167,9 +175,9 @@ class DQN(MaskedAlgorithm):
         """[P, B]: reward plus the discounted value of the next state."""
         with torch.no_grad():
             mask = batch.next_action_mask
-            next_values = masked(agents.network("q", target=True)(batch.next_observation), mask)  # [P, B, A]
+            next_values = masked(self.values(agents, batch.next_observation, target=True), mask)  # [P, B, A]
             if self.double:
-                best = masked(agents.network("q")(batch.next_observation), mask).argmax(-1, keepdim=True)
+                best = masked(self.values(agents, batch.next_observation), mask).argmax(-1, keepdim=True)
                 next_value = next_values.gather(-1, best).squeeze(-1)
             else:
                 next_value = next_values.amax(-1)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from evolab.core.trees import Tree
 from evolab.networks.batching.group import AgentGroup
+from evolab.networks.kernels.quantiles import quantile_error
 from evolab.networks.loss import Loss, Regression
 
 
@@ -59,6 +60,95 @@ class SquaredError(Regression):
         assert self.choice is not None
         index = self.choice.unsqueeze(-1)  # [P, B, 1]
         return index if out.dim() == 3 else index.unsqueeze(1).expand(-1, out.shape[1], -1, -1)
+
+
+@dataclass(frozen=True, eq=False)
+class QuantileError(Loss):
+    """The quantile Huber loss: N outputs become the quantiles of a distribution that samples are drawn from.
+
+    Output i stands for the share `t = (2 i + 1) / 2 N` of the distribution. A sample above it counts t times, one below
+    it `1 - t` times, `huber |e| - huber^2 / 2` of its distance e, or `e^2 / 2` within `huber`, over `huber`. The loss is the
+    mean over outputs and samples, and the sum over an ensemble.
+
+    Attributes:
+        target: [P, B, K], the samples, in units of return; each member of an ensemble learns the same.
+        weight: [P, B], of each transition in its agent's loss.
+        huber: as above, a number above 0 in units of return.
+        choice: [P, B] int64, the action whose quantiles are compared, of outputs that are A times N; None where N is all.
+        quantiles: N; None for all outputs.
+        kept: [P], how many samples count, the first ones; None for all.
+
+    Source: Dabney et al. 2017, Distributional Reinforcement Learning with Quantile Regression, eq. 10, where outputs
+    are summed.
+
+    >>> one = torch.ones(1, 1)
+    >>> QuantileError(target=torch.tensor([[[4.0]]]), weight=one, huber=1.0)(torch.tensor([[[0.0, 3.5]]]))
+    tensor([0.4844])
+    """
+
+    target: Tensor
+    weight: Tensor
+    huber: float
+    choice: Tensor | None = None
+    quantiles: int | None = None
+    kept: Tensor | None = None
+
+    def __call__(self, out: Tensor) -> Tensor:
+        """[P], from outputs [P, B, O], or [P, M, B, O] of an ensemble."""
+        error, near, tilted = self._errors(self._own(out))
+        losses = (tilted * near * (error - near / 2)).sum(-1).mean(-1)  # [P, M, B]
+        return (self.weight.unsqueeze(1) * losses).flatten(1).sum(-1)
+
+    def gradient(self, out: Tensor) -> tuple[Tensor, Tensor]:
+        """The losses [P], and minus the weighted distances within `huber`, at the outputs that are compared."""
+        members = out if out.dim() == 4 else out.unsqueeze(1)
+        each = self.quantiles or out.shape[-1]
+        found = quantile_error(members, self.target, self.weight, self.huber, self.choice, each, self.kept)
+        if found is not None:
+            return found[0].sum(-1), found[1].view(out.shape)
+        own = self._own(out)
+        error, near, tilted = self._errors(own)
+        tilted *= near
+        slope = tilted.sum(-1)  # [P, M, B, N]
+        slope *= self.weight[:, None, :, None] / -own.shape[-1]
+        losses = (
+            (tilted.mul_(error.sub_(near.mul_(0.5))).sum(-1).mean(-1) * self.weight.unsqueeze(1))
+            .flatten(1)
+            .sum(-1)
+        )
+        slope = slope if out.dim() == 4 else slope.squeeze(1)
+        if self.choice is None:
+            return losses, slope
+        slope = slope.unsqueeze(-2)
+        whole = torch.zeros_like(out).unflatten(-1, (-1, each)).scatter_(-2, self._index(slope), slope)
+        return losses, whole.flatten(-2)
+
+    def _own(self, out: Tensor) -> Tensor:
+        """[P, M, B, N], the outputs that are compared."""
+        if self.choice is not None:
+            each = out.unflatten(-1, (-1, self.quantiles or out.shape[-1]))
+            out = each.gather(-2, self._index(each[..., :1, :])).squeeze(-2)
+        return out if out.dim() == 4 else out.unsqueeze(1)
+
+    def _index(self, like: Tensor) -> Tensor:
+        """[P, (M,) B, 1, N] in the shape of `like`, the chosen action throughout."""
+        assert self.choice is not None
+        choice = self.choice if like.dim() == 4 else self.choice.unsqueeze(1)
+        return choice[..., None, None].expand(like.shape)
+
+    def _errors(self, own: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """[P, M, B, N, K]: samples less outputs, the same within `huber`, and what they count."""
+        quantiles, samples = own.shape[-1], self.target.shape[-1]
+        share = (2 * torch.arange(quantiles, device=own.device, dtype=own.dtype) + 1) / (2 * quantiles)
+        error = self.target[:, None, :, None] - own.unsqueeze(-1)
+        tilted = (share.unsqueeze(-1) - (error < 0).to(own.dtype)).abs_()
+        if self.kept is None:
+            tilted /= samples * self.huber
+        else:
+            kept = self.kept.to(own.dtype).unsqueeze(-1)
+            counts = torch.arange(samples, device=own.device) < kept  # [P, K]
+            tilted *= (counts / (kept * self.huber))[:, None, None, None]
+        return error, error.clamp(-self.huber, self.huber), tilted
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,6 +30,7 @@ from evolab.core.readonly import frozen_options
 from evolab.core.trees import Tree
 from evolab.networks.batching.bucket import Forward
 from evolab.networks.kernels.updates import TemporalDifference
+from evolab.networks.loss import Loss
 from evolab.networks.scalars import Scalars
 
 LEAST, MOST = -20.0, 2.0
@@ -84,7 +85,7 @@ class SAC(Algorithm):
     def __post_init__(self) -> None:
         if not (isinstance(self.start_temperature, (int, float)) and 0 < self.start_temperature < math.inf):
             raise ValueError(
-                f"SAC: start_temperature is {self.start_temperature!r}; a number above 0 is expected."
+                f"{self.name}: start_temperature is {self.start_temperature!r}; a number above 0 is expected."
             )
 
     def roles(self, observation_space: spaces.Space, actions: Actions) -> dict[str, Role]:
@@ -104,8 +105,25 @@ class SAC(Algorithm):
         return torch.tanh(mean)
 
     def value(self, agents: AgentGroup, observation: Tree) -> Tensor:
-        """[P, B]: the smaller of both critics' values of the mean action, which count entropy as reward."""
-        return agents.network("critic")(observation, self.act(agents, observation)).squeeze(-1).amin(1)
+        """[P, B]: what the critics say of the mean action; they count entropy as reward."""
+        return self.worth(agents.network("critic")(observation, self.act(agents, observation)))
+
+    def worth(self, out: Tensor) -> Tensor:
+        """[P, B]: the least value of any critic, from the outputs [P, M, B, 1] of all."""
+        return out.squeeze(-1).amin(1)
+
+    def error(self, agents: AgentGroup, batch: Batch, out: Tensor, cost: Tensor) -> Loss:
+        """What the critics bring down.
+
+        Args:
+            agents: of a group.
+            batch: of their experience.
+            out: [P, M, B, O], the target critics' outputs for the next actions.
+            cost: [P, B], the price of what their entropy lacks: it is taken off their value.
+        """
+        next_value = self.worth(out) - cost
+        target = batch.reward + batch.future(agents.hyper["discount"]) * next_value  # [P, B]
+        return SquaredError(target, batch.weight)
 
     def memory(self, agents: int, num_envs: int, actions: Actions) -> dict[str, tuple[int, ...]]:
         """The noise of the step before."""
@@ -141,13 +159,9 @@ class SAC(Algorithm):
             next_action, next_surprise = squashed(
                 agents.network("actor")(batch.next_observation), noise[:, :, 0]
             )
-            next_values = agents.network("critic", target=True)(
-                batch.next_observation, next_action
-            )  # [P, 2, B, 1]
-            next_value = next_values.squeeze(-1).amin(1) - temperature * next_surprise
-            target = batch.reward + batch.future(h["discount"]) * next_value  # [P, B]
+            following = agents.network("critic", target=True)(batch.next_observation, next_action)
+            error = self.error(agents, batch, following, temperature * next_surprise)
 
-        error = SquaredError(target, weight)
         losses = {"critic": agents.gradient_step("critic", error, batch.observation, batch.action)}
         agents.polyak_update("critic")
         if agents.updates % agents.policy_delay == 0:
@@ -156,7 +170,7 @@ class SAC(Algorithm):
             def policy_loss(actor: Forward) -> Tensor:
                 action, surprise = squashed(actor(batch.observation), noise[:, :, 1])
                 seen["entropy"] = -(weight * surprise.detach()).sum(-1)  # [P]
-                value = agents.network("critic")(batch.observation, action).squeeze(-1).amin(1)  # [P, B]
+                value = self.worth(agents.network("critic")(batch.observation, action))  # [P, B]
                 return (weight * (temperature * surprise - value)).sum(-1)
 
             losses["actor"] = agents.minimise("actor", policy_loss)

@@ -26,6 +26,9 @@ OTHER_NAMES = {
     "n_epochs": "epochs",
     "buffer_size": "buffer, an option of Experiment",
     "n_steps": "n_step, the steps of a return; or horizon, of buffer=ev.RolloutBuffer(horizon)",
+    "top_quantiles_to_drop_per_net": "dropped, a share of all quantiles",
+    "n_quantiles": "quantiles, an option of ev.QRDQN and ev.TQC",
+    "n_critics": "critics, an option of ev.TQC",
     "n_envs": "num_envs, an option of Experiment",
     "net_arch": "network, an option of Experiment",
 }

@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 PARTS: dict[str, dict[str, str]] = {
     "algorithm": {
         "DQN": "evolab.algorithms.dqn",
+        "QRDQN": "evolab.algorithms.qr_dqn",
         "DDPG": "evolab.algorithms.ddpg",
         "TD3": "evolab.algorithms.td3",
         "SAC": "evolab.algorithms.sac",
+        "TQC": "evolab.algorithms.tqc",
         "PPO": "evolab.algorithms.ppo",
         "CQN": "evolab.algorithms.cqn",
         "TD3BC": "evolab.algorithms.td3_bc",

@@ -68,7 +68,11 @@ class Policy(nn.Module):
         super().__init__()
         self.core = core
         self._space, self._dtype = spec.observation_space, spec.dtype
-        self._mode, self._width = spec.algorithm.mode, spec.actions.width
+        self._mode, self._preferences, self._width = (
+            spec.algorithm.mode,
+            spec.algorithm.preferences,
+            spec.actions.width,
+        )
         self._shape = tuple(spec.action_space.shape or ())
         self._bounded, self._whole = False, False
         self._normaliser, self._scaled = spec.normaliser, statistics is not None
@@ -93,7 +97,7 @@ class Policy(nn.Module):
             observation = self._normaliser.standard(observation, scales, 1)
         out = self.core(encode(self._space, observation, 1, self._dtype))
         if not self._bounded:
-            return out
+            return self._preferences(out)
         action = self._mode(out, self._width) * self.scale + self.centre
         if self._whole:
             action = nearest_whole(action, self.low, self.high, self.wholes)

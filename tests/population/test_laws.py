@@ -8,8 +8,10 @@ import torch
 
 from evolab.algorithms.ddpg import DDPG
 from evolab.algorithms.dqn import DQN
+from evolab.algorithms.qr_dqn import QRDQN
 from evolab.algorithms.sac import SAC
 from evolab.algorithms.td3 import TD3
+from evolab.algorithms.tqc import TQC
 from evolab.core.experience import DRAWN, Batch
 from evolab.data.buffers.base import Buffer
 from evolab.evolution.evolve import evolve
@@ -19,12 +21,14 @@ from tests import plain
 from tests.mixed import compare, experience, mixed, modules_of, own, padding, singles
 
 UPDATES = 50
+DISTRIBUTIONS = [QRDQN(quantiles=3, huber=0.4), TQC(quantiles=4, critics=3)]
 LENGTH = 16  # the longest batch size is 16, the shortest 6
 
 
 def noise_of(algorithm, seed):
     """The noise of one update of all agents, None where an algorithm takes none."""
-    shape = {"TD3": (8, LENGTH, 2), "SAC": (8, LENGTH, 2, 2)}.get(algorithm.name)
+    soft = (8, LENGTH, 2, 2)
+    shape = {"TD3": (8, LENGTH, 2), "SAC": soft, "TQC": soft}.get(algorithm.name)
     if shape is None:
         return None
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
@@ -34,6 +38,10 @@ def plain_update(algorithm, agent, one, noise):
     """The same update of a plain agent; its critic's loss and that loss's name."""
     if algorithm.name == "DQN":
         return plain.dqn(agent, one, algorithm.double), "q"
+    if algorithm.name == "QRDQN":
+        return plain.qrdqn(agent, one, algorithm.double, algorithm.quantiles, algorithm.huber), "q"
+    if algorithm.name == "TQC":
+        return plain.tqc(agent, one, noise, algorithm.huber), "critic"
     if algorithm.name == "DDPG":
         return plain.ddpg(agent, one), "critic"
     return getattr(plain, algorithm.name.lower())(agent, one, noise), "critic"
@@ -44,7 +52,7 @@ def teach(algorithm, updates=UPDATES, layer_norm=False):
     population = mixed(algorithm, layer_norm=layer_norm)
     agents = singles(population)
     for update in range(updates):
-        batch = experience(8, LENGTH, seed=update, discrete=algorithm.name == "DQN")
+        batch = experience(8, LENGTH, seed=update, discrete="DQN" in algorithm.name)
         noise = noise_of(algorithm, update)
         losses = population.learn(batch, noise=noise)
         for row, agent in enumerate(agents):
@@ -56,7 +64,9 @@ def teach(algorithm, updates=UPDATES, layer_norm=False):
 
 
 @pytest.mark.parametrize("layer_norm", [False, True], ids=["bare", "layer_norm"])
-@pytest.mark.parametrize("algorithm", [DQN(), DQN(double=False), DDPG(), TD3(), SAC()], ids=repr)
+@pytest.mark.parametrize(
+    "algorithm", [DQN(), DQN(double=False), DDPG(), TD3(), SAC(), *DISTRIBUTIONS], ids=repr
+)
 def test_one_of_many_learns_as_if_alone(algorithm, layer_norm):
     population, agents = teach(algorithm, updates=10 if layer_norm else UPDATES, layer_norm=layer_norm)
     assert len(population.groups) > 1, "the population must be cut into groups for this test to mean much"
@@ -64,7 +74,7 @@ def test_one_of_many_learns_as_if_alone(algorithm, layer_norm):
 
 
 @pytest.mark.parametrize("layer_norm", [False, True], ids=["bare", "layer_norm"])
-@pytest.mark.parametrize("algorithm", [DQN(), DDPG(), TD3(), SAC()], ids=repr)
+@pytest.mark.parametrize("algorithm", [DQN(), DDPG(), TD3(), SAC(), *DISTRIBUTIONS], ids=repr)
 def test_sleeping_units_never_move(algorithm, layer_norm):
     population, _ = teach(algorithm, updates=8, layer_norm=layer_norm)
     sleeping = padding(population)
@@ -75,12 +85,12 @@ def test_sleeping_units_never_move(algorithm, layer_norm):
         )
 
 
-@pytest.mark.parametrize("algorithm", [DQN(), DDPG(), TD3(), SAC()], ids=repr)
+@pytest.mark.parametrize("algorithm", [DQN(), DDPG(), TD3(), SAC(), *DISTRIBUTIONS], ids=repr)
 def test_an_agent_that_learns_alone_learns_as_one_of_many(algorithm):
     population = mixed(algorithm)
     agents = singles(population)
     for update in range(6):
-        batch = experience(8, LENGTH, seed=update, discrete=algorithm.name == "DQN")
+        batch = experience(8, LENGTH, seed=update, discrete="DQN" in algorithm.name)
         noise = noise_of(algorithm, update)
         for row, agent in enumerate(agents):
             size = agent.settings["batch_size"]
@@ -152,7 +162,7 @@ def scripted(*parents):
     return selection
 
 
-@pytest.mark.parametrize("algorithm", [DQN(), DDPG(), TD3(), SAC()], ids=repr)
+@pytest.mark.parametrize("algorithm", [DQN(), DDPG(), TD3(), SAC(), *DISTRIBUTIONS], ids=repr)
 def test_a_gather_moves_every_row(algorithm):
     population = mixed(algorithm)
     ids = population.ids
@@ -206,7 +216,7 @@ def test_a_gather_moves_every_row(algorithm):
 
 
 @pytest.mark.parametrize("layer_norm", [False, True], ids=["bare", "layer_norm"])
-@pytest.mark.parametrize("algorithm", [DQN(), DDPG(), TD3(), SAC()], ids=repr)
+@pytest.mark.parametrize("algorithm", [DQN(), DDPG(), TD3(), SAC(), *DISTRIBUTIONS], ids=repr)
 def test_an_exported_agent_answers_as_its_row(algorithm, layer_norm):
     population, _ = teach(algorithm, updates=3, layer_norm=layer_norm)
     observation = torch.randn(8, 32, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -217,9 +227,10 @@ def test_an_exported_agent_answers_as_its_row(algorithm, layer_norm):
         assert torch.allclose(alone.double(), together[row].double(), atol=1e-12)
         assert torch.allclose(taken.act(observation[row]).double(), together[row].double(), atol=1e-12)
         out = agent.module()(observation[row])
-        if algorithm.name == "DQN":
+        if "DQN" in algorithm.name:
+            values = modules_of(population, row)["q"](observation[row]).unflatten(-1, (3, -1)).mean(-1)
             assert torch.equal(out.argmax(-1), together[row])
-            assert torch.allclose(out, modules_of(population, row)["q"](observation[row]), atol=1e-12)
+            assert torch.allclose(out, values, atol=1e-12)
         else:
             assert torch.allclose(out, together[row], atol=1e-12)
 

@@ -29,6 +29,7 @@ SOURCES = (
     "normalisation.h",
     "adam.h",
     "threads.h",
+    "quantiles.h",
     "regression.h",
     "updates.h",
 )

@@ -301,5 +301,6 @@ int backward(const Plan *plan, int64_t threads, int64_t rows, int64_t batch, con
     return spread(threads, rows, backward_row, &pass);
 }
 
+#include "quantiles.h"
 #include "regression.h"
 #include "updates.h"

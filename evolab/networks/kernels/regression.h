@@ -10,13 +10,9 @@ typedef struct {
 typedef struct {
     Pass pass;
     Steps steps;
-    const REAL *target, *weight;
-    const int64_t *choice;
-    double huber;
+    Goal goal;
     REAL *losses;
 } Regression;
-
-enum { NO_SUCH_OUTPUT = 1 << 16 }; /* beside 1, for a row that lacked memory */
 
 /* Entries that the regression of a row on `count` samples holds, and those that it needs on its way. */
 static int64_t held_by_regression(const Pass *pass, int64_t row, int64_t count, int64_t size) {
@@ -29,30 +25,16 @@ static int64_t room_regression(const Pass *pass, int64_t count) {
 }
 
 /* The loss of a row on `count` samples, along whose gradient it has taken its step. */
-static REAL regress_lines(const Pass *pass, const Steps *steps, int64_t row, int64_t count, const REAL *target,
-                          const REAL *weight, const int64_t *choice, REAL huber, REAL *held, REAL *memory) {
+static REAL regress_lines(const Pass *pass, const Steps *steps, int64_t row, int64_t count, const Goal *goal, REAL *held,
+                          REAL *memory) {
     int64_t agent = row / pass->members, outputs = pass->plan->outputs;
     REAL *out = held + kept_by(pass->plan, row, count), *slope = out + count * outputs, *gradient = slope + count * outputs;
     forward_lines(pass, row, 0, count, count, out, held, memory);
-    REAL loss = 0;
-    memset(slope, 0, count * outputs * sizeof(REAL));
-    for (int64_t b = 0; b < count; b++) {
-        int64_t at = b * outputs + (choice ? choice[b] : 0);
-        REAL error = out[at] - target[b], near = error;
-        if (huber > 0) near = error > huber ? huber : error < -huber ? -huber : error;
-        loss = FUSED(weight[b] * near, 2 * error - near, loss);
-        slope[at] = 2 * weight[b] * near;
-    }
+    REAL loss = compare_lines(goal, count, outputs, out, slope);
     backward_lines(pass, row, count, held, slope, gradient, NULL, memory);
     step_row(steps->sizes[agent], (REAL *)pass->parameters + row * pass->apart, gradient, steps->mean + row * pass->apart,
              steps->square + row * pass->apart, steps->rate[agent], steps->steps[agent]);
     return loss;
-}
-
-INLINE int chosen_wrongly(const int64_t *choice, int64_t count, int64_t outputs) {
-    for (int64_t b = 0; choice && b < count; b++)
-        if (choice[b] < 0 || choice[b] >= outputs) return 1;
-    return 0;
 }
 
 static int regress_row(const void *job, int64_t row) {
@@ -62,10 +44,11 @@ static int regress_row(const void *job, int64_t row) {
     REAL *held = scratch(HELD, held_by_regression(pass, row, count, task->steps.sizes[agent]));
     REAL *memory = scratch(WORK, room_regression(pass, count));
     if (!held || !memory) return 1;
-    const int64_t *choice = task->choice ? task->choice + agent * batch : NULL;
-    if (chosen_wrongly(choice, count, pass->plan->outputs)) return NO_SUCH_OUTPUT;
-    task->losses[row] = regress_lines(pass, &task->steps, row, count, task->target + agent * batch,
-                                      task->weight + agent * batch, choice, (REAL)task->huber, held, memory);
+    Goal goal = task->goal;
+    goal.target += agent * batch, goal.weight += agent * batch;
+    if (goal.choice) goal.choice += agent * batch;
+    if (chosen_wrongly(goal.choice, count, pass->plan->outputs)) return NO_SUCH_OUTPUT;
+    task->losses[row] = regress_lines(pass, &task->steps, row, count, &goal, held, memory);
     return 0;
 }
 
@@ -82,6 +65,6 @@ int regress(const Plan *plan, int64_t threads, int64_t rows, int64_t batch, cons
                  .largest = largest_of(plan, rows), .apart = apart, .x_agent = x_agent, .x_row = x_row, .extra_agent = extra_agent, .extra_row = extra_row,
                  .counts = counts, .parameters = parameters, .x = x, .extra = extra},
         .steps = {.sizes = sizes, .mean = mean, .square = square, .rate = rate, .steps = steps},
-        .target = target, .weight = weight, .choice = choice, .huber = huber, .losses = losses};
+        .goal = {.target = target, .weight = weight, .choice = choice, .huber = (REAL)huber, .samples = 1}, .losses = losses};
     return spread(threads, rows, regress_row, &task);
 }

@@ -290,11 +290,12 @@ static int learn_agent(const Updates *job, int64_t agent) {
         else values_of_choices(job, &desk, next, job->permitted ? job->permitted + at * actions : NULL);
         temporal_difference(job, &desk, at);
         Pass pass = reading(desk.value, job, x, own);
+        Goal goal = {.target = desk.target, .weight = job->weight + agent * batch, .choice = choice, .huber = (REAL)job->huber,
+                     .samples = 1};
         job->value.steps[agent] += 1;
         for (int64_t m = 0; m < members; m++)
             job->losses[(u * agents + agent) * members + m] =
-                regress_lines(&pass, &steps, agent * members + m, count, desk.target, job->weight + agent * batch, choice,
-                              (REAL)job->huber, desk.held, desk.memory);
+                regress_lines(&pass, &steps, agent * members + m, count, &goal, desk.held, desk.memory);
         if (SOFT(job)) targets_follow(job, &job->value, agent);
         if ((job->before + u + 1) % job->delay) continue;
         if (SOFT(job)) {

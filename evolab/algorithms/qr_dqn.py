@@ -1,0 +1,75 @@
+"""QR-DQN: DQN that learns the distribution of returns, as quantiles of each action's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from evolab.algorithms.base import CHANGED, AgentGroup
+from evolab.algorithms.dqn import DQN
+from evolab.algorithms.losses import QuantileError
+from evolab.core import checks
+from evolab.core.experience import Batch
+from evolab.core.masks import masked
+from evolab.core.readonly import frozen_options
+
+
+@frozen_options(CHANGED)
+@dataclass(frozen=True)
+class QRDQN(DQN):
+    """Quantile regression DQN, for the actions that `DQN` takes; with its hyperparameters and its exploration.
+
+    The network gives `quantiles` numbers for each action, which become the quantiles of the return's distribution;
+    their mean is the action's value. What a transition teaches is as many samples: the reward plus the discounted
+    quantiles of the next state's best action.
+
+    Args:
+        quantiles: how many there are of each action.
+        huber: distance between a sample and a quantile, in units of return, beyond which it counts linearly.
+
+    Source: Dabney et al. 2017, Distributional Reinforcement Learning with Quantile Regression (arXiv:1710.10044),
+    algorithm 1; with `double` (the default) the online network chooses the next action, as in `DQN`.
+    """
+
+    huber: float = 1.0
+    quantiles: int = 50
+
+    name: ClassVar[str] = "QRDQN"
+    recordable: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.positive(f"{self.name}: huber", self.huber)
+        checks.positive_integer(f"{self.name}: quantiles", self.quantiles)
+
+    def outputs_per_action(self) -> int:
+        """The quantiles."""
+        return self.quantiles
+
+    def preferences(self, out: Tensor) -> Tensor:
+        """[..., A]: the means of each action's quantiles, from outputs [..., A N]."""
+        return out.unflatten(-1, (-1, self.quantiles)).mean(-1)
+
+    def update(self, agents: AgentGroup, batch: Batch, noise: Tensor | None) -> dict[str, Tensor]:
+        """One step on the quantile Huber loss, then the target follows."""
+        target = self.target(agents, batch)
+        error = QuantileError(target, batch.weight, self.huber, batch.action, self.quantiles)
+        loss = agents.gradient_step("q", error, batch.observation)
+        agents.polyak_update("q")
+        return {"q": loss}
+
+    def target(self, agents: AgentGroup, batch: Batch) -> Tensor:
+        """[P, B, N]: reward plus the discounted quantiles of the next state's best action."""
+        with torch.no_grad():
+            mask = batch.next_action_mask
+            out = agents.network("q", target=True)(batch.next_observation)  # [P, B, A N]
+            chooser = agents.network("q")(batch.next_observation) if self.double else out
+            best = masked(self.preferences(chooser), mask).argmax(-1)  # [P, B]
+            index = best[..., None, None].expand(*best.shape, 1, self.quantiles)
+            following = out.unflatten(-1, (-1, self.quantiles)).gather(-2, index).squeeze(-2)
+            return (
+                batch.reward.unsqueeze(-1) + batch.future(agents.hyper["discount"]).unsqueeze(-1) * following
+            )

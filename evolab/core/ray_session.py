@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from evolab.core import checks
@@ -57,7 +59,13 @@ def connect(part: str, cpus: int | None = None) -> bool:
     address = os.environ.get("RAY_ADDRESS")
     if address and address not in ("local", "auto"):
         _knock(address)
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        except (ConnectionError, RuntimeError) as error:
+            raise ConnectionError(
+                f"what listens at {address} (RAY_ADDRESS) did not let this program in: {error}. Where `ray start` said "
+                "that tokens are asked for, set RAY_AUTH_MODE=token here too; the versions of Ray and Python must agree."
+            ) from None
         return True
     for attempt in range(1, ATTEMPTS + 1):
         try:
@@ -77,6 +85,27 @@ def connect(part: str, cpus: int | None = None) -> bool:
             if attempt == ATTEMPTS or "timed out" not in str(error):
                 raise
     return True
+
+
+@contextmanager
+def room_in_store(ray: Any, part: str) -> Iterator[None]:
+    """Inside, an object store that is full is a sentence.
+
+    Args:
+        ray: its module.
+        part: of evolab that sends something through it.
+
+    Raises:
+        MemoryError: says what to do.
+    """
+    try:
+        yield
+    except (ray.exceptions.ObjectStoreFullError, ray.exceptions.OutOfDiskError) as error:
+        said = str(error).strip().splitlines()[0]
+        raise MemoryError(
+            f"{part}: Ray's object store is full: {said} Give it more with `ray start --object-store-memory=BYTES` and "
+            "RAY_ADDRESS, or send less: fewer environments, smaller observations."
+        ) from None
 
 
 def _knock(address: str) -> None:

@@ -66,6 +66,7 @@ PARTS: dict[str, dict[str, str]] = {
         "WandB": "evolab.reporting.trackers.wandb",
         "MLflow": "evolab.reporting.trackers.mlflow",
     },
+    "experiment": {"Islands": "evolab.experiment.islands.islands"},
     "panel": {},  # the dashboard draws its own; here stand those of other packages
 }
 """Kind of part -> name -> module. The class (or the function, of a mutation) in the module has the part's name."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from evolab.core.ray_session import connect, imported
+from evolab.core.ray_session import connect, imported, room_in_store
 from evolab.core.trees import map_leaves
 from evolab.envs.backend import Failure, Faults, StepRows, VectorBackend
 from evolab.envs.base import EnvironmentFault
@@ -166,14 +166,16 @@ class RayBatches(VectorBackend):
         lost: dict[int, Failure] = {}
         problems: list[str] = []
         told: dict[int, np.ndarray] = {}
-        calls = {
-            number: self._crew[number].do.remote(command, dict(given)) for number, given in asked.items()
-        }
+        with room_in_store(self._ray, self._name):
+            calls = {
+                number: self._crew[number].do.remote(command, dict(given)) for number, given in asked.items()
+            }
         began = time.monotonic()
         for number, call in calls.items():
             limit = self._timeout * len(self._parts[number]) + grace
             try:
-                well, value = self._ray.get(call, timeout=max(0.0, began + limit - time.monotonic()))
+                with room_in_store(self._ray, self._name):
+                    well, value = self._ray.get(call, timeout=max(0.0, began + limit - time.monotonic()))
             except self._ray.exceptions.GetTimeoutError:
                 lost[number] = Failure("hang", f"no answer within {limit:g} s")
             except self._ray.exceptions.RayActorError as error:

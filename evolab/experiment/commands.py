@@ -14,6 +14,7 @@ from evolab.core import checks
 from evolab.envs.ids import current_id
 from evolab.experiment.conversions import read
 from evolab.experiment.experiment import Experiment
+from evolab.experiment.island_options import FILE
 
 MOST_STEPS = 1_000_000
 """Environment steps after which `evolab solve` gives up where it is told no budget."""
@@ -57,6 +58,10 @@ def run(options: argparse.Namespace) -> tuple[Path, Experiment, dict[str, Any]]:
     """The experiment of `evolab run`, filled and ready."""
     place = Path(options.config)
     settings = {} if place.is_dir() else read(place)
+    if settings.get("islands") or (place / FILE).exists():
+        raise ValueError(
+            f"{place}: islands are trained by `evolab sweep {place}`; a file names them in a section sweep: {{islands: 4}}."
+        )
     goals: dict[str, Any] = {"fill": None, **dict.fromkeys(GOALS), "target": settings.get("target")}
     section = settings.pop("run", None) or {}
     for name, value in section.items():

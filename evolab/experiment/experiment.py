@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from evolab.algorithms.base import Algorithm
-from evolab.core import checks
+from evolab.core import checks, registry
 from evolab.experiment.build import build, take_data
 from evolab.experiment.callbacks import Callback, followed
 from evolab.experiment.checkpointer import Checkpointer
 from evolab.experiment.config import ExperimentConfig
 from evolab.experiment.evaluating import Evaluating
+from evolab.experiment.island_options import for_one
 from evolab.experiment.options import documented, signature
 from evolab.experiment.retraining import Retraining
 from evolab.experiment.runner import Runner
@@ -45,10 +46,17 @@ class Experiment(Settings, Retraining, Evaluating, Views, Saving):
         0
     """
 
+    def __new__(cls, *given: Any, **options: Any) -> Any:
+        """An experiment; where `islands` are asked for, one with the same methods that trains them."""
+        if options.get("islands") is not None:
+            return registry.part("experiment", "Islands").made(*given, **options)
+        return super().__new__(cls)
+
     def __init__(
         self, environment: Any = None, algorithm: str | Algorithm | None = None, **options: Any
     ) -> None:
-        self._config = ExperimentConfig.made({"environment": environment, "algorithm": algorithm, **options})
+        given = {"environment": environment, "algorithm": algorithm, **for_one(options)}
+        self._config = ExperimentConfig.made(given)
         self._state = build(self._config)
         self._runner = Runner(self._state)
         self._trackers = Trackers(self._config.trackers)

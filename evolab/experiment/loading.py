@@ -93,7 +93,8 @@ class SavedRun(NamedTuple):
             was = known["type"] if isinstance(known, dict) else known
             if was != given and "algorithm" not in self.state["own"]:
                 raise ValueError(f"algorithm is {given}; the saved agents learn by {was}. Leave it out.")
-        passed = f", with the {' and '.join(sorted(parts))} that you pass" if parts else ""
+        told = sorted(name for name in parts if name != "progress")
+        passed = f", with the {' and '.join(told)} that you pass" if told else ""
         with serialisation.naming(f"{where}: config{passed}"):
             config = ExperimentConfig.from_plain(saved, **parts)
             self._check_parts(config, parts)

@@ -10,7 +10,9 @@ from evolab.core.checks import nearest
 from evolab.data.datasets.dataset import Dataset
 from evolab.data.datasets.tokens import TokenDataset
 from evolab.experiment.experiment import Experiment
+from evolab.experiment.island_options import FILE
 from evolab.population.agent import Agent
+from evolab.storage.files import read_json
 from evolab.training.generation_folders import ABOUT as RUN
 
 
@@ -31,6 +33,8 @@ def load(path: str | PathLike[str], **options: Any) -> Any:
     place = Path(path).expanduser()
     if place.is_file():
         return (TokenDataset.load if place.suffix == ".json" else Dataset)(place, **options)
+    if (place / FILE).exists() and read_json(place / FILE).get("migration") is not None:
+        return Experiment.load(place, **options)
     if (place / RUN).exists() or any(place.glob("generation-*")):
         return Experiment.load(place, **options)
     if (place / "agent.json").exists():

@@ -21,6 +21,7 @@ from evolab.envs.language.environment import LanguageEnvironment
 from evolab.evolution.hall_of_fame import CONFIRMATION
 from evolab.evolution.mutation.mutations import Mutations
 from evolab.evolution.selection.base import Selection
+from evolab.experiment.island_options import IslandOptions
 from evolab.networks.base import Network
 from evolab.population.agent import Agent
 from evolab.reporting.trackers.trackers import TrackerLike
@@ -161,10 +162,14 @@ class Options:
 
 def signature() -> inspect.Signature:
     """What `Experiment` takes, as an editor shows it."""
-    return inspect.signature(Options).replace(return_annotation=inspect.Signature.empty)
+    islands = inspect.signature(IslandOptions).parameters.values()
+    apart = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in islands]
+    own = inspect.signature(Options).parameters.values()
+    return inspect.Signature([*own, *apart])
 
 
 def documented() -> str:
     """The options as a docstring lists them, indented as in the class that takes them over."""
-    text = inspect.getdoc(Options) or ""
-    return text[text.find("Args:") : text.find("\nRaises:")].rstrip().replace("\n", "\n    ")
+    texts = [inspect.getdoc(Options) or "", inspect.getdoc(IslandOptions) or ""]
+    own, apart = (text[text.find("Args:") :].partition("\nRaises:")[0].rstrip() for text in texts)
+    return (own + apart.removeprefix("Args:")).replace("\n", "\n    ")

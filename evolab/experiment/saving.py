@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
 
+from evolab.core import registry
 from evolab.core.plain import to_plain
 from evolab.envs.factory import VectorMaker
 from evolab.evolution.immigration import Immigrant
 from evolab.experiment.build import described
 from evolab.experiment.config import ExperimentConfig, Source
+from evolab.experiment.conversions import read
+from evolab.experiment.island_options import FILE
 from evolab.experiment.loading import SavedRun, open_run
 from evolab.experiment.parts import Parts
 from evolab.experiment.settings import read_only, setting_names
@@ -42,6 +46,9 @@ class Saving(Parts):
         Raises:
             ValueError: an unknown option.
         """
+        values = source if isinstance(source, Mapping) else read(source)
+        if {**values, **own}.get("islands") is not None:
+            return cls(**{**values, **own})
         return cls(**ExperimentConfig.from_plain(source, **own).options())
 
     def save(self, folder: str | PathLike[str] | None = None, *, overwrite: bool = False) -> Path:
@@ -95,6 +102,9 @@ class Saving(Parts):
         """
         given = {"environment": environment, "algorithm": algorithm, "network": network}
         own |= {name: value for name, value in given.items() if value is not None}
+        if generation is None and (Path(folder).expanduser() / FILE).exists():
+            islands: Saved = registry.part("experiment", "Islands").load(folder, **own)
+            return islands
         if "vector" in own:
             own["environment"] = VectorMaker(own.pop("vector"))
         found = open_run(Path(folder).expanduser(), generation)

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import stat
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -111,6 +112,27 @@ def replace_bytes(path: Path, data: bytes) -> None:
             draft.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def first_bytes(path: Path, data: bytes) -> bool:
+    """Write a file unless it is there: of several that try at once, one does. True where it was this one."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+    draft.unlink(missing_ok=True)
+    try:
+        write_bytes(draft, data)
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            return False
+        except OSError:  # no hard links on this file system
+            try:
+                write_bytes(path, data)
+            except FileExistsError:
+                return False
+    finally:
+        draft.unlink(missing_ok=True)
+    sync_folder(path.parent)
+    return True
 
 
 def read_json(path: Path) -> Any:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from evolab.core.experience import DRAWN, Batch, Episodes, Lookahead, Transition
 from evolab.core.memory import room
-from evolab.core.trees import Tree, leaves
+from evolab.core.trees import Tree, leaves, map_named_leaves, named_leaves
 from evolab.data.buffers.base import AT_ONCE
 from evolab.data.buffers.n_step import ONWARD, Following, Places, summed_ahead
 from evolab.data.buffers.pools import Pools
@@ -105,6 +106,42 @@ class ReplayBuffer(Pools):
         onward = self.onward.index_select(0, index.flatten()).view(index.shape)
         base = 0 if self.pools == 1 else index - index % self.allotted
         return base + (index - base + onward) % self.allotted
+
+    def newest(self, count: int) -> dict[str, Tensor]:
+        """The newest transitions of a pool that all share, oldest first, by the paths of their leaves; for `take_in`."""
+        count = min(count, len(self))
+        if count == 0:
+            return {}
+        index = (int(self.cursor[0]) - count + torch.arange(count)) % self.capacity
+        masks = (MASK,) if MASK in self.fields else ()
+        rows = self._taken(index.to(self.device), (*DRAWN, *masks), (count,))
+        return {path: leaf.cpu() for name, tree in rows.items() for path, leaf in named_leaves(tree, name)}
+
+    def take_in(self, rows: Mapping[str, Tensor]) -> None:
+        """Store transitions of another buffer, as its `newest` gave them; nothing that is stored goes on with them.
+
+        Raises:
+            ValueError: they are of another form.
+        """
+        missing = [
+            path
+            for name in DRAWN
+            for path, _ in named_leaves(self.fields.get(name, ()), name)
+            if path not in rows
+        ]
+        if not self.fields or missing:
+            raise ValueError(f"these transitions are of another environment: they lack {', '.join(missing)}.")
+        given = {
+            name: map_named_leaves(lambda path, _: rows[path], self.fields[name], name) for name in DRAWN
+        }
+        mask = {MASK: rows[MASK]} if MASK in rows else {}
+        transitions: Any = SimpleNamespace(**given, **mask)
+        count = super().add(transitions)
+        count = min(count, self.capacity)
+        if ONWARD in self.fields:
+            index = (int(self.cursor[0]) - count + torch.arange(count)) % self.capacity
+            self.onward[index.to(self.device)] = 0
+        self._following.cut()
 
     def begin_generation(self) -> None:
         """Environments are started anew: what comes next follows nothing that is stored."""

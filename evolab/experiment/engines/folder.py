@@ -76,12 +76,13 @@ class Folder:
     def __init__(self, workers: int) -> None:
         self._wanted = workers
         self._crew: list[subprocess.Popen[bytes]] = []
+        self._stopped = False
 
     def drive(self, job: Job) -> Iterator[Report]:
         """Every report that changes, whoever wrote it, until the job has no orders left."""
         stamps: dict[str, int] = {}
         lost, number = 0, 0
-        while orders := job.orders():
+        while (orders := job.orders()) and not self._stopped:
             for process in [one for one in self._crew if one.poll() is not None]:
                 self._crew.remove(process)
                 lost += 1
@@ -98,6 +99,10 @@ class Folder:
                 lost = 0
                 yield report
         yield from _changed(job, stamps)
+
+    def stop(self) -> None:
+        """Wait for nobody."""
+        self._stopped = True
 
     def close(self) -> None:
         """End the processes; their runs stand at their newest checkpoints."""

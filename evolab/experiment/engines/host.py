@@ -15,7 +15,8 @@ from dataclasses import replace
 import torch
 
 from evolab.core.plain import from_plain
-from evolab.experiment.engines.exchange import best_of
+from evolab.data.buffers.replay import ReplayBuffer
+from evolab.experiment.engines.exchange import best_of, send, transitions_of
 from evolab.experiment.engines.orders import Order, Report
 from evolab.experiment.experiment import Experiment
 from evolab.storage import lock
@@ -34,6 +35,7 @@ class Host:
     def __init__(self, room: int = 1) -> None:
         self._room = room
         self._open: dict[str, Experiment] = {}
+        self._stopped = False
 
     def advance(self, order: Order) -> Report:
         """Carry out an order; what breaks it off is in the report.
@@ -84,8 +86,10 @@ class Host:
             known.write(order.home)
             experiment = self._opened(order)
         over = _over(experiment, order)
-        for giver in () if over else order.inbox or ():
-            experiment.invite(best_of(order.home / giver, order.beginning, experiment.population))
+        for giver, generation in () if over else order.inbox or ():
+            experiment.invite(best_of(order.home / giver, generation, experiment.population))
+            if order.transitions and isinstance(experiment.buffer, ReplayBuffer):
+                experiment.buffer.take_in(transitions_of(order.home / giver, generation))
         if over is None and experiment.generation < order.generation:
             goals, left = order.goals, None
             if goals.minutes is not None:
@@ -95,10 +99,15 @@ class Host:
                 max_steps=goals.max_steps,
                 target=goals.target,
                 minutes=left,
+                callback=lambda _: self._stopped,
             )
+            if self._stopped and experiment.generation < order.generation:
+                raise KeyboardInterrupt
             short = experiment.generation < order.generation
             over = _over(experiment, order) or ("minutes" if short and goals.minutes is not None else None)
         report = _report(experiment, order, known, over)
+        if order.sends:
+            send(order.folder, experiment.generation, experiment.buffer, order.transitions)
         report.write(order.home)
         if over is not None:
             self.drop(order.run)
@@ -115,7 +124,7 @@ class Host:
         # Runs that speak to each other begin an epoch where the others did; checkpoints in between do not count.
         begins = order.beginning if order.inbox is not None else None
         if place.numbers() and begins != 0:
-            experiment = Experiment.load(order.folder, generation=begins, **own)
+            experiment = Experiment.load(order.folder, generation=begins, progress=False, **own)
             experiment.folder = order.folder
         else:
             # What a worker left that was killed before its first checkpoint, or what was before it.
@@ -130,6 +139,12 @@ class Host:
                 experiment.fill(order.goals.fill)
         self._open[order.run] = experiment
         return experiment
+
+    def stop(self, stopped: bool = True) -> None:
+        """Break off the order under way, from another thread, with KeyboardInterrupt; False permits the next one."""
+        self._stopped = stopped
+        for experiment in list(self._open.values()) if stopped else ():
+            experiment.stop()
 
     def drop(self, run: str) -> None:
         """Close a run; it goes on from its newest checkpoint when it is asked for again."""

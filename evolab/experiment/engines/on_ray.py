@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from evolab.core.ray_session import connect, imported
+from evolab.core.ray_session import connect, imported, room_in_store
 from evolab.core.version import VERSION
 from evolab.experiment.engines.host import Host
 from evolab.experiment.engines.orders import PERIOD, Job, Order, Report
@@ -63,6 +63,7 @@ class OnRay:
             )
         self._wanted = workers or max(1, room)
         self._crew: dict[Any, str] = {}  # actor -> the run it had last
+        self._stopped = False
 
     def drive(self, job: Job) -> Iterator[Report]:
         """Every report as it comes in, until the job has no orders left."""
@@ -72,7 +73,7 @@ class OnRay:
         while True:
             under_way = {order.run for _, order in flying.values()}
             waiting = [order for order in job.orders() if order.run not in under_way]
-            if not waiting and not flying:
+            if self._stopped or (not waiting and not flying):
                 return
             for order in waiting[: self._wanted - len(flying)]:
                 actor = self._actor(order.run, {one for one, _ in flying.values()})
@@ -115,13 +116,18 @@ class OnRay:
 
     def _sent(self, actor: Any, order: Order) -> Any:
         try:
-            return actor.advance.remote(order, about())
+            with room_in_store(self._ray, f"run {order.run}"):
+                return actor.advance.remote(order, about())
         except TypeError as error:
             names = ", ".join(order.own) or "an option"
             raise TypeError(
                 f"run {order.run}: {names} cannot be sent to a worker: {str(error).strip().splitlines()[0]} Pass a "
                 "function of a module, or an id that names its module: 'my_module:MyEnv-v0'."
             ) from None
+
+    def stop(self) -> None:
+        """Wait for nobody."""
+        self._stopped = True
 
     def close(self) -> None:
         """Let the actors go; their runs stand at their newest checkpoints."""

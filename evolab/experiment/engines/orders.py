@@ -87,8 +87,10 @@ class Order:
         own: options that are objects of the user's own; only some engines can hand them on.
         retries: how often it may be begun again without an epoch that ends.
         threads: of the worker; the same everywhere, so that sums have one order.
-        inbox: runs whose best agents come in at the beginning of the epoch, as they stood at its generation, which this
-            run begins from as well; None where runs do not speak to each other.
+        inbox: runs whose best agents come in at the beginning of the epoch, and the generation that they are taken
+            from; None where runs do not speak to each other.
+        transitions: that come in with each of them.
+        sends: what others may ask for is left in an outbox of its own, which outlives the checkpoint.
         take: the worker that held the run's folder is known to be gone.
     """
 
@@ -101,7 +103,9 @@ class Order:
     own: Mapping[str, Any] = field(default_factory=dict)
     retries: int = 2
     threads: int = 1
-    inbox: Sequence[str] | None = None
+    inbox: Sequence[tuple[str, int]] | None = None
+    transitions: int = 0
+    sends: bool = False
     take: bool = False
 
     @property
@@ -203,12 +207,18 @@ class Job(Protocol):
     def command(self) -> list[str]:
         """The program of a further worker, which finds everything in the folder."""
 
+    def rest(self) -> None:
+        """Have no more orders: what is under way is brought to its end."""
+
 
 class Engine(Protocol):
     """Has a job done by one worker or several."""
 
     def drive(self, job: Job) -> Iterator[Report]:
         """Every report as it comes in, until the job has no orders left."""
+
+    def stop(self) -> None:
+        """Break off what is under way, from another thread: `drive` ends, and the runs stand at their newest checkpoints."""
 
     def close(self) -> None:
         """Let the workers go; nothing is lost by that."""

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from evolab.core import checks
 from evolab.experiment.engines.folder import Folder
 from evolab.experiment.engines.local import Local
 from evolab.experiment.engines.orders import Engine, Goals
+from evolab.experiment.island_options import FILE
 from evolab.experiment.sweeps.islands import island_plan
-from evolab.experiment.sweeps.plan import FILE, Plan, What, opened, planned
+from evolab.experiment.sweeps.plan import Plan, What, opened, planned
 from evolab.experiment.sweeps.sweep import Sweep
-
-if TYPE_CHECKING:
-    pass
 
 ENGINES = ("local", "folder", "ray")
 
@@ -81,16 +79,26 @@ def sweep(
 
 def _begun(home: Path, plan: Plan, engine: str, workers: int | None, shown: bool, wait: bool) -> Sweep:
     """Runs under way, or at their ends where that was waited for."""
+    makes = engine_for(plan, engine, workers)
+    made = Sweep(home, plan)
+    made.start(makes, shown, background=not wait)
+    return made
+
+
+def engine_for(plan: Plan, engine: str, workers: int | None) -> Callable[[], Engine]:
+    """What makes the engine, once it is known that the plan's runs can be trained by it.
+
+    Raises:
+        ValueError: an unknown engine, options that no run could begin with, or that the workers cannot be sent.
+    """
     if engine not in ENGINES:
         raise checks.unknown("engine", engine, ENGINES)
     count = _workers(engine, workers, plan.threads, len(plan.runs))
     if engine == "folder":
         _refuse_objects(plan)
     plan.check(sends=engine != "local")
-    made = Sweep(home, plan)
     room = 1 if plan.migration is None else len(plan.runs)
-    made.start(lambda: _engine(engine, count, plan.threads, room), shown, background=not wait)
-    return made
+    return lambda: _engine(engine, count, plan.threads, room)
 
 
 def _plan(what: What, folder: str | PathLike[str] | None, options: Mapping[str, Any]) -> tuple[Path, Plan]:

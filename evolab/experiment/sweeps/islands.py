@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,17 @@ from evolab.core import checks
 from evolab.core.plain import plain
 from evolab.core.rng import seed_of
 from evolab.core.schema import listing, mapping, record, whole, word
+from evolab.data.buffers.replay import ReplayBuffer
+from evolab.experiment.config import ExperimentConfig
 from evolab.experiment.engines.exchange import WAYS, migrations
 from evolab.experiment.engines.orders import Order, Report
 from evolab.experiment.sweeps.job import SweepJob
-from evolab.experiment.sweeps.plan import Plan, planned
+from evolab.experiment.sweeps.plan import Plan, Run, planned
 from evolab.storage.files import Damaged, read_json, replace_bytes
 from evolab.storage.folders import FORMAT, MANIFEST
 from evolab.training.generation_folders import GenerationFolders
 
-SECTION = ("islands", "migration", "every")
+SECTION = ("islands", "migration", "every", "transitions", "synchronous")
 
 EPOCHS = ".epochs"
 """Folder of the committed epochs, a file each."""
@@ -31,7 +33,8 @@ def island_plan(section: Mapping[str, Any], options: Mapping[str, Any]) -> Plan:
     """The islands as runs, each with a seed of its own, that exchange agents.
 
     Args:
-        section: how many `islands`, their `migration`, and generations of an epoch, `every`.
+        section: how many `islands`, their `migration`, generations of an epoch, `every`, `transitions` that go with each
+            agent, and whether they wait for each other, `synchronous`.
         options: of each island, and the goals of all.
 
     Raises:
@@ -69,7 +72,21 @@ def island_plan(section: Mapping[str, Any], options: Mapping[str, Any]) -> Plan:
     seeds = [seed_of(seed, "island", number) % 2**31 for number in range(count)]
     runs = planned(seeds, {**given, "checkpoint_every": every})
     named = [replace(run, name=f"island-{number}") for number, run in enumerate(runs)]
-    return Plan(named, migration=migration, seed=seed)
+    synchronous = checks.flag("synchronous", section.get("synchronous", True))
+    transitions = checks.positive_integer("transitions", section.get("transitions", 0), 0)
+    if transitions:
+        _refuse_transitions(named[0])
+    return Plan(named, migration=migration, seed=seed, synchronous=synchronous, transitions=transitions)
+
+
+def _refuse_transitions(run: Run) -> None:
+    config = ExperimentConfig.from_plain(run.options, **run.own)
+    shared = config.buffer is None or (isinstance(config.buffer, ReplayBuffer) and config.buffer.shared)
+    if config.algorithm.on_policy or config.algorithm.offline or not shared:
+        raise ValueError(
+            f"transitions are exchanged between replay buffers that all agents share; {config.algorithm.name} learns "
+            "from other experience here. Leave transitions out."
+        )
 
 
 class IslandsJob(SweepJob):
@@ -91,24 +108,35 @@ class IslandsJob(SweepJob):
             if any(report.failed(self.plan.retries) for report in reports):
                 return []  # the others would wait for ever
             pairs = list(zip(self.plan.runs, reports, strict=True))
+            if self._taken_back(before, pairs):
+                continue
             if any(report.met(run.goals) and report.epoch <= epoch for run, report in pairs):
                 return []
             waiting = {report.run: report for report in reports if report.epoch <= epoch}
             if waiting:
-                return [
-                    self._next(order, waiting[order.run], before)
-                    for order in super().orders()
-                    if order.run in waiting
-                ]
+                return [self._next(order, before) for order in super().orders() if order.run in waiting]
             self._commit(epoch + 1, reports)
 
-    def _next(self, order: Order, report: Report, before: Mapping[str, Any]) -> Order:
-        order = replace(order, epoch=before["epoch"] + 1, inbox=tuple(before["inbox"].get(order.run, ())))
-        if report.over is not None and report.generation != order.beginning:
-            raise ValueError(
-                f"{order.run} ended within an epoch, at generation {report.generation}; islands cannot go on from there."
-            )
-        return order
+    def _next(self, order: Order, before: Mapping[str, Any]) -> Order:
+        order = replace(order, epoch=before["epoch"] + 1)
+        givers = before["inbox"].get(order.run, ())
+        return replace(order, inbox=tuple((giver, order.beginning) for giver in givers))
+
+    def _taken_back(self, before: Mapping[str, Any], pairs: Sequence[tuple[Run, Report]]) -> bool:
+        """True where the newest epoch was cut short by a goal that has been raised since: it is to be computed again."""
+        epoch = int(before["epoch"])
+        cut = [
+            report
+            for run, report in pairs
+            if report.epoch == epoch and report.generation < epoch * run.length and not report.met(run.goals)
+        ]
+        if not cut or epoch == 0:
+            return False
+        for report in cut:
+            self._set_back(report, epoch - 1)
+        self._file(epoch).unlink()
+        self._committed = None
+        return True
 
     def _newest(self) -> Mapping[str, Any]:
         """The newest epoch that is whole on every island; islands that were ahead of it go back there."""

@@ -22,6 +22,7 @@ class SweepJob:
 
     def __init__(self, home: Path, plan: Plan) -> None:
         self.home, self.plan = home, plan
+        self._resting = False
 
     def reports(self) -> list[Report]:
         """The newest report of every run."""
@@ -30,6 +31,8 @@ class SweepJob:
     def orders(self) -> list[Order]:
         """One for every run that is not over; those that are under way come first."""
         found: list[tuple[bool, Order]] = []
+        if self._resting:
+            return []
         for run, report in zip(self.plan.runs, self.reports(), strict=True):
             if report.met(run.goals) or report.failed(self.plan.retries):
                 continue
@@ -43,9 +46,15 @@ class SweepJob:
                 own=run.own,
                 retries=self.plan.retries,
                 threads=self.plan.threads,
+                transitions=self.plan.transitions,
+                sends=self.plan.transitions > 0 or not self.plan.synchronous,
             )
             found.append((report.epoch == 0 and report.begun == 0, order))
         return [order for _, order in sorted(found, key=lambda one: one[0])]
+
+    def rest(self) -> None:
+        """Have no more orders: what is under way is brought to its end."""
+        self._resting = True
 
     def forgive(self) -> None:
         """Let runs that were given up be tried again, by whoever asks for it."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evolab.experiment.engines.folder import Joined, leave_with
+from evolab.experiment.sweeps.asynchronous import AloneJob
 from evolab.experiment.sweeps.islands import IslandsJob
 from evolab.experiment.sweeps.job import SweepJob
 from evolab.experiment.sweeps.plan import Plan
@@ -15,7 +16,9 @@ from evolab.experiment.sweeps.plan import Plan
 
 def job_of(home: Path, plan: Plan) -> SweepJob:
     """The job that a plan means."""
-    return SweepJob(home, plan) if plan.migration is None else IslandsJob(home, plan)
+    if plan.migration is None:
+        return SweepJob(home, plan)
+    return (IslandsJob if plan.synchronous else AloneJob)(home, plan)
 
 
 def join(

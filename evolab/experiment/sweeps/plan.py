@@ -11,16 +11,15 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from evolab.core.plain import plain, to_plain
-from evolab.core.schema import mapping, maybe, record, whole, word
+from evolab.core.schema import flag, mapping, maybe, record, whole, word
 from evolab.core.version import VERSION
 from evolab.experiment.config import ExperimentConfig
 from evolab.experiment.conversions import read
 from evolab.experiment.engines.orders import Goals
+from evolab.experiment.island_options import FILE
 from evolab.experiment.sweeps.expansion import as_text, expanded, is_plain, names_of, options_and_goals, put
 from evolab.storage.files import Damaged, read_json, replace_bytes
 from evolab.storage.folders import FORMAT
-
-FILE = "sweep.json"
 
 What: TypeAlias = (
     "int | Iterable[int] | Iterable[Mapping[str, Any]] | Mapping[str, Any] | str | PathLike[str]"
@@ -63,6 +62,8 @@ class Plan:
         threads: of each worker.
         migration: who receives the best agent of whom at the end of an epoch; None where runs do not speak.
         seed: of the migrations.
+        synchronous: islands wait for each other at the end of each epoch.
+        transitions: that go with each agent.
     """
 
     runs: Sequence[Run]
@@ -70,6 +71,8 @@ class Plan:
     threads: int = 1
     migration: str | None = None
     seed: int = 0
+    synchronous: bool = True
+    transitions: int = 0
 
     def check(self, sends: bool) -> None:
         """Refuse what no run could begin with.
@@ -80,7 +83,8 @@ class Plan:
         Raises:
             ValueError: says which run.
         """
-        for run in self.runs:
+        # Islands differ in their seeds alone.
+        for run in self.runs if self.migration is None else self.runs[:1]:
             # A process that has computed already refuses to be deterministic; the workers are others.
             skipped = ("deterministic",) if sends else ()
             options = {name: value for name, value in run.options.items() if name not in skipped}
@@ -106,6 +110,8 @@ class Plan:
             "threads": self.threads,
             "migration": self.migration,
             "seed": self.seed,
+            "synchronous": self.synchronous,
+            "transitions": self.transitions,
         }
         text = json.dumps(plain(about), allow_nan=False, ensure_ascii=False, indent=1) + "\n"
         replace_bytes(home / FILE, text.encode())
@@ -133,7 +139,8 @@ class Plan:
             runs = [_run(home, name, about, own or {}) for name, about in found["runs"].items()]
         except ValueError as error:
             raise Damaged(f"{home / FILE}: {error}") from error
-        return cls(runs, found["retries"], found["threads"], found.get("migration"), found.get("seed", 0))
+        exchange = {name: found[name] for name in _EXCHANGE if name in found}
+        return cls(runs, found["retries"], found["threads"], **exchange)
 
     def united(self, before: Plan) -> Plan:
         """This plan, with the runs of an earlier one in the same folder; goals may change, options may not.
@@ -141,11 +148,11 @@ class Plan:
         Raises:
             ValueError: a run has other options than before.
         """
-        if (self.migration, self.seed) != (before.migration, before.seed):
-            raise ValueError(
-                f"the runs were begun with migration={before.migration!r}, seed {before.seed}; now it is "
-                f"{self.migration!r}, {self.seed}. Use another folder."
-            )
+        then, now = ({name: getattr(one, name) for name in _EXCHANGE} for one in (before, self))
+        if then != now:
+            told = ", ".join(f"{name}={then[name]!r}" for name in _EXCHANGE if then[name] != now[name])
+            wanted = ", ".join(repr(now[name]) for name in _EXCHANGE if then[name] != now[name])
+            raise ValueError(f"the runs were begun with {told}; now it is {wanted}. Use another folder.")
         mine = {run.name: run for run in self.runs}
         for run in before.runs:
             new = mine.setdefault(run.name, run)
@@ -229,5 +236,8 @@ _FORM = record(
         "retries": whole(),
         "threads": whole(1),
     },
-    {"migration": maybe(word), "seed": whole()},
+    {"migration": maybe(word), "seed": whole(), "synchronous": flag, "transitions": whole()},
 )
+
+_EXCHANGE = ("migration", "seed", "synchronous", "transitions")
+"""How runs speak to each other, which stays what it was."""

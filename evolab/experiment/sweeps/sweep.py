@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from evolab.core import checks
 from evolab.experiment.engines.orders import Engine, Report
+from evolab.experiment.island_options import FILE
 from evolab.experiment.sweeps.display import NAMES, Screen, as_html, as_text, rows_of, state_of
 from evolab.experiment.sweeps.joining import job_of
-from evolab.experiment.sweeps.plan import FILE, Plan
+from evolab.experiment.sweeps.plan import Plan
 from evolab.storage import lock
 
 if TYPE_CHECKING:
@@ -33,18 +34,26 @@ class Sweep:
         self.folder = folder
         self._job = job_of(folder, plan)
         self._halt = threading.Event()
+        self._engine: Engine | None = None
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
 
     # Training ---------------------------------------------------------------------------------
 
-    def start(self, engine: Callable[[], Engine], shown: bool = True, background: bool = False) -> None:
+    def start(
+        self,
+        engine: Callable[[], Engine],
+        shown: bool = True,
+        background: bool = False,
+        follow: Callable[[], bool] | None = None,
+    ) -> None:
         """Take the folder, and have the runs trained.
 
         Args:
             engine: makes what trains them.
             shown: say how it goes.
             background: on a thread; `wait` waits for it.
+            follow: is called after each report; returns True to have the runs rest.
 
         Raises:
             RuntimeError: the folder is in use.
@@ -66,29 +75,31 @@ class Sweep:
             plan.write(self.folder)
             self._job.forgive()
             self._halt.clear()
-            made = engine()
+            self._engine = engine()
         except BaseException:
             lock.release(self.folder, self)
             raise
         if not background:
-            self._drive(made, Screen(shown))
+            self._drive(self._engine, Screen(shown), follow)
             return
         self._thread = threading.Thread(
-            target=self._drive_apart, args=(made,), name="evolab-sweep", daemon=True
+            target=self._drive_apart, args=(self._engine, follow), name="evolab-sweep", daemon=True
         )
         self._thread.start()
 
-    def _drive_apart(self, engine: Engine) -> None:
+    def _drive_apart(self, engine: Engine, follow: Callable[[], bool] | None) -> None:
         try:
-            self._drive(engine, Screen(False))
+            self._drive(engine, Screen(False), follow)
         except BaseException as error:
             self._error = error
 
-    def _drive(self, engine: Engine, screen: Screen) -> None:
+    def _drive(self, engine: Engine, screen: Screen, follow: Callable[[], bool] | None) -> None:
         try:
             self._show(screen)
             for _ in engine.drive(self._job):
                 self._show(screen)
+                if follow is not None and follow():
+                    self._job.rest()
                 if self._halt.is_set():
                     break
             self._show(screen, last=True)
@@ -105,6 +116,19 @@ class Sweep:
         """End at the next report; the runs stand at their newest checkpoints, and a further call goes on."""
         self._halt.set()
         self.wait()
+
+    def halt(self, at_once: bool) -> None:
+        """Ask the runs to rest, from another thread.
+
+        Args:
+            at_once: break off what is under way, which is computed again; else it is brought to its end first, but
+                where the workers are processes.
+        """
+        self._job.rest()
+        if at_once:
+            self._halt.set()
+            if self._engine is not None:
+                self._engine.stop()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait for the thread that trains; raises its error. True where it has ended."""

@@ -182,3 +182,20 @@ def test_data_on_disk_cannot_be_summed_over(tmp_path):
     buffer, _ = buffer_from(ev.Dataset(path, max_memory=1))
     with pytest.raises(DatasetError, match="n_step above 1 needs data in memory"):
         next(buffer.batches(slice(0, 2), 4, 1, torch.Generator(), AHEAD))
+
+
+def test_transitions_that_were_taken_in_go_on_with_nothing():
+    """Neither with each other, nor with what was there, nor as what they have overwritten did."""
+    giver, taker = ev.ReplayBuffer(9), ev.ReplayBuffer(4)
+    for at in (10, 11, 12):
+        giver.add(step(at, 8, at + 1))
+    three_steps(taker)
+    taker.take_in(giver.newest(3))
+    assert taker.onward[: len(taker)].tolist() == [0, 0, 0, 0]
+    taker.add(step(3, 16, 4))  # the episode that was cut goes on, and is not known to
+    found = drawn(taker)[1]
+    assert {*found} == {10.0, 11.0, 12.0, 3.0}
+    for observation, (earned, discount, following, _) in found.items():
+        assert earned == (16 if observation == 3 else 8)
+        assert discount == 0.5
+        assert following == observation + 1

@@ -252,3 +252,46 @@ def test_what_lost_its_oldest_rows_is_read_back_without_a_gap(tmp_path):
     assert contents(again) == [3, 4, 5, 6]
     again.add(rows(7, 5))
     assert contents(again) == [4, 5, 6, 7, 8, 9, 10, 11]
+
+
+@pytest.mark.parametrize("dict_space", [False, True])
+@pytest.mark.parametrize(("capacity", "stored", "asked"), [(20, 12, 5), (20, 12, 50), (8, 12, 6), (8, 12, 8)])
+def test_the_newest_of_one_buffer_are_taken_in_by_another(dict_space, capacity, stored, asked):
+    giver, taker = ReplayBuffer(capacity), ReplayBuffer(10)
+    giver.add(rows(0, 2, stored // 2, dict_space=dict_space))
+    taker.add(rows(100, 1, 3, dict_space=dict_space))
+    sent = giver.newest(asked)
+    count = min(asked, stored, capacity)
+    assert sent["reward"].tolist() == [number + 0.5 for number in range(stored - count, stored)]
+    taker.take_in(sent)
+    assert taker.added == 3 + count
+    kept = (*range(100, 103), *range(stored - count, stored))[-10:]
+    observed = taker.fields["observation"]["a"] if dict_space else taker.fields["observation"]
+    assert sorted(int(value) for value in observed[: len(taker), 0]) == sorted(kept)
+    assert giver.added == stored
+
+
+def test_transitions_of_another_environment_are_not_taken_in():
+    giver, taker = ReplayBuffer(8), ReplayBuffer(8)
+    assert giver.newest(3) == {}
+    giver.add(rows(0, 1, 3))
+    taker.add(rows(0, 1, 3, dict_space=True))
+    with pytest.raises(ValueError, match="they lack observation/a, observation/b/0, observation/b/1"):
+        taker.take_in(giver.newest(3))
+    with pytest.raises(ValueError, match="of another environment"):
+        ReplayBuffer(8).take_in(giver.newest(3))
+
+
+def test_masks_are_sent_along():
+    giver, taker = ReplayBuffer(8), ReplayBuffer(8)
+    masked, plain = rows(0, 1, 2), rows(10, 1, 2)
+    masked.next_action_mask = np.array([[[True, False], [False, True]]])
+    giver.add(masked)
+    taker.add(plain)
+    taker.take_in(giver.newest(2))
+    assert taker.fields["next_action_mask"][:4].tolist() == [
+        [True, True],
+        [True, True],
+        [True, False],
+        [False, True],
+    ]

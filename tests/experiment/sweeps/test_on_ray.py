@@ -39,6 +39,26 @@ def test_islands_on_actors_find_the_same(tmp_path):
     assert_same_islands(found.folder, whole)
 
 
+def test_an_experiment_of_islands_keeps_its_actors_between_two_steps(tmp_path):
+    whole = isles(tmp_path / "whole", generations=4).folder
+    about = {**SMALL, **FOUR[2], "islands": 3, "every": 2, "seed": 3, "progress": False}
+    exp = ev.Experiment(folder=tmp_path / "ray", engine="ray", workers=2, **about)
+    exp.fill(180)
+    exp.step()
+    crew = list(exp._driver._kept.engine._crew)
+    exp.start(generations=2)
+    assert exp.wait() == "idle"
+    assert list(exp._driver._kept.engine._crew) == crew
+    assert_same_islands(exp.folder, whole)
+    exp.start()
+    exp.stop()
+    assert exp.wait() == "stopped"
+    assert exp._driver._kept.stopped
+    exp.step()
+    exp.close()
+    assert exp.generation == 6
+
+
 def test_an_environment_of_one_s_own_is_sent(tmp_path):
     options = {**SMALL, **FOUR[3], **GOALS, "environment": Toy, "generations": 1}
     made = ev.sweep(1, tmp_path / "s", engine="ray", workers=1, **options)
@@ -79,6 +99,13 @@ def test_an_address_where_nobody_answers_ends_with_a_sentence(monkeypatch):
         monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
         monkeypatch.setattr("ray.is_initialized", lambda: False)
         with pytest.raises(ConnectionError, match=f"no Ray answers at 127.0.0.1:{port}"):
+            ray_session.connect("engine='ray'")
+        taken.listen()
+        refused = ConnectionError("no token was sent")
+        monkeypatch.setattr("ray.init", lambda **_: (_ for _ in ()).throw(refused))
+        with pytest.raises(
+            ConnectionError, match=r"did not let this program in: no token .* RAY_AUTH_MODE=token"
+        ):
             ray_session.connect("engine='ray'")
     monkeypatch.setenv("RAY_ADDRESS", "nowhere")
     with pytest.raises(ValueError, match="RAY_ADDRESS is 'nowhere'; a host and a port are expected"):

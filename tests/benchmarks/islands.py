@@ -1,0 +1,331 @@
+"""What islands cost, on 1, 2 and 4 workers, and what 10, 100 and 1 000 of them would do; and whether kills change anything.
+
+    python tests/benchmarks/islands.py workers     # epochs a second, by processes that meet in a folder
+    python tests/benchmarks/islands.py sweep       # eight runs on one worker and on two
+    python tests/benchmarks/islands.py slow        # an environment of 20 ms, stepped here and by two actors of Ray
+    python tests/benchmarks/islands.py driver      # what the driver does for 10, 100, 1 000 islands of copied files
+    python tests/benchmarks/islands.py kills       # workers and drivers killed with -9 at random moments
+    python tests/benchmarks/islands.py model       # what follows from the results for larger numbers
+
+Each writes its part of `results/islands.json`. Islands are of four DQN agents on CartPole, ten generations an epoch.
+The model: an island's epoch takes the time of its generations, its checkpoint and what it takes in; then the driver reads
+every report, commits, and reads every history on. The driver is the limit where its part is the longer one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium import spaces
+from machine import described
+
+import evolab as ev
+from evolab.experiment.engines.exchange import best_of
+from evolab.experiment.engines.orders import Report
+from evolab.experiment.islands.joined import Joined
+from evolab.experiment.sweeps.islands import IslandsJob
+from evolab.experiment.sweeps.plan import Plan
+from evolab.storage import lock
+
+RESULT = Path(__file__).parent / "results" / "islands.json"
+EVERY = 10
+SETTINGS: dict[str, Any] = {
+    "environment": "CartPole-v1",
+    "algorithm": "DQN",
+    "population": 4,
+    "steps_per_generation": 125,
+    "fitness": "return",
+    "seed": 1,
+    "device": "cpu",
+    "progress": False,
+}
+TINY: dict[str, Any] = SETTINGS | {
+    "steps_per_generation": 20,
+    "network": [16],
+    "buffer": 200,
+    "hyperparameters": {"batch_size": 8},
+}
+
+
+def workers(count: int = 8, epochs: int = 2) -> dict[str, Any]:
+    """Wall seconds of the same islands on 1, 2 and 4 processes, after a first epoch that is not counted."""
+    found: dict[str, Any] = {"islands": count, "epochs": epochs}
+    for number in (1, 2, 4):
+        with tempfile.TemporaryDirectory() as home:
+            section = {"islands": count, "every": EVERY}
+            ev.sweep(section, home, engine="folder", workers=number, generations=EVERY, **SETTINGS)
+            started = time.perf_counter()
+            ev.sweep(home, engine="folder", workers=number, generations=EVERY * (1 + epochs), progress=False)
+            found[str(number)] = round(time.perf_counter() - started, 2)
+            if number == 1:
+                found |= pieces(Path(home))
+    return found
+
+
+def pieces(home: Path) -> dict[str, Any]:
+    """What an island's epoch is made of, from its history, and what a migration takes, measured anew."""
+    exp = ev.load(home / "island-0")
+    generations = exp.history.generations[EVERY:]
+    took = [
+        timed(lambda name=name: best_of(home / name, exp.generation, exp.population))
+        for name in ("island-1", "island-2", "island-3")
+    ]
+    asks = best_of(home / "island-1", exp.generation, exp.population)
+    rows = [exp.population.individual(row) for row in range(len(exp.population))]
+    entered = timed(lambda: exp.population.rebuild([*rows[:-1], asks.individual]))
+    written = timed(lambda: exp.save(home / "aside", overwrite=True))
+    best = exp.best.table
+    seconds = [sum(one.seconds.values()) for one in generations]
+    exp.close()
+    return {
+        "generation_seconds": statistics.median(seconds),
+        "checkpoint_seconds": written,
+        "migration_seconds": statistics.median(took) + entered,
+        "migration_share": (statistics.median(took) + entered) / (EVERY * statistics.median(seconds)),
+        "row_bytes": sum(leaf.nbytes for leaf in best.values()),
+    }
+
+
+def timed(work: Callable[[], Any]) -> float:
+    """Wall seconds."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def sweep(runs: int = 8) -> dict[str, Any]:
+    """Wall seconds of eight runs on one process and on two."""
+    found: dict[str, Any] = {"runs": runs}
+    for number in (1, 2):
+        with tempfile.TemporaryDirectory() as home:
+            found[str(number)] = timed(
+                lambda home=home, number=number: ev.sweep(
+                    runs, home, engine="folder", workers=number, max_steps=12_000, **SETTINGS
+                )
+            )
+    found["speed_up"] = found["1"] / found["2"]
+    return found
+
+
+class Slow(gymnasium.Env[Any, Any]):
+    """A step waits for 20 ms, as for a simulator elsewhere."""
+
+    def __init__(self) -> None:
+        self.observation_space = spaces.Box(-1, 1, (8,), np.float32)
+        self.action_space = spaces.Discrete(2)
+        self.time = 0
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        """Begin."""
+        super().reset(seed=seed)
+        self.time = 0
+        return np.zeros(8, np.float32), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Wait."""
+        time.sleep(0.02)
+        self.time += 1
+        return self.np_random.normal(size=8).astype(np.float32), 0.0, False, self.time >= 50, {}
+
+
+def slow(agents: int = 2, num_envs: int = 4, steps: int = 50) -> dict[str, Any]:
+    """Environment steps a second: one after the other, and in two actors."""
+    found: dict[str, Any] = {"environments": agents * num_envs, "milliseconds": 20}
+    for way in ("sync", "ray"):
+        envs = ev.envs.make(Slow, agents, num_envs, seed=1, vectorization=way)
+        action = np.zeros((agents, num_envs), np.int64)
+        envs.reset()
+        for _ in range(3):
+            envs.step(action)
+        started = time.perf_counter()
+        for _ in range(steps):
+            envs.step(action)
+        found[way] = steps * agents * num_envs / (time.perf_counter() - started)
+        envs.close()
+    found["speed_up"] = found["ray"] / found["sync"]
+    return found
+
+
+def driver() -> dict[str, Any]:
+    """Seconds of the driver for an epoch of 10, 100 and 1 000 islands, whose files are copies of one island's."""
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        home = Path(scratch) / "two"
+        section = {"islands": 2, "every": EVERY}
+        ev.sweep(section, home, generations=2 * EVERY, **SETTINGS)
+        for count in (10, 100, 1000):
+            copied = Path(scratch) / str(count)
+            copied.mkdir()
+            runs = Plan.read(home).runs
+            about = json.loads((home / "sweep.json").read_text())
+            about["runs"] = {f"island-{n}": about["runs"][runs[0].name] for n in range(count)}
+            (copied / "sweep.json").write_text(json.dumps(about))
+            for number in range(count):
+                _copy(home, copied, number)
+            plan = Plan.read(copied)
+            joined = Joined(copied, [run.name for run in plan.runs])
+            read = timed(joined.refresh) / 2  # two epochs
+            for number in range(count):
+                report = Report.read(copied, f"island-{number}")
+                report.__class__(**{**vars(report), "over": None}).write(copied)
+            job = IslandsJob(copied, plan)
+            found[str(count)] = {
+                "orders_seconds": timed(job.orders),
+                "history_seconds": read,
+                "events": sum(len(one.evaluations) for one in joined.history) // 2,
+            }
+            shutil.rmtree(copied)
+    return found
+
+
+def _copy(home: Path, copied: Path, number: int) -> None:
+    run = copied / f"island-{number}"
+    newest = f"generation-{2 * EVERY:06d}"
+    (run / newest).mkdir(parents=True)
+    shutil.copy(home / "island-0" / newest / "manifest.json", run / newest)
+    shutil.copytree(home / "island-0" / "history", run / "history")
+    (copied / ".reports").mkdir(exist_ok=True)
+    report = json.loads((home / ".reports" / "island-0.json").read_text())
+    (copied / ".reports" / f"{run.name}.json").write_text(json.dumps(report | {"run": run.name}))
+
+
+# Kills -------------------------------------------------------------------------------------------
+
+
+def kills(wanted: int = 50, generations: int = 12, seed: int = 0) -> dict[str, Any]:
+    """Islands whose workers and driver are killed with -9 at random moments, until so many kills are done.
+
+    Each search goes on until it has ended, and is compared with the undisturbed one, bit for bit.
+    """
+    draw, done, searches, equal = random.Random(seed), {"worker": 0, "driver": 0}, 0, 0
+    with tempfile.TemporaryDirectory() as scratch:
+        whole = Path(scratch) / "whole"
+        _tiny(whole, generations)
+        while sum(done.values()) < wanted:
+            home = Path(scratch) / f"search-{searches}"
+            _disturbed(home, generations, draw, done, wanted)
+            searches += 1
+            equal += _same(home, whole)
+            print(f"{done} kills, {equal} of {searches} searches equal", flush=True)
+            shutil.rmtree(home)
+    return {"kills": done, "searches": searches, "equal": equal}
+
+
+def _disturbed(home: Path, generations: int, draw: random.Random, done: dict[str, int], wanted: int) -> None:
+    """One search, killed now and then, to its end."""
+    while True:
+        command = [sys.executable, __file__, "tiny", "--home", str(home), "--generations", str(generations)]
+        driver = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        due = time.monotonic() + draw.uniform(2, 20)
+        while driver.poll() is None:
+            time.sleep(0.02)
+            if time.monotonic() < due or sum(done.values()) >= wanted:
+                continue
+            held = [about["pid"] for path in home.glob("*/.lock") if (about := lock.writer(path.parent))]
+            if held and draw.random() < 0.7:
+                os.kill(draw.choice(held), signal.SIGKILL)
+                done["worker"] += 1
+                due = time.monotonic() + draw.uniform(2, 20)
+            else:
+                driver.kill()
+                done["driver"] += 1
+                break
+        _, said = driver.communicate()
+        if driver.returncode == 0:
+            return
+        if driver.returncode != -signal.SIGKILL:
+            raise RuntimeError(said.decode()[-2000:])
+
+
+def _tiny(home: Path, generations: int, engine: str = "folder") -> None:
+    section = {"islands": 3, "every": 2}
+    about = {"engine": engine, "workers": 2, "retries": 1000, "generations": generations}
+    ev.sweep(section, home, **TINY, **about)
+
+
+def _same(home: Path, whole: Path) -> bool:
+    for number in range(3):
+        one, other = (ev.load(folder / f"island-{number}") for folder in (home, whole))
+        if one.population.table.keys() != other.population.table.keys():
+            return False
+        for name, value in one.population.table.items():
+            if not torch.equal(value, other.population.table[name]):
+                return False
+        pairs = zip(one.history, other.history, strict=True)
+        if any(
+            mine.evaluations != theirs.evaluations or mine.births != theirs.births for mine, theirs in pairs
+        ):
+            return False
+        one.close()
+        other.close()
+    return True
+
+
+# The model ---------------------------------------------------------------------------------------
+
+
+def model(results: dict[str, Any]) -> dict[str, Any]:
+    """Seconds of an epoch for 10, 100 and 1 000 islands, each on a worker of its own, and of the driver's part."""
+    parts = results["workers"]
+    island = EVERY * parts["generation_seconds"] + parts["checkpoint_seconds"] + parts["migration_seconds"]
+    found = {}
+    for count in (10, 100, 1000):
+        told = results["driver"][str(count)]
+        ours = told["orders_seconds"] + told["history_seconds"]
+        found[str(count)] = {
+            "island_seconds": island,
+            "driver_seconds": ours,
+            "epoch_seconds": island + ours,
+            "efficiency": island / (island + ours),
+            "exchanged_bytes": count * parts["row_bytes"],
+        }
+    return found
+
+
+def main() -> None:
+    """Measure one part, and write it down."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parts: dict[str, Callable[..., Any]] = {
+        "workers": workers, "sweep": sweep, "slow": slow, "driver": driver, "kills": kills,
+    }  # fmt: skip
+    parser.add_argument("part", choices=[*parts, "model", "tiny"])
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--home", type=Path)
+    parser.add_argument("--generations", type=int, default=12)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    if options.part == "tiny":
+        _tiny(options.home, options.generations)
+        return
+    results = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    if options.part == "model":
+        found = model(results)
+    elif options.part == "kills":
+        found = kills(options.kills, options.generations) | described()
+    else:
+        found = parts[options.part]() | described()
+    results[options.part] = found
+    RESULT.write_text(json.dumps(results, indent=1) + "\n")
+    print(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()

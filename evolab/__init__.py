@@ -90,8 +90,8 @@ _ROOMS = {
     "testing": "testing",
 }
 
-_APART = ("environment", "experiment", "tracker")
-"""Kinds of part whose public home is another name, such as `ev.envs.WordGame`, or `ev.Experiment(..., islands=4)`."""
+_APART = ("environment", "tracker")
+"""Kinds of part whose public home is another name, such as `ev.envs.WordGame`."""
 
 _PARTS = {
     name: module.removeprefix("evolab.")

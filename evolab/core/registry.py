@@ -66,13 +66,15 @@ PARTS: dict[str, dict[str, str]] = {
         "WandB": "evolab.reporting.trackers.wandb",
         "MLflow": "evolab.reporting.trackers.mlflow",
     },
-    "experiment": {"Islands": "evolab.experiment.islands.islands"},
     "panel": {},  # the dashboard draws its own; here stand those of other packages
 }
 """Kind of part -> name -> module. The class (or the function, of a mutation) in the module has the part's name."""
 
-ABOVE = {"evaluate_agent": "evolab.evaluation.result"}
-"""What an object of a lower room offers and a higher room carries out: function -> module."""
+ABOVE = {
+    "evaluate_agent": "evolab.evaluation.result",
+    "Islands": "evolab.experiment.islands.islands",
+}
+"""What an object offers and a room or a file above it carries out: function or class -> module."""
 
 T = TypeVar("T")
 
@@ -113,7 +115,7 @@ def any_part(name: object) -> Any:
 
 
 def above(name: str) -> Any:
-    """A function of a higher room, which a method of a lower one stands for."""
+    """A function or class of a higher room or file, which a method of a lower one stands for."""
     return getattr(import_module(ABOVE[name]), name)
 
 

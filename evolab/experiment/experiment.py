@@ -49,7 +49,7 @@ class Experiment(Settings, Retraining, Evaluating, Views, Saving):
     def __new__(cls, *given: Any, **options: Any) -> Any:
         """An experiment; where `islands` are asked for, one with the same methods that trains them."""
         if options.get("islands") is not None:
-            return registry.part("experiment", "Islands").made(*given, **options)
+            return registry.above("Islands").made(*given, **options)
         return super().__new__(cls)
 
     def __init__(

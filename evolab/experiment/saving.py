@@ -103,7 +103,7 @@ class Saving(Parts):
         given = {"environment": environment, "algorithm": algorithm, "network": network}
         own |= {name: value for name, value in given.items() if value is not None}
         if generation is None and (Path(folder).expanduser() / FILE).exists():
-            islands: Saved = registry.part("experiment", "Islands").load(folder, **own)
+            islands: Saved = registry.above("Islands").load(folder, **own)
             return islands
         if "vector" in own:
             own["environment"] = VectorMaker(own.pop("vector"))

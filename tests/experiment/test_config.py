@@ -8,6 +8,7 @@ import evolab as ev
 from evolab.core.plain import from_plain
 from evolab.experiment.config import ExperimentConfig
 from evolab.experiment.conversions import read
+from evolab.experiment.island_options import IslandOptions
 
 
 @pytest.mark.parametrize(
@@ -85,7 +86,8 @@ def test_an_unknown_option_of_the_constructor_says_what_is_near(name, message):
 
 def test_the_signature_shows_every_option_and_the_docstring_explains_it():
     shown = list(inspect.signature(ev.Experiment).parameters)
-    assert shown == ExperimentConfig.names()
+    assert shown == [*ExperimentConfig.names(), *IslandOptions.names()]
     for name in shown:
         assert f"    {name}: " in ev.Experiment.__doc__, name
-    assert set(ev.Experiment("CartPole-v1", "DQN").config) == {*shown} - {"folder", "progress", "vector"}
+    own = {*ExperimentConfig.names()} - {"folder", "progress", "vector"}
+    assert set(ev.Experiment("CartPole-v1", "DQN").config) == own

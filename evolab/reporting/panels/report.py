@@ -7,6 +7,7 @@ text, so no name of an environment or an agent can become markup.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from html import escape
 from os import PathLike
 from pathlib import Path
@@ -17,6 +18,7 @@ from evolab.reporting.panels import page
 from evolab.reporting.panels.bundle import bundle
 from evolab.reporting.panels.feed import Feed
 from evolab.reporting.panels.live_run import LiveRun
+from evolab.reporting.panels.panel import Panel
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -34,13 +36,16 @@ pre { font-size: 12px; line-height: 1.5; white-space: pre-wrap; overflow-wrap: a
 """
 
 
-def write_report(experiment: LiveRun, path: str | PathLike[str] | None = None) -> Path:
+def write_report(
+    experiment: LiveRun, path: str | PathLike[str] | None = None, panels: Sequence[Panel | str] = ()
+) -> Path:
     """Write the page and return where it is.
 
     Args:
         experiment: read only.
         path: of the file; its folder must exist. None for report.html in the run's folder, or where the run has
             none in the working directory.
+        panels: further ones, such as those of islands.
 
     Raises:
         FileNotFoundError: if the folder does not exist.
@@ -49,13 +54,13 @@ def write_report(experiment: LiveRun, path: str | PathLike[str] | None = None) -
     path = kept / "report.html" if path is None else Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path.parent} is not a folder; create it before writing the report.")
-    path.write_text(report(experiment), "utf-8")
+    path.write_text(report(experiment, panels), "utf-8")
     return path
 
 
-def report(experiment: LiveRun) -> str:
+def report(experiment: LiveRun, panels: Sequence[Panel | str] = ()) -> str:
     """The page as a string."""
-    feed = Feed(experiment)
+    feed = Feed(experiment, panels)
     state = feed.state() | {"rollout": _episode(experiment), "past": feed.past()}
     history = experiment.history
     title = f"{experiment.algorithm.name} on {experiment.name}"

@@ -205,7 +205,8 @@ def _check_group(network: Network, role: Role, space: spaces.Space, genes: Seque
 
 
 def _check_growth(network: Network, space: spaces.Space) -> None:
-    population = Population("DQN", space, spaces.Discrete(3), 1, network=network, seed=0, device="cpu")
+    algorithm = "PPO" if network.remembers else "DQN"
+    population = Population(algorithm, space, spaces.Discrete(3), 1, network=network, seed=0, device="cpu")
     parent = population.individual(0)
     context = Context(network, population.roles, {}, 0.1, torch.Generator().manual_seed(0))
     for gene, (size, low, high, steps) in network.sizes(parent.genes).items():

@@ -70,6 +70,7 @@ class Algorithm(ABC):
         offline: True if it learns from a fixed dataset.
         on_policy: True if it learns from rollouts of its own policy, of which `minibatches` makes batches.
         reads_tokens: True if it learns from episodes of tokens, in language environments.
+        learns_sequences: True if it learns from steps in their order, where a network remembers (`ev.Recurrent`).
         recordable: True, said by the class itself, if what an update computes changes with nothing on
             the host but `agents.updates` modulo the values of `update_timing`, and never waits for the
             device: on CUDA updates are then recorded as a graph.
@@ -84,6 +85,7 @@ class Algorithm(ABC):
     offline: ClassVar[bool] = False
     on_policy: ClassVar[bool] = False
     reads_tokens: ClassVar[bool] = False
+    learns_sequences: ClassVar[bool] = False
     recordable: ClassVar[bool] = False
     acting: ClassVar[tuple[str, ...] | None] = None
     update_timing: ClassVar[tuple[str, ...]] = ("learn_step", "policy_delay")

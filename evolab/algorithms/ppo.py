@@ -24,13 +24,15 @@ from evolab.algorithms.base import (
 )
 from evolab.algorithms.categorical import drawn, likelihood, logits_of
 from evolab.algorithms.clipped_gaussian import clipped_gaussian
+from evolab.algorithms.sequences import Cut
 from evolab.core.actions import Actions
-from evolab.core.experience import Batch
+from evolab.core.experience import Batch, Remembered
 from evolab.core.readonly import frozen_options
 from evolab.core.trees import Tree, map_leaves
 from evolab.data.buffers.rollout import RolloutSteps
 from evolab.networks.batching.bucket import Forward
 from evolab.networks.scalars import Scalars
+from evolab.networks.sequences import seen, seen_next
 
 
 @dataclass
@@ -46,6 +48,7 @@ class Minibatch:
         goal: [P, B], what the value of the observation is to be.
         grain: [A], as in `Batch`.
         action_mask: [P, B, A], False for actions that were forbidden; None where none was.
+        remembered: as in `Batch`; B is then T * N, of N sequences.
     """
 
     observation: Tree
@@ -56,6 +59,7 @@ class Minibatch:
     goal: Tensor
     grain: Tensor | None = None
     action_mask: Tensor | None = None
+    remembered: Remembered | None = None
 
 
 @frozen_options(CHANGED)
@@ -76,6 +80,9 @@ class PPO(MaskedAlgorithm):
     clipped has the probability of all draws beyond its bound, so that what is learned from is
     what was done. Greedy actions are the likeliest one, or the mean.
 
+    Where the network remembers, a minibatch is made of sequences of `network.steps` steps at most, which begin with what
+    the agent remembered there before the first update.
+
     Weights start orthogonal, those of the policy's last layer a hundred times smaller: every action is as likely as
     another at first, whatever is observed (Andrychowicz et al. 2021, What matters in on-policy reinforcement learning).
 
@@ -93,6 +100,7 @@ class PPO(MaskedAlgorithm):
 
     name: ClassVar[str] = "PPO"
     on_policy: ClassVar[bool] = True
+    learns_sequences: ClassVar[bool] = True
     update_timing: ClassVar[tuple[str, ...]] = ("epochs", "batch_size")
     action_spaces: ClassVar[tuple[type, ...]] = (spaces.Discrete, spaces.MultiDiscrete, spaces.Box)
     # Evolved by default is what its authors and users tune first and what costs no time: agents of
@@ -166,8 +174,9 @@ class PPO(MaskedAlgorithm):
         with torch.no_grad():
             spread = agents.network("spread") if "spread" in agents.roles else None
             log_prob, _ = self.likelihood(agents, agents.network("actor"), spread, batch)
-            value = agents.network("critic")(batch.observation).squeeze(-1)
-            next_value = agents.network("critic")(batch.next_observation).squeeze(-1)
+            critic = agents.network("critic")
+            value = critic(seen(batch.remembered, "critic", batch.observation)).squeeze(-1)
+            next_value = critic(seen_next(batch, "critic")).squeeze(-1)
         return log_prob, value, next_value
 
     def minibatches(
@@ -185,15 +194,20 @@ class PPO(MaskedAlgorithm):
         count, total = value.shape
         first = total * torch.arange(count, device=value.device)[:, None]  # [P, 1], of the flattened steps
         epochs, size = int(agents.settings[0]["epochs"]), int(agents.settings[0]["batch_size"])
+        sequences = None if batch.remembered is None else Cut(batch.remembered, batch.broken, batch.num_envs)
         for _ in range(epochs):
-            order = torch.rand((count, total), generator=generator, device=generator.device)
-            for part in order.argsort(1).to(value.device).tensor_split(-(-total // size), 1):
-                index = (part + first).flatten()
+            if sequences is None:
+                order = torch.rand((count, total), generator=generator, device=generator.device)
+                parts = order.argsort(1).to(value.device).tensor_split(-(-total // size), 1)
+            else:
+                parts = sequences.parts(size, generator)
+            for part in parts:
+                index = (part.clamp(min=0) + first).flatten()
 
                 def take(x: Tensor, index: Tensor = index, length: int = part.shape[1]) -> Tensor:
                     return x.flatten(0, 1).index_select(0, index).unflatten(0, (count, length))
 
-                counted = take(valid)
+                counted = take(valid) if sequences is None else take(valid) * (part >= 0)
                 yield Minibatch(
                     observation=map_leaves(take, batch.observation),
                     action=take(batch.action),
@@ -203,6 +217,7 @@ class PPO(MaskedAlgorithm):
                     goal=take(goal),
                     grain=batch.grain,
                     action_mask=None if batch.action_mask is None else take(batch.action_mask),
+                    remembered=None if sequences is None else sequences.before(part, take),
                 )
 
     def update(self, agents: AgentGroup, batch: Batch | Minibatch, noise: Tensor | None) -> dict[str, Tensor]:
@@ -217,34 +232,34 @@ class PPO(MaskedAlgorithm):
         centred = raw - (weight * raw).sum(-1, keepdim=True)
         advantage = centred / ((weight * centred.square()).sum(-1, keepdim=True).sqrt() + 1e-8)  # [P, B]
         low, high = 1 - h["clip"][:, None], 1 + h["clip"][:, None]
-        seen: dict[str, Tensor] = {}
+        noted: dict[str, Tensor] = {}
 
         def loss(actor: Forward, critic: Forward, spread: Forward | None = None) -> Tensor:
             log_prob, entropy = self.likelihood(agents, actor, spread, batch)
             change = log_prob - before
             ratio = change.exp()
             gain = torch.minimum(ratio * advantage, torch.clamp(ratio, low, high) * advantage)
-            error = critic(batch.observation).squeeze(-1) - target
-            seen["actor"] = -(weight * gain).sum(-1)
-            seen["critic"] = (weight * error.square()).sum(-1)
-            seen["entropy"] = (weight * entropy).sum(-1)
-            seen["divergence"] = (weight * (ratio.detach() - 1 - change.detach())).sum(-1)
+            error = critic(seen(batch.remembered, "critic", batch.observation)).squeeze(-1) - target
+            noted["actor"] = -(weight * gain).sum(-1)
+            noted["critic"] = (weight * error.square()).sum(-1)
+            noted["entropy"] = (weight * entropy).sum(-1)
+            noted["divergence"] = (weight * (ratio.detach() - 1 - change.detach())).sum(-1)
             return (
-                seen["actor"]
-                + h["value_coefficient"] * seen["critic"]
-                - h["entropy_coefficient"] * seen["entropy"]
+                noted["actor"]
+                + h["value_coefficient"] * noted["critic"]
+                - h["entropy_coefficient"] * noted["entropy"]
             )
 
         names = [name for name in ("actor", "critic", "spread") if name in agents.roles]
         agents.minimise(names, loss, h["max_grad_norm"])
-        return {name: value.detach() for name, value in seen.items()}
+        return {name: value.detach() for name, value in noted.items()}
 
     @staticmethod
     def likelihood(
         agents: AgentGroup, actor: Forward, spread: Forward | None, batch: Batch | Minibatch
     ) -> tuple[Tensor, Tensor]:
         """Log-probability (or density) of the batch's actions and the policy's entropy before clipping, [P, B]."""
-        out = actor(batch.observation)
+        out = actor(seen(batch.remembered, "actor", batch.observation))
         if spread is not None:
             return clipped_gaussian(torch.tanh(out), spread().unsqueeze(1), batch.action, batch.grain)
         parts = agents.roles["actor"].parts

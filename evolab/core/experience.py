@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -49,6 +50,33 @@ class Transition:
     action_mask: Any = None
     next_action_mask: Any = None
 
+    @property
+    def ended(self) -> Any:
+        """[P, E], True where what is acted on next begins an episode: the one before ended, or a fault broke it off."""
+        valid = self.valid
+        return (
+            self.terminated
+            | self.truncated
+            | (~valid if isinstance(valid, Tensor) else np.logical_not(valid))
+        )
+
+
+@dataclass
+class Remembered:
+    """What networks that remember know at the steps of N sequences, T steps each; B is T * N, those of a step side by side.
+
+    Attributes:
+        before: [P, N, C, H] by network, before the first step.
+        begins: [P, B], True where an episode begins: nothing is remembered there.
+        after: [P, B, C, H] by network, room for what is remembered after each step; none where nobody asks.
+        steps: of the longest sequence that a gradient flows through.
+    """
+
+    before: Mapping[str, Tensor]
+    begins: Tensor
+    after: Mapping[str, Tensor] = field(default_factory=dict)
+    steps: int = 1
+
 
 @dataclass
 class Batch:
@@ -68,6 +96,7 @@ class Batch:
         action_mask: [P, B, W], False for actions that were forbidden; for an algorithm [P, B, A]. None where the
             environment gave no masks, or no one asks for them.
         next_action_mask: the same of the successor.
+        remembered: where the samples are steps of sequences and networks remember; None elsewhere. The learner sets it.
     """
 
     observation: Tree
@@ -80,6 +109,7 @@ class Batch:
     discount: Tensor | None = None
     action_mask: Tensor | None = None
     next_action_mask: Tensor | None = None
+    remembered: Remembered | None = None
 
     @property
     def bootstraps(self) -> Tensor:

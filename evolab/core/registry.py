@@ -38,6 +38,7 @@ PARTS: dict[str, dict[str, str]] = {
         "MLP": "evolab.networks.mlp.mlp",
         "CNN": "evolab.networks.cnn.cnn",
         "MultiInput": "evolab.networks.multi_input",
+        "Recurrent": "evolab.networks.recurrent.recurrent",
         "GPT": "evolab.networks.gpt.gpt",
     },
     "range": {

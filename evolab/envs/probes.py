@@ -3,7 +3,8 @@
 Each isolates one thing that can be wrong. A learner that fails on `ConstantReward` has a wrong
 loss or optimiser; on `ObservationReward` a wrong path from observation to value; on
 `TwoStepDiscount` a wrong target; on `ActionReward` a wrong policy update; on
-`ObservationActionReward` a wrong pairing of observations with actions.
+`ObservationActionReward` a wrong pairing of observations with actions; on `RememberedCue` a memory
+that is lost, or not learned from.
 
 A state is one number in [-1, 1]. It is shown as "vector", an array of it; as "image", a picture
 of that brightness; or as "dict", both.
@@ -157,6 +158,32 @@ class ObservationActionReward(ProbeEnv):
     def reward(self, action: float) -> float:
         """See the class."""
         return rewarded(self.state, action, self.continuous)
+
+
+class RememberedCue(ProbeEnv):
+    """A cue s = -1 or 1 at random is shown at the first step alone, and asked for at the last: state 0 in between.
+
+    The last action earns 1 (or less, as in `ObservationActionReward`) where it says the cue, all others nothing. With two
+    actions an agent that does not remember earns 0 in the mean, whatever it does; one that does earns 1.
+    """
+
+    def __init__(self, actions: str = "discrete", observations: str = "vector", length: int = 6) -> None:
+        """Choose the spaces; see `ProbeEnv`. `length` are the steps of an episode."""
+        super().__init__(actions, observations)
+        self.length, self.cue = length, 0.0
+
+    def first(self) -> float:
+        """-1 or 1, with equal chance."""
+        self.cue = sign(self.np_random)
+        return self.cue
+
+    def following(self) -> float:
+        """Always 0 after the first step."""
+        return 0.0
+
+    def reward(self, action: float) -> float:
+        """See the class."""
+        return rewarded(self.cue, action, self.continuous) if self.time == self.length - 1 else 0.0
 
 
 def sign(generator: np.random.Generator) -> float:

@@ -28,6 +28,8 @@ from evolab.population.agent import Agent
 
 SUFFIXES = (".h5", ".hdf5")
 FORMATS = ("hdf5", "minari")
+Policy = Callable[[Tree, Any, np.ndarray], np.ndarray]
+"""Observations [E, ...], masks [E, W] or None, and where an episode begins [E], to actions [E, ...]."""
 
 
 def collect(
@@ -99,10 +101,8 @@ def _format(path: str | os.PathLike[str] | None, format: str | None) -> str | No
     return format or ("hdf5" if suffix else "minari")
 
 
-def _policy(
-    policy: Actor | Callable[..., Any] | str | os.PathLike[str], space: Space, seed: int
-) -> Callable[[Tree, Any], Any]:
-    """A function from a batch of observations, [E, ...], and masks, [E, W] or None, to actions, [E, ...].
+def _policy(policy: Actor | Callable[..., Any] | str | os.PathLike[str], space: Space, seed: int) -> Policy:
+    """A function from a batch of observations, [E, ...], masks, [E, W] or None, and where episodes begin, [E], to actions.
 
     Random actions and agents keep to the masks; a callable knows itself what is permitted.
     """
@@ -113,14 +113,13 @@ def _policy(
             raise ValueError(f"policy is {policy!r}; expected 'random', an agent, its folder, or a callable.")
         policy = Agent.load(policy)
     if isinstance(policy, Agent):
-        agent = policy
-        return lambda observation, mask: np.asarray(together(space, agent.act(observation, action_mask=mask)))
+        return _agent(policy, space)
     function, shape = policy.act if isinstance(policy, Actor) else policy, space.shape or ()
     if not callable(function):
         raise TypeError(f"policy is {type(policy).__name__}; expected 'random', an agent, or a callable.")
     batched: list[bool] = []  # found out at the first step
 
-    def act(observation: Tree, mask: np.ndarray | None) -> np.ndarray:
+    def act(observation: Tree, mask: np.ndarray | None, begins: np.ndarray) -> np.ndarray:
         count = _length(observation)
         if not batched:
             batched.append(_takes_batches(function, observation, space, count))
@@ -152,15 +151,26 @@ def _takes_batches(function: Callable[[Tree], Any], observation: Tree, space: Sp
     return True
 
 
-def _random(space: Space, seed: int) -> Callable[[Tree, Any], np.ndarray]:
+def _agent(agent: Agent, space: Space) -> Policy:
+    """Greedy actions of an agent, which may remember what it saw."""
+    memory = agent.memory()
+
+    def act(observation: Tree, mask: Any, begins: np.ndarray) -> np.ndarray:
+        memory.begin(begins)
+        return np.asarray(together(space, agent.act(observation, action_mask=mask, memory=memory)))
+
+    return act
+
+
+def _random(space: Space, seed: int) -> Policy:
     """Uniform actions; a Box without bounds is sampled as Gymnasium does."""
     if isinstance(space, Box) and not is_finite(space):
         own = deepcopy(space)
         own.seed(seed)
-        return lambda observation, mask: np.stack([own.sample() for _ in range(_length(observation))])
+        return lambda observation, mask, begins: np.stack([own.sample() for _ in range(_length(observation))])
     rng, actions = np.random.default_rng(seed), actions_of(space, torch.device("cpu"), torch.float32, True)
 
-    def act(observation: Tree, mask: np.ndarray | None) -> np.ndarray:
+    def act(observation: Tree, mask: np.ndarray | None, begins: np.ndarray) -> np.ndarray:
         if mask is not None:
             return random_permitted(space, mask, rng)
         return actions.random((_length(observation),), rng)
@@ -172,16 +182,17 @@ def _length(tree: Tree) -> int:
     return len(first_leaf(tree))
 
 
-def _record(envs: Any, act: Callable[[Tree, Any], Any], steps: int) -> dict[str, Any]:
+def _record(envs: Any, act: Policy, steps: int) -> dict[str, Any]:
     """Columns of `steps` rows, environment by environment, so that each episode's rows are neighbours."""
     kept: list[Any] = []
     valid: list[np.ndarray] = []
-    observation, count = envs.reset(), 0
+    observation, count, begins = envs.reset(), 0, np.ones(envs.num_envs, dtype=bool)
     while count < steps:
         # Dropping the population's axis of 1.
         mask = None if envs.action_mask is None else envs.action_mask[0]
-        action = act(map_leaves(lambda leaf: np.asarray(leaf)[0], observation), mask)
+        action = act(map_leaves(lambda leaf: np.asarray(leaf)[0], observation), mask, begins)
         transition = envs.step(np.asarray(action)[None])
+        begins = np.asarray(transition.ended)[0]
         good = np.array(transition.valid[0])
         surplus = count + int(good.sum()) - steps
         if surplus > 0:

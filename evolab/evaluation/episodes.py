@@ -22,6 +22,7 @@ from evolab.envs.base import Environments, StepFault
 from evolab.envs.factory import Source, make
 from evolab.population.agent import Agent
 from evolab.population.population import Population
+from evolab.population.recall import Memory
 
 LONGEST = 10_000
 """Steps after which an episode is cut where neither the environment nor the caller sets a limit."""
@@ -202,7 +203,7 @@ def play_steps(
 
     Args:
         act: actions [P, E, ...] from observations [P, E, ...] and from [P, E], True where an episode has just
-            ended (None at first).
+            begun (None at first).
         step: what the environments answer to actions.
         observation: [P, E, ...], where it begins.
     """
@@ -211,7 +212,7 @@ def play_steps(
         transition = step(act(observation, ended))
         yield transition
         observation = transition.reset_observation
-        ended = transition.terminated | transition.truncated
+        ended = transition.ended
 
 
 def evaluating(
@@ -245,8 +246,9 @@ def evaluating(
     alive = np.ones((agents, episodes), dtype=bool)
     wasted, endless = 0, False
     metrics: dict[str, np.ndarray] = {}
+    memory = Memory()  # the training episodes of these agents may be under way
     for transition in play_steps(
-        lambda observation, _: population.act(observation, False, action_mask=evaluator.action_mask),
+        lambda observation, ended: population.act(observation, False, ended, evaluator.action_mask, memory),
         lambda action: evaluator.step(action, autoreset=False),
         evaluator.reset(seed=seeds),
     ):

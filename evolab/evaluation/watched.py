@@ -11,6 +11,7 @@ from evolab.envs.base import Actor
 from evolab.envs.masks import mask_now
 from evolab.evaluation.episodes import LONGEST
 from evolab.population.agent import Agent
+from evolab.population.recall import Memory
 
 
 def play(
@@ -40,11 +41,13 @@ def play(
 
     for episode in range(episodes):
         observation, info = env.reset(seed=seed + episode)
-        total = 0.0
+        total, memory = 0.0, Memory()
         for _ in range(limit):
             look()
             observations.append(observation)
-            observation, reward, terminated, truncated, info = env.step(chosen(agent, env, observation, info))
+            observation, reward, terminated, truncated, info = env.step(
+                chosen(agent, env, observation, info, memory)
+            )
             total += float(reward)
             if terminated or truncated:
                 break
@@ -53,7 +56,16 @@ def play(
     return returns, frames, observations
 
 
-def chosen(agent: Actor, env: gymnasium.Env, observation: Any, info: Any) -> Any:
-    """The action of whoever acts, among those that the environment permits; an actor of the user's own knows itself."""
-    mask = mask_now(env, info) if isinstance(agent, Agent) else None
-    return agent.act(observation) if mask is None else agent.act(observation, action_mask=mask)  # type: ignore[call-arg]
+def chosen(agent: Actor, env: gymnasium.Env, observation: Any, info: Any, memory: Memory) -> Any:
+    """The action of whoever acts, among those that the environment permits; an actor of the user's own knows itself.
+
+    Args:
+        agent: what acts.
+        env: where.
+        observation: of it now.
+        info: likewise.
+        memory: of the episode, for agents that remember.
+    """
+    if not isinstance(agent, Agent):
+        return agent.act(observation)
+    return agent.act(observation, action_mask=mask_now(env, info), memory=memory)

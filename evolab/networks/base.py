@@ -138,6 +138,12 @@ class Network(ABC, Generic[G]):
     reads_tokens: ClassVar[bool] = False
     """True where an observation is a sequence of tokens, of which every position gets an answer."""
 
+    remembers: ClassVar[bool] = False
+    """True where outputs depend on what was observed before: its kernels read `Sequences` too."""
+
+    steps: int = 1
+    """Of the longest sequence that a gradient flows through, where it remembers."""
+
     @abstractmethod
     def genes(self, observation_space: spaces.Space) -> G:
         """The architecture that a population starts from."""
@@ -189,6 +195,10 @@ class Network(ABC, Generic[G]):
             dtype: of the parameters.
         """
         raise TypeError(f"{type(self).__name__} pads its agents to a common layout.")
+
+    def memory(self, genes: G) -> tuple[int, int]:
+        """C and H: numbers that a unit remembers, and units that do; none where it does not remember."""
+        return 0, 0
 
     def key(self, genes: G) -> Hashable:
         """Agents of different key never share a group."""

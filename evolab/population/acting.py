@@ -15,10 +15,13 @@ from evolab.core.masks import as_mask, forbids_all, of_outputs, random_permitted
 from evolab.core.observed import as_space, check_tokens, leading_shape
 from evolab.core.trees import Tree, first_leaf, map_leaves, to_tensor
 from evolab.population.normalisation import deviation
+from evolab.population.recall import Memory, reading, reading_alone
 from evolab.population.table import Table
 
 Given = ArrayLike | Tensor | None
 """What a caller may say of each environment."""
+
+ONE = slice(0, 1)
 
 
 def act(
@@ -27,6 +30,7 @@ def act(
     explore: bool | np.ndarray,
     ended: Given = None,
     action_mask: Given = None,
+    memory: Memory | None = None,
 ) -> np.ndarray | Tensor:
     """Actions of all agents, each in its own environments; see `Population.act`."""
     observation, lead = _understood(table, observation)
@@ -38,23 +42,26 @@ def act(
     observed = table.seen(to_tensor(observation, table.device))
     mask = None if action_mask is None else _permitted(table, action_mask, lead)
     parts, groups = [], table.groups
+    step = reading(table, memory, (lead[0], num_envs), ended)
     exploring, where = (bool(explore), None) if isinstance(explore, bool) else (True, explore)
     with torch.no_grad(), table.spec.products():
         if exploring:
             _remember(table, num_envs, ended)
         for group in groups:
-            part, memory = observed, table.memory
+            part, noted = observed, table.memory
             if len(groups) > 1:
                 part = map_leaves(lambda leaf, rows=group.rows: leaf[rows], observed)
-                memory = {name: value[group.rows] for name, value in memory.items()}
+                noted = {name: value[group.rows] for name, value in noted.items()}
             own = None if mask is None else mask[group.rows]
+            part = step.of(part, group.rows)
             if exploring:
-                parts.append(_explored(table, group, part, memory, own, where))
+                parts.append(_explored(table, group, part, noted, own, where))
                 group.credit += num_envs
             else:
                 parts.append(_greedy(table, group, part, own))
         if exploring:
             table.count_steps(num_envs)
+        step.note()
         action = _to_environment(table, parts[0] if len(parts) == 1 else torch.cat(parts))
     return table.actions.to_numpy(action) if as_array else action
 
@@ -106,6 +113,7 @@ def act_alone(
     observation: Tree,
     explore: bool = False,
     action_mask: Given = None,
+    memory: Memory | None = None,
 ) -> Any:
     """The action of one agent for one observation, or for a batch of them; see `Agent.act`."""
     observation, lead = _understood(table, observation)
@@ -120,15 +128,18 @@ def act_alone(
     observed = table.seen(to_tensor(batch, table.device), slice(row, row + 1))  # [1, B, ...]
     group = table.solo(row)
     mask = None if action_mask is None else _permitted(table, action_mask, lead).reshape(1, *lead or (1,), -1)
+    count = first_leaf(observed).shape[1]
+    step = reading_alone(table, row, memory, count)
+    seen = step.of(observed, ONE)
     with torch.no_grad():
         if explore:
-            count = first_leaf(observed).shape[1]
             _remember(table, count)
-            memory = {name: value[row : row + 1, :count] for name, value in table.memory.items()}
-            unit = _sampled(table, group, observed, memory, mask)
+            noted = {name: value[row : row + 1, :count] for name, value in table.memory.items()}
+            unit = _sampled(table, group, seen, noted, mask)
             table.count_steps(count, row)  # what epsilon goes by
         else:
-            unit = _greedy(table, group, observed, mask)
+            unit = _greedy(table, group, seen, mask)
+        step.note()
         action = _to_environment(table, unit)
     result = table.actions.to_numpy(action)[0] if as_array else action[0]
     result = apart(table.spec.action_space, result[0] if single else result)

@@ -22,6 +22,7 @@ from evolab.population import export, serialisation
 from evolab.population.acting import act_alone
 from evolab.population.individual import Individual
 from evolab.population.learner import Learner
+from evolab.population.recall import Memory
 from evolab.population.table import Table
 
 ASSIGN = (
@@ -99,7 +100,13 @@ class Agent:
         """The agent as a value; its tensors are unpadded views into the table."""
         return self.table.individual(self.row)
 
-    def act(self, observation: Tree, explore: bool = False, action_mask: Any = None) -> Any:
+    def act(
+        self,
+        observation: Tree,
+        explore: bool = False,
+        action_mask: Any = None,
+        memory: Memory | None = None,
+    ) -> Any:
         """Action for one observation, or for a batch of them.
 
         Args:
@@ -107,11 +114,24 @@ class Agent:
             explore: add the algorithm's exploration.
             action_mask: 1 for every action that is permitted now, [W] or [B, W]; None where all are. Of several
                 choices the masks of each behind one another.
+            memory: of the episode, or of [B] of them, from `memory()`; what is remembered now is noted in it. An agent
+                whose network remembers (`ev.Recurrent`) must have one.
 
         Returns:
             the action(s) in the environment's own range, ready for `env.step`.
+
+        Raises:
+            ValueError: the observation is of another shape, or the memory is missing or of other episodes.
         """
-        return act_alone(self.table, self.row, observation, explore, action_mask)
+        return act_alone(self.table, self.row, observation, explore, action_mask, memory)
+
+    def memory(self) -> Memory:
+        """Where an episode that begins now is remembered: `agent.act(observation, memory=memory)` at each of its steps.
+
+        Agents whose network does not remember leave it empty, so the same loop plays any agent. `memory.begin()` makes
+        it ready for another episode, `memory.begin(ended)` where some of several have ended.
+        """
+        return Memory()
 
     def learn(self, batch: Buffer | Any, noise: Tree | None = None) -> dict[str, float]:
         """One update of this agent alone.
@@ -159,7 +179,9 @@ class Agent:
         Its input is a batch of observations [B, ...] as the environment gives them (tensors); its
         output is what `act` is made from: actions in the environment's range for Box actions,
         values (DQN) or logits (PPO) of all actions [B, A] for Discrete ones, those of several choices behind
-        one another. A GPT's are tokens [B, T] and logits [B, T, V].
+        one another. A GPT's are tokens [B, T] and logits [B, T, V]. A network that remembers is called with what it
+        remembered too, [B, C, H] and zeros at first (C, H is `module.memory`), and gives a pair: the answer, and what
+        it remembers now.
         """
         return export.module(self.table, self.row)
 
@@ -182,7 +204,8 @@ class Agent:
             path: ending in .onnx (needs the extra `onnx`) or .pt2 (torch.export). Its answers are
                 compared with the agent's before this returns; ONNX's where onnxruntime is installed.
                 Of a Dict inside a Dict, torch.export wants the keys in the order of the space and refuses
-                another one; ONNX names its inputs, and `module()` takes any order.
+                another one; ONNX names its inputs, and `module()` takes any order. Of an agent that remembers the
+                program has a second input, "memory", zeros at first, and a second output, "memory_now".
 
         Raises:
             ValueError: another suffix, or a policy that a network alone does not make.

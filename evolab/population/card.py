@@ -31,6 +31,13 @@ print(returns)
 """How a model card says that the agent is used."""
 
 
+REMEMBERS = (
+    ("    total, over = 0.0, False\n", "    total, over, memory = 0.0, False, agent.memory()\n"),
+    ("agent.act(observation)", "agent.act(observation, memory=memory)"),
+)
+"""What is said otherwise of an agent that remembers."""
+
+
 def card(known: Mapping[str, Any], spec: Spec) -> str:
     """A model card in the form that model hubs read.
 
@@ -38,7 +45,9 @@ def card(known: Mapping[str, Any], spec: Spec) -> str:
         known: what `Agent.describe` says.
         spec: of its table.
     """
-    fitness = known["fitness"]
+    fitness, example = known["fitness"], EXAMPLE
+    for usual, other in REMEMBERS if spec.network.remembers else ():
+        example = example.replace(usual, other)
     result = [] if math.isnan(fitness) else [f"\nMean return when it was saved: **{fitness:.2f}**."]
     rows = [f"| {_cell(name)} | {_cell(value)} |" for name, value in known.items()]
     return "\n".join(
@@ -56,7 +65,7 @@ def card(known: Mapping[str, Any], spec: Spec) -> str:
             *result,
             "",
             "```python",
-            *EXAMPLE.splitlines(),
+            *example.splitlines(),
             "```",
             "",
             "| | |",

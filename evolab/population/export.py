@@ -26,6 +26,7 @@ from evolab.core.trees import Tree, map_leaves
 from evolab.networks.observations import encode
 from evolab.population.acting import act_alone
 from evolab.population.normalisation import NAME, scales_of
+from evolab.population.recall import NOW, Memory
 from evolab.population.spec import Spec
 from evolab.population.table import Table
 from evolab.storage.files import replace_bytes
@@ -49,11 +50,16 @@ def module(table: Table, row: int) -> nn.Module:
     state = {key: value[0].detach().cpu().clone() for key, value in individual.tensors[spec.policy].items()}
     core = spec.network.module(role, individual.genes, state)
     statistics = individual.tensors.get(NAME, {}).get("observation")
-    return core if spec.network.reads_tokens else Policy(core, spec, statistics)
+    memory = spec.network.memory(individual.genes)
+    return core if spec.network.reads_tokens else Policy(core, spec, memory, statistics)
 
 
 class Policy(nn.Module):
-    """Observations to actions (Box) or to values or logits of all actions (Discrete); see `Agent.module`."""
+    """Observations to actions (Box) or to values or logits of all actions (Discrete); see `Agent.module`.
+
+    Attributes:
+        memory: C and H of what is remembered between two steps; (0, 0) of a network that does not remember.
+    """
 
     scale: Tensor
     centre: Tensor
@@ -64,9 +70,11 @@ class Policy(nn.Module):
     observation_factor: Tensor
     observation_limit: Tensor
 
-    def __init__(self, core: nn.Module, spec: Spec, statistics: Tensor | None = None) -> None:
+    def __init__(
+        self, core: nn.Module, spec: Spec, memory: tuple[int, int], statistics: Tensor | None = None
+    ) -> None:
         super().__init__()
-        self.core = core
+        self.core, self.memory = core, memory
         self._space, self._dtype = spec.observation_space, spec.dtype
         self._mode, self._preferences, self._width = (
             spec.algorithm.mode,
@@ -90,12 +98,27 @@ class Policy(nn.Module):
                 wholes = spec.actions.wholes
                 self.register_buffer("wholes", None if wholes is None else wholes.cpu().clone())
 
-    def forward(self, observation: Tree) -> Tensor:
-        """[B, ...] observations to [B, ...] actions or [B, A] values."""
+    def forward(self, observation: Tree, memory: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
+        """[B, ...] observations to [B, ...] actions or [B, A] values.
+
+        A network that remembers also takes what was remembered [B, C, H], zeros where an episode begins, and gives what
+        is remembered now.
+        """
+        if any(self.memory) and memory is None:
+            raise TypeError(
+                f"this policy remembers: pass what it remembered, [B, {self.memory[0]}, {self.memory[1]}] and zeros where "
+                "an episode begins; it gives (answer, what it remembers now)."
+            )
         if self._scaled:
             scales = self.observation_centre, self.observation_factor, self.observation_limit
             observation = self._normaliser.standard(observation, scales, 1)
-        out = self.core(encode(self._space, observation, 1, self._dtype))
+        features = encode(self._space, observation, 1, self._dtype)
+        if memory is None:
+            return self._answer(self.core(features))
+        out, memory = self.core(features, memory)
+        return self._answer(out), memory
+
+    def _answer(self, out: Tensor) -> Tensor:
         if not self._bounded:
             return self._preferences(out)
         action = self._mode(out, self._width) * self.scale + self.centre
@@ -137,7 +160,10 @@ class Greedy(nn.Module):
 
     def forward(self, observation: Tree, action_mask: Tensor | None = None) -> Tensor:
         """Greedy actions."""
-        out = self.policy(observation)
+        return self.chosen(self.policy(observation), action_mask)
+
+    def chosen(self, out: Tensor, action_mask: Tensor | None) -> Tensor:
+        """Greedy actions from the policy's answers."""
         if action_mask is not None:
             out = masked(out, of_outputs(self._actions, action_mask.bool()))
         if self._kind == "box":
@@ -152,6 +178,17 @@ class Greedy(nn.Module):
                 parts.insert(0, choice % count)
                 choice = torch.div(choice, count, rounding_mode="floor")
         return (torch.stack(parts, -1) + self.low).reshape(-1, *self._shape)
+
+
+class Remembering(Greedy):
+    """The same of an agent that remembers: what it remembered [B, C, H] comes in, zeros at first, what it does now out."""
+
+    def forward(  # type: ignore[override]
+        self, observation: Tree, memory: Tensor, action_mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Greedy actions, and what is remembered now."""
+        out, now = self.policy(observation, memory)
+        return self.chosen(out, action_mask), now
 
 
 def export(table: Table, row: int, path: str | PathLike[str], action_mask: bool = False) -> Path:
@@ -169,12 +206,13 @@ def export(table: Table, row: int, path: str | PathLike[str], action_mask: bool 
         )
     if action_mask and not counts_of(table.spec.action_space):
         raise ValueError(f"action_mask: actions of {table.spec.action_space} have no masks. Leave it out.")
-    greedy, batch = Greedy(table, row), {0: torch.export.Dim("batch")}
-    given = _given(table, 4, action_mask)
+    kind = Remembering if table.network.remembers else Greedy
+    greedy, batch = kind(table, row), {0: torch.export.Dim("batch")}
+    given = _given(table, row, 4, action_mask)
     shapes = {name: map_leaves(lambda _: batch, value) for name, value in given.items()}
     (_write_onnx if path.suffix == ".onnx" else _write_program)(greedy, given, shapes, path)
-    given = _given(table, 7, action_mask)
-    found = (_run_onnx if path.suffix == ".onnx" else _run_program)(path, given)
+    given = _given(table, row, 7, action_mask)
+    found: list[Tensor] | None = (_run_onnx if path.suffix == ".onnx" else _run_program)(path, given)
     if found is not None and not _same(table, row, given, found):
         path.unlink(missing_ok=True)
         raise ValueError(
@@ -185,7 +223,7 @@ def export(table: Table, row: int, path: str | PathLike[str], action_mask: bool 
 
 
 Given = dict[str, Any]
-"""What a program is given by name: "observation", a tree of tensors [B, ...], and "action_mask" where it takes one."""
+"""What a program is given by name: "observation", a tree of tensors [B, ...], "memory" and "action_mask" where asked for."""
 
 
 def _write_program(greedy: Greedy, given: Given, shapes: dict[str, Tree], path: Path) -> None:
@@ -198,8 +236,9 @@ def _write_program(greedy: Greedy, given: Given, shapes: dict[str, Tree], path: 
     replace_bytes(path, data.getvalue())
 
 
-def _run_program(path: Path, given: Given) -> Tensor:
-    return torch.export.load(path).module()(*given.values())
+def _run_program(path: Path, given: Given) -> list[Tensor]:
+    found = torch.export.load(path).module()(*given.values())
+    return list(found) if isinstance(found, tuple) else [found]
 
 
 def _write_onnx(greedy: Greedy, given: Given, shapes: dict[str, Tree], path: Path) -> None:
@@ -216,7 +255,7 @@ def _write_onnx(greedy: Greedy, given: Given, shapes: dict[str, Tree], path: Pat
             dynamo=True,
             dynamic_shapes=shapes,
             input_names=[name for part, value in given.items() for name, _ in _inputs(value, part)],
-            output_names=["action"],
+            output_names=["action", *(["memory_now"] if "memory" in given else [])],
             verbose=False,
         )
     replace_bytes(path, exported.model_proto.SerializeToString())
@@ -232,7 +271,7 @@ def _inputs(observation: Tree, name: str) -> Iterator[tuple[str, Tensor]]:
         yield name, observation
 
 
-def _run_onnx(path: Path, given: Given) -> Tensor | None:
+def _run_onnx(path: Path, given: Given) -> list[Tensor] | None:
     """The answers by onnxruntime; None where it is not installed."""
     try:
         import onnxruntime
@@ -240,15 +279,22 @@ def _run_onnx(path: Path, given: Given) -> Tensor | None:
         return None
     session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
     named = [leaf for part, value in given.items() for leaf in _inputs(value, part)]
-    (found,) = session.run(None, {name: leaf.numpy() for name, leaf in named})
-    return torch.as_tensor(found)
+    found = session.run(None, {name: leaf.numpy() for name, leaf in named})
+    return [torch.as_tensor(one) for one in found]
 
 
-def _same(table: Table, row: int, given: Given, found: Tensor) -> bool:
-    """True where these actions are the agent's own."""
+def _same(table: Table, row: int, given: Given, answers: list[Tensor]) -> bool:
+    """True where these actions are the agent's own, and so is what it remembers after them."""
+    memory, found = Memory(), answers[0]
+    if "memory" in given:
+        memory.state[NOW] = given["memory"].to(table.device)[None]
     observation = map_leaves(lambda leaf: leaf.numpy(), given["observation"])
     space = table.spec.action_space
-    own = act_alone(table, row, observation, action_mask=given.get("action_mask"))
+    own = act_alone(table, row, observation, action_mask=given.get("action_mask"), memory=memory)
+    if "memory" in given:
+        gap = memory.state[NOW][0, ..., : given["memory"].shape[-1]].cpu() - answers[1]
+        if not bool((gap.abs() <= TOLERANCE).all()):
+            return False
     expected = torch.as_tensor(np.asarray(together(space, own)))
     if not isinstance(space, Parts):
         return _alike(space, found, expected)
@@ -271,9 +317,12 @@ def _alike(space: spaces.Space, found: Tensor, expected: Tensor) -> bool:
     return bool(same.mean() > 0.8)  # what lies between two may fall either way
 
 
-def _given(table: Table, count: int, masks: bool) -> Given:
+def _given(table: Table, row: int, count: int, masks: bool) -> Given:
     """What a program is tried on."""
     given: Given = {"observation": _examples(table, count)}
+    if table.network.remembers:
+        shape = count, *table.network.memory(table.individuals[row].genes)
+        given["memory"] = torch.rand(shape, dtype=table.dtype, generator=torch.Generator().manual_seed(count))
     if masks:  # one half is permitted, the first of every choice at least
         counts = counts_of(table.spec.action_space)
         drawn = np.random.default_rng(count).integers(0, 2, (count, sum(counts)), dtype=np.int8)

@@ -29,6 +29,7 @@ from evolab.population.agent import ASSIGN, Agent
 from evolab.population.individual import Individual
 from evolab.population.learner import Learner
 from evolab.population.normalisation import words_of
+from evolab.population.recall import Memory
 from evolab.population.spec import Spec
 from evolab.population.table import Table
 
@@ -215,6 +216,7 @@ class Population:
         explore: bool | np.ndarray = True,
         ended: Given = None,
         action_mask: Given = None,
+        memory: Memory | None = None,
     ) -> np.ndarray | Tensor:
         """Actions of all agents, each in its own environments.
 
@@ -222,14 +224,20 @@ class Population:
             observation: [P, E, ...] arrays or tensors; dicts and tuples of them for Dict and Tuple spaces.
             explore: add the algorithm's exploration and count the steps; False for the greedy policy. An array
                 [P, E] says where to explore, and counts the steps of all.
-            ended: [P, E], True where an episode has just ended: exploration noise starts anew there.
+            ended: [P, E], True where an episode has just ended, `transition.ended`: exploration noise starts anew there,
+                and agents whose network remembers forget what they saw. None at the first step.
             action_mask: [P, E, W], 1 for every action that is permitted, as `envs.action_mask` has it; None for all.
+            memory: where agents keep what they remember; None for the population's own, of its training episodes.
 
         Returns:
             [P, E, ...] in the environment's own range; an array where an array came, else a tensor. Of a Dict
             or Tuple action space [P, E, A], all parts behind one another, as `envs.step` takes them.
         """
-        return act(self.table, observation, explore, ended, action_mask)
+        return act(self.table, observation, explore, ended, action_mask, memory)
+
+    def begin_episodes(self) -> None:
+        """Forget what is remembered of episodes under way: all environments were reset."""
+        self.table.begin_episodes()
 
     def random_actions(self, num_envs: int, generator: np.random.Generator, mask: Given = None) -> np.ndarray:
         """Uniform actions [P, E, ...] in the environment's own range, of those that a mask [P, E, W] permits."""

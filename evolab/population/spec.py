@@ -13,6 +13,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from evolab.algorithms.base import Algorithm
+from evolab.core import registry
 from evolab.core.actions import Actions, actions_of
 from evolab.core.device import precision_named, products
 from evolab.core.joined import joined
@@ -46,7 +47,8 @@ class Spec:
 
     Raises:
         ValueError: an unknown precision.
-        TypeError: the algorithm cannot act in these spaces, or they hold nothing to normalise.
+        TypeError: the algorithm cannot act in these spaces, they hold nothing to normalise, or the network remembers
+            and the algorithm cannot have that.
     """
 
     algorithm: Algorithm
@@ -65,6 +67,12 @@ class Spec:
         precision_named(self.precision)
         object.__setattr__(self, "action_space", joined(self.action_space))
         self.algorithm.check(self.observation_space, self.action_space)
+        if self.network.remembers and not self.algorithm.learns_sequences:
+            raise TypeError(
+                f"{self.algorithm.name} learns from single transitions, so its network cannot remember: network is "
+                f"{type(self.network).__name__}. {' and '.join(_learners_of_sequences())} can have one; frame_stack=4 "
+                "shows any algorithm the newest observations."
+            )
         object.__setattr__(self, "normaliser", Normaliser(self.observation_space, self.normalise))
 
     @functools.cached_property
@@ -183,3 +191,9 @@ class Spec:
             name: torch.tensor([float(row[name]) for row in rows], dtype=self.dtype).to(self.device)
             for name in rows[0]
         }
+
+
+def _learners_of_sequences() -> list[str]:
+    """Names of the algorithms whose networks may remember."""
+    known = ((name, registry.part("algorithm", name)) for name in registry.names("algorithm"))
+    return [name for name, algorithm in known if algorithm.learns_sequences]

@@ -41,6 +41,11 @@ class RolloutSteps(Batch):
         """[P, B], True where a step is a transition: an agent learns from all of its rollout."""
         return self.valid
 
+    @property
+    def broken(self) -> Tensor:
+        """[P, B], True where the next step begins an episode: this one ended, or was no transition."""
+        return self.ended.bool() | ~self.valid.bool()
+
 
 class RolloutBuffer(Buffer):
     """The last steps of every agent, `horizon` at most, kept apart: [T, P, E, ...].

@@ -23,6 +23,7 @@ from evolab.networks.genes import Genes
 from evolab.networks.kernel import Backward, Kernel
 from evolab.networks.kernels.rows import polyak_update
 from evolab.networks.loss import Regression
+from evolab.networks.sequences import Sequences
 
 Forward = Callable[..., Tensor]
 
@@ -151,4 +152,6 @@ def joined(buckets: Sequence[Bucket], passes: Sequence[Forward]) -> Forward:
 
 def rows_of(observation: Tree, bucket: Bucket) -> Tree:
     """A bucket's own rows of observations [P, B, ...]."""
+    if isinstance(observation, Sequences):
+        return observation.of(bucket.inside)
     return map_leaves(lambda leaf: leaf[bucket.inside], observation)

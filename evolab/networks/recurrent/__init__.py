@@ -1,0 +1,1 @@
+"""Networks that remember: an encoder, a recurrent layer, an output."""

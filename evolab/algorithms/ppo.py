@@ -198,7 +198,7 @@ class PPO(MaskedAlgorithm):
         for _ in range(epochs):
             if sequences is None:
                 order = torch.rand((count, total), generator=generator, device=generator.device)
-                parts = order.argsort(1).to(value.device).tensor_split(-(-total // size), 1)
+                parts = list(order.argsort(1).to(value.device).tensor_split(-(-total // size), 1))
             else:
                 parts = sequences.parts(size, generator)
             for part in parts:

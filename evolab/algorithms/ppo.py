@@ -80,8 +80,7 @@ class PPO(MaskedAlgorithm):
     clipped has the probability of all draws beyond its bound, so that what is learned from is
     what was done. Greedy actions are the likeliest one, or the mean.
 
-    Where the network remembers, a minibatch is made of sequences of `network.steps` steps at most, which begin with what
-    the agent remembered there before the first update.
+    Where the network remembers, minibatches are made of sequences; see `algorithms.sequences`.
 
     Weights start orthogonal, those of the policy's last layer a hundred times smaller: every action is as likely as
     another at first, whatever is observed (Andrychowicz et al. 2021, What matters in on-policy reinforcement learning).
@@ -174,9 +173,8 @@ class PPO(MaskedAlgorithm):
         with torch.no_grad():
             spread = agents.network("spread") if "spread" in agents.roles else None
             log_prob, _ = self.likelihood(agents, agents.network("actor"), spread, batch)
-            critic = agents.network("critic")
-            value = critic(seen(batch.remembered, "critic", batch.observation)).squeeze(-1)
-            next_value = critic(seen_next(batch, "critic")).squeeze(-1)
+            value = agents.network("critic")(seen(batch.remembered, "critic", batch.observation)).squeeze(-1)
+            next_value = agents.network("critic")(seen_next(batch, "critic")).squeeze(-1)
         return log_prob, value, next_value
 
     def minibatches(

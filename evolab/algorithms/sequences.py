@@ -13,6 +13,8 @@ from evolab.core.experience import Remembered
 class Cut:
     """A rollout of T steps in E environments, cut into sequences that minibatches are made of.
 
+    A sequence has `network.steps` steps at most, and begins with what the agent remembered there before the first update.
+
     What the rollout's last steps leave behind becomes what the next rollout begins with.
 
     Args:

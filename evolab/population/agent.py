@@ -18,7 +18,7 @@ from evolab.data.buffers.base import Buffer
 from evolab.history.display import number
 from evolab.networks.base import Network
 from evolab.networks.genes import Genes
-from evolab.population import export, serialisation
+from evolab.population import export, policy, serialisation
 from evolab.population.acting import act_alone
 from evolab.population.individual import Individual
 from evolab.population.learner import Learner
@@ -183,7 +183,7 @@ class Agent:
         remembered too, [B, C, H] and zeros at first (C, H is `module.memory`), and gives a pair: the answer, and what
         it remembers now.
         """
-        return export.module(self.table, self.row)
+        return policy.module(self.table, self.row)
 
     def describe(self) -> dict[str, Any]:
         """Everything about it that fits into a line of a table."""

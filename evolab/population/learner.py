@@ -22,7 +22,6 @@ from evolab.core.masks import of_outputs
 from evolab.core.observed import check_episodes
 from evolab.core.trees import Tree, map_leaves
 from evolab.data.buffers.base import AT_ONCE, Buffer
-from evolab.data.buffers.rollout import RolloutSteps
 from evolab.networks.batching import cuda_graphs as graphs
 from evolab.networks.batching.group import AgentGroup
 from evolab.networks.kernels.sharing import cores_for_kernels
@@ -192,14 +191,13 @@ class Learner:
             terminated=sample.terminated.to(table.device, table.dtype),
             weight=group.weight(reward.shape[-1], reward),
             grain=table.actions.grain,
-            remembered=along(table, group.rows, sample) if isinstance(sample, RolloutSteps) else None,
+            remembered=along(table, group.rows, sample),
             discount=None if sample.discount is None else sample.discount.to(table.device, table.dtype),
             **{name: of_outputs(table.actions, mask.to(table.device).bool()) for name, mask in told.items()},
         )
         statistics = table.statistics(group.rows)
-        if not statistics:
-            return batch
-        return table.spec.normaliser.scaled(statistics, group.hyper["learns"], batch, leading)
+        scaled = table.spec.normaliser.scaled
+        return scaled(statistics, group.hyper["learns"], batch, leading) if statistics else batch
 
     # Updates ----------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from evolab.core.experience import Remembered
+from evolab.core.experience import Batch, Remembered
 from evolab.core.trees import Tree
 from evolab.data.buffers.rollout import RolloutSteps
 from evolab.networks.sequences import Sequences
@@ -137,12 +137,13 @@ def reading_alone(table: Table, row: int, memory: Memory | None, count: int) -> 
     return Reading(table, memory.state, (1, count))
 
 
-def along(table: Table, rows: slice, steps: RolloutSteps) -> Remembered | None:
+def along(table: Table, rows: slice, steps: Batch) -> Remembered | None:
     """What these agents remembered before a rollout of theirs, and room for what they do along it.
 
-    What stands in `before` once it has been learned from is what the next rollout begins with.
+    What stands in `before` once it has been learned from is what the next rollout begins with. None for other batches,
+    and where no network remembers.
     """
-    if not table.network.remembers:
+    if not (table.network.remembers and isinstance(steps, RolloutSteps)):
         return None
     agents, length = steps.reward.shape
     shape = agents, length, *size(table)

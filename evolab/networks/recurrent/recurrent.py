@@ -21,43 +21,22 @@ from evolab.core.declared import check_declared
 from evolab.core.readonly import frozen_options
 from evolab.networks.base import CHANGED, Axes, Axis, Layout, Network, Role, Sizes, State
 from evolab.networks.cnn.cnn import CNN
-from evolab.networks.cnn.genes import CNNGenes
 from evolab.networks.layers import orthogonal
 from evolab.networks.mlp.mlp import MLP, MLPGenes
 from evolab.networks.multi_input import MultiInput
 from evolab.networks.observations import holds_image
 from evolab.networks.recurrent.cells import CELLS
+from evolab.networks.recurrent.genes import (
+    LAST,
+    OWN,
+    PREFIX,
+    EncoderGenes,
+    RecurrentGenes,
+    inner_of,
+    outer_of,
+)
 from evolab.networks.recurrent.kernel import RecurrentKernel
 from evolab.networks.recurrent.module import Remembering
-
-OWN = ("recurrent.weight", "recurrent.bias", "output.weight", "output.bias")
-"""Parameters behind the encoder's."""
-
-PREFIX = "encoder."
-"""Of the encoder's parameters, whose last layer gives the gates."""
-
-
-@dataclass(frozen=True)
-class RecurrentGenes:
-    """The architecture of one agent.
-
-    Attributes:
-        encoder: of what reads an observation.
-        units: of the recurrent layer.
-    """
-
-    encoder: MLPGenes | CNNGenes
-    units: int
-
-    @property
-    def hidden(self) -> tuple[int, ...]:
-        """Sizes of the encoder's layers, then the units that remember."""
-        return (*self.encoder.hidden, self.units)
-
-    @property
-    def activation(self) -> tuple[str, ...]:
-        """Of the encoder's layers."""
-        return self.encoder.activation
 
 
 @frozen_options(CHANGED)
@@ -143,24 +122,6 @@ class Recurrent(Network[RecurrentGenes]):
         gain = None if role.gain is None else 1.0
         return replace(role, outputs=CELLS[self.cell].gates * genes.units, gain=gain, parts=(), choices=None)
 
-    @staticmethod
-    def _inner(state: State) -> State:
-        """The encoder's tensors [..., *shape] under its own names; rows of all gates one behind another."""
-        found = {name.removeprefix(PREFIX): value for name, value in state.items() if name not in OWN}
-        for name in ("output.weight", "output.bias"):
-            gates = found[name].dim() - (2 if name == "output.weight" else 1)
-            found[name] = found[name].flatten(gates - 1, gates)
-        return found
-
-    def _outer(self, inner: State, own: State) -> State:
-        """The inverse: the encoder's tensors under their names here, and behind them `own`."""
-        gates, found = CELLS[self.cell].gates, {}
-        for name, value in inner.items():
-            if name in ("output.weight", "output.bias"):
-                value = value.unflatten(value.dim() - (2 if name == "output.weight" else 1), (gates, -1))
-            found[PREFIX + name] = value
-        return found | {name: own[name] for name in OWN}
-
     # The contract -----------------------------------------------------------------------------
 
     def genes(self, observation_space: spaces.Space) -> RecurrentGenes:
@@ -177,7 +138,7 @@ class Recurrent(Network[RecurrentGenes]):
         gates, unit = Axis(CELLS[self.cell].gates), Axis(genes.units, "units")
         found: Axes = {}
         for name, axes in self._encoder(genes).axes(self._gates(role, genes), genes.encoder).items():
-            last = name in ("output.weight", "output.bias")
+            last = name in LAST
             found[PREFIX + name] = (gates, unit, *axes[1:]) if last else axes
         before = replace(unit, incoming=True)
         found |= {"recurrent.weight": (gates, unit, before), "recurrent.bias": (gates, unit)}
@@ -195,32 +156,25 @@ class Recurrent(Network[RecurrentGenes]):
         def drawn(*shape: int) -> Tensor:
             return torch.empty(shape).uniform_(-bound, bound, generator=generator)
 
-        inner |= {name: drawn(*inner[name].shape) for name in ("output.weight", "output.bias")}
+        inner |= {name: drawn(*inner[name].shape) for name in LAST}
         count, units = CELLS[self.cell].gates, genes.units
         shapes = (count, units, units), (count, units), (role.outputs, units), (role.outputs,)
-        return self._outer(inner, {name: drawn(*shape) for name, shape in zip(OWN, shapes, strict=True)})
+        return outer_of(inner, {name: drawn(*shape) for name, shape in zip(OWN, shapes, strict=True)}, count)
 
     def started(self, role: Role, state: State, generator: torch.Generator) -> State:
         """With orthogonal weights where the role wants them; those of the recurrent layer keep lengths as they are."""
         if role.gain is None:
             return state
-        inner = orthogonal(self._inner(state), 1.0, generator)
-        own = {
-            "output.weight": state["recurrent.weight"].flatten(0, 1),
-            "output.bias": state["recurrent.bias"].flatten(),
+        across, shift = state["recurrent.weight"], state["recurrent.bias"]
+        own = orthogonal(
+            {"output.weight": across.flatten(0, 1), "output.bias": shift.flatten()}, 1.0, generator
+        )
+        found = {
+            "recurrent.weight": own["output.weight"].view_as(across),
+            "recurrent.bias": own["output.bias"].view_as(shift),
+            **orthogonal({name: state[name] for name in LAST}, role.gain, generator),
         }
-        recurrent = orthogonal(own, 1.0, generator)
-        last = orthogonal(
-            {name: state[name] for name in ("output.weight", "output.bias")}, role.gain, generator
-        )
-        return self._outer(
-            inner,
-            {
-                "recurrent.weight": recurrent["output.weight"].view_as(state["recurrent.weight"]),
-                "recurrent.bias": recurrent["output.bias"].view_as(state["recurrent.bias"]),
-                **last,
-            },
-        )
+        return outer_of(orthogonal(inner_of(state), 1.0, generator), found, CELLS[self.cell].gates)
 
     def capacity(self, genes: Sequence[RecurrentGenes]) -> RecurrentGenes:
         """The largest of every size."""
@@ -232,7 +186,7 @@ class Recurrent(Network[RecurrentGenes]):
         names = [name.removeprefix(PREFIX) for name in layout.names if name not in OWN]
         shapes = []
         for name, shape in zip(names, layout.shapes, strict=False):
-            last = name in ("output.weight", "output.bias")
+            last = name in LAST
             shapes.append((shape[0] * shape[1], *shape[2:]) if last else shape)
         inner = Layout.of(
             {name: tuple(Axis(size) for size in shape) for name, shape in zip(names, shapes, strict=True)}
@@ -258,7 +212,7 @@ class Recurrent(Network[RecurrentGenes]):
 
     def module(self, role: Role, genes: RecurrentGenes, state: State) -> nn.Module:
         """A plain module around torch's own cell; see `Remembering`."""
-        inner = self._encoder(genes).module(self._gates(role, genes), genes.encoder, self._inner(state))
+        inner = self._encoder(genes).module(self._gates(role, genes), genes.encoder, inner_of(state))
         return Remembering(inner, CELLS[self.cell], state)
 
     def describe(self, genes: RecurrentGenes) -> str:
@@ -299,22 +253,18 @@ class Recurrent(Network[RecurrentGenes]):
         self, role: Role, genes: RecurrentGenes, state: State, moment: bool, stack: str = "hidden"
     ) -> State:
         """As the encoder does it."""
-        change = self._encoder(genes).deepened
-        return self._outer(
-            change(self._gates(role, genes), genes.encoder, self._inner(state), moment, stack), state
-        )
+        about = self._gates(role, genes), genes.encoder, inner_of(state), moment, stack
+        return outer_of(self._encoder(genes).deepened(*about), state, CELLS[self.cell].gates)
 
     def shallowed(
         self, role: Role, genes: RecurrentGenes, state: State, moment: bool, stack: str = "hidden"
     ) -> State:
         """As the encoder does it."""
-        change = self._encoder(genes).shallowed
-        return self._outer(
-            change(self._gates(role, genes), genes.encoder, self._inner(state), moment, stack), state
-        )
+        about = self._gates(role, genes), genes.encoder, inner_of(state), moment, stack
+        return outer_of(self._encoder(genes).shallowed(*about), state, CELLS[self.cell].gates)
 
     @staticmethod
-    def _with(genes: RecurrentGenes, encoder: MLPGenes | CNNGenes) -> RecurrentGenes:
+    def _with(genes: RecurrentGenes, encoder: EncoderGenes) -> RecurrentGenes:
         return dataclasses.replace(genes, encoder=encoder)
 
     def to_json(self, genes: RecurrentGenes) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import torch
 from gymnasium import spaces
 
 import evolab as ev
-from evolab.population.grouping import Demand, arrange, gather
+from evolab.population.grouping import Demand, arrange, divide, gather
 
 
 def demand(batch: int, work: float = 1.0, key: int = 0) -> Demand:
@@ -24,6 +24,15 @@ def test_agents_that_update_at_different_times_share_no_bucket(dtype):
     like = torch.empty(0, dtype=dtype)  # the kernels know no half precision: its agents are padded
     _, groups = arrange(individuals, population.network, population.roles, ("learn_step",), like)
     assert groups == [[(0, 1)], [(1, 2)]]
+
+
+def test_agents_are_cut_where_padding_costs_more_than_a_bucket():
+    """Together the six cost 6 x 9; cut in two 3 x 1 + 3 x 9 and one more bucket."""
+    costs = [1.0, 1.0, 1.0, 9.0, 9.0, 9.0]
+    assert divide(costs, "aaaaaa", 20.0, 9) == [(0, 3), (3, 6)]
+    assert divide(costs, "aaaaaa", 30.0, 9) == [(0, 6)]
+    assert divide(costs, "aabbbb", 30.0, 9) == [(0, 2), (2, 6)]
+    assert divide([1.0] * 4, "aaaa", 30.0, 2) == [(0, 2), (2, 4)], "no more agents than fit"
 
 
 def test_the_bucket_of_the_largest_batch_leads_a_group():

@@ -143,3 +143,11 @@ def test_a_run_plays_at_random_while_its_returns_stand_still(env, expected, monk
     monkeypatch.setattr(RandomPlay, "stray", noted)
     exp.run(generations=3)
     assert sorted(strayed) == expected
+
+
+def test_random_actions_last_as_soon_as_one_agent_persists():
+    agents = population(1)
+    agents.individuals[2].hyperparameters["persistence"] = 4
+    play = RandomPlay(agents, 3, np.random.default_rng(0))
+    acted = np.stack([play.act() for _ in range(50)])
+    assert (acted[1:] == acted[:-1]).mean() > 0.5

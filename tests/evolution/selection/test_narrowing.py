@@ -22,12 +22,23 @@ def test_the_worse_half_is_dropped_and_nobody_else_changes():
 def test_no_fewer_are_left_than_wanted():
     assert chosen([1, 5, 2, 4, 3], size=4).parents == (1, 2, 3, 4)
     assert chosen([1, 5, 2, 4, 3], size=2).parents == (1, 3)
+    assert chosen(range(16)).parents == tuple(range(8, 16)), "half, although fewer are wanted"
+
+
+def test_as_many_as_are_wanted_evolve_in_every_generation():
+    assert len(chosen([4, 1, 2, 3], generation=3).survivors) < 4
 
 
 def test_between_two_halvings_all_stay_as_they_are():
     for generation in (1, 3):
         found = chosen(range(8), generation)
-        assert (found.parents, len(found.survivors)) == (tuple(range(8)), 8)
+        assert (found.parents, len(found.survivors), found.elite) == (tuple(range(8)), 8, 7)
+
+
+@pytest.mark.parametrize("option", ["size", "every", "tournament"])
+def test_sizes_that_are_none_are_refused(option):
+    with pytest.raises(ValueError, match=f"{option} is 0; expected a whole number >= 1"):
+        Narrowing(**{option: 0})
 
 
 def test_agents_that_diverged_go_first():

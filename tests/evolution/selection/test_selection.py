@@ -73,6 +73,11 @@ def test_the_same_generator_gives_the_same_parents_and_the_global_one_is_untouch
     assert (np.random.get_state()[1] == before).all()  # noqa: NPY002
 
 
+def test_a_population_that_is_too_small_is_refused_when_it_is_selected_from():
+    with pytest.raises(ValueError, match=r"Tournament\(size=5\) is larger than the population of 3"):
+        Tournament(size=5).select(np.zeros(3), np.random.default_rng(0), 1)
+
+
 @pytest.mark.parametrize("selection", EVERY, ids=repr)
 def test_fitness_of_the_wrong_shape_is_refused(selection):
     with pytest.raises(ValueError, match=r"fitness has shape \(8, 2\); a selection expects \(P,\)"):

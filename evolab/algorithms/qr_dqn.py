@@ -15,6 +15,7 @@ from evolab.core import checks
 from evolab.core.experience import Batch
 from evolab.core.masks import masked
 from evolab.core.readonly import frozen_options
+from evolab.networks.kernels.updates import TemporalDifference
 
 
 @frozen_options(CHANGED)
@@ -52,6 +53,10 @@ class QRDQN(DQN):
     def preferences(self, out: Tensor) -> Tensor:
         """[..., A]: the means of each action's quantiles, from outputs [..., A N]."""
         return out.unflatten(-1, (-1, self.quantiles)).mean(-1)
+
+    def whole(self) -> TemporalDifference | None:
+        """`update`, as the kernels know it."""
+        return TemporalDifference("q", double=self.double, huber=self.huber, quantiles=self.quantiles)
 
     def update(self, agents: AgentGroup, batch: Batch, noise: Tensor | None) -> dict[str, Tensor]:
         """One step on the quantile Huber loss, then the target follows."""

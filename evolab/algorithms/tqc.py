@@ -10,11 +10,12 @@ from torch import Tensor
 
 from evolab.algorithms.base import CHANGED, AgentGroup, Float, Hyperparameter, Role
 from evolab.algorithms.losses import QuantileError
-from evolab.algorithms.sac import SAC
+from evolab.algorithms.sac import LEAST, MOST, SAC
 from evolab.core import checks
 from evolab.core.actions import Actions
 from evolab.core.experience import Batch
 from evolab.core.readonly import frozen_options
+from evolab.networks.kernels.updates import TemporalDifference
 from evolab.networks.loss import Loss
 
 
@@ -63,6 +64,18 @@ class TQC(SAC):
         width, rate = actions.width, "lr_critic"
         critic = Role(observation_space, self.quantiles, extra=width, ensemble_size=self.critics, rate=rate)
         return {**super().roles(observation_space, actions), "critic": critic}
+
+    def whole(self) -> TemporalDifference | None:
+        """`update`, as the kernels know it."""
+        return TemporalDifference(
+            "critic",
+            policy="actor",
+            temperature="temperature",
+            limits=(LEAST, MOST),
+            huber=self.huber,
+            quantiles=self.quantiles,
+            dropped="dropped",
+        )
 
     def worth(self, out: Tensor) -> Tensor:
         """[P, B]: the mean of all quantiles of all critics, from their outputs [P, (M,) B, N]."""

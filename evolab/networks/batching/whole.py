@@ -85,7 +85,9 @@ class WholeUpdates:
         acts = rule.policy is not None
         told = Updates(
             *(agents, updates, length, x.shape[-1]),
-            self.of_values.role.extra if rule.policy else self.of_values.role.outputs,
+            self.of_values.role.extra
+            if rule.policy
+            else self.of_values.role.outputs // (rule.quantiles or 1),
             *(before, delay, int(rule.double), None if counts is None else counts.ctypes.data),
             *(x.data_ptr(), following.data_ptr()),
             *((action.data_ptr(), None) if acts else (None, action.data_ptr())),
@@ -97,7 +99,11 @@ class WholeUpdates:
             *(losses.data_ptr(), values.data_ptr()),
             self._trained[rule.temperature] if rule.temperature else Trained(),
             *(address(hyper["entropy_per_action"]) if rule.temperature else None, *rule.limits),
-            address(permitted),
+            *(
+                rule.quantiles or 0,
+                address(hyper[rule.dropped]) if rule.dropped else None,
+                address(permitted),
+            ),
         )
         held = x, following, reward, terminated, action, noise, ahead, permitted, counts
         return Job(self, told, losses, values, weight, held)

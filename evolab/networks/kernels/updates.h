@@ -38,10 +38,18 @@ typedef struct {
     Trained temperature;
     const REAL *entropy; /* [agents], that is aimed at per entry of an action */
     double least, most;  /* logarithms of the policy's deviations */
+    int64_t quantiles;   /* of each value, where values are distributions; 0 where they are numbers */
+    const REAL *dropped; /* [agents], share of all critics' quantiles that targets leave out; NULL for none */
     const uint8_t *permitted; /* [updates, agents, batch, actions], 0 for choices that the next state forbids; NULL for none */
 } Updates;
 
 #define SOFT(job) ((job)->temperature.parameters != NULL)
+
+/* Numbers of each value, and of each target: the quantiles of one choice, or of all critics. */
+INLINE int64_t each_of(const Updates *job) { return job->quantiles ? job->quantiles : 1; }
+INLINE int64_t samples_of(const Updates *job) {
+    return job->quantiles && job->policy.plan ? job->quantiles * job->value.members : each_of(job);
+}
 
 static Pass pass_of(const Trained *net, const REAL *parameters, int64_t rows) {
     Pass pass = {.plan = net->plan, .members = net->members, .apart = net->apart, .parameters = parameters,
@@ -81,19 +89,40 @@ INLINE REAL temperature_of(const Updates *job, int64_t agent) {
     return EXP(job->temperature.parameters[agent * job->temperature.apart]);
 }
 
-/* [count], the values of the next states by the target's best choice, or by the network's own, of those that are
+/* The means of `each` numbers behind one another; `means` [count] may be where the numbers are. */
+static REAL *means_of(const REAL *numbers, int64_t count, int64_t each, REAL *means) {
+    for (int64_t i = 0; i < count; i++) {
+        REAL sum = 0;
+        for (int64_t j = 0; j < each; j++) sum += numbers[i * each + j];
+        means[i] = sum / (REAL)each;
+    }
+    return means;
+}
+
+/* In rising order, as most are already. */
+static void sort(REAL *numbers, int64_t count) {
+    for (int64_t i = 1; i < count; i++) {
+        REAL moved = numbers[i];
+        int64_t at = i;
+        for (; at > 0 && numbers[at - 1] > moved; at--) numbers[at] = numbers[at - 1];
+        numbers[at] = moved;
+    }
+}
+
+/* [count, quantiles], the values of the next states by the target's best choice, or by the network's own, of those that are
  * `permitted` [count, actions] if not NULL. */
 static void values_of_choices(const Updates *job, Desk *desk, const REAL *next, const uint8_t *permitted) {
-    int64_t outputs = job->actions, count = desk->count, own = count < BLOCK ? count : BLOCK;
+    int64_t outputs = job->actions, count = desk->count, own = count < BLOCK ? count : BLOCK, each = each_of(job);
     Pass by = reading(desk->value_target, job, next, NULL), online = reading(desk->value, job, next, NULL);
     for (int64_t first = 0; first < count; first += own) {
         int64_t lines = count - first < own ? count - first : own;
-        REAL *values = desk->out + first * outputs, *asked = values;
+        REAL *values = desk->out + first * outputs * each, *asked = values;
         forward_lines(&by, desk->agent, first, lines, own, values, NULL, desk->memory);
         if (job->greedy_online) {
-            asked = desk->action + first * outputs;
+            asked = desk->action + first * outputs * each;
             forward_lines(&online, desk->agent, first, lines, own, asked, NULL, desk->memory);
         }
+        if (job->quantiles) asked = means_of(asked, lines * outputs, each, desk->action + first * outputs * each);
         for (int64_t b = 0; b < lines; b++) {
             const REAL *line = asked + b * outputs;
             const uint8_t *may = permitted ? permitted + (first + b) * outputs : NULL;
@@ -103,7 +132,7 @@ static void values_of_choices(const Updates *job, Desk *desk, const REAL *next, 
                 if (may && !may[o]) continue;
                 if (line[o] > line[best] || (line[o] != line[o] && line[best] == line[best])) best = o;
             }
-            desk->line[first + b] = values[b * outputs + best];
+            memcpy(desk->line + (first + b) * each, values + (b * outputs + best) * each, each * sizeof(REAL));
         }
     }
 }
@@ -132,9 +161,11 @@ static void draw_actions(const Updates *job, int64_t count, const REAL *out, con
     squash(job, action, count * actions);
 }
 
-/* [count], the least value of the target policy's next actions, which `noise` [count, actions] may smooth. */
+/* [count], the least value of the target policy's next actions, which `noise` [count, actions] may smooth; of distributions
+ * [count, members, quantiles] all values in rising order. */
 static void values_of_policy(const Updates *job, Desk *desk, const REAL *next, const REAL *noise) {
     int64_t count = desk->count, actions = job->actions, block = count < BLOCK ? count : BLOCK;
+    int64_t each = each_of(job), samples = samples_of(job);
     Pass actor = reading(desk->policy_target, job, next, NULL), critic = reading(desk->value_target, job, next, desk->action);
     REAL *asked = SOFT(job) ? desk->out : desk->action;
     for (int64_t first = 0; first < count; first += block)
@@ -151,20 +182,37 @@ static void values_of_policy(const Updates *job, Desk *desk, const REAL *next, c
     for (int64_t m = 0; m < job->value.members; m++) {
         for (int64_t first = 0; first < count; first += block)
             forward_lines(&critic, desk->agent * job->value.members + m, first, count - first < block ? count - first : block,
-                          block, desk->out + first, NULL, desk->memory);
-        if (m == 0) memcpy(desk->line, desk->out, count * sizeof(REAL));
+                          block, desk->out + first * each, NULL, desk->memory);
+        if (job->quantiles)
+            for (int64_t b = 0; b < count; b++)
+                memcpy(desk->line + b * samples + m * each, desk->out + b * each, each * sizeof(REAL));
+        else if (m == 0) memcpy(desk->line, desk->out, count * sizeof(REAL));
         else FREELY for (int64_t b = 0; b < count; b++) desk->line[b] = lesser(desk->line[b], desk->out[b]);
     }
     if (!SOFT(job)) return;
     REAL temperature = temperature_of(job, desk->agent);
-    FREELY for (int64_t b = 0; b < count; b++) desk->line[b] -= temperature * desk->surprise[b];
+    if (job->quantiles)
+        for (int64_t b = 0; b < count; b++) {
+            REAL cost = temperature * desk->surprise[b];
+            sort(desk->line + b * samples, samples);
+            for (int64_t j = 0; j < samples; j++) desk->line[b * samples + j] -= cost;
+        }
+    else FREELY for (int64_t b = 0; b < count; b++) desk->line[b] -= temperature * desk->surprise[b];
 }
 
 /* target = reward + discount * (1 - terminated) * value. Two loops: fused, they would round once less. */
 static void temporal_difference(const Updates *job, Desk *desk, int64_t at) {
     const REAL *reward = job->reward + at, *terminated = job->terminated + at, discount = job->discount[desk->agent];
-    if (job->ahead) {
-        const REAL *ahead = job->ahead + at;
+    const REAL *ahead = job->ahead ? job->ahead + at : NULL;
+    int64_t samples = samples_of(job);
+    if (samples > 1) {
+        for (int64_t b = 0; b < desk->count; b++) {
+            REAL future = (ahead ? ahead[b] : discount) * (1 - terminated[b]);
+            for (int64_t j = b * samples; j < (b + 1) * samples; j++) desk->target[j] = reward[b] + future * desk->line[j];
+        }
+        return;
+    }
+    if (ahead) {
         FREELY for (int64_t b = 0; b < desk->count; b++) desk->line[b] *= ahead[b] * (1 - terminated[b]);
     } else {
         FREELY for (int64_t b = 0; b < desk->count; b++) desk->line[b] *= discount * (1 - terminated[b]);
@@ -211,11 +259,20 @@ static void improve_softly(const Updates *job, Desk *desk, const REAL *x, const 
     REAL *logs = desk->other; /* of the deviations as they came, to see which were cut */
     for (int64_t b = 0; b < count; b++) copy(logs + b * actions, desk->out + (2 * b + 1) * actions, actions);
     draw_actions(job, count, desk->out, noise + actions, desk->action, desk->surprise, desk->deviation);
-    REAL *values = desk->target; /* [members, count] */
+    int64_t each = each_of(job), lines = count * each;
+    REAL *values = desk->target; /* [members, count, each] */
     for (int64_t m = 0; m < members; m++)
-        forward_lines(&critic, agent * members + m, 0, count, count, values + m * count, desk->held + m * kept, desk->memory);
+        forward_lines(&critic, agent * members + m, 0, count, count, values + m * lines, desk->held + m * kept, desk->memory);
     REAL loss = 0, entropy = 0;
     for (int64_t b = 0; b < count; b++) {
+        if (job->quantiles) {
+            REAL sum = 0, share = -weight[b] / (REAL)(members * each);
+            for (int64_t m = 0; m < members; m++)
+                for (int64_t j = m * lines + b * each; j < m * lines + (b + 1) * each; j++) sum += values[j], values[j] = share;
+            loss += weight[b] * (temperature * desk->surprise[b] - sum / (REAL)(members * each));
+            entropy -= weight[b] * desk->surprise[b];
+            continue;
+        }
         REAL least = values[b];
         int64_t ties = 0;
         for (int64_t m = 1; m < members; m++) least = lesser(least, values[m * count + b]);
@@ -227,7 +284,7 @@ static void improve_softly(const Updates *job, Desk *desk, const REAL *x, const 
     }
     for (int64_t m = 0; m < members; m++) {
         REAL *to = m ? desk->out : desk->flowing;
-        backward_lines(&critic, agent * members + m, count, desk->held + m * kept, values + m * count, NULL, to, desk->memory);
+        backward_lines(&critic, agent * members + m, count, desk->held + m * kept, values + m * lines, NULL, to, desk->memory);
         if (m) FREELY for (int64_t i = 0; i < n; i++) desk->flowing[i] += to[i];
     }
     for (int64_t b = 0; b < count; b++)
@@ -269,7 +326,12 @@ static int learn_agent(const Updates *job, int64_t agent) {
         other = room_regression(&desk.policy, count);
         if (room_forward(&desk.policy, block, 0) > other) other = room_forward(&desk.policy, block, 0);
     }
-    int64_t wide = padded(2 * count * actions), long_line = padded(members * count);
+    int64_t outputs = acts && 2 * actions > each_of(job) ? 2 * actions : acts ? each_of(job) : 2 * actions * each_of(job);
+    int64_t wide = padded(count * outputs), long_line = padded(members * count * each_of(job)), kept_samples = samples_of(job);
+    if (job->dropped) {
+        REAL left_out = (REAL)rint((REAL)kept_samples * job->dropped[agent]);
+        kept_samples -= left_out > kept_samples - 1 ? kept_samples - 1 : (int64_t)left_out;
+    }
     if (acts && members * kept_by(job->value.plan, agent * members, count) > held)
         held = members * kept_by(job->value.plan, agent * members, count);
     held = padded(held), kept = padded(kept);
@@ -291,7 +353,7 @@ static int learn_agent(const Updates *job, int64_t agent) {
         temporal_difference(job, &desk, at);
         Pass pass = reading(desk.value, job, x, own);
         Goal goal = {.target = desk.target, .weight = job->weight + agent * batch, .choice = choice, .huber = (REAL)job->huber,
-                     .samples = 1};
+                     .quantiles = job->quantiles, .samples = samples_of(job), .kept = kept_samples};
         job->value.steps[agent] += 1;
         for (int64_t m = 0; m < members; m++)
             job->losses[(u * agents + agent) * members + m] =

@@ -33,6 +33,9 @@ class TemporalDifference:
         temperature: the number that is the logarithm of a stochastic policy's temperature, which is squashed and
             Gaussian, aims at `entropy_per_action` and has no target; None for a deterministic policy.
         limits: of the logarithms of a stochastic policy's deviations.
+        quantiles: of each value, which is a distribution then and regresses on the samples that make the target: the next
+            choice's quantiles, or those of all critics in rising order; None where values are numbers.
+        dropped: the hyperparameter that is the share of these samples, the highest, which do not count; None for all.
     """
 
     value: str
@@ -42,6 +45,8 @@ class TemporalDifference:
     huber: float | None = None
     temperature: str | None = None
     limits: tuple[float, float] = (0.0, 0.0)
+    quantiles: int | None = None
+    dropped: str | None = None
 
 
 class Trained(ctypes.Structure):
@@ -78,6 +83,8 @@ class Updates(ctypes.Structure):
             ("entropy", _POINTER),
             ("least", ctypes.c_double),
             ("most", ctypes.c_double),
+            ("quantiles", _INTEGER),
+            ("dropped", _POINTER),
             ("permitted", _POINTER),
         ),
     ]

@@ -96,21 +96,3 @@ class Licensed(Toy):
         super().__init__()
         if os.environ.get("RAY_RAYLET_PID"):  # in a process of Ray's
             raise OSError("the licence is for one process")
-
-
-@pytest.mark.parametrize("way", ["get", "remote"])
-def test_a_full_object_store_ends_with_a_sentence(monkeypatch, way):
-    import ray
-
-    def full(*_, **__):
-        raise ray.exceptions.ObjectStoreFullError("no room for 100000000 bytes")
-
-    with ev.envs.make(Toy, 1, 2, seed=1, vectorization="ray") as envs:
-        envs.reset()
-        target = (ray, "get") if way == "get" else (ray.actor.ActorMethod, "remote")
-        monkeypatch.setattr(*target, full)
-        with pytest.raises(
-            MemoryError, match=r"Toy: Ray's object store is full: .* --object-store-memory=BYTES"
-        ):
-            envs.step(np.zeros((1, 2), dtype=int))
-        monkeypatch.undo()

@@ -11,8 +11,8 @@ from torch import Tensor
 from evolab.algorithms.base import CHANGED, RATE, SHARED, AgentGroup, Float, Hyperparameter, Role
 from evolab.algorithms.losses import chosen_mean, surprise
 from evolab.algorithms.tokens import Forward, TokenAlgorithm
+from evolab.core import checks
 from evolab.core.actions import Actions
-from evolab.core.checks import positive_integer
 from evolab.core.choices import DiscreteActions
 from evolab.core.experience import Episodes
 from evolab.core.readonly import frozen_options
@@ -45,7 +45,9 @@ class BC(TokenAlgorithm):
     }
 
     def __post_init__(self) -> None:
-        positive_integer("beams", self.beams)
+        checks.positive_integer(f"{self.name}: beams", self.beams)
+        if self.clip is not None:
+            checks.positive(f"{self.name}: clip", self.clip)
 
     def roles(self, observation_space: spaces.Space, actions: Actions) -> dict[str, Role]:
         """The policy alone: logits of all tokens at every position."""

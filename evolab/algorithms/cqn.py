@@ -10,6 +10,7 @@ from torch import Tensor
 
 from evolab.algorithms.base import CHANGED, SHARED, AgentGroup, Float, Hyperparameter
 from evolab.algorithms.dqn import DQN
+from evolab.core import checks
 from evolab.core.experience import Batch
 from evolab.core.readonly import frozen_options
 from evolab.networks.loss import Loss
@@ -57,6 +58,11 @@ class CQN(DQN):
             "weight of the gap beside half the squared error",
         ),
     }
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.clip is not None:
+            checks.positive(f"{self.name}: clip", self.clip)
 
     def explore(
         self,

@@ -69,6 +69,8 @@ class DDPG(Algorithm):
 
     def __post_init__(self) -> None:
         checks.finite(f"{self.name}: spread", self.spread, low=0.0, high=1.0)
+        checks.finite(f"{self.name}: ou_theta", self.ou_theta, low=0.0)
+        checks.positive(f"{self.name}: ou_dt", self.ou_dt)
 
     def roles(self, observation_space: spaces.Space, actions: Actions) -> dict[str, Role]:
         """The policy "actor" and its "critic", both with targets."""

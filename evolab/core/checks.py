@@ -12,7 +12,9 @@ import math
 import numbers
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Set
+from os import PathLike
+from pathlib import Path
 
 LISTED = 60  # names listed in full; beyond that a message is no longer read
 
@@ -91,6 +93,20 @@ def notice(message: str) -> None:
         print(message, file=sys.stderr)
 
 
+def path(name: str, value: object) -> Path:
+    """`value` as a path, in which "~" is the user's home.
+
+    Raises:
+        TypeError: `value` is neither text nor a path.
+
+    >>> path("folder", "runs/lander").name
+    'lander'
+    """
+    if not isinstance(value, (str, PathLike)):
+        raise TypeError(f"{name} is {_shown(value)}; a path is expected, such as 'runs/lander'.")
+    return Path(value).expanduser()
+
+
 def positive_integer(name: str, value: object, minimum: int = 1) -> int:
     """`value` as an int of at least `minimum`.
 
@@ -112,6 +128,39 @@ def positive_integer(name: str, value: object, minimum: int = 1) -> int:
     if value < minimum:
         raise ValueError(f"{name} is {value}; expected a whole number >= {minimum}.")
     return int(value)
+
+
+def sizes(value: object) -> tuple[int, ...]:
+    """Whole numbers of at least 1, of a list or array of them or of a single one; () for everything else.
+
+    >>> sizes([64, 32.0]), sizes(64), sizes([64, 0]), sizes("64")
+    ((64, 32), (64,), (), ())
+    """
+    listed = [value] if isinstance(value, numbers.Real) else value
+    if isinstance(listed, (str, bytes, Mapping, Set)) or not isinstance(listed, Iterable):
+        return ()
+    found = list(listed)
+    sound = all(
+        isinstance(one, numbers.Real)
+        and not isinstance(one, bool)
+        and one >= 1
+        and math.isfinite(one)
+        and one == int(one)
+        for one in found
+    )
+    return tuple(int(one) for one in found) if sound else ()
+
+
+def widths(name: str, value: object) -> tuple[int, ...]:
+    """The widths of hidden layers: one or several whole numbers of at least 1.
+
+    Raises:
+        ValueError: `value` is something else.
+    """
+    found = sizes(value)
+    if not found:
+        raise ValueError(f"{name} is {value!r}; widths of at least 1 are expected, such as [64, 64].")
+    return found
 
 
 def finite(name: str, value: object, low: float = -math.inf, high: float = math.inf) -> float:

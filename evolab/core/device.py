@@ -19,11 +19,11 @@ def device_named(device: str | torch.device) -> torch.device:
     Raises:
         ValueError: the device is unknown, or CUDA is asked for and not there.
     """
-    if device == "auto":
+    if isinstance(device, str) and device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         named = torch.device(device)
-    except RuntimeError:
+    except (RuntimeError, TypeError, ValueError):
         raise ValueError(f"device is {device!r}; 'auto', 'cpu', 'cuda' or 'meta' is expected.") from None
     if named.type not in ("cpu", "cuda", "meta"):
         raise ValueError(f"device is {device!r}; 'auto', 'cpu', 'cuda' or 'meta' is expected.")

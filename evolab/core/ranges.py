@@ -9,6 +9,8 @@ value at a bound turns back.
 from __future__ import annotations
 
 import math
+import numbers
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -235,12 +237,16 @@ class Choice:
     options: tuple[float, ...]
 
     def __init__(self, *options: float) -> None:
-        if len(options) == 1 and isinstance(options[0], (list, tuple)):
+        if (
+            len(options) == 1
+            and isinstance(options[0], Iterable)
+            and not isinstance(options[0], (str, Set, Mapping))
+        ):
             options = tuple(options[0])
+        if not all(isinstance(option, numbers.Real) for option in options):
+            raise TypeError(f"Choice{options}: options must be numbers (a hyperparameter is a tensor entry).")
         if len(set(options)) < 2:
             raise ValueError(f"Choice{options}: at least two different options are needed.")
-        if not all(isinstance(option, (int, float)) for option in options):
-            raise TypeError(f"Choice{options}: options must be numbers (a hyperparameter is a tensor entry).")
         if not all(math.isfinite(option) for option in options):
             raise ValueError(f"Choice{options}: options must be finite numbers.")
         object.__setattr__(self, "options", tuple(options))

@@ -15,6 +15,7 @@ import torch
 from gymnasium import Space
 from gymnasium.spaces import Box
 
+from evolab.core import checks
 from evolab.core.actions import actions_of, is_finite
 from evolab.core.checks import missing, positive_integer
 from evolab.core.joined import Parts, apart, together
@@ -64,8 +65,8 @@ def collect(
     from evolab.envs import make
 
     steps, num_envs = positive_integer("steps", steps, 2), positive_integer("num_envs", num_envs)
+    target = None if path is None else checks.path("path", path)
     kind = _format(path, format)
-    target = None if path is None else Path(path).expanduser()
     minari_place = _minari_place(path) if path is not None and kind == "minari" else None
     envs = make(env, population=1, num_envs=min(num_envs, steps), seed=seed)
     try:

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from datetime import timedelta
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -42,7 +41,7 @@ def read(source: Mapping[str, Any] | str | PathLike[str]) -> dict[str, Any]:
                 "racing is gone: all agents now play equally many evaluation episodes.", stacklevel=5
             )
         return {name: value for name, value in source.items() if name != "racing"}  # of evolab 0.1
-    path = Path(source)
+    path = checks.path("a configuration", source)
     if not path.exists():
         raise FileNotFoundError(
             f"no configuration at {path}. A run leaves one in its folder, config.yaml; exp.config shows what it holds."

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
+from evolab.core import checks
 from evolab.core.checks import nearest
 from evolab.data.datasets.dataset import Dataset
 from evolab.data.datasets.tokens import TokenDataset
@@ -30,7 +30,7 @@ def load(path: str | PathLike[str], **options: Any) -> Any:
         FileNotFoundError: there is nothing; says what is near.
         ValueError: a folder that holds neither a run nor an agent, or a damaged one.
     """
-    place = Path(path).expanduser()
+    place = checks.path("path", path)
     if place.is_file():
         return (TokenDataset.load if place.suffix == ".json" else Dataset)(place, **options)
     if (place / FILE).exists() and read_json(place / FILE).get("migration") is not None:

@@ -34,7 +34,7 @@ def chosen(state: TrainingState, agent: Agent | str | PathLike[str] | int) -> Ag
         return state.population[state.population.row(agent)].copy()
     if isinstance(agent, Agent):
         return agent
-    if isinstance(agent, PathLike) or Path(agent).is_dir():
+    if isinstance(agent, PathLike) or (isinstance(agent, str) and Path(agent).expanduser().is_dir()):
         return Agent.load(agent)
     raise checks.unknown("agent", agent, ["best", "elite", "an agent's id", "an agent's folder"])
 

@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
 
-from evolab.core import registry
+from evolab.core import checks, registry
 from evolab.core.plain import to_plain
 from evolab.envs.factory import VectorMaker
 from evolab.evolution.immigration import Immigrant
@@ -37,7 +37,7 @@ class Saving(Parts):
 
     @folder.setter
     def folder(self, folder: str | PathLike[str] | None) -> None:
-        self._checkpointer.move(None if folder is None else Path(folder).expanduser())
+        self._checkpointer.move(None if folder is None else checks.path("folder", folder))
 
     @classmethod
     def from_config(cls: type[Saved], source: Source, **own: Any) -> Saved:
@@ -68,7 +68,7 @@ class Saving(Parts):
             OSError: the disk is full or the folder read-only; what was there is untouched.
         """
         self._runner.raise_past_error()
-        path = self._checkpointer.place(None if folder is None else Path(folder).expanduser())
+        path = self._checkpointer.place(None if folder is None else checks.path("folder", folder))
         if not self._runner.between_generations(lambda: self._checkpointer.write(path, overwrite)):
             with self._runner.lock:
                 self._checkpointer.write_boundary(path, overwrite)
@@ -102,12 +102,13 @@ class Saving(Parts):
         """
         given = {"environment": environment, "algorithm": algorithm, "network": network}
         own |= {name: value for name, value in given.items() if value is not None}
-        if generation is None and (Path(folder).expanduser() / FILE).exists():
+        folder = checks.path("folder", folder)
+        if generation is None and (folder / FILE).exists():
             islands: Saved = registry.above("Islands").load(folder, **own)
             return islands
         if "vector" in own:
             own["environment"] = VectorMaker(own.pop("vector"))
-        found = open_run(Path(folder).expanduser(), generation)
+        found = open_run(folder, generation)
         config = found.config(own)
         with found.naming(own):
             experiment = cls(**config.options())

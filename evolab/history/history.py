@@ -11,9 +11,9 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evolab.core import checks
 from evolab.history import effects, jsonlines
 from evolab.history.columns import MEASURED, change_of, frame, settings_of, whole_numbers
 from evolab.history.display import change, count, html_table, number
@@ -251,7 +251,7 @@ class History:
 
         Rows of another run, or of a later part of this run that was rolled back, are replaced.
         """
-        HistoryWriter(Path(folder)).append(self.generations)
+        HistoryWriter(checks.path("folder", folder)).append(self.generations)
 
     @classmethod
     def from_json_lines(cls, folder: str | PathLike[str], until: int | None = None) -> History:

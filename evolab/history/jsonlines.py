@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from evolab.core import checks
 from evolab.core.plain import plain
 from evolab.history.events import Birth, Evaluation, Fault, Generation
 
@@ -50,7 +51,7 @@ def read(folder: str | os.PathLike[str]) -> list[Generation]:
         FileNotFoundError: if `folder` holds no history.
         ValueError: if a line is damaged anywhere but at the end of a file, or a row is missing.
     """
-    folder = Path(folder)
+    folder = checks.path("folder", folder)
     if not (folder / "generations.jsonl").exists():
         raise FileNotFoundError(f"{folder} holds no history: generations.jsonl is not there.")
     texts = {}
@@ -70,7 +71,7 @@ def from_lines(texts: Mapping[str, str], folder: str | os.PathLike[str] = "histo
     Raises:
         ValueError: as `read`.
     """
-    folder = Path(folder)
+    folder = checks.path("folder", folder)
     # Later rows win: a generation that was trained again after a crash replaces the first attempt.
     tables = {
         name: {

@@ -53,7 +53,10 @@ class Stack(FixedNetwork):
             )
 
     def _arity(self) -> int:
-        parameters = inspect.signature(self.factory).parameters.values()
+        try:
+            parameters = inspect.signature(self.factory).parameters.values()
+        except ValueError:  # a type of Python's own, which tells nothing
+            return 0
         plain = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
         return sum(one.kind in plain and one.default is one.empty for one in parameters)
 

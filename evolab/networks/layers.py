@@ -84,6 +84,16 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 
 
+def check_activation(network: str, name: object) -> None:
+    """Refuse an activation that there is not.
+
+    Raises:
+        ValueError: says which there are.
+    """
+    if not isinstance(name, str) or name not in ACTIVATIONS:
+        raise ValueError(f"{network}: activation is {name!r}; known are {', '.join(ACTIVATIONS)}.")
+
+
 def spans(values: list[str]) -> list[tuple[str, int, int]]:
     """Maximal stretches of equal values as (value, start, stop).
 

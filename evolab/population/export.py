@@ -35,7 +35,7 @@ TOLERANCE = 1e-4
 
 def export(table: Table, row: int, path: str | PathLike[str], action_mask: bool = False) -> Path:
     """Write an agent's greedy policy as a program of its own; see `Agent.export`."""
-    path, algorithm = Path(path), table.algorithm
+    path, algorithm = checks.path("path", path), table.algorithm
     if path.suffix not in SUFFIXES:
         raise ValueError(
             f"{path.name}: the suffix decides the format; .onnx or .pt2 (torch.export) is expected."

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from os import PathLike
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -48,7 +47,7 @@ def save(table: Table, row: int, folder: str | PathLike[str]) -> None:
     tensors: dict[str, Tensor] = {}
     about = {**describe_spec(table.spec), "agent": take(table, row, "", tensors)}
     policy = {key: value[0] for key, value in table.individual(row).tensors[table.spec.policy].items()}
-    with drafting(Path(folder), "agent") as draft:
+    with drafting(checks.path("folder", folder), "agent") as draft:
         draft.tensors("agent.safetensors", tensors)
         draft.json("agent.json", {**about, "sha256": draft.entry("agent.safetensors")["sha256"]})
         for name, content in table.network.files(about["agent"]["genes"], policy).items():
@@ -63,7 +62,7 @@ def load(
     device: str = "cpu",
 ) -> Table:
     """Read an agent from a folder, into a table of its own; see `Agent.load`."""
-    path = Path(folder)
+    path = checks.path("folder", folder)
     elite = path / "elite"  # in the folder of a whole run
     if path.is_dir() and not (path / "agent.json").exists() and (elite.is_dir() or aside(elite).is_dir()):
         path = elite

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from os import PathLike
-from pathlib import Path
 
 import torch
 
@@ -32,7 +31,7 @@ def origin(load: Agent | str | PathLike[str]) -> tuple[Network, Agent | None]:
     """
     if isinstance(load, Agent):
         return load.table.network, load.copy()
-    path = Path(load)
+    path = checks.path("load", load)
     ours = (path / "agent.json").exists() or (path / "elite" / "agent.json").exists()
     if path.is_dir() and not ours and any(path.glob("config.json")):
         return GPT.from_pretrained(path), None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from evolab.core import checks
 from evolab.core.plain import plain
 from evolab.core.version import VERSION
 from evolab.history.display import count, html_table, number
@@ -207,7 +208,7 @@ class Certificate:
         Raises:
             OSError: the folder is not there or read-only, or the disk is full.
         """
-        path = Path(path).expanduser()
+        path = checks.path("path", path)
         text = json.dumps(self.to_plain(), allow_nan=False, ensure_ascii=False, indent=1) + "\n"
         replace_bytes(path, text.encode())
         return path

@@ -16,6 +16,8 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Any
 
+from evolab.core import checks
+
 SOURCES = ("README.md", "evolab/README.md", "tutorials", "notebooks", "tests/benchmarks/results")
 KINDS = {".md", ".py", ".css", ".js", ".svg", ".gif", ".png", ".json", ".jsonl", ".yaml", ".cff", ".ipynb"}
 PAGES = Path("tutorials") / "pages"
@@ -43,7 +45,7 @@ def build(out: str | os.PathLike[str] | None = None, *, strict: bool = False) ->
     if missing:
         raise ImportError(f'The pages are built with {", ".join(missing)}: pip install "evolab[docs]".')
     root = sources()
-    folder = cache() if out is None else Path(out).expanduser().resolve()
+    folder = cache() if out is None else checks.path("out", out).resolve()
     staged = folder / "sources"
     gather(root, staged)
     from sphinx.cmd.build import build_main

@@ -8,6 +8,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+import evolab as ev
 from evolab.core import checks
 
 ALGORITHMS = ["TD3", "BC", "DQN", "CQN"]
@@ -95,3 +96,32 @@ def test_probability_lies_between_zero_and_one():
     assert checks.probability("none", 1) == 1.0
     with pytest.raises(ValueError, match=r"none is -0\.1; expected a number in \[0, 1\]"):
         checks.probability("none", -0.1)
+
+
+def test_a_path_is_text_or_a_path_and_knows_home(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert checks.path("folder", "~/run") == tmp_path / "run"
+    assert checks.path("folder", tmp_path) == tmp_path
+    for value in (3, None, b"run", ["run"]):
+        with pytest.raises(TypeError, match=r"folder is .*; a path is expected, such as 'runs/lander'\."):
+            checks.path("folder", value)
+
+
+PATHS = {
+    "Experiment.load": ev.Experiment.load,
+    "Agent.load": ev.Agent.load,
+    "load": ev.load,
+    "from_config": ev.Experiment.from_config,
+    "runs": ev.runs,
+    "from_pretrained": ev.GPT.from_pretrained,
+    "from_json_lines": ev.History.from_json_lines,
+    "start_from": lambda value: ev.Experiment("CartPole-v1", "DQN", population=1, load=value),
+    "evaluate": lambda value: ev.Experiment("CartPole-v1", "DQN", population=1).evaluate(1, agent=value),
+}
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_what_takes_a_path_says_so(name):
+    """`ev.load(3)` ended in pathlib's own sentence."""
+    with pytest.raises((TypeError, ValueError), match=r"is 3\.5 .*; a path is expected|Unknown agent 3\.5|load is 3\.5; an agent, or the path"):
+        PATHS[name](3.5)

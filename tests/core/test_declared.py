@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -57,6 +59,42 @@ def test_an_unknown_option_of_a_part_is_answered_by_the_nearest(make, near):
         (lambda: ev.MLP([8], min_units="x"), r"MLP: min_units is 'x'; a whole number is expected"),
         (lambda: ev.MLP([8], activation=[]), r"MLP: activation is \[\]; known are"),
         (lambda: ev.CNN(activation=[]), r"CNN: activation is \[\]; known are"),
+        (lambda: ev.MLP([8], min_units=0), r"MLP: min_units is 0; expected a whole number >= 1"),
+        (
+            lambda: ev.MLP([8], max_units=32.5),
+            r"MLP: max_units is 32\.5 \(float\); expected a whole number >= 1",
+        ),
+        (lambda: ev.MLP([math.inf]), r"MLP: hidden is \[inf\]; widths of at least 1"),
+        (lambda: ev.MLP(math.nan), "MLP: hidden is nan; widths of at least 1"),
+        (lambda: ev.MLP(b"x"), "MLP: hidden is b'x'; widths of at least 1"),
+        (lambda: ev.MLP([8], np.ones(2)), r"MLP: activation is array\(\[1\., 1\.\]\); known are"),
+        (
+            lambda: ev.CNN(channels=3),
+            r"CNN: channels is 3; those of each convolution are expected, .* channels=\[3\]",
+        ),
+        (lambda: ev.MultiInput(1), r"MultiInput: channels is 1; those of each convolution are expected"),
+        (
+            lambda: ev.CNN([8], latent=[8, 8]),
+            r"CNN: latent is \[8, 8\]; a whole number is expected",
+        ),
+        (lambda: ev.CNN([8], min_channels=-1), r"CNN: min_channels is -1; expected a whole number >= 1"),
+        (
+            lambda: ev.CNN([8], max_layers=True),
+            r"CNN: max_layers is True \(bool\); expected a whole number >= 1",
+        ),
+        (lambda: ev.GPT(eps="x"), r"GPT: eps is 'x' \(str\); expected a number"),
+        (lambda: ev.Stack(int), r"Stack: factory is <class 'int'>; a function factory\(inputs, outputs\)"),
+        (lambda: ev.TD3(ou_dt=0), "TD3: ou_dt is 0; expected a number above 0"),
+        (lambda: ev.DDPG(ou_theta=None), r"DDPG: ou_theta is None \(NoneType\); expected a number >= 0"),
+        (lambda: ev.CQN(clip=-1), "CQN: clip is -1; expected a number above 0"),
+        (lambda: ev.ILQL(clip="x"), r"ILQL: clip is 'x' \(str\); expected a number"),
+        (lambda: ev.FQE(hidden=None), "FQE: hidden is None; widths of at least 1"),
+        (lambda: ev.FQE(hidden="64"), "FQE: hidden is '64'; widths of at least 1"),
+        (lambda: ev.MFPBT([None]), r"frequencies is \[None\]; expected strictly ascending whole numbers"),
+        (lambda: ev.Tournament(by=np.ones(2)), r"by is array\(\[1\., 1\.\]\); 'mean' or 'best'"),
+        (lambda: ev.Choice({"a": 1}), r"Choice\(\{'a': 1\},\): options must be numbers"),
+        (lambda: ev.RolloutBuffer(8, device="x"), "device is 'x'; 'auto', 'cpu', 'cuda' or 'meta'"),
+        (lambda: ev.ReplayBuffer(8, device=10**30), "device is 10+; 'auto', 'cpu', 'cuda' or 'meta'"),
         (lambda: ev.CNN(max_kernel=None), r"CNN: max_kernel is None; a whole number is expected"),
         (lambda: ev.Mutations(extra=[1]), r"Mutations: extra is \[1\]; a dict of weights by name"),
         (lambda: ev.Float(1, 2, grow="x"), r"Float: grow is 'x' \(str\); expected a number"),
@@ -66,3 +104,13 @@ def test_an_unknown_option_of_a_part_is_answered_by_the_nearest(make, near):
 def test_no_part_answers_by_python_s_own_errors(make, said):
     with pytest.raises((ValueError, TypeError), match=said):
         make()
+
+
+def test_a_single_number_and_an_array_are_widths_and_channels_where_that_is_clear():
+    assert ev.MLP(64) == ev.MLP([64]) == ev.MLP(np.array([64])) == ev.MLP(np.int64(64)) == ev.MLP([64.0])
+    assert ev.CNN(16) == ev.CNN([16]) == ev.CNN(np.array([16])) == ev.CNN(channels=np.int64(16))
+    assert ev.CNN([8, 8], kernels=np.array([3, 5]), padding=np.int64(1)) == ev.CNN([8, 8], [3, 5], padding=1)
+    assert ev.FQE(hidden=32).hidden == (32,)
+    assert ev.MFPBT(range(1, 4)).frequencies == (1, 2, 3)
+    assert ev.Choice(np.array([1, 2])).options == (1, 2)
+    assert ev.CNN([3]).channels == (3,)

@@ -124,6 +124,7 @@ def test_fifty_kills_of_a_process_that_saves_the_same_generation_again_and_again
         names = {"folder": str(folder), "pipe": far}
         process = context.Process(target=exec, args=(SAVE_FOR_EVER, names))
         process.start()
+        far.close()  # so that a process that ends by itself is noticed
         assert pipe.recv() == "ready"
         time.sleep(stream.uniform(0.0, 0.3))
         process.kill()

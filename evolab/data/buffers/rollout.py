@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from evolab.core.device import device_named
 from evolab.core.experience import DRAWN, Batch, Lookahead, Transition
 from evolab.core.memory import announce, room
 from evolab.core.trees import Tree, leaves, map_leaves
@@ -75,7 +76,7 @@ class RolloutBuffer(Buffer):
     def __init__(self, horizon: int = 256, device: str | torch.device | None = None) -> None:
         self.horizon = horizon
         self.least_steps = self.horizon
-        self.device = torch.device(device) if device is not None else None
+        self.device = device_named(device) if device is not None else None
         self.fields: dict[str, Any] = {}  # [T, P, E, ...] leaves; places of its parts where it is stored once
         self.frames: dict[str, Any] = {}  # of the same form; None for every leaf that is kept as it is
         self.steps = 0

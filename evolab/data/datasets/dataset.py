@@ -13,6 +13,7 @@ from gymnasium import Space
 from gymnasium.spaces import Box
 from numpy.typing import ArrayLike
 
+from evolab.core import checks
 from evolab.core.experience import Transition
 from evolab.core.joined import Parts, joined, together
 from evolab.core.trees import Tree, map_leaves, named_leaves
@@ -201,7 +202,7 @@ class Dataset:
         Raises:
             ValueError: another suffix.
         """
-        target = Path(path).expanduser()
+        target = checks.path("path", path)
         if target.suffix.lower() not in (".h5", ".hdf5"):
             raise ValueError(f"path is {str(path)!r}; data are written as HDF5: end it in .h5.")
         columns = self._columns

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from evolab.core import checks
 from evolab.core.checks import finite
 from evolab.data.datasets import token_files
 from evolab.data.datasets.columns import DatasetError
@@ -72,7 +73,7 @@ class TokenDataset(TokenArrays):
             FileNotFoundError: there is no such file.
             DatasetError: it is damaged, or not a file of tokens.
         """
-        return token_files.read(cls, Path(path))
+        return token_files.read(cls, checks.path("path", path))
 
     def save(self, path: str | PathLike[str]) -> Path:
         """Write all episodes: ".json" for people, ".h5" for many; an old file is replaced at once.
@@ -80,7 +81,7 @@ class TokenDataset(TokenArrays):
         Raises:
             ValueError: for another suffix.
         """
-        path = Path(path)
+        path = checks.path("path", path)
         if path.suffix.lower() not in token_files.SUFFIXES:
             raise ValueError(f"{path.name}: tokens are saved as {', '.join(token_files.SUFFIXES)}.")
         token_files.write(self, path)

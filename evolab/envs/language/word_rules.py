@@ -141,7 +141,7 @@ def read_words(
             )
         return Words(own[:words], letters, alphabet, "evolab's own list")
     if isinstance(words, (str, Path)):
-        return Words(_lines(Path(words)), letters, alphabet, Path(words).name)
+        return Words(_lines(Path(words).expanduser()), letters, alphabet, Path(words).name)
     if not isinstance(words, Iterable) or isinstance(words, Mapping):
         raise TypeError(
             f"words is {words!r} ({type(words).__name__}); expected None, a number, the path of a file or a list "

@@ -111,7 +111,7 @@ class FQE(Fitness):
         for name, least in (("updates", 1), ("imagined", 0)):
             if getattr(self, name) is not None:
                 checks.positive_integer(name, getattr(self, name), least)
-        self.hidden = tuple(self.hidden)
+        self.hidden = checks.widths("FQE: hidden", self.hidden)
         self.measures: dict[str, np.ndarray] = {}
         self._measured: Population | None = None
         self._made: dict[int, int] = {}

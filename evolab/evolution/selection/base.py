@@ -60,7 +60,7 @@ class Selection:
 
     def __post_init__(self) -> None:
         checks.positive_integer("window", self.window)
-        if self.by not in ("mean", "best"):
+        if not isinstance(self.by, str) or self.by not in ("mean", "best"):
             raise ValueError(f"by is {self.by!r}; 'mean' or 'best' of the window is expected.")
         checks.positive_integer("warmup", self.warmup, minimum=0)
 

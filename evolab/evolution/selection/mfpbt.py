@@ -38,13 +38,12 @@ class MFPBT(Selection):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "frequencies", tuple(self.frequencies))  # a list from YAML
-        for frequency in self.frequencies:
-            checks.positive_integer("frequencies", frequency)
-        if not self.frequencies or list(self.frequencies) != sorted(set(self.frequencies)):
+        given, frequencies = self.frequencies, checks.sizes(self.frequencies)
+        if not frequencies or list(frequencies) != sorted(set(frequencies)):
             raise ValueError(
-                f"frequencies is {self.frequencies}; expected strictly ascending numbers such as (1, 4)."
+                f"frequencies is {given!r}; expected strictly ascending whole numbers such as (1, 4)."
             )
+        object.__setattr__(self, "frequencies", frequencies)  # a list from YAML
 
     def check(self, population: int) -> None:
         """Refuse a population that does not divide into equal parts of four agents at least."""

@@ -128,7 +128,7 @@ def _plan(what: What, folder: str | PathLike[str] | None, options: Mapping[str, 
 def _home(folder: str | PathLike[str] | None, stem: str) -> Path:
     """The folder that was named, or a new one."""
     if folder is not None:
-        home = Path(folder).expanduser()
+        home = checks.path("folder", folder)
         foreign = home.is_dir() and [one for one in home.iterdir() if not one.name.startswith(".")]
         if foreign and not (home / FILE).exists():
             raise FileExistsError(

@@ -17,6 +17,7 @@ import torch
 from gymnasium import spaces
 from torch import nn
 
+from evolab.core import checks
 from evolab.core.readonly import frozen_options
 from evolab.networks.base import CHANGED, Axes, Layout, Network, Role, Sizes, State
 from evolab.networks.cnn import encoder, head
@@ -24,9 +25,9 @@ from evolab.networks.cnn.encoder import EncoderGenes
 from evolab.networks.cnn.export import exported
 from evolab.networks.cnn.genes import CNNGenes, largest
 from evolab.networks.cnn.kernel import CNNKernel
-from evolab.networks.cnn.options import each, paddings, positive_sizes
+from evolab.networks.cnn.options import checked_limits, convolutions, each, paddings, positive_sizes
 from evolab.networks.cnn.parts import Parts
-from evolab.networks.layers import ACTIVATIONS, identity_layer, merged_output, orthogonal
+from evolab.networks.layers import check_activation, identity_layer, merged_output, orthogonal
 
 
 @frozen_options(CHANGED)
@@ -38,7 +39,7 @@ class CNN(Network[CNNGenes]):
     `CNN([32, 64, 64], kernels=[8, 4, 3], strides=[4, 2, 1], padding=0, latent=512, hidden=[])`.
 
     Args:
-        channels: of the convolutions to start with, at least one.
+        channels: of each convolution to start with, at least one; a number for a single one.
         kernels: side of each kernel; one number for all.
         strides: of each convolution; one number for all. Strides do not mutate; a new layer has 1.
         latent: length of the vector that the last feature map becomes.
@@ -99,16 +100,13 @@ class CNN(Network[CNNGenes]):
         max_units: int = 500,
     ) -> None:
         name = type(self).__name__
-        channels = positive_sizes(name, "channels", channels)
-        kernels, strides = (
-            each(name, "kernels", kernels, channels),
-            each(name, "strides", strides, channels),
-        )
-        (latent,) = positive_sizes(name, "latent", latent)
-        headless = isinstance(hidden, Sequence) and not hidden
+        channels = convolutions(name, channels)
+        kernels = each(name, "kernels", kernels, channels)
+        strides = each(name, "strides", strides, channels)
+        latent = checks.positive_integer(f"{name}: latent", latent)
+        headless = isinstance(hidden, Sequence) and len(hidden) == 0
         widths: tuple[int, ...] = () if headless else positive_sizes(name, "hidden", hidden)
-        if activation not in list(ACTIVATIONS):
-            raise ValueError(f"{name}: activation is {activation!r}; known are {', '.join(ACTIVATIONS)}.")
+        check_activation(name, activation)
         options = {
             "channels": channels,
             "kernels": kernels,
@@ -127,7 +125,7 @@ class CNN(Network[CNNGenes]):
             "min_units": min((min_units, *widths)),
             "max_units": max((max_units, *widths)),
         }
-        for option, value in options.items():
+        for option, value in (options | checked_limits(name, options)).items():
             object.__setattr__(self, option, value)
 
     def genes(self, observation_space: spaces.Space) -> CNNGenes:

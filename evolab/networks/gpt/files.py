@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from evolab.core import checks
 from evolab.networks.base import State
 from evolab.networks.gpt.genes import GPTGenes, Shape
 from evolab.storage.files import Damaged, plain_size, read_json
@@ -44,7 +45,7 @@ MASK = re.compile(r"h\.\d+\.attn\.(masked_)?bias")
 
 def read_folder(folder: str | PathLike[str]) -> tuple[dict[str, Any], GPTGenes, State]:
     """Options, genes and parameters from a folder; see `GPT.from_pretrained`."""
-    path = Path(folder)
+    path = checks.path("folder", folder)
     if not path.is_dir():
         raise FileNotFoundError(f"there is no folder {path} to read a GPT-2 from; nothing is downloaded.")
     _find(path)

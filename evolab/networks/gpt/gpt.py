@@ -87,6 +87,7 @@ class GPT(Network[GPTGenes]):
     def __post_init__(self) -> None:
         for name in ("layers", "width", "heads", "min_layers", "max_layers", "min_units", "max_units"):
             checks.positive_integer(f"GPT: {name}", getattr(self, name))
+        checks.positive("GPT: eps", self.eps)
         for name in ("feed_forward", "block", "vocabulary"):
             if getattr(self, name) is not None:
                 checks.positive_integer(f"GPT: {name}", getattr(self, name))

@@ -12,19 +12,25 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from numbers import Real
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from evolab.core import checks
 from evolab.core.declared import check_declared
 from evolab.core.readonly import frozen_options
 from evolab.networks.base import CHANGED, Axes, Axis, Layout, Network, Role, Sizes, State
 from evolab.networks.kernels.build import library
-from evolab.networks.layers import ACTIVATIONS, identity_layer, linear_state, merged_output, orthogonal
+from evolab.networks.layers import (
+    ACTIVATIONS,
+    check_activation,
+    identity_layer,
+    linear_state,
+    merged_output,
+    orthogonal,
+)
 from evolab.networks.mlp.compiled_kernel import CompiledMLPKernel
 from evolab.networks.mlp.kernel import MLPKernel
 from evolab.networks.observations import features
@@ -57,7 +63,7 @@ class MLP(Network[MLPGenes]):
     """A multilayer perceptron over the flattened (one-hot, concatenated) observation.
 
     Args:
-        hidden: widths of the hidden layers, at least one.
+        hidden: widths of the hidden layers, at least one; a number for a single layer.
         activation: "relu", "elu", "gelu", "tanh", "silu" or "leaky_relu"; one for all layers.
         layer_norm: normalise every hidden layer before its activation.
         min_layers: fewest hidden layers that mutations may leave.
@@ -93,23 +99,21 @@ class MLP(Network[MLPGenes]):
         min_units: int = 16,
         max_units: int = 500,
     ) -> None:
-        widths = list(hidden) if isinstance(hidden, (Sequence, np.ndarray)) else [hidden]
-        sound = all(isinstance(w, Real) and not isinstance(w, bool) and int(w) == w >= 1 for w in widths)
-        if not widths or not sound:
-            raise ValueError(
-                f"MLP: hidden is {hidden!r}; widths of at least 1 are expected, such as [64, 64]."
-            )
-        hidden = tuple(int(width) for width in widths)
-        if activation not in list(ACTIVATIONS):
-            raise ValueError(f"MLP: activation is {activation!r}; known are {', '.join(ACTIVATIONS)}.")
-        set_field = object.__setattr__
-        set_field(self, "hidden", hidden)
-        set_field(self, "activation", activation)
-        set_field(self, "layer_norm", layer_norm)
-        set_field(self, "min_layers", min(min_layers, len(hidden)))
-        set_field(self, "max_layers", max(max_layers, len(hidden)))
-        set_field(self, "min_units", min(min_units, *hidden))
-        set_field(self, "max_units", max(max_units, *hidden))
+        widths = checks.widths("MLP: hidden", hidden)
+        check_activation("MLP", activation)
+        options = {
+            "hidden": widths,
+            "activation": activation,
+            "layer_norm": layer_norm,
+            "min_layers": min(min_layers, len(widths)),
+            "max_layers": max(max_layers, len(widths)),
+            "min_units": min(min_units, *widths),
+            "max_units": max(max_units, *widths),
+        }
+        for option, value in options.items():
+            if option.startswith(("min_", "max_")):
+                value = checks.positive_integer(f"MLP: {option}", value)
+            object.__setattr__(self, option, value)
 
     def genes(self, observation_space: spaces.Space) -> MLPGenes:
         """The starting architecture, the same for every space."""

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from evolab.core import checks
 from evolab.history.history import History
 from evolab.reporting.comparison.listing import about, places
 from evolab.reporting.comparison.settings import differing, flat, telling, words
@@ -65,7 +66,7 @@ def groups(
         named = {str(label): [_named(one) for one in _listed(part)] for label, part in what.items()}
     else:
         sources, root = _listed(what), None
-        if isinstance(what, (str, PathLike)) and not (Path(what) / ABOUT).exists():
+        if isinstance(what, (str, PathLike)) and not (Path(what).expanduser() / ABOUT).exists():
             root = Path(what).expanduser()
             sources = list(places(root, 0))
         named = labelled([_named(one) for one in sources] if root is None else _readable(sources, root))
@@ -155,7 +156,7 @@ def _named(one: Source, root: Path | None = None) -> Named:
         return Named("", {}, one)
     if isinstance(one, Run):
         return Named("", one.config, one.history)
-    path = Path(one).expanduser()
+    path = checks.path("a run to compare", one)
     if not (path / "history" / "generations.jsonl").exists():
         raise FileNotFoundError(f"there is no saved run at {path}.")
     name = str(path.relative_to(root)) if root is not None and path != root else path.name

@@ -9,6 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evolab.core import checks
 from evolab.history.history import History
 from evolab.storage import lock
 from evolab.storage.files import Damaged, read_json
@@ -38,7 +39,7 @@ def runs(folder: str | PathLike[str] = "runs") -> pd.DataFrame:
     """
     import pandas as pd
 
-    path = Path(folder).expanduser()
+    path = checks.path("folder", folder)
     if not path.is_dir():
         raise FileNotFoundError(f"there is no folder {path}. exp.save('runs/lander') makes one.")
     rows = []

@@ -13,6 +13,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evolab.core import checks
 from evolab.history.display import html_table, number
 from evolab.reporting.panels import page
 from evolab.reporting.panels.bundle import bundle
@@ -51,7 +52,7 @@ def write_report(
         FileNotFoundError: if the folder does not exist.
     """
     kept = experiment.folder if experiment.folder is not None and experiment.folder.is_dir() else Path()
-    path = kept / "report.html" if path is None else Path(path)
+    path = kept / "report.html" if path is None else checks.path("path", path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path.parent} is not a folder; create it before writing the report.")
     path.write_text(report(experiment, panels), "utf-8")

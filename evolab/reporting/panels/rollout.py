@@ -12,6 +12,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evolab.core import checks
 from evolab.history.display import number
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class Rollout:
             ValueError: if there are no frames or the suffix is unknown.
             ImportError: if .mp4 is asked for without the extra `video`.
         """
-        path = Path(path)
+        path = checks.path("path", path)
         if path.suffix.lower() not in SUFFIXES:
             raise ValueError(f"{path.name}: a rollout is saved as {', '.join(SUFFIXES)}.")
         if path.suffix.lower() == ".mp4":

@@ -10,6 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from evolab.core import checks
 from evolab.history.events import Generation
 from evolab.reporting.panels.rollout import Rollout
 
@@ -133,7 +134,7 @@ class FileTracker(Tracker):
     """
 
     def __init__(self, path: str | PathLike[str] | None = None) -> None:
-        self._given = None if path is None else Path(path)
+        self._given = None if path is None else checks.path("path", path)
         self.path = self._given or Path()
 
     def start(self, config: Mapping[str, Any]) -> None:

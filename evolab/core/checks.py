@@ -140,15 +140,13 @@ def sizes(value: object) -> tuple[int, ...]:
     if isinstance(listed, (str, bytes, Mapping, Set)) or not isinstance(listed, Iterable):
         return ()
     found = list(listed)
-    sound = all(
-        isinstance(one, numbers.Real)
-        and not isinstance(one, bool)
-        and one >= 1
-        and math.isfinite(one)
-        and one == int(one)
-        for one in found
-    )
-    return tuple(int(one) for one in found) if sound else ()
+    return tuple(map(int, found)) if found and all(map(_is_size, found)) else ()
+
+
+def _is_size(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or value < 1:
+        return False
+    return isinstance(value, numbers.Integral) or float(value).is_integer()
 
 
 def widths(name: str, value: object) -> tuple[int, ...]:

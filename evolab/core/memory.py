@@ -35,12 +35,14 @@ class Need(NamedTuple):
         size: bytes.
         of: what makes it so large.
         lower: the options that make it smaller.
+        at_once: False where it is taken as it fills.
     """
 
     what: str
     size: int
     of: str
     lower: str
+    at_once: bool = True
 
 
 def total_memory() -> int | None:
@@ -55,7 +57,7 @@ def total_memory() -> int | None:
 
 
 def require(needs: Sequence[Need], device: torch.device | None = None) -> None:
-    """Refuse what cannot fit into the machine.
+    """Refuse what cannot fit into the machine, or into what is free of it where it is taken at once.
 
     Args:
         needs: each a lower bound, so that nothing is refused that would fit.
@@ -67,25 +69,34 @@ def require(needs: Sequence[Need], device: torch.device | None = None) -> None:
     has = total_memory()
     if has is None or (device is not None and device.type == "meta"):
         return
+    free: int | None = None
     if device is not None and device.type == "cuda":
         has += torch.cuda.get_device_properties(device).total_memory
+    elif device is not None:
+        free = free_memory(device)
     total = sum(need.size for need in needs)
-    if total <= has:
+    at_once = sum(need.size for need in needs if need.at_once)
+    if total <= has and (free is None or at_once <= free):
         return
-    ordered = sorted(needs, key=lambda need: -need.size)
+    left = "" if free is None or total > has else f", of which {as_text(free)} are free"
+    counted = needs if total > has else [need for need in needs if need.at_once]
+    ordered = sorted(counted, key=lambda need: -need.size)
     parts = "; ".join(f"{need.what} {as_text(need.size)} ({need.of})" for need in ordered if need.size)
+    needed = as_text(sum(need.size for need in counted))
     raise ValueError(
-        f"this needs at least {as_text(total)} of memory, and the machine has {as_text(has)}: {parts}. "
+        f"this needs at least {needed} of memory, and the machine has {as_text(has)}{left}: {parts}. "
         f"Lower {ordered[0].lower}."
     )
 
 
 def as_text(size: int) -> str:
-    """A number of bytes in GiB or MiB.
+    """A number of bytes in GiB, MiB or KiB.
 
-    >>> as_text(3 * 2**29)
-    '1.5 GiB'
+    >>> as_text(3 * 2**29), as_text(20_000)
+    ('1.5 GiB', '19.5 KiB')
     """
+    if size < 2**20 / 2:
+        return f"{size / 2**10:,.1f} KiB"
     return f"{size / GIB:,.1f} GiB" if size >= GIB / 2 else f"{size / 2**20:,.1f} MiB"
 
 

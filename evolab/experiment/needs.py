@@ -9,6 +9,8 @@ from evolab.core.memory import Need, require
 from evolab.data.buffers.rollout import RolloutBuffer
 from evolab.envs.batches import leaf_dtype
 from evolab.experiment.config import ExperimentConfig
+from evolab.networks.genes import Genes
+from evolab.population.spec import Spec
 
 ENVIRONMENT = 2 * 2**10
 """Bytes of the smallest environment with what stands around it."""
@@ -48,21 +50,34 @@ def check_all(config: ExperimentConfig, observation_space: spaces.Space, action_
     genes = spec.network.genes(observation_space)
     batch = int(config.hyperparameters.get("batch_size", 1))
     needs = [environments(config), spec.needs(config.population, genes)]
-    wide = batch * sum(genes.hidden) * config.dtype.itemsize
-    needs.append(Need("one update", 2 * wide, f"batch_size={batch:,}", "batch_size or the network"))
+    needs.append(one_update(spec, genes, batch))
     if not algorithm.offline:
         # An observation, an action, a reward, an end; successors may share memory with observations.
         row = _size(observation_space) + _size(action_space) + 5
         buffer = algorithm.buffer(config.buffer)
         if isinstance(buffer, RolloutBuffer):
             rows, of = buffer.horizon * config.population * config.num_envs, f"horizon={buffer.horizon:,}"
-            needs.append(
-                Need("experience", rows * row, of, "the horizon of buffer=ev.RolloutBuffer(horizon)")
-            )
+            lower = "the horizon of buffer=ev.RolloutBuffer(horizon)"
+            needs.append(Need("experience", rows * row, of, lower, at_once=False))
         else:
             rows = buffer.capacity * (1 if buffer.shared else config.population)
-            needs.append(Need("experience", rows * row, f"buffer={buffer.capacity:,}", "buffer"))
+            needs.append(
+                Need("experience", rows * row, f"buffer={buffer.capacity:,}", "buffer", at_once=False)
+            )
     require(needs, spec.device)
+
+
+def one_update(spec: Spec, genes: Genes, batch: int) -> Need:
+    """Of a single agent that learns: the outputs of all its layers, gradients of the widest, and its parameters' own.
+
+    The kernels in C hold two further matrices of the widest layer's size: DQN on 400 000 units and batches of 128
+    took 5.5 times the outputs of its only layer (measured), of which four are counted here.
+    """
+    compiled = spec.network.computes_unpadded(spec.like)
+    lines = sum(genes.hidden) + (3 if compiled else 2) * max(genes.hidden, default=0)
+    entries = batch * lines + max(spec.sizes(genes).values())
+    of = f"batch_size={batch:,}, {sum(genes.hidden):,} hidden units"
+    return Need("one update", entries * spec.dtype.itemsize, of, "batch_size or the network")
 
 
 def _size(space: spaces.Space) -> int:

@@ -123,5 +123,6 @@ PATHS = {
 @pytest.mark.parametrize("name", PATHS)
 def test_what_takes_a_path_says_so(name):
     """`ev.load(3)` ended in pathlib's own sentence."""
-    with pytest.raises((TypeError, ValueError), match=r"is 3\.5 .*; a path is expected|Unknown agent 3\.5|load is 3\.5; an agent, or the path"):
+    said = r"is 3\.5 .*; a path is expected|Unknown agent 3\.5|load is 3\.5; an agent, or the path"
+    with pytest.raises((TypeError, ValueError), match=said):
         PATHS[name](3.5)

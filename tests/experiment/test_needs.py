@@ -27,6 +27,8 @@ def small_machine(monkeypatch):
         ({"population": 10**30}, "population"),
         ({"buffer": 10**12}, "buffer"),
         ({"network": [10_000_000]}, "batch_size or the network"),
+        ({"network": [10_000_000], "population": 1}, "batch_size or the network"),
+        ({"network": ev.MLP([4_000_000], layer_norm=True)}, "batch_size or the network"),
         ({"network": [100_000, 100_000]}, "population or the network"),
         ({"num_envs": 10_000_000}, "population or num_envs"),
         ({"vectorization": "async", "num_envs": 2_000}, "population or num_envs"),
@@ -39,7 +41,29 @@ def test_what_cannot_fit_is_refused_at_once_with_the_sum(options, lower):
         ValueError, match=rf"needs at least .* GiB of memory, and the machine has 4\.0 GiB.*Lower {lower}"
     ):
         ev.Experiment("CartPole-v1", "DQN", device="cpu", **{"population": 4, **options})
-    assert time.perf_counter() - started < 5
+    assert time.perf_counter() - started < 5  # some 0.1 s; drawing the weights would take longer
+
+
+@pytest.mark.parametrize("algorithm", ["DQN", "PPO"])
+def test_ten_million_units_are_too_many_for_what_one_update_takes(algorithm, monkeypatch):
+    """They were accepted after 20 seconds. 128 x 10^7 outputs are 4.8 GiB in float32, and held several times."""
+    monkeypatch.setattr(memory, "total_memory", lambda: 12 * GIB)
+    with pytest.raises(
+        ValueError, match=r"one update \d+\.\d GiB \(batch_size=\d+, 10,000,000 hidden units\)"
+    ):
+        ev.Experiment("CartPole-v1", algorithm, population=4, device="cpu", network=[10_000_000])
+
+
+def test_what_is_taken_at_once_must_fit_into_what_is_free(monkeypatch):
+    parts = [Need("agents", GIB, "a=1", "a"), Need("experience", 9 * GIB, "b=2", "b", at_once=False)]
+    monkeypatch.setattr(memory, "total_memory", lambda: 10 * GIB)
+    monkeypatch.setattr(memory, "free_memory", lambda device: GIB)
+    require(parts, torch.device("cpu"))
+    monkeypatch.setattr(memory, "free_memory", lambda device: GIB - 1)
+    require(parts)
+    said = r"least 1\.0 GiB .* has 10\.0 GiB, of which 1\.0 GiB are free: agents 1\.0 GiB \(a=1\)\. Lower a\."
+    with pytest.raises(ValueError, match=said):
+        require(parts, torch.device("cpu"))
 
 
 @pytest.mark.usefixtures("small_machine")

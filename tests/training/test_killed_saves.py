@@ -109,6 +109,9 @@ pipe.send("ready")
 while True:
     exp.save(folder)
     exp.best.save(folder + "/../agent")
+    if pipe is not None:
+        pipe.send("saved")
+        pipe = None
 """
 
 
@@ -126,7 +129,9 @@ def test_fifty_kills_of_a_process_that_saves_the_same_generation_again_and_again
         process.start()
         far.close()  # so that a process that ends by itself is noticed
         assert pipe.recv() == "ready"
-        time.sleep(stream.uniform(0.0, 0.3))
+        started = time.perf_counter()
+        assert pipe.recv() == "saved"
+        time.sleep(stream.uniform(0.0, 2.0) * (time.perf_counter() - started))  # whatever the machine's speed
         process.kill()
         process.join(60)
         midway += bool(list(folder.glob(".*.before")) + list(tmp_path.glob(".*.before")))

@@ -29,7 +29,7 @@ def convolutions(name: str, channels: int | Sequence[int]) -> tuple[int, ...]:
     if isinstance(channels, Real) and channels in IMAGE:
         raise ValueError(
             f"{name}: channels is {channels!r}; those of each convolution are expected, such as [32, 32]. The image's "
-            f"own follow from the observation space. A single convolution with so few is channels=[{int(channels)}]."
+            f"own follow from the observation space. A single convolution with so few is channels=[{channels}]."
         )
     return positive_sizes(name, "channels", channels)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from evolab.core import checks
+from evolab.core.memory import as_text
 from evolab.experiment.conversions import interval
 from evolab.history.events import Event, Finished, Generation
 from evolab.storage import lock
@@ -130,7 +131,7 @@ class Checkpointer:
             return "."
         needed = Boundary.of(self._state).needed
         free = shutil.disk_usage(self.folder).free
-        return f". It needs about {needed / 2**20:.1f} MiB, and {free / 2**20:.1f} MiB are free in {self.folder}."
+        return f". It needs about {as_text(needed)}, and {as_text(free)} are free in {self.folder}."
 
     def _own(self, path: Path) -> None:
         """Take a folder from whoever had it in this process; what was lost so is lost for good."""

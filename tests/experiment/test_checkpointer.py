@@ -93,7 +93,7 @@ def test_a_full_disk_is_said_when_it_begins_and_when_it_is_over(tmp_path, monkey
     assert len(told) == 1
     text = str(told[0].message)
     assert "no checkpoint of generation 2, training goes on: [Errno 28] No space left on device" in text
-    assert re.search(r"It needs about \d+\.\d KiB, and \d+\.\d [KM]iB are free in .*run\.", text)
+    assert re.search(r"It needs about \d+\.\d KiB, and [\d,]+\.\d [KMG]iB are free in .*run\.", text)
     assert told[0].filename == __file__, "the line of the user's own"
     assert load(tmp_path / "run").generation == 1
     monkeypatch.setattr("evolab.storage.folders.write_bytes", real)

@@ -245,7 +245,7 @@ def test_actions_that_were_forbidden_are_learned_nothing_about():
     mask = torch.ones(1, 40, 5, dtype=torch.bool)
     mask[..., 0] = mask[..., 3] = False
     action = torch.as_tensor(np.stack([np.ones(40, int), 2 * rng.integers(0, 2, 40)], -1))[None]
-    batch = SimpleNamespace(observation=seen, action=action, action_mask=mask, grain=None)
+    batch = SimpleNamespace(observation=seen, action=action, action_mask=mask, remembered=None)
     with torch.no_grad():
         log_prob, entropy = algorithm.likelihood(group, group.network("actor"), None, batch)
         _, second = group.network("actor")(seen).split([2, 3], -1)

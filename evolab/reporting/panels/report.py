@@ -32,6 +32,7 @@ body { margin: 0 auto; max-width: 1240px; padding: 16px; background: #fff; color
   font: 14px/1.5 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; }
 h1 { font-size: 20px; margin: 4px 8px 12px; } h2.part { font-size: 15px; margin: 28px 8px 8px; }
 .part-body { margin: 0 8px; overflow-x: auto; }
+.part-body > div { overflow-x: visible !important; } /* one scroller, which keys reach */
 pre { font-size: 12px; line-height: 1.5; white-space: pre-wrap; overflow-wrap: anywhere; }
 @media (prefers-color-scheme: dark) { body { background: #16181c; color: #e6e8ec; } }
 """

@@ -29,6 +29,7 @@ from evolab.core.masks import masked
 from evolab.core.readonly import frozen_options
 from evolab.core.trees import Tree
 from evolab.networks.kernels.updates import TemporalDifference
+from evolab.networks.loss import Loss
 
 LEARNING_RATE = Float(5e-4, 5e-3, grow=2.0)
 """Where the learning rate evolves by default.
@@ -166,10 +167,13 @@ class DQN(MaskedAlgorithm):
 
     def update(self, agents: AgentGroup, batch: Batch, noise: Tensor | None) -> dict[str, Tensor]:
         """One step on the mean squared (or Huber) temporal-difference error, then the target follows."""
-        error = SquaredError(self.target(agents, batch), batch.weight, batch.action, self.huber)
-        loss = agents.gradient_step("q", error, batch.observation)
+        loss = agents.gradient_step("q", self.error(agents, batch), batch.observation)
         agents.polyak_update("q")
         return {"q": loss}
+
+    def error(self, agents: AgentGroup, batch: Batch) -> Loss:
+        """What the network brings down."""
+        return SquaredError(self.target(agents, batch), batch.weight, batch.action, self.huber)
 
     def target(self, agents: AgentGroup, batch: Batch) -> Tensor:
         """[P, B]: reward plus the discounted value of the next state."""

@@ -16,6 +16,7 @@ from evolab.core.experience import Batch
 from evolab.core.masks import masked
 from evolab.core.readonly import frozen_options
 from evolab.networks.kernels.updates import TemporalDifference
+from evolab.networks.loss import Loss
 
 
 @frozen_options(CHANGED)
@@ -58,13 +59,11 @@ class QRDQN(DQN):
         """`update`, as the kernels know it."""
         return TemporalDifference("q", double=self.double, huber=self.huber, quantiles=self.quantiles)
 
-    def update(self, agents: AgentGroup, batch: Batch, noise: Tensor | None) -> dict[str, Tensor]:
-        """One step on the quantile Huber loss, then the target follows."""
-        target = self.target(agents, batch)
-        error = QuantileError(target, batch.weight, self.huber, batch.action, self.quantiles)
-        loss = agents.gradient_step("q", error, batch.observation)
-        agents.polyak_update("q")
-        return {"q": loss}
+    def error(self, agents: AgentGroup, batch: Batch) -> Loss:
+        """How far the quantiles of the actions taken are from those of the target: the quantile Huber loss."""
+        return QuantileError(
+            self.target(agents, batch), batch.weight, self.huber, batch.action, self.quantiles
+        )
 
     def target(self, agents: AgentGroup, batch: Batch) -> Tensor:
         """[P, B, N]: reward plus the discounted quantiles of the next state's best action."""

@@ -13,6 +13,7 @@ from evolab.experiment.experiment import Experiment
 from evolab.experiment.island_options import FILE
 from evolab.population.agent import Agent
 from evolab.storage.files import read_json
+from evolab.storage.folders import recover
 from evolab.training.generation_folders import ABOUT as RUN
 
 
@@ -31,6 +32,7 @@ def load(path: str | PathLike[str], **options: Any) -> Any:
         ValueError: a folder that holds neither a run nor an agent, or a damaged one.
     """
     place = checks.path("path", path)
+    recover(place)
     if place.is_file():
         return (TokenDataset.load if place.suffix == ".json" else Dataset)(place, **options)
     if (place / FILE).exists() and read_json(place / FILE).get("migration") is not None:

@@ -18,6 +18,7 @@ from evolab.experiment.island_options import FILE
 from evolab.experiment.loading import SavedRun, open_run
 from evolab.experiment.parts import Parts
 from evolab.experiment.settings import read_only, setting_names
+from evolab.storage.folders import recover
 
 Saved = TypeVar("Saved", bound="Saving")
 
@@ -103,6 +104,7 @@ class Saving(Parts):
         given = {"environment": environment, "algorithm": algorithm, "network": network}
         own |= {name: value for name, value in given.items() if value is not None}
         folder = checks.path("folder", folder)
+        recover(folder)  # islands are replaced as a whole
         if generation is None and (folder / FILE).exists():
             islands: Saved = registry.above("Islands").load(folder, **own)
             return islands

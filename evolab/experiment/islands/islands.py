@@ -6,7 +6,6 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Mapping
 from dataclasses import asdict, replace
 from os import PathLike
 from pathlib import Path
@@ -19,14 +18,14 @@ from evolab.experiment.config import ExperimentConfig
 from evolab.experiment.engines.orders import Goals
 from evolab.experiment.island_options import FILE, IslandOptions
 from evolab.experiment.islands.driving import ENDLESS, Driver
-from evolab.experiment.islands.views import IslandViews
+from evolab.experiment.islands.saving import IslandSaving
 from evolab.experiment.sweeps.islands import SECTION, island_plan
 from evolab.experiment.sweeps.plan import Plan
 from evolab.history.events import Generation
 from evolab.history.history import History
 
 
-class Islands(IslandViews):
+class Islands(IslandSaving):
     """Several populations as one search: `ev.Experiment("CartPole-v1", islands=4)`; the calls are an experiment's.
 
     Each island has its own seeds and its own replay. After every epoch of `every` generations the best agents migrate;
@@ -55,7 +54,7 @@ class Islands(IslandViews):
         if folder is None:
             _refuse_elsewhere(wish)
             folder = tempfile.mkdtemp(prefix="evolab-islands-")
-        home = Path(folder).expanduser()
+        home = checks.path("folder", folder)
         entries = [one.name for one in home.iterdir()] if home.is_dir() else []
         if FILE not in entries and any(not name.startswith(".") for name in entries):
             raise FileExistsError(f"{home} is not empty. Name another folder, or empty it.")
@@ -86,6 +85,44 @@ class Islands(IslandViews):
         plan = island_plan(section, {**rest, "generations": wish.every})
         plan = replace(plan, threads=checks.positive_integer("threads", wish.threads))
         return cls(plan, wish, folder, None if target is None else checks.finite("target", target), progress)
+
+    @classmethod
+    def load(cls, folder: str | PathLike[str], **own: Any) -> Islands:
+        """Go on with saved islands; `Experiment.load` comes here.
+
+        Args:
+            folder: of the islands.
+            own: objects that no file holds, and `engine`, `workers`, `progress` where they are to be others.
+
+        Raises:
+            FileNotFoundError: no islands there.
+            ValueError: another option; or a part of your own is missing.
+        """
+        home = checks.path("folder", folder)
+        mine, rest = IslandOptions.split(own)
+        shown = rest.pop("progress", True)
+        plan = Plan.read(home, rest)
+        if plan.migration is None:
+            raise ValueError(
+                f"{home} is a sweep of runs that do not speak to each other: ev.sweep({str(home)!r}) goes on."
+            )
+        needed = {name for run in plan.runs for name in run.own}
+        fixed = {name for name in {*own} - needed if name not in ("engine", "workers", "progress")}
+        if fixed:
+            raise ValueError(
+                f"{', '.join(sorted(fixed))} cannot change: the islands in {home} were begun with theirs. Leave it out."
+            )
+        wish = IslandOptions(
+            len(plan.runs),
+            plan.migration or "ring",
+            plan.runs[0].length,
+            plan.transitions,
+            plan.synchronous,
+            mine.engine,
+            mine.workers,
+            plan.threads,
+        )
+        return cls(plan, wish, home, plan.runs[0].goals.target, shown)
 
     # Training ---------------------------------------------------------------------------------
 
@@ -195,91 +232,6 @@ class Islands(IslandViews):
     def wait(self, timeout: float | None = None) -> str:
         """Wait until the background thread has stopped; returns the status, raises its error."""
         return self._driver.wait(timeout)
-
-    # On disk ----------------------------------------------------------------------------------
-
-    @property
-    def folder(self) -> Path | None:
-        """Where the islands are kept; None where that is a temporary folder."""
-        return self._driver.home if self._kept else None
-
-    def save(self, folder: str | PathLike[str] | None = None, *, overwrite: bool = False) -> Path:
-        """Write all islands, as they stood at the end of their last epoch, where `Experiment.load` goes on from.
-
-        Args:
-            folder: such as "runs/islands"; None for where they are kept already.
-            overwrite: replace what is there.
-
-        Raises:
-            FileExistsError: the folder is not empty.
-            RuntimeError: they train in the background.
-        """
-        home = self._driver.home
-        place = Path(folder).expanduser() if folder is not None else self.folder
-        if place is None:
-            raise ValueError("these islands have no folder yet. Name one: exp.save('runs/islands').")
-        self._driver.refuse_while_running("save")
-        self._driver.plan.write(home)
-        if place.resolve() == home.resolve():
-            return place
-        if place.exists() and any(place.iterdir()):
-            if not overwrite or not (place / FILE).exists():
-                raise FileExistsError(
-                    f"{place} is not empty. Name another folder"
-                    + ("." if overwrite else ", or pass overwrite=True.")
-                )
-            shutil.rmtree(place)
-        aside = place.with_name(f".{place.name}.{os.getpid()}.tmp")
-        shutil.rmtree(aside, ignore_errors=True)
-        shutil.copytree(home, aside, ignore=shutil.ignore_patterns(".lock*", "*.tmp"))
-        if place.is_dir():
-            place.rmdir()
-        os.replace(aside, place)
-        return place
-
-    @classmethod
-    def load(cls, folder: str | PathLike[str], **own: Any) -> Islands:
-        """Go on with saved islands; `Experiment.load` comes here.
-
-        Args:
-            folder: of the islands.
-            own: objects that no file holds, and `engine`, `workers`, `progress` where they are to be others.
-
-        Raises:
-            FileNotFoundError: no islands there.
-            ValueError: another option; or a part of your own is missing.
-        """
-        home = Path(folder).expanduser()
-        mine, rest = IslandOptions.split(own)
-        shown = rest.pop("progress", True)
-        plan = Plan.read(home, rest)
-        if plan.migration is None:
-            raise ValueError(
-                f"{home} is a sweep of runs that do not speak to each other: ev.sweep({str(home)!r}) goes on."
-            )
-        needed = {name for run in plan.runs for name in run.own}
-        fixed = {name for name in {*own} - needed if name not in ("engine", "workers", "progress")}
-        if fixed:
-            raise ValueError(
-                f"{', '.join(sorted(fixed))} cannot change: the islands in {home} were begun with theirs. Leave it out."
-            )
-        wish = IslandOptions(
-            len(plan.runs),
-            plan.migration or "ring",
-            plan.runs[0].length,
-            plan.transitions,
-            plan.synchronous,
-            mine.engine,
-            mine.workers,
-            plan.threads,
-        )
-        return cls(plan, wish, home, plan.runs[0].goals.target, shown)
-
-    @property
-    def config(self) -> Mapping[str, Any]:
-        """Every option as plain values; `Experiment.from_config` makes the same islands from it."""
-        wish = {name: value for name, value in asdict(self._driver.wish).items() if value is not None}
-        return {**self._config.to_plain(), "seed": self._driver.plan.seed, "target": self._target, **wish}
 
     def close(self) -> None:
         """End the background thread, let the workers go, and remove a temporary folder."""

@@ -15,17 +15,21 @@ MOST = 12
 POINTS = 100
 
 
-class IslandCurves(Panel):
-    """Fitness of each island's best agent.
+class IslandPanel(Panel):
+    """A panel that reads how islands stand.
 
     Args:
         driver: of the islands.
     """
 
-    title = "Islands"
-
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
+
+
+class IslandCurves(IslandPanel):
+    """Fitness of each island's best agent."""
+
+    title = "Islands"
 
     def data(self, snapshot: Snapshot) -> dict[str, Any]:
         """A line for each of the best islands."""
@@ -40,17 +44,10 @@ class IslandCurves(Panel):
         return {"form": "lines", "x": numbers, "lines": lines, "unit": "generation"}
 
 
-class IslandTable(Panel):
-    """How each island stands.
-
-    Args:
-        driver: of the islands.
-    """
+class IslandTable(IslandPanel):
+    """How each island stands."""
 
     title = "Who leads, who lags"
-
-    def __init__(self, driver: Driver) -> None:
-        self._driver = driver
 
     def data(self, snapshot: Snapshot) -> dict[str, Any]:
         """A row for each of the best islands."""

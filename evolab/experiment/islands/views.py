@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -137,6 +136,7 @@ class IslandViews:
             number: from 0.
 
         Raises:
+            IndexError: there is none of this number.
             LookupError: it has not ended an epoch yet.
         """
         names = self._driver.joined.names
@@ -211,7 +211,7 @@ class IslandViews:
         agent: Agent | str | int = "best",
         seed: int | None = None,
     ) -> Rollout:
-        """Play episodes and keep the pictures; see `Experiment.rollout`."""
+        """Play episodes and keep the pictures; arguments and result are those of `Experiment.rollout`."""
         place, there = self._home(agent)
         with self._at(place) as made:
             return made.rollout(episodes, max_steps, there, seed)
@@ -268,14 +268,13 @@ class IslandViews:
         raise checks.no_method(self, name)
 
     def __repr__(self) -> str:
-        wish = asdict(self._driver.wish)
-        size = self._config.population
+        wish, each = self._driver.wish, f"{self._config.population} {self.algorithm.name}"
         head = (
-            f"Experiment({called(self._config)}, {len(self._driver.plan.runs)} islands of {size} {self.algorithm.name} "
-            f"agents, {wish['migration']} every {wish['every']} generations, seed {self._driver.plan.seed}): {self.status}"
+            f"Experiment({called(self._config)}, {wish.islands} islands of {each} agents, {wish.migration} every "
+            f"{wish.every} generations, seed {self._driver.plan.seed}): {self.status}"
         )
         if not len(self.history):
-            return f"{head}; no epoch yet\n  next: exp.step(), exp.run(generations={10 * wish['every']}), exp.dashboard()"
+            return f"{head}; no epoch yet\n  next: exp.step(), exp.run(generations={10 * wish.every}), exp.dashboard()"
         last, rows = self.history.generations[-1], rows_of(self._driver)
         place = best_islands(self._driver)[0]
         confirmed = rows[place]["confirmed"]

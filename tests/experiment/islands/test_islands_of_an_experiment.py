@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
+import shutil
 import time
 
 import pytest
@@ -285,6 +288,24 @@ def test_saved_islands_are_opened_by_load(tmp_path, three):
     with pytest.raises(FileExistsError, match="is not empty"):
         islands(place.parent)
     assert not [one for one in place.parent.iterdir() if one.name.endswith(".tmp")]
+
+
+def test_a_copy_that_fails_leaves_the_one_before_it_whole(tmp_path, three, monkeypatch):
+    place = three.save(tmp_path / "copy")
+
+    def full(*given, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "copytree", full)
+        with pytest.raises(OSError, match="No space left"):
+            three.save(place, overwrite=True)
+    assert os.listdir(tmp_path) == ["copy"]
+    # Killed between its two renames.
+    place.rename(tmp_path / ".copy.before")
+    again = ev.load(place)
+    assert told(again) == told(three)
+    again.close()
 
 
 def test_a_temporary_folder_ends_with_the_object():

@@ -29,6 +29,9 @@ from evolab.networks.kernels.updates import TemporalDifference
 CHANGED = "algorithm=dataclasses.replace(exp.algorithm, {name}={value}), for another experiment"
 """How an option of an algorithm is changed; see `core.readonly.frozen_options`."""
 
+CALLS = "ev.Experiment(env, algorithm={made}), ev.search_space('{kind}')"
+"""What to call with an algorithm; see `core.shown.shows_calls`."""
+
 
 @dataclass(frozen=True)
 class Hyperparameter:

@@ -8,7 +8,7 @@ from typing import ClassVar
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.algorithms.base import CHANGED, RATE, SHARED, AgentGroup, Float, Hyperparameter, Role
+from evolab.algorithms.base import CALLS, CHANGED, RATE, SHARED, AgentGroup, Float, Hyperparameter, Role
 from evolab.algorithms.losses import chosen_mean, surprise
 from evolab.algorithms.tokens import Forward, TokenAlgorithm
 from evolab.core import checks
@@ -18,7 +18,7 @@ from evolab.core.experience import Episodes
 from evolab.core.readonly import frozen_options
 
 
-@frozen_options(CHANGED)
+@frozen_options(CHANGED, CALLS)
 @dataclass(frozen=True)
 class BC(TokenAlgorithm):
     """Behaviour cloning for language environments: a policy that makes the recorded choices as likely as possible.

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from evolab.algorithms.base import CHANGED, SHARED, AgentGroup, Float, Hyperparameter
+from evolab.algorithms.base import CALLS, CHANGED, SHARED, AgentGroup, Float, Hyperparameter
 from evolab.algorithms.dqn import DQN
 from evolab.core import checks
 from evolab.core.experience import Batch
@@ -16,7 +16,7 @@ from evolab.core.readonly import frozen_options
 from evolab.networks.loss import Loss
 
 
-@frozen_options(CHANGED)
+@frozen_options(CHANGED, CALLS)
 @dataclass(frozen=True)
 class CQN(DQN):
     """Conservative Q-learning for Discrete (and small MultiDiscrete) actions.

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from evolab.algorithms.base import (
     ACTOR_CRITIC,
+    CALLS,
     CHANGED,
     AgentGroup,
     Algorithm,
@@ -29,7 +30,7 @@ from evolab.core.trees import Tree
 from evolab.networks.kernels.updates import TemporalDifference
 
 
-@frozen_options(CHANGED)
+@frozen_options(CHANGED, CALLS)
 @dataclass(frozen=True)
 class DDPG(Algorithm):
     """Deep deterministic policy gradient for bounded Box actions.

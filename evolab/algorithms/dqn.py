@@ -10,6 +10,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from evolab.algorithms.base import (
+    CALLS,
     CHANGED,
     ONLINE,
     RATE,
@@ -40,7 +41,7 @@ Slow agents seem steadier, are selected early, and stay behind. Four agents that
 """
 
 
-@frozen_options(CHANGED)
+@frozen_options(CHANGED, CALLS)
 @dataclass(frozen=True)
 class DQN(MaskedAlgorithm):
     """Deep Q-network for Discrete (and small MultiDiscrete) actions.

@@ -9,7 +9,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.algorithms.base import CHANGED, RATE, SHARED, AgentGroup, Float, Hyperparameter, Role
+from evolab.algorithms.base import CALLS, CHANGED, RATE, SHARED, AgentGroup, Float, Hyperparameter, Role
 from evolab.algorithms.bc import BC
 from evolab.algorithms.losses import chosen_mean, surprise
 from evolab.algorithms.tokens import Forward
@@ -24,7 +24,7 @@ LARGEST_ADVANTAGE = 10.0
 """Cap of the advantage beside which a log-probability still counts when decoding."""
 
 
-@frozen_options(CHANGED)
+@frozen_options(CHANGED, CALLS)
 @dataclass(frozen=True)
 class ILQL(BC):
     """Implicit language Q-learning for language environments.

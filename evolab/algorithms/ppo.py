@@ -12,6 +12,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from evolab.algorithms.base import (
+    CALLS,
     CHANGED,
     RATE,
     SHARED,
@@ -62,7 +63,7 @@ class Minibatch:
     remembered: Remembered | None = None
 
 
-@frozen_options(CHANGED)
+@frozen_options(CHANGED, CALLS)
 @dataclass(frozen=True)
 class PPO(MaskedAlgorithm):
     """Proximal policy optimisation for Discrete, MultiDiscrete and bounded Box actions.

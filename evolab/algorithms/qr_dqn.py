@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from evolab.algorithms.base import CHANGED, AgentGroup
+from evolab.algorithms.base import CALLS, CHANGED, AgentGroup
 from evolab.algorithms.dqn import DQN
 from evolab.algorithms.losses import QuantileError
 from evolab.core import checks
@@ -19,7 +19,7 @@ from evolab.networks.kernels.updates import TemporalDifference
 from evolab.networks.loss import Loss
 
 
-@frozen_options(CHANGED)
+@frozen_options(CHANGED, CALLS)
 @dataclass(frozen=True)
 class QRDQN(DQN):
     """Quantile regression DQN, for the actions that `DQN` takes; with its hyperparameters and its exploration.

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from evolab.algorithms.base import (
     ACTOR_CRITIC,
+    CALLS,
     CHANGED,
     RATE,
     AgentGroup,
@@ -37,7 +38,7 @@ LEAST, MOST = -20.0, 2.0
 """Limits of the logarithm of the policy's standard deviation before squashing, as in the authors' code."""
 
 
-@frozen_options(CHANGED)
+@frozen_options(CHANGED, CALLS)
 @dataclass(frozen=True)
 class SAC(Algorithm):
     """Soft actor-critic for bounded Box actions, with a temperature that each agent learns.

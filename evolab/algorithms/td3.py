@@ -9,7 +9,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.algorithms.base import CHANGED, AgentGroup, Float, Hyperparameter, Integer, Role
+from evolab.algorithms.base import CALLS, CHANGED, AgentGroup, Float, Hyperparameter, Integer, Role
 from evolab.algorithms.ddpg import DDPG
 from evolab.algorithms.losses import DeterministicPolicyGradient, SquaredError
 from evolab.core.actions import Actions
@@ -18,7 +18,7 @@ from evolab.core.readonly import frozen_options
 from evolab.networks.kernels.updates import TemporalDifference
 
 
-@frozen_options(CHANGED)
+@frozen_options(CHANGED, CALLS)
 @dataclass(frozen=True)
 class TD3(DDPG):
     """Twin delayed deep deterministic policy gradient for bounded Box actions.

@@ -8,14 +8,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from evolab.algorithms.base import CHANGED, SHARED, AgentGroup, Float, Hyperparameter
+from evolab.algorithms.base import CALLS, CHANGED, SHARED, AgentGroup, Float, Hyperparameter
 from evolab.algorithms.td3 import TD3
 from evolab.core.experience import Batch
 from evolab.core.readonly import frozen_options
 from evolab.networks.batching.bucket import Forward
 
 
-@frozen_options(CHANGED)
+@frozen_options(CHANGED, CALLS)
 @dataclass(frozen=True)
 class TD3BC(TD3):
     """TD3 with behaviour cloning, for bounded Box actions and a fixed dataset.

@@ -8,7 +8,7 @@ from typing import ClassVar
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.algorithms.base import CHANGED, AgentGroup, Float, Hyperparameter, Role
+from evolab.algorithms.base import CALLS, CHANGED, AgentGroup, Float, Hyperparameter, Role
 from evolab.algorithms.losses import QuantileError
 from evolab.algorithms.sac import LEAST, MOST, SAC
 from evolab.core import checks
@@ -19,7 +19,7 @@ from evolab.networks.kernels.updates import TemporalDifference
 from evolab.networks.loss import Loss
 
 
-@frozen_options(CHANGED)
+@frozen_options(CHANGED, CALLS)
 @dataclass(frozen=True)
 class TQC(SAC):
     """Truncated quantile critics, for bounded Box actions: `SAC` with values that are distributions.

@@ -21,6 +21,9 @@ from evolab.core.readonly import frozen_options
 CHANGED = "exp.search_space = exp.search_space | {{name: dataclasses.replace(its range, {name}={value})}}"
 """How an end of a range is changed."""
 
+CALLS = "ev.Experiment(env, search_space={{name: {made}}})"
+"""What to call with a range; see `core.shown.shows_calls`."""
+
 GROW = 1.2
 """Factor of one step where neither the range nor its parameter says another."""
 
@@ -72,7 +75,7 @@ def _nearer(drawn: float, near: float, share: float) -> float:
     return near + (drawn - near) * share
 
 
-@frozen_options(CHANGED)
+@frozen_options(CHANGED, CALLS)
 @dataclass(frozen=True)
 class Float:
     """A range of real numbers.
@@ -161,7 +164,7 @@ class Float:
         return float(_checked(name, value, "number", self.low, self.high))
 
 
-@frozen_options(CHANGED)
+@frozen_options(CHANGED, CALLS)
 @dataclass(frozen=True)
 class Integer:
     """A range of whole numbers, both bounds included.
@@ -225,7 +228,7 @@ class Integer:
         return int(_checked(name, value, "whole number", self.low, self.high))
 
 
-@frozen_options(CHANGED)
+@frozen_options(CHANGED, CALLS)
 @dataclass(frozen=True, init=False)
 class Choice:
     """A set of numbers to choose from, in an order of the caller's.

@@ -10,6 +10,7 @@ from typing import Any, NoReturn, TypeVar
 
 from evolab.core import checks
 from evolab.core.declared import check_made
+from evolab.core.shown import plainly, shows_calls
 
 Kind = TypeVar("Kind", bound=type)
 
@@ -53,6 +54,9 @@ class ReadOnly(dict[str, Any]):
     __setitem__ = __delitem__ = __ior__ = _refusal  # type: ignore[assignment]
     update = pop = setdefault = popitem = clear = _refusal  # type: ignore[assignment]
 
+    def __repr__(self) -> str:
+        return f"{{{', '.join(f'{name!r}: {plainly(value)}' for name, value in self.items())}}}"
+
     def __reduce__(self) -> tuple[type[dict[str, Any]], tuple[dict[str, Any]]]:
         return dict, (dict(self),)
 
@@ -74,13 +78,15 @@ def write_as_dicts() -> None:
         representer.add_representer(ReadOnlyList, SafeRepresenter.represent_list)
 
 
-def frozen_options(how: str) -> Callable[[Kind], Kind]:
+def frozen_options(how: str, calls: str) -> Callable[[Kind], Kind]:
     """Decorates a frozen dataclass of options: who sets one is told how a changed copy is put in its place.
 
-    Who makes one with an unknown option, or with a switch that is neither True nor False, is told too.
+    Who makes one with an unknown option, or with a switch that is neither True nor False, is told too, and
+    who looks at one is told what to call with it.
 
     Args:
         how: the call, with {name} and {value}: "exp.mutations = replace(exp.mutations, {name}={value})".
+        calls: see `core.shown.shows_calls`.
     """
 
     def decorated(kind: Kind) -> Kind:
@@ -109,6 +115,6 @@ def frozen_options(how: str) -> Callable[[Kind], Kind]:
 
         kind.__init__ = make  # type: ignore[misc]
         kind.__setattr__ = kind.__delattr__ = refuse  # type: ignore[assignment, method-assign]
-        return kind
+        return shows_calls(calls)(kind)
 
     return decorated

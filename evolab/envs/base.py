@@ -136,5 +136,5 @@ class Environments(ABC):
         return (
             f"{type(self).__name__}({self.name!r}, population={self.population}, num_envs={self.num_envs}, "
             f"observation={self.single_observation_space}, action={self.single_action_space}, "
-            f"max_episode_steps={self.max_episode_steps})"
+            f"max_episode_steps={self.max_episode_steps}): .reset(), .step(action)"
         )

@@ -25,6 +25,9 @@ from evolab.networks.kernel import Kernel
 CHANGED = "network=ev.{kind}({name}={value}), for another experiment"
 """How an option of a network is changed; see `core.readonly.frozen_options`."""
 
+CALLS = "ev.Experiment(env, network={made})"
+"""What to call with a network; see `core.shown.shows_calls`."""
+
 
 @dataclass(frozen=True)
 class Axis:

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from evolab.core.readonly import frozen_options
 from evolab.core.trees import Tree
-from evolab.networks.base import CHANGED, Axes, Axis, Layout, Role, State
+from evolab.networks.base import CALLS, CHANGED, Axes, Axis, Layout, Role, State
 from evolab.networks.fixed import FixedNetwork, NoGenes
 from evolab.networks.kernel import Kernel
 from evolab.networks.observations import encode, features
 
 
-@frozen_options(CHANGED)
+@frozen_options(CHANGED, CALLS)
 @dataclass(frozen=True)
 class Stack(FixedNetwork):
     """A population of any plain module, made by a function of yours.

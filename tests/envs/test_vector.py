@@ -347,3 +347,4 @@ def test_repr_says_what_it_is() -> None:
         text = repr(environments)
     assert "population=2, num_envs=3" in text
     assert "Discrete(10)" in text
+    assert text.endswith("): .reset(), .step(action)")

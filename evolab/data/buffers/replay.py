@@ -48,8 +48,8 @@ class ReplayBuffer(Pools):
 
     def __repr__(self) -> str:
         kind = "shared" if self.shared else f"own to each of {self.pools} agents"
-        empty = "" if len(self) else ": exp.fill(1_000) fills it"
-        return f"ReplayBuffer({len(self)} of {self.capacity} transitions, {kind}){empty}"
+        calls = "population.learn(buffer), exp.run()" if len(self) else "exp.fill(1_000) fills it"
+        return f"ReplayBuffer({len(self)} of {self.capacity} transitions, {kind}): {calls}"
 
     @property
     def options(self) -> dict[str, Any]:

@@ -89,7 +89,8 @@ class RolloutBuffer(Buffer):
         return self.steps * self.shape[1]
 
     def __repr__(self) -> str:
-        return f"RolloutBuffer({self.steps} of {self.horizon} steps)"
+        calls = "population.learn(buffer)" if self.full else "buffer.add(envs.step(action)) fills it"
+        return f"RolloutBuffer({self.steps} of {self.horizon} steps): {calls}"
 
     @property
     def full(self) -> bool:

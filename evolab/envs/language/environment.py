@@ -216,7 +216,7 @@ class LanguageEnvironment(gymnasium.Env[np.ndarray, Any], ABC):
         return self.tokenizer.decode(self._game.episode.tokens)
 
     def __repr__(self) -> str:
-        return f"{self.name}({self.tokenizer.size} tokens, block={self.block})"
+        return f"{self.name}({self.tokenizer.size} tokens, block={self.block}): .reset(), .step(token)"
 
     def __str__(self) -> str:
         """The same; Gymnasium would give the class's name alone."""

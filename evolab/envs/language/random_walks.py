@@ -173,7 +173,8 @@ class RandomWalks(LanguageEnvironment):
     def __repr__(self) -> str:
         return (
             f"RandomWalks({self.nodes} nodes, {int(self.edges.sum())} edges, goal {self.tokenizer.vocabulary[0]!r} "
-            f"at most {int(self.shortest.max())} steps away, walks of {self.longest} steps at most)"
+            f"at most {int(self.shortest.max())} steps away, walks of {self.longest} steps at most): "
+            ".reset(), .step(token)"
         )
 
 

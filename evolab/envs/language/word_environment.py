@@ -159,7 +159,7 @@ class WordEnvironment(LanguageEnvironment):
         )
 
     def __repr__(self) -> str:
-        return f"{self.name}({len(self.words)} words of {self.letters} letters, {self.tries} tries)"
+        return f"{self.name}({len(self.words)} words of {self.letters} letters, {self.tries} tries): .reset(), .step(token)"
 
 
 def _alphabet(alphabet: str) -> str:

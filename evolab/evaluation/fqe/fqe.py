@@ -15,6 +15,7 @@ from evolab.algorithms.base import Algorithm
 from evolab.core import checks
 from evolab.core.rng import torch_stream
 from evolab.core.schema import listing, maybe, measured, record, whole
+from evolab.core.shown import shows_calls
 from evolab.core.trees import Tree, map_leaves
 from evolab.data.buffers.base import Buffer
 from evolab.data.buffers.replay import ReplayBuffer
@@ -40,6 +41,7 @@ SUPPORTED = 0.9
 """Share of supported actions from which on nothing is deducted: no test of support is sharper."""
 
 
+@shows_calls("ev.Experiment(None, 'CQN', fitness={made})")
 @dataclass
 class FQE(Fitness):
     """Fitness without a simulator: the value of every agent's greedy policy, learnt off-policy.

@@ -29,7 +29,10 @@ Mutation = Callable[[Individual, Context, np.random.Generator], str | None]
 KINDS = ("none", "architecture", "parameters", "activation", "hyperparameters")
 
 
-@frozen_options("exp.mutations = dataclasses.replace(exp.mutations, {name}={value})")
+@frozen_options(
+    "exp.mutations = dataclasses.replace(exp.mutations, {name}={value})",
+    "ev.Experiment(env, mutations={made})",
+)
 @dataclass(frozen=True)
 class Mutations:
     """How often each kind of mutation changes a child; exactly one kind per child.

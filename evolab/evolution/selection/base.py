@@ -12,6 +12,9 @@ from evolab.core import checks
 CHANGED = "exp.selection = dataclasses.replace(exp.selection, {name}={value})"
 """How an option of a selection is changed."""
 
+CALLS = "ev.Experiment(env, selection={made})"
+"""What to call with a selection; see `core.shown.shows_calls`."""
+
 
 @dataclass(frozen=True)
 class Selected:

@@ -8,10 +8,10 @@ import numpy as np
 
 from evolab.core import checks
 from evolab.core.readonly import frozen_options
-from evolab.evolution.selection.base import CHANGED, Selected, Selection, ranking
+from evolab.evolution.selection.base import CALLS, CHANGED, Selected, Selection, ranking
 
 
-@frozen_options(CHANGED)
+@frozen_options(CHANGED, CALLS)
 @dataclass(frozen=True)
 class MFPBT(Selection):
     """Multiple-frequency population based training: an antidote to greedy selection.

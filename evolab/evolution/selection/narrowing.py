@@ -8,11 +8,11 @@ import numpy as np
 
 from evolab.core import checks
 from evolab.core.readonly import frozen_options
-from evolab.evolution.selection.base import CHANGED, Selected, Selection, ranking
+from evolab.evolution.selection.base import CALLS, CHANGED, Selected, Selection, ranking
 from evolab.evolution.selection.tournament import Tournament
 
 
-@frozen_options(CHANGED)
+@frozen_options(CHANGED, CALLS)
 @dataclass(frozen=True)
 class Narrowing(Selection):
     """The worse half of the agents is dropped every few generations, until few are left; these evolve by a tournament.

@@ -8,10 +8,10 @@ import numpy as np
 
 from evolab.core import checks
 from evolab.core.readonly import frozen_options
-from evolab.evolution.selection.base import CHANGED, Selected, Selection
+from evolab.evolution.selection.base import CALLS, CHANGED, Selected, Selection
 
 
-@frozen_options(CHANGED)
+@frozen_options(CHANGED, CALLS)
 @dataclass(frozen=True)
 class Tournament(Selection):
     """`size` draws with replacement for each slot, and the fittest of them becomes the parent.

@@ -8,10 +8,10 @@ import numpy as np
 
 from evolab.core import checks
 from evolab.core.readonly import frozen_options
-from evolab.evolution.selection.base import CHANGED, Selected, Selection, ranking, replaced
+from evolab.evolution.selection.base import CALLS, CHANGED, Selected, Selection, ranking, replaced
 
 
-@frozen_options(CHANGED)
+@frozen_options(CHANGED, CALLS)
 @dataclass(frozen=True)
 class Truncation(Selection):
     """The bottom `fraction` is replaced by children of the top `fraction`, drawn uniformly from it.

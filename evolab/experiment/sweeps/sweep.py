@@ -219,7 +219,7 @@ class Sweep:
         return len(self._job.plan.runs)
 
     def __repr__(self) -> str:
-        return as_text(*self._told())
+        return f"{as_text(*self._told())}\n  next: .table, ev.compare(sweep.folder), ev.load(sweep.folder / sweep.leader)"
 
     def _repr_html_(self) -> str:
         return as_html(*self._told())

@@ -19,7 +19,7 @@ from torch import nn
 
 from evolab.core import checks
 from evolab.core.readonly import frozen_options
-from evolab.networks.base import CHANGED, Axes, Layout, Network, Role, Sizes, State
+from evolab.networks.base import CALLS, CHANGED, Axes, Layout, Network, Role, Sizes, State
 from evolab.networks.cnn import encoder, head
 from evolab.networks.cnn.encoder import EncoderGenes
 from evolab.networks.cnn.export import exported
@@ -30,7 +30,7 @@ from evolab.networks.cnn.parts import Parts
 from evolab.networks.layers import check_activation, identity_layer, merged_output, orthogonal
 
 
-@frozen_options(CHANGED)
+@frozen_options(CHANGED, CALLS)
 @dataclass(frozen=True, init=False)
 class CNN(Network[CNNGenes]):
     """A convolutional network over one image: (H, W, C) or (C, H, W), bytes scaled to 0..1.

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from evolab.core import checks
 from evolab.core.readonly import frozen_options
-from evolab.networks.base import CHANGED, Axes, Layout, Network, Role, Sizes, State
+from evolab.networks.base import CALLS, CHANGED, Axes, Layout, Network, Role, Sizes, State
 from evolab.networks.gpt import parameters
 from evolab.networks.gpt.files import CONFIG, TENSORS, for_transformers, read_folder
 from evolab.networks.gpt.genes import GPTGenes, Shape, divisors
@@ -34,7 +34,7 @@ class Weights(NamedTuple):
     state: State
 
 
-@frozen_options(CHANGED)
+@frozen_options(CHANGED, CALLS)
 @dataclass(frozen=True)
 class GPT(Network[GPTGenes]):
     """A decoder-only transformer, GPT-2's, over sequences of tokens.

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from evolab.core import checks
 from evolab.core.declared import check_declared
 from evolab.core.readonly import frozen_options
-from evolab.networks.base import CHANGED, Axes, Axis, Layout, Network, Role, Sizes, State
+from evolab.networks.base import CALLS, CHANGED, Axes, Axis, Layout, Network, Role, Sizes, State
 from evolab.networks.kernels.build import library
 from evolab.networks.layers import (
     ACTIVATIONS,
@@ -57,7 +57,7 @@ class MLPGenes:
         return self.reading or self.hidden[-1]
 
 
-@frozen_options(CHANGED)
+@frozen_options(CHANGED, CALLS)
 @dataclass(frozen=True, init=False)
 class MLP(Network[MLPGenes]):
     """A multilayer perceptron over the flattened (one-hot, concatenated) observation.

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from evolab.core import checks
 from evolab.core.declared import check_declared
 from evolab.core.readonly import frozen_options
-from evolab.networks.base import CHANGED, Axes, Axis, Layout, Network, Role, Sizes, State
+from evolab.networks.base import CALLS, CHANGED, Axes, Axis, Layout, Network, Role, Sizes, State
 from evolab.networks.cnn.cnn import CNN
 from evolab.networks.layers import orthogonal
 from evolab.networks.mlp.mlp import MLP, MLPGenes
@@ -39,7 +39,7 @@ from evolab.networks.recurrent.kernel import RecurrentKernel
 from evolab.networks.recurrent.module import Remembering
 
 
-@frozen_options(CHANGED)
+@frozen_options(CHANGED, CALLS)
 @dataclass(frozen=True, init=False)
 class Recurrent(Network[RecurrentGenes]):
     """A network that remembers what it saw in an episode, for environments that do not show everything at once.

@@ -151,7 +151,7 @@ class RunsBoard(anywidget.AnyWidget):
         return {"text/html": html, "text/plain": repr(self)}
 
     def __repr__(self) -> str:
-        return f"RunsBoard({self.feed.title}: {len(self.feed.runs)} runs)"
+        return f"RunsBoard({self.feed.title}: {len(self.feed.runs)} runs): ev.compare(), ev.load()"
 
     def close(self) -> None:
         """End the thread that follows the files."""

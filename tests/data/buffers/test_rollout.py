@@ -39,7 +39,7 @@ def test_it_is_full_at_its_horizon_and_empty_when_it_was_learned_from():
         buffer.add(transition(step))
     assert buffer.full
     assert len(buffer) == 4 * 3
-    assert repr(buffer) == "RolloutBuffer(4 of 4 steps)"
+    assert repr(buffer) == "RolloutBuffer(4 of 4 steps): population.learn(buffer)"
     buffer.consumed()
     assert (len(buffer), buffer.full) == (0, False)
     buffer.add(transition(9))

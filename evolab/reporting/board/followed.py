@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,15 +31,17 @@ class FollowedRun:
 
     Args:
         folder: of the run.
+        newest: bytes of the end of each file that are read at first, or more where no generation is as short;
+            0 for all. A board is then there at once, however long the run is.
 
     Attributes:
         history: its generations so far, as `look` has found them; another object where the run has begun anew.
         config: every option as plain values.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, newest: int = 0) -> None:
         self.folder: Path | None = folder
-        self._place = folder
+        self._place, self._newest = folder, newest
         facts = about(folder)
         self.config: Mapping[str, Any] = facts.get("config") or {}
         self.name = str(facts.get("environment") or folder.name)
@@ -53,6 +57,9 @@ class FollowedRun:
         self.history = History()
         self._files = {name: Lines(self._place / "history" / f"{name}.jsonl") for name in FILES}
         self._waiting: dict[str, list[str]] = {name: [] for name in FILES}
+        self._cut = [
+            name for name in FILES if self._newest and self._files[name].leave_out_all_but(self._newest)
+        ]
 
     def look(self) -> None:
         """Read on.
@@ -64,11 +71,17 @@ class FollowedRun:
             for name, file in self._files.items():
                 self._waiting[name] += file.read()
             if not any(file.restarted for file in self._files.values()) and self._take():
-                return
+                break
             self._begin()  # the run was taken back to an earlier generation, or is another one
+        if self._cut and not self.history.generations:  # not one whole generation in that much
+            self._newest *= 8
+            self._begin()
+            self.look()
 
     def _take(self) -> bool:
         """Append the generations that are whole; False where they do not follow those that are known."""
+        if self._cut and not self.history.generations:
+            self._drop_what_is_cut()
         if not self._waiting["generations"]:
             return True
         fresh = jsonlines.from_lines({name: "\n".join(lines) + "\n" for name, lines in self._waiting.items()})
@@ -81,6 +94,18 @@ class FollowedRun:
         for name in jsonlines.ROWS:
             self._waiting[name] = [line for line in self._waiting[name] if _number(line) > fresh[-1].number]
         return True
+
+    def _drop_what_is_cut(self) -> None:
+        """Drop the heads of generations whose rows were left out, in whole or in part."""
+        rows = [self._waiting[name] for name in self._cut if name != "generations"]
+        last = max((_number(lines[0]) if lines else math.inf for lines in rows), default=0)
+        heads = self._waiting["generations"]
+        self._waiting["generations"] = [head for head in heads if json.loads(head)["number"] > last]
+
+    @property
+    def before(self) -> int:
+        """Generations before the first that was read."""
+        return self.history.generations[0].number - 1 if self.history.generations else 0
 
     @property
     def generation(self) -> int:

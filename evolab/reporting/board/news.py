@@ -14,6 +14,9 @@ from evolab.reporting.panels.feed import Feed
 PERIOD = 0.5
 """Seconds between two looks at the files, however many pages ask."""
 
+NEWEST = 400_000
+"""Bytes of each of a run's files that its page is shown first."""
+
 HEAD = ("title", "columns", "importance")
 
 
@@ -77,37 +80,73 @@ class RunsNews:
 
 
 class RunNews:
-    """The generations of one run.
+    """The generations of one run: the newest at once, all of them as soon as they are read.
 
     Args:
         folder: of the run.
+        newest: bytes of each file that the first answer is made of.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._run = FollowedRun(folder)
-        self._feed = Feed(self._run, rollout_every=0)
-        self._feed.no_pictures = "a board makes no environments; the run's folder may hold rollout.gif"
-        self._history = self._run.history
-        self._epoch = time.time_ns()
+    def __init__(self, folder: Path, newest: int = NEWEST) -> None:
+        self._folder = folder
         self._lock = threading.Lock()
         self._looked = 0.0
+        self._damage = ""  # of what is older than the newest
+        self._whole: tuple[FollowedRun, Feed] | None = None
+        self.reading: threading.Thread | None = None
+        self._show(FollowedRun(folder, newest))
+
+    def _show(self, run: FollowedRun, feed: Feed | None = None) -> None:
+        """Tell of this run from now on, to every page anew."""
+        self._run, self._feed = run, feed or _feed_of(run)
+        self._history, self._epoch = run.history, time.time_ns()
+
+    def _read_all(self) -> None:
+        try:
+            run = FollowedRun(self._folder)
+            run.look()
+            feed = _feed_of(run)
+            feed.past()  # what the first answer takes longest for
+            self._whole = run, feed
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            self._damage = f"{type(error).__name__}: {error}"
 
     def since(self, epoch: int, after: int) -> dict[str, Any]:
         """What a page lacks that has seen everything up to a generation, of this epoch."""
         with self._lock:
+            if self._whole is not None:
+                whole, self._whole = self._whole, None
+                self._show(*whole)
             if time.monotonic() - self._looked > PERIOD:
-                self._looked = time.monotonic()
-                try:
-                    self._run.look()
-                    self._feed.trouble = ""
-                except (ValueError, KeyError, TypeError, OSError) as error:
-                    self._feed.trouble = f"{type(error).__name__}: {error}"
-            if self._run.history is not self._history:
-                self._history, self._epoch = self._run.history, time.time_ns()
-                self._feed = Feed(self._run, rollout_every=0)
-            anew = epoch != self._epoch
-            if not anew:
-                return {"epoch": self._epoch, **self._feed.frame(after)}
-            state = self._feed.state()
-            state["head"] = self._feed.head()
-            return {"epoch": self._epoch, "reset": True, "past": self._feed.past(), **state}
+                self._look()
+            if epoch != self._epoch:
+                message = {"reset": True, "past": self._feed.past(), **self._feed.state()}
+                message["head"] = self._feed.head()
+            else:
+                message = self._feed.frame(after)
+            if self._run.before and not self._damage:
+                message["head"]["unread"] = self._run.before
+                message |= dict.fromkeys({"best", "confirmed"} & message.keys())  # of all generations
+                self._read_on()
+            return {"epoch": self._epoch, **message}
+
+    def _look(self) -> None:
+        self._looked = time.monotonic()
+        try:
+            self._run.look()
+            self._feed.trouble = self._damage
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            self._feed.trouble = f"{type(error).__name__}: {error}"
+        if self._run.history is not self._history:
+            self._show(self._run)
+
+    def _read_on(self) -> None:
+        if self.reading is None:
+            self.reading = threading.Thread(target=self._read_all, name="evolab-board", daemon=True)
+            self.reading.start()
+
+
+def _feed_of(run: FollowedRun) -> Feed:
+    feed = Feed(run, rollout_every=0)
+    feed.no_pictures = "a board makes no environments; the run's folder may hold rollout.gif"
+    return feed

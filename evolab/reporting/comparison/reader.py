@@ -213,6 +213,21 @@ class Lines:
         self.path, self.place, self.restarted = path, 0, False
         self._before = b""
 
+    def leave_out_all_but(self, size: int) -> bool:
+        """Begin with the first line within the last `size` bytes; True if there is anything before it."""
+        if not self.path.exists():
+            return False
+        with self.path.open("rb") as file:
+            start = file.seek(0, 2) - size
+            if start <= 0:
+                return False
+            file.seek(start - 1)
+            file.readline()
+            self.place = file.tell()
+            file.seek(max(0, self.place - CHECKED))
+            self._before = file.read(min(CHECKED, self.place))
+        return True
+
     def read(self) -> Iterator[str]:
         """What was added since the last call, as far as lines are complete."""
         if not self.path.exists():

@@ -40,7 +40,7 @@ function controls(ui) {
     const busy = p && head.alive && (running || status === "stopping" || status === "paused") && p.generation > (newest ? newest.n : -1);
     const doing = { fill: "filling the buffer", train: "training", evaluate: "evaluating" };
     say(phase, busy ? `generation ${group(p.generation)} · ${doing[p.phase] || p.phase} ${group(p.done)} / ${group(p.total)}`
-      : ui.watched ? "" : head.alive && !store.rows.length ? "press Step or Run to begin"
+      : ui.watched ? (head.unread ? `reading generations 1 to ${group(head.unread)}` : "") : head.alive && !store.rows.length ? "press Step or Run to begin"
       : head.gone ? (head.folder ? `ev.Experiment.load("${head.folder}") goes on from its newest checkpoint` : "run the notebook again; exp.save(folder) keeps a run") : "");
     fill.style.width = `${busy ? 100 * part : 0}%`;
     bar.setAttribute("aria-valuenow", Math.round(busy ? 100 * part : 0));

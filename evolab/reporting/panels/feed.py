@@ -135,6 +135,7 @@ class Feed:
     def past(self) -> str:
         """What `state` has no room for; see `Store.past`."""
         with self._lock:
+            self.store.absorb(list(self.experiment.history.generations))
             return self.store.past()
 
     def _tail(self, room: int) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import re
 import threading
+import zlib
 from urllib.parse import quote
 
 import pytest
@@ -191,3 +193,71 @@ def test_the_command_prints_the_address_and_serves_until_it_is_ended(runs, capsy
     assert re.search(r"http://127\.0\.0\.1:\d+/[\w-]{32}/", capsys.readouterr().out)
     assert main(["board", str(runs / "nowhere")]) == 2
     assert "there is no folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("newest", range(5, 6_000, 83))
+def test_the_newest_generations_are_read_alone_and_whole(long_run, newest):
+    whole, place = long_run
+    run = FollowedRun(place, newest)
+    run.look()
+    assert list(run.history) == whole.generations[run.before :]
+    assert run.before > 0
+
+
+@pytest.fixture(scope="module")
+def long_run(tmp_path_factory):
+    """A run of forty generations, and its folder."""
+    whole = make_history(40, 4, seed=3)
+    return whole, write_run(tmp_path_factory.mktemp("runs") / "long", config(1), whole)
+
+
+def test_a_long_run_s_page_shows_its_newest_generations_first_and_then_all(long_run):
+    whole, place = long_run
+    told = RunNews(place, newest=9_000)
+    first = told.since(0, 0)
+    shown = [row["n"] for row in first["rows"]]
+    assert shown == list(range(first["head"]["unread"] + 1, 41))
+    assert 5 < len(shown) < 20
+    assert first["best"] is None  # known once everything is read
+    told.reading.join()
+    then = told.since(first["epoch"], 40)
+    assert then["reset"]
+    assert [row["n"] for row in then["rows"]] == list(range(1, 41))
+    assert then["best"] == pytest.approx(max(g.fitness for g in whole), rel=1e-3)
+    assert "unread" not in then["head"]
+    assert "rows" not in told.since(then["epoch"], 40)
+
+
+def test_generations_that_end_while_older_ones_are_read_are_told(tmp_path, monkeypatch):
+    monkeypatch.setattr("evolab.reporting.board.news.PERIOD", -1.0)
+    whole = make_history(42, 4, seed=3)
+    place = write_run(tmp_path / "run", config(1), History(whole.generations[:40]))
+    told = RunNews(place, newest=9_000)
+    first = told.since(0, 0)
+    told.reading.join()
+    whole.to_json_lines(place / "history")
+    then = told.since(first["epoch"], 40)
+    assert [row["n"] for row in then["rows"]] == list(range(1, 43))
+
+
+def test_a_run_whose_beginning_is_damaged_shows_its_newest_generations_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("evolab.reporting.board.news.PERIOD", -1.0)
+    place = write_run(tmp_path / "run", config(1), make_history(40, 4, seed=3))
+    file = place / "history" / "fitness.jsonl"
+    file.write_text("[}\n" + file.read_text())
+    told = RunNews(place, newest=9_000)
+    first = told.since(0, 0)
+    assert first["head"]["error"] == ""
+    told.reading.join()
+    then = told.since(first["epoch"], 40)
+    assert "fitness.jsonl, line 1 is damaged" in then["head"]["error"]
+    assert "unread" not in then["head"]
+    assert first["rows"]
+
+
+def test_a_page_is_told_with_its_first_answer_what_the_family_tree_needs_of_old_generations(tmp_path):
+    place = write_run(tmp_path / "run", config(1), make_history(250, 4, seed=3))
+    told = RunNews(place).since(0, 0)
+    old = json.loads(zlib.decompress(base64.b64decode(told["past"])))
+    assert [row["n"] for row in old] == list(range(1, old[-1]["n"] + 1))
+    assert all("id" in row for row in told["rows"] if row["n"] > old[-1]["n"])

@@ -44,6 +44,7 @@ class Hyperparameter:
         text: what it does, with its unit.
         complement: True where its distance to 1 matters by factors, as a discount's does.
         absent: the value of agents that were saved before it was a hyperparameter; None where every file has it.
+        off: the value at which there is nothing of it, where that is usual: tables of agents then leave it out.
     """
 
     default: float
@@ -52,6 +53,7 @@ class Hyperparameter:
     text: str
     complement: bool = False
     absent: float | None = None
+    off: float | None = None
 
     def fitted(self, space: Range) -> Range:
         """A user's range with what it leaves open: steps as in the default range, and by `1 - value` where that counts."""
@@ -285,8 +287,19 @@ ONLINE: dict[str, Hyperparameter] = {
         "steps whose rewards are summed before the value of the state that they lead to",
         absent=1,
     ),
+    "hindsight": Hyperparameter(
+        0.0,
+        Float(0.0, 1.0, log=False),
+        None,
+        "share of samples with a goal that was reached later; 0.8 is 4 of 5",
+        absent=0.0,
+        off=0.0,
+    ),
 }
 """As `SHARED`, for algorithms that learn by acting; those that learn from data take what suits the data."""
+
+OF_EXPERIENCE = frozenset(ONLINE) - frozenset(SHARED)
+"""What algorithms have that learn by acting, and those that learn from data do without."""
 
 ACTOR_CRITIC: dict[str, Hyperparameter] = {
     "lr_actor": Hyperparameter(3e-4, RATE, Float(1e-4, 1e-3, grow=2.0), "learning rate of the policy"),

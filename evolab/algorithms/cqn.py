@@ -8,7 +8,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from evolab.algorithms.base import CALLS, CHANGED, SHARED, AgentGroup, Float, Hyperparameter
+from evolab.algorithms.base import (
+    CALLS,
+    CHANGED,
+    OF_EXPERIENCE,
+    SHARED,
+    AgentGroup,
+    Float,
+    Hyperparameter,
+)
 from evolab.algorithms.dqn import DQN
 from evolab.core import checks
 from evolab.core.experience import Batch
@@ -47,7 +55,7 @@ class CQN(DQN):
         **{
             name: value
             for name, value in DQN.hyperparameters.items()
-            if not name.startswith("epsilon") and name not in ("persistence", "n_step")
+            if not name.startswith("epsilon") and name not in ("persistence", *OF_EXPERIENCE)
         },
         **SHARED,
         "lr": replace(DQN.hyperparameters["lr"], default=5e-4),

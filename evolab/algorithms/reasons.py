@@ -33,6 +33,7 @@ REASONS: dict[str, str] = {
     "batch_size": "larger batches have less noise and cost more time; the upper end is the largest affordable one",
     "n_step": "several rewards speed up what is learned of rare ones, and are those of older policies; which weighs more "
     "was not measured yet",
+    "hindsight": "it means something in environments with goals alone; there 4 of 5 samples is what its authors found",
     "dropped": "critics overestimate more in some tasks than in others: too few dropped quantiles keep that, too many "
     "hide what is good",
     "learn_step": "evolution would always choose 1: more updates cost time, not fitness",

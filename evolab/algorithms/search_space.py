@@ -29,6 +29,7 @@ OTHER_NAMES = {
     "top_quantiles_to_drop_per_net": "dropped, a share of all quantiles",
     "n_quantiles": "quantiles, an option of ev.QRDQN and ev.TQC",
     "n_critics": "critics, an option of ev.TQC",
+    "n_sampled_goal": "hindsight, a share of all samples: 0.8 for 4 of 5",
     "n_envs": "num_envs, an option of Experiment",
     "net_arch": "network, an option of Experiment",
 }

@@ -8,7 +8,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from evolab.algorithms.base import CALLS, CHANGED, SHARED, AgentGroup, Float, Hyperparameter
+from evolab.algorithms.base import (
+    CALLS,
+    CHANGED,
+    OF_EXPERIENCE,
+    SHARED,
+    AgentGroup,
+    Float,
+    Hyperparameter,
+)
 from evolab.algorithms.td3 import TD3
 from evolab.core.experience import Batch
 from evolab.core.readonly import frozen_options
@@ -35,7 +43,7 @@ class TD3BC(TD3):
         **{
             name: value
             for name, value in TD3.hyperparameters.items()
-            if name not in ("exploration_noise", "persistence", "n_step")
+            if name not in ("exploration_noise", "persistence", *OF_EXPERIENCE)
         },
         **SHARED,
         "bc_alpha": Hyperparameter(

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from evolab.core.goals import Goals
 from evolab.core.trees import Tree, map_leaves, to_tensor
 
 
@@ -36,6 +37,7 @@ class Transition:
         action_mask: [P, E, W], bool, what was permitted when the action was chosen; None where environments give no
             masks. See `core.masks` for the entries.
         next_action_mask: [P, E, W], what the true successor permits; where nothing is left to do, everything.
+        goals: what the environment says of other goals than its own; None where it says nothing.
     """
 
     observation: Tree
@@ -49,6 +51,7 @@ class Transition:
     metrics: Mapping[tuple[int, int], Mapping[str, float]] = field(default_factory=dict)
     action_mask: Any = None
     next_action_mask: Any = None
+    goals: Goals | None = None
 
     @property
     def ended(self) -> Any:
@@ -198,6 +201,24 @@ class Lookahead:
     steps: Tensor
     discount: Tensor
     most: int
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the samples of some agents are drawn, where that is otherwise than one transition like another.
+
+    Attributes:
+        lookahead: how far returns look ahead; None for one step.
+        hindsight: [P], the share of samples that are given a goal which was reached; None for none.
+    """
+
+    lookahead: Lookahead | None = None
+    hindsight: Tensor | None = None
+
+    @property
+    def recordable(self) -> bool:
+        """True where a device can draw so by itself."""
+        return self.hindsight is None
 
 
 @dataclass

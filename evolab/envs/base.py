@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from evolab.core.experience import Transition
+from evolab.core.goals import Goals
 from evolab.core.trees import Tree
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class Environments(ABC):
         faults: what went wrong and was survived, oldest first.
         action_mask: [P, E, W] bool, what every environment permits now, for `population.act(..., action_mask=...)`;
             None where they give no masks. The entries are those of `core.masks`.
+        goals: what the environment says of other goals than its own; None where it says nothing.
     """
 
     population: int
@@ -72,6 +74,7 @@ class Environments(ABC):
     max_episode_steps: int | None
     faults: list[StepFault]
     action_mask: np.ndarray | None = None
+    goals: Goals | None = None
 
     @abstractmethod
     def reset(self, seed: int | np.ndarray | None = None) -> Any:

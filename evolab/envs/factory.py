@@ -20,6 +20,7 @@ from evolab.envs.backend import VectorBackend
 from evolab.envs.envpool import Pool, drawable, is_pool, longest, pool_of, pool_size, spaces_of
 from evolab.envs.examine import examine_spaces, rehearse
 from evolab.envs.faults import FaultPolicy
+from evolab.envs.goals import goals_of
 from evolab.envs.guard import Guard
 from evolab.envs.ids import current_id
 from evolab.envs.loop import Loop
@@ -168,6 +169,7 @@ def make(
     examine_spaces(name, first.observation_space, first.action_space)
     if examine is not None:
         examine(first.observation_space, first.action_space)
+    goals = goals_of(name, first.inner)
     makers = [partial(Guard, factory, name, divmod(index, num_envs)) for index in range(count)]
     if vectorization in ("async", "ray"):
         _, remembering = rehearse(name, first, seed, stepping=False)
@@ -185,7 +187,7 @@ def make(
     if not again_made:
         notice_memory(name, remembering)
     limit = env_kwargs.get("max_episode_steps", first.limit)
-    about = {"action_space": first.action_space, "name": name, "max_episode_steps": limit}
+    about = {"action_space": first.action_space, "name": name, "max_episode_steps": limit, "goals": goals}
     return finished(backend, **about, again=again, render=partial(drawn, factory, name))
 
 
@@ -252,7 +254,8 @@ def _around(
         )
         backend.close = partial(shut, vector)  # type: ignore[method-assign]  # it may hold processes that hang
         limit = None if vector.spec is None else vector.spec.max_episode_steps
-    return backend, {"action_space": chosen, "name": name, "max_episode_steps": limit}
+    goals = None if pooled else goals_of(name, vector)
+    return backend, {"action_space": chosen, "name": name, "max_episode_steps": limit, "goals": goals}
 
 
 def _said_by(vector: VectorEnv, name: str) -> AutoresetMode:

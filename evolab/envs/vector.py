@@ -14,6 +14,7 @@ from torch import Tensor
 
 from evolab.core.checks import positive_integer
 from evolab.core.experience import Transition
+from evolab.core.goals import Goals
 from evolab.core.trees import Tree, map_leaves
 from evolab.envs.actions import as_batch
 from evolab.envs.backend import Failure, Faults, StepRows, VectorBackend
@@ -51,6 +52,7 @@ class VectorEnvironments(Environments):
         again: Callable[[int, int], VectorEnvironments] | None = None,
         render: Callable[[], gymnasium.Env] | None = None,
         on_fault: str | FaultPolicy | None = None,
+        goals: Goals | None = None,
     ) -> None:
         """Put [P, E] in front of `backend`.
 
@@ -66,10 +68,11 @@ class VectorEnvironments(Environments):
             again: makes the same environments with another E and another P.
             render: makes one single environment that renders.
             on_fault: whether failures are survived; see `FaultPolicy`.
+            goals: what it says of other goals than its own; None where it says nothing.
         """
         self.population, self.num_envs = population, num_envs
         self.single_observation_space, self.single_action_space = backend.space, action_space
-        self.name, self.max_episode_steps = name, max_episode_steps
+        self.name, self.max_episode_steps, self.goals = name, max_episode_steps, goals
         self.faults: list[StepFault] = []
         self._backend, self._again, self._render = backend, again, render
         self._seed: int | None = seed
@@ -159,6 +162,7 @@ class VectorEnvironments(Environments):
             metrics={divmod(i, self.num_envs): one for i, one in rows.metrics.items() if valid[i]},
             action_mask=permitted,
             next_action_mask=self._shaped_mask(rows.masks),
+            goals=self.goals,
         )
         self._count_faults(faults, valid)
         return transition

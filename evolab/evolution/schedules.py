@@ -73,6 +73,8 @@ def stages_of(schedule: object, algorithm: Algorithm) -> list[Stage]:
         values = {}
         for name, hyperparameter in known.items():
             value = row.get(name, hyperparameter.default)
+            if value != value:  # a gap in a table: what is off is not told
+                value = hyperparameter.default
             if isinstance(value, float) and isinstance(hyperparameter.limits, Integer) and value.is_integer():
                 value = int(value)  # a table may have turned whole numbers into floats
             values[name] = hyperparameter.limits.check(name, value)

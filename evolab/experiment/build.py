@@ -14,6 +14,7 @@ from evolab.data.buffers.offline import buffer_from
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.data.buffers.token_buffer import TokenBuffer
 from evolab.envs import make
+from evolab.envs.goals import require_goals
 from evolab.evaluation.acting import Acting, TrainingEpisodes
 from evolab.evaluation.episodes import Evaluator
 from evolab.evaluation.fitness import Fitness, Given, Returns, fitness_named
@@ -46,6 +47,8 @@ def build(config: ExperimentConfig) -> TrainingState:
             frame_stack=config.frame_stack,
             **config.env_kwargs,
         )
+        if config.wants_hindsight:
+            require_goals(envs)
     evaluator = None if envs is None else Evaluator(envs, config.eval_steps)
     episodes = TrainingEpisodes()
     fitness, beside = fitness_of(config, evaluator, episodes), None

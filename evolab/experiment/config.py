@@ -167,6 +167,11 @@ class ExperimentConfig(Options):
         return algorithm, size, checks.positive_integer("num_envs", num_envs), observed
 
     @property
+    def wants_hindsight(self) -> bool:
+        """True where an agent may learn from goals that were reached in place of others."""
+        return self.hyperparameters.get("hindsight", 0.0) > 0 or "hindsight" in self.search_space
+
+    @property
     def language(self) -> LanguageEnvironment | None:
         """Where agents over tokens live; None for all others."""
         environment = self.environment if self.algorithm.reads_tokens else None

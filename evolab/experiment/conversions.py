@@ -181,6 +181,7 @@ ELSEWHERE = {
     "ent_coef": "hyperparameters={'entropy_coefficient': ...}",
     "buffer_size": "buffer=...",
     "n_envs": "num_envs=...",
+    "replay_buffer_class": "hyperparameters={'hindsight': 0.8} for goals that were reached",
     "n_steps": "buffer=..., the steps of a rollout",
     "pop_size": "population=...",
     "net_arch": "network=[64, 64]",

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from evolab.core import checks
-from evolab.core.experience import MASKS, Batch, Episodes, Lookahead, to_batch
+from evolab.core.experience import MASKS, Batch, Episodes, to_batch
 from evolab.core.masks import of_outputs
 from evolab.core.observed import check_episodes
 from evolab.core.trees import Tree, map_leaves
@@ -26,6 +26,7 @@ from evolab.networks.batching import cuda_graphs as graphs
 from evolab.networks.batching.group import AgentGroup
 from evolab.networks.kernels.sharing import cores_for_kernels
 from evolab.population.recall import along
+from evolab.population.sampling import sampling_of
 from evolab.population.table import Table
 from evolab.population.waiting import Collected, Waiting
 
@@ -101,7 +102,7 @@ class Learner:
             whole = self._samples(group, source) == group.batch
             if due and not whole:
                 self._tell(group, source)
-            if due and whole and self._recordable(source):
+            if due and whole and self._recordable(source, group):
                 self._replay(group, source, due, found)
                 continue
             for seen in self._drawn(source, group, due):
@@ -144,9 +145,9 @@ class Learner:
 
     def _drawn(self, source: Buffer, group: AgentGroup, updates: int) -> Iterator[Any]:
         """What a buffer gives for so many updates, one or several at a time, as the algorithm sees it."""
-        size, ahead = self._samples(group, source), _lookahead(group)
+        size, how = self._samples(group, source), sampling_of(group)
         asked = group.rows, size, updates, self.table.generator
-        for drawn in source.batches(*asked) if ahead is None else source.batches(*asked, ahead):
+        for drawn in source.batches(*asked) if how is None else source.batches(*asked, how):
             yield self.batch_of(group, drawn, leading=3 if _of_several(drawn) else 2)
 
     def _apart(self, group: AgentGroup, seen: Any) -> Iterator[Any]:
@@ -233,11 +234,14 @@ class Learner:
         for individual in self.table.individuals[group.rows]:
             individual.updates += updates
 
-    def _recordable(self, source: Buffer) -> bool:
+    def _recordable(self, source: Buffer, group: AgentGroup) -> bool:
         """True where updates from this source can be recorded: by rules that say so, on data that lie on the device."""
         if self.unrecordable or not graphs.possible(self.table.device):
             return False
         said = bool(vars(type(self.table.algorithm)).get("recordable"))  # not of a class that it derives from
+        how = sampling_of(group)
+        if how is not None and not how.recordable:
+            return False
         return said and source.recordable and source.device == self.table.device
 
     def _replay(self, group: AgentGroup, source: Buffer, due: int, found: Collected) -> None:
@@ -261,8 +265,9 @@ class Learner:
                 if period > LONGEST:
                     losses = work()
                 else:
-                    ahead = _lookahead(group)
-                    key = count, before % period, ahead and ahead.most, source.recording_key()
+                    how = sampling_of(group)
+                    most = 1 if how is None or how.lookahead is None else how.lookahead.most
+                    key = count, before % period, most, source.recording_key()
                     losses = group.recordings.run(key, work, table.generator, group.forget)
             except graphs.Unrecordable as problem:
                 warnings.warn(str(problem), stacklevel=4)
@@ -285,12 +290,6 @@ class Learner:
                 f"{algorithm.name} learns from {what}; pass an ev.{kind}, not a {type(source).__name__}."
             )
         source.require(self.table.least_experience, self.table.own_steps)
-
-
-def _lookahead(group: AgentGroup) -> Lookahead | None:
-    """How far the returns of a group's agents look ahead; None where all look one step ahead."""
-    most = max(int(setting.get("n_step", 1)) for setting in group.settings)
-    return None if most == 1 else Lookahead(group.hyper["n_step"], group.hyper["discount"], most)
 
 
 def _of_several(seen: Batch | Episodes) -> bool:

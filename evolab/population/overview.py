@@ -42,7 +42,7 @@ def frame(table: Table) -> pd.DataFrame:
                 "hidden": "x".join(map(str, individual.genes.hidden)),
                 "activation": ",".join(individual.genes.activation),
                 "parameters": known["parameters"],
-                **individual.hyperparameters,
+                **table.spec.told(individual),
             }
         )
     found = pd.DataFrame(rows)

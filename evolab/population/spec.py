@@ -171,6 +171,15 @@ class Spec:
             self.begin(individual, name, self.drawn(name, genes, generator))
         return individual
 
+    def told(self, individual: Individual) -> dict[str, Any]:
+        """The hyperparameters of an agent that tables show: all but those that are off and do not evolve."""
+        known = self.algorithm.hyperparameters
+        return {
+            name: value
+            for name, value in individual.hyperparameters.items()
+            if known[name].off is None or value != known[name].off or name in self.search_space
+        }
+
     def hyperparameters(self, individuals: Sequence[Individual]) -> dict[str, Tensor]:
         """Every hyperparameter and "steps", [P] each. The networks that an agent at rest acts by learn at a rate of 0.
 

@@ -126,7 +126,7 @@ class Table(Mapping[str, Tensor]):
             "parameters": self.parameters(row),
             "steps": individual.steps,
             "updates": individual.updates,
-            **individual.hyperparameters,
+            **self.spec.told(individual),
         }
 
     def statistics(self, rows: slice = ALL) -> dict[str, Tensor]:

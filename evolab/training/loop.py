@@ -234,7 +234,7 @@ def _evaluation(state: TrainingState, number: int, found: _Found, learned: Learn
         steps=individual.steps,
         total_steps=state.total_steps,
         updates=individual.updates,
-        hyperparameters=dict(individual.hyperparameters),
+        hyperparameters=state.population.table.spec.told(individual),
         hidden=tuple(individual.genes.hidden),
         activation=tuple(individual.genes.activation),
         parameters=state.population.table.parameters(row),

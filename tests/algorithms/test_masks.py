@@ -293,9 +293,9 @@ def test_an_update_with_masks_never_waits_for_the_device(algorithm, space):
 def test_a_sample_has_the_mask_of_its_own_successor(shared, ahead):
     buffer = ev.ReplayBuffer(70, shared=shared)  # is written round
     play(buffer, 40)
-    from evolab.core.experience import Lookahead
+    from evolab.core.experience import Lookahead, Sampling
 
-    far = None if ahead == 1 else Lookahead(torch.full((2,), ahead), torch.full((2,), 0.9), ahead)
+    far = Sampling(Lookahead(torch.full((2,), ahead), torch.full((2,), 0.9), ahead)) if ahead > 1 else None
     batch = buffer.samples(slice(0, 2), 50, 3, torch.Generator().manual_seed(0), far)
     assert batch.next_action_mask.dtype == torch.bool
     assert batch.next_action_mask.shape == (3, 2, 50, 4)

@@ -71,6 +71,18 @@ def catch() -> str:
     return lines(series, "environment steps", "best fitness", said="Fitness of the best agent in Catch")
 
 
+def hindsight() -> str:
+    """Goals that are met with hindsight and without."""
+    rows = {
+        f"{task}, {'hindsight' if float(share) else 'without'}": [one["met"] for one in runs]
+        for task, known in read("hindsight.json")["tasks"].items()
+        for share, runs in known["shares"].items()
+    }
+    return values(
+        rows, "share of goals that are met", said="Goals met with hindsight and without, three seeds"
+    )
+
+
 def steady(name: str) -> str:
     """Steps until the target with the settings of `precision.json`."""
     known = read("precision.json")["solved"][name]["float32"]
@@ -162,7 +174,7 @@ def peers() -> str:
 
 CHARTS: dict[str, Callable[..., str]] = {
     one.__name__: one
-    for one in (solved, cost, catch, steady, narrow, chance, td3bc, walks, words, game, peers)
+    for one in (solved, cost, catch, hindsight, steady, narrow, chance, td3bc, walks, words, game, peers)
 }
 
 

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from evolab.core.experience import Batch, Episodes, Lookahead, Transition
+from evolab.core.experience import Batch, Episodes, Sampling, Transition
 from evolab.core.trees import Tree
 
 AT_ONCE = 8
@@ -92,7 +92,7 @@ class Buffer(ABC):
         size: int,
         updates: int,
         generator: torch.Generator,
-        ahead: Lookahead | None = None,
+        how: Sampling | None = None,
     ) -> Iterator[Batch | Episodes]:
         """What some agents learn from, in the environment's own ranges.
 
@@ -101,7 +101,7 @@ class Buffer(ABC):
             size: B, samples of each.
             updates: for so many updates in a row.
             generator: of every draw.
-            ahead: how far returns look ahead, told only where it is more than one step; see `Batch.discount`.
+            how: they are drawn, told only where one transition is not like another.
 
         Yields:
             a batch [P, B, ...] for one update after another, or one [U, P, B, ...] for several.

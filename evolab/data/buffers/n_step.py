@@ -43,6 +43,20 @@ class Places(NamedTuple):
         return torch.from_numpy(pool * self.apart + (self.cursor[pool] - rows) % self.capacity)
 
 
+class Met(NamedTuple):
+    """One step of the N environments of each pool, [pools, N] each.
+
+    Attributes:
+        follows: True where it goes on with the step before.
+        taken: True where it is a transition.
+        ended: True where its episode is over, terminated or truncated.
+    """
+
+    follows: np.ndarray
+    taken: np.ndarray
+    ended: np.ndarray
+
+
 class Following:
     """The newest transition of every environment, and what its episode goes on with."""
 
@@ -59,7 +73,7 @@ class Following:
         self._newest = self._open = None
         self._successor = ()
 
-    def met(self, transition: Any, store: Tensor, places: Places) -> None:
+    def met(self, transition: Any, store: Tensor, places: Places) -> Met:
         """Note one step [P, E] or [B] that has just been written: what it follows is told so in `store`."""
         ended = _flags(transition.terminated)
         truncated = getattr(transition, "truncated", None)
@@ -67,14 +81,17 @@ class Following:
         valid = getattr(transition, "valid", None)
         valid = None if valid is None else _flags(valid)
         whole, pools = valid is None or bool(valid.all()), len(places.cursor)
+        taken = np.broadcast_to(True if valid is None else valid, ended.shape).reshape(pools, -1)
+        follows = self._open
         if not (whole and self._goes_on_whole(transition, ended, store, places)):
-            taken = np.broadcast_to(True if valid is None else valid, ended.shape).reshape(pools, -1)
-            self._link(transition, ended, taken, store, places)
+            follows = self._link(transition, ended, taken, store, places)
         successor = getattr(transition, "reset_observation", None)  # the very array that is acted on next
         self._successor = transition.next_observation if successor is None else successor
         self._open = None
         if whole and pools == 1:
             self._open, self._newest = ~ended.reshape(-1), None
+        assert follows is not None
+        return Met(follows.reshape(taken.shape), taken, ended.reshape(taken.shape))
 
     def _goes_on_whole(self, transition: Any, ended: np.ndarray, store: Tensor, places: Places) -> bool:
         """Link two steps in a row of all environments, whose rows lie side by side; False for any other case."""
@@ -95,7 +112,8 @@ class Following:
 
     def _link(
         self, transition: Any, ended: np.ndarray, taken: np.ndarray, store: Tensor, places: Places
-    ) -> None:
+    ) -> np.ndarray:
+        """[pools, N], True where what was taken follows; told so in `store`."""
         newest = self._newest
         if self._open is not None:
             last = self._written[0] - self._open.size + np.arange(self._open.size)
@@ -116,6 +134,7 @@ class Following:
         linked = torch.from_numpy(distance[kept].astype(np.int32))
         store[places.back(pool[kept], back[kept]).to(store.device)] = linked.to(store.device)
         self._newest = np.where(taken & ~ended.reshape(taken.shape), numbers, -1)
+        return follows
 
 
 def one_memory(one: Tree, other: Tree) -> bool:

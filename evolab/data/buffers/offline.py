@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
-from evolab.core.experience import DRAWN, Batch, Lookahead, Transition
+from evolab.core.experience import DRAWN, Batch, Sampling, Transition
 from evolab.core.trees import Tree, map_leaves
 from evolab.data.buffers.n_step import alike
 from evolab.data.buffers.replay import ReplayBuffer
@@ -128,13 +128,13 @@ class StoredBuffer(ReplayBuffer):
         size: int,
         updates: int,
         generator: torch.Generator,
-        ahead: Lookahead | None = None,
+        how: Sampling | None = None,
     ) -> Iterator[Batch]:
         """Transitions for one update after another."""
-        if ahead is not None:
+        if how is not None:
+            asked = "n_step above 1" if how.lookahead is not None else "hindsight"
             raise DatasetError(
-                f"{self.dataset.name}: n_step above 1 needs data in memory; these stay on disk. Raise max_memory to "
-                "hold them."
+                f"{self.dataset.name}: {asked} needs data in memory; these stay on disk. Raise max_memory to hold them."
             )
         return (self.sample(rows, size, generator) for _ in range(updates))
 

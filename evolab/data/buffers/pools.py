@@ -226,6 +226,13 @@ class Pools(Buffer):
 
         return {name: map_leaves(take, self.fields[name], self.frames[name]) for name in names}
 
+    def part(self, name: str, key: str, index: Tensor) -> Tensor:
+        """[..., *shape], one entry of the Dict observations under this name, of the rows `index` [...]."""
+        fields: Any = self.fields
+        found = fields[name][key].index_select(0, index.flatten()).unflatten(0, index.shape)
+        frames = self.frames[name][key]
+        return found if frames is None else frames.take(found)
+
     def follow(self, parents: Sequence[int]) -> None:
         """Give every agent its parent's experience; nothing to do where all share one pool."""
         if self.pools == 1 or not self.fields:

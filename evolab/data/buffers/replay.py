@@ -10,10 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evolab.core.experience import DRAWN, Batch, Episodes, Lookahead, Transition
+from evolab.core.experience import DRAWN, Batch, Episodes, Sampling, Transition
+from evolab.core.goals import Goals
 from evolab.core.memory import room
 from evolab.core.trees import Tree, leaves, map_named_leaves, named_leaves
 from evolab.data.buffers.base import AT_ONCE
+from evolab.data.buffers.hindsight import Futures, Relabelled
 from evolab.data.buffers.n_step import ONWARD, Following, Places, summed_ahead
 from evolab.data.buffers.pools import Pools
 from evolab.networks.batching import cuda_graphs as graphs
@@ -45,6 +47,8 @@ class ReplayBuffer(Pools):
         self._told = np.zeros(0, dtype=np.int64)
         self._self = object()  # told from every other buffer, also from one that lay at the same addresses
         self._following = Following()
+        self._goals: Goals | None = None
+        self._futures: Futures | None = None
 
     def __repr__(self) -> str:
         kind = "shared" if self.shared else f"own to each of {self.pools} agents"
@@ -62,14 +66,31 @@ class ReplayBuffer(Pools):
 
     def add(self, transition: Transition) -> int:
         """Store the valid rows of a transition; see `Pools.add`."""
+        self._goals = getattr(transition, "goals", None) or self._goals
+        if self._goals is not None and self._futures is None and self.fields:
+            self._futures = Futures.of(self, self.onward)
         stored = super().add(transition)
         if not stored:
-            self._following.cut()
-        else:
-            self._following.met(
-                transition, self.onward, Places(self.cursor, self.length, self.capacity, self.allotted)
-            )
+            self._cut()
+            return 0
+        places = Places(self.cursor, self.length, self.capacity, self.allotted)
+        step = self._following.met(transition, self.onward, places)
+        if self._goals is not None and self._futures is None:
+            self._futures = Futures(self.pools, self.capacity, self.example.device)
+        if self._futures is not None:
+            self._futures.met(step, places)
         return stored
+
+    def _cut(self) -> None:
+        """Nothing that is stored goes on."""
+        self._following.cut()
+        if self._futures is not None:
+            self._futures.cut()
+
+    def clear(self) -> None:
+        """Forget everything; see `Pools.clear`."""
+        super().clear()
+        self._futures = None
 
     def fields_of(self, transition: Transition) -> dict[str, Any]:
         """What is stored of a transition: masks of successors from the first on that has some; all is permitted before."""
@@ -113,8 +134,7 @@ class ReplayBuffer(Pools):
         if count == 0:
             return {}
         index = (int(self.cursor[0]) - count + torch.arange(count)) % self.capacity
-        masks = (MASK,) if MASK in self.fields else ()
-        rows = self._taken(index.to(self.device), (*DRAWN, *masks), (count,))
+        rows = self._taken(index.to(self.device), (*DRAWN, *self._masks), (count,))
         return {path: leaf.cpu() for name, tree in rows.items() for path, leaf in named_leaves(tree, name)}
 
     def take_in(self, rows: Mapping[str, Tensor]) -> None:
@@ -142,15 +162,18 @@ class ReplayBuffer(Pools):
             index = (int(self.cursor[0]) - count + torch.arange(count)) % self.capacity
             self.onward[index.to(self.device)] = 0
         self._following.cut()
+        self._futures = None
 
     def begin_generation(self) -> None:
         """Environments are started anew: what comes next follows nothing that is stored."""
-        self._following.cut()
+        self._cut()
 
     def follow(self, parents: Sequence[int]) -> None:
         """Give every agent its parent's experience; see `Pools.follow`."""
-        self._following.cut()
+        self._cut()
         super().follow(parents)
+        if self.pools > 1:
+            self._futures = None
 
     def batches(
         self,
@@ -158,13 +181,13 @@ class ReplayBuffer(Pools):
         size: int,
         updates: int,
         generator: torch.Generator,
-        ahead: Lookahead | None = None,
+        how: Sampling | None = None,
     ) -> Iterator[Batch | Episodes]:
         """Transitions drawn with replacement, for `AT_ONCE` updates together: [U, P, B, ...]."""
         for done in range(0, updates, AT_ONCE):
             asked = rows, size, min(AT_ONCE, updates - done), generator
-            # Whoever overrides `samples` need not know of returns over several steps, which few ask for.
-            yield self.samples(*asked) if ahead is None else self.samples(*asked, ahead)
+            # Whoever overrides `samples` need not know of other ways to draw, which few ask for.
+            yield self.samples(*asked) if how is None else self.samples(*asked, how)
 
     def sample(self, rows: slice, size: int, generator: torch.Generator) -> Batch | Episodes:
         """`size` transitions for each agent of `rows`, drawn with replacement.
@@ -185,12 +208,16 @@ class ReplayBuffer(Pools):
         size: int,
         updates: int,
         generator: torch.Generator,
-        ahead: Lookahead | None = None,
+        how: Sampling | None = None,
     ) -> Batch:
         """As `sample`, for several updates at once, [U, P, B, ...]: one gather per field serves them all.
 
-        With a look `ahead` a sample is a transition and those that follow it: their discounted rewards in one, and
-        the end of the last. It is shorter where an episode ends, or where no more of it is stored.
+        With a look ahead a sample is a transition and those that follow it: their discounted rewards in one, and
+        the end of the last. It is shorter where an episode ends, or where no more of it is stored. With hindsight some
+        samples have a goal that their episode reached at the end of a later transition, or of their own.
+
+        Raises:
+            ValueError: there is nothing, or hindsight is asked for of what has no goals.
         """
         count = rows.stop - rows.start
         if len(self) == 0:
@@ -207,14 +234,57 @@ class ReplayBuffer(Pools):
             index = torch.cat(parts, 1).flatten()
 
         shape = updates, count, size
-        masks = (MASK,) if MASK in self.fields else ()
-        if ahead is None:
-            return Batch(**self._taken(index, (*DRAWN, *masks), shape))
-        store: Any = self.fields["reward"]
-        last, reward, discount = summed_ahead(index.view(shape), ahead, lambda at: store[at], self.next_of)
-        begun = self._taken(index, ("observation", "action"), shape)
-        ended = self._taken(last.flatten(), ("next_observation", "terminated", *masks), shape)
-        return Batch(**begun, **ended, reward=reward, discount=discount)
+        if how is None:
+            return Batch(**self._taken(index, (*DRAWN, *self._masks), shape))
+        return self._sampled(index.view(shape), how, generator)
+
+    @property
+    def _masks(self) -> tuple[str, ...]:
+        """The fields of masks, where there are some."""
+        return (MASK,) if MASK in self.fields else ()
+
+    def _sampled(self, at: Tensor, how: Sampling, generator: torch.Generator) -> Batch:
+        """The samples that begin in the rows `at` [U, P, B]."""
+        index, shape, masks = at.flatten(), tuple(at.shape), self._masks
+        aimed = None if how.hindsight is None else self._relabelled(at, how.hindsight, generator)
+        if how.lookahead is None:
+            batch = Batch(**self._taken(index, (*DRAWN, *masks), shape))
+            if aimed is not None:
+                batch.reward, batch.terminated = aimed.outcome(at)
+        else:
+            store: Any = self.fields["reward"]
+            if aimed is None:
+                walk = summed_ahead(at, how.lookahead, lambda rows: store[rows], self.next_of)
+            else:
+                walk = summed_ahead(
+                    at,
+                    how.lookahead,
+                    lambda rows: aimed.outcome(rows)[0],
+                    lambda rows: aimed.next_of(rows, self.next_of(rows)),
+                )
+            last, reward, discount = walk
+            begun = self._taken(index, ("observation", "action"), shape)
+            ended = self._taken(last.flatten(), ("next_observation", "terminated", *masks), shape)
+            batch = Batch(**begun, **ended, reward=reward, discount=discount)
+            if aimed is not None:
+                batch.terminated = aimed.outcome(last)[1]
+        if aimed is not None:
+            aimed.put(batch)
+        return batch
+
+    def _relabelled(self, at: Tensor, share: Tensor, generator: torch.Generator) -> Relabelled:
+        """The same samples, of which these shares [P] have goals that were reached."""
+        if self._goals is None or self._futures is None:
+            raise ValueError(
+                "hindsight is above 0, and nothing that is stored says what other goals would have earned. It needs steps "
+                "of an environment with goals: Dict observations with 'achieved_goal' and 'desired_goal', and a method "
+                "compute_reward(achieved_goal, desired_goal, info)."
+            )
+        device = generator.device
+        coin = torch.rand(at.shape, generator=generator, device=device).to(at.device)
+        aims, known = self._futures.draw(at, self.allotted, generator)
+        changed = known & (coin < share.to(at.device)[:, None])
+        return Relabelled(self, self._goals, at, aims, changed)
 
     @property
     def recordable(self) -> bool:  # type: ignore[override]

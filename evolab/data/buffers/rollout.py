@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from evolab.core.device import device_named
-from evolab.core.experience import DRAWN, Batch, Lookahead, Transition
+from evolab.core.experience import DRAWN, Batch, Sampling, Transition
 from evolab.core.memory import announce, room
 from evolab.core.trees import Tree, leaves, map_leaves
 from evolab.data.buffers.base import Buffer, Size, as_kept
@@ -237,7 +237,7 @@ class RolloutBuffer(Buffer):
         size: int,
         updates: int,
         generator: torch.Generator,
-        ahead: Lookahead | None = None,
+        how: Sampling | None = None,
     ) -> Iterator[RolloutSteps]:
         """Everything that these agents did, once it is full; the algorithm makes minibatches of it."""
         if self.full:

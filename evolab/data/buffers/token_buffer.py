@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from evolab.core.experience import EPISODE_FIELDS, Episodes, Lookahead, Transition
+from evolab.core.experience import EPISODE_FIELDS, Episodes, Sampling, Transition
 from evolab.core.trees import Tree
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.data.datasets.columns import DatasetError
@@ -89,7 +89,7 @@ class TokenBuffer(ReplayBuffer):
         size: int,
         updates: int,
         generator: torch.Generator,
-        ahead: Lookahead | None = None,
+        how: Sampling | None = None,
     ) -> Iterator[Episodes]:
         """Episodes for one update after another, each batch as long as its longest."""
         return (self.sample(rows, size, generator) for _ in range(updates))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import evolab as ev
-from evolab.core.experience import Lookahead
+from evolab.core.experience import Lookahead, Sampling
 from evolab.data.buffers import offline
 from evolab.data.buffers.offline import buffer_from
 from evolab.data.buffers.saving import Written, read_buffer, write_buffer
@@ -35,7 +35,7 @@ def step(observation, reward, following, terminated=False, truncated=False, vali
 def drawn(buffer, ahead=AHEAD, count=300):
     """(observation, reward, discount, successor, terminated) of each different sample, by agents."""
     agents = len(ahead.steps)
-    found = buffer.samples(slice(0, agents), count, 2, torch.Generator().manual_seed(0), ahead)
+    found = buffer.samples(slice(0, agents), count, 2, torch.Generator().manual_seed(0), Sampling(ahead))
     assert found.reward.shape == found.discount.shape == (2, agents, count)
     parts = (
         found.observation[..., 0],
@@ -181,7 +181,7 @@ def test_data_on_disk_cannot_be_summed_over(tmp_path):
     ev.Dataset(data).save(path)
     buffer, _ = buffer_from(ev.Dataset(path, max_memory=1))
     with pytest.raises(DatasetError, match="n_step above 1 needs data in memory"):
-        next(buffer.batches(slice(0, 2), 4, 1, torch.Generator(), AHEAD))
+        next(buffer.batches(slice(0, 2), 4, 1, torch.Generator(), Sampling(AHEAD)))
 
 
 def test_transitions_that_were_taken_in_go_on_with_nothing():

@@ -1,0 +1,139 @@
+"""Agents that learn from goals which were reached: in experiments, evolved, saved, and where nothing else learns."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+import evolab as ev
+from tests.goals import BitFlip
+
+SHARES = ev.Float(0.1, 0.9, log=False)
+
+
+class Nudge(BitFlip):
+    """Bits that are flipped by the largest of N numbers, for continuous actions."""
+
+    def __init__(self, bits=3):
+        super().__init__(bits)
+        self.action_space = spaces.Box(-1, 1, (bits,), np.float32)
+
+    def step(self, action):
+        return super().step(int(np.argmax(action)))
+
+
+def experiment(algorithm="DQN", environment=None, **options):
+    discrete = "DQN" in algorithm
+    told = {
+        "population": 3, "num_envs": 2, "network": [16], "steps_per_generation": 40, "seed": 1, "device": "cpu",
+        "hyperparameters": {"batch_size": 16}, "progress": False, **options,
+    }  # fmt: skip
+    return ev.Experiment(environment or (partial(BitFlip, 3) if discrete else Nudge), algorithm, **told)
+
+
+@pytest.mark.parametrize("algorithm", ["DQN", "QRDQN", "DDPG", "TD3", "SAC", "TQC"])
+def test_it_evolves_and_is_saved_and_resumed_bit_for_bit(algorithm, tmp_path):
+    exp = experiment(
+        algorithm, search_space={"hindsight": SHARES, "n_step": ev.Integer(1, 3)}, draw=True,
+        mutations=ev.Mutations(none=0, architecture=0, parameters=0, activation=0, hyperparameters=1),
+    )  # fmt: skip
+    exp.run(generations=2)
+    shares = exp.history.hyperparameters["hindsight"]
+    assert shares.between(0.1, 0.9).all()
+    assert shares.nunique() > 2
+    exp.best.save(tmp_path / "agent")
+    again = ev.Agent.load(tmp_path / "agent")
+    assert again.hyperparameters["hindsight"] == exp.best.hyperparameters["hindsight"]
+    exp.save(tmp_path / "run")
+    resumed = ev.Experiment.load(
+        tmp_path / "run",
+        progress=False,
+        environment=partial(BitFlip, 3) if "DQN" in algorithm else Nudge,
+    )
+    for one in (exp, resumed):
+        one.run(generations=2)
+    assert exp.history.fitness.equals(resumed.history.fitness)
+    assert exp.history.hyperparameters.equals(resumed.history.hyperparameters)
+    for name, tensor in exp.population.table.items():
+        assert tensor.equal(resumed.population.table[name]), name
+
+
+def test_agents_without_it_are_told_of_as_ever_and_learn_as_ever():
+    plain, off = experiment(), experiment(hyperparameters={"batch_size": 16, "hindsight": 0.0})
+    for one in (plain, off):
+        one.run(generations=1)
+    assert "hindsight" not in plain.history.hyperparameters
+    assert "hindsight" not in plain.population.describe()
+    assert plain.history.fitness.equals(off.history.fitness)
+    assert "hindsight" in experiment(hyperparameters={"hindsight": 0.5}).population.describe()
+
+
+def test_a_schedule_with_it_is_replayed():
+    exp = experiment(hyperparameters={"batch_size": 16, "hindsight": 0.8})
+    exp.run(generations=2)
+    assert set(exp.history.schedule()["hindsight"]) == {0.8}
+    assert exp.replay(seed=2).best.hyperparameters["hindsight"] == 0.8
+    plain = experiment()
+    plain.run(generations=1)
+    assert plain.replay(seed=2).best.hyperparameters["hindsight"] == 0.0
+
+
+def test_other_algorithms_do_not_know_it():
+    with pytest.raises(ValueError, match="Unknown hyperparameter of PPO 'hindsight'"):
+        experiment("PPO", hyperparameters={"hindsight": 0.8})
+    for name in ("CQN", "TD3BC"):
+        assert "hindsight" not in set(ev.search_space(name)["name"])
+
+
+def test_the_other_names_are_understood():
+    with pytest.raises(ValueError, match=r"hindsight, a share of all samples: 0\.8 for 4 of 5"):
+        experiment(hyperparameters={"n_sampled_goal": 4})
+    with pytest.raises(ValueError, match=r"'hindsight': 0\.8"):
+        experiment(replay_buffer_class="HerReplayBuffer")
+    with pytest.raises(ValueError, match="hindsight"):
+        experiment(hyperparameters={"hindsight": 4})
+
+
+def test_a_loop_of_one_s_own_needs_nothing_else():
+    with ev.envs.make(partial(BitFlip, 3), 2, 2, seed=0) as envs:
+        population = ev.Population(
+            "DQN", envs.single_observation_space, envs.single_action_space, 2, network=ev.MLP([16]), seed=0,
+            hyperparameters={"batch_size": 8, "hindsight": 0.8}, search_space={}, device="cpu",
+        )  # fmt: skip
+        buffer, observation = ev.ReplayBuffer(1_000), envs.reset()
+        for _ in range(30):
+            transition = envs.step(population.act(observation))
+            buffer.add(transition)
+            losses = population.learn(buffer) if len(buffer) >= 8 else {}
+            observation = transition.reset_observation
+    assert bool(losses["q"].isfinite().all())
+
+
+@pytest.mark.parametrize("share", [0.8, 0.0])
+def test_bits_are_flipped_where_nothing_was_ever_earned(share):
+    """Of 2^9 goals random play meets almost none in 9 steps: without hindsight values say nothing of goals."""
+    exp = ev.Experiment(
+        partial(BitFlip, 9), "DQN", population=2, num_envs=4, network=[64], seed=5, device="cpu", evolving=False,
+        hyperparameters={"hindsight": share, "discount": 0.98, "epsilon_steps": 1_500}, draw=False, progress=False,
+    )  # fmt: skip
+    exp.run(max_steps=6_000)
+    earned = exp.evaluate(episodes=50, seed=0).mean  # -9 where no goal is met, -3.5 where all are met at once
+    assert earned > -5 if share else earned < -8
+
+
+def test_fetch_reaches_by_it():
+    """The shapes and methods of gymnasium-robotics' own environments."""
+    pytest.importorskip("gymnasium_robotics")
+    import gymnasium_robotics
+
+    gymnasium.register_envs(gymnasium_robotics)
+    exp = ev.Experiment(
+        "FetchReach-v4", "SAC", population=2, num_envs=2, network=[32], seed=1, device="cpu", progress=False,
+        hyperparameters={"hindsight": 0.8, "batch_size": 64},
+    )  # fmt: skip
+    exp.run(max_steps=1_500)
+    assert exp.history.generations

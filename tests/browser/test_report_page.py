@@ -111,6 +111,14 @@ def test_a_long_run_that_is_reopened_has_every_generation(page_of):
     assert {int(row[0]) for row in rows[1:]} == set(range(1, 701))
 
 
+def test_the_winners_line_stays_in_its_chart_where_the_oldest_generations_have_no_room(page_of, monkeypatch):
+    """It began left of the axis, across the labels."""
+    monkeypatch.setattr("evolab.reporting.panels.store.PAST", 3_000)
+    drawing = saved(page_of(run(700, 12)), "fitness", "SVG")
+    longest = max(re.findall(r'd="([^"]+)" fill="none"[^>]*stroke-width="2.2"', drawing), key=len)
+    assert min(float(x) for x in re.findall(r"[ML]([-\d.]+) ", longest)) >= 52
+
+
 def test_a_figure_is_saved_as_picture_drawing_and_table(page_of):
     experiment = run()
     page = page_of(experiment)

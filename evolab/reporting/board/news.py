@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
 from pathlib import Path
@@ -16,6 +17,12 @@ PERIOD = 0.5
 
 NEWEST = 400_000
 """Bytes of each of a run's files that its page is shown first."""
+
+EPOCHS = 2**53 - 1
+"""Numbers by which a page is told from one of another board; a page's numbers are doubles, and larger ones it rounds.
+
+Times in nanoseconds were: no page ever had seen anything, and each was told everything once a second.
+"""
 
 HEAD = ("title", "columns", "importance")
 
@@ -99,7 +106,7 @@ class RunNews:
     def _show(self, run: FollowedRun, feed: Feed | None = None) -> None:
         """Tell of this run from now on, to every page anew."""
         self._run, self._feed = run, feed or _feed_of(run)
-        self._history, self._epoch = run.history, time.time_ns()
+        self._history, self._epoch = run.history, 1 + secrets.randbelow(EPOCHS)
 
     def _read_all(self) -> None:
         try:

@@ -34,7 +34,7 @@ function fitnessPanel(ui) {
     if (!found) { ctx.fillStyle = c.muted; ctx.fillText("No agent has a finite fitness yet.", area.left, height / 2); return; }
     const pad = (found[1] - found[0] || 1) * 0.05;
     const y = linear(found[0] - pad, found[1] + pad, area.bottom, area.top);
-    const xs = extent(rows.map(place));
+    const along = axis === "steps" ? "t" : "n", xs = extent(rows.map(place).concat(store.line[along], store.rings[along]));  // old rows may be missing
     if (xs[0] === xs[1]) xs[0] = axis === "steps" ? 0 : xs[0] - 1;
     const x = linear(xs[0], xs[1], area.left + 4, area.right - 4);
     const wanted = axis === "steps" ? ticks(xs[0], xs[1], Math.max(2, width / 85)) : ticks(xs[0], xs[1], Math.max(2, width / 80)).filter(Number.isInteger);

@@ -43,7 +43,7 @@ function hyperparametersPanel(ui) {
 
   function frame(ctx, c, width, height, low, high, format) {
     const box = { left: 44, right: width - 6, top: 8, bottom: height - 18 }, n = last.line.n;
-    const from = last.rows[0].n, to = Math.max(from + 1, n[n.length - 1]);
+    const from = Math.min(last.rows[0].n, n[0]), to = Math.max(from + 1, n[n.length - 1]);
     const x = linear(from, to, box.left + 4, box.right - 4), y = linear(low, high, box.bottom - 3, box.top + 3);
     axes(ctx, c, box, x, y, [from, to].filter((v) => v <= n[n.length - 1]), [low, high], group, format);
     return { x, y };

@@ -35,10 +35,10 @@ function pinsPanel(ui) {
       button("Drop", ICONS.drop, "Take this card away", away));
     const node = h("article", { class: "ev-card", tabindex: "-1", "aria-label": title }, h("div", { class: "ev-head" }, h("h4", {}, title), tools), facts, layers, steps, box, curves, film.element, words);
     let own = null, line = [], births = [], learnt = [], drawn = [];
-    const chart = stage(box, `Fitness of the line of agent ${id}`, 90, (ctx, width, height) => {
+    const chart = stage(box, `Fitness of the line of agent ${id}`, 96, (ctx, width, height) => {
       const c = ui.colours(), found = extent(line.map(([, f]) => f));
       if (!found || line.length < 2) return;
-      const area = { left: 44, right: width - 8, top: 18, bottom: height - 18 }, x = linear(line[0][0], line[line.length - 1][0], area.left + 4, area.right - 4);
+      const area = { left: 44, right: width - 8, top: 24, bottom: height - 18 }, x = linear(line[0][0], line[line.length - 1][0], area.left + 4, area.right - 4);
       const y = linear(found[0], found[0] === found[1] ? found[0] + 1 : found[1], area.bottom, area.top);
       axes(ctx, c, area, x, y, [line[0][0], line[line.length - 1][0]], found, group, compact);
       names(ctx, c, { ...area, bottom: area.bottom - 100 }, "", "fitness of its line over generations");

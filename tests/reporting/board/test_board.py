@@ -261,3 +261,11 @@ def test_a_page_is_told_with_its_first_answer_what_the_family_tree_needs_of_old_
     old = json.loads(zlib.decompress(base64.b64decode(told["past"])))
     assert [row["n"] for row in old] == list(range(1, old[-1]["n"] + 1))
     assert all("id" in row for row in told["rows"] if row["n"] > old[-1]["n"])
+
+
+def test_a_page_can_say_which_board_it_has_seen(tmp_path):
+    """Epochs in nanoseconds were rounded by JavaScript, so that every answer held the whole run."""
+    told = RunNews(write_run(tmp_path / "run", config(1), make_history(3, 4, seed=3)))
+    epoch = told.since(0, 0)["epoch"]
+    assert int(float(epoch)) == epoch > 0
+    assert epoch < 2**53

@@ -295,6 +295,22 @@ ONLINE: dict[str, Hyperparameter] = {
         absent=0.0,
         off=0.0,
     ),
+    "priority": Hyperparameter(
+        0.0,
+        Float(0.0, 1.0, log=False),
+        None,
+        "exponent of priorities by the size of temporal-difference errors: 0 draws evenly, 0.6 is usual",
+        absent=0.0,
+        off=0.0,
+    ),
+    "importance": Hyperparameter(
+        0.4,
+        Float(0.0, 1.0, log=False),
+        None,
+        "exponent of the weights that correct for priorities: 1 corrects for all of it",
+        absent=0.4,
+        off=0.4,
+    ),
 }
 """As `SHARED`, for algorithms that learn by acting; those that learn from data take what suits the data."""
 

@@ -122,7 +122,8 @@ class DDPG(Algorithm):
             target = batch.reward + batch.future(h["discount"]) * next_value  # [P, B]
 
         error = SquaredError(target, weight)
-        losses = {"critic": agents.gradient_step("critic", error, batch.observation, batch.action)}
+        inputs = batch.observation, batch.action
+        losses = {"critic": agents.gradient_step("critic", error, *inputs, noted=batch.error)}
         if agents.updates % agents.policy_delay == 0:
             policy = DeterministicPolicyGradient(agents, "critic", batch.observation, weight)
             losses["actor"] = agents.gradient_step("actor", policy, batch.observation)

@@ -62,7 +62,8 @@ class DQN(MaskedAlgorithm):
     own, drawn by factors, they are as heavy-tailed as those of the source.
 
     A target sums the rewards of `n_step` steps, or of as many as there are to the end of an episode, before the
-    value of the state that they led to.
+    value of the state that they led to. Transitions are drawn evenly, or by `priority`, the exponent of the sizes of
+    their temporal-difference errors; see `data.buffers.priorities`.
 
     Source: Mnih et al. 2015, Human-level control, algorithm 1, whose clipped error is `huber=1`; van
     Hasselt et al. 2016, Double Q-learning, eq. 4; Dabney et al. 2021, Temporally-extended
@@ -168,7 +169,7 @@ class DQN(MaskedAlgorithm):
 
     def update(self, agents: AgentGroup, batch: Batch, noise: Tensor | None) -> dict[str, Tensor]:
         """One step on the mean squared (or Huber) temporal-difference error, then the target follows."""
-        loss = agents.gradient_step("q", self.error(agents, batch), batch.observation)
+        loss = agents.gradient_step("q", self.error(agents, batch), batch.observation, noted=batch.error)
         agents.polyak_update("q")
         return {"q": loss}
 

@@ -48,6 +48,12 @@ class SquaredError(Regression):
             return losses, slope
         return losses, torch.zeros_like(out).scatter_(-1, self._index(out), slope)
 
+    def distance(self, out: Tensor) -> Tensor:
+        """[P, B], sizes of the errors."""
+        error, _, _ = self._errors(out)
+        size = error.abs() if error.dim() == 2 else error.abs().mean(1)
+        return torch.where(self.weight > 0, size, -1.0)
+
     def _errors(self, out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Errors, the same within `huber`, and weights, [P, (M,) B] each."""
         value = out if self.choice is None else out.gather(-1, self._index(out))
@@ -122,6 +128,17 @@ class QuantileError(Loss):
         slope = slope.unsqueeze(-2)
         whole = torch.zeros_like(out).unflatten(-1, (-1, each)).scatter_(-2, self._index(slope), slope)
         return losses, whole.flatten(-2)
+
+    def distance(self, out: Tensor) -> Tensor:
+        """[P, B], between the means of both distributions."""
+        own, target = self._own(out).mean(-1), self.target  # [P, M, B]
+        if self.kept is None:
+            mean = target.mean(-1)
+        else:
+            kept = self.kept.to(target.dtype)[:, None]  # [P, 1]
+            counts = torch.arange(target.shape[-1], device=target.device) < kept
+            mean = (target * counts[:, None]).sum(-1) / kept
+        return torch.where(self.weight > 0, (mean.unsqueeze(1) - own).abs().mean(1), -1.0)
 
     def _own(self, out: Tensor) -> Tensor:
         """[P, M, B, N], the outputs that are compared."""

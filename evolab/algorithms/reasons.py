@@ -34,6 +34,9 @@ REASONS: dict[str, str] = {
     "n_step": "several rewards speed up what is learned of rare ones, and are those of older policies; which weighs more "
     "was not measured yet",
     "hindsight": "it means something in environments with goals alone; there 4 of 5 samples is what its authors found",
+    "priority": "a large error may be noise as well as news: how far to follow it depends on the task, and was not measured "
+    "yet",
+    "importance": "it acts with priorities alone; its authors let it rise to 1 over a run, whose end is not known here",
     "dropped": "critics overestimate more in some tasks than in others: too few dropped quantiles keep that, too many "
     "hide what is good",
     "learn_step": "evolution would always choose 1: more updates cost time, not fitness",

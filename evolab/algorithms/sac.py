@@ -163,7 +163,8 @@ class SAC(Algorithm):
             following = agents.network("critic", target=True)(batch.next_observation, next_action)
             error = self.error(agents, batch, following, temperature * next_surprise)
 
-        losses = {"critic": agents.gradient_step("critic", error, batch.observation, batch.action)}
+        inputs = batch.observation, batch.action
+        losses = {"critic": agents.gradient_step("critic", error, *inputs, noted=batch.error)}
         agents.polyak_update("critic")
         if agents.updates % agents.policy_delay == 0:
             seen: dict[str, Tensor] = {}

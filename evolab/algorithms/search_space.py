@@ -30,6 +30,9 @@ OTHER_NAMES = {
     "n_quantiles": "quantiles, an option of ev.QRDQN and ev.TQC",
     "n_critics": "critics, an option of ev.TQC",
     "n_sampled_goal": "hindsight, a share of all samples: 0.8 for 4 of 5",
+    "prioritized_replay": "priority, an exponent: 0.6",
+    "prioritized_replay_alpha": "priority",
+    "prioritized_replay_beta": "importance",
     "n_envs": "num_envs, an option of Experiment",
     "net_arch": "network, an option of Experiment",
 }

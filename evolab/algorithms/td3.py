@@ -74,7 +74,8 @@ class TD3(DDPG):
             target = batch.reward + batch.future(h["discount"]) * next_value  # [P, B]
 
         error = SquaredError(target, weight)
-        losses = {"critic": agents.gradient_step("critic", error, batch.observation, batch.action)}
+        inputs = batch.observation, batch.action
+        losses = {"critic": agents.gradient_step("critic", error, *inputs, noted=batch.error)}
         if agents.updates % agents.policy_delay == 0:
             losses["actor"] = self.improve(agents, batch)
             agents.polyak_update("actor")

@@ -92,7 +92,8 @@ class Batch:
         reward: [P, B].
         next_observation: [P, B, ...] leaves, the true successor.
         terminated: [P, B], 1 where nothing follows. A truncated episode has 0: it bootstraps.
-        weight: [P, B], what a sample counts in its agent's mean; sums to 1 per agent. The learner sets it.
+        weight: [P, B], what a sample counts in its agent's mean; sums to 1 per agent. A buffer may say what samples count
+            beside each other; the learner sets it.
         grain: [A], half of what one whole number takes of [-1, 1], 0 for real entries; see `core.actions.Actions`.
         discount: [P, B], what the value of the successor is discounted by where it lies some steps ahead and `reward`
             is the discounted sum of theirs; None for one step each, whose discount is the agent's.
@@ -100,6 +101,8 @@ class Batch:
             environment gave no masks, or no one asks for them.
         next_action_mask: the same of the successor.
         remembered: where the samples are steps of sequences and networks remember; None elsewhere. The learner sets it.
+        error: [P, B], room for the size of each sample's temporal-difference error, which the update fills in; None where
+            nobody asks.
     """
 
     observation: Tree
@@ -113,6 +116,7 @@ class Batch:
     action_mask: Tensor | None = None
     next_action_mask: Tensor | None = None
     remembered: Remembered | None = None
+    error: Tensor | None = None
 
     @property
     def bootstraps(self) -> Tensor:
@@ -147,7 +151,7 @@ class Batch:
         fields = {
             name: map_leaves(lambda leaf: leaf.unsqueeze(0), getattr(self, name)) for name in self._filled
         }
-        return Batch(**fields, weight=self.weight, grain=self.grain)
+        return Batch(**fields, weight=self.weight, grain=self.grain, error=self.error)
 
     def apart(self) -> Iterator[Batch]:
         """The batches of several updates, whose fields lead with one axis more; the weights are common to all."""
@@ -210,15 +214,19 @@ class Sampling:
     Attributes:
         lookahead: how far returns look ahead; None for one step.
         hindsight: [P], the share of samples that are given a goal which was reached; None for none.
+        priority: [P], the exponent of priorities; None where all are drawn evenly.
+        importance: [P], the exponent of the weights that correct for priorities.
     """
 
     lookahead: Lookahead | None = None
     hindsight: Tensor | None = None
+    priority: Tensor | None = None
+    importance: Tensor | None = None
 
     @property
     def recordable(self) -> bool:
         """True where a device can draw so by itself."""
-        return self.hindsight is None
+        return self.hindsight is None and self.priority is None
 
 
 @dataclass

@@ -47,7 +47,7 @@ def build(config: ExperimentConfig) -> TrainingState:
             frame_stack=config.frame_stack,
             **config.env_kwargs,
         )
-        if config.wants_hindsight:
+        if config.has("hindsight"):
             require_goals(envs)
     evaluator = None if envs is None else Evaluator(envs, config.eval_steps)
     episodes = TrainingEpisodes()

@@ -166,10 +166,9 @@ class ExperimentConfig(Options):
         num_envs = num_envs_for(algorithm) if self.num_envs is None else self.num_envs
         return algorithm, size, checks.positive_integer("num_envs", num_envs), observed
 
-    @property
-    def wants_hindsight(self) -> bool:
-        """True where an agent may learn from goals that were reached in place of others."""
-        return self.hyperparameters.get("hindsight", 0.0) > 0 or "hindsight" in self.search_space
+    def has(self, name: str) -> bool:
+        """True where an agent may have a hyperparameter that is off as a rule, such as "hindsight"."""
+        return self.hyperparameters.get(name, 0.0) > 0 or name in self.search_space
 
     @property
     def language(self) -> LanguageEnvironment | None:

@@ -15,6 +15,9 @@ from evolab.population.spec import Spec
 ENVIRONMENT = 2 * 2**10
 """Bytes of the smallest environment with what stands around it."""
 
+PRIORITY = 13
+"""Bytes that an agent has for every transition which it draws by priorities: the size of an error, and sums in double."""
+
 PROCESS = 4 * 2**20
 """Bytes that a process has to itself at least."""
 
@@ -64,6 +67,10 @@ def check_all(config: ExperimentConfig, observation_space: spaces.Space, action_
             needs.append(
                 Need("experience", rows * row, f"buffer={buffer.capacity:,}", "buffer", at_once=False)
             )
+            if config.has("priority"):
+                size = PRIORITY * buffer.capacity * config.population
+                of = f"buffer x population = {buffer.capacity:,} x {config.population:,}"
+                needs.append(Need("priorities", size, of, "buffer or population"))
     require(needs, spec.device)
 
 

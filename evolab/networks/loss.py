@@ -31,6 +31,14 @@ class Loss(ABC):
             slope = torch.autograd.grad(losses.sum(), leaf)[0]
         return losses.detach(), slope
 
+    def distance(self, out: Tensor) -> Tensor:
+        """[P, B]: how far outputs are from what they are compared with, the mean over an ensemble; -1 where none weighs.
+
+        Raises:
+            NotImplementedError: the loss compares them with nothing.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no distance; priorities need one.")
+
 
 @dataclass(frozen=True, eq=False)
 class Regression(Loss):

@@ -26,7 +26,7 @@ from evolab.networks.batching import cuda_graphs as graphs
 from evolab.networks.batching.group import AgentGroup
 from evolab.networks.kernels.sharing import cores_for_kernels
 from evolab.population.recall import along
-from evolab.population.sampling import sampling_of
+from evolab.population.sampling import sampling_of, weighed
 from evolab.population.table import Table
 from evolab.population.waiting import Collected, Waiting
 
@@ -51,6 +51,7 @@ class Learner:
         self.table, self.warmed_up = table, warmed_up
         self.unrecordable = False  # once an update could not be recorded as a CUDA graph
         self.told = False  # once a batch was larger than what is stored
+        self._diverged: set[int] = set()  # agents that this was said of
 
     def restart(self, warmed_up: bool) -> None:
         """Begin a generation: no step is unanswered."""
@@ -106,12 +107,17 @@ class Learner:
                 self._replay(group, source, due, found)
                 continue
             for seen in self._drawn(source, group, due):
-                if not waiting.take(group, seen, None):
+                if waiting.take(group, seen, None):
+                    if isinstance(seen, Batch) and seen.error is not None:
+                        waiting.make()  # the next ones are drawn by what comes out of these
+                else:
                     for batch in self._apart(group, seen):
                         found.add(group, self._by_algorithm(group, batch, None))
                         self._count(group, 1)
         waiting.make()
         source.consumed()
+        for row in source.take_diverged():
+            self._tell_diverged(row)
         self.warmed_up = True
 
     def _from_batch(self, source: object, noise: Tree | None, found: Collected) -> None:
@@ -170,6 +176,16 @@ class Learner:
                 "keeps more; a narrower range in search_space asks for fewer."
             )
 
+    def _tell_diverged(self, row: int) -> None:
+        """Say once of an agent that it has no priorities any more."""
+        id = self.table.ids[row]
+        if id not in self._diverged:
+            self._diverged.add(id)
+            checks.notice(
+                f"agent {id}: its temporal-difference errors are not finite, and give no priorities: those that it has "
+                "stay. A lower learning rate, or the reward in smaller units, keeps an agent from diverging."
+            )
+
     def batch_of(self, group: AgentGroup, sample: Batch | Episodes, leading: int = 2) -> Any:
         """What was drawn for a group, on the table's device, in the algorithm's ranges and as its networks see it.
 
@@ -182,6 +198,8 @@ class Learner:
         if isinstance(sample, Episodes):
             return sample.placed(table.spec.like, group.weight)
         reward = sample.reward.to(table.device, table.dtype)
+        if sample.error is not None:  # kernels write into it: what the buffer reads has their precision
+            sample.error = sample.error.to(table.device, table.dtype)
         told = {name: getattr(sample, name) for name in MASKS if getattr(sample, name) is not None}
         batch = dataclasses.replace(
             sample,
@@ -190,7 +208,7 @@ class Learner:
             reward=reward,
             next_observation=map_leaves(lambda leaf: leaf.to(table.device), sample.next_observation),
             terminated=sample.terminated.to(table.device, table.dtype),
-            weight=group.weight(reward.shape[-1], reward),
+            weight=weighed(group, sample, reward),
             grain=table.actions.grain,
             remembered=along(table, group.rows, sample),
             discount=None if sample.discount is None else sample.discount.to(table.device, table.dtype),

@@ -85,6 +85,8 @@ class Boundary:
         buffer = copy.copy(self.buffer)
         if isinstance(buffer, ReplayBuffer) and isinstance(self.buffer, ReplayBuffer):
             buffer.length, buffer.cursor = self.buffer.length.copy(), self.buffer.cursor.copy()
+            if buffer.priorities is not None:
+                buffer.priorities = buffer.priorities.kept()
         tensors = {name: tensor.clone() for name, tensor in self.tensors.items()}
         return replace(self, tensors=tensors, history=History(self.history.generations), buffer=buffer)
 
@@ -112,7 +114,8 @@ class Boundary:
         """About the bytes that it takes on a disk: its tensors, and the transitions that are stored."""
         buffer = self.buffer
         stored = buffer.row_bytes * int(buffer.length.sum()) if isinstance(buffer, ReplayBuffer) else 0
-        return self.size + stored
+        beside = buffer.priorities if isinstance(buffer, ReplayBuffer) else None
+        return self.size + stored + (0 if beside is None else beside.sizes.nbytes)
 
     @property
     def size(self) -> int:

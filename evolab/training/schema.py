@@ -58,7 +58,7 @@ REPLAY = record(
         "cursor": listing(whole(), least=1),
         "added": whole(),
     },
-    {"data": word, "fields": mapping(_field), "segments": listing(_segment)},
+    {"data": word, "fields": mapping(_field), "segments": listing(_segment), "priorities": whole()},
 )
 OTHER = record({}, {"capacity": maybe(whole(1)), "horizon": whole(1), "shared": flag})
 """Options alone: what it held is learned from, or lies elsewhere."""

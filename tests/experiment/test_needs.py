@@ -115,3 +115,9 @@ def test_a_container_s_limit_counts(monkeypatch, tmp_path):
     assert memory.total_memory() == 2**20
     (tmp_path / "memory.max").write_text("max\n")
     assert memory.total_memory() > 2**20
+
+
+def test_priorities_are_counted_before_anything_is_made():
+    options = {"buffer": 10**9, "population": 64, "progress": False}
+    with pytest.raises(ValueError, match=r"priorities \d+\.\d GiB \(buffer x population = 1,000,000,000 x 64\)"):
+        ev.Experiment("CartPole-v1", "DQN", hyperparameters={"priority": 0.6}, **options)

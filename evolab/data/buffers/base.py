@@ -140,6 +140,10 @@ class Buffer(ABC):
         """Note that every agent has learned from what was ready."""
         return
 
+    def take_diverged(self) -> list[int]:
+        """Rows of agents whose errors were no finite numbers since this was asked last, where anybody looks."""
+        return []
+
     def follow(self, parents: Sequence[int]) -> None:
         """Move the experience that agents keep for themselves: row i now has that of row `parents[i]`."""
         return

@@ -18,6 +18,7 @@ from evolab.data.buffers.base import AT_ONCE
 from evolab.data.buffers.hindsight import Futures, Relabelled
 from evolab.data.buffers.n_step import ONWARD, Following, Places, summed_ahead
 from evolab.data.buffers.pools import Pools
+from evolab.data.buffers.priorities import Priorities, weights
 from evolab.networks.batching import cuda_graphs as graphs
 
 MASK = "next_action_mask"
@@ -49,6 +50,7 @@ class ReplayBuffer(Pools):
         self._following = Following()
         self._goals: Goals | None = None
         self._futures: Futures | None = None
+        self.priorities: Priorities | None = None
 
     def __repr__(self) -> str:
         kind = "shared" if self.shared else f"own to each of {self.pools} agents"
@@ -81,6 +83,15 @@ class ReplayBuffer(Pools):
             self._futures.met(step, places)
         return stored
 
+    def _write(self, pool: int, rows: dict[str, Any], leading: int, keep: np.ndarray | None) -> int:
+        start = int(self.cursor[pool])
+        count = super()._write(pool, rows, leading, keep)
+        if self.priorities is not None and count:
+            owners = slice(None) if self.pools == 1 else slice(pool, pool + 1)
+            skip = max(0, count - self.capacity)
+            self.priorities.fresh(owners, start, count - skip)
+        return count
+
     def _cut(self) -> None:
         """Nothing that is stored goes on."""
         self._following.cut()
@@ -90,7 +101,7 @@ class ReplayBuffer(Pools):
     def clear(self) -> None:
         """Forget everything; see `Pools.clear`."""
         super().clear()
-        self._futures = None
+        self._futures = self.priorities = None
 
     def fields_of(self, transition: Transition) -> dict[str, Any]:
         """What is stored of a transition: masks of successors from the first on that has some; all is permitted before."""
@@ -174,6 +185,9 @@ class ReplayBuffer(Pools):
         super().follow(parents)
         if self.pools > 1:
             self._futures = None
+        if self.priorities is not None:
+            self.priorities.be_of(max(parents) + 1, self.stored_places())
+            self.priorities.follow(parents)
 
     def batches(
         self,
@@ -183,7 +197,13 @@ class ReplayBuffer(Pools):
         generator: torch.Generator,
         how: Sampling | None = None,
     ) -> Iterator[Batch | Episodes]:
-        """Transitions drawn with replacement, for `AT_ONCE` updates together: [U, P, B, ...]."""
+        """Transitions drawn with replacement, for `AT_ONCE` updates together: [U, P, B, ...].
+
+        By priorities they are drawn for one update after another, [P, B, ...], since each changes them.
+        """
+        if how is not None and how.priority is not None:
+            yield from self._by_priority(rows, size, updates, generator, how)
+            return
         for done in range(0, updates, AT_ONCE):
             asked = rows, size, min(AT_ONCE, updates - done), generator
             # Whoever overrides `samples` need not know of other ways to draw, which few ask for.
@@ -220,10 +240,7 @@ class ReplayBuffer(Pools):
             ValueError: there is nothing, or hindsight is asked for of what has no goals.
         """
         count = rows.stop - rows.start
-        if len(self) == 0:
-            raise ValueError(
-                "the replay buffer is empty. Call exp.fill(1_000), or buffer.add(transition) first."
-            )
+        self._refuse_empty()
         if self.pools == 1:
             index = self._draw(0, updates * count * size, generator)
         else:
@@ -237,6 +254,45 @@ class ReplayBuffer(Pools):
         if how is None:
             return Batch(**self._taken(index, (*DRAWN, *self._masks), shape))
         return self._sampled(index.view(shape), how, generator)
+
+    def _by_priority(
+        self, rows: slice, size: int, updates: int, generator: torch.Generator, how: Sampling
+    ) -> Iterator[Batch]:
+        """Samples for one update after another; what it tells of its errors is taken over before the next."""
+        assert how.priority is not None
+        assert how.importance is not None
+        self._refuse_empty()
+        if self.priorities is None:
+            self.priorities = Priorities(self.capacity, self.example.device)
+        self.priorities.be_of(rows.stop, self.stored_places())
+        apart = torch.arange(rows.start, rows.stop, device=self.example.device) * self.allotted
+        stored = torch.from_numpy(self.length.astype(np.float64))  # [pools]
+        stored = (stored if self.pools == 1 else stored[rows]).view(-1, 1)
+        for _ in range(updates):
+            place, chance = self.priorities.draw(rows, size, how.priority, generator)
+            at = place if self.pools == 1 else place + apart[:, None]
+            batch = next(self._sampled(at.unsqueeze(0), how, generator).apart())
+            batch.weight = weights(chance, stored.to(chance.device), how.importance)
+            batch.error = torch.full_like(batch.reward, -1.0)
+            yield batch
+            self.priorities.learn(rows, place, batch.error)
+
+    def stored_places(self) -> list[Tensor]:
+        """Where transitions lie in each pool, the oldest first."""
+        return [
+            torch.from_numpy((int(cursor) - length + np.arange(length)) % self.capacity)
+            for length, cursor in zip(self.length, self.cursor, strict=True)
+        ]
+
+    def take_diverged(self) -> list[int]:
+        """Rows of agents whose errors were no finite numbers since this was asked last."""
+        return [] if self.priorities is None else self.priorities.take_lost()
+
+    def _refuse_empty(self) -> None:
+        if len(self) == 0:
+            raise ValueError(
+                "the replay buffer is empty. Call exp.fill(1_000), or buffer.add(transition) first."
+            )
 
     @property
     def _masks(self) -> tuple[str, ...]:

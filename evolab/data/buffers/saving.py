@@ -21,12 +21,16 @@ from torch import Tensor
 from evolab.data.buffers.base import Buffer
 from evolab.data.buffers.form import form_of, leaves_of, named_leaves, planted
 from evolab.data.buffers.frames import Frames
+from evolab.data.buffers.priorities import Priorities
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.storage.files import Damaged, Later, Part
 from evolab.storage.folders import Draft, Saved
 
 SMALL = 32 * 2**20
 """Bytes up to which a buffer is written whole each time."""
+
+PRIORITIES = "priorities.safetensors"
+"""The file of what each agent would see again; all of it changes, and it is written each time."""
 
 MOST = 64
 """Segments before they are written as one again."""
@@ -93,6 +97,9 @@ def write_buffer(
     about["fields"] = {
         name: form_of(value, buffer.frames.get(name), name) for name, value in buffer.fields.items()
     }
+    if buffer.priorities is not None:
+        draft.tensors(PRIORITIES, buffer.priorities.tensors(buffer.stored_places()))
+        about["priorities"] = len(buffer.priorities)
     total = int(buffer.length.sum())
     fresh = _fresh_rows(buffer, before)
     kept = [] if fresh is None else before.segments
@@ -132,7 +139,20 @@ def read_buffer(saved: Saved, about: Mapping[str, Any], buffer: Buffer) -> Writt
     segments = [Segment(saved.path / name, int(rows), saved.files[name]) for name, rows in about["segments"]]
     total = int(buffer.length.sum())
     _read_segments(saved, segments, about["fields"], buffer)
+    if "priorities" in about:
+        _read_priorities(saved, int(about["priorities"]), buffer)
     return Written(buffer, buffer.added, total, segments, sorted(buffer.fields))
+
+
+def _read_priorities(saved: Saved, agents: int, buffer: ReplayBuffer) -> None:
+    tensors = saved.tensors(PRIORITIES)
+    try:
+        if len(tensors.get("largest", ())) != agents:
+            raise ValueError(f"they are not those of {agents} agents")
+        buffer.priorities = Priorities(buffer.capacity, buffer.example.device)
+        buffer.priorities.restore(tensors, buffer.stored_places())
+    except ValueError as error:
+        raise Damaged(f"{saved.path / PRIORITIES} does not fit the buffer: {error}.") from None
 
 
 def _read_sizes(where: str, about: Mapping[str, Any], buffer: ReplayBuffer) -> None:

@@ -195,6 +195,7 @@ class AgentGroup:
         observation: Tree,
         extra: Tensor | None = None,
         clip: float | Tensor | None = None,
+        noted: Tensor | None = None,
     ) -> Tensor:
         """One Adam step of every agent on a loss whose gradient is written out.
 
@@ -206,17 +207,21 @@ class AgentGroup:
             observation: batch of observations, [P, B, ...] leaves.
             extra: [P, B, E], further inputs.
             clip: as in `minimise`.
+            noted: [P, B], gets the loss's `distance` of each sample; None where nobody asks.
 
         Returns:
             [P], the losses.
         """
         with torch.no_grad():
-            if isinstance(loss, Regression) and clip is None and len(self.buckets) == 1:
+            if isinstance(loss, Regression) and clip is None and noted is None and len(self.buckets) == 1:
                 losses = self.buckets[0].regress(name, loss, observation, extra)
                 if losses is not None:
                     return losses
             passes = [bucket.vjp_parameters(name, observation, extra) for bucket in self.buckets]
-            losses, slope = loss.gradient(_whole([out for out, _ in passes]))
+            found = _whole([out for out, _ in passes])
+            losses, slope = loss.gradient(found)
+            if noted is not None:
+                noted.copy_(loss.distance(found))
             gradients = [
                 backward(slope[bucket.inside])
                 for bucket, (_, backward) in zip(self.buckets, passes, strict=True)

@@ -102,10 +102,11 @@ class WholeUpdates:
             *(
                 rule.quantiles or 0,
                 address(hyper[rule.dropped]) if rule.dropped else None,
+                address(batch.error),
                 address(permitted),
             ),
         )
-        held = x, following, reward, terminated, action, noise, ahead, permitted, counts
+        held = x, following, reward, terminated, action, noise, ahead, permitted, counts, batch.error
         return Job(self, told, losses, values, weight, held)
 
     def _own(self, sizes: Sequence[int], length: int) -> np.ndarray | None:

@@ -32,7 +32,14 @@ typedef struct {
     const int64_t *choice;       /* [count], or NULL for the first */
     REAL huber;
     int64_t quantiles, samples, kept;
+    REAL *errors; /* [count], to which the sizes of the errors are added; of distributions those of their means; or NULL */
 } Goal;
+
+static REAL mean_of(const REAL *numbers, int64_t count) {
+    REAL sum = 0;
+    for (int64_t i = 0; i < count; i++) sum += numbers[i];
+    return sum / (REAL)count;
+}
 
 /* The loss of `out` [count, outputs], and in `slope` how it changes with them. */
 static REAL compare_lines(const Goal *goal, int64_t count, int64_t outputs, const REAL *out, REAL *slope) {
@@ -41,12 +48,17 @@ static REAL compare_lines(const Goal *goal, int64_t count, int64_t outputs, cons
     for (int64_t b = 0; b < count; b++) {
         int64_t chosen = goal->choice ? goal->choice[b] : 0, at = b * outputs + chosen * (goal->quantiles ? goal->quantiles : 1);
         if (goal->quantiles) {
+            if (goal->errors) {
+                REAL error = mean_of(goal->target + b * goal->samples, goal->kept) - mean_of(out + at, goal->quantiles);
+                goal->errors[b] += error < 0 ? -error : error;
+            }
             if (goal->weight[b] != 0)
                 loss += quantile_line(goal->quantiles, out + at, goal->kept, goal->target + b * goal->samples, huber,
                                       goal->weight[b], slope + at);
             continue;
         }
         REAL error = out[at] - goal->target[b], near = error;
+        if (goal->errors) goal->errors[b] += error < 0 ? -error : error;
         if (huber > 0) near = error > huber ? huber : error < -huber ? -huber : error;
         loss = FUSED(goal->weight[b] * near, 2 * error - near, loss);
         slope[at] = 2 * goal->weight[b] * near;

@@ -40,6 +40,7 @@ typedef struct {
     double least, most;  /* logarithms of the policy's deviations */
     int64_t quantiles;   /* of each value, where values are distributions; 0 where they are numbers */
     const REAL *dropped; /* [agents], share of all critics' quantiles that targets leave out; NULL for none */
+    REAL *errors; /* [agents, batch], gets sizes of the errors of a single update, the mean over the members; NULL for none */
     const uint8_t *permitted; /* [updates, agents, batch, actions], 0 for choices that the next state forbids; NULL for none */
 } Updates;
 
@@ -353,11 +354,14 @@ static int learn_agent(const Updates *job, int64_t agent) {
         temporal_difference(job, &desk, at);
         Pass pass = reading(desk.value, job, x, own);
         Goal goal = {.target = desk.target, .weight = job->weight + agent * batch, .choice = choice, .huber = (REAL)job->huber,
-                     .quantiles = job->quantiles, .samples = samples_of(job), .kept = kept_samples};
+                     .quantiles = job->quantiles, .samples = samples_of(job), .kept = kept_samples,
+                     .errors = job->errors ? job->errors + agent * batch : NULL};
+        if (goal.errors) memset(goal.errors, 0, count * sizeof(REAL));
         job->value.steps[agent] += 1;
         for (int64_t m = 0; m < members; m++)
             job->losses[(u * agents + agent) * members + m] =
                 regress_lines(&pass, &steps, agent * members + m, count, &goal, desk.held, desk.memory);
+        for (int64_t b = 0; goal.errors && b < count; b++) goal.errors[b] /= (REAL)members;
         if (SOFT(job)) targets_follow(job, &job->value, agent);
         if ((job->before + u + 1) % job->delay) continue;
         if (SOFT(job)) {

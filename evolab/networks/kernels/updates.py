@@ -85,6 +85,7 @@ class Updates(ctypes.Structure):
             ("most", ctypes.c_double),
             ("quantiles", _INTEGER),
             ("dropped", _POINTER),
+            ("errors", _POINTER),
             ("permitted", _POINTER),
         ),
     ]

@@ -155,7 +155,7 @@ class HallOfFame:
                 break
             # Whoever may have reached the target is worth all that is left, and so are few episodes that were begun.
             begun = 0 < len(returns) < few
-            allowed = promise.left if saving and (reaches or begun) else promise.allowance
+            allowed = promise.allowance if saving and not (reaches or begun) else promise.left
             known = steps / len(returns) if len(returns) else None
             count = min(wanted, promise.affords(allowed - steps, known))
             if count < min(wanted, FIRST):

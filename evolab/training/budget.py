@@ -38,15 +38,18 @@ class Budget:
         """True where the time is over."""
         return self._end is not None and self._clock() > self._end
 
-    def spent(self, steps: int, generations: Sequence[Generation]) -> str | None:
+    def spent(self, steps: int, generations: Sequence[Generation], evaluated: bool = False) -> str | None:
         """What learning has used up, "max_steps" or "minutes"; None where it may go on.
 
         Args:
             steps: of training and evaluation so far.
             generations: that have ended: what follows learning is given the time that it took in the newest, and more.
+            evaluated: agents play whole episodes for their fitness, for which the steps of the newest are kept.
         """
-        if self.steps is not None and steps >= self.steps:
-            return "max_steps"
+        if self.steps is not None:
+            newest = generations[-1].evaluations if evaluated and generations else ()
+            if steps + sum(one.length * one.episodes for one in newest) >= self.steps:
+                return "max_steps"
         if self._end is None:
             return None
         took = [sum(one.seconds.values()) - one.seconds.get("train", 0.0) for one in generations[-NEWEST:]]

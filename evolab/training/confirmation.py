@@ -59,8 +59,7 @@ def confirm(
 
     def play(agent: Agent, episodes: int, stage: int) -> Generator[Progress, None, Evaluated]:
         seed, watch = seed_of(state.options.seed, number, "confirmation", stage), Watch(state)
-        most = state.left if saving else math.inf
-        for event in evaluator.play(Population.of([agent]), episodes, seed, paired=False, most=most):
+        for event in evaluator.play(Population.of([agent]), episodes, seed, paired=False, most=state.left):
             if isinstance(event, Evaluated):
                 return event
             if watch.due():
@@ -80,6 +79,6 @@ def confirm(
         if mean is None:
             break
         found.append(mean)
-    if saving:
+    if saving or not found:  # where the budget had nothing left for it
         hall.propose(state.population[best], float(fitness[best]))
     return max(found, default=None)

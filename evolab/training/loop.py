@@ -44,8 +44,8 @@ def train(
         state: is changed as it goes; a generation that was interrupted is gone on with.
         generations: finish this many more generations.
         max_steps: stop where training and evaluation together have taken so many steps: the last generation, and a
-            confirmation under way, are cut to what is left. Where every agent plays episodes for its fitness,
-            the last generation's are played whole.
+            confirmation under way, are cut to what is left. Where every agent plays episodes for its fitness, as
+            many steps are kept for the last generation's as the one before took, and they are played whole.
         target: stop when the best agent averages this return over the fresh episodes of a confirmation.
         minutes: stop after so much time. The last generation's learning ends early enough that it can be
             evaluated as the ones before; one whose evaluation takes longer rests under way.

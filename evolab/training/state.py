@@ -124,7 +124,8 @@ class TrainingState:
     @property
     def spent(self) -> str | None:
         """What of the budget learning has used up, "max_steps" or "minutes"; None where it may go on."""
-        return self.budget.spent(self.total_steps + self.evaluation_steps, self.history.generations)
+        whole = self.fitness.by_returns and not self.fitness.by_acting
+        return self.budget.spent(self.total_steps + self.evaluation_steps, self.history.generations, whole)
 
     @property
     def left(self) -> float:

@@ -389,11 +389,12 @@ def test_an_agent_below_the_elite_costs_no_confirmation(population):
 
 def test_where_no_episode_has_to_be_saved_a_record_plays_twenty_and_a_target_eighty_more(population):
     hall, trial = HallOfFame(), Trial(population)
-    assert trial.confirm(hall, left=0) == 50.0
+    assert trial.confirm(hall, left=29) is None, "the run's budget does not pay for the first three"
+    assert trial.confirm(hall, left=200) == 50.0
     assert trial.played == [(0, 20)]
     assert (hall.fitness, hall.episodes, hall.elite.id, hall.offset) == (50.0, 20, 0, 0.0)
     trial.played.clear()
-    assert trial.confirm(hall, 60.0, target=45.0, left=0) == 50.0
+    assert trial.confirm(hall, 60.0, target=45.0) == 50.0
     assert trial.played == [(stage, 20) for stage in range(5)]
 
 

@@ -353,11 +353,25 @@ def test_minutes_are_not_passed_by_random_steps_before_learning(monkeypatch):
 def test_a_budget_counts_whole_evaluations_and_plays_the_last_one_to_its_end():
     exp = limited(fitness="return", confirmation=4)
     exp.fill(60)
-    exp.run(max_steps=330)  # 180 of training, and 3 + 4 episodes of ten steps: 80 are left
+    exp.run(
+        max_steps=330
+    )  # 180 of training, and 3 + 4 episodes of ten steps: 80 are left, of which three episodes take 30
     first, last = exp.history.generations
     assert (first.total_steps, first.evaluation_steps) == (180, 70)
-    assert last.total_steps == 180 + 14 * 6
-    assert last.evaluation_steps >= 70 + 30
+    assert (last.total_steps, last.evaluation_steps) == (180 + 9 * 6, 70 + 30)
+    exp.run(max_steps=340)  # not enough for an evaluation
+    assert exp.generation == 2
+    exp.close()
+
+
+def test_a_confirmation_that_the_budget_does_not_pay_for_is_left_out_where_all_agents_play_for_their_fitness():
+    """Twenty episodes of ten steps followed on a budget of a hundred steps."""
+    exp = limited(fitness="return")
+    exp.fill(60)
+    exp.run(max_steps=100)
+    assert (exp.total_steps, exp.evaluation_steps) == (60 + 7 * 6, 3 * 10)
+    assert exp.history.generations[0].confirmed is None
+    assert exp.elite.id == exp.best.id, "who was proposed is the elite"
     exp.close()
 
 

@@ -105,7 +105,7 @@ class Algorithm(ABC):
         if not (binary or isinstance(action_space, self.action_spaces)):
             fit = " or ".join(kind.__name__ for kind in self.action_spaces)
             raise TypeError(
-                f"{self.name} needs {fit} actions; this environment's are {action_space}. {_instead(action_space)}"
+                f"{self.name} needs {fit} actions; these are {action_space}. {_instead(action_space, self.offline)}"
             )
 
     @property
@@ -256,11 +256,11 @@ class MaskedAlgorithm(Algorithm):
         return self.explore(agents, self.act(agents, observation, mask), memory, generator, mask)
 
 
-def _instead(space: spaces.Space) -> str:
+def _instead(space: spaces.Space, offline: bool) -> str:
     if isinstance(space, spaces.Box):
-        return "Use TD3 or DDPG for it."
+        return "Use TD3BC for it." if offline else "Use TD3 or DDPG for it."
     if isinstance(space, spaces.Discrete):
-        return "Use DQN for it."
+        return "Use CQN for it." if offline else "Use DQN for it."
     return "Wrap the environment so that its actions are Box or Discrete."
 
 

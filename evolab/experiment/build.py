@@ -13,6 +13,7 @@ from evolab.core.rng import seed_of
 from evolab.data.buffers.offline import buffer_from
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.data.buffers.token_buffer import TokenBuffer
+from evolab.data.datasets.dataset import Dataset
 from evolab.envs import make
 from evolab.envs.goals import require_goals
 from evolab.evaluation.acting import Acting, TrainingEpisodes
@@ -101,13 +102,26 @@ def take_data(state: TrainingState, config: ExperimentConfig, source: object) ->
         tokens.put(episodes_from(source, language, seed_of(config.seed, "fill")), language.block)
         state.learn_from(tokens)
         return
-    envs = state.envs
-    fitting = None if envs is None else (envs.single_observation_space, envs.single_action_space)
+    envs, fitting = state.envs, None
+    if envs is not None:
+        fitting = envs.single_observation_space, envs.single_action_space
+    elif state.populated:  # data again, for agents that there are
+        fitting = state.population.observation_space, state.population.action_space
+    if fitting is None and spaces.Box not in config.algorithm.action_spaces:
+        source = with_choices(source)
     buffer, found = buffer_from(source, fitting, _capacity(config), device_named(config.device))
     if not state.populated:
         check_all(config, *found)
         state.populate(populate(config, *found))
     state.learn_from(buffer)
+
+
+def with_choices(source: object) -> Dataset:
+    """Recorded data whose actions are choices, also where they were stored as floats: for what decides on nothing else."""
+    data = source if isinstance(source, Dataset) else Dataset(source)
+    if (choices := data.report().choices) is not None:
+        data.check(action_space=choices)
+    return data
 
 
 def _capacity(config: ExperimentConfig) -> int | None:

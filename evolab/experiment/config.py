@@ -26,6 +26,7 @@ from evolab.core.processors import same_everywhere
 from evolab.core.rng import fresh_seed
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.data.buffers.rollout import RolloutBuffer
+from evolab.data.datasets.choices import note_of
 from evolab.data.datasets.dataset import Dataset
 from evolab.envs.factory import VectorMaker, called
 from evolab.envs.faults import FaultPolicy
@@ -44,7 +45,6 @@ from evolab.experiment.conversions import (
     positive_or_none,
     read,
     source_of,
-    unknown_option,
 )
 from evolab.experiment.defaults import (
     algorithm_for,
@@ -157,7 +157,12 @@ class ExperimentConfig(Options):
                     {"frame_stack": self.frame_stack, **(self.env_kwargs or {})},
                 )
         elif wanted is None and data is not None and environment is None:
-            acted = (data if isinstance(data, Dataset) else Dataset(data)).action_space
+            found = data if isinstance(data, Dataset) else Dataset(data)
+            acted = found.action_space
+            if (choices := found.report().choices) is not None:
+                checks.notice(
+                    f"{found.name}: {note_of(choices)}, or name an algorithm that chooses, such as 'CQN'."
+                )
         if wanted is None:
             wanted = algorithm_for(environment, acted, recorded=environment is None)
         algorithm = algorithm_named(wanted)
@@ -211,7 +216,7 @@ class ExperimentConfig(Options):
         """
         for name in options:
             if name not in cls.names():
-                raise unknown_option(name, cls.names())
+                raise checks.unknown_option("Experiment", name, cls.names())
         return cls(options.get("environment"), **{k: v for k, v in options.items() if k != "environment"})
 
     def own(self, network: Network) -> dict[str, str]:

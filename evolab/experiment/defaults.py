@@ -20,6 +20,7 @@ from evolab.core import checks
 from evolab.core.choices import MOST, combined
 from evolab.core.ranges import Range
 from evolab.data.datasets.dataset import Dataset
+from evolab.data.datasets.readers import OTHERS, TABLES
 from evolab.envs import make
 from evolab.envs.faults import FaultPolicy
 from evolab.envs.language.environment import LanguageEnvironment
@@ -44,14 +45,14 @@ FEW = 4
 EACH = 2
 """Environments of each agent: one to show what it can do, and one to explore in."""
 
-DATA = (".h5", ".hdf5", ".npz", ".parquet")
-"""What the names of recorded data end with."""
+DATA = (".h5", ".hdf5", *TABLES, *OTHERS)
+"""What the names of recorded data end with; of those that are not read `Dataset` says what reads them."""
 
 
 def is_data(source: object) -> bool:
     """True for recorded experience, which may stand in the environment's place."""
     if isinstance(source, (str, PathLike)):
-        return Path(source).suffix in DATA
+        return Path(source).suffix.lower() in DATA
     return isinstance(source, (Dataset, Mapping)) or type(source).__name__ == "DataFrame"
 
 

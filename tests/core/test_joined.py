@@ -122,11 +122,9 @@ def test_what_cannot_be_joined_is_refused_before_anything_is_made(space, message
 
 
 def test_an_algorithm_that_does_not_take_the_parts_says_so():
-    with pytest.raises(TypeError, match="TD3 needs Box actions; this environment's are Dict"):
+    with pytest.raises(TypeError, match="TD3 needs Box actions; these are Dict"):
         ev.Experiment(partial(Env, act=CHOICES), "TD3")
-    with pytest.raises(
-        TypeError, match="DQN needs Discrete or MultiDiscrete actions; this environment's are Tuple"
-    ):
+    with pytest.raises(TypeError, match="DQN needs Discrete or MultiDiscrete actions; these are Tuple"):
         ev.Experiment(partial(Env, act=MOVES), "DQN")
     many = spaces.Tuple([spaces.MultiDiscrete([16, 16]), spaces.MultiDiscrete([16, 16])])
     with pytest.raises(ValueError, match="has 65536 combinations; at most 4096"):

@@ -78,6 +78,8 @@ def test_a_wide_population_narrows_where_its_acting_is_the_fitness(population, f
         ("a/b.h5", True),
         (Path("b.npz"), True),
         ("b.parquet", True),
+        ("B.H5", True),
+        ("b.csv", True),  # is not read, and `Dataset` says what reads it: it was an "Unknown environment"
         ("CartPole-v1", False),
         ("my_envs:Warehouse-v0", False),
         ({"observations": []}, True),

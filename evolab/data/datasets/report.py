@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from gymnasium import Space
-from gymnasium.spaces import Box
 
 from evolab.core.actions import bounds
 from evolab.core.observed import leaf_spaces
 from evolab.core.trees import Tree, named_leaves
 from evolab.data.datasets import spaces
+from evolab.data.datasets.choices import choices_of, note_of
 from evolab.data.datasets.columns import Columns
 from evolab.data.datasets.mapped import release_pages
 from evolab.data.datasets.scan import Scan
@@ -23,7 +23,6 @@ from evolab.history.display import html_facts
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 SAMPLE = 1_000_000  # actions looked at for the entropy
 BINS = 24
-MOST_CHOICES = 255  # floats beyond it are hardly choices
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,7 @@ class DatasetReport:
         entropy: entropy of the behaviour's actions as a share of a uniform policy's, 0..1: of
             all actions together, so an upper bound on what it is given the observation.
         notes: other oddities, in words.
+        choices: space of actions that are whole numbers stored as floats, where nobody has said what they are; else None.
         histogram: counts of the returns in bins of equal width from the smallest to the largest.
     """
 
@@ -76,6 +76,7 @@ class DatasetReport:
     entropy: float
     notes: tuple[str, ...]
     histogram: tuple[int, ...] = field(repr=False, default=())
+    choices: Space | None = None
 
     def lines(self) -> list[tuple[str, str]]:
         """Every finding as (what, value), in the order shown."""
@@ -138,29 +139,6 @@ class DatasetReport:
         )
 
 
-def _choices_as_floats(
-    actions: Tree, space: Space, ranges: Mapping[str, tuple[float, float]]
-) -> tuple[str, ...]:
-    """A note where actions may be choices that were stored as floats, and nobody has said which they are."""
-    if not (
-        isinstance(actions, np.ndarray) and actions.dtype.kind == "f" and np.prod(actions.shape[1:]) == 1
-    ):
-        return ()
-    low, high = ranges["actions"]
-    inferred = isinstance(space, Box) and bool(
-        (-space.low == space.high).all() and (space.high == max(1.0, high)).all()
-    )
-    if not (inferred and 0 <= low < high <= MOST_CHOICES):
-        return ()
-    blocks = (np.asarray(actions[i : i + 2**20]) for i in range(0, len(actions), 2**20))
-    if not all(bool((block == np.rint(block)).all()) for block in blocks):
-        return ()
-    return (
-        f"actions are whole numbers from {low:g} to {high:g} stored as floats, and taken as real numbers; if they are "
-        f"choices, pass the environment or action_space=gymnasium.spaces.Discrete({int(high) + 1})",
-    )
-
-
 def report_of(columns: Columns, scan: Scan, observation_space: Space, action_space: Space) -> DatasetReport:
     """The report of loaded columns, seen in these spaces."""
     episodes, finite = columns.episodes, columns.whole_returns
@@ -171,7 +149,8 @@ def report_of(columns: Columns, scan: Scan, observation_space: Space, action_spa
             "left out of the returns" if cut < len(episodes) else "so that no return is that of a whole one"
         )
         notes += (f"{cut} episodes were cut off by the end of the recording, {left}",)
-    notes += _choices_as_floats(columns.actions, action_space, scan.ranges)
+    choices = choices_of(columns.actions, action_space, scan.ranges)
+    notes += () if choices is None else (note_of(choices),)
     share, outside = _behaviour(columns.actions, action_space, scan.ranges)
     return DatasetReport(
         name=columns.name,
@@ -195,6 +174,7 @@ def report_of(columns: Columns, scan: Scan, observation_space: Space, action_spa
         entropy=share,
         notes=notes,
         histogram=_histogram(finite),
+        choices=choices,
     )
 
 

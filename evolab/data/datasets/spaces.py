@@ -48,10 +48,9 @@ def infer(tree: Tree, ranges: dict[str, tuple[float, float]], path: str, actions
     """The smallest plain space that holds the data.
 
     Whole numbers [N] are Discrete up to the largest seen; uint8 of at least two axes is
-    an image; several whole numbers of an action are choices each, up to its column's largest; floats
-    are a Box without bounds, or for actions the unit box if they fit
-    in it and else a symmetric box around them. A space seen through data is a lower
-    bound: an action that never occurs is missing from it.
+    an image; several whole numbers of an action are choices each, up to its column's largest, or a Box where some are
+    negative; floats are a Box without bounds, or for actions -1 to 1, and in columns that go beyond it up to their
+    largest in both directions. A space seen through data is a lower bound: an action that never occurs is missing from it.
 
     Args:
         tree: the arrays.
@@ -67,19 +66,35 @@ def infer(tree: Tree, ranges: dict[str, tuple[float, float]], path: str, actions
     low, high = ranges[path]
     shape = tree.shape[1:]
     if tree.dtype.kind == "f":
-        bound = max(1.0, abs(low), abs(high)) if actions else np.inf
+        if not actions:
+            return spaces.Box(-np.inf, np.inf, shape, np.float32)
+        bound = np.maximum(1.0, np.abs(_by_column(tree)).max(0)).astype(np.float32)
         return spaces.Box(-bound, bound, shape, np.float32)
     if tree.dtype == np.uint8 and len(shape) >= 2:
         return spaces.Box(0, 255, shape, np.uint8)
     if not shape:
         start = min(0, int(low))
         return spaces.Discrete(int(high) - start + 1, start=start)
-    if low >= 0 and actions:  # counted by column: one of two choices may stand beside one of many
-        step = max(1, 2**20 // max(1, int(np.prod(shape))))
-        blocks = (np.asarray(tree[i : i + step]).max(0) for i in range(0, len(tree), step))
-        return spaces.MultiDiscrete(np.max(list(blocks), axis=0).astype(np.int64) + 1)
     kind = np.int64 if tree.dtype.kind == "b" else tree.dtype.type
-    return spaces.Box(int(low), int(high), shape, kind)
+    if not actions:
+        return spaces.Box(int(low), int(high), shape, kind)
+    least, most = _by_column(tree)
+    return (
+        spaces.MultiDiscrete(most.astype(np.int64) + 1) if low >= 0 else spaces.Box(least, most, shape, kind)
+    )
+
+
+def _by_column(tree: np.ndarray) -> np.ndarray:
+    """Smallest and largest finite value of each entry of a row, [2, ...]: a small range may stand beside a large one."""
+    step = max(1, 2**20 // max(1, int(np.prod(tree.shape[1:]))))
+    ends = []
+    for start in range(0, len(tree), step):
+        block = np.asarray(tree[start : start + step])
+        if block.dtype.kind == "f":
+            block = np.where(np.isfinite(block), block, 0)
+        ends.append((block.min(0), block.max(0)))
+    found = np.array(ends)
+    return np.stack([found[:, 0].min(0), found[:, 1].max(0)])
 
 
 def fitted(tree: Tree, space: Space, path: str, casts: dict[str, str]) -> Tree:

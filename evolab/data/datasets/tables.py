@@ -37,6 +37,8 @@ def from_mapping(source: Mapping[str, Any], name: str) -> Columns:
         DatasetError: see `layouts.from_flat`.
     """
     form = "npz" if isinstance(source, NpzFile) else "arrays"
+    if isinstance(source, NpzFile) and source.zip is None:
+        raise DatasetError(f"{name}: the .npz is closed. Read it within its `with`, or pass its path.")
 
     def get(key: str) -> Tree:
         return _tree(_array(source, key, name) if isinstance(source, NpzFile) else source[key], name, key, 0)

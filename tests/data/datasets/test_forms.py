@@ -72,6 +72,19 @@ def test_choices_are_counted_by_column():
     assert ev.Dataset(table(actions=actions)).action_space == spaces.MultiDiscrete([2, 5])
 
 
+def test_bounds_of_real_and_of_negative_numbers_are_those_of_each_column():
+    """One bound for all: a policy for a column within -1 to 1 went as far as the widest column beside it."""
+    wide = np.array([[0.5, -30.0], [-0.25, 10.0], [0.0, 0.0], [0.5, 1.0], [0.5, 2.0], [0.5, 3.0]])
+    assert ev.Dataset(table(actions=wide)).action_space == spaces.Box(
+        np.array([-1, -30], np.float32), np.array([1, 30], np.float32)
+    )
+    wide[2, 1] = np.nan
+    assert ev.Dataset(table(actions=wide), nan="drop").action_space.high.tolist() == [1, 30]
+    whole = np.array([[0, -3], [1, 4], [0, 2], [1, 1], [0, 3], [1, 0]])
+    space = ev.Dataset(table(actions=whole)).action_space
+    assert (space.low.tolist(), space.high.tolist(), space.dtype) == ([0, -3], [1, 4], np.int64)
+
+
 def test_2048_combinations_of_unequal_columns_are_taken():
     actions = np.zeros((64, 6), int)
     actions[:, :5] = (np.arange(64)[:, None] >> np.arange(5)) & 1
@@ -114,6 +127,43 @@ def test_where_nobody_says_whether_floats_are_choices_the_report_does(column):
     ):
         told = ev.Dataset(table(actions=np.array(actions)), action_space=space).report().notes
         assert not [note for note in told if note.startswith("actions are")]
+
+
+def test_floats_are_choices_to_an_algorithm_that_knows_nothing_else(tmp_path):
+    """CQN refused them: "this environment's are Box(-1.0, 1.0, (1,), float32). Use TD3 or DDPG"."""
+    for column in (
+        np.array([0.0, 2, 0, 1, 1, 0]),
+        np.array([[0.0, 2], [1, 0], [1, 1], [0, 0], [1, 0], [0, 1]]),
+    ):
+        exp = ev.Experiment(
+            table(actions=column), "CQN", population=2, steps_per_generation=2, seed=0, device="cpu"
+        )
+        expected = spaces.Discrete(3) if column.ndim == 1 else spaces.MultiDiscrete([2, 3])
+        assert exp.population.action_space == expected
+        exp.step()
+        exp.save(tmp_path / f"{column.ndim}")
+        again = ev.Experiment.load(tmp_path / f"{column.ndim}")
+        again.fill(table(actions=column))
+        assert again.buffer.fields["action"].dtype == exp.buffer.fields["action"].dtype
+        exp.close()
+    with pytest.raises(TypeError, match=r"CQN needs Discrete .*; these are Box\(.*Use TD3BC"):
+        ev.Experiment(table(actions=np.array([0.0, 0.5, 0, 1, 1, 0])), "CQN", population=2)
+
+
+def test_an_algorithm_that_was_chosen_by_floats_that_may_be_choices_is_told():
+    with pytest.warns(
+        UserWarning, match=r"arrays: actions are whole numbers from 0 to 2 .*Discrete\(3\), or name .*'CQN'"
+    ):
+        exp = ev.Experiment(table(actions=np.array([0.0, 2, 0, 1, 1, 0])), population=2, device="cpu")
+    assert exp.algorithm.name == "TD3BC"
+    exp.close()
+
+
+def test_data_of_another_form_are_refused_by_agents_that_there_are():
+    exp = ev.Experiment(table(), "CQN", population=2, steps_per_generation=2, seed=0, device="cpu")
+    with pytest.raises(ev.DatasetError, match=r"'observations' is float32 of shape \(3,\)"):
+        exp.fill(table(observations=np.zeros((6, 3), np.float32)))
+    exp.close()
 
 
 def test_floats_that_are_no_whole_numbers_are_still_refused():
@@ -160,6 +210,17 @@ def test_a_damaged_npz_names_the_file_and_never_ends_in_an_inner_error(tmp_path,
         said += [message for message in (outcome(lambda: path), outcome(lambda: np.load(path))) if message]
     assert len(said) > 100
     assert all("data.npz" in message for message in said)
+
+
+def test_a_closed_npz_says_so(tmp_path):
+    """It ended in: 'NoneType' object has no attribute 'open'."""
+    np.savez(tmp_path / "data.npz", **table())
+    with np.load(tmp_path / "data.npz") as source:
+        pass
+    with pytest.raises(
+        ev.DatasetError, match=r"the \.npz is closed\. Read it within its `with`, or pass its path"
+    ):
+        ev.Dataset(source)
 
 
 def outcome(source):

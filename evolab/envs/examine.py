@@ -131,6 +131,11 @@ def examine_step(name: str, env: gymnasium.Env, mask: np.ndarray | None = None) 
         )
     if np.ndim(answer[1]) != 0 and np.size(answer[1]) != 1:
         raise ValueError(f"{name}: step gave a reward of shape {np.shape(answer[1])}; expected one number.")
+    if isinstance(answer[1], (str, bytes)):
+        raise ValueError(f"{name}: step gave the reward {answer[1]!r}, a text; expected a number.")
+    for what, ended in zip(("terminated", "truncated"), answer[2:4], strict=True):
+        if np.asarray(ended).dtype.kind not in "biuf":
+            raise ValueError(f"{name}: step gave {what} = {ended!r}; expected True or False.")
     return True
 
 

@@ -21,10 +21,10 @@ from evolab.envs.envpool import Pool, drawable, is_pool, longest, pool_of, pool_
 from evolab.envs.examine import examine_spaces, rehearse
 from evolab.envs.faults import FaultPolicy
 from evolab.envs.goals import goals_of
-from evolab.envs.guard import Guard
+from evolab.envs.guard import Guard, chosen_from
 from evolab.envs.ids import current_id
 from evolab.envs.loop import Loop
-from evolab.envs.making import drawn, maker_of
+from evolab.envs.making import check_call, drawn, maker_of
 from evolab.envs.ray_batches import RayBatches
 from evolab.envs.remembering import notice_memory, refuse_normalisers
 from evolab.envs.vector import VectorEnvironments
@@ -51,6 +51,7 @@ class VectorMaker:
 
     def __call__(self, num_envs: int, seed: int) -> Any:
         """A vector environment of this size."""
+        check_call("vector", self.function, num_envs, seed)
         made = self.function(num_envs, seed)
         if not isinstance(made, VectorEnv) and not is_pool(made):
             raise TypeError(
@@ -236,7 +237,7 @@ def _around(
             f"{name} has {count} environments; expected population * num_envs = "
             f"{population} * {num_envs} = {population * num_envs}."
         )
-    single = None if pooled else (vector.single_observation_space, vector.single_action_space)
+    single = None if pooled else (vector.single_observation_space, chosen_from(vector))
     observed, chosen = single or spaces_of(name, vector)
     chosen = joined(chosen)
     examine_spaces(name, observed, chosen)

@@ -11,7 +11,9 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from gymnasium.vector import SyncVectorEnv, VectorEnv, VectorWrapper
 from gymnasium.wrappers import ClipAction
+from gymnasium.wrappers import vector as vector_wrappers
 
 from evolab.core.actions import is_finite
 from evolab.core.joined import apart, joined
@@ -23,6 +25,7 @@ from evolab.envs.metrics import METRICS, Metrics, numbers_in
 FAULT = "evolab_fault"  # key in `info` under which a survived fault is told
 DETAIL = "evolab_detail"  # key in `info` of the step in which it happened, with the traceback
 REBUILD = "evolab_rebuild"  # key in reset's `options` that asks for a new environment
+CLIPPERS = (ClipAction, vector_wrappers.ClipAction)
 ATTEMPTS = 10  # resets that may fail in a row before the fault is raised
 
 
@@ -135,9 +138,12 @@ class Guard(gymnasium.Env):
             observation = answer[0]
             self._resting, self._steps = False, 0
             return observation, {**told, FAULT: messages[-1], DETAIL: detail} if messages else told
+        hint = ""
+        if "argument 'seed'" in messages[-1]:
+            hint = ". Environments take one: def reset(self, *, seed=None, options=None)"
         raise EnvironmentFault(
             f"{self.name}: environment {self._index} failed to start an episode {ATTEMPTS} times in a row: "
-            f"{messages[-1]}\n{detail}"
+            f"{messages[-1]}{hint}\n{detail}"
         )
 
     def _told(self, answer: Any) -> dict[str, Any]:
@@ -199,16 +205,23 @@ class Guard(gymnasium.Env):
                 old.close()
 
 
-def chosen_from(env: gymnasium.Env) -> gymnasium.Space:
-    """The action space of an environment, with the bounds that `ClipAction` clips to but does not tell."""
-    layer, space = env, env.action_space
-    while isinstance(space, spaces.Box) and not is_finite(space) and isinstance(layer, gymnasium.Wrapper):
-        if isinstance(layer, ClipAction):
-            space = layer.env.action_space
-        elif layer.env.action_space is not space:  # it changes actions in its own way
+def chosen_from(env: gymnasium.Env | VectorEnv) -> gymnasium.Space:
+    """The space of one action, with the bounds that `ClipAction` clips to but does not tell."""
+    name = "single_action_space" if isinstance(env, VectorEnv) else "action_space"
+    told = space = getattr(env, name)
+    layer: Any = env
+    while isinstance(space, spaces.Box) and not is_finite(space):
+        if isinstance(layer, SyncVectorEnv):
+            space = chosen_from(layer.envs[0])
             break
+        if isinstance(layer, CLIPPERS):
+            space = getattr(layer.env, name)
+        elif (
+            not isinstance(layer, (gymnasium.Wrapper, VectorWrapper)) or getattr(layer.env, name) is not space
+        ):
+            break  # it changes actions in its own way
         layer = layer.env
-    return space if isinstance(space, spaces.Box) and is_finite(space) else env.action_space
+    return space if isinstance(space, spaces.Box) and is_finite(space) else told
 
 
 @dataclass

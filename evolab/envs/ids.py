@@ -67,11 +67,13 @@ def make_one(name: str | EnvSpec, **arguments: Any) -> gymnasium.Env:
     """One environment by a current id or a specification, without Gymnasium's checker: `evolab.envs.make` checks itself.
 
     Raises:
-        ImportError: if the environment's own package is missing; names the command.
+        ImportError: if the environment's own package is missing; names the command, or the package.
     """
     arguments.setdefault("disable_env_checker", True)
     try:
         return gymnasium.make(name, **arguments)
+    except ModuleNotFoundError as missing:
+        raise ImportError(f"{name} needs the package {missing.name}, which is not installed.") from missing
     except error.DependencyNotInstalled as missing:
         entry = str((name if isinstance(name, EnvSpec) else gymnasium.spec(name)).entry_point)
         extra = next((extra for extra in EXTRAS if f".{extra}" in entry), None)
@@ -117,7 +119,7 @@ def _renamed(name: str) -> str:
 def _import(module: str, name: str) -> None:
     try:
         importlib.import_module(module)
-    except ImportError as missing:
+    except (ImportError, ValueError) as missing:  # the latter where its name is empty
         raise ImportError(
             f"{name!r} names the module {module!r}, which can't be imported ({missing}). Its folder must be on "
             "Python's path, such as the current one with `python -m evolab`."

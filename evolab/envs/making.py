@@ -34,6 +34,7 @@ def maker_of(source: object, arguments: Mapping[str, Any], frame_stack: int = 1)
         make = preprocessed if frame_stack > 1 and is_arcade(source) else make_one
         factory: Maker = partial(make, source, **arguments)
     elif callable(source):
+        check_call("environment", source, **arguments)
         factory = partial(source, **arguments) if arguments else source
     else:
         raise TypeError(
@@ -41,6 +42,30 @@ def maker_of(source: object, arguments: Mapping[str, Any], frame_stack: int = 1)
             "makes one environment, or a vector environment. An environment itself: lambda: MyEnv()."
         )
     return partial(stacked, factory, frame_stack) if frame_stack > 1 else factory
+
+
+def check_call(option: str, function: Callable[..., Any], *values: object, **arguments: object) -> None:
+    """Refuse a callable that needs other arguments than it will be given.
+
+    Args:
+        option: that it was given as.
+        function: of the user's.
+        values, arguments: that it will be given.
+
+    Raises:
+        TypeError: says what it lacks.
+    """
+    try:
+        known = inspect.signature(function)
+    except ValueError:  # some builtins do not tell
+        return
+    try:
+        known.bind(*values, **arguments)
+    except TypeError as error:
+        name = getattr(function, "__name__", type(function).__name__)
+        given = "num_envs and seed" if values else ", ".join(arguments) or "no arguments"
+        hint = "" if values else " Arguments of the environment are env_kwargs={...}."
+        raise TypeError(f"{option} is {name}, which is called with {given}: {error}.{hint}") from error
 
 
 def stacked(factory: Maker, count: int) -> gymnasium.Env:

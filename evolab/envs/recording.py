@@ -24,8 +24,10 @@ from evolab.core.trees import Tree, first_leaf, map_leaves
 from evolab.data.datasets.dataset import Dataset
 from evolab.data.datasets.minari import ID, root
 from evolab.data.datasets.writers import rows, write_hdf5, write_minari
-from evolab.envs.base import Actor
+from evolab.envs.base import Actor, Environments
+from evolab.envs.fitting import check_fits
 from evolab.population.agent import Agent
+from evolab.population.population import Population
 
 SUFFIXES = (".h5", ".hdf5")
 FORMATS = ("hdf5", "minari")
@@ -70,7 +72,7 @@ def collect(
     minari_place = _minari_place(path) if path is not None and kind == "minari" else None
     envs = make(env, population=1, num_envs=min(num_envs, steps), seed=seed)
     try:
-        act = _policy(policy, envs.single_action_space, seed)
+        act = _policy(policy, envs, seed)
         columns = _record(envs, act, steps)
     finally:
         envs.close()
@@ -102,19 +104,25 @@ def _format(path: str | os.PathLike[str] | None, format: str | None) -> str | No
     return format or ("hdf5" if suffix else "minari")
 
 
-def _policy(policy: Actor | Callable[..., Any] | str | os.PathLike[str], space: Space, seed: int) -> Policy:
+def _policy(
+    policy: Actor | Callable[..., Any] | str | os.PathLike[str], envs: Environments, seed: int
+) -> Policy:
     """A function from a batch of observations, [E, ...], masks, [E, W] or None, and where episodes begin, [E], to actions.
 
     Random actions and agents keep to the masks; a callable knows itself what is permitted.
     """
-    if policy == "random":
+    space = envs.single_action_space
+    if isinstance(policy, str) and policy == "random":
         return _random(space, seed)
     if isinstance(policy, (str, os.PathLike)):
         if not Path(policy).expanduser().is_dir():
             raise ValueError(f"policy is {policy!r}; expected 'random', an agent, its folder, or a callable.")
         policy = Agent.load(policy)
     if isinstance(policy, Agent):
+        check_fits(policy.table, envs)
         return _agent(policy, space)
+    if isinstance(policy, Population):
+        raise TypeError("policy is a population; expected one agent of it, such as population[0].")
     function, shape = policy.act if isinstance(policy, Actor) else policy, space.shape or ()
     if not callable(function):
         raise TypeError(f"policy is {type(policy).__name__}; expected 'random', an agent, or a callable.")

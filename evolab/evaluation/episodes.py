@@ -20,6 +20,7 @@ from evolab.core.rng import fresh_seed, seed_of
 from evolab.core.trees import Tree
 from evolab.envs.base import Environments, StepFault
 from evolab.envs.factory import Source, make
+from evolab.envs.fitting import check_fits
 from evolab.population.agent import Agent
 from evolab.population.population import Population
 from evolab.population.recall import Memory
@@ -104,6 +105,7 @@ def evaluate(
         if not isinstance(envs, Environments):
             envs = make(envs, len(population))
             ending.callback(envs.close)
+        check_fits(population.table, envs)
         evaluator = Evaluator(envs, max_steps)
         ending.callback(evaluator.close)
         *_, result = evaluator.play(population, episodes, start)

@@ -13,6 +13,7 @@ from evolab.core import checks
 from evolab.core.rng import fresh_seed, seed_of
 from evolab.envs.base import Environments
 from evolab.envs.factory import Source, make
+from evolab.envs.fitting import check_fits
 from evolab.envs.language.environment import LanguageEnvironment
 from evolab.evaluation.episodes import Evaluated, Evaluator
 from evolab.evaluation.language_returns import play
@@ -155,7 +156,7 @@ def evaluate_agent(
         if not isinstance(environment, Environments):
             environment = make(environment)
             ending.callback(environment.close)
-            _check(alone, environment)
+            check_fits(alone.table, environment)
         evaluator = Evaluator(environment, max_steps)
         ending.callback(evaluator.close)
         found = [*_rounds(evaluator, alone, episodes, start)]
@@ -178,17 +179,6 @@ def evaluate_agent(
         },
         sum(one.wasted for one in found),
     )
-
-
-def _check(agent: Population, envs: Environments) -> None:
-    """Pass environments that an agent can act in: actions alike, observations of its shape."""
-    known, there = agent.table.spec.action_space, envs.single_action_space
-    seen, shown = agent.table.spec.observation_space, envs.single_observation_space
-    if known != there or type(seen) is not type(shown) or seen.shape != shown.shape:
-        raise ValueError(
-            f"{envs.name} has observations {shown} and actions {there}; the agent was trained on {seen} and {known}. "
-            "Pass the environment that it was trained in, or one that is wrapped to look like it."
-        )
 
 
 def _rounds(evaluator: Evaluator, agent: Population, episodes: int, seed: int) -> Iterator[Evaluated]:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+import evolab as ev
 from evolab.data.datasets.dataset import Dataset
 from evolab.envs.recording import collect
 
@@ -171,3 +172,10 @@ def test_wrong_requests_are_refused_before_anything_runs(tmp_path: Path) -> None
         collect("CartPole-v1", lambda o: np.zeros(7))
     with pytest.raises(ValueError, match="steps is 1"):
         collect("CartPole-v1", steps=1)
+    population = ev.Population("DQN", spaces.Box(-1, 1, (3,)), spaces.Discrete(2), 2, device="cpu")
+    with pytest.raises(ValueError, match=r"CartPole-v1 has observations .*; the agent was trained on Box"):
+        collect("CartPole-v1", population[0])
+    with pytest.raises(
+        TypeError, match=r"policy is a population; expected one agent of it, such as population\[0\]"
+    ):
+        collect("CartPole-v1", population)

@@ -99,8 +99,9 @@ def test_an_id_may_name_the_module_that_registers_it(module):
         assert again.reset(0).shape == (1, 1, 3)
     with pytest.raises(ValueError, match="did you mean 'Warehouse-v0'"):
         ev.envs.make(f"{module}:Warehous-v0")
-    with pytest.raises(ImportError, match=r"names the module 'no_such_module', which can't be imported"):
-        ev.envs.make("no_such_module:Warehouse-v0")
+    for other in ("no_such_module", ""):
+        with pytest.raises(ImportError, match=rf"names the module '{other}', which can't be imported"):
+            ev.envs.make(f"{other}:Warehouse-v0")
 
 
 def test_a_saved_run_keeps_the_module_and_imports_nothing(module, tmp_path):
@@ -155,6 +156,33 @@ def test_a_specification_is_an_environment(tmp_path):
     ev.Experiment.load(tmp_path / "run", environment=spec).step()
 
 
+def test_a_callable_that_needs_other_arguments_is_named():
+    """Python's own "missing 1 required positional argument" came from somewhere within."""
+    with pytest.raises(
+        TypeError, match=r"environment is <lambda>, which is called with no arguments: missing .*'x'"
+    ):
+        small(lambda x: Env())
+    with pytest.raises(
+        TypeError, match=r"environment is Wrapper.*missing .*'env'\. Arguments .* env_kwargs="
+    ):
+        small(gymnasium.Wrapper)
+    with pytest.raises(
+        TypeError, match=r"is called with lenght: got an unexpected keyword argument 'lenght'"
+    ):
+        small(Env, env_kwargs={"lenght": 3})
+
+
+def test_a_package_that_an_environment_imports_is_named():
+    gymnasium.register("Elsewhere-v0", entry_point="no_such_package.of_mine:Env")
+    try:
+        with pytest.raises(
+            ImportError, match="Elsewhere-v0 needs the package no_such_package, which is not installed"
+        ):
+            ev.envs.make("Elsewhere-v0")
+    finally:
+        gymnasium.registry.pop("Elsewhere-v0")
+
+
 # Vectors ------------------------------------------------------------------------------------------
 
 
@@ -190,8 +218,14 @@ def test_vectors_are_made_as_they_are_needed(way, tmp_path):
     ev.Experiment.load(tmp_path / "run", vector=maker).step()
     with pytest.raises(ValueError, match="environment and vector are given"):
         small("CartPole-v1", vector=maker)
+    with pytest.raises(ValueError, match=r"its own environment \(vector\).*, vector=\.\.\.\)"):
+        ev.Experiment.load(tmp_path / "run")
     with pytest.raises(TypeError, match="vector gave int"):
         small(None, vector=lambda n, seed: 3)
+    with pytest.raises(
+        TypeError, match=r"vector is <lambda>, which is called with num_envs and seed: too many"
+    ):
+        small(None, vector=lambda: 3)
 
 
 # EnvPool ------------------------------------------------------------------------------------------
@@ -280,7 +314,7 @@ def test_pools_that_cannot_be_used_are_refused_by_a_sentence(envpool):
         ValueError, match=r"Pong-v5 has 2 agents in each environment, and agents here act alone"
     ):
         ev.envs.make("Pong-v5", vectorization="envpool", players=2)
-    with pytest.raises(TypeError, match=r"^TD3 needs Box actions; this environment's are Discrete\(3\)"):
+    with pytest.raises(TypeError, match=r"^TD3 needs Box actions; these are Discrete\(3\)"):
         small("Pong-v5", "TD3", vectorization="envpool")
     plain = FakePool(2, 0, "Pong-v5")
     del plain.observation_space
@@ -332,6 +366,30 @@ def test_clip_action_keeps_the_bounds_that_it_clips_to():
     rescaled = partial(RescaleAction, min_action=-1, max_action=1)
     with ev.envs.make(lambda: pendulum(rescaled, ClipAction)) as environments:
         assert environments.single_action_space == spaces.Box(-1, 1, (1,))
+
+
+def test_a_vector_s_clip_action_keeps_them_too():
+    """gymnasium.wrappers.vector.ClipAction was refused: "has no finite bounds"."""
+    wrappers = gymnasium.wrappers.vector
+
+    def around(n, seed):
+        return wrappers.ClipAction(gymnasium.make_vec("Pendulum-v1", num_envs=n))
+
+    def within(n, seed):
+        return SyncVectorEnv([lambda: pendulum(ClipAction)] * n)
+
+    def changed(n, seed):
+        made = gymnasium.make_vec("Pendulum-v1", num_envs=n)
+        unbounded = spaces.Box(-np.inf, np.inf, (1,))
+        return wrappers.ClipAction(wrappers.TransformAction(made, np.tanh, single_action_space=unbounded))
+
+    for maker in (around, within):
+        with ev.envs.make(None, 1, 2, vector=maker) as environments:
+            assert environments.single_action_space == spaces.Box(-2, 2, (1,))
+            environments.reset(0)
+            assert environments.step(np.ones((1, 2, 1), np.float32)).valid.all()
+    with pytest.raises(ValueError, match="has no finite bounds"):
+        ev.envs.make(None, 1, 2, vector=changed)
 
 
 @pytest.mark.parametrize(
@@ -415,6 +473,38 @@ def test_an_old_reset_is_named():
         ev.envs.EnvironmentFault, match=r"reset gave ndarray in place of \(observation, info\)"
     ):
         ev.envs.make(Old)
+
+
+def test_an_old_reset_that_takes_no_seed_is_told_what_to_take():
+    class Old(Env):
+        def reset(self):
+            return super().reset()[0]
+
+    with pytest.raises(
+        ev.envs.EnvironmentFault, match=r"argument 'seed'\. Environments take one: def reset\(self"
+    ):
+        ev.envs.make(Old)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (1, "1.0", "step gave the reward '1.0', a text; expected a number"),
+        (2, "no", "step gave terminated = 'no'; expected True or False"),
+        (3, None, "step gave truncated = None; expected True or False"),
+    ],
+)
+def test_answers_of_a_step_that_python_would_take_for_something_else_are_refused(place, value, message):
+    """ "no" ended every episode."""
+
+    class Odd(Env):
+        def step(self, action):
+            answer = [*super().step(action)]
+            answer[place] = value
+            return tuple(answer)
+
+    with pytest.raises(ValueError, match=message):
+        ev.envs.make(Odd)
 
 
 @pytest.mark.parametrize(

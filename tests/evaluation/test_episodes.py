@@ -177,6 +177,18 @@ def test_everything_that_experiment_takes_can_be_evaluated_in(given, tmp_path):
         assert ev.evaluate(one, envs, 4, seed=5).tolist() == [found[1]], "environments of two agents"
 
 
+def test_environments_of_another_form_are_refused_by_name():
+    """The shape of an observation was named, and neither the environment nor what the agents know."""
+    envs = ev.envs.make(Toy, 2, 1)
+    population = population_for(envs, 2, "TD3")
+    for agents in (population, population[0]):
+        with pytest.raises(
+            ValueError, match=r"CartPole-v1 has observations .*; the agent was trained on .*wrapped to look"
+        ):
+            evaluate(agents, "CartPole-v1")
+    envs.close()
+
+
 def test_several_agents_are_evaluated_in_their_order_however_they_differ(tmp_path):
     """A list was no path, said Python; an experiment neither."""
     envs = ev.envs.make(Toy, 2, 1)

@@ -51,6 +51,34 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> ValueError:
     return ValueError(f"Unknown {kind} {name!r}. Known: {listed}{'; ' + suggestion if suggestion else '.'}")
 
 
+ELSEWHERE = {
+    "learning_rate": "hyperparameters={'lr': ...}, or 'lr_actor' and 'lr_critic'",
+    "lr": "hyperparameters={'lr': ...}, or 'lr_actor' and 'lr_critic'",
+    "gamma": "hyperparameters={'discount': ...}",
+    "batch_size": "hyperparameters={'batch_size': ...}",
+    "ent_coef": "hyperparameters={'entropy_coefficient': ...}",
+    "buffer_size": "buffer=...",
+    "n_envs": "num_envs=...",
+    "replay_buffer_class": "hyperparameters={'hindsight': 0.8} for goals that were reached",
+    "n_steps": "buffer=..., the steps of a rollout",
+    "pop_size": "population=...",
+    "net_arch": "network=[64, 64]",
+    "total_timesteps": "exp.run(max_steps=...)",
+}
+"""What other libraries call an option, and how it is said here."""
+
+
+def unknown_option(kind: str, name: str, known: Iterable[str]) -> ValueError:
+    """The error for an option that there is not; says how it is said here where other libraries have it.
+
+    >>> unknown_option("Experiment", "pop_size", ["population"])
+    ValueError("Unknown option of Experiment 'pop_size'. In evolab that is population=....")
+    """
+    if name in ELSEWHERE:
+        return ValueError(f"Unknown option of {kind} {name!r}. In evolab that is {ELSEWHERE[name]}.")
+    return unknown(f"option of {kind}", name, known)
+
+
 METHODS = {
     "predict": "exp.best.act(observation), or agent.act(observation)",
     "learn": "exp.run(max_steps=...)",
@@ -63,9 +91,9 @@ METHODS = {
 """What other libraries call a method, and how it is said here."""
 
 
-def no_method(owner: object, name: str) -> AttributeError:
+def no_method(owner: object, name: str, kind: str | None = None) -> AttributeError:
     """The error for an attribute that there is not; says how it is called here where other libraries have it."""
-    kind = type(owner).__name__
+    kind = kind or type(owner).__name__
     hint = f". In evolab that is {METHODS[name]}." if name in METHODS else ""
     return AttributeError(f"{kind!r} object has no attribute {name!r}{hint}", name=name, obj=owner)
 

@@ -56,15 +56,29 @@ def check_made(kind: type, given: Mapping[str, Any], options: Iterable[str]) -> 
     Raises:
         TypeError: says which option is near, or what is expected.
     """
-    known = list(inspect.signature(kind).parameters)
-    for name in options:
-        if name not in known:
-            raise TypeError(str(checks.unknown(f"option of {kind.__name__}", name, known)))
+    check_known(kind, options, kind.__name__)
     for name, form in _forms(kind).items():
         if form is schema.flag and name in given:
             checks.flag(f"{kind.__name__}: {name}", given[name])
         elif form is WHOLE and not isinstance(given.get(name, 0), Real):
             raise TypeError(f"{kind.__name__}: {name} is {given[name]!r}; a whole number is expected.")
+
+
+def check_known(call: Callable[..., Any], options: Iterable[str], what: str) -> None:
+    """Refuse options that a class or a function does not have.
+
+    Args:
+        call: that takes them.
+        options: by name.
+        what: messages call it.
+
+    Raises:
+        TypeError: says which option is near.
+    """
+    known = list(inspect.signature(call).parameters)
+    for name in options:
+        if name not in known:
+            raise TypeError(str(checks.unknown_option(what, name, known)))
 
 
 @cache

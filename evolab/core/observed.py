@@ -88,18 +88,21 @@ def as_space(space: spaces.Space, observation: Tree, path: str = "observation") 
             raise ValueError(f"{path} is {_told(observation)}; its space is a tuple of {len(space)} parts.")
         parts = zip(space, observation, strict=True)
         return tuple(as_space(part, value, f"{path}[{i}]") for i, (part, value) in enumerate(parts))
-    if isinstance(observation, Tensor) or (
-        isinstance(observation, np.ndarray) and observation.dtype.kind in "biuf"
-    ):
+    if isinstance(observation, (np.ndarray, Tensor)) and holds_numbers(observation):
         return observation
     try:
         array = np.asarray(observation)
     except ValueError:  # parts of different shape
         array = np.empty(0, object)
-    if array.dtype.kind not in "biuf":
+    if not holds_numbers(array):
         hint = f" {MEND}" if isinstance(observation, tuple) else ""
         raise ValueError(f"{path} is {_told(observation)}; its space is {space}.{hint}")
     return array
+
+
+def holds_numbers(leaf: np.ndarray | Tensor) -> bool:
+    """True for real and whole numbers and truth values, False for complex numbers, texts and objects."""
+    return not leaf.is_complex() if isinstance(leaf, Tensor) else leaf.dtype.kind in "biuf"
 
 
 def leading_shape(space: spaces.Space, observation: Tree, path: str = "observation") -> tuple[int, ...]:
@@ -185,5 +188,6 @@ def _told(value: object) -> str:
     if isinstance(value, (tuple, list)):
         return f"a {type(value).__name__} of {', '.join(type(part).__name__ for part in value[:6])}"
     if isinstance(value, (np.ndarray, Tensor)):
-        return f"an array of shape {tuple(value.shape)}"
+        kind = "" if holds_numbers(value) else f" of {value.dtype}"
+        return f"an array{kind} of shape {tuple(value.shape)}"
     return "None" if value is None else f"{str(value)[:40]!r} ({type(value).__name__})"

@@ -82,7 +82,8 @@ def frozen_options(how: str, calls: str) -> Callable[[Kind], Kind]:
     """Decorates a frozen dataclass of options: who sets one is told how a changed copy is put in its place.
 
     Who makes one with an unknown option, or with a switch that is neither True nor False, is told too, and
-    who looks at one is told what to call with it.
+    who looks at one is told what to call with it. Tables of the class itself can be read only: they are those of
+    everything in the process.
 
     Args:
         how: the call, with {name} and {value}: "exp.mutations = replace(exp.mutations, {name}={value})".
@@ -91,6 +92,10 @@ def frozen_options(how: str, calls: str) -> Callable[[Kind], Kind]:
 
     def decorated(kind: Kind) -> Kind:
         names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+        for name, value in vars(kind).copy().items():  # such as an algorithm's hyperparameters
+            if type(value) is dict and not name.startswith("_"):
+                advice = f"A class of your own says others: {name} = {{**{kind.__name__}.{name}, ...}}."
+                setattr(kind, name, ReadOnly(value, f"{name} of {kind.__name__}", advice))
 
         def refuse(self: object, name: str, value: object = None) -> None:
             if name not in names and type(self) is not kind:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
+from evolab.core import registry
 from evolab.core.rng import numpy_stream, torch_stream
 from evolab.core.trees import Tree, map_leaves
 from evolab.data.buffers.base import Buffer
@@ -22,7 +23,7 @@ from evolab.population.population import Population
 def evolve(
     population: Population,
     fitness: ArrayLike,
-    selection: Selection,
+    selection: Selection | str,
     mutations: Mutations,
     *,
     generation: int = 0,
@@ -34,7 +35,7 @@ def evolve(
     Args:
         population: of P agents.
         fitness: [P], in units of return; NaN never wins.
-        selection: who survives.
+        selection: who survives; an object or its name.
         mutations: what changes in the newborn.
         generation: number of the generation that ends; part of the random stream's key.
         buffer: experience, which follows its agents where they don't share it; the change of each newborn's
@@ -45,8 +46,12 @@ def evolve(
         one record per agent of the new population, in the order of its rows.
 
     Raises:
-        ValueError: fitness has another length than the population.
+        ValueError: fitness has another length than the population, or no selection has this name.
+        TypeError: what came is no selection, or no mutations.
     """
+    selection = registry.resolve("selection", selection, Selection)  # type: ignore[type-abstract]
+    if not isinstance(mutations, Mutations):
+        raise TypeError(f"mutations is {mutations!r}; ev.Mutations(...) is expected.")
     fitness = np.asarray(fitness, dtype=np.float64)
     if fitness.shape != (len(population),):
         raise ValueError(f"fitness has shape {fitness.shape}; (P,) = ({len(population)},) is expected.")

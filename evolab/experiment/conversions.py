@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from datetime import timedelta
 from os import PathLike
@@ -15,7 +15,7 @@ import torch
 from gymnasium.vector import VectorEnv
 
 from evolab.core import checks
-from evolab.core.declared import check_declared
+from evolab.core.declared import check_declared, check_known
 from evolab.core.ranges import Choice, Range
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.data.buffers.rollout import RolloutBuffer
@@ -114,6 +114,7 @@ def buffer_of(buffer: object, on_policy: bool = False) -> ReplayBuffer | Rollout
     if isinstance(buffer, int) and not isinstance(buffer, bool):
         return kind(buffer)
     if isinstance(buffer, Mapping):
+        check_known(kind, buffer, kind.__name__)
         check_declared(kind, buffer, "buffer")
         return kind(**buffer)
     if buffer is not None and not isinstance(buffer, kind):
@@ -171,30 +172,6 @@ def dtype_named(dtype: torch.dtype | str) -> torch.dtype:
     if not isinstance(found, torch.dtype):
         raise TypeError(f"dtype is {dtype!r}; a dtype such as torch.float32 is expected.")
     return found
-
-
-ELSEWHERE = {
-    "learning_rate": "hyperparameters={'lr': ...}, or 'lr_actor' and 'lr_critic'",
-    "lr": "hyperparameters={'lr': ...}, or 'lr_actor' and 'lr_critic'",
-    "gamma": "hyperparameters={'discount': ...}",
-    "batch_size": "hyperparameters={'batch_size': ...}",
-    "ent_coef": "hyperparameters={'entropy_coefficient': ...}",
-    "buffer_size": "buffer=...",
-    "n_envs": "num_envs=...",
-    "replay_buffer_class": "hyperparameters={'hindsight': 0.8} for goals that were reached",
-    "n_steps": "buffer=..., the steps of a rollout",
-    "pop_size": "population=...",
-    "net_arch": "network=[64, 64]",
-    "total_timesteps": "exp.run(max_steps=...)",
-}
-"""What other libraries call an option, and how it is said here."""
-
-
-def unknown_option(name: str, known: Iterable[str]) -> ValueError:
-    """The error for an option that there is not."""
-    if name in ELSEWHERE:
-        return ValueError(f"Unknown option of Experiment {name!r}. In evolab that is {ELSEWHERE[name]}.")
-    return checks.unknown("option of Experiment", name, known)
 
 
 def check_kinds(options: Options) -> None:

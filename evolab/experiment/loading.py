@@ -69,14 +69,15 @@ class SavedRun(NamedTuple):
         path = self.folder.path
         for name in own:
             if name not in ExperimentConfig.names():
-                raise checks.unknown("option of Experiment", name, ExperimentConfig.names())
+                raise checks.unknown_option("Experiment", name, ExperimentConfig.names())
             if name in FIXED and name not in self.state["own"]:
                 raise ValueError(f"Experiment.load takes no {name}: {FIXED[name]}. Leave it out.")
         for name, described in self.state["own"].items():
             if name not in own:
+                option = "vector" if described == "vector" else name  # what made many environments at once
                 raise ValueError(
                     f"the run in {path} has its own {name} ({described}), and nothing is imported by a name in a "
-                    f"file. Pass the object: Experiment.load({str(path)!r}, {name}=...)."
+                    f"file. Pass the object: Experiment.load({str(path)!r}, {option}=...)."
                 )
         where = str(self.saved.path / "state.json")
         saved = self._saved_options(own, where)

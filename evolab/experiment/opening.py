@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 from evolab.core import checks
 from evolab.core.checks import nearest
+from evolab.core.declared import check_known
 from evolab.data.datasets.dataset import Dataset
 from evolab.data.datasets.tokens import TokenDataset
 from evolab.experiment.experiment import Experiment
@@ -30,19 +33,22 @@ def load(path: str | PathLike[str], **options: Any) -> Any:
     Raises:
         FileNotFoundError: there is nothing; says what is near.
         ValueError: a folder that holds neither a run nor an agent, or a damaged one.
+        TypeError: an option that what is there does not have.
     """
     place = checks.path("path", path)
     recover(place)
     if place.is_file():
-        return (TokenDataset.load if place.suffix == ".json" else Dataset)(place, **options)
+        return _opened(
+            TokenDataset.load if place.suffix == ".json" else Dataset, "a data set", place, options
+        )
     if (place / FILE).exists() and read_json(place / FILE).get("migration") is not None:
         return Experiment.load(place, **options)
     if (place / RUN).exists() or any(place.glob("generation-*")):
         return Experiment.load(place, **options)
     if (place / "agent.json").exists():
-        return Agent.load(place, **options)
+        return _opened(Agent.load, "Agent.load", place, options)
     if (place / "data").is_dir():  # Minari's
-        return Dataset(place, **options)
+        return _opened(Dataset, "a data set", place, options)
     if not place.exists():
         beside = [one.name for one in place.parent.iterdir()] if place.parent.is_dir() else []
         hint = nearest(place.name, beside).capitalize()
@@ -51,3 +57,8 @@ def load(path: str | PathLike[str], **options: Any) -> Any:
     runs = sorted(one.parent.name for one in place.glob(f"*/{RUN}"))
     hint = f" There are runs inside it: {', '.join(runs[:8])}." if runs else " exp.save(folder) writes a run."
     raise ValueError(f"{place} holds neither a run nor an agent.{hint}")
+
+
+def _opened(how: Callable[..., Any], what: str, place: Path, options: Mapping[str, Any]) -> Any:
+    check_known(how, options, what)
+    return how(place, **options)

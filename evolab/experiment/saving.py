@@ -108,8 +108,8 @@ class Saving(Parts):
         if generation is None and (folder / FILE).exists():
             islands: Saved = registry.above("Islands").load(folder, **own)
             return islands
-        if "vector" in own:
-            own["environment"] = VectorMaker(own.pop("vector"))
+        if (vector := own.pop("vector", None)) is not None:
+            own["environment"] = VectorMaker(vector)
         found = open_run(folder, generation)
         config = found.config(own)
         with found.naming(own):

@@ -11,7 +11,6 @@ from evolab.core.readonly import ReadOnly, write_as_dicts
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.experiment.build import change
 from evolab.experiment.config import ExperimentConfig
-from evolab.experiment.conversions import ELSEWHERE
 from evolab.experiment.parts import Parts
 from evolab.population.agent import Agent
 from evolab.population.population import RANGES
@@ -111,9 +110,9 @@ class Settings(Parts):
                 "exp.search_space = {...} says in which ranges values evolve, Experiment(hyperparameters={...}) "
                 "where they start."
             )
-        if name in ELSEWHERE:
+        if name in checks.ELSEWHERE:
             raise AttributeError(
-                f"Unknown setting of Experiment {name!r}. In evolab that is {ELSEWHERE[name]}."
+                f"Unknown setting of Experiment {name!r}. In evolab that is {checks.ELSEWHERE[name]}."
             )
         raise AttributeError(str(checks.unknown("setting of Experiment", name, settings)))
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from evolab.algorithms.base import AgentGroup, Algorithm, MaskedAlgorithm
 from evolab.core.joined import apart
 from evolab.core.masks import as_mask, forbids_all, of_outputs, random_permitted
-from evolab.core.observed import as_space, check_tokens, leading_shape
+from evolab.core.observed import as_space, check_tokens, holds_numbers, leading_shape
 from evolab.core.trees import Tree, first_leaf, map_leaves, to_tensor
 from evolab.population.normalisation import deviation
 from evolab.population.recall import Memory, reading, reading_alone
@@ -227,7 +227,7 @@ def _understood(table: Table, observation: Tree) -> tuple[Tree, tuple[int, ...]]
     if isinstance(observation, (np.ndarray, Tensor)) and spec.observation_shape is not None:
         lead = len(observation.shape) - len(spec.observation_shape)  # the usual case, at less cost
         fits = lead >= 0 and observation.shape[lead:] == spec.observation_shape
-        if fits and (isinstance(observation, Tensor) or observation.dtype.kind != "O"):
+        if fits and holds_numbers(observation):
             return observation, observation.shape[:lead]
     observation = as_space(spec.observation_space, observation)
     if spec.network.reads_tokens:  # as many as there are so far

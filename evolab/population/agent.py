@@ -46,7 +46,7 @@ class Agent:
         self.table, self.id = table, id
 
     def __setattr__(self, name: str, value: object) -> None:
-        if name not in ("table", "id"):
+        if name not in ("table", "id") or name in vars(self):
             raise AttributeError(f"an agent can be read only: {name} is not set. {ASSIGN}")
         object.__setattr__(self, name, value)
 

@@ -116,9 +116,12 @@ class Population:
         self.seed, self.device, self.dtype = spec.seed, spec.device, spec.dtype
 
     def __setattr__(self, name: str, value: object) -> None:
-        if name not in OWN:
+        if name not in OWN or name in vars(self):
             raise AttributeError(f"a population can be read only: {name} is not set. {ASSIGN}")
         object.__setattr__(self, name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        raise checks.no_method(self, name, "Population")
 
     @staticmethod
     def of(agents: Sequence[Agent]) -> Population:

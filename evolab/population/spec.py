@@ -6,6 +6,7 @@ import functools
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from evolab.core.actions import Actions, actions_of
 from evolab.core.device import precision_named, products
 from evolab.core.joined import joined
 from evolab.core.memory import Need, require
+from evolab.core.observed import leaf_spaces
 from evolab.core.ranges import Range
 from evolab.core.rng import numpy_stream, torch_stream
 from evolab.networks.base import Layout, Network, Role, State
@@ -46,7 +48,7 @@ class Spec:
         normaliser: how.
 
     Raises:
-        ValueError: an unknown precision.
+        ValueError: an unknown precision, or observations without entries.
         TypeError: the algorithm cannot act in these spaces, they hold nothing to normalise, or the network remembers
             and the algorithm cannot have that.
     """
@@ -65,6 +67,8 @@ class Spec:
 
     def __post_init__(self) -> None:
         precision_named(self.precision)
+        if not any(prod(leaf.shape or (1,)) for _, leaf in leaf_spaces(self.observation_space)):
+            raise ValueError(f"observation space {self.observation_space} has no entries: nothing is seen.")
         object.__setattr__(self, "action_space", joined(self.action_space))
         self.algorithm.check(self.observation_space, self.action_space)
         if self.network.remembers and not self.algorithm.learns_sequences:

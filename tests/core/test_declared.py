@@ -42,6 +42,12 @@ def test_a_switch_is_checked_by_its_place_too():
             lambda: ev.Mutations(architectur=1),
             "option of Mutations 'architectur'.*did you mean 'architecture'",
         ),
+        (lambda: ev.DQN(lr=0.1), r"option of DQN 'lr'. In evolab that is hyperparameters="),
+        (lambda: ev.PPO(n_steps=8), r"option of PPO 'n_steps'. In evolab that is buffer="),
+        (
+            lambda: ev.Experiment("CartPole-v1", "DQN", buffer={"capcity": 8}),
+            "ReplayBuffer 'capcity'.*'capacity'",
+        ),
         (lambda: ev.Float(1, 2, logg=True), "option of Float 'logg'.*did you mean 'log'"),
     ],
 )

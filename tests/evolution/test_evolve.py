@@ -192,6 +192,16 @@ def test_fitness_of_another_length_is_refused():
         evolve(population_of(), [1.0, 2.0, 3.0], ev.Tournament(), NEVER)
 
 
+def test_a_selection_may_be_named_and_what_is_none_is_refused():
+    """It ended in: 'str' object has no attribute 'select'."""
+    births = evolve(population_of(), np.arange(6.0), "truncation", NEVER)
+    assert births == evolve(population_of(), np.arange(6.0), ev.Truncation(), NEVER)
+    with pytest.raises(ValueError, match=r"Unknown selection 'tournamnt'.*did you mean 'Tournament'"):
+        evolve(population_of(), np.arange(6.0), "tournamnt", NEVER)
+    with pytest.raises(TypeError, match=r"mutations is 'y'; ev\.Mutations\(\.\.\.\) is expected"):
+        evolve(population_of(), np.arange(6.0), ev.Tournament(), "y")
+
+
 def test_storage_that_fits_keeps_its_address():
     population = population_of(4)
     before = {name: value.data_ptr() for name, value in population.table.items() if value.dim() == 3}

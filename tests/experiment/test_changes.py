@@ -169,3 +169,6 @@ def test_other_options_are_applied_when_loading_and_unknown_ones_refused(saved):
         ValueError, match=r"Unknown option of Experiment 'selecton'.*did you mean 'selection'\?"
     ):
         ev.Experiment.load(saved, environment=Toy, selecton="truncation")
+    with pytest.raises(ValueError, match=r"'learning_rate'\. In evolab that is hyperparameters="):
+        ev.Experiment.load(saved, environment=Toy, learning_rate=1e-3)
+    assert ev.Experiment.load(saved, environment=Toy, vector=None).generation == again.generation - 1

@@ -214,6 +214,12 @@ def test_load_opens_a_run_an_agent_or_data(exp, tmp_path):
     assert len(ev.load(tmp_path / "a.h5")) == len(data)
     with pytest.raises(FileNotFoundError, match="Did you mean 'mine'"):
         ev.load(tmp_path / "runs" / "mime")
+    with pytest.raises(
+        TypeError, match=r"Unknown option of Agent.load 'environment'"
+    ):  # Python's own message
+        ev.load(tmp_path / "agent", environment=Telling)
+    with pytest.raises(TypeError, match=r"Unknown option of a data set 'clp'.*did you mean 'clip'"):
+        ev.load(tmp_path / "a.h5", clp=True)
     with pytest.raises(ValueError, match="There are runs inside it: mine"):
         ev.load(tmp_path / "runs")
 

@@ -206,14 +206,22 @@ def test_parts_refuse_to_be_set_and_say_what_to_make_instead(exp):
             exp.buffer,
             "capacity",
             5,
-            r"capacity of a ReplayBuffer stays what it is.*buffer=ev\.ReplayBuffer\(5\)",
+            r"capacity of a ReplayBuffer stays what it is.*buffer=ev\.ReplayBuffer\(capacity=5\)",
         ),
         (
             ev.RolloutBuffer(4),
             "horizon",
             5,
-            r"horizon of a RolloutBuffer stays.*buffer=ev\.RolloutBuffer\(5\)",
+            r"horizon of a RolloutBuffer stays.*buffer=ev\.RolloutBuffer\(horizon=5\)",
         ),
+        (
+            exp.buffer,
+            "shared",
+            False,
+            r"shared of a ReplayBuffer stays.*buffer=ev\.ReplayBuffer\(shared=False\)",
+        ),
+        (exp.population, "network", 3, "a population can be read only: network is not set"),
+        (exp.population[0], "id", 99, "an agent can be read only: id is not set"),
         (ev.Narrowing(), "size", 5, r"exp\.selection = dataclasses\.replace\(exp\.selection, size=5\)"),
         (exp, "lr_actor", 0.1, r"lr_actor is each agent's own: exp\.set\(agent, lr_actor=0\.1\)"),
         (exp, "learning_rate", 0.1, r"In evolab that is hyperparameters=\{'lr'"),
@@ -221,6 +229,14 @@ def test_parts_refuse_to_be_set_and_say_what_to_make_instead(exp):
         with pytest.raises(AttributeError, match=message):  # FrozenInstanceError is one
             setattr(part, name, value)
     assert (exp.algorithm.ou_noise, exp.population.network.hidden) == (False, (8,))
+
+
+def test_an_algorithms_table_of_hyperparameters_refuses_every_change(exp):
+    """`exp.algorithm.hyperparameters["lr"] = 3` was taken, and broke every experiment of the process from then on."""
+    for kind in (exp.algorithm, ev.SAC, ev.ILQL):
+        with pytest.raises(TypeError, match=r"hyperparameters of \w+ can be read only, 'batch_size' too"):
+            kind.hyperparameters["batch_size"] = 3
+    assert {**ev.TD3.hyperparameters} == ev.TD3.hyperparameters
 
 
 def test_views_are_read_copied_and_written_as_any_dict(exp):
@@ -301,7 +317,7 @@ def test_a_population_refuses_what_it_does_not_have(exp):
         (
             lambda e: e.population[0].act(np.array([None, 1])),
             ValueError,
-            r"observation is an array of shape \(2,\)",
+            r"observation is an array of object of shape \(2,\)",
         ),
         (
             lambda e: toy(hyperparameters={"learning_rate": 1e-3}),

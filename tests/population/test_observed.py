@@ -144,6 +144,13 @@ WRONG = {
     "shape": ("box", np.zeros(4), r"has shape \(4,\); one of Box.* has shape \(3,\)"),
     "too many axes": ("box", np.zeros((2, 5, 3)), r"shape \(2, 5, 3\); one observation of Box"),
     "text": ("box", "left", r"observation is 'left' \(str\)"),
+    "texts": ("box", np.array(["a", "b", "c"]), r"an array of <U1 of shape \(3,\); its space is Box"),
+    "complex numbers": ("box", np.zeros(3, complex), r"an array of complex128 of shape \(3,\)"),
+    "a complex tensor": (
+        "box",
+        torch.zeros(3, dtype=torch.complex64),
+        r"an array of torch.complex64 of shape",
+    ),
     "an array for a dict": ("dict", np.zeros(3), r"an array of shape \(3,\); its space has the keys a, b"),
     "a missing key": ("dict", {"a": np.zeros(3)}, r"a dict of 'a'; its space has the keys a, b"),
     "a wrong part": ("dict", {"b": 1, "a": np.zeros(2)}, r"observation\['a'\] has shape \(2,\)"),

@@ -203,3 +203,18 @@ def test_a_new_generation_owes_no_updates_for_steps_of_the_one_before():
     before = [one.updates for one in population.individuals]
     population.learn(buffer)
     assert [one.updates - known for one, known in zip(population.individuals, before, strict=True)] == [1, 1]
+
+
+def test_observations_without_entries_are_refused():
+    for space in (spaces.Box(-1, 1, (0,)), spaces.Dict(), spaces.Tuple([spaces.Box(-1, 1, (2, 0))])):
+        with pytest.raises(ValueError, match=r"observation space .* has no entries: nothing is seen"):
+            ev.Population("DQN", space, spaces.Discrete(2), 1, device="cpu")
+
+
+def test_what_other_libraries_call_it_is_answered_of_a_population_too():
+    """It was "'Composed' object has no attribute 'predict'"."""
+    population = ev.Population("DQN", spaces.Box(-1, 1, (3,)), spaces.Discrete(2), 1, device="cpu")
+    with pytest.raises(
+        AttributeError, match=r"'Population' object has no attribute 'predict'. In evolab that is"
+    ):
+        population.copy([0]).predict(np.zeros(3))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -40,8 +40,15 @@ def whole_number(name: str, value: object) -> int:
     return int(number)
 
 
-class Size:
-    """The size of a buffer, given when it is made: what is stored lies by it."""
+class Settled:
+    """What a buffer is made with and stays: what is stored lies by it.
+
+    Args:
+        checked: gives the value, of its name and of what came, or refuses it.
+    """
+
+    def __init__(self, checked: Callable[[str, object], Any] = whole_number) -> None:
+        self._checked = checked
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name, self.kept = name, "_" + name
@@ -53,10 +60,10 @@ class Size:
         kind = type(buffer).__name__
         if self.kept in vars(buffer):
             raise AttributeError(
-                f"{self.name} of a {kind} stays what it is. Make another one: buffer=ev.{kind}({value!r}), for "
-                "another experiment."
+                f"{self.name} of a {kind} stays what it is. Make another one: buffer=ev.{kind}({self.name}={value!r}), "
+                "for another experiment."
             )
-        vars(buffer)[self.kept] = whole_number(f"{kind}: {self.name}", value)
+        vars(buffer)[self.kept] = self._checked(f"{kind}: {self.name}", value)
 
 
 class Buffer(ABC):

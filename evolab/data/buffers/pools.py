@@ -20,7 +20,7 @@ from evolab.core.device import device_named
 from evolab.core.experience import DRAWN, Transition
 from evolab.core.memory import announce, room, taken_as_filled
 from evolab.core.trees import Tree, first_leaf, leaves, map_leaves
-from evolab.data.buffers.base import Buffer, Size, as_kept
+from evolab.data.buffers.base import Buffer, Settled, as_kept
 from evolab.data.buffers.frames import Frames, frames_for
 
 AT_FIRST = 64 * 2**20  # bytes that there is room for at first, on devices that give at once what is asked for
@@ -47,11 +47,12 @@ class Pools(Buffer):
         ValueError: a capacity below 1.
     """
 
-    capacity = Size()
+    capacity = Settled()
+    shared = Settled(checks.flag)  # type: ignore[assignment]
     _capacity: int
 
     def __init__(self, capacity: int, device: str | torch.device | None, shared: bool) -> None:
-        self.capacity, self.shared = capacity, checks.flag(f"{type(self).__name__}: shared", shared)
+        self.capacity, self.shared = capacity, shared
         self.device = device_named(device) if device is not None else None
         self.fields: dict[str, Tree] = {}
         self.frames: dict[str, Any] = {}
@@ -71,7 +72,7 @@ class Pools(Buffer):
 
     def be_of(self, capacity: int, shared: bool, pools: int) -> None:
         """Take the sizes of a buffer that was saved; what is stored is put in place afterwards."""
-        self._capacity, self.shared, self.pools = capacity, shared, pools
+        self._capacity, self._shared, self.pools = capacity, shared, pools
 
     def add(self, transition: Transition) -> int:
         """Store the valid rows of a transition with leading shape [P, E] or [B].

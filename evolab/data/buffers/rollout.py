@@ -14,7 +14,7 @@ from evolab.core.device import device_named
 from evolab.core.experience import DRAWN, Batch, Sampling, Transition
 from evolab.core.memory import announce, room
 from evolab.core.trees import Tree, leaves, map_leaves
-from evolab.data.buffers.base import Buffer, Size, as_kept
+from evolab.data.buffers.base import Buffer, Settled, as_kept
 from evolab.data.buffers.frames import Frames, frames_for
 
 FIELDS = (*DRAWN, "truncated", "valid")
@@ -71,7 +71,7 @@ class RolloutBuffer(Buffer):
     on_policy: ClassVar[bool] = True
     shared = False
 
-    horizon = Size()
+    horizon = Settled()
 
     def __init__(self, horizon: int = 256, device: str | torch.device | None = None) -> None:
         self.horizon = horizon

@@ -278,11 +278,13 @@ class IslandViews:
         last, rows = self.history.generations[-1], rows_of(self._driver)
         place = best_islands(self._driver)[0]
         confirmed = rows[place]["confirmed"]
+        failed = f"  {self.history.survived()}\n" if self.history.survived() else ""
         sure = f", its elite confirmed at {number(confirmed)}" if confirmed is not None else ""
         return (
             f"{head}\n  generation {self.generation}, {count(self.total_steps)} steps "
             f"(and {count(self.evaluation_steps)} of evaluation)\n"
             f"  best {number(last.fitness)} (agent {last.best.agent}); {rows[place]['island']} leads{sure}\n"
+            f"{failed}"
             "  next: exp.islands, exp.plot(), exp.elite, exp.dashboard(), exp.save('runs/islands')"
         )
 

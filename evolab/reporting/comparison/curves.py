@@ -146,9 +146,9 @@ def _readable(places: Iterable[Source], root: Path) -> list[Named]:
 
 
 def _listed(part: Source | Iterable[Source]) -> list[Source]:
-    if isinstance(part, (str, PathLike, History, Run)):
-        return [part]
-    return list(part)
+    if isinstance(part, Iterable) and not isinstance(part, (str, PathLike, History, Run)):
+        return list(part)
+    return [part]
 
 
 def _named(one: Source, root: Path | None = None) -> Named:

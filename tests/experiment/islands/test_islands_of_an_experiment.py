@@ -6,6 +6,7 @@ import errno
 import json
 import math
 import os
+import re
 import shutil
 import time
 
@@ -22,6 +23,7 @@ from evolab.storage import lock
 from tests.experiment.sweeps.test_islands import assert_equal, undisturbed
 from tests.experiment.sweeps.test_sweep import FOUR, SMALL, Fragile, fragile
 from tests.small import assert_same, told
+from tests.toys import Toy
 
 __all__ = ["fragile", "undisturbed"]  # fixtures
 TD3 = FOUR[2]
@@ -359,6 +361,27 @@ def test_a_target_ends_all_islands(tmp_path):
     exp.run()
     assert exp.solved
     assert exp.generation <= 2
+    exp.close()
+
+
+class Faulty(Toy):
+    """Every tenth step raises."""
+
+    steps = 0
+
+    def step(self, action):
+        Faulty.steps += 1
+        if Faulty.steps % 10 == 0:
+            raise RuntimeError("broken sensor")
+        return super().step(action)
+
+
+def test_failures_of_environments_are_counted_where_the_islands_are_shown():
+    """They were warned of, and forgotten."""
+    exp = islands(environment=Faulty)
+    with pytest.warns(UserWarning, match="broken sensor"):
+        exp.step()
+    assert re.search(r"\n  environments failed, and training went on: \d+ x RuntimeError\n  next:", repr(exp))
     exp.close()
 
 

@@ -181,6 +181,8 @@ def test_steps_count_evaluation():
 def test_nothing_to_compare_is_said_so(tmp_path):
     with pytest.raises(ValueError, match="nothing to compare"):
         compare([])
+    with pytest.raises(TypeError, match=r"a run to compare is 3 \(int\); a path is expected"):
+        compare(3)
     with pytest.raises(FileNotFoundError, match="no saved run"):
         compare([tmp_path])
     with pytest.raises(ValueError, match="axis is 'hours'"):

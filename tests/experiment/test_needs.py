@@ -119,5 +119,7 @@ def test_a_container_s_limit_counts(monkeypatch, tmp_path):
 
 def test_priorities_are_counted_before_anything_is_made():
     options = {"buffer": 10**9, "population": 64, "progress": False}
-    with pytest.raises(ValueError, match=r"priorities \d+\.\d GiB \(buffer x population = 1,000,000,000 x 64\)"):
+    with pytest.raises(
+        ValueError, match=r"priorities \d+\.\d GiB \(buffer x population = 1,000,000,000 x 64\)"
+    ):
         ev.Experiment("CartPole-v1", "DQN", hyperparameters={"priority": 0.6}, **options)

@@ -56,6 +56,15 @@ def count(value: int) -> str:
     return f"{value:,}".replace(",", "\u202f")
 
 
+def some(value: int, what: str) -> str:
+    """So many of something.
+
+    >>> some(1, "agent"), some(1200, "agent")
+    ('1 agent', '1\u202f200 agents')
+    """
+    return f"{count(value)} {what}{'' if value == 1 else 's'}"
+
+
 def plain_table(names: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[str] = ()) -> str:
     """Columns aligned by spaces; numbers to the right, the columns named in `left` to the left."""
     widths = [max([len(name), *(len(row[i]) for row in rows)]) for i, name in enumerate(names)]

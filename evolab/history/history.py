@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from evolab.core import checks
 from evolab.history import effects, jsonlines
 from evolab.history.columns import MEASURED, change_of, frame, settings_of, whole_numbers
-from evolab.history.display import change, count, html_table, number
+from evolab.history.display import change, count, html_table, number, some
 from evolab.history.events import Birth, Evaluation, Generation
 from evolab.history.writer import HistoryWriter
 
@@ -64,7 +64,7 @@ class History:
         measured = [g.best for g in generations if not math.isnan(g.best.fitness)]
         best, last = max(measured or [generations[0].best], key=lambda e: e.fitness), generations[-1]
         summary = (
-            f"{len(generations)} generations of {len(last.evaluations)} agents, "
+            f"{some(len(generations), 'generation')} of {some(len(last.evaluations), 'agent')}, "
             f"best {number(best.fitness)} by agent {best.agent} in generation {best.generation}, "
             f"now {number(last.fitness)}, {last.steps_told}"
         )

@@ -285,4 +285,5 @@ def test_what_users_name_is_escaped_in_html():
 def test_a_history_shows_the_newest_generations():
     history = make_history(14)
     assert "14 generations of 6 agents" in repr(history)
+    assert "1 generation of 1 agent, " in repr(make_history(1, 1))
     assert history._repr_html_().count("<tr>") == 11

@@ -10,7 +10,7 @@ from typing import Any, NoReturn, TypeVar
 
 from evolab.core import checks
 from evolab.core.declared import check_made
-from evolab.core.shown import plainly, shows_calls
+from evolab.core.shown import Plain, shows_calls
 
 Kind = TypeVar("Kind", bound=type)
 
@@ -55,7 +55,15 @@ class ReadOnly(dict[str, Any]):
     update = pop = setdefault = popitem = clear = _refusal  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return f"{{{', '.join(f'{name!r}: {plainly(value)}' for name, value in self.items())}}}"
+        return repr(self._shown())
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.pretty(self._shown())  # IPython's way with a dict
+
+    def _shown(self) -> dict[str, Any]:
+        return {
+            name: Plain(value) if dataclasses.is_dataclass(value) else value for name, value in self.items()
+        }
 
     def __reduce__(self) -> tuple[type[dict[str, Any]], tuple[dict[str, Any]]]:
         return dict, (dict(self),)

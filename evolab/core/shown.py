@@ -19,6 +19,16 @@ def plainly(value: Any) -> str:
     )
 
 
+class Plain:
+    """Shows a value without what to call with it."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        return plainly(self.value)
+
+
 def shows_calls(calls: str) -> Callable[[Kind], Kind]:
     """Decorates a dataclass of options: whoever looks at one reads what to call next.
 
@@ -30,6 +40,7 @@ def shows_calls(calls: str) -> Callable[[Kind], Kind]:
     ... @dataclasses.dataclass(frozen=True)
     ... class Widest:
     ...     size: int = 2
+    >>> Widest.__module__ = "mine"
     >>> Widest()
     Widest(size=2): ev.Experiment(env, selection=Widest(...))
     """

@@ -49,6 +49,12 @@ def test_among_others_options_are_shown_without_calls():
     space = ev.Experiment("CartPole-v1", search_space={"lr": ev.Float(1e-4, 1e-2)}).search_space
     assert repr(space).startswith("{'lr': Float(low=0.0001, high=0.01, log=True, ")
     assert "ev." not in repr(space)
+    pretty = pytest.importorskip("IPython.lib.pretty").pretty
+    assert "ev." not in pretty(space)
+    config = ev.Experiment("CartPole-v1", search_space={"lr": ev.Float(1e-4, 1e-2)}).config
+    assert pretty(config["search_space"]["lr"]).startswith(
+        "{'type': 'Float',\n"
+    )  # over several lines, as any dict
 
 
 def test_a_value_that_is_no_options_is_shown_as_python_writes_it():

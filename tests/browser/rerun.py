@@ -3,7 +3,8 @@
     python tests/browser/rerun.py notebooks/stepping.ipynb ...
 
 Each runs in a folder of its own that is thrown away. Figures get a still picture beside plotly's, for pages that draw
-none, such as GitHub; progress that was cleared leaves nothing. `--pictures` runs nothing and only adds these pictures.
+none, such as GitHub. Progress that was cleared leaves nothing, and warnings are for whoever runs it: the text says what
+came of a run, so read it again afterwards. `--pictures` runs nothing and only adds these pictures.
 """
 
 from __future__ import annotations
@@ -53,10 +54,11 @@ def run(notebook: dict[str, Any]) -> None:
 
 
 def tidy(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Without what was cleared, and lines of one stream in one piece."""
+    """Without what was cleared or said on standard error, and lines of one stream in one piece."""
     kept: list[dict[str, Any]] = []
     for output in outputs:
-        if "data" in output and not any("".join(text) for text in output["data"].values()):
+        cleared = "data" in output and not any("".join(text) for text in output["data"].values())
+        if cleared or output.get("name") == "stderr":
             continue
         if kept and output["output_type"] == "stream" and kept[-1].get("name") == output["name"]:
             kept[-1]["text"] += output["text"]

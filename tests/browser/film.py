@@ -1,4 +1,4 @@
-"""The moving picture of the README: a real run's dashboard in a real JupyterLab, three pictures for each generation.
+"""The moving picture of the README: a real run's dashboard in a real JupyterLab, two pictures for each generation.
 
     python tests/browser/film.py tutorials/images/dashboard.gif
 
@@ -20,15 +20,15 @@ sys.path.insert(0, str(ROOT))
 
 from tests.browser.lab import Notebook, Server, browser, write_notebook  # noqa: E402
 
-GENERATIONS, LOOKS = 14, 3
+GENERATIONS, LOOKS = 16, 2
 COLOURS = 160
 CELL = "import evolab as ev\nexp = ev.Experiment('CartPole-v1', seed=4, target=475.0)\nboard = exp.dashboard()\nboard"
 WIDTH, HEIGHT = 1130, 1700
-TALL = 1040
+TALL = 1130
 """Pixels of the board that the picture shows."""
 
 
-COUNT = "Number((document.querySelector('.evolab').innerText.match(/generation\\s+(\\d+)/i) || [0, 0])[1])"
+COUNT = "Number((document.querySelector('.ev-tiles b')?.textContent || '0').replace(/\\D/g, ''))"
 REST = "!document.querySelector('.ev-is-running')"
 """Parts of JavaScript: the generation that the board shows, and whether nothing runs."""
 

@@ -151,7 +151,9 @@ class RunsBoard(anywidget.AnyWidget):
         return {"text/html": html, "text/plain": repr(self)}
 
     def __repr__(self) -> str:
-        return f"RunsBoard({self.feed.title}: {len(self.feed.runs)} runs): ev.compare(), ev.load()"
+        return (
+            f"RunsBoard({self.feed.title}: {len(self.feed.runs)} runs): ev.compare(folder), ev.load(folder)"
+        )
 
     def close(self) -> None:
         """End the thread that follows the files."""

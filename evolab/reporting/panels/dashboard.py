@@ -195,7 +195,7 @@ class Dashboard(anywidget.AnyWidget):
         if self._last_words:
             return self._last_words
         name, history = self.experiment.name, self.experiment.history.show()[0]
-        return f"Dashboard({name}, {self.experiment.status}: {history})"
+        return f"Dashboard({name}, {self.experiment.status}: {history}): exp.report(), exp.plot()"
 
     def close(self) -> None:
         """End the thread and let go of the experiment's page; training goes on."""

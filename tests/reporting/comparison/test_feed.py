@@ -120,6 +120,7 @@ def test_what_is_no_run_is_named_and_breaks_nothing(tmp_path):
     for name in rows:
         assert ("error" in feed.details(name)) == (name in ("broken", "garbled", "just begun")), name
     board = RunsBoard(followed(tmp_path))
+    assert repr(board).endswith(" runs): ev.compare(folder), ev.load(folder)")
     assert "<b>markup" not in board._still()["text/html"]
     assert "&lt;b&gt;markup" in board._still()["text/html"]
     board.close()

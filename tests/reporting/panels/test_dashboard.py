@@ -208,6 +208,7 @@ def test_running_the_cell_again_closes_the_board_it_made_before(monkeypatch, exp
     # IPython's `Out` keeps the old boards; with them every experiment of a cell that is run 200 times.
     assert first.experiment is None
     assert repr(first).startswith("Dashboard(")
+    assert repr(first).endswith(": exp.report(), exp.plot()")
     again.close()
 
 

@@ -87,6 +87,16 @@ def connect(part: str, cpus: int | None = None) -> bool:
     return True
 
 
+def losses(ray: Any) -> tuple[type[Exception], ...]:
+    """The errors that say that an actor, or what it had answered, is gone: killed, out of memory, or its node lost.
+
+    Args:
+        ray: its module.
+    """
+    names = ("RayActorError", "OutOfMemoryError", "NodeDiedError", "WorkerCrashedError", "ObjectLostError")
+    return tuple(getattr(ray.exceptions, name) for name in names)
+
+
 @contextmanager
 def room_in_store(ray: Any, part: str) -> Iterator[None]:
     """Inside, an object store that is full is a sentence.

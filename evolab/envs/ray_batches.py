@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from evolab.core.ray_session import connect, imported, room_in_store
+from evolab.core.ray_session import connect, imported, losses, room_in_store
 from evolab.core.trees import map_leaves
 from evolab.envs.backend import Failure, Faults, StepRows, VectorBackend
 from evolab.envs.base import EnvironmentFault
@@ -178,7 +178,7 @@ class RayBatches(VectorBackend):
                     well, value = self._ray.get(call, timeout=max(0.0, began + limit - time.monotonic()))
             except self._ray.exceptions.GetTimeoutError:
                 lost[number] = Failure("hang", f"no answer within {limit:g} s")
-            except self._ray.exceptions.RayActorError as error:
+            except losses(self._ray) as error:
                 lost[number] = Failure("crash", f"its actor ended: {str(error).strip().splitlines()[0]}")
             else:
                 if well:

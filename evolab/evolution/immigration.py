@@ -21,11 +21,13 @@ class Immigrant:
         individual: the agent, with its moments and targets.
         fitness: that it had there, in units of return.
         origin: who it was, in words.
+        weights_alone: it takes the hyperparameters of the best agent of the population that it enters.
     """
 
     individual: Individual
     fitness: float
     origin: str
+    weights_alone: bool = False
 
 
 def admit(
@@ -59,7 +61,7 @@ def admit(
         ]
         if not free or not np.isfinite(one.fitness):
             continue
-        worst = min(free, key=lambda row: known[row] if np.isfinite(known[row]) else -np.inf)
+        worst = min(free, key=lambda row: _finite(known[row]))
         if np.isfinite(known[worst]) and known[worst] >= one.fitness:
             continue
         individuals = [population.individual(row) for row in range(len(population))]
@@ -70,9 +72,18 @@ def admit(
             slot=individuals[worst].slot,
         )
         arrived.parent = arrived.id  # who it was there is nobody here
+        told = one.origin
+        if one.weights_alone:
+            best = max(range(len(known)), key=lambda row: (_finite(known[row]), listed[row].kind == "elite"))
+            arrived.hyperparameters = dict(individuals[best].hyperparameters)
+            told += f", hyperparameters of {listed[best].agent}"
         individuals[worst] = arrived
-        listed[worst] = Birth(listed[worst].generation, arrived.id, arrived.id, "migrated", one.origin)
+        listed[worst] = Birth(listed[worst].generation, arrived.id, arrived.id, "migrated", told)
         order = population.rebuild(individuals)
         buffer.follow(order)
         listed = [listed[row] for row in order]
     return listed
+
+
+def _finite(score: float) -> float:
+    return score if np.isfinite(score) else -np.inf

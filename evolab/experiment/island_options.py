@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -20,6 +20,9 @@ class IslandOptions:
         migration: who receives the best agent of whom at the end of an epoch: "ring", "random" or "best".
         every: generations of an epoch; `step` is one epoch of all islands.
         transitions: newest ones of an island that go with each agent into the replay of the island that it comes to.
+        frequencies: generations from one selection to the next, that the islands take in turn: with (1, 4) every second one
+            evolves rarely, and finds what pays late. An agent that comes from an island that evolves more often brings
+            its weights alone, and takes the hyperparameters of the best there. None for every generation on all islands.
         synchronous: islands wait for each other at the end of each epoch, which makes a run reproducible; False takes what
             the others have sent last.
         engine: "local" is this process, one island after the other; "folder" is processes that meet in the folder, "ray"
@@ -32,6 +35,7 @@ class IslandOptions:
     migration: str = "ring"
     every: int = 10
     transitions: int = 0
+    frequencies: Sequence[int] | None = None
     synchronous: bool = True
     engine: str = "local"
     workers: int | None = None

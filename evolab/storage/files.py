@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import stat
-import threading
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -100,10 +100,14 @@ def write_bytes(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def draft_of(path: Path) -> Path:
+    """A name beside a file that no other thread, process or machine takes: numbers of processes are the same on many."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:16]}.tmp")
+
+
 def replace_bytes(path: Path, data: bytes) -> None:
     """Replace a file at once: readers see the old content or the new, never a part."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    draft.unlink(missing_ok=True)
+    draft = draft_of(path)
     try:
         write_bytes(draft, data)
         os.replace(draft, path)
@@ -116,8 +120,7 @@ def replace_bytes(path: Path, data: bytes) -> None:
 
 def first_bytes(path: Path, data: bytes) -> bool:
     """Write a file unless it is there: of several that try at once, one does. True where it was this one."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
-    draft.unlink(missing_ok=True)
+    draft = draft_of(path)
     try:
         write_bytes(draft, data)
         try:

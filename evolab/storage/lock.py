@@ -8,6 +8,7 @@ import os
 import socket
 import threading
 import time
+import uuid
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,6 +20,9 @@ _held: dict[Path, weakref.ref[object] | None] = {}  # by whom in this process; N
 _changing = threading.RLock()
 _writers: dict[Path, threading.RLock] = {}
 
+
+PATIENCE = 10
+"""Looks at a lock that says nothing of its holder, before it is taken for what a crash has left."""
 
 BEAT, SILENCE = 10.0, 180.0
 """Seconds between two touches of a lock by who holds it, and after how many without one it counts as gone."""
@@ -62,30 +66,41 @@ def acquire(folder: Path, owner: object | None = None, take: bool = False) -> No
 
 
 def _acquire(folder: Path, path: Path) -> None:
-    mine = path.with_name(f"{NAME}-{os.getpid()}")
-    with suppress(FileNotFoundError):
-        mine.unlink()
+    mine = _beside(path)
     mine.write_text(json.dumps(_self()))
     try:
-        for _ in range(10):
+        for attempt in range(2 * PATIENCE):
             try:
                 _claim(mine, path)
+                return
             except FileExistsError:
                 owner = _owner(path)
-                if owner == _self():
-                    break
-                if owner is not None and not _is_gone(owner):
-                    raise InUse(
-                        f"{folder} is in use by process {owner.get('pid')} on {owner.get('host')}; two "
-                        f"processes cannot write one run. Stop that one or choose another folder. If it is "
-                        f"gone for good, delete {path}."
-                    ) from None
+            if owner == _self():
+                return
+            if owner is None and attempt < PATIENCE:
+                time.sleep(
+                    0.02
+                )  # it was released just now, or is being written where there are no hard links
+            elif owner is None or _is_gone(owner):
                 _discard(path, owner)
             else:
-                break
+                raise _in_use(folder, path, owner)
+        raise _in_use(folder, path, _owner(path) or {})
     finally:
         with suppress(FileNotFoundError):
             mine.unlink()
+
+
+def _beside(path: Path) -> Path:
+    """A name that nobody else takes, and that no run clears away as a draft of its own."""
+    return path.with_name(f"{NAME}-{uuid.uuid4().hex[:16]}")
+
+
+def _in_use(folder: Path, path: Path, owner: dict[str, Any]) -> InUse:
+    return InUse(
+        f"{folder} is in use by process {owner.get('pid')} on {owner.get('host')}; two processes cannot write one run. "
+        f"Stop that one or choose another folder. If it is gone for good, delete {path}."
+    )
 
 
 @contextmanager
@@ -184,12 +199,12 @@ def _claim(mine: Path, path: Path) -> None:
 
 def _discard(path: Path, owner: dict[str, Any] | None) -> None:
     """Move a dead process's lock away; put it back if another process was faster and made it its own."""
-    moved = path.with_name(f"{NAME}-{os.getpid()}-stale")
+    moved = _beside(path)
     with suppress(FileNotFoundError):
         os.rename(path, moved)
         if _owner(moved) != owner:
             with suppress(FileExistsError):
-                os.link(moved, path)
+                _claim(moved, path)
         moved.unlink()
 
 

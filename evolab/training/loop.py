@@ -202,9 +202,12 @@ def _measured(state: TrainingState, fitness: Fitness, number: int) -> Generator[
 def evolved(state: TrainingState, number: int, scores: np.ndarray) -> list[Birth]:
     """Evolve the population; the records of birth of the next one, in the order of its rows."""
     population = state.population
-    # No agent is replaced before the selection has warmed up, not by the archived elite either.
-    waiting = number <= state.selection.warmup
-    revival = Revival(scores) if waiting else revive(state.hall, population, scores, state.buffer)
+    # No agent is replaced where the selection rests, not by the archived elite either.
+    revival = (
+        Revival(scores)
+        if state.selection.rests(number)
+        else revive(state.hall, population, scores, state.buffer)
+    )
     known = {one.id: float(score) for one, score in zip(population.individuals, revival.scores, strict=True)}
     births = evolve(
         population,

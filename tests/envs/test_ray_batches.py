@@ -75,6 +75,24 @@ def test_what_dies_or_hangs_costs_its_batch_and_is_replaced():
         assert envs.step(np.zeros((2, 2), dtype=int)).valid.all()
 
 
+def test_an_actor_without_memory_costs_its_batch(monkeypatch):
+    ray = pytest.importorskip("ray")
+    get, left = ray.get, []
+
+    def lossy(*arguments, **options):
+        if left:
+            left.pop()
+            raise ray.exceptions.OutOfMemoryError("killed, for want of memory")
+        return get(*arguments, **options)
+
+    monkeypatch.setattr(ray, "get", lossy)
+    with ev.envs.make(Dangerous, 2, 2, seed=1, vectorization="ray") as envs:
+        envs.reset()
+        left.append(1)
+        assert envs.step(np.zeros((2, 2), dtype=int)).valid.tolist() == [[False, False], [True, True]]
+        assert [fault.kind for fault in envs.take_faults()] == ["crash", "crash"]
+
+
 def test_what_cannot_be_sent_says_what_to_pass():
     held = threading.Lock()
 

@@ -55,17 +55,20 @@ class Selection:
             the mean, or the newest value alone, ranks them too low.
         warmup: generations at the start in which no agent is replaced. The first fitness says little about
             the later one: a high learning rate, for example, looks bad at first.
+        interval: generations from one selection to the next; in those between, no agent is replaced.
     """
 
     window: int = field(default=1, kw_only=True)
     by: str = field(default="mean", kw_only=True)
     warmup: int = field(default=0, kw_only=True)
+    interval: int = field(default=1, kw_only=True)
 
     def __post_init__(self) -> None:
         checks.positive_integer("window", self.window)
         if not isinstance(self.by, str) or self.by not in ("mean", "best"):
             raise ValueError(f"by is {self.by!r}; 'mean' or 'best' of the window is expected.")
         checks.positive_integer("warmup", self.warmup, minimum=0)
+        checks.positive_integer("interval", self.interval)
 
     def check(self, population: int) -> None:
         """Refuse a population that this selection cannot work on, before time is spent.
@@ -97,11 +100,19 @@ class Selection:
             )
         self.check(len(fitness))
         finite = np.isfinite(fitness)
-        if (self.warmup and generation <= self.warmup) or not finite.any():
+        if self.rests(generation) or not finite.any():
             everyone = tuple(range(len(fitness)))
             elite = int(np.nanargmax(np.where(finite, fitness, np.nan))) if finite.any() else None
             return Selected(parents=everyone, elite=elite, survivors=frozenset(everyone))
         return self.choose(np.where(finite, fitness, -np.inf), generator, generation)
+
+    def rests(self, generation: int) -> bool:
+        """True where no agent is replaced at the end of a generation, counted from 1.
+
+        >>> [Selection(warmup=2, interval=3).rests(generation) for generation in range(1, 8)]
+        [True, True, False, True, True, False, True]
+        """
+        return bool(self.warmup and generation <= self.warmup) or generation % self.interval != 0
 
     def score(self, record: Sequence[float]) -> float:
         """The value by which an agent is ranked: the mean or the best of its window; evaluations newest last.

@@ -32,7 +32,7 @@ class Gap(Selection):
         inherit: as in `Truncation`: chance that a child takes its parent's hyperparameters as well.
         restless: chance that the worst agent is replaced although there is no such gap, so that agents
             that have all stopped improving try something else.
-        window, by, warmup: see `Selection`.
+        window, by, warmup, interval: see `Selection`.
 
     Source: the split of single-linkage clustering into two clusters, in one dimension.
     """

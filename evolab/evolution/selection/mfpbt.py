@@ -29,7 +29,7 @@ class MFPBT(Selection):
     Attributes:
         frequencies: generations between two evolutions of each subpopulation, strictly ascending.
             The population must divide into as many parts of four agents at least.
-        window, by, warmup: see `Selection`.
+        window, by, warmup, interval: see `Selection`.
 
     Source: Doulazmi et al. 2025, Multiple-Frequencies Population-Based Training, section 4.
     """

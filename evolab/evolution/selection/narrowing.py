@@ -26,7 +26,7 @@ class Narrowing(Selection):
         size: agents that are left in the end.
         every: generations between two halvings.
         tournament: draws for each slot afterwards.
-        window, by, warmup: see `Selection`.
+        window, by, warmup, interval: see `Selection`.
 
     Source: Karnin et al. 2013, Almost optimal exploration in multi-armed bandits (successive halving); here
     with one buffer, from which all agents learn.

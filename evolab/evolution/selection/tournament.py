@@ -22,7 +22,7 @@ class Tournament(Selection):
     Attributes:
         size: draws for each slot; 1 <= size <= population.
         elitism: True if the fittest of all survives unchanged, in slot 0.
-        window, by, warmup: see `Selection`.
+        window, by, warmup, interval: see `Selection`.
 
     >>> Tournament(size=2).select(np.array([1.0, 5.0]), np.random.default_rng(0)).parents[0]
     1

@@ -25,7 +25,7 @@ class Truncation(Selection):
         inherit: chance that a child takes its parent's hyperparameters along with its weights; otherwise
             it takes those of the agent that it replaces. Early fitness favours settings that learn fast at
             first; with a lower chance other settings are tried again from the winner's weights.
-        window, by, warmup: see `Selection`.
+        window, by, warmup, interval: see `Selection`.
 
     Source: Jaderberg et al. 2017, Population Based Training of Neural Networks, section 4.1.1.
     """

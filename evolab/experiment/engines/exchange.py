@@ -142,6 +142,8 @@ def origin_of(detail: str) -> tuple[int, str] | None:
 
     >>> origin_of("agent 5 of island-2, generation 20")
     (5, 'island-2')
+    >>> origin_of("agent 5 of island-2, generation 20, hyperparameters of 7")
+    (5, 'island-2')
     """
-    found = re.fullmatch(r"agent (\d+) of (\S+), generation \d+", detail)
+    found = re.fullmatch(r"agent (\d+) of (\S+), generation \d+(, hyperparameters of \d+)?", detail)
     return None if found is None else (int(found[1]), found[2])

@@ -43,6 +43,8 @@ class Joined:
             except lock.InUse:  # somebody took it for gone meanwhile
                 self._mine = None
                 continue
+            if not self._host.holds(order.run):
+                lock.release(order.folder)  # so that any other worker may go on with it
             self._mine = order.run
             if report.over is not None or report.error:
                 self._mine = None

@@ -87,7 +87,8 @@ class Host:
             experiment = self._opened(order)
         over = _over(experiment, order)
         for giver, generation in () if over else order.inbox or ():
-            experiment.invite(best_of(order.home / giver, generation, experiment.population))
+            asks = best_of(order.home / giver, generation, experiment.population)
+            experiment.invite(replace(asks, weights_alone=giver in order.faster))
             if order.transitions and isinstance(experiment.buffer, ReplayBuffer):
                 experiment.buffer.take_in(transitions_of(order.home / giver, generation))
         if over is None and experiment.generation < order.generation:
@@ -145,6 +146,10 @@ class Host:
         self._stopped = stopped
         for experiment in list(self._open.values()) if stopped else ():
             experiment.stop()
+
+    def holds(self, run: str) -> bool:
+        """True where a run is open here."""
+        return run in self._open
 
     def drop(self, run: str) -> None:
         """Close a run; it goes on from its newest checkpoint when it is asked for again."""

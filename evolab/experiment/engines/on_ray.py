@@ -5,10 +5,11 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from evolab.core.ray_session import connect, imported, room_in_store
+from evolab.core.ray_session import connect, imported, losses, room_in_store
 from evolab.core.version import VERSION
 from evolab.experiment.engines.host import Host
 from evolab.experiment.engines.orders import PERIOD, Job, Order, Report
@@ -83,9 +84,10 @@ class OnRay:
                 actor, order = flying.pop(answer)
                 try:
                     report = self._ray.get(answer)
-                except self._ray.exceptions.RayActorError as error:
-                    # Killed, out of memory, or its node is gone: the order is given again.
+                except losses(self._ray) as error:  # the order is given again
                     self._crew.pop(actor, None)
+                    with suppress(Exception):  # it may live on where its answer alone is lost
+                        self._ray.kill(actor)
                     lost.add(order.run)
                     in_a_row += 1
                     if in_a_row > LOSSES * self._wanted:

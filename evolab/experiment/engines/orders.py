@@ -8,7 +8,7 @@ see: the run's own checkpoints, and its newest report.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -89,6 +89,7 @@ class Order:
         threads: of the worker; the same everywhere, so that sums have one order.
         inbox: runs whose best agents come in at the beginning of the epoch, and the generation that they are taken
             from; None where runs do not speak to each other.
+        faster: runs that evolve more often than this one, whose agents bring their weights alone.
         transitions: that come in with each of them.
         sends: what others may ask for is left in an outbox of its own, which outlives the checkpoint.
         take: the worker that held the run's folder is known to be gone.
@@ -104,6 +105,7 @@ class Order:
     retries: int = 2
     threads: int = 1
     inbox: Sequence[tuple[str, int]] | None = None
+    faster: Collection[str] = ()
     transitions: int = 0
     sends: bool = False
     take: bool = False

@@ -117,6 +117,7 @@ class Islands(IslandSaving):
             plan.migration or "ring",
             plan.runs[0].length,
             plan.transitions,
+            plan.frequencies or None,
             plan.synchronous,
             mine.engine,
             mine.workers,

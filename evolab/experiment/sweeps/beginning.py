@@ -47,8 +47,9 @@ def sweep(
     Args:
         what: seeds (a list, or how many), settings (a list of options by name, "hyperparameters.lr" among them), or
             {"seeds": ..., "configs": ..., "grid": {"hyperparameters.lr": [1e-4, 1e-3]}}; or, for populations whose
-            best agents migrate, {"islands": 4, "migration": "ring", "every": 10} (see below); the path of a .yaml or
-            .json file with such a section `sweep:`; or the folder of a sweep, to go on with it.
+            best agents migrate, {"islands": 4, "migration": "ring", "every": 10} (see below; `transitions`, `frequencies`
+            and `synchronous` as in `Experiment(islands=...)`); the path of a .yaml or .json file with such a section
+            `sweep:`; or the folder of a sweep, to go on with it.
         folder: of the results, one run each below it; None for a new one in `runs/`. Every worker has to see it.
         engine: "local" is this process, one run after the other; "folder" is processes that meet in the folder,
             and any that join by `evolab sweep FOLDER --join`; "ray" is actors of Ray, on the cluster that

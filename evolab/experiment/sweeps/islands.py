@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from evolab.core import checks
-from evolab.core.plain import plain
+from evolab.core.plain import plain, to_plain
 from evolab.core.rng import seed_of
 from evolab.core.schema import listing, mapping, record, whole, word
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.experiment.config import ExperimentConfig
 from evolab.experiment.engines.exchange import WAYS, migrations
-from evolab.experiment.engines.orders import Order, Report
+from evolab.experiment.engines.orders import PERIOD, Order, Report
+from evolab.experiment.sweeps.expansion import is_plain
 from evolab.experiment.sweeps.job import SweepJob
 from evolab.experiment.sweeps.plan import Plan, Run, planned
 from evolab.storage.files import Damaged, read_json, replace_bytes
 from evolab.storage.folders import FORMAT, MANIFEST
 from evolab.training.generation_folders import GenerationFolders
 
-SECTION = ("islands", "migration", "every", "transitions", "synchronous")
+SECTION = ("islands", "migration", "every", "transitions", "synchronous", "frequencies")
 
 EPOCHS = ".epochs"
 """Folder of the committed epochs, a file each."""
@@ -34,7 +36,8 @@ def island_plan(section: Mapping[str, Any], options: Mapping[str, Any]) -> Plan:
 
     Args:
         section: how many `islands`, their `migration`, generations of an epoch, `every`, `transitions` that go with each
-            agent, and whether they wait for each other, `synchronous`.
+            agent, whether they wait for each other, `synchronous`, and generations from one selection to the next, that
+            the islands take in turn, `frequencies`.
         options: of each island, and the goals of all.
 
     Raises:
@@ -57,6 +60,11 @@ def island_plan(section: Mapping[str, Any], options: Mapping[str, Any]) -> Plan:
         raise ValueError(
             "evolving=False: an agent that comes in competes with the others, so islands evolve."
         )
+    if given.get("population") == 1:
+        raise ValueError(
+            "population is 1; who comes in takes the place of an agent that is not the best, so each island has two or "
+            "more."
+        )
     if given.get("checkpoint_every", every) != every:
         raise ValueError(
             "checkpoint_every is set by islands: each writes one at the end of an epoch. Leave it out."
@@ -75,17 +83,56 @@ def island_plan(section: Mapping[str, Any], options: Mapping[str, Any]) -> Plan:
     synchronous = checks.flag("synchronous", section.get("synchronous", True))
     transitions = checks.positive_integer("transitions", section.get("transitions", 0), 0)
     if transitions:
-        _refuse_transitions(named[0])
-    return Plan(named, migration=migration, seed=seed, synchronous=synchronous, transitions=transitions)
+        _refuse_transitions(named[0], transitions)
+    frequencies = _frequencies(section.get("frequencies"))
+    if frequencies:
+        named = [
+            _evolving_every(run, frequencies[place % len(frequencies)]) for place, run in enumerate(named)
+        ]
+    return Plan(
+        named,
+        migration=migration,
+        seed=seed,
+        synchronous=synchronous,
+        transitions=transitions,
+        frequencies=frequencies,
+    )
 
 
-def _refuse_transitions(run: Run) -> None:
+def _frequencies(given: Any) -> tuple[int, ...]:
+    if given is None:
+        return ()
+    if isinstance(given, int) and not isinstance(given, bool):
+        given = [given]
+    if not isinstance(given, Sequence) or isinstance(given, str):
+        raise TypeError(
+            f"frequencies is {given!r}; generations from one selection to the next are expected, such as (1, 4)."
+        )
+    return tuple(checks.positive_integer("frequencies", one) for one in given)
+
+
+def _evolving_every(run: Run, interval: int) -> Run:
+    """The run with a selection at the end of each so-manieth generation alone."""
+    selection = replace(ExperimentConfig.from_plain(run.options, **run.own).selection, interval=interval)
+    if not is_plain(selection):
+        raise ValueError(
+            f"frequencies need a selection that a file holds, and {type(selection).__name__} is your own. Register it, "
+            "or give it an interval."
+        )
+    return replace(run, options={**run.options, "selection": to_plain(selection)})
+
+
+def _refuse_transitions(run: Run, transitions: int) -> None:
     config = ExperimentConfig.from_plain(run.options, **run.own)
     shared = config.buffer is None or (isinstance(config.buffer, ReplayBuffer) and config.buffer.shared)
     if config.algorithm.on_policy or config.algorithm.offline or not shared:
         raise ValueError(
             f"transitions are exchanged between replay buffers that all agents share; {config.algorithm.name} learns "
             "from other experience here. Leave transitions out."
+        )
+    if isinstance(config.buffer, ReplayBuffer) and transitions > config.buffer.capacity:
+        raise ValueError(
+            f"transitions is {transitions}, and the buffer holds {config.buffer.capacity}. Send fewer."
         )
 
 
@@ -105,10 +152,12 @@ class IslandsJob(SweepJob):
         while True:
             before = self._newest()
             epoch, reports = int(before["epoch"]), self.reports()
+            if self._file(epoch + 1).exists():
+                continue  # another process has committed meanwhile: these reports may be of a later epoch
             if any(report.failed(self.plan.retries) for report in reports):
                 return []  # the others would wait for ever
             pairs = list(zip(self.plan.runs, reports, strict=True))
-            if self._taken_back(before, pairs):
+            if self._gone_back(before, pairs):
                 continue
             if any(report.met(run.goals) and report.epoch <= epoch for run, report in pairs):
                 return []
@@ -122,47 +171,55 @@ class IslandsJob(SweepJob):
         givers = before["inbox"].get(order.run, ())
         return replace(order, inbox=tuple((giver, order.beginning) for giver in givers))
 
-    def _taken_back(self, before: Mapping[str, Any], pairs: Sequence[tuple[Run, Report]]) -> bool:
-        """True where the newest epoch was cut short by a goal that has been raised since: it is to be computed again."""
+    def _gone_back(self, before: Mapping[str, Any], pairs: Sequence[tuple[Run, Report]]) -> bool:
+        """True where something was taken back: what a goal cut short that has been raised since, or came too early.
+
+        No island begins an epoch before the one before it is committed, but a crash may have lost the commit.
+        """
         epoch = int(before["epoch"])
-        cut = [
+        known = before.get("islands", {})
+        if any(_cut(known[run.name]["generation"], epoch, run, report) for run, report in pairs if known):
+            self._file(epoch).unlink(missing_ok=True)
+            self._committed = None
+            return True
+        back = [
             report
             for run, report in pairs
-            if report.epoch == epoch and report.generation < epoch * run.length and not report.met(run.goals)
+            if report.epoch > epoch + 1 or _cut(report.generation, report.epoch, run, report)
         ]
-        if not cut or epoch == 0:
-            return False
-        for report in cut:
-            self._set_back(report, epoch - 1)
-        self._file(epoch).unlink()
-        self._committed = None
-        return True
+        for report in back:
+            self._set_back(report, min(epoch, report.epoch - 1))
+        return bool(back)
 
     def _newest(self) -> Mapping[str, Any]:
-        """The newest epoch that is whole on every island; islands that were ahead of it go back there."""
+        """The newest epoch that is whole on every island."""
         known = self._committed
-        if known is not None and not self._file(known["epoch"] + 1).exists():
-            return known
-        folder = self.home / EPOCHS
-        for path in sorted(folder.glob("*.json"), reverse=True):
-            try:
-                found = read_json(path)
-                _FORM("", found)
-                whole = all(
-                    _checksum(self.home / name, about["generation"]) == about["sha256"]
-                    for name, about in found["islands"].items()
-                )
-            except (Damaged, ValueError):
-                whole = False
-            if whole:
-                break
-            path.unlink(missing_ok=True)
-        else:
-            found = {"epoch": 0, "inbox": {}}
-        for report in self.reports():
-            if report.epoch > found["epoch"] + 1:
-                self._set_back(report, found["epoch"])
-        self._committed = found
+        while known is None or self._file(known["epoch"] + 1).exists():
+            known = self._looked_up()
+        self._committed = known
+        return known
+
+    def _looked_up(self) -> Mapping[str, Any]:
+        while paths := sorted((self.home / EPOCHS).glob("*.json")):
+            for _ in range(2):
+                if (found := self._whole(paths[-1])) is not None:
+                    return found
+                # A storage may be away for a moment, and whoever is slow finds that the others have gone on meanwhile.
+                time.sleep(PERIOD)
+            if paths == sorted((self.home / EPOCHS).glob("*.json")):
+                paths[-1].unlink(missing_ok=True)
+        return {"epoch": 0, "inbox": {}}
+
+    def _whole(self, path: Path) -> Mapping[str, Any] | None:
+        """What an epoch's file says, where that is so; None otherwise."""
+        try:
+            found = read_json(path)
+            _FORM("", found)
+            for name, about in found["islands"].items():
+                if _checksum(self.home / name, about["generation"]) != about["sha256"]:
+                    return None
+        except (Damaged, ValueError):
+            return None
         return dict(found)
 
     def _commit(self, epoch: int, reports: list[Report]) -> None:
@@ -189,10 +246,16 @@ class IslandsJob(SweepJob):
         replace_bytes(self._file(epoch), text.encode())
 
     def _set_back(self, report: Report, epoch: int) -> None:
-        replace(report, epoch=epoch, over=None, begun=0).write(self.home)
+        if Report.read(self.home, report.run) == report:  # nobody has led it on meanwhile
+            replace(report, epoch=epoch, over=None, begun=0).write(self.home)
 
     def _file(self, epoch: int) -> Path:
         return self.home / EPOCHS / f"{epoch:06d}.json"
+
+
+def _cut(generation: int, epoch: int, run: Run, report: Report) -> bool:
+    """True where an epoch ended early, by a goal that is no longer one."""
+    return generation < epoch * run.length and not report.met(run.goals)
 
 
 def _checksum(run: Path, generation: int) -> str:

@@ -46,6 +46,7 @@ class SweepJob:
                 own=run.own,
                 retries=self.plan.retries,
                 threads=self.plan.threads,
+                faster=self.plan.faster(run.name),
                 transitions=self.plan.transitions,
                 sends=self.plan.transitions > 0 or not self.plan.synchronous,
             )

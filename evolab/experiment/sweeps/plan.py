@@ -10,8 +10,10 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from evolab.core.plain import plain, to_plain
-from evolab.core.schema import flag, mapping, maybe, record, whole, word
+from evolab.core.schema import flag, listing, mapping, maybe, record, whole, word
 from evolab.core.version import VERSION
 from evolab.experiment.config import ExperimentConfig
 from evolab.experiment.conversions import read
@@ -64,6 +66,7 @@ class Plan:
         seed: of the migrations.
         synchronous: islands wait for each other at the end of each epoch.
         transitions: that go with each agent.
+        frequencies: generations from one selection to the next, taken in turn by the runs; empty for their own.
     """
 
     runs: Sequence[Run]
@@ -73,6 +76,15 @@ class Plan:
     seed: int = 0
     synchronous: bool = True
     transitions: int = 0
+    frequencies: Sequence[int] = ()
+
+    def faster(self, run: str) -> tuple[str, ...]:
+        """The runs that evolve more often than one of them."""
+        if not self.frequencies:
+            return ()
+        names = [one.name for one in self.runs]
+        often = dict(zip(names, np.resize(self.frequencies, len(names)).tolist(), strict=True))
+        return tuple(name for name in names if often[name] < often[run])
 
     def check(self, sends: bool) -> None:
         """Refuse what no run could begin with.
@@ -112,6 +124,7 @@ class Plan:
             "seed": self.seed,
             "synchronous": self.synchronous,
             "transitions": self.transitions,
+            "frequencies": list(self.frequencies),
         }
         text = json.dumps(plain(about), allow_nan=False, ensure_ascii=False, indent=1) + "\n"
         replace_bytes(home / FILE, text.encode())
@@ -140,6 +153,7 @@ class Plan:
         except ValueError as error:
             raise Damaged(f"{home / FILE}: {error}") from error
         exchange = {name: found[name] for name in _EXCHANGE if name in found}
+        exchange["frequencies"] = tuple(found.get("frequencies", ()))
         return cls(runs, found["retries"], found["threads"], **exchange)
 
     def united(self, before: Plan) -> Plan:
@@ -153,6 +167,10 @@ class Plan:
             told = ", ".join(f"{name}={then[name]!r}" for name in _EXCHANGE if then[name] != now[name])
             wanted = ", ".join(repr(now[name]) for name in _EXCHANGE if then[name] != now[name])
             raise ValueError(f"the runs were begun with {told}; now it is {wanted}. Use another folder.")
+        if self.migration is not None and len(self.runs) != len(before.runs):
+            raise ValueError(
+                f"{len(before.runs)} islands were begun; now it is {len(self.runs)}. Use another folder."
+            )
         mine = {run.name: run for run in self.runs}
         for run in before.runs:
             new = mine.setdefault(run.name, run)
@@ -236,8 +254,14 @@ _FORM = record(
         "retries": whole(),
         "threads": whole(1),
     },
-    {"migration": maybe(word), "seed": whole(), "synchronous": flag, "transitions": whole()},
+    {
+        "migration": maybe(word),
+        "seed": whole(),
+        "synchronous": flag,
+        "transitions": whole(),
+        "frequencies": listing(whole(1)),
+    },
 )
 
-_EXCHANGE = ("migration", "seed", "synchronous", "transitions")
+_EXCHANGE = ("migration", "seed", "synchronous", "transitions", "frequencies")
 """How runs speak to each other, which stays what it was."""

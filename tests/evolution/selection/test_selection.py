@@ -152,6 +152,18 @@ def test_nobody_is_replaced_while_the_warm_up_lasts(kind):
     assert selection.select(fitness, generator(), generation=8).mutated
 
 
+@pytest.mark.parametrize("kind", [Tournament, Truncation, Gap, MFPBT])
+def test_nobody_is_replaced_between_two_selections(kind):
+    selection, fitness = kind(interval=4), np.array([0.0, 1, 2, 3, 20, 21, 22, 23])
+    for generation in (1, 2, 3, 5, 7):
+        waiting = selection.select(fitness, generator(), generation)
+        assert waiting == Selected(tuple(range(8)), elite=7, survivors=frozenset(range(8)))
+    for generation in (4, 8):
+        assert selection.select(fitness, generator(), generation).mutated
+    with pytest.raises(ValueError, match="interval is 0"):
+        kind(interval=0)
+
+
 def test_the_warm_up_is_a_number_of_generations():
     with pytest.raises(ValueError, match="warmup is -1"):
         Tournament(warmup=-1)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
+import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,10 +16,15 @@ import torch
 import evolab as ev
 from evolab.__main__ import main
 from evolab.evolution.immigration import Immigrant, admit
-from evolab.experiment.engines.exchange import best_of, migrations
+from evolab.experiment.engines.exchange import best_of, migrations, origin_of
 from evolab.experiment.engines.orders import Report
-from evolab.experiment.sweeps.islands import SECTION
+from evolab.experiment.sweeps import islands as sweeps_islands
+from evolab.experiment.sweeps.islands import SECTION, IslandsJob
+from evolab.experiment.sweeps.job import SweepJob
+from evolab.experiment.sweeps.joining import join
+from evolab.experiment.sweeps.plan import Plan
 from evolab.history.events import Birth
+from evolab.storage import lock
 from tests.experiment.sweeps.test_sweep import FOUR, SMALL, kill_workers
 from tests.small import assert_same, experiment
 
@@ -104,6 +112,27 @@ def test_processes_that_are_killed_end_the_same(tmp_path, undisturbed):
     assert_equal(made.folder, undisturbed)
 
 
+def test_workers_that_join_find_the_same(tmp_path, undisturbed):
+    made = isles(tmp_path / "s", engine="folder", workers=0, wait=False)
+    assert join(made.folder) == 0
+    assert made.wait(60)
+    assert made.finished
+    assert_equal(made.folder, undisturbed)
+
+
+def test_islands_that_another_process_drives_are_refused(tmp_path, undisturbed):
+    home = tmp_path / "s"
+    shutil.copytree(undisturbed, home, ignore=shutil.ignore_patterns(".lock"))
+    about = {"pid": os.getppid(), "host": socket.gethostname(), "started": lock._started(os.getppid())}
+    (home / ".lock").write_text(json.dumps(about))
+    with pytest.raises(RuntimeError, match=f"is in use by process {os.getppid()} on "):
+        isles(home, generations=8)
+    exp = ev.load(home, progress=False)
+    with pytest.raises(RuntimeError, match=f"is in use by process {os.getppid()} on "):
+        exp.step()
+    exp.close()
+
+
 def test_an_epoch_that_is_damaged_anywhere_is_taken_back_everywhere(tmp_path, undisturbed):
     home = tmp_path / "s"
     shutil.copytree(undisturbed, home, ignore=shutil.ignore_patterns(".lock"))
@@ -118,6 +147,83 @@ def test_a_report_without_its_checkpoint_is_not_believed(tmp_path, undisturbed):
     shutil.copytree(undisturbed, home, ignore=shutil.ignore_patterns(".lock"))
     (home / ".epochs" / "000003.json").unlink()
     shutil.rmtree(home / "island-2" / "generation-000006")
+    assert isles(home).finished
+    assert_equal(home, undisturbed)
+
+
+def copied(undisturbed, home, generations=8):
+    """A copy of the islands, and a job with raised goals, whose processes may be at any epoch."""
+    shutil.copytree(undisturbed, home, ignore=shutil.ignore_patterns(".lock"))
+    plan = Plan.read(home)
+    goals = replace(plan.runs[0].goals, generations=generations)
+    return IslandsJob(home, replace(plan, runs=[replace(run, goals=goals) for run in plan.runs]))
+
+
+def test_who_is_slow_to_read_the_reports_commits_nothing_of_a_later_epoch(tmp_path, undisturbed, monkeypatch):
+    """An epoch's file had the scores of the epoch after it, once in a hundred runs on processes."""
+    job = copied(undisturbed, tmp_path / "s")
+    second, third = (tmp_path / "s" / ".epochs" / f"00000{number}.json" for number in (2, 3))
+    third.unlink()
+    known = second.read_text()
+    second.unlink()
+    assert job._newest()["epoch"] == 1
+    read = SweepJob.reports
+
+    def late(self):
+        second.write_text(
+            known
+        )  # meanwhile another process has committed, and island-0 has ended the next epoch
+        return [
+            one if one.run == "island-0" else replace(one, epoch=2, generation=4, over=None)
+            for one in read(self)
+        ]
+
+    monkeypatch.setattr(SweepJob, "reports", late)
+    assert [(order.run, order.epoch) for order in job.orders()] == [("island-1", 3), ("island-2", 3)]
+    assert second.read_text() == known
+
+
+def test_who_is_slow_to_read_an_epoch_removes_none(tmp_path, undisturbed, monkeypatch):
+    job = copied(undisturbed, tmp_path / "s")
+    second, third = (tmp_path / "s" / ".epochs" / f"00000{number}.json" for number in (2, 3))
+    known = third.read_text()
+    third.unlink()
+    shutil.rmtree(
+        tmp_path / "s" / "island-0" / "generation-000004"
+    )  # the others have gone on, and need it no more
+    monkeypatch.setattr(sweeps_islands.time, "sleep", lambda _: third.write_text(known))
+    assert job._newest()["epoch"] == 3
+    assert second.exists()
+
+
+def test_a_report_that_was_led_on_is_not_set_back(tmp_path, undisturbed):
+    job = copied(undisturbed, tmp_path / "s")
+    report = Report.read(tmp_path / "s", "island-0")
+    job._set_back(replace(report, epoch=2), 1)  # as it was read a while ago
+    assert Report.read(tmp_path / "s", "island-0") == report
+    job._set_back(report, 1)
+    assert Report.read(tmp_path / "s", "island-0").epoch == 1
+
+
+@pytest.mark.parametrize("crash", ["none", "file", "reports"])
+def test_an_epoch_that_a_budget_cut_short_is_taken_back_also_where_that_broke_off(
+    tmp_path, undisturbed, crash
+):
+    """By a crash before the islands' reports were set back, or before the epoch's file was gone."""
+    home = tmp_path / "s"
+    cut = isles(home, generations=None, max_steps=550)
+    generations = cut.table["generation"]
+    assert (generations % 2).any()
+    epoch = math.ceil(generations.max() / 2)
+    file = home / ".epochs" / f"{epoch:06d}.json"
+    assert file.exists()
+    if crash == "file":
+        file.unlink()
+    if crash == "reports":
+        for number in range(3):
+            report = Report.read(home, f"island-{number}")
+            if report.generation < epoch * 2:
+                replace(report, epoch=epoch - 1, over=None).write(home)
     assert isles(home).finished
     assert_equal(home, undisturbed)
 
@@ -155,6 +261,28 @@ def test_who_diverged_or_is_no_better_stays_at_home(undisturbed, fitness):
     asking = Immigrant(asks.individual, fitness, "x")
     assert admit([asking], home.population, births, scores, home.buffer) == births
     assert home.population.ids == before
+    home.close()
+
+
+def test_who_comes_from_where_agents_evolve_more_often_takes_the_best_ones_hyperparameters(undisturbed):
+    home = experiment("TD3")
+    asks = best_of(undisturbed / "island-0", 6, home.population)
+    first, second, third = home.population.ids
+    for row, one in enumerate(home.population.individuals):
+        one.hyperparameters["batch_size"] = 4 + row
+    assert asks.individual.hyperparameters["batch_size"] != 5
+    births = [Birth(6, id, id, "none", "") for id in (first, second, third)]
+    scores = {first: asks.fitness - 1, second: asks.fitness + 1, third: asks.fitness - 2}
+    records = admit([replace(asks, weights_alone=True)], home.population, births, scores, home.buffer)
+    (record,) = [one for one in records if one.kind == "migrated"]
+    assert record.detail == f"{asks.origin}, hyperparameters of {second}"
+    assert origin_of(record.detail) == origin_of(asks.origin)
+    row = home.population.row(record.agent)
+    assert home.population.individuals[row].hyperparameters["batch_size"] == 5
+    giver = ev.load(undisturbed / "island-0")
+    theirs = giver.best.table["actor"][0].flatten()
+    assert torch.equal(home.population.table["actor"][row].flatten()[: theirs.numel()], theirs)
+    giver.close()
     home.close()
 
 
@@ -208,6 +336,9 @@ def test_islands_have_seeds_of_their_own_and_a_leader(undisturbed):
         ({"minutes": 3}, "not by the clock"),
         ({"checkpoint_every": 5}, "checkpoint_every is set by islands"),
         ({"every": 0}, "every is 0; expected a whole number >= 1."),
+        ({"frequencies": (1, 0)}, "frequencies is 0; expected a whole number >= 1."),
+        ({"population": 1}, "population is 1; who comes in takes the place of an agent that is not the best"),
+        ({"transitions": 151}, "transitions is 151, and the buffer holds 150"),
     ],
 )
 def test_a_mistake_is_named(tmp_path, options, message):
@@ -226,6 +357,43 @@ def test_other_migrations_need_another_folder(tmp_path, undisturbed):
     shutil.copytree(undisturbed, home, ignore=shutil.ignore_patterns(".lock"))
     with pytest.raises(ValueError, match="begun with migration='ring'; now it is 'best'"):
         isles(home, migration="best")
+
+
+def test_more_islands_need_another_folder(tmp_path, undisturbed):
+    home = tmp_path / "s"
+    shutil.copytree(undisturbed, home, ignore=shutil.ignore_patterns(".lock"))
+    with pytest.raises(ValueError, match=r"3 islands were begun; now it is 4\. Use another folder\."):
+        isles(home, islands=4)
+
+
+def test_a_migration_of_frequencies_has_to_be_such(tmp_path):
+    for given in ("often", 2.5):
+        with pytest.raises(TypeError, match=r"frequencies is .*such as \(1, 4\)"):
+            isles(tmp_path / "s", frequencies=given)
+
+
+def test_islands_evolve_at_their_own_frequencies(tmp_path):
+    """Every second island replaces agents after every second generation alone; who comes there brings its weights alone."""
+    made = isles(tmp_path / "s", every=1, frequencies=(1, 2), migration="best", generations=6)
+    isles(tmp_path / "cut", every=1, frequencies=(1, 2), migration="best", generations=3)
+    cut = isles(tmp_path / "cut", every=1, frequencies=(1, 2), migration="best", generations=6)
+    assert_equal(cut.folder, made.folder)
+    details = []
+    for number in range(3):
+        exp = ev.load(made.folder / f"island-{number}")
+        assert exp.selection.interval == (1, 2, 1)[number]
+        births = exp.history.mutations
+        changed = births[~births["kind"].isin(("elite", "none", "migrated", "revived"))]
+        assert {*changed["generation"] % 2} == ({0} if number == 1 else {0, 1})
+        for birth in births[births["kind"] == "migrated"].itertuples():
+            _, giver = origin_of(birth.detail)
+            assert ("hyperparameters of" in birth.detail) == (number == 1 and giver != "island-1")
+            details.append((number, giver))
+        exp.close()
+    assert any(number == 1 for number, _ in details)
+    assert any(number != 1 for number, _ in details)
+    with pytest.raises(ValueError, match=r"begun with frequencies=\(1, 2\); now it is \(\)"):
+        isles(tmp_path / "cut", every=1, migration="best", generations=6)
 
 
 def test_islands_of_different_processors_are_refused(tmp_path, undisturbed):

@@ -24,6 +24,7 @@ from tests.toys import Toy
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("one_ray")]
 
 __all__ = ["undisturbed"]  # a fixture
+ray = pytest.importorskip("ray")
 
 
 def test_actors_find_the_same_whoever_is_killed(tmp_path, undisturbed):
@@ -32,11 +33,29 @@ def test_actors_find_the_same_whoever_is_killed(tmp_path, undisturbed):
     assert_equal(made.folder, undisturbed)
 
 
-def test_islands_on_actors_find_the_same(tmp_path):
+def test_islands_on_actors_find_the_same_whoever_is_killed(tmp_path):
     whole = isles(tmp_path / "whole", generations=4).folder
-    found = isles(tmp_path / "ray", engine="ray", workers=2, generations=4)
-    assert found.finished
+    found = isles(tmp_path / "ray", engine="ray", workers=2, generations=4, wait=False)
+    kill_workers(found, ".epochs/*")
     assert_same_islands(found.folder, whole)
+
+
+@pytest.mark.parametrize("loss", ["OutOfMemoryError", "NodeDiedError", "ObjectLostError"])
+def test_whatever_ray_calls_the_loss_of_an_actor_its_run_goes_on(tmp_path, monkeypatch, loss):
+    """Ray says by another error that an actor was killed for want of memory, or that its machine is gone."""
+    kind, get, left = getattr(ray.exceptions, loss), ray.get, [1]
+
+    def lossy(*arguments, **options):
+        if left:
+            left.pop()
+            raise kind(*(["it is gone"] if loss != "ObjectLostError" else ["0" * 56, None, ""]))
+        return get(*arguments, **options)
+
+    monkeypatch.setattr(ray, "get", lossy)
+    options = {**SMALL, **FOUR[0], **GOALS, "generations": 1}
+    made = ev.sweep(1, tmp_path / "s", engine="ray", workers=1, **options)
+    assert not left
+    assert made.finished
 
 
 def test_an_experiment_of_islands_keeps_its_actors_between_two_steps(tmp_path):

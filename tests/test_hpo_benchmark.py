@@ -355,6 +355,25 @@ def test_seeds_and_caps_follow_the_cost_of_a_task(tmp_path):
     assert {one["limit"] / one["budget"] for one in plan if one["arm"].startswith("optuna")} == {10.0}
 
 
+def test_evolab_s_own_arms_go_through_a_sweep_and_the_referee_judges_what_it_says(tmp_path, monkeypatch):
+    import hpo_evolab
+    import hpo_sweep
+
+    short = {"population": 2, "steps_per_generation": 100, "network": [8]}
+    monkeypatch.setitem(hpo_evolab.ARMS, "evolab", short)
+    monkeypatch.setattr(hpo_sweep, "play", lambda name, policy, episodes, seed: [480.0] * episodes)
+    runs = [wanted(400, seed=seed) for seed in (1, 2)] + [wanted(400, arm="optuna-whole")]
+    first = hpo_sweep.run_sweep(runs[:1], tmp_path, "local")
+    assert [(row["seed"], row["said"], row["mean"], row["solved"]) for row in first] == [
+        (1, "over (max_steps)", 480.0, True)
+    ]
+    assert first[0]["steps"] >= 400
+    second = hpo_sweep.run_sweep(runs, tmp_path, "local")
+    assert [row["seed"] for row in second] == [2]
+    lines = [json.loads(line) for line in (tmp_path / hpo_sweep.FILE).read_text().splitlines()]
+    assert lines == first + second
+
+
 def test_the_figures_of_three_runs():
     import hpo_results
 

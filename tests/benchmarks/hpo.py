@@ -2,6 +2,7 @@
 
     python tests/benchmarks/hpo.py [--arms evolab optuna ...] [--tasks CartPole-v1 ...] [--seeds 1 2 3]
     python tests/benchmarks/hpo.py --table --figure [--peers FOLDER]
+    python tests/benchmarks/hpo.py --sweep FOLDER [--workers N] [--tasks CartPole-v1 ...] [--seeds 1 2 3]
 
 Every run is a process of its own on one thread, and one JSON line of `FOLDER/runs.jsonl`. A run that is there is not
 run again, and one that was killed is: the same command goes on where it was. Several may work at once, each on seeds
@@ -21,6 +22,9 @@ out; the referee tries it where the arm's own estimate is its best so far, or re
 A run ends with the first policy at the target, whose mean then stands for the rest of the budget; else with the
 budget (ten budgets for Optuna, so that it can be said how much later it arrives); or with `--minutes` of CPU time,
 two hours on the costly tasks, and is marked so.
+
+With `--sweep` evolab's own arms are runs of `ev.sweep`, several at once, that end where evolab itself says that the target
+is met; the referee says whether it is (see `hpo_sweep.py`).
 
 Defaults are chosen on the first five tasks, and those for real-valued actions on LunarLanderContinuous-v3 too, with
 seeds from 100 on; the table is made with seeds from 1 on.
@@ -184,6 +188,10 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--peers", type=Path, help="folder of the peers' environments, made where missing")
     parser.add_argument("--table", action="store_true", help="print what was measured before")
     parser.add_argument("--figure", action="store_true", help="draw what was measured before")
+    parser.add_argument(
+        "--sweep", type=Path, help="folder of a sweep of evolab's own arms, begun or gone on with"
+    )
+    parser.add_argument("--workers", type=int, help="of the sweep, by default one for each core")
     return parser.parse_args(arguments)
 
 
@@ -192,6 +200,11 @@ def main() -> None:
     options = parsed()
     if options.table or options.figure:
         look(options)
+    elif options.sweep is not None:
+        from hpo_sweep import run_sweep
+
+        for row in run_sweep(planned(options), options.sweep, workers=options.workers):
+            print(json.dumps(row))
     elif run_all(planned(options), options.results / FILE, options.peers):
         raise SystemExit(1)
 

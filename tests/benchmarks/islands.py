@@ -4,7 +4,7 @@
     python tests/benchmarks/islands.py sweep       # eight runs on one worker and on two
     python tests/benchmarks/islands.py slow        # an environment of 20 ms, stepped here and by two actors of Ray
     python tests/benchmarks/islands.py driver      # what the driver does for 10, 100, 1 000 islands of copied files
-    python tests/benchmarks/islands.py kills       # workers and drivers killed with -9 at random moments
+    python tests/benchmarks/islands.py kills       # workers and drivers killed with -9 at random moments (islands_kills.py)
     python tests/benchmarks/islands.py model       # what follows from the results for larger numbers
 
 Each writes its part of `results/islands.json`. Islands are of four DQN agents on CartPole, ten generations an epoch.
@@ -16,13 +16,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import random
 import shutil
-import signal
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -33,6 +28,7 @@ import gymnasium
 import numpy as np
 import torch
 from gymnasium import spaces
+from islands_kills import kills
 from machine import described
 
 import evolab as ev
@@ -41,7 +37,6 @@ from evolab.experiment.engines.orders import Report
 from evolab.experiment.islands.joined import Joined
 from evolab.experiment.sweeps.islands import IslandsJob
 from evolab.experiment.sweeps.plan import Plan
-from evolab.storage import lock
 
 RESULT = Path(__file__).parent / "results" / "islands.json"
 EVERY = 10
@@ -54,12 +49,6 @@ SETTINGS: dict[str, Any] = {
     "seed": 1,
     "device": "cpu",
     "progress": False,
-}
-TINY: dict[str, Any] = SETTINGS | {
-    "steps_per_generation": 20,
-    "network": [16],
-    "buffer": 200,
-    "hyperparameters": {"batch_size": 8},
 }
 
 
@@ -207,78 +196,6 @@ def _copy(home: Path, copied: Path, number: int) -> None:
     (copied / ".reports" / f"{run.name}.json").write_text(json.dumps(report | {"run": run.name}))
 
 
-# Kills -------------------------------------------------------------------------------------------
-
-
-def kills(wanted: int = 50, generations: int = 12, seed: int = 0) -> dict[str, Any]:
-    """Islands whose workers and driver are killed with -9 at random moments, until so many kills are done.
-
-    Each search goes on until it has ended, and is compared with the undisturbed one, bit for bit.
-    """
-    draw, done, searches, equal = random.Random(seed), {"worker": 0, "driver": 0}, 0, 0
-    with tempfile.TemporaryDirectory() as scratch:
-        whole = Path(scratch) / "whole"
-        _tiny(whole, generations)
-        while sum(done.values()) < wanted:
-            home = Path(scratch) / f"search-{searches}"
-            _disturbed(home, generations, draw, done, wanted)
-            searches += 1
-            equal += _same(home, whole)
-            print(f"{done} kills, {equal} of {searches} searches equal", flush=True)
-            shutil.rmtree(home)
-    return {"kills": done, "searches": searches, "equal": equal}
-
-
-def _disturbed(home: Path, generations: int, draw: random.Random, done: dict[str, int], wanted: int) -> None:
-    """One search, killed now and then, to its end."""
-    while True:
-        command = [sys.executable, __file__, "tiny", "--home", str(home), "--generations", str(generations)]
-        driver = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        due = time.monotonic() + draw.uniform(2, 20)
-        while driver.poll() is None:
-            time.sleep(0.02)
-            if time.monotonic() < due or sum(done.values()) >= wanted:
-                continue
-            held = [about["pid"] for path in home.glob("*/.lock") if (about := lock.writer(path.parent))]
-            if held and draw.random() < 0.7:
-                os.kill(draw.choice(held), signal.SIGKILL)
-                done["worker"] += 1
-                due = time.monotonic() + draw.uniform(2, 20)
-            else:
-                driver.kill()
-                done["driver"] += 1
-                break
-        _, said = driver.communicate()
-        if driver.returncode == 0:
-            return
-        if driver.returncode != -signal.SIGKILL:
-            raise RuntimeError(said.decode()[-2000:])
-
-
-def _tiny(home: Path, generations: int, engine: str = "folder") -> None:
-    section = {"islands": 3, "every": 2}
-    about = {"engine": engine, "workers": 2, "retries": 1000, "generations": generations}
-    ev.sweep(section, home, **TINY, **about)
-
-
-def _same(home: Path, whole: Path) -> bool:
-    for number in range(3):
-        one, other = (ev.load(folder / f"island-{number}") for folder in (home, whole))
-        if one.population.table.keys() != other.population.table.keys():
-            return False
-        for name, value in one.population.table.items():
-            if not torch.equal(value, other.population.table[name]):
-                return False
-        pairs = zip(one.history, other.history, strict=True)
-        if any(
-            mine.evaluations != theirs.evaluations or mine.births != theirs.births for mine, theirs in pairs
-        ):
-            return False
-        one.close()
-        other.close()
-    return True
-
-
 # The model ---------------------------------------------------------------------------------------
 
 
@@ -308,20 +225,16 @@ def main() -> None:
     parts: dict[str, Callable[..., Any]] = {
         "workers": workers, "sweep": sweep, "slow": slow, "driver": driver, "kills": kills,
     }  # fmt: skip
-    parser.add_argument("part", choices=[*parts, "model", "tiny"])
+    parser.add_argument("part", choices=[*parts, "model"])
     parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--home", type=Path)
-    parser.add_argument("--generations", type=int, default=12)
+    parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    if options.part == "tiny":
-        _tiny(options.home, options.generations)
-        return
     results = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     if options.part == "model":
         found = model(results)
     elif options.part == "kills":
-        found = kills(options.kills, options.generations) | described()
+        found = kills(options.kills, seed=options.seed) | described()
     else:
         found = parts[options.part]() | described()
     results[options.part] = found

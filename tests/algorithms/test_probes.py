@@ -12,6 +12,7 @@ from evolab.envs.probes import BEST, PROBES, show
 
 ALGORITHMS = {
     "DQN": (ev.DQN(), {"lr": 5e-3}),
+    "QRDQN": (ev.QRDQN(quantiles=8), {"lr": 5e-3}),
     "CQN": (ev.CQN(), {"lr": 5e-3, "cql_alpha": 0.0}),  # its penalty moves values on purpose
     "DDPG": (ev.DDPG(), {"lr_actor": 3e-3, "lr_critic": 5e-3}),
     "TD3": (ev.TD3(), {"lr_actor": 3e-3, "lr_critic": 5e-3}),
@@ -21,7 +22,13 @@ ALGORITHMS = {
         ev.SAC(start_temperature=1e-4),
         {"lr_actor": 3e-3, "lr_critic": 5e-3, "lr_temperature": 1e-7},
     ),
+    # Nothing is overrated here: what is left out of a target would be missed.
+    "TQC": (
+        ev.TQC(start_temperature=1e-4, quantiles=8),
+        {"lr_actor": 3e-3, "lr_critic": 5e-3, "lr_temperature": 1e-7, "dropped": 0.0},
+    ),
 }
+DISCRETE = ("DQN", "QRDQN", "CQN")
 UPDATES = 600
 DISCOUNTS = (0.9, 0.5)
 """Two agents; what one of them learns must be its own."""
@@ -46,7 +53,7 @@ def learned(probe: str, algorithm: str, observations: str, updates: int) -> ev.P
     elif observations == "dict" and "lr_actor" in values:
         values = values | {"lr_actor": 1e-3}
     head = [32, 32] if waits else [32]
-    actions = "discrete" if algorithm in ("DQN", "CQN") else "continuous"
+    actions = "discrete" if algorithm in DISCRETE else "continuous"
     network = {
         "vector": ev.MLP([32, 32]),
         "image": ev.CNN([8], latent=16 if waits else 64, hidden=head),
@@ -87,7 +94,7 @@ def check(probe: str, algorithm: str, observations: str, updates: int) -> None:
     """Values of every action, and the policy's choice, in every state of a probe."""
     population, exact = learned(probe, algorithm, observations, updates), PROBES[probe][1]
     (group,) = population.groups
-    continuous = algorithm not in ("DQN", "CQN")
+    continuous = algorithm not in DISCRETE
     states = {"TwoStepDiscount": (0.0, 1.0), "ActionReward": (0.0,), "ConstantReward": (0.0,)}
     for state in states.get(probe, (-1.0, 1.0)):
         seen = observed(state, observations)
@@ -97,11 +104,10 @@ def check(probe: str, algorithm: str, observations: str, updates: int) -> None:
             with torch.no_grad():
                 if continuous:
                     extra = torch.full((2, 1, 1), float(action))
-                    q = group.network("critic")(tensors, extra).reshape(
-                        2, -1
-                    )  # both critics, if there are two
+                    out = group.network("critic")(tensors, extra)  # [P, (M,) 1, O]
+                    q = out.mean(-1).reshape(2, -1)  # both critics, if there are two; of quantiles the mean
                 else:
-                    q = group.network("q")(tensors)[:, :, int(action)]
+                    q = population.algorithm.preferences(group.network("q")(tensors))[:, :, int(action)]
             for row, discount in enumerate(DISCOUNTS):
                 right = exact(state, action, discount, continuous)
                 assert q[row].tolist() == pytest.approx([right] * q.shape[1], abs=0.12), (state, action, row)

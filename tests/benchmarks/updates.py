@@ -39,8 +39,8 @@ from evolab.networks.mlp.compiled_kernel import CompiledMLPKernel
 
 CPU = os.environ.get("EVOLAB_CPU")  # compiled for another processor, its results apart
 RESULT = Path(__file__).parent / "results" / f"updates{f'_{CPU}' if CPU else ''}.json"
-ALGORITHMS = ("DQN", "CQN", "DDPG", "TD3", "TD3BC", "SAC", "PPO")
-DISCRETE = ("DQN", "CQN")
+ALGORITHMS = ("DQN", "QRDQN", "CQN", "DDPG", "TD3", "TD3BC", "SAC", "TQC", "PPO")
+DISCRETE = ("DQN", "QRDQN", "CQN")
 STORED = 5_000
 KEYS = ("algorithm", "hidden", "batch", "agents")
 

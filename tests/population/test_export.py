@@ -17,6 +17,9 @@ from evolab.population import export as exporting
 CASES = {
     "TD3": ("TD3", spaces.Box(-np.inf, np.inf, (3,)), spaces.Box(np.float32([-2, 0]), np.float32([1, 3]))),
     "DQN": ("DQN", spaces.Box(-np.inf, np.inf, (3,)), spaces.Discrete(4, start=2)),
+    "SAC": ("SAC", spaces.Box(-np.inf, np.inf, (3,)), spaces.Box(np.float32([-2, 0]), np.float32([1, 3]))),
+    "TQC": ("TQC", spaces.Box(-np.inf, np.inf, (3,)), spaces.Box(np.float32([-2, 0]), np.float32([1, 3]))),
+    "QRDQN": ("QRDQN", spaces.Box(-np.inf, np.inf, (3,)), spaces.Discrete(4, start=2)),
     "several": ("DQN", spaces.Discrete(6, start=1), spaces.MultiDiscrete([2, 3], start=[1, 0])),
     "uint32": ("PPO", spaces.Box(-1, 1, (2,)), spaces.Dict({"a": spaces.Box(1000, 1001, (2,), np.uint32)})),
     "dict": ("DQN", spaces.Dict({"b": spaces.Box(-1, 1, (2,)), "a": spaces.Discrete(3)}), spaces.Discrete(3)),

@@ -86,6 +86,28 @@ def test_any_number_of_places_has_a_tree(capacity):
     assert torch.allclose(known._levels[0][:, :capacity], powers)
 
 
+@pytest.mark.parametrize("chance", [0.0, 1.0])
+def test_not_even_the_ends_of_the_range_draw_what_is_not_stored(monkeypatch, chance):
+    known = Priorities(100, torch.device("cpu"))
+    known.be_of(3, [torch.arange(40, 60)])
+    monkeypatch.setattr(torch, "rand", lambda *shape, **_: torch.full(shape, chance, dtype=torch.float64))
+    place, found = known.draw(ROWS, 5, EXPONENTS, generator())
+    assert (place == (40 if chance == 0 else 59)).all()
+    assert found.tolist() == [[pytest.approx(1 / 20)] * 5] * 3
+
+
+def test_what_is_written_counts_in_every_sum_above_it():
+    """Also where it lies across lines of the tree, of which there are four, or goes round the end."""
+    known = Priorities(40_000, torch.device("cpu"))
+    known.be_of(3, [torch.arange(10)])
+    known.draw(ROWS, 1, EXPONENTS, generator())
+    for start, count in ((10, 1), (1000, 100), (32_767, 2), (39_990, 30), (2048, 1024)):
+        known.fresh(slice(None), start, count)
+        found = [level.clone() for level in known._levels]
+        known._plant()
+        assert all(map(torch.equal, found, known._levels)), (start, count)
+
+
 def test_what_is_new_counts_as_much_as_the_largest_error_so_far():
     buffer = filled(4)
     learn(buffer, lambda number: torch.where(number == 2, 9.0, 0.5))

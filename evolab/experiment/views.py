@@ -63,7 +63,7 @@ class Views(Readings):
 
     def _ipython_display_(self: LiveRun) -> None:
         """The dashboard, as the last expression of a cell."""
-        from evolab.reporting.panels.dashboard import Dashboard
+        from evolab.reporting.panels.dashboard import Dashboard, show_once
 
-        Dashboard(self)._ipython_display_()
+        show_once(Dashboard(self))
         release_shown(self)

@@ -41,7 +41,7 @@ def bar(
         yield lambda progress: None
         return
     made: _Notebook | _Terminal | _Lines
-    if _in_notebook():
+    if in_notebook():
         made = _Notebook(outlook)
     else:
         made = _Terminal(title, total, outlook) if sys.stderr.isatty() else _Lines(outlook)
@@ -51,7 +51,8 @@ def bar(
         made.close()
 
 
-def _in_notebook() -> bool:
+def in_notebook() -> bool:
+    """True where what is shown goes to a page, and not to a terminal."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     return getattr(shell, "kernel", None) is not None
 

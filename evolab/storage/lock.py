@@ -67,7 +67,12 @@ def acquire(folder: Path, owner: object | None = None, take: bool = False) -> No
 
 def _acquire(folder: Path, path: Path) -> None:
     mine = _beside(path)
-    mine.write_text(json.dumps(_self()))
+    try:
+        mine.write_text(json.dumps(_self()))
+    except OSError as error:  # of a full disk it does not say where
+        with suppress(OSError):
+            mine.unlink()
+        raise OSError(error.errno, error.strerror, str(folder)) from error
     try:
         for attempt in range(2 * PATIENCE):
             try:

@@ -78,6 +78,18 @@ def test_an_object_that_is_gone_holds_nothing(tmp_path):
     assert load(tmp_path / "run").generation == 2
 
 
+def test_a_folder_on_a_full_disk_is_named(tmp_path, monkeypatch):
+    """It was "[Errno 28] No space left on device", and nothing else."""
+
+    def full(path, text):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_text", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*run'"):
+        kept(tmp_path / "run").run(generations=1)
+    assert not list(tmp_path.rglob(".lock*"))
+
+
 def test_a_full_disk_is_said_when_it_begins_and_when_it_is_over(tmp_path, monkeypatch):
     """It warned twice a generation, and named an internal line."""
     exp = kept(tmp_path / "run")

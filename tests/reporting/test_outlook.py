@@ -41,7 +41,7 @@ def test_the_time_left_follows_from_the_goal_that_is_nearest():
 
 def test_a_terminal_reads_all_of_it(capsys, monkeypatch):
     monkeypatch.delenv("TQDM_DISABLE", raising=False)
-    monkeypatch.setattr(progress, "_in_notebook", lambda: False)
+    monkeypatch.setattr(progress, "in_notebook", lambda: False)
     monkeypatch.setattr(progress, "PERIOD", 0.0)
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     with progress.bar("training", 100, outlook=Outlook(state(fitness=9.5), generations=30)) as show:

@@ -45,7 +45,7 @@ def test_what_is_over_at_once_shows_no_bar(outputs, monkeypatch):
 
 def test_a_terminal_gets_a_line(capsys, monkeypatch):
     monkeypatch.delenv("TQDM_DISABLE", raising=False)
-    monkeypatch.setattr(progress, "_in_notebook", lambda: False)
+    monkeypatch.setattr(progress, "in_notebook", lambda: False)
     monkeypatch.setattr(progress, "PERIOD", 0.0)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     with progress.bar("filling", 10) as show:
@@ -64,7 +64,7 @@ def test_a_log_gets_a_line_a_minute(capsys, monkeypatch):
     """A bar wrote 100 to 200 kB a run into logs that are no terminal."""
     clock = [1000.0]
     monkeypatch.delenv("TQDM_DISABLE", raising=False)
-    monkeypatch.setattr(progress, "_in_notebook", lambda: False)
+    monkeypatch.setattr(progress, "in_notebook", lambda: False)
     monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(progress._Lines, "due", 1060.0)
     for generation in range(1, 31):  # thirty generations of ten seconds each, shown ten times a second

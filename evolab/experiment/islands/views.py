@@ -257,9 +257,9 @@ class IslandViews:
 
     def _ipython_display_(self: LiveRun) -> None:
         """The dashboard, as the last expression of a cell."""
-        from evolab.reporting.panels.dashboard import Dashboard
+        from evolab.reporting.panels.dashboard import Dashboard, show_once
 
-        Dashboard(self, _panels(self))._ipython_display_()
+        show_once(Dashboard(self, _panels(self)))
         release_shown(self)
 
     def __getattr__(self, name: str) -> Any:

@@ -24,6 +24,7 @@ from evolab.reporting.panels.live_run import LiveRun
 from evolab.reporting.panels.panel import Panel
 from evolab.reporting.panels.poller import Poller
 from evolab.reporting.panels.rollout import EVERY
+from evolab.reporting.progress import in_notebook
 
 UNANSWERED = 2
 _by_cell: dict[str, list[tuple[Any, Dashboard]]] = {}
@@ -210,6 +211,13 @@ class Dashboard(anywidget.AnyWidget):
         self.close()
         self.experiment, self._feed = None, None  # type: ignore[assignment]
         self.state, self.past, self.rollout, self.kept = {}, "", {}, ()
+
+
+def show_once(board: Dashboard) -> None:
+    """Show a board as the last expression of a cell; where there is no page it is let go of, and its experiment with it."""
+    board._ipython_display_()
+    if not in_notebook():
+        board.forget()
 
 
 class _Html:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -26,19 +27,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: the words after `evolab`; None for the process's own.
     """
+    _open_streams()
     try:
         code = _obey(_parser().parse_args(arguments))
         sys.stdout.flush()
     except BrokenPipeError:  # whoever read the output, such as `head`, has enough
-        with contextlib.suppress(
-            OSError, ValueError
-        ):  # what is left to write must not fail once more at the exit
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence()
         return CLOSED_PIPE
+    except OSError as error:
+        if error.errno != errno.ENOSPC or error.filename is not None:
+            raise
+        _silence()  # it was the output that could not be written
+        print(f"evolab: the output can't be written: {error.strerror}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     return code
+
+
+def _open_streams() -> None:
+    """Have somewhere to write to where the shell has closed an output."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # as long as the process
+
+
+def _silence() -> None:
+    """What is left to write must not fail once more at the exit."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _obey(options: argparse.Namespace) -> int:

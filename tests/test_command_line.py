@@ -372,6 +372,20 @@ def test_a_pipe_that_nobody_reads_ends_no_command_in_a_traceback(words, tmp_path
     assert (process.stderr.read(), process.wait(120)) in [("", 141), ("", 0)]
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize(("output", "code"), [(">/dev/full", 1), (">&-", 0), ("2>&-", 0), (">&- 2>&-", 0)])
+def test_an_output_that_is_full_or_closed_ends_no_run_in_a_traceback(output, code, config, tmp_path):
+    """'NoneType' object has no attribute 'flush', and No space left on device."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(ev.__file__).parents[1]), "TQDM_DISABLE": "1"}
+    command = f"{sys.executable} -m evolab run {config} --out {tmp_path / 'out'} {output}"
+    found = subprocess.run(["sh", "-c", command], env=environment, capture_output=True, text=True)
+    assert found.returncode == code, found.stderr
+    assert "Traceback" not in found.stderr
+    assert ("the output can't be written: No space left" in found.stderr) == (code == 1)
+    assert (tmp_path / "out" / "generation-000001").exists() or code
+    assert not (tmp_path / "out" / ".lock").exists()
+
+
 INTERRUPTED_AT = """
 import os, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # who runs the tests in the background may ignore it

@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 from tests.browser.lab import Notebook, Server, browser, write_notebook  # noqa: E402
 
 GENERATIONS, LOOKS = 16, 2
-COLOURS = 160
+COLOURS = 64
 CELL = "import evolab as ev\nexp = ev.Experiment('CartPole-v1', seed=4, target=475.0)\nboard = exp.dashboard()\nboard"
 WIDTH, HEIGHT = 1130, 1700
 TALL = 1130

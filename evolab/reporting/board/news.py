@@ -116,7 +116,7 @@ class RunNews:
             feed.past()  # what the first answer takes longest for
             self._whole = run, feed
         except (ValueError, KeyError, TypeError, OSError) as error:
-            self._damage = f"{type(error).__name__}: {error}"
+            self._damage = self._said(error)
 
     def since(self, epoch: int, after: int) -> dict[str, Any]:
         """What a page lacks that has seen everything up to a generation, of this epoch."""
@@ -143,9 +143,15 @@ class RunNews:
             self._run.look()
             self._feed.trouble = self._damage
         except (ValueError, KeyError, TypeError, OSError) as error:
-            self._feed.trouble = f"{type(error).__name__}: {error}"
+            self._feed.trouble = self._said(error)
         if self._run.history is not self._history:
             self._show(self._run)
+
+    def _said(self, error: Exception) -> str:
+        """What is wrong with the files; a line of another form fails wherever it is read first."""
+        if isinstance(error, ValueError | OSError):
+            return f"{type(error).__name__}: {error}"
+        return f"{self._folder / 'history'} is damaged: a line has another form ({error})."
 
     def _read_on(self) -> None:
         if self.reading is None:

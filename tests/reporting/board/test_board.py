@@ -263,6 +263,14 @@ def test_a_page_is_told_with_its_first_answer_what_the_family_tree_needs_of_old_
     assert all("id" in row for row in told["rows"] if row["n"] > old[-1]["n"])
 
 
+@pytest.mark.parametrize("newest", [30, 400_000])
+def test_lines_of_another_form_name_the_history(tmp_path, newest):
+    place = write_run(tmp_path / "run", config(1), make_history(3, 4, seed=3))
+    (place / "history" / "generations.jsonl").write_text("[3]\n")
+    told = RunNews(place, newest).since(0, 0)
+    assert told["head"]["error"].startswith(f"{place / 'history'} is damaged: a line has another form")
+
+
 def test_a_page_can_say_which_board_it_has_seen(tmp_path):
     """Epochs in nanoseconds were rounded by JavaScript, so that every answer held the whole run."""
     told = RunNews(write_run(tmp_path / "run", config(1), make_history(3, 4, seed=3)))

@@ -140,8 +140,14 @@ def _by_acting(state: TrainingState, number: int, losses: Learned, faults: list[
     beginnings = map_leaves(lambda leaf: leaf.copy() if isinstance(leaf, np.ndarray) else leaf.clone(), first)
 
     random = None
-    if isinstance(episodes.exploring, np.ndarray) and stands_still(state.history):
-        random = RandomPlay(population, envs.num_envs, numpy_stream(options.seed, number, "random play"))
+    if isinstance(episodes.exploring, np.ndarray):
+        random = RandomPlay(
+            population,
+            envs.num_envs,
+            numpy_stream(options.seed, number, "random play"),
+            stands_still(state.history),
+            state.expected_steps // envs.num_envs,
+        )
 
     def act(observation: Tree, ended: np.ndarray | None) -> np.ndarray | Tensor:
         mask = envs.action_mask

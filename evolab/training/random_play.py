@@ -2,7 +2,12 @@
 
 Where a reward is rare and nobody has met it, all policies earn the same, and what they explore fades before there
 was anything to learn; where idling is the best that anybody has found, those who explore are the first to go. As
-long as that lasts, environments that explore play at random: in half of their steps, or throughout an episode.
+long as that lasts, half of the episodes that explore are random from the beginning, in half of their steps or in
+all, and half from some step on: the policy goes first. Where returns rise that is so in a third of them, and the
+others are the policy's own.
+
+Random play from the beginning seldom comes far. By it alone four of some 165 episodes of LunarLanderContinuous-v3
+landed, in 62 870 steps: a policy that hovers brings it to where a fall is no crash.
 
 A state that is hundreds of steps away is met by what lasts for some steps, and by what is new to the policy: its
 own actions alternate with random ones, and a random action is held for a while. How long suits a task is not
@@ -10,7 +15,8 @@ known, so it differs by factors. Of 60 random episodes 55 met the goal of Mounta
 of 4 steps in the mean met it in 29; 7 met that of MountainCar-v0, where those of 4 steps never did.
 
 Source: Dabney et al. 2021, Temporally-extended epsilon-greedy exploration (arXiv:2006.01782), whose durations are
-heavy-tailed.
+heavy-tailed; Ecoffet et al. 2021, First return, then explore (arXiv:2004.12919), for random play from where a policy
+has come.
 """
 
 from __future__ import annotations
@@ -25,10 +31,13 @@ from evolab.history.history import History
 from evolab.population.population import Population
 
 ASTRAY = 0.5
-"""Share of random steps in half of the episodes that explore, while returns stand still; all are random in the others.
+"""Share of random steps in half of the episodes that are random from the beginning; all are random in the others."""
 
-MountainCarContinuous-v0 was solved after 11 481, 12 533 and 8 437 steps so, and with half of the steps in all
-episodes after 19 564 and 20 350 (seeds 100, 103 and 102; 100 and 102), while the defaults were being found.
+LATE = 0.5, 1 / 3
+"""Share of the episodes that explore in which the policy goes first: while returns stand still, and while they rise.
+
+Agents that learned to hover better and better were never random again: 0 of 69 episodes of LunarLanderContinuous-v3
+landed where only those of returns that stood still were (seed 101), and 25 of 111 where a third always were.
 """
 
 LONGEST = 64
@@ -63,19 +72,31 @@ class RandomPlay:
         population: whose actions they are.
         num_envs: E, environments of each agent.
         stream: what they are drawn from.
+        still: returns stand still.
+        horizon: steps of each environment in this generation: the policy goes first for a part of them, uniform.
 
     Attributes:
-        share: [P, E], of the steps of each running episode that are random in `stray`; None before its first call.
+        share: [P, E], of the steps of each running episode that are random in `stray`, from the one on with which its
+            random play begins; None before its first call.
     """
 
-    def __init__(self, population: Population, num_envs: int, stream: np.random.Generator) -> None:
+    def __init__(
+        self,
+        population: Population,
+        num_envs: int,
+        stream: np.random.Generator,
+        still: bool = True,
+        horizon: int = 0,
+    ) -> None:
         self._population, self._stream = population, stream
+        self._still, self._horizon = still, horizon
         searched = "persistence" in population.table.spec.search_space
         self._lasts = searched or any(
             one.hyperparameters.get("persistence", 1) > 1 for one in population.individuals
         )
         self._left = np.zeros((len(population), num_envs), dtype=np.int64)
         self._astray = self._left > 0
+        self._age, self._begins = np.zeros_like(self._left), np.zeros_like(self._left)
         self.share: np.ndarray | None = None
         self._last: np.ndarray | None = None
 
@@ -99,23 +120,34 @@ class RandomPlay:
     def stray(
         self, action: Any, exploring: np.ndarray, ended: Any, mask: np.ndarray | None = None
     ) -> np.ndarray:
-        """A policy's actions, with random ones in half or all of an episode, where environments explore [P, E]."""
-        new = self._due(ended)
+        """A policy's actions, with random ones in some or all of an episode, where environments explore [P, E]."""
+        new, fresh = self._due(ended), np.zeros(self._left.shape, dtype=bool)
         if self.share is None:  # not in `act` alone, whose stream is that of the space
-            self.share = self._drawn_shares()
+            self.share, fresh = np.zeros(self._left.shape), ~fresh
         elif ended is not None:
-            self.share = np.where(ended, self._drawn_shares(), self.share)
+            fresh = np.asarray(ended)
+        if fresh.any():
+            share, begins = self._drawn_episodes()
+            self.share = np.where(fresh, share, self.share)
+            self._begins = np.where(fresh, begins, self._begins)
+        self._age = np.where(fresh, 0, self._age + 1)
         self._astray = np.where(new, self._stream.random(new.shape) < self.share, self._astray)
         drawn = self.act(None, ended, mask)
-        return np.where(_over(self._astray & exploring, drawn), drawn, action)
+        random = self._astray & (self._age >= self._begins) & exploring
+        return np.where(_over(random, drawn), drawn, action)
 
     def _due(self, ended: Any) -> np.ndarray:
         """[P, E], True where another stretch begins."""
         new = self._left <= 0
         return new if ended is None else new | np.asarray(ended)
 
-    def _drawn_shares(self) -> np.ndarray:
-        return np.where(self._stream.random(self._left.shape) < 0.5, ASTRAY, 1.0)
+    def _drawn_episodes(self) -> tuple[np.ndarray, np.ndarray]:
+        """[P, E] each, of episodes that begin: the share of random steps, and the step from which on they may come."""
+        shape, stream = self._left.shape, self._stream
+        late = stream.random(shape) < LATE[0 if self._still else 1]
+        early = np.where(stream.random(shape) < 0.5, ASTRAY, 1.0) if self._still else np.zeros(shape)
+        begins = (stream.random(shape) * self._horizon).astype(np.int64)
+        return np.where(late, 1.0, early), np.where(late, begins, 0)
 
     def _lengths(self) -> np.ndarray:
         """[P, E], of stretches: log-uniform from 1 to `LONGEST`."""

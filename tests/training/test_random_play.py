@@ -28,6 +28,15 @@ def stretches(flags):
 HELD = 63 / np.log(64) - 0.5
 
 
+def is_random(play, exploring, steps, ends=None):
+    """[T, P, E], True where an action is not the policy's own; `ends` is [T] of the steps before which all end."""
+    own, found = np.full((4, 3, 1), 7.0), []  # no random action is that large
+    for step in range(steps):
+        ended = np.full((4, 3), ends is not None and bool(ends[step]))
+        found.append(play.stray(own, exploring, ended)[..., 0] != 7.0)
+    return np.stack(found)
+
+
 @pytest.mark.parametrize(("persistence", "expected"), [(1, 2.0), (8, 2 * HELD)])
 def test_environments_that_explore_play_at_random_throughout_or_half_of_the_time_in_stretches(
     persistence, expected
@@ -35,8 +44,7 @@ def test_environments_that_explore_play_at_random_throughout_or_half_of_the_time
     play = RandomPlay(population(persistence), 3, np.random.default_rng(0))
     exploring = np.ones((4, 3), dtype=bool)
     exploring[:, 0] = False
-    own = np.full((4, 3, 1), 7.0)  # no random action is that large
-    random = np.stack([play.stray(own, exploring, None)[..., 0] != 7.0 for _ in range(8000)])  # [T, P, E]
+    random = is_random(play, exploring, 8000)
     assert not random[:, :, 0].any()  # what plays greedily is left alone
     share = random[:, :, 1:].mean(0)
     throughout = share == 1
@@ -45,6 +53,20 @@ def test_environments_that_explore_play_at_random_throughout_or_half_of_the_time
     # Two stretches in a row may be of one kind: twice the length of one in the mean.
     lengths = [stretches(random[:, row, 1 + env]) for row, env in np.argwhere(~throughout)]
     assert np.mean(lengths) == pytest.approx(expected, rel=0.15)
+
+
+@pytest.mark.parametrize(("still", "late"), [(True, 1 / 2), (False, 1 / 3)])
+def test_in_some_episodes_the_policy_goes_first_and_what_follows_is_random_to_the_end(still, late):
+    play = RandomPlay(population(1), 3, np.random.default_rng(0), still, horizon=50)
+    random = is_random(play, np.ones((4, 3), dtype=bool), 50 * 200, np.arange(50 * 200) % 50 == 0)
+    episodes = random.reshape(200, 50, 12).transpose(0, 2, 1).reshape(-1, 50)  # [N, T]
+    begins, after = episodes.argmax(1), np.maximum.accumulate(episodes, 1)
+    to_the_end = (episodes == after).all(1) & (begins > 0)
+    # Uniform over 50 steps: one in 50 begins with the first.
+    assert to_the_end.mean() == pytest.approx(late * 49 / 50, abs=0.04)
+    assert begins[to_the_end].mean() == pytest.approx(25, abs=1.5)
+    own = ~episodes.any(1)
+    assert own.mean() == pytest.approx(0.0 if still else 2 / 3, abs=0.04)
 
 
 def test_how_much_of_an_episode_is_random_is_drawn_anew_when_it_has_ended():
@@ -60,7 +82,8 @@ def test_how_much_of_an_episode_is_random_is_drawn_anew_when_it_has_ended():
         play.stray(own, exploring, ended)
         drawn.append(play.share[0].copy())
     assert (play.share[1:] == first[1:]).all()
-    assert np.mean(np.array(drawn) == 1) == pytest.approx(0.5, abs=0.1)
+    # Half of them from some step on, which is the first here; half of the others throughout.
+    assert np.mean(np.array(drawn) == 1) == pytest.approx(0.75, abs=0.1)
 
 
 def test_random_actions_are_held_for_a_while_and_no_longer_than_an_episode():
@@ -131,13 +154,15 @@ class Unpaid(Toy):
 
 
 @pytest.mark.parametrize(("env", "expected"), [(Unpaid, [1, 2, 3]), (Toy, [1, 2])])
-def test_a_run_plays_at_random_while_its_returns_stand_still(env, expected, monkeypatch):
+def test_a_run_plays_more_at_random_while_its_returns_stand_still(env, expected, monkeypatch):
     exp = ev.Experiment(env, "TD3", population=4, network=[4], seed=0, device="cpu",
                         steps_per_generation=100)  # fmt: skip
     strayed, real = set(), RandomPlay.stray
 
     def noted(self, *args):
-        strayed.add(exp.generation + 1)
+        if self._still:
+            strayed.add(exp.generation + 1)
+        assert self._horizon == 50  # of two environments
         return real(self, *args)
 
     monkeypatch.setattr(RandomPlay, "stray", noted)

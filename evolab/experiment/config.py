@@ -56,6 +56,7 @@ from evolab.experiment.defaults import (
     population_for,
     selection_for,
     spaces_of,
+    steps_ahead_for,
 )
 from evolab.experiment.options import Options
 from evolab.experiment.schema import check_config
@@ -84,10 +85,13 @@ class ExperimentConfig(Options):
         fitness = fitness_for(algorithm, environment) if self.fitness is None else self.fitness
         selection = selection_for(size, fitness) if self.selection is None else self.selection
         values, ranges = search_space_of(algorithm, self.hyperparameters, self.search_space)
+        own = {*(self.hyperparameters or {}), *(self.search_space or {})}
         every, buffer = self.checkpoint_every, buffer_of(self.buffer, algorithm.on_policy)
         if isinstance(buffer, ReplayBuffer) and algorithm.replays and "batch_size" in values:
-            own = {*(self.hyperparameters or {}), *(self.search_space or {})}
             values, ranges = batches_within(buffer.capacity, values, ranges, told="batch_size" in own)
+        ours = data is None and self.load is None and isinstance(buffer, ReplayBuffer | None)
+        said = self.algorithm is not None or self.search_space is not None
+        steps_ahead_for(algorithm, said or not ours, values, ranges, own)
         if "epsilon_steps" in values and "epsilon_steps" not in (self.hyperparameters or {}):
             shared = buffer is None or (isinstance(buffer, ReplayBuffer) and buffer.shared)
             values["epsilon_steps"] = max(1, values["epsilon_steps"] // (size if shared else 1))

@@ -360,12 +360,17 @@ def test_the_environment_is_made_once_for_its_spaces_where_anything_follows_from
 @pytest.mark.parametrize(
     ("algorithm", "space", "named", "expected"),
     [
-        ("DQN", FLAT, False, ("observations",)),
-        ("SAC", MIXED, False, ("observations",)),
+        ("DQN", FLAT, False, ("observations", "returns")),
+        ("SAC", MIXED, False, ("observations", "returns")),
         ("DQN", FLAT, True, ()),
         ("DQN", IMAGE, False, ()),
         ("DQN", spaces.Discrete(5), False, ()),
-        ("DQN", spaces.Tuple([spaces.Discrete(2), spaces.Dict({"a": FLAT})]), False, ("observations",)),
+        (
+            "DQN",
+            spaces.Tuple([spaces.Discrete(2), spaces.Dict({"a": FLAT})]),
+            False,
+            ("observations", "returns"),
+        ),
         ("PPO", FLAT, False, ()),
         ("CQN", FLAT, False, ()),
         ("DQN", None, False, ()),
@@ -375,9 +380,28 @@ def test_vectors_come_on_one_scale_where_the_algorithm_is_chosen_as_well(algorit
     assert defaults.normalise_for(algorithm_named(algorithm), space, named) == expected
 
 
+@pytest.mark.parametrize(
+    ("options", "value", "evolves"),
+    [
+        ({}, 3, True),
+        ({"hyperparameters": {"discount": 0.9}}, 3, True),
+        ({"hyperparameters": {"n_step": 1}}, 1, False),  # what was said counts
+        ({"search_space": {"n_step": ev.Integer(1, 2)}}, 1, True),
+        ({"search_space": {"lr": ev.Float(1e-4, 1e-3)}}, 1, False),
+        ({"algorithm": "DQN"}, 1, False),  # the published one
+        ({"algorithm": "PPO"}, None, False),
+        ({"data": recorded()}, 1, False),
+    ],
+)
+def test_returns_look_ahead_where_nobody_says_what_learns_or_what_evolves(options, value, evolves):
+    config = ExperimentConfig(**({"environment": "CartPole-v1"} | options))
+    assert config.hyperparameters.get("n_step") == value
+    assert ("n_step" in config.search_space) == evolves
+
+
 def test_what_is_normalised_is_said_in_the_configuration_and_can_be_said_otherwise():
     found = {
         name: ev.Experiment("MountainCar-v0", **options).config["normalise"]
         for name, options in (("none", {}), ("named", {"algorithm": "DQN"}), ("off", {"normalise": False}))
     }
-    assert found == {"none": ["observations"], "named": [], "off": []}
+    assert found == {"none": ["observations", "returns"], "named": [], "off": []}

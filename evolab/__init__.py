@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from evolab.algorithms.ddpg import DDPG as DDPG
     from evolab.algorithms.dqn import DQN as DQN
     from evolab.algorithms.ilql import ILQL as ILQL
+    from evolab.algorithms.iql import IQL as IQL
     from evolab.algorithms.ppo import PPO as PPO
     from evolab.algorithms.qr_dqn import QRDQN as QRDQN
     from evolab.algorithms.reasons import search_space as search_space

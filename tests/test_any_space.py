@@ -88,6 +88,7 @@ TAKES = {
     "TQC": MOVES,
     "DDPG": MOVES,
     "TD3BC": MOVES,
+    "IQL": MOVES,
     "PPO": st.one_of(SEVERAL, MOVES),
     "PPO that remembers": st.one_of(SEVERAL, MOVES),
 }

@@ -33,6 +33,7 @@ OTHER_NAMES = {
     "prioritized_replay": "priority, an exponent: 0.6",
     "prioritized_replay_alpha": "priority",
     "prioritized_replay_beta": "importance",
+    "weight_temp": "advantage_weight",
     "n_envs": "num_envs, an option of Experiment",
     "net_arch": "network, an option of Experiment",
 }

@@ -31,6 +31,7 @@ PARTS: dict[str, dict[str, str]] = {
         "PPO": "evolab.algorithms.ppo",
         "CQN": "evolab.algorithms.cqn",
         "TD3BC": "evolab.algorithms.td3_bc",
+        "IQL": "evolab.algorithms.iql",
         "BC": "evolab.algorithms.bc",
         "ILQL": "evolab.algorithms.ilql",
     },

@@ -14,7 +14,8 @@ FIELDS = ("observation", "action", "reward", "next_observation", "terminated")
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "alpha", "space"), [("CQN", "cql_alpha", DISCRETE), ("TD3BC", "bc_alpha", BOX)]
+    ("algorithm", "alpha", "space"),
+    [("CQN", "cql_alpha", DISCRETE), ("TD3BC", "bc_alpha", BOX), ("IQL", "advantage_weight", BOX)],
 )
 def test_one_of_many_learns_as_if_alone(algorithm, alpha, space):
     population = Population(algorithm, OBSERVATIONS, space, 3, seed=0, network=[12], dtype=torch.float64)

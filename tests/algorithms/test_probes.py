@@ -17,6 +17,7 @@ ALGORITHMS = {
     "DDPG": (ev.DDPG(), {"lr_actor": 3e-3, "lr_critic": 5e-3}),
     "TD3": (ev.TD3(), {"lr_actor": 3e-3, "lr_critic": 5e-3}),
     "TD3BC": (ev.TD3BC(), {"lr_actor": 3e-3, "lr_critic": 5e-3, "bc_alpha": 1e4}),  # so does cloning
+    "IQL": (ev.IQL(), {"lr_actor": 3e-3, "lr_critic": 5e-3, "lr_value": 5e-3, "advantage_weight": 50.0}),
     # Entropy is worth nothing here, so that soft values are values.
     "SAC": (
         ev.SAC(start_temperature=1e-4),

@@ -120,6 +120,17 @@ def test_an_agent_is_a_policy_for_many_episodes():
     exp.close()
 
 
+def test_agents_are_evaluated_in_a_language_environment_as_in_any_other():
+    """ev.evaluate refused it, though Experiment and agent.evaluate take it."""
+    world = game()
+    exp = started(world)
+    found = ev.evaluate(exp.population, world, 4, seed=3)
+    assert found.shape == (len(exp.population),)
+    assert np.isfinite(found).all()
+    assert ev.evaluate(exp.population[1], world, 4, seed=3).tolist() == [found[1]]
+    exp.close()
+
+
 def test_what_only_agents_of_observations_can_do_is_refused(tmp_path):
     agent = started(game()).population[0]
     for name in ("agent.onnx", "agent.pt2"):

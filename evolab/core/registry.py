@@ -74,6 +74,7 @@ PARTS: dict[str, dict[str, str]] = {
 
 ABOVE = {
     "evaluate_agent": "evolab.evaluation.result",
+    "LanguageReturns": "evolab.evaluation.language_returns",
     "Islands": "evolab.experiment.islands.islands",
 }
 """What an object offers and a room or a file above it carries out: function or class -> module."""

@@ -14,13 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evolab.core import checks
+from evolab.core import checks, registry
 from evolab.core.experience import Transition
 from evolab.core.rng import fresh_seed, seed_of
 from evolab.core.trees import Tree
 from evolab.envs.base import Environments, StepFault
 from evolab.envs.factory import Source, make
 from evolab.envs.fitting import check_fits
+from evolab.envs.language.environment import LanguageEnvironment
 from evolab.population.agent import Agent
 from evolab.population.population import Population
 from evolab.population.recall import Memory
@@ -72,7 +73,7 @@ def over_episodes(values: np.ndarray) -> np.ndarray:
 
 def evaluate(
     population: Population | Agent | str | PathLike[str] | Sequence[Any],
-    envs: Environments | Source,
+    envs: Environments | LanguageEnvironment | Source,
     episodes: int = 1,
     *,
     seed: int | None = None,
@@ -86,7 +87,7 @@ def evaluate(
     Args:
         population: of P agents; or one agent, or the folder of one, or a list of agents, however they differ.
         envs: the environments to make more of, of however many agents; or what `Experiment` takes: an id, a
-            callable, an `EnvSpec`.
+            callable, an `EnvSpec`, a language environment.
         episodes: of each agent.
         seed: of the episodes; None for a fresh one.
         max_steps: longest episode; None for the environment's own limit.
@@ -101,6 +102,11 @@ def evaluate(
         return np.concatenate([np.zeros(0), *apart])
     if not isinstance(population, Population):
         population = _population_of(population)
+    if isinstance(envs, LanguageEnvironment):
+        *_, fitness = registry.above("LanguageReturns")(envs, episodes, start).estimate(
+            population, None, start
+        )
+        return fitness
     with contextlib.ExitStack() as ending:
         if not isinstance(envs, Environments):
             envs = make(envs, len(population))

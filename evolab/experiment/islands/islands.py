@@ -18,6 +18,7 @@ from evolab.experiment.config import ExperimentConfig
 from evolab.experiment.engines.orders import Goals
 from evolab.experiment.island_options import FILE, IslandOptions
 from evolab.experiment.islands.driving import ENDLESS, Driver
+from evolab.experiment.islands.fixed import OPTIONS
 from evolab.experiment.islands.saving import IslandSaving
 from evolab.experiment.sweeps.islands import SECTION, island_plan
 from evolab.experiment.sweeps.plan import Plan
@@ -99,6 +100,9 @@ class Islands(IslandSaving):
             ValueError: another option; or a part of your own is missing.
         """
         home = checks.path("folder", folder)
+        for name in own:
+            if name not in OPTIONS:
+                raise checks.unknown_option("Experiment", name, OPTIONS)
         mine, rest = IslandOptions.split(own)
         shown = rest.pop("progress", True)
         plan = Plan.read(home, rest)

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from evolab.core import checks
+from evolab.core.readonly import ReadOnly, write_as_dicts
 from evolab.experiment.island_options import FILE
+from evolab.experiment.islands.fixed import SAME, Fixed
 from evolab.experiment.islands.views import IslandViews
 from evolab.storage.folders import recover, swap
 
 
-class IslandSaving(IslandViews):
+class IslandSaving(Fixed, IslandViews):
     """The methods of `Islands` that write them."""
 
     _kept: bool
@@ -64,4 +66,6 @@ class IslandSaving(IslandViews):
     def config(self) -> Mapping[str, Any]:
         """Every option as plain values; `Experiment.from_config` makes the same islands from it."""
         wish = {name: value for name, value in asdict(self._driver.wish).items() if value is not None}
-        return {**self._config.to_plain(), "seed": self._driver.plan.seed, "target": self._target, **wish}
+        values = {**self._config.to_plain(), "seed": self._driver.plan.seed, "target": self._target, **wish}
+        write_as_dicts()
+        return ReadOnly(values, "options of islands", f"Each of them {SAME.format('name: value')}")

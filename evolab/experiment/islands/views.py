@@ -121,12 +121,6 @@ class IslandViews:
         """What changes in the newborn of every island."""
         return self._config.mutations
 
-    @mutations.setter
-    def mutations(self, mutations: Mutations) -> None:
-        raise AttributeError(
-            "mutations of islands are the same for a whole run. Make another one with mutations=..."
-        )
-
     # Agents -----------------------------------------------------------------------------------
 
     def island(self, number: int) -> Experiment:

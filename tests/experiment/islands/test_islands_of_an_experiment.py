@@ -364,6 +364,48 @@ def test_a_target_ends_all_islands(tmp_path):
     exp.close()
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        (
+            "population",
+            3,
+            r"population is the same for all islands.*from_config\(exp\.config \| \{'population': 3\}\)",
+        ),
+        ("mutations", {"none": 1}, r"mutations is the same .*Can be set: target"),
+        ("every", 3, r"every is the same for all islands and for the whole run"),
+        ("islands", 3, r"islands is the same"),
+        ("best", None, r"best of islands can be read only"),
+        ("lr_actor", 0.1, r"lr_actor is each agent's own"),
+        ("learning_rate", 0.1, r"In evolab that is hyperparameters=\{'lr'"),
+        ("mutatons", 1, r"Unknown setting of islands 'mutatons'.*did you mean 'mutations'"),
+    ],
+)
+def test_what_cannot_be_set_of_islands_says_so(three, name, value, message):
+    """All of them were taken, and did nothing."""
+    with pytest.raises(AttributeError, match=message):
+        setattr(three, name, value)
+    assert name not in vars(three)
+
+
+def test_the_configuration_of_islands_is_read_only(three):
+    with pytest.raises(
+        TypeError, match=r"options of islands can be read only, 'target' too\. .*exp\.config \|"
+    ):
+        three.config["target"] = 3.0
+    assert json.loads(json.dumps(three.config)) == three.config
+    before, three.target = three.target, 3.0
+    assert three.config["target"] == 3.0
+    three.target = before
+
+
+def test_an_unknown_option_of_loaded_islands_is_answered_by_the_nearest(undisturbed):
+    with pytest.raises(
+        ValueError, match=r"Unknown option of Experiment 'populaton'.*did you mean 'population'"
+    ):
+        ev.load(undisturbed, populaton=3)
+
+
 class Faulty(Toy):
     """Every tenth step raises."""
 
@@ -423,7 +465,7 @@ def test_a_mistake_is_named(options, message):
 def test_what_is_each_island_s_own_says_where_it_is(three, tmp_path):
     with pytest.raises(AttributeError, match=r"population is each island's own: exp.island\(0\).population"):
         three.population  # noqa: B018
-    with pytest.raises(AttributeError, match="the same for a whole run"):
+    with pytest.raises(AttributeError, match="mutations is the same for all islands and for the whole run"):
         three.mutations = None
     with pytest.raises(RuntimeError, match="have begun"):
         three.fill(10)

@@ -216,8 +216,16 @@ def _individual(
     individual.fitness = [float(value) for value in individual.fitness]
     with naming(f"{where}.counts"):
         individual.counts = {name: float(values["counts"][name]) for name in spec.roles}
-    broken: list[str] = []
-    for kind, shapes in _shapes(spec, genes).items():
+    broken, wanted = list[str](), _shapes(spec, genes)
+    scales = f"{prefix}{NAME}/"
+    unsaid = [
+        key for key in tensors if key.startswith(scales) and key[len(scales) :] not in wanted.get(NAME, {})
+    ]
+    if unsaid:
+        raise Damaged(
+            f"{where} does not fit its tensors: they have {unsaid[0]}, and normalise is {list(spec.normalise)}."
+        )
+    for kind, shapes in wanted.items():
         dtype = torch.float64 if kind == NAME else spec.dtype
         state = individual.tensors[kind] = {}
         for key, expected in shapes.items():

@@ -70,6 +70,11 @@ def test_an_unknown_option_of_a_part_is_answered_by_the_nearest(make, near):
             lambda: ev.MLP([8], max_units=32.5),
             r"MLP: max_units is 32\.5 \(float\); expected a whole number >= 1",
         ),
+        (lambda: ev.Recurrent(min_units=-1), r"Recurrent: min_units is -1; expected a whole number >= 1"),
+        (
+            lambda: ev.Recurrent(max_units=1.5),
+            r"Recurrent: max_units is 1\.5 \(float\); expected a whole number",
+        ),
         (lambda: ev.MLP([math.inf]), r"MLP: hidden is \[inf\]; widths of at least 1"),
         (lambda: ev.MLP(math.nan), "MLP: hidden is nan; widths of at least 1"),
         (lambda: ev.MLP(b"x"), "MLP: hidden is b'x'; widths of at least 1"),

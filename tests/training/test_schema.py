@@ -160,6 +160,21 @@ def test_a_wrong_value_in_an_agent_is_refused_with_file_and_key(saved, tmp_path,
         ev.Agent.load(tmp_path / "agent")
 
 
+def test_an_agent_whose_scales_are_not_spoken_of_is_refused(tmp_path):
+    """It was loaded, and acted on observations as they came."""
+    exp = experiment("TD3", normalise=True)
+    exp.step()
+    exp.best.save(tmp_path / "agent")
+    exp.save(tmp_path / "run")
+    for name, key in (
+        ("agent/agent.json", ["normalise"]),
+        ("run/generation-000001/state.json", ["population", "normalise"]),
+    ):
+        edited(tmp_path / name, key, [])
+        with pytest.raises(Damaged, match=r"does not fit its tensors: they have .*normalise is \[\]"):
+            ev.load(tmp_path / name.partition("/")[0])
+
+
 def test_tensors_of_nan_are_told(saved, tmp_path):
     shutil.copytree(saved / "agent", tmp_path / "agent")
     path = tmp_path / "agent" / "agent.safetensors"

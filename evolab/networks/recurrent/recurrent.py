@@ -103,8 +103,8 @@ class Recurrent(Network[RecurrentGenes]):
             "cell": cell,
             "encoder": encoder,
             "steps": checks.positive_integer("Recurrent: steps", steps),
-            "min_units": min(min_units, units),
-            "max_units": max(max_units, units),
+            "min_units": min(checks.positive_integer("Recurrent: min_units", min_units), units),
+            "max_units": max(checks.positive_integer("Recurrent: max_units", max_units), units),
         }
         for option, value in options.items():
             object.__setattr__(self, option, value)

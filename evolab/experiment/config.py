@@ -90,8 +90,10 @@ class ExperimentConfig(Options):
         if isinstance(buffer, ReplayBuffer) and algorithm.replays and "batch_size" in values:
             values, ranges = batches_within(buffer.capacity, values, ranges, told="batch_size" in own)
         ours = data is None and self.load is None and isinstance(buffer, ReplayBuffer | None)
-        said = self.algorithm is not None or self.search_space is not None
-        steps_ahead_for(algorithm, said or not ours, values, ranges, own)
+        said = self.algorithm is not None or self.search_space is not None or "n_step" in own
+        ahead = steps_ahead_for(algorithm, ours and not said and "n_step" in values)
+        if ahead is not None:
+            values["n_step"], ranges["n_step"] = ahead
         if "epsilon_steps" in values and "epsilon_steps" not in (self.hyperparameters or {}):
             shared = buffer is None or (isinstance(buffer, ReplayBuffer) and buffer.shared)
             values["epsilon_steps"] = max(1, values["epsilon_steps"] // (size if shared else 1))

@@ -147,24 +147,14 @@ def normalise_for(
     return ("observations", "returns")
 
 
-def steps_ahead_for(
-    algorithm: Algorithm,
-    named: bool,
-    values: dict[str, Any],
-    ranges: dict[str, Range],
-    told: Collection[str],
-) -> None:
-    """Put in how many rewards returns sum up, and that it evolves, where nobody has said it.
+def steps_ahead_for(algorithm: Algorithm, free: bool) -> tuple[int, Range] | None:
+    """How many rewards returns sum up at first, and the range in which that evolves; None for what the algorithm has.
 
     Args:
         algorithm: that learns.
-        named: True where the user named the algorithm or its search space, who then has exactly that.
-        values: of the first agent, by name; changed in place.
-        ranges: of what evolves; changed in place.
-        told: names that the user said something of.
+        free: nobody has named it or its search space, nor said anything of the steps, of which it has some.
     """
-    if not named and algorithm.replays and "n_step" in values and "n_step" not in told:
-        values["n_step"], ranges["n_step"] = AHEAD
+    return AHEAD if free and algorithm.replays else None
 
 
 def selection_for(population: int, fitness: object) -> Selection:

@@ -31,13 +31,25 @@ def environments(config: ExperimentConfig) -> Need:
     return Need("environments", size, of, "population or num_envs")
 
 
+def evaluation(config: ExperimentConfig) -> Need:
+    """Of the environments that episodes of evaluation are played in, all of them at once."""
+    episodes = config.eval_episodes or 1
+    if config.fitness == "return" and config.language is None:
+        count, name = config.population * episodes, "eval_episodes"
+        of = f"population x eval_episodes = {config.population:,} x {episodes:,}"
+    else:
+        count, name, of = config.confirmation, "confirmation", f"confirmation={config.confirmation:,}"
+    each = PROCESS if config.vectorization == "async" else ENVIRONMENT
+    return Need("evaluation", 0 if config.environment is None else each * count, of, name, at_once=False)
+
+
 def check_environments(config: ExperimentConfig) -> None:
     """Before the first environment is made.
 
     Raises:
         ValueError: the machine is too small.
     """
-    require([environments(config)])
+    require([environments(config), evaluation(config)])
 
 
 def check_all(config: ExperimentConfig, observation_space: spaces.Space, action_space: spaces.Space) -> None:

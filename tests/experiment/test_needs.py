@@ -31,6 +31,8 @@ def small_machine(monkeypatch):
         ({"network": ev.MLP([4_000_000], layer_norm=True)}, "batch_size or the network"),
         ({"network": [100_000, 100_000]}, "population or the network"),
         ({"num_envs": 10_000_000}, "population or num_envs"),
+        ({"eval_episodes": 10**9, "fitness": "return"}, "eval_episodes"),
+        ({"confirmation": 10**9}, "confirmation"),
         ({"vectorization": "async", "num_envs": 2_000}, "population or num_envs"),
     ],
 )

@@ -198,11 +198,14 @@ class HallOfFame:
     ) -> Generator[Progress, None, float | None]:
         """More episodes of the elite: until it is known from enough, or is shown to reach the target.
 
-        An elite known from few episodes was lucky more often than not: it is the best of many that were tried.
+        An elite known from few episodes was lucky more often than not: it is the best of many that were tried. Where
+        nobody seems to be better, nothing is as much worth knowing: an elite of CartPole-v1 that had the highest
+        return there is in 3 episodes, and 413 over 100, was known from 8 after 56 000 more steps, in which others tied
+        with it (seed 1).
 
         Args:
-            promise: the best agent of a generation, whose allowance it is; the other half is left to those who are
-                tried.
+            promise: the best agent of a generation, whose allowance it is; half of it is left to those who are tried,
+                if that agent seems to be better than the elite.
             target: mean return that is looked for.
             play: plays.
 
@@ -212,7 +215,8 @@ class HallOfFame:
         if self.elite is None:
             return None
         reached = target is not None and self.fitness >= target
-        left = promise.left if reached else promise.allowance / 2
+        share = 0.5 if promise.fitness > self.fitness else 1.0
+        left = promise.left if reached else promise.allowance * share
         played, length = 0, None
         for stage in range(FURTHER + 2):
             wanted = (self.enough if reached else self.confirmation) - self.episodes

@@ -30,7 +30,7 @@ def confirm(
 
     Where agents are told apart by whole evaluations the best agent alone is tried, if it promises a record. Where
     episodes have to be saved, half of the allowance goes to an elite that is known from few episodes and not below
-    what most agents earn, the rest to the agents, the best first.
+    what most agents earn, and all of it where no agent seems to be better; the rest to the agents, the best first.
 
     Args:
         state: whose hall of fame may have another elite afterwards.

@@ -349,9 +349,9 @@ class Trial:
         promise = Promise(self.population, 0, fitness, length, allowance, left, ended)
         return self.result(hall.confirm(promise, target, self.play))
 
-    def observe(self, hall, target=None, allowance=np.inf, left=np.inf, length=10.0):
+    def observe(self, hall, target=None, allowance=np.inf, left=np.inf, length=10.0, fitness=60.0):
         """More episodes of the elite."""
-        promise = Promise(self.population, 0, 40.0, length, allowance, left)
+        promise = Promise(self.population, 0, fitness, length, allowance, left)
         return self.result(hall.observe_elite(promise, target, self.play))
 
     def result(self, trial):
@@ -520,6 +520,13 @@ def test_an_elite_that_is_known_from_few_episodes_plays_more_of_them(population)
     assert hall.episodes == 20
     assert trial.observe(hall, allowance=240.0) is None
     assert len(trial.played) == 4, "it is known well enough"
+
+
+@pytest.mark.parametrize(("fitness", "played"), [(50.0, 8), (50.1, 4)])
+def test_where_nobody_seems_better_the_whole_allowance_is_the_elites(population, fitness, played):
+    hall, trial = known(population, 50.0, 4), Trial(population, 50.0)
+    trial.observe(hall, allowance=80.0, fitness=fitness)
+    assert sum(count for _, count in trial.played) == played
 
 
 def test_episodes_longer_than_they_seemed_take_little_more_than_the_allowance(population):

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from evolab.algorithms.bc import BC as BC
     from evolab.algorithms.cqn import CQN as CQN
     from evolab.algorithms.ddpg import DDPG as DDPG
+    from evolab.algorithms.default_ranges import search_space as search_space
     from evolab.algorithms.dqn import DQN as DQN
     from evolab.algorithms.ilql import ILQL as ILQL
     from evolab.algorithms.iql import IQL as IQL
     from evolab.algorithms.ppo import PPO as PPO
     from evolab.algorithms.qr_dqn import QRDQN as QRDQN
-    from evolab.algorithms.reasons import search_space as search_space
     from evolab.algorithms.sac import SAC as SAC
     from evolab.algorithms.td3 import TD3 as TD3
     from evolab.algorithms.td3_bc import TD3BC as TD3BC
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from evolab.evolution.selection.tournament import Tournament as Tournament
     from evolab.evolution.selection.truncation import Truncation as Truncation
     from evolab.experiment.experiment import Experiment as Experiment
-    from evolab.experiment.opening import load as load
+    from evolab.experiment.load_path import load as load
     from evolab.experiment.sweeps.beginning import sweep as sweep
     from evolab.history.history import History as History
     from evolab.networks.cnn.cnn import CNN as CNN
@@ -78,9 +78,9 @@ _NAMES = {
     "dashboard": "reporting.comparison.board",
     "evaluate": "evaluation.episodes",
     "evolve": "evolution.evolve",
-    "load": "experiment.opening",
+    "load": "experiment.load_path",
     "runs": "reporting.comparison.listing",
-    "search_space": "algorithms.reasons",
+    "search_space": "algorithms.default_ranges",
     "sweep": "experiment.sweeps.beginning",
 }
 """Public names that are no parts of the registry, and their modules."""

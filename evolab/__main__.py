@@ -66,7 +66,7 @@ def _obey(options: argparse.Namespace) -> int:
     try:
         if callable(options.command):
             return int(options.command(options))
-        from evolab.experiment import commands, lines
+        from evolab.experiment import command_line_output, commands
 
         folder, experiment, goals = getattr(commands, options.command)(options)
     except BrokenPipeError:
@@ -74,7 +74,7 @@ def _obey(options: argparse.Namespace) -> int:
     except MISTAKES as error:
         print(f"evolab: {error}", file=sys.stderr)
         return 2
-    return lines.train(experiment, folder, INTERRUPTED, **goals)
+    return command_line_output.train(experiment, folder, INTERRUPTED, **goals)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from evolab.algorithms.base import Algorithm
 from evolab.core.experience import Batch, Episodes, to_batch
-from evolab.core.observed import sampled
+from evolab.core.space_trees import sampled
 from evolab.core.trees import map_leaves
 from evolab.evolution.mutation.context import Context
-from evolab.evolution.mutation.resize import resize
+from evolab.evolution.mutation.resize_tensors import resize
 from evolab.networks.base import Layout, Network, Role
 from evolab.networks.genes import Genes
 from evolab.networks.mlp.mlp import MLP

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from evolab.core.experience import Episodes
 from evolab.evolution.mutation.context import Context
-from evolab.evolution.mutation.layers import change_layers
-from evolab.evolution.mutation.resize import resize
+from evolab.evolution.mutation.depth import change_layers
+from evolab.evolution.mutation.resize_tensors import resize
 from evolab.networks.gpt.gpt import GPT
 from evolab.population.population import Population
 

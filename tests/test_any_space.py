@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import evolab as ev
 from evolab.algorithms.search_space import algorithm_named
-from evolab.core.joined import apart, joined, together
+from evolab.core.composite_actions import apart, joined, together
 from evolab.core.registry import PARTS
 from evolab.population.normalisation import Normaliser
 from tests.any_env import Env

@@ -300,7 +300,7 @@ def test_the_demo_solves_the_lander(toys, monkeypatch):
         experiment.close()
         return 0
 
-    monkeypatch.setattr("evolab.experiment.lines.train", train)
+    monkeypatch.setattr("evolab.experiment.command_line_output.train", train)
     for words in ("demo", "solve LunarLanderContinuous-v3", "demo --target 150 --minutes 3"):
         assert main([*words.split(), "--population", "2"]) == 0
     lander = "LunarLanderContinuous-v3"

@@ -16,11 +16,11 @@ from evolab.algorithms.search_space import algorithm_named
 from evolab.algorithms.td3 import TD3
 from evolab.core import registry
 from evolab.evolution.mutation.activation import change_activation
+from evolab.evolution.mutation.depth import change_layers
 from evolab.evolution.mutation.hyperparameters import change_hyperparameter
-from evolab.evolution.mutation.layers import change_layers
 from evolab.evolution.mutation.parameters import change_parameters
 from evolab.evolution.mutation.reset import reset_dormant
-from evolab.evolution.mutation.units import change_units
+from evolab.evolution.mutation.width import change_units
 from evolab.networks.cnn.cnn import CNN
 from evolab.networks.custom import Stack
 from evolab.networks.mlp.kernel import MLPKernel

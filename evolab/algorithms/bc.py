@@ -13,7 +13,7 @@ from evolab.algorithms.losses import chosen_mean, surprise
 from evolab.algorithms.tokens import Forward, TokenAlgorithm
 from evolab.core import checks
 from evolab.core.actions import Actions
-from evolab.core.choices import DiscreteActions
+from evolab.core.discrete_actions import DiscreteActions
 from evolab.core.experience import Episodes
 from evolab.core.readonly import frozen_options
 

@@ -13,9 +13,9 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.core.choices import CombinedActions, DiscreteActions, FactoredActions, combined
-from evolab.core.joined import JoinedBox, joined
-from evolab.core.observed import is_whole
+from evolab.core.composite_actions import JoinedBox, joined
+from evolab.core.discrete_actions import CombinedActions, DiscreteActions, FactoredActions, combined
+from evolab.core.space_trees import is_whole
 
 FINITE = (
     "Give it finite ones where it is made, or with gymnasium.wrappers.TransformAction"

@@ -12,7 +12,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from evolab.core.actions import Actions
-from evolab.core.choices import CombinedActions, combined
+from evolab.core.discrete_actions import CombinedActions, combined
 
 
 def lowest(dtype: torch.dtype) -> float:

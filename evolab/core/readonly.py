@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn, TypeVar
 
 from evolab.core import checks
-from evolab.core.declared import check_made
+from evolab.core.option_types import check_made
 from evolab.core.shown import Plain, shows_calls
 
 Kind = TypeVar("Kind", bound=type)

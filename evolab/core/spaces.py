@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from evolab.core.joined import Parts
-from evolab.core.plain import plain
+from evolab.core.composite_actions import Parts
+from evolab.core.plain_values import plain
 from evolab.core.schema import either, listing, maybe, measured, one_of, record, whole, word
 
 LARGEST = 50_000_000

@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from evolab.core.actions import limits
-from evolab.core.joined import JoinedBox, together
-from evolab.core.observed import is_whole, map_space
+from evolab.core.composite_actions import JoinedBox, together
+from evolab.core.space_trees import is_whole, map_space
 
 
 def as_batch(

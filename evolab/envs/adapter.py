@@ -13,8 +13,8 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
-from evolab.core.joined import Parts, apart
-from evolab.core.observed import map_space
+from evolab.core.composite_actions import Parts, apart
+from evolab.core.space_trees import map_space
 from evolab.core.trees import Tree, map_leaves
 from evolab.envs.backend import Failure, Faults, StepRows, VectorBackend
 from evolab.envs.batches import leaf_dtype, merged, put

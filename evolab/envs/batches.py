@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from evolab.core.observed import map_space
+from evolab.core.space_trees import map_space
 from evolab.core.trees import Tree, leaves, map_leaves
 
 

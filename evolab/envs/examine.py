@@ -9,14 +9,14 @@ import numpy as np
 from gymnasium import spaces
 
 from evolab.core.actions import FINITE, is_finite
-from evolab.core.joined import joined
-from evolab.core.observed import leaf_spaces
+from evolab.core.composite_actions import joined
+from evolab.core.space_trees import leaf_spaces
 from evolab.core.trees import Tree
 from evolab.envs.actions import middle
 from evolab.envs.batches import leaf_dtype
 from evolab.envs.guard import Guard
 from evolab.envs.masks import MASK, permitted_action, source_of
-from evolab.envs.remembering import changed, has_own, values
+from evolab.envs.stateful_wrappers import changed, has_own, values
 
 LEAVES = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 SLACK = 1e-4  # relative: bounds are often written in another precision than observations

@@ -14,7 +14,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 from evolab.core.checks import positive_integer, unknown
-from evolab.core.joined import Parts, joined
+from evolab.core.composite_actions import Parts, joined
 from evolab.envs.adapter import Adapter, shut
 from evolab.envs.backend import VectorBackend
 from evolab.envs.envpool import Pool, drawable, is_pool, longest, pool_of, pool_size, spaces_of
@@ -26,7 +26,7 @@ from evolab.envs.ids import current_id
 from evolab.envs.loop import Loop
 from evolab.envs.making import check_call, drawn, maker_of
 from evolab.envs.ray_batches import RayBatches
-from evolab.envs.remembering import notice_memory, refuse_normalisers
+from evolab.envs.stateful_wrappers import notice_memory, refuse_normalisers
 from evolab.envs.vector import VectorEnvironments
 from evolab.envs.workers import Workers
 

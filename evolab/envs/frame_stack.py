@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium import spaces
 
 from evolab.core.checks import positive_integer
-from evolab.core.observed import leaf_spaces, map_space
+from evolab.core.space_trees import leaf_spaces, map_space
 from evolab.networks.observations import is_image
 
 

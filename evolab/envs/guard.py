@@ -16,7 +16,7 @@ from gymnasium.wrappers import ClipAction
 from gymnasium.wrappers import vector as vector_wrappers
 
 from evolab.core.actions import is_finite
-from evolab.core.joined import apart, joined
+from evolab.core.composite_actions import apart, joined
 from evolab.envs.backend import Failure, Faults
 from evolab.envs.base import EnvironmentFault
 from evolab.envs.masks import MASK, Source, read_mask, source_of

@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from evolab.core.joined import apart, joined
+from evolab.core.composite_actions import apart, joined
 from evolab.core.masks import as_mask, forbids_all, random_permitted
 
 MASK = "action_mask"

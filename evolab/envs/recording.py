@@ -18,7 +18,7 @@ from gymnasium.spaces import Box
 from evolab.core import checks
 from evolab.core.actions import actions_of, is_finite
 from evolab.core.checks import missing, positive_integer
-from evolab.core.joined import Parts, apart, together
+from evolab.core.composite_actions import Parts, apart, together
 from evolab.core.masks import random_permitted
 from evolab.core.trees import Tree, first_leaf, map_leaves
 from evolab.data.datasets.dataset import Dataset

@@ -10,7 +10,7 @@ import gymnasium
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
-from evolab.core.joined import together
+from evolab.core.composite_actions import together
 from evolab.core.trees import map_leaves
 from evolab.envs.base import EnvironmentFault, Environments
 from evolab.envs.masks import MASK

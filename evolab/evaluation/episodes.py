@@ -24,7 +24,7 @@ from evolab.envs.fitting import check_fits
 from evolab.envs.language.environment import LanguageEnvironment
 from evolab.population.agent import Agent
 from evolab.population.population import Population
-from evolab.population.recall import Memory
+from evolab.population.recurrent_state import Memory
 
 LONGEST = 10_000
 """Steps after which an episode is cut where neither the environment nor the caller sets a limit."""

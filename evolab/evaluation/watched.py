@@ -11,7 +11,7 @@ from evolab.envs.base import Actor
 from evolab.envs.masks import mask_now
 from evolab.evaluation.episodes import LONGEST
 from evolab.population.agent import Agent
-from evolab.population.recall import Memory
+from evolab.population.recurrent_state import Memory
 
 
 def play(

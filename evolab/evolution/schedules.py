@@ -16,8 +16,8 @@ from evolab.algorithms.base import Algorithm
 from evolab.core import checks
 from evolab.core.ranges import Integer
 from evolab.core.rng import torch_stream
+from evolab.evolution.mutation.architecture_path import reshape
 from evolab.evolution.mutation.context import Context
-from evolab.evolution.mutation.reshape import reshape
 from evolab.population.population import Population
 
 MARKS = ("generation", "agent", "start", "steps", "total_steps", "hidden", "activation", "genes")

@@ -8,7 +8,7 @@ from typing import Any
 from gymnasium import spaces
 
 from evolab.core.device import device_named
-from evolab.core.plain import to_plain
+from evolab.core.plain_values import to_plain
 from evolab.core.rng import seed_of
 from evolab.data.buffers.offline import buffer_from
 from evolab.data.buffers.replay import ReplayBuffer
@@ -16,10 +16,10 @@ from evolab.data.buffers.token_buffer import TokenBuffer
 from evolab.data.datasets.dataset import Dataset
 from evolab.envs import make
 from evolab.envs.goals import require_goals
-from evolab.evaluation.acting import Acting, TrainingEpisodes
 from evolab.evaluation.episodes import Evaluator
 from evolab.evaluation.fitness import Fitness, Given, Returns, fitness_named
 from evolab.evaluation.language_returns import LanguageReturns
+from evolab.evaluation.training_fitness import Acting, TrainingEpisodes
 from evolab.evolution.hall_of_fame import HallOfFame
 from evolab.experiment.config import ExperimentConfig
 from evolab.experiment.language import Maker, episodes_from

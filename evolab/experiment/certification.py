@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from evolab.core.plain import to_plain
+from evolab.core.plain_values import to_plain
 from evolab.core.rng import seed_of
 from evolab.evaluation.fitness import Returns
 from evolab.evolution.schedules import Stage, begin
@@ -21,7 +21,7 @@ from evolab.experiment.runner import Runner
 from evolab.history.events import Fault, Progress
 from evolab.reporting.certificate import Certificate, Steps
 from evolab.reporting.progress import bar
-from evolab.training.learning import fill, learn
+from evolab.training.act_and_learn import fill, learn
 from evolab.training.state import TrainingState
 
 SIDE_BY_SIDE = 64

@@ -18,7 +18,7 @@ from typing import Any
 
 from evolab.algorithms.search_space import algorithm_named
 from evolab.core import checks
-from evolab.core.plain import from_plain, to_plain
+from evolab.core.plain_values import from_plain, to_plain
 from evolab.core.rng import seed_of
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.evaluation.episodes import LONGEST
@@ -26,7 +26,7 @@ from evolab.evolution.schedules import Stage, stages_of
 from evolab.experiment.config import ExperimentConfig
 from evolab.experiment.conversions import buffer_of
 from evolab.experiment.replay_schedule import options_of
-from evolab.training.learning import WARM_UP
+from evolab.training.act_and_learn import WARM_UP
 from evolab.training.state import TrainingState
 
 OWN = (

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from evolab.core import checks
-from evolab.core.memory import as_text
+from evolab.core.machine_memory import as_text
 from evolab.experiment.conversions import interval
 from evolab.history.events import Event, Finished, Generation
 from evolab.storage import lock
 from evolab.storage.files import disk_is_full, sync_folder
-from evolab.training.boundary import Boundary
-from evolab.training.checkpoint import RunFolder
+from evolab.training.run_folder import RunFolder
+from evolab.training.snapshot import Boundary
 from evolab.training.state import TrainingState
 
 LARGEST = 2**30

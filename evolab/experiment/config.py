@@ -21,7 +21,7 @@ from evolab.algorithms.base import Algorithm
 from evolab.algorithms.search_space import algorithm_named, search_space_of
 from evolab.core import checks, registry
 from evolab.core.device import device_named, precision_named
-from evolab.core.plain import from_plain, to_plain
+from evolab.core.plain_values import from_plain, to_plain
 from evolab.core.processors import same_everywhere
 from evolab.core.rng import fresh_seed
 from evolab.data.buffers.replay import ReplayBuffer

@@ -15,7 +15,7 @@ import torch
 from gymnasium.vector import VectorEnv
 
 from evolab.core import checks
-from evolab.core.declared import check_declared, check_known
+from evolab.core.option_types import check_declared, check_known
 from evolab.core.ranges import Choice, Range
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.data.buffers.rollout import RolloutBuffer

@@ -17,7 +17,7 @@ from gymnasium import spaces
 
 from evolab.algorithms.base import Algorithm
 from evolab.core import checks
-from evolab.core.choices import MOST, combined
+from evolab.core.discrete_actions import MOST, combined
 from evolab.core.ranges import Integer, Range
 from evolab.data.datasets.dataset import Dataset
 from evolab.data.datasets.readers import OTHERS, TABLES

@@ -26,7 +26,7 @@ from evolab.reporting.outlook import Outlook
 from evolab.reporting.progress import bar
 from evolab.reporting.trackers.tracker import RunFacts
 from evolab.reporting.trackers.trackers import Trackers
-from evolab.training.learning import fill, warm_up_steps
+from evolab.training.act_and_learn import fill, warm_up_steps
 from evolab.training.loop import train
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from evolab.algorithms.base import Algorithm
 from evolab.algorithms.search_space import algorithm_named
 from evolab.core import checks, spaces
-from evolab.core.plain import from_plain, to_plain
+from evolab.core.plain_values import from_plain, to_plain
 from evolab.envs.ids import must_be_imported
 from evolab.experiment.build import populate
 from evolab.experiment.config import ExperimentConfig
@@ -21,7 +21,7 @@ from evolab.networks.base import Network
 from evolab.population import serialisation
 from evolab.storage import lock
 from evolab.storage.folders import Saved
-from evolab.training.checkpoint import RunFolder
+from evolab.training.run_folder import RunFolder
 from evolab.training.state import TrainingState
 
 FIXED = {

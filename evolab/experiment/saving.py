@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from evolab.core import checks, registry
-from evolab.core.plain import to_plain
+from evolab.core.plain_values import to_plain
 from evolab.envs.factory import VectorMaker
 from evolab.evolution.immigration import Immigrant
 from evolab.experiment.build import described

@@ -14,7 +14,7 @@ from evolab.experiment.config import ExperimentConfig
 from evolab.experiment.parts import Parts
 from evolab.population.agent import Agent
 from evolab.population.population import RANGES
-from evolab.training.by_hand import set_agent
+from evolab.training.set_hyperparameters import set_agent
 
 
 class Setting:

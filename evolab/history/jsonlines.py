@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from evolab.core import checks
-from evolab.core.plain import plain
+from evolab.core.plain_values import plain
 from evolab.history.events import Birth, Evaluation, Fault, Generation
 
 ROWS = ("fitness", "hyperparameters", "mutations", "learning")

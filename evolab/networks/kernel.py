@@ -15,9 +15,9 @@ from torch import Tensor
 
 from evolab.core.trees import Tree
 from evolab.networks.adam import AdamState
-from evolab.networks.cache import Cache
 from evolab.networks.genes import Genes
 from evolab.networks.loss import Regression
+from evolab.networks.token_cache import Cache
 
 Backward = Callable[[Tensor], Tensor]
 """From the gradient of a pass's outputs to that of what it was differentiated by."""

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.core.observed import leaf_spaces
+from evolab.core.space_trees import leaf_spaces
 from evolab.core.trees import Tree
 
 

@@ -10,12 +10,12 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from evolab.algorithms.base import AgentGroup, Algorithm, MaskedAlgorithm
-from evolab.core.joined import apart
+from evolab.core.composite_actions import apart
 from evolab.core.masks import as_mask, forbids_all, of_outputs, random_permitted
-from evolab.core.observed import as_space, check_tokens, holds_numbers, leading_shape
+from evolab.core.space_trees import as_space, check_tokens, holds_numbers, leading_shape
 from evolab.core.trees import Tree, first_leaf, map_leaves, to_tensor
 from evolab.population.normalisation import deviation
-from evolab.population.recall import Memory, reading, reading_alone
+from evolab.population.recurrent_state import Memory, reading, reading_alone
 from evolab.population.table import Table
 
 Given = ArrayLike | Tensor | None

@@ -22,7 +22,7 @@ from evolab.population import export, policy, serialisation
 from evolab.population.acting import act_alone
 from evolab.population.individual import Individual
 from evolab.population.learner import Learner
-from evolab.population.recall import Memory
+from evolab.population.recurrent_state import Memory
 from evolab.population.table import Table
 
 ASSIGN = (

@@ -14,7 +14,7 @@ from torch import Tensor
 from evolab.algorithms.tokens import token_algorithm
 from evolab.core import checks
 from evolab.networks.batching.group import AgentGroup
-from evolab.networks.cache import Cache
+from evolab.networks.token_cache import Cache
 from evolab.population.table import Table
 
 

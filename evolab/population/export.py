@@ -18,13 +18,13 @@ from torch import Tensor
 
 from evolab.core import checks
 from evolab.core.actions import limits
-from evolab.core.joined import Parts, together
+from evolab.core.composite_actions import Parts, together
 from evolab.core.masks import counts_of
-from evolab.core.observed import is_whole, leaf_spaces, sampled
+from evolab.core.space_trees import is_whole, leaf_spaces, sampled
 from evolab.core.trees import Tree, map_leaves
 from evolab.population.acting import act_alone
 from evolab.population.policy import Greedy, Remembering
-from evolab.population.recall import NOW, Memory
+from evolab.population.recurrent_state import NOW, Memory
 from evolab.population.table import Table
 from evolab.storage.files import replace_bytes
 

@@ -19,16 +19,16 @@ from torch import Tensor
 from evolab.core import checks
 from evolab.core.experience import MASKS, Batch, Episodes, to_batch
 from evolab.core.masks import of_outputs
-from evolab.core.observed import check_episodes
+from evolab.core.space_trees import check_episodes
 from evolab.core.trees import Tree, map_leaves
 from evolab.data.buffers.base import AT_ONCE, Buffer
 from evolab.networks.batching import cuda_graphs as graphs
 from evolab.networks.batching.group import AgentGroup
 from evolab.networks.kernels.sharing import cores_for_kernels
-from evolab.population.recall import along
+from evolab.population.batched_updates import Collected, Waiting
+from evolab.population.recurrent_state import along
 from evolab.population.sampling import sampling_of, weighed
 from evolab.population.table import Table
-from evolab.population.waiting import Collected, Waiting
 
 LONGEST = 8
 """Longest period of delays whose updates are recorded, each phase of it apart."""

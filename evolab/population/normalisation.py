@@ -21,7 +21,7 @@ from torch import Tensor
 from evolab.algorithms.base import Algorithm
 from evolab.core import checks
 from evolab.core.experience import Batch, Transition
-from evolab.core.observed import leaf_spaces, map_space
+from evolab.core.space_trees import leaf_spaces, map_space
 from evolab.core.trees import Tree, map_leaves, to_tensor
 from evolab.networks.observations import holds_vector
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from evolab.core.memory import zeros
+from evolab.core.machine_memory import zeros
 from evolab.networks.batching.group import AgentGroup
 from evolab.population.individual import Individual
 from evolab.population.normalisation import NAME

@@ -8,9 +8,9 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from evolab.core.actions import BoxActions, limits, nearest_whole
-from evolab.core.choices import combined
+from evolab.core.discrete_actions import combined
 from evolab.core.masks import masked, of_outputs
-from evolab.core.observed import is_whole
+from evolab.core.space_trees import is_whole
 from evolab.core.trees import Tree
 from evolab.networks.observations import encode
 from evolab.population.normalisation import NAME, scales_of

@@ -29,7 +29,7 @@ from evolab.population.agent import ASSIGN, Agent
 from evolab.population.individual import Individual
 from evolab.population.learner import Learner
 from evolab.population.normalisation import words_of
-from evolab.population.recall import Memory
+from evolab.population.recurrent_state import Memory
 from evolab.population.spec import Spec
 from evolab.population.table import Table
 

@@ -20,7 +20,7 @@ from evolab.algorithms.base import Algorithm
 from evolab.algorithms.search_space import algorithm_named, search_space_of
 from evolab.core import checks, registry, spaces
 from evolab.core.device import device_named
-from evolab.core.plain import from_plain, plain, to_plain
+from evolab.core.plain_values import from_plain, plain, to_plain
 from evolab.networks.base import Network
 from evolab.networks.default import network_for
 from evolab.networks.genes import Genes

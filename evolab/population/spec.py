@@ -16,12 +16,12 @@ from torch import Tensor
 from evolab.algorithms.base import Algorithm
 from evolab.core import registry
 from evolab.core.actions import Actions, actions_of
+from evolab.core.composite_actions import joined
 from evolab.core.device import precision_named, products
-from evolab.core.joined import joined
-from evolab.core.memory import Need, require
-from evolab.core.observed import leaf_spaces
+from evolab.core.machine_memory import Need, require
 from evolab.core.ranges import Range
 from evolab.core.rng import numpy_stream, torch_stream
+from evolab.core.space_trees import leaf_spaces
 from evolab.networks.base import Layout, Network, Role, State
 from evolab.networks.genes import Genes
 from evolab.population.individual import KINDS, MOMENTS, Individual

@@ -16,7 +16,7 @@ from torch import Tensor
 from evolab.algorithms.tokens import TokenAlgorithm, token_algorithm
 from evolab.core.checks import positive_integer
 from evolab.core.trees import Tree
-from evolab.networks.cache import Cache
+from evolab.networks.token_cache import Cache
 from evolab.population.agent import Agent
 from evolab.population.decoding import Decoding, TokenPolicy, Turn
 from evolab.population.table import Table

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from evolab.core import checks
-from evolab.core.plain import plain
+from evolab.core.plain_values import plain
 from evolab.core.version import VERSION
 from evolab.history.display import count, html_table, number
 from evolab.storage.files import replace_bytes

@@ -6,7 +6,7 @@ import torch
 
 from evolab.core.trees import map_leaves
 from evolab.networks.observations import encode
-from evolab.training.learning import WARM_UP
+from evolab.training.act_and_learn import WARM_UP
 from evolab.training.state import TrainingState
 
 HUGE = 1e5

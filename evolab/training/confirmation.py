@@ -19,7 +19,7 @@ from evolab.evolution.hall_of_fame import Promise
 from evolab.history.events import Progress
 from evolab.population.agent import Agent
 from evolab.population.population import Population
-from evolab.training.learning import Watch
+from evolab.training.act_and_learn import Watch
 from evolab.training.state import TrainingState
 
 

@@ -23,10 +23,10 @@ from evolab.evolution.revival import Revival, revive
 from evolab.history.columns import own_name
 from evolab.history.events import Birth, Evaluation, Fault, Finished, Generation, Progress
 from evolab.population.population import Population
+from evolab.training.act_and_learn import Learned, Watch, fill, learn
 from evolab.training.advice import advise
 from evolab.training.budget import Budget
 from evolab.training.confirmation import confirm
-from evolab.training.learning import Learned, Watch, fill, learn
 from evolab.training.state import TrainingState
 
 

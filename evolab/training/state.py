@@ -10,9 +10,9 @@ from typing import Any
 from evolab.core import checks
 from evolab.data.buffers.base import Buffer
 from evolab.envs.base import Environments
-from evolab.evaluation.acting import TrainingEpisodes
 from evolab.evaluation.episodes import LONGEST, Evaluator
 from evolab.evaluation.fitness import Fitness
+from evolab.evaluation.training_fitness import TrainingEpisodes
 from evolab.evolution.hall_of_fame import HallOfFame
 from evolab.evolution.immigration import Immigrant
 from evolab.evolution.mutation.mutations import Mutations
@@ -23,8 +23,8 @@ from evolab.population.agent import Agent
 from evolab.population.population import Population
 from evolab.training.budget import Budget
 from evolab.training.changes import Changes
+from evolab.training.default_update_ratio import update_ratio_for
 from evolab.training.options import TrainingOptions
-from evolab.training.update_ratio import update_ratio_for
 
 
 class TrainingState:

@@ -13,8 +13,8 @@ from torch.distributions import Categorical, Independent
 
 import evolab as ev
 from evolab.algorithms.categorical import drawn, likelihood, logits_of
-from evolab.core.joined import together
-from evolab.core.plain import to_plain
+from evolab.core.composite_actions import together
+from evolab.core.plain_values import to_plain
 from tests.any_env import Env
 
 PARTS = {"one": (), "alike": (3, 3), "uneven": (2, 5, 1, 3)}

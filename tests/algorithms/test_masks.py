@@ -29,7 +29,7 @@ class Parted(Permitting):
     """The same with actions of several parts."""
 
     def __init__(self, parts):
-        from evolab.core.joined import joined
+        from evolab.core.composite_actions import joined
 
         super().__init__(joined(parts))
         self.action_space = parts

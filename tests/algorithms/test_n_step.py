@@ -11,7 +11,7 @@ from gymnasium.spaces import Box, Discrete
 
 import evolab as ev
 from evolab.envs.probes import ProbeEnv
-from evolab.population import waiting
+from evolab.population import batched_updates
 from tests.mixed import experience, mixed
 
 LEARN_SO = [ev.DQN(), ev.DQN(double=False, huber=0.5), ev.DDPG(), ev.TD3(), ev.SAC()]
@@ -71,7 +71,7 @@ def test_whole_updates_know_how_far_each_sample_looks(monkeypatch, algorithm):
     for composed in (False, True):
         with monkeypatch.context() as patch:
             if composed:
-                patch.setattr(waiting.Waiting, "take", lambda *about: False)
+                patch.setattr(batched_updates.Waiting, "take", lambda *about: False)
             agents = ev.Population(
                 algorithm, Box(-1, 1, (5,)), Discrete(3) if algorithm.name == "DQN" else Box(-2, 2, (2,)), size=5,
                 network=ev.MLP([21, 12], activation="elu"), dtype=torch.float64, seed=3,

@@ -124,8 +124,8 @@ def test_an_agent_learns_beside_others_as_if_alone():
         population.network, population.roles, {}, 0.1, torch.Generator().manual_seed(0)
     )
     children = [population.individual(row).child(10 + row) for row in range(3)]
-    ev.evolution.mutation.resize.resize(children[1], context, "units", 40)
-    ev.evolution.mutation.resize.resize(children[2], context, "hidden.0", 32)
+    ev.evolution.mutation.resize_tensors.resize(children[1], context, "units", 40)
+    ev.evolution.mutation.resize_tensors.resize(children[2], context, "hidden.0", 32)
     population.rebuild(children)
     buffer = ev.RolloutBuffer(LENGTH)
     for transition in _transitions(population, LENGTH):

@@ -11,7 +11,7 @@ from gymnasium.spaces import Box, Discrete
 
 import evolab as ev
 from evolab.networks.batching import whole
-from evolab.population import waiting
+from evolab.population import batched_updates
 
 LEARN_SO = ["DQN", "QRDQN", "DDPG", "TD3", "SAC", "TQC"]
 
@@ -64,7 +64,7 @@ def test_whole_updates_tell_the_errors_that_the_algorithm_s_own_tell(monkeypatch
     for composed in (False, True):
         with monkeypatch.context() as patch:
             if composed:
-                patch.setattr(waiting.Waiting, "take", lambda *about: False)
+                patch.setattr(batched_updates.Waiting, "take", lambda *about: False)
             agents = population(algorithm, n_step=(steps, 1, 1, 2, 1), **DIFFERENT)
             buffer = episodes("DQN" in algorithm)
             agents.learn(buffer, updates=9)

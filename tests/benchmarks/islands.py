@@ -32,10 +32,10 @@ from islands_kills import kills
 from machine import described
 
 import evolab as ev
-from evolab.experiment.engines.exchange import best_of
+from evolab.experiment.engines.migration import best_of
 from evolab.experiment.engines.orders import Report
-from evolab.experiment.islands.joined import Joined
-from evolab.experiment.sweeps.islands import IslandsJob
+from evolab.experiment.islands.joined_history import Joined
+from evolab.experiment.sweeps.migration_orders import IslandsJob
 from evolab.experiment.sweeps.plan import Plan
 
 RESULT = Path(__file__).parent / "results" / "islands.json"

@@ -30,8 +30,8 @@ from hpo_tasks import TASKS
 from machine import described
 
 import evolab as ev
-from evolab.experiment.islands.joined import Joined
-from evolab.training.checkpoint import RunFolder
+from evolab.experiment.islands.joined_history import Joined
+from evolab.training.run_folder import RunFolder
 
 RESULT = Path(__file__).parent / "results" / "islands_gate.jsonl"
 AGENTS, COUNT, EVERY, STEPS = 16, 4, 2, 125

@@ -148,7 +148,7 @@ def test_a_full_disk_gives_up_older_generations_where_that_makes_room(tmp_path):
 def test_a_full_disk_keeps_older_generations_that_would_not_make_room(tmp_path, monkeypatch):
     exp = kept(tmp_path / "run", keep=9)
     exp.run(generations=3)
-    monkeypatch.setattr("evolab.training.boundary.Boundary.needed", property(lambda _: 10**15))
+    monkeypatch.setattr("evolab.training.snapshot.Boundary.needed", property(lambda _: 10**15))
     with pytest.warns(UserWarning, match="no checkpoint of generation 4"):
         exp.step()
     assert len([*(tmp_path / "run").glob("generation-*")]) == 3

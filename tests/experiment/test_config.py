@@ -5,7 +5,7 @@ import inspect
 import pytest
 
 import evolab as ev
-from evolab.core.plain import from_plain
+from evolab.core.plain_values import from_plain
 from evolab.experiment.config import ExperimentConfig
 from evolab.experiment.conversions import read
 from evolab.experiment.island_options import IslandOptions

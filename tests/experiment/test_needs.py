@@ -9,15 +9,15 @@ import pytest
 import torch
 
 import evolab as ev
-from evolab.core import memory
-from evolab.core.memory import Need, require
+from evolab.core import machine_memory
+from evolab.core.machine_memory import Need, require
 
 GIB = 2**30
 
 
 @pytest.fixture
 def small_machine(monkeypatch):
-    monkeypatch.setattr(memory, "total_memory", lambda: 4 * GIB)
+    monkeypatch.setattr(machine_memory, "total_memory", lambda: 4 * GIB)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_what_cannot_fit_is_refused_at_once_with_the_sum(options, lower):
 @pytest.mark.parametrize("algorithm", ["DQN", "PPO"])
 def test_ten_million_units_are_too_many_for_what_one_update_takes(algorithm, monkeypatch):
     """They were accepted after 20 seconds. 128 x 10^7 outputs are 4.8 GiB in float32, and held several times."""
-    monkeypatch.setattr(memory, "total_memory", lambda: 12 * GIB)
+    monkeypatch.setattr(machine_memory, "total_memory", lambda: 12 * GIB)
     with pytest.raises(
         ValueError, match=r"one update \d+\.\d GiB \(batch_size=\d+, 10,000,000 hidden units\)"
     ):
@@ -58,10 +58,10 @@ def test_ten_million_units_are_too_many_for_what_one_update_takes(algorithm, mon
 
 def test_what_is_taken_at_once_must_fit_into_what_is_free(monkeypatch):
     parts = [Need("agents", GIB, "a=1", "a"), Need("experience", 9 * GIB, "b=2", "b", at_once=False)]
-    monkeypatch.setattr(memory, "total_memory", lambda: 10 * GIB)
-    monkeypatch.setattr(memory, "free_memory", lambda device: GIB)
+    monkeypatch.setattr(machine_memory, "total_memory", lambda: 10 * GIB)
+    monkeypatch.setattr(machine_memory, "free_memory", lambda device: GIB)
     require(parts, torch.device("cpu"))
-    monkeypatch.setattr(memory, "free_memory", lambda device: GIB - 1)
+    monkeypatch.setattr(machine_memory, "free_memory", lambda device: GIB - 1)
     require(parts)
     said = r"least 1\.0 GiB .* has 10\.0 GiB, of which 1\.0 GiB are free: agents 1\.0 GiB \(a=1\)\. Lower a\."
     with pytest.raises(ValueError, match=said):
@@ -94,10 +94,10 @@ def test_a_population_alone_is_refused_as_well():
 
 
 def test_the_parts_are_told_largest_first(monkeypatch):
-    monkeypatch.setattr(memory, "total_memory", lambda: 3 * GIB)
+    monkeypatch.setattr(machine_memory, "total_memory", lambda: 3 * GIB)
     parts = [Need("one", GIB, "a=1", "a"), Need("two", 2 * GIB, "b=2", "b")]
     require(parts)
-    monkeypatch.setattr(memory, "total_memory", lambda: 3 * GIB - 1)
+    monkeypatch.setattr(machine_memory, "total_memory", lambda: 3 * GIB - 1)
     with pytest.raises(
         ValueError,
         match=r"at least 3\.0 GiB .*: two 2\.0 GiB \(b=2\); one 1\.0 GiB \(a=1\)\. Lower b\.",
@@ -107,16 +107,16 @@ def test_the_parts_are_told_largest_first(monkeypatch):
 
 
 def test_a_machine_that_does_not_tell_refuses_nothing(monkeypatch):
-    monkeypatch.setattr(memory, "total_memory", lambda: None)
+    monkeypatch.setattr(machine_memory, "total_memory", lambda: None)
     require([Need("one", 10**30, "a=1", "a")])
 
 
 def test_a_container_s_limit_counts(monkeypatch, tmp_path):
     (tmp_path / "memory.max").write_text("1048576\n")
-    monkeypatch.setattr(memory, "LIMITS", (str(tmp_path / "memory.max"),))
-    assert memory.total_memory() == 2**20
+    monkeypatch.setattr(machine_memory, "LIMITS", (str(tmp_path / "memory.max"),))
+    assert machine_memory.total_memory() == 2**20
     (tmp_path / "memory.max").write_text("max\n")
-    assert memory.total_memory() > 2**20
+    assert machine_memory.total_memory() > 2**20
 
 
 def test_priorities_are_counted_before_anything_is_made():

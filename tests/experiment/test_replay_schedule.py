@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import evolab as ev
+from evolab.evolution.mutation.architecture_path import reshape
 from evolab.evolution.mutation.context import Context
-from evolab.evolution.mutation.reshape import reshape
 from tests.catch import Catch
 
 QUICK = {

@@ -15,8 +15,8 @@ from evolab.algorithms.dqn import DQN
 from evolab.algorithms.td3 import TD3
 from evolab.core.experience import to_batch
 from evolab.evolution.mutation.context import Context
-from evolab.evolution.mutation.layers import change_layers
-from evolab.evolution.mutation.resize import resize
+from evolab.evolution.mutation.depth import change_layers
+from evolab.evolution.mutation.resize_tensors import resize
 from evolab.networks.base import Role
 from evolab.networks.cnn import kernel as cnn_kernel
 from evolab.networks.cnn.cnn import CNN

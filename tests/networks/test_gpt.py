@@ -11,14 +11,14 @@ import torch
 from gymnasium import spaces
 
 from evolab.evolution.mutation.context import Context
-from evolab.evolution.mutation.layers import change_layers
-from evolab.evolution.mutation.resize import resize
+from evolab.evolution.mutation.depth import change_layers
+from evolab.evolution.mutation.resize_tensors import resize
 from evolab.networks.base import Layout, Role
-from evolab.networks.cache import Cache
 from evolab.networks.gpt.files import for_transformers
 from evolab.networks.gpt.genes import GPTGenes
 from evolab.networks.gpt.gpt import GPT
 from evolab.networks.gpt.kernel import TOGETHER
+from evolab.networks.token_cache import Cache
 from evolab.population.individual import Individual
 
 V, T = 11, 9

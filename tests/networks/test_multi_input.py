@@ -12,7 +12,7 @@ from evolab.algorithms.dqn import DQN
 from evolab.algorithms.td3 import TD3
 from evolab.core.trees import map_leaves
 from evolab.evolution.mutation.context import Context
-from evolab.evolution.mutation.resize import resize
+from evolab.evolution.mutation.resize_tensors import resize
 from evolab.networks.base import Role
 from evolab.networks.cnn import kernel as cnn_kernel
 from evolab.networks.multi_input import MultiInput

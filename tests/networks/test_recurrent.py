@@ -7,7 +7,7 @@ from gymnasium import spaces
 
 import evolab as ev
 from evolab.evolution.mutation.context import Context
-from evolab.evolution.mutation.resize import resize
+from evolab.evolution.mutation.resize_tensors import resize
 from evolab.networks.base import Layout, Role
 from evolab.networks.recurrent.cells import CELLS, Scan
 from evolab.networks.recurrent.recurrent import Recurrent

@@ -10,7 +10,7 @@ import torch
 from gymnasium import spaces
 
 import evolab as ev
-from evolab.core.joined import together
+from evolab.core.composite_actions import together
 from evolab.core.trees import map_leaves
 from evolab.population import export as exporting
 

@@ -11,7 +11,7 @@ import torch
 from gymnasium import spaces
 
 import evolab as ev
-from evolab.core.memory import LARGE, zeros
+from evolab.core.machine_memory import LARGE, zeros
 
 BOX = spaces.Box(-1, 1, (4,))
 CPU = torch.device("cpu")

@@ -18,7 +18,7 @@ from evolab.core.trees import map_leaves
 from evolab.envs.probes import ObservationActionReward
 from evolab.evaluation.fqe.fqe import policy
 from evolab.evolution.evolve import _outputs, evolve
-from evolab.experiment.engines.exchange import best_of
+from evolab.experiment.engines.migration import best_of
 from evolab.population.acting import values
 from evolab.population.normalisation import EPSILON, MEMORY, Normaliser, taken_in, words_of
 from evolab.population.warm_start import start_from

@@ -12,7 +12,7 @@ import evolab as ev
 from evolab.envs import probes as probe
 from evolab.envs.base import EnvironmentFault
 from evolab.history.events import Progress
-from evolab.training import budget, learning, loop
+from evolab.training import act_and_learn, budget, loop
 from evolab.training.loop import train
 from tests.small import by_episodes, recorded
 from tests.toys import Choosing, Lottery, Toy
@@ -555,7 +555,7 @@ def test_minutes_hold_for_updates_from_data():
 
 
 def test_progress_runs_up_to_a_total_that_is_the_work_there_is(monkeypatch):
-    monkeypatch.setattr(learning, "SHOWN_EVERY", -1.0)  # whatever is done is shown
+    monkeypatch.setattr(act_and_learn, "SHOWN_EVERY", -1.0)  # whatever is done is shown
     exp = ev.Experiment(Toy, "DDPG", population=3, num_envs=1, network=[8], steps_per_generation=20, seed=0,
                         hyperparameters={"batch_size": 8}, eval_episodes=2, confirmation=7,
                         **by_episodes(3))  # fmt: skip

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import evolab as ev
+from evolab.training.act_and_learn import Watch
 from evolab.training.budget import Budget
-from evolab.training.learning import Watch
 from tests.small import by_episodes, recorded
 from tests.toys import Choosing, Endless, Toy
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evolab.core.memory import room
+from evolab.core.machine_memory import room
 
 LARGE = 8192
 """Bytes of an observation from which on it is stored once. To find its place takes some microseconds and

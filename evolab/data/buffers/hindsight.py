@@ -16,9 +16,9 @@ from torch import Tensor
 
 from evolab.core.experience import Batch
 from evolab.core.goals import ACHIEVED, DESIRED, Goals
-from evolab.core.memory import zeros
+from evolab.core.machine_memory import zeros
 from evolab.data.buffers.n_step import Met, Places
-from evolab.data.buffers.pools import Pools
+from evolab.data.buffers.ring_storage import Pools
 
 
 class Futures:

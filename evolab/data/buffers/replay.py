@@ -12,13 +12,13 @@ from torch import Tensor
 
 from evolab.core.experience import DRAWN, Batch, Episodes, Sampling, Transition
 from evolab.core.goals import Goals
-from evolab.core.memory import room
+from evolab.core.machine_memory import room
 from evolab.core.trees import Tree, leaves, map_named_leaves, named_leaves
 from evolab.data.buffers.base import AT_ONCE
 from evolab.data.buffers.hindsight import Futures, Relabelled
 from evolab.data.buffers.n_step import ONWARD, Following, Places, summed_ahead
-from evolab.data.buffers.pools import Pools
 from evolab.data.buffers.priorities import Priorities, weights
+from evolab.data.buffers.ring_storage import Pools
 from evolab.networks.batching import cuda_graphs as graphs
 
 MASK = "next_action_mask"

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from evolab.core.checks import missing
-from evolab.core.observed import leaf_spaces
+from evolab.core.space_trees import leaf_spaces
 from evolab.data.datasets import minari, spaces
 from evolab.data.datasets.columns import DEPTH, Columns, DatasetError
 

@@ -14,8 +14,8 @@ from gymnasium.spaces import Box
 from numpy.typing import ArrayLike
 
 from evolab.core import checks
+from evolab.core.composite_actions import Parts, joined, together
 from evolab.core.experience import Transition
-from evolab.core.joined import Parts, joined, together
 from evolab.core.trees import Tree, map_leaves, named_leaves
 from evolab.data.datasets import spaces
 from evolab.data.datasets.columns import DatasetError

@@ -15,7 +15,7 @@ import numpy as np
 from gymnasium import Space
 
 from evolab.core.checks import missing, nearest
-from evolab.core.observed import leaf_spaces
+from evolab.core.space_trees import leaf_spaces
 from evolab.data.datasets import hdf5, spaces
 from evolab.data.datasets.chains import Episode, assemble
 from evolab.data.datasets.columns import Columns, DatasetError, flags

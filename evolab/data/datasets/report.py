@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium import Space
 
 from evolab.core.actions import bounds
-from evolab.core.observed import leaf_spaces
+from evolab.core.space_trees import leaf_spaces
 from evolab.core.trees import Tree, named_leaves
 from evolab.data.datasets import spaces
 from evolab.data.datasets.choices import choices_of, note_of

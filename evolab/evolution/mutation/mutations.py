@@ -17,10 +17,10 @@ from evolab.core.ranges import Range
 from evolab.core.readonly import ReadOnly, frozen_options
 from evolab.evolution.mutation.activation import change_activation
 from evolab.evolution.mutation.context import Context
+from evolab.evolution.mutation.depth import change_layers
 from evolab.evolution.mutation.hyperparameters import change_hyperparameter
-from evolab.evolution.mutation.layers import change_layers
 from evolab.evolution.mutation.parameters import change_parameters
-from evolab.evolution.mutation.units import change_units
+from evolab.evolution.mutation.width import change_units
 from evolab.networks.base import Network, Role
 from evolab.population.individual import Individual
 

@@ -15,8 +15,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 
-from evolab.experiment.engines.host import Host
 from evolab.experiment.engines.orders import PERIOD, REPORTS, Job, Order, Report, report_path
+from evolab.experiment.engines.worker import Host
 from evolab.storage import lock
 
 LOSSES = 3

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from evolab.experiment.engines.host import Host
 from evolab.experiment.engines.orders import PERIOD, Job, Report
+from evolab.experiment.engines.worker import Host
 from evolab.storage import lock
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from evolab.core.ray_session import connect, imported, losses, room_in_store
 from evolab.core.version import VERSION
-from evolab.experiment.engines.host import Host
 from evolab.experiment.engines.orders import PERIOD, Job, Order, Report
+from evolab.experiment.engines.worker import Host
 from evolab.storage import lock
 
 LOSSES = 3

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from evolab.core import checks
-from evolab.core.plain import plain
+from evolab.core.plain_values import plain
 from evolab.core.schema import maybe, measured, record, whole, word
 from evolab.storage.files import Damaged, read_json, replace_bytes
 

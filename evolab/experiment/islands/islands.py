@@ -20,7 +20,7 @@ from evolab.experiment.island_options import FILE, IslandOptions
 from evolab.experiment.islands.driving import ENDLESS, Driver
 from evolab.experiment.islands.fixed import OPTIONS
 from evolab.experiment.islands.saving import IslandSaving
-from evolab.experiment.sweeps.islands import SECTION, island_plan
+from evolab.experiment.sweeps.migration_orders import SECTION, island_plan
 from evolab.experiment.sweeps.plan import Plan
 from evolab.history.events import Generation
 from evolab.history.history import History

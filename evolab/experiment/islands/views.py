@@ -25,7 +25,7 @@ from evolab.reporting.certificate import Certificate
 from evolab.reporting.panels.output import release_shown
 from evolab.reporting.panels.panel import Panel, Plot
 from evolab.reporting.panels.rollout import Rollout
-from evolab.training.checkpoint import RunFolder
+from evolab.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from pandas import DataFrame

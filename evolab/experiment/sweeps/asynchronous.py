@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from evolab.core.schema import listing, record, whole, word
-from evolab.experiment.engines.exchange import WAYS, migrations
+from evolab.experiment.engines.migration import WAYS, migrations
 from evolab.experiment.engines.orders import Order, Report
 from evolab.experiment.sweeps.job import SweepJob
 from evolab.experiment.sweeps.plan import Plan

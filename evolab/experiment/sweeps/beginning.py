@@ -14,7 +14,7 @@ from evolab.experiment.engines.folder import Folder
 from evolab.experiment.engines.local import Local
 from evolab.experiment.engines.orders import Engine, Goals
 from evolab.experiment.island_options import FILE
-from evolab.experiment.sweeps.islands import island_plan
+from evolab.experiment.sweeps.migration_orders import island_plan
 from evolab.experiment.sweeps.plan import Plan, What, opened, planned
 from evolab.experiment.sweeps.sweep import Sweep
 

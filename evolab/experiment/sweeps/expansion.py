@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from evolab.core import checks, registry
-from evolab.core.plain import to_plain
+from evolab.core.plain_values import to_plain
 from evolab.evolution.mutation.mutations import Mutations
 from evolab.experiment.engines.orders import Goals
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from evolab.experiment.engines.folder import Joined, leave_with
 from evolab.experiment.sweeps.asynchronous import AloneJob
-from evolab.experiment.sweeps.islands import IslandsJob
 from evolab.experiment.sweeps.job import SweepJob
+from evolab.experiment.sweeps.migration_orders import IslandsJob
 from evolab.experiment.sweeps.plan import Plan
 
 

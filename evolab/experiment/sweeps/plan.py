@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from evolab.core.plain import plain, to_plain
+from evolab.core.plain_values import plain, to_plain
 from evolab.core.schema import flag, listing, mapping, maybe, record, whole, word
 from evolab.core.version import VERSION
 from evolab.experiment.config import ExperimentConfig

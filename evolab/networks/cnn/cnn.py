@@ -19,15 +19,15 @@ from torch import nn
 
 from evolab.core import checks
 from evolab.core.readonly import frozen_options
+from evolab.networks.activations import check_activation, identity_layer, merged_output, orthogonal
 from evolab.networks.base import CALLS, CHANGED, Axes, Layout, Network, Role, Sizes, State
 from evolab.networks.cnn import encoder, head
 from evolab.networks.cnn.encoder import EncoderGenes
-from evolab.networks.cnn.export import exported
 from evolab.networks.cnn.genes import CNNGenes, largest
 from evolab.networks.cnn.kernel import CNNKernel
+from evolab.networks.cnn.module import exported
 from evolab.networks.cnn.options import checked_limits, convolutions, each, paddings, positive_sizes
 from evolab.networks.cnn.parts import Parts
-from evolab.networks.layers import check_activation, identity_layer, merged_output, orthogonal
 
 
 @frozen_options(CHANGED, CALLS)

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from evolab.networks.activations import ACTIVATIONS, identity_layer, linear_state
 from evolab.networks.base import Axes, Axis, State
-from evolab.networks.layers import ACTIVATIONS, identity_layer, linear_state
 from evolab.networks.observations import in_bytes
 
 

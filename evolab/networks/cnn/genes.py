@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evolab.core.declared import check_declared
+from evolab.core.option_types import check_declared
+from evolab.networks.activations import ACTIVATIONS
 from evolab.networks.cnn import encoder
 from evolab.networks.cnn.encoder import EncoderGenes
-from evolab.networks.layers import ACTIVATIONS
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import torch
 
+from evolab.networks.activations import linear_state
 from evolab.networks.base import Axes, Axis, Role, State
 from evolab.networks.cnn.encoder import EncoderGenes
 from evolab.networks.cnn.genes import CNNGenes
 from evolab.networks.cnn.parts import Parts
-from evolab.networks.layers import linear_state
 
 
 def _first(genes: CNNGenes, role: Role) -> Axis:

@@ -16,13 +16,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from evolab.core.trees import Tree
+from evolab.networks.activations import ACTIVATIONS, activate, repeated, spans
 from evolab.networks.base import Layout, Role, State
 from evolab.networks.cnn.encoder import Image, cost
 from evolab.networks.cnn.genes import CNNGenes
 from evolab.networks.cnn.parts import Parts, picked
 from evolab.networks.cnn.rows import Encoded, ImageRows, encode_rows
 from evolab.networks.kernel import Kernel
-from evolab.networks.layers import ACTIVATIONS, activate, repeated, spans
 
 BY_ROW = 3e7
 """Multiply-adds of a row's pass, in the mean, from which a CPU computes rows one by one (measured)."""

@@ -9,7 +9,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.core.observed import leaf_spaces
+from evolab.core.space_trees import leaf_spaces
 from evolab.core.trees import Tree
 from evolab.networks.cnn.encoder import Image
 from evolab.networks.observations import encode, features

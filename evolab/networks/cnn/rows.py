@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from evolab.networks.activations import ACTIVATIONS
 from evolab.networks.cnn.encoder import EncoderGenes
-from evolab.networks.layers import ACTIVATIONS
 
 _backward = torch.ops.aten.convolution_backward.default
 

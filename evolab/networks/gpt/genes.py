@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from evolab.core.declared import check_declared
+from evolab.core.option_types import check_declared
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from evolab.core.trees import Tree
 from evolab.networks.base import Layout, Role, State
-from evolab.networks.cache import Cache
 from evolab.networks.gpt.genes import GPTGenes, Shape
 from evolab.networks.kernel import Kernel
+from evolab.networks.token_cache import Cache
 
 TOGETHER = 2**17
 """Entries of one activation [B, T, D] of one agent above which agents are computed one after another: beyond

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from evolab.networks.base import State
-from evolab.networks.cache import Cache
 from evolab.networks.gpt.genes import Shape
+from evolab.networks.token_cache import Cache
 
 
 class Block(nn.Module):

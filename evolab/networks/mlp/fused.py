@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from evolab.networks.activations import activate_, activate_backward
 from evolab.networks.base import Layout, State
-from evolab.networks.layers import activate_, activate_backward
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from evolab.core.trees import Tree
+from evolab.networks.activations import activate, layer_norm, repeated, spans
 from evolab.networks.base import Layout, Role
 from evolab.networks.genes import Genes
 from evolab.networks.kernel import Backward, Kernel
-from evolab.networks.layers import activate, layer_norm, repeated, spans
 from evolab.networks.mlp.fused import LayerPlan, MLPFunction, ScratchRows, backward, forward
 from evolab.networks.observations import encode
 

@@ -19,11 +19,9 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from evolab.core import checks
-from evolab.core.declared import check_declared
+from evolab.core.option_types import check_declared
 from evolab.core.readonly import frozen_options
-from evolab.networks.base import CALLS, CHANGED, Axes, Axis, Layout, Network, Role, Sizes, State
-from evolab.networks.kernels.build import library
-from evolab.networks.layers import (
+from evolab.networks.activations import (
     ACTIVATIONS,
     check_activation,
     identity_layer,
@@ -31,6 +29,8 @@ from evolab.networks.layers import (
     merged_output,
     orthogonal,
 )
+from evolab.networks.base import CALLS, CHANGED, Axes, Axis, Layout, Network, Role, Sizes, State
+from evolab.networks.kernels.build import library
 from evolab.networks.mlp.compiled_kernel import CompiledMLPKernel
 from evolab.networks.mlp.kernel import MLPKernel
 from evolab.networks.observations import features

@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from evolab.core.trees import Tree
+from evolab.networks.activations import repeated
 from evolab.networks.base import Layout, Role
 from evolab.networks.genes import Genes
 from evolab.networks.kernel import Kernel
-from evolab.networks.layers import repeated
 from evolab.networks.recurrent.cells import Cell, Scan
 from evolab.networks.sequences import Sequences
 

@@ -17,11 +17,11 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from evolab.core import checks
-from evolab.core.declared import check_declared
+from evolab.core.option_types import check_declared
 from evolab.core.readonly import frozen_options
+from evolab.networks.activations import orthogonal
 from evolab.networks.base import CALLS, CHANGED, Axes, Axis, Layout, Network, Role, Sizes, State
 from evolab.networks.cnn.cnn import CNN
-from evolab.networks.layers import orthogonal
 from evolab.networks.mlp.mlp import MLP, MLPGenes
 from evolab.networks.multi_input import MultiInput
 from evolab.networks.observations import holds_image

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any, NoReturn
 
 from evolab.core import registry
-from evolab.core.plain import from_plain
+from evolab.core.plain_values import from_plain
 from evolab.evolution.mutation.mutations import Mutations
 from evolab.history import jsonlines
 from evolab.history.events import Progress

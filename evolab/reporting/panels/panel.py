@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from evolab.core.plain import plain
+from evolab.core.plain_values import plain
 from evolab.history.events import Generation
 
 if TYPE_CHECKING:

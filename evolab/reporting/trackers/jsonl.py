@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from evolab.core.plain import plain
+from evolab.core.plain_values import plain
 from evolab.history.events import Generation
 from evolab.reporting.trackers.tracker import FileTracker, agent_rows, birth_rows, scalars
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from evolab.core import checks
-from evolab.core.plain import plain
+from evolab.core.plain_values import plain
 from evolab.history.events import Generation
 from evolab.reporting.trackers.tracker import Tracker, agent_rows, birth_rows, scalars
 

@@ -12,16 +12,16 @@ import torch
 from gymnasium import spaces
 
 import evolab as ev
-from evolab.core import memory
+from evolab.core import machine_memory
 from evolab.core.trees import leaves
 from evolab.data.buffers import frames as module
-from evolab.data.buffers import pools
+from evolab.data.buffers import ring_storage
 from evolab.data.buffers.frames import Frames, stacked_along
 from evolab.data.buffers.offline import buffer_from
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.data.buffers.saving import Written, read_buffer, write_buffer
 from evolab.storage.folders import Saved, drafting
-from evolab.training.boundary import Boundary
+from evolab.training.snapshot import Boundary
 from tests.small import told
 
 FIELDS = ("observation", "action", "reward", "next_observation", "terminated")
@@ -290,9 +290,9 @@ def test_where_memory_is_given_at_once_it_is_asked_for_bit_by_bit(tmp_path, monk
     whole = ReplayBuffer(150, shared=shared)
     for transition in transitions:
         whole.add(transition)
-    monkeypatch.setattr(memory, "taken_as_filled", lambda device: False)
-    monkeypatch.setattr(pools, "taken_as_filled", lambda device: False)
-    monkeypatch.setattr(pools, "AT_FIRST", 700)
+    monkeypatch.setattr(machine_memory, "taken_as_filled", lambda device: False)
+    monkeypatch.setattr(ring_storage, "taken_as_filled", lambda device: False)
+    monkeypatch.setattr(ring_storage, "AT_FIRST", 700)
     buffer, rooms = ReplayBuffer(150, shared=shared), []
     kept = buffer.fields
     for transition in transitions:
@@ -332,7 +332,9 @@ def test_frames_that_do_not_fit_are_one_sentence_and_leave_the_buffer_as_it_was(
         transition.valid = None
         buffer.add(transition)
     before = buffer.rows(torch.arange(10))["observation"]
-    monkeypatch.setattr(module, "room", lambda *_: memory.room((10**15,), torch.uint8, torch.device("cpu")))
+    monkeypatch.setattr(
+        module, "room", lambda *_: machine_memory.room((10**15,), torch.uint8, torch.device("cpu"))
+    )
     with pytest.raises(
         MemoryError, match=r"^[\d,.]+ GiB for .* are more than cpu has; pass a smaller buffer="
     ):
@@ -458,7 +460,7 @@ def test_a_transition_of_a_rollout_costs_one_frame():
 
 
 def test_a_rollout_says_what_it_takes_before_it_is_filled(monkeypatch):
-    monkeypatch.setattr(memory, "free_memory", lambda device: 2**30)
+    monkeypatch.setattr(machine_memory, "free_memory", lambda device: 2**30)
     step = next(played((84, 84), np.stack))
     with pytest.warns(
         UserWarning, match=r"RolloutBuffer\(40000\) takes 1.6 GiB when it is full, and 1.0 GiB are free"

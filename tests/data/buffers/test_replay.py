@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from evolab.core import memory
+from evolab.core import machine_memory
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.data.buffers.rollout import RolloutBuffer
 from evolab.data.buffers.saving import Written, read_buffer, write_buffer
@@ -219,7 +219,7 @@ def test_memory_is_taken_as_it_fills():
 def test_a_buffer_of_more_than_half_the_free_memory_says_so(monkeypatch, capsys):
     # A row is observation 4, action 4, reward 4, successor 4 and terminated 1: 17 bytes, 40 of them 680.
     for free, said in ((2 * 680, False), (2 * 680 - 1, True)):
-        monkeypatch.setattr(memory, "free_memory", lambda device, free=free: free)
+        monkeypatch.setattr(machine_memory, "free_memory", lambda device, free=free: free)
         ReplayBuffer(40).add(rows(0, 2))
         assert ("ReplayBuffer(40) takes" in capsys.readouterr().err) == said
 

@@ -9,10 +9,10 @@ import torch
 from evolab.algorithms.ddpg import DDPG
 from evolab.algorithms.dqn import DQN
 from evolab.algorithms.td3 import TD3
+from evolab.evolution.mutation.architecture_path import reshape
 from evolab.evolution.mutation.context import Context
-from evolab.evolution.mutation.layers import change_layers
-from evolab.evolution.mutation.reshape import reshape
-from evolab.evolution.mutation.resize import resize
+from evolab.evolution.mutation.depth import change_layers
+from evolab.evolution.mutation.resize_tensors import resize
 from evolab.networks.mlp.mlp import MLP, MLPGenes
 from evolab.population.individual import Individual
 from evolab.population.population import Population

@@ -17,7 +17,7 @@ from evolab.evolution.mutation.hyperparameters import change_hyperparameter
 from evolab.evolution.mutation.mutations import Mutations
 from evolab.evolution.mutation.parameters import SHARE, change_parameters
 from evolab.evolution.selection.tournament import Tournament
-from evolab.networks.layers import ACTIVATIONS
+from evolab.networks.activations import ACTIVATIONS
 from evolab.networks.mlp.mlp import MLP
 from evolab.population.population import Population
 from tests.mixed import BOX, DISCRETE, OBSERVATIONS, experience, padding

@@ -14,13 +14,13 @@ import pytest
 
 import evolab as ev
 from evolab.__main__ import main
-from evolab.experiment.engines.exchange import origin_of
+from evolab.experiment.engines.migration import origin_of
 from evolab.experiment.engines.orders import Report
-from evolab.experiment.islands.joined import Joined, Told
+from evolab.experiment.islands.joined_history import Joined, Told
 from evolab.experiment.islands.panel import best_islands, panels
 from evolab.reporting.panels.panel import Snapshot, checked
 from evolab.storage import lock
-from tests.experiment.sweeps.test_islands import assert_equal, undisturbed
+from tests.experiment.sweeps.test_migration_orders import assert_equal, undisturbed
 from tests.experiment.sweeps.test_sweep import FOUR, SMALL, Fragile, fragile
 from tests.small import assert_same, told
 from tests.toys import Toy
@@ -235,9 +235,9 @@ def test_a_population_of_nan_is_last(three):
 
 
 def test_of_very_many_agents_each_island_tells_of_its_best(three, monkeypatch):
-    from evolab.experiment.islands import joined
+    from evolab.experiment.islands import joined_history
 
-    monkeypatch.setattr(joined, "AGENTS", 6)
+    monkeypatch.setattr(joined_history, "AGENTS", 6)
     short = Joined(three.folder, three._driver.joined.names)
     short.refresh()
     for few, every in zip(short.history, three.history, strict=True):

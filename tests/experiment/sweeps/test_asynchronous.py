@@ -12,15 +12,15 @@ from dataclasses import replace
 import pytest
 
 import evolab as ev
-from evolab.experiment.engines import host
-from evolab.experiment.engines.exchange import KEPT, best_of, origin_of, send, transitions_of
+from evolab.experiment.engines import worker
+from evolab.experiment.engines.migration import KEPT, best_of, origin_of, send, transitions_of
 from evolab.experiment.engines.orders import Report
 from evolab.experiment.sweeps import asynchronous
 from evolab.experiment.sweeps.asynchronous import AloneJob
 from evolab.experiment.sweeps.plan import Plan
 from evolab.storage.files import first_bytes
 from evolab.storage.folders import Saved
-from tests.experiment.sweeps.test_islands import isles
+from tests.experiment.sweeps.test_migration_orders import isles
 from tests.experiment.sweeps.test_sweep import FOUR, SMALL, holder
 from tests.small import assert_same, experiment
 
@@ -99,14 +99,14 @@ def test_who_is_killed_takes_the_same_again(tmp_path):
 
 
 def test_who_fails_again_and_again_is_left_and_the_others_go_on(tmp_path, monkeypatch, capsys):
-    told = host._report
+    told = worker._report
 
     def fails(experiment, order, known, over):
         if order.run == "island-1" and order.epoch == 2:
             raise OSError("the simulator has lost its licence")
         return told(experiment, order, known, over)
 
-    monkeypatch.setattr(host, "_report", fails)
+    monkeypatch.setattr(worker, "_report", fails)
     made = alone(tmp_path / "s", generations=3, retries=1)
     assert "1 of 3 runs were given up: island-1." in capsys.readouterr().err
     assert made.table["generation"].tolist() == [3, 1, 3]
@@ -227,7 +227,7 @@ def test_islands_that_wait_send_transitions_too_and_end_the_same(tmp_path, algor
 
 def test_an_outbox_outlives_the_checkpoint_and_the_oldest_go(tmp_path, monkeypatch):
     exp = experiment("DQN", folder=tmp_path / "a", keep=1)
-    monkeypatch.setattr("evolab.experiment.engines.exchange.KEPT", 2)
+    monkeypatch.setattr("evolab.experiment.engines.migration.KEPT", 2)
     for number in (1, 2, 3):
         exp.step()
         send(tmp_path / "a", number, exp.buffer, 5)

@@ -8,8 +8,8 @@ import threading
 import pytest
 
 import evolab as ev
-from tests.experiment.sweeps.test_islands import assert_equal as assert_same_islands
-from tests.experiment.sweeps.test_islands import isles
+from tests.experiment.sweeps.test_migration_orders import assert_equal as assert_same_islands
+from tests.experiment.sweeps.test_migration_orders import isles
 from tests.experiment.sweeps.test_sweep import (
     FOUR,
     GOALS,

@@ -12,8 +12,8 @@ from gymnasium import spaces
 
 import evolab as ev
 from evolab.core.experience import Batch, Transition
+from evolab.evolution.mutation.architecture_path import reshape
 from evolab.evolution.mutation.context import Context
-from evolab.evolution.mutation.reshape import reshape
 from evolab.networks.batching import cuda_graphs as graphs
 from evolab.networks.kernels import build
 from evolab.networks.mlp.mlp import MLPGenes

@@ -13,7 +13,7 @@ from gymnasium.spaces import Box, Dict, Discrete
 import evolab as ev
 from evolab.networks.batching import whole
 from evolab.networks.kernels.updates import torch_tanh
-from evolab.population import waiting
+from evolab.population import batched_updates
 
 pytestmark = pytest.mark.kernels
 STORED = 200
@@ -55,7 +55,7 @@ def learnt(monkeypatch, algorithm, composed=False, updates=(1, 11), dtype=torch.
         calls, make = [], whole.make
         patch.setattr(whole, "make", lambda jobs: (calls.append(len(jobs)), make(jobs)))
         if composed:
-            patch.setattr(waiting.Waiting, "take", lambda *about: False)
+            patch.setattr(batched_updates.Waiting, "take", lambda *about: False)
         agents = population(algorithm, dtype)
         source = buffer("DQN" in type(algorithm).__name__, masks=masks)
         losses = [agents.learn(source, updates=count) for count in updates]
@@ -109,7 +109,7 @@ def test_soft_updates_wait_for_the_delay_and_spreads_stay_within_their_limits():
     for composed in (False, True):
         with pytest.MonkeyPatch.context() as patch:
             if composed:
-                patch.setattr(waiting.Waiting, "take", lambda *about: False)
+                patch.setattr(batched_updates.Waiting, "take", lambda *about: False)
             agents = population(ev.SAC(), torch.float64, hyperparameters={"policy_delay": 3})
             (group,) = agents.table.groups
             for row in range(len(group)):
@@ -177,7 +177,7 @@ def test_observations_of_any_space_are_read(monkeypatch):
     for composed in (False, True):
         with monkeypatch.context() as patch:
             if composed:
-                patch.setattr(waiting.Waiting, "take", lambda *about: False)
+                patch.setattr(batched_updates.Waiting, "take", lambda *about: False)
             agents = ev.Population(
                 "DQN",
                 spaces,

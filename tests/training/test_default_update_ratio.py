@@ -7,7 +7,7 @@ import pytest
 from gymnasium import spaces
 
 import evolab as ev
-from evolab.training.update_ratio import IMAGES, MOST, UPDATES, update_ratio_for
+from evolab.training.default_update_ratio import IMAGES, MOST, UPDATES, update_ratio_for
 
 VECTOR, IMAGE = spaces.Box(-1, 1, (4,)), spaces.Box(0, 255, (12, 12, 3), np.uint8)
 

@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.core.observed import as_space, leading_shape, leaf_spaces, map_space
+from evolab.core.space_trees import as_space, leading_shape, leaf_spaces, map_space
 from evolab.core.trees import leaves, map_leaves
 
 CHOICES = (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)

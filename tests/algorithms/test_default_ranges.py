@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import evolab as ev
-from evolab.algorithms.reasons import REASONS
+from evolab.algorithms.default_ranges import REASONS
 from evolab.algorithms.search_space import algorithm_named, search_space_of
 from evolab.core import registry
 from evolab.core.ranges import Choice

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from evolab.networks.layers import ACTIVATIONS, activate, activate_backward, layer_norm, spans
+from evolab.networks.activations import ACTIVATIONS, activate, activate_backward, layer_norm, spans
 
 
 @pytest.mark.parametrize("kind", list(ACTIVATIONS))

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from evolab.core import checks, spaces
-from evolab.core.plain import plain
+from evolab.core.plain_values import plain
 from evolab.core.version import VERSION
 from evolab.data.buffers.saving import Written, read_buffer, write_buffer
 from evolab.history.events import Generation
@@ -33,9 +33,9 @@ from evolab.population.table import Table
 from evolab.storage import lock
 from evolab.storage.files import Damaged, disk_is_full, replace_bytes
 from evolab.storage.folders import FORMAT, Saved, drafting
-from evolab.training.boundary import Boundary
 from evolab.training.generation_folders import ABOUT, GenerationFolders
 from evolab.training.schema import check_state
+from evolab.training.snapshot import Boundary
 from evolab.training.state import TrainingState
 
 

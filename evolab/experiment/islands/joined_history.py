@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from evolab.experiment.engines.exchange import origin_of
+from evolab.experiment.engines.migration import origin_of
 from evolab.history import jsonlines
 from evolab.history.events import Birth, Evaluation, Fault, Generation
 from evolab.history.history import History

@@ -16,12 +16,12 @@ import torch
 import evolab as ev
 from evolab.__main__ import main
 from evolab.evolution.immigration import Immigrant, admit
-from evolab.experiment.engines.exchange import best_of, migrations, origin_of
+from evolab.experiment.engines.migration import best_of, migrations, origin_of
 from evolab.experiment.engines.orders import Report
-from evolab.experiment.sweeps import islands as sweeps_islands
-from evolab.experiment.sweeps.islands import SECTION, IslandsJob
+from evolab.experiment.sweeps import migration_orders as sweeps_islands
 from evolab.experiment.sweeps.job import SweepJob
 from evolab.experiment.sweeps.joining import join
+from evolab.experiment.sweeps.migration_orders import SECTION, IslandsJob
 from evolab.experiment.sweeps.plan import Plan
 from evolab.history.events import Birth
 from evolab.storage import lock
@@ -419,4 +419,7 @@ def test_the_command_line_has_islands(tmp_path, capsys, monkeypatch):
     assert main(["sweep", "runs/pole", "--join"]) == 0
     Path("pole.yaml").write_text(text + "sweep: {islands: 2, seeds: 3}\n")
     assert main(["sweep", "pole.yaml", "--out", "x"]) == 2
-    assert "Unknown part of islands 'seeds'. Known: every, islands, migration" in capsys.readouterr().err
+    assert (
+        "Unknown part of islands 'seeds'. Known: every, frequencies, islands, migration"
+        in capsys.readouterr().err
+    )

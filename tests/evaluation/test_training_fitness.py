@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import evolab as ev
-from evolab.evaluation.acting import Acting, TrainingEpisodes
+from evolab.evaluation.training_fitness import Acting, TrainingEpisodes
 
 
 def begun(agents, num_envs, greedy=True):

@@ -31,8 +31,8 @@ REASONS: dict[str, str] = {
     "their default, as the data limit it too",
     "tau": "speed against stability; with many updates per transition faster targets help where rewards are rare",
     "batch_size": "larger batches have less noise and cost more time; the upper end is the largest affordable one",
-    "n_step": "several rewards speed up what is learned of rare ones, and are those of older policies; from 1 to 5 it evolves "
-    "where no algorithm is named, and one that is named keeps its authors' 1",
+    "n_step": "several rewards speed up what is learned of rare ones, and are those of older policies; from 1 to 5 "
+    "it evolves where no algorithm is named, and one that is named keeps its authors' 1",
     "hindsight": "it means something in environments with goals alone; there 4 of 5 samples is what its authors found",
     "priority": "a large error may be noise as well as news: how far to follow it depends on the task, and was not measured "
     "yet",

@@ -14,7 +14,7 @@ from gymnasium import spaces
 import evolab as ev
 from evolab.algorithms.clipped_gaussian import clipped_gaussian
 from evolab.core.actions import actions_of
-from evolab.core.joined import apart, joined, together
+from evolab.core.composite_actions import apart, joined, together
 from tests.any_env import Env
 
 CPU = torch.device("cpu")

@@ -5,7 +5,7 @@ import json
 import pytest
 
 import evolab as ev
-from evolab.core.plain import from_plain, to_plain
+from evolab.core.plain_values import from_plain, to_plain
 
 VALUES = [
     ev.Float(1e-4, 1e-2, grow=1.5),

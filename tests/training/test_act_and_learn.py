@@ -9,7 +9,7 @@ from gymnasium import spaces
 
 import evolab as ev
 from evolab.population.acting import values
-from evolab.training.learning import fill, warm_up_steps
+from evolab.training.act_and_learn import fill, warm_up_steps
 from tests.toys import Toy
 
 

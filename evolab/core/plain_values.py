@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from evolab.core import checks, registry
-from evolab.core.declared import check_declared
+from evolab.core.option_types import check_declared
 from evolab.core.ranges import Choice
 
 RETIRED: dict[str, dict[str, Any]] = {part: {"persistence": 1} for part in ("DQN", "CQN")}

@@ -19,7 +19,7 @@ from evolab.population import serialisation
 from evolab.population.population import Population
 from evolab.storage.files import Damaged
 from evolab.storage.folders import Saved, drafting
-from evolab.training.checkpoint import RunFolder
+from evolab.training.run_folder import RunFolder
 
 OUTBOX = "outbox"
 """Folder, in that of a run, of what others may ask for."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from evolab.core import checks
 from evolab.core.checks import nearest
-from evolab.core.declared import check_known
+from evolab.core.option_types import check_known
 from evolab.data.datasets.dataset import Dataset
 from evolab.data.datasets.tokens import TokenDataset
 from evolab.experiment.experiment import Experiment

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from evolab.networks.activations import ACTIVATIONS
 from evolab.networks.base import Role, State
 from evolab.networks.cnn import encoder
 from evolab.networks.cnn.genes import CNNGenes
 from evolab.networks.cnn.parts import Parts
-from evolab.networks.layers import ACTIVATIONS
 
 
 def exported(role: Role, parts: Parts, genes: CNNGenes, state: State) -> nn.Module:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from evolab.evolution.mutation.context import Context
-from evolab.evolution.mutation.layers import restack
-from evolab.evolution.mutation.resize import resize
+from evolab.evolution.mutation.depth import restack
+from evolab.evolution.mutation.resize_tensors import resize
 from evolab.networks.base import Genes
 from evolab.population.individual import Individual
 

@@ -14,15 +14,15 @@ from dataclasses import replace
 
 import torch
 
-from evolab.core.plain import from_plain
+from evolab.core.plain_values import from_plain
 from evolab.data.buffers.replay import ReplayBuffer
-from evolab.experiment.engines.exchange import best_of, send, transitions_of
+from evolab.experiment.engines.migration import best_of, send, transitions_of
 from evolab.experiment.engines.orders import Order, Report
 from evolab.experiment.experiment import Experiment
 from evolab.storage import lock
 from evolab.storage.folders import recover
-from evolab.training.checkpoint import RunFolder
 from evolab.training.generation_folders import ABOUT
+from evolab.training.run_folder import RunFolder
 
 
 class Host:
@@ -186,7 +186,9 @@ def _seconds(experiment: Experiment) -> float:
 
 def _report(experiment: Experiment, order: Order, known: Report, over: str | None) -> Report:
     finite = [one.fitness for one in experiment.history if math.isfinite(one.fitness)]
-    confirmed = [one.confirmed for one in experiment.history if one.confirmed is not None]
+    hall = (
+        experiment._state.hall
+    )  # what is known of the elite now: more episodes of it may have lowered its mean
     return Report(
         run=order.run,
         epoch=order.epoch,
@@ -194,7 +196,7 @@ def _report(experiment: Experiment, order: Order, known: Report, over: str | Non
         total_steps=experiment.total_steps,
         evaluation_steps=experiment.evaluation_steps,
         best=max(finite, default=None),
-        confirmed=max(confirmed, default=None),
+        confirmed=hall.fitness if hall.episodes else None,
         seconds=_seconds(experiment),
         over=over,
         goals=order.goals.plain,

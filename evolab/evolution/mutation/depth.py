@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from evolab.evolution.mutation.context import Context
-from evolab.evolution.mutation.units import change_units
+from evolab.evolution.mutation.width import change_units
 from evolab.population.individual import KINDS, Individual
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from evolab.evolution.mutation.context import Context
-from evolab.evolution.mutation.resize import resize
+from evolab.evolution.mutation.resize_tensors import resize
 from evolab.population.individual import Individual
 
 

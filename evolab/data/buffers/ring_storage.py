@@ -1,7 +1,8 @@
 """Pools: transitions in rows of tensors that grow, the oldest overwritten first.
 
-On a CPU memory is asked for at once and taken as the tensors fill (see `core.memory`). Other devices give at once what
-they are asked for: there the tensors double as they fill. Large observations are stored once (`data.buffers.frames`).
+On a CPU memory is asked for at once and taken as the tensors fill (see `core.machine_memory`). Other devices give at
+once what they are asked for: there the tensors double as they fill. Large observations are stored once
+(`data.buffers.frames`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from torch import Tensor
 from evolab.core import checks
 from evolab.core.device import device_named
 from evolab.core.experience import DRAWN, Transition
-from evolab.core.memory import announce, room, taken_as_filled
+from evolab.core.machine_memory import announce, room, taken_as_filled
 from evolab.core.trees import Tree, first_leaf, leaves, map_leaves
 from evolab.data.buffers.base import Buffer, Settled, as_kept
 from evolab.data.buffers.frames import Frames, frames_for

@@ -138,10 +138,11 @@ class Evaluator:
 
     Attributes:
         steps: environment steps spent so far.
+        allowed: that episodes for fitness may take together; see `allow`.
     """
 
     def __init__(self, envs: Environments, max_steps: int | None = None) -> None:
-        self.steps, self.max_steps = 0, max_steps
+        self.steps, self.max_steps, self.allowed = 0, max_steps, math.inf
         self._envs, self._warned = envs, False
         self._made: dict[tuple[int, int], Environments] = {}
         self._faults: list[tuple[int | None, StepFault]] = []
@@ -158,10 +159,11 @@ class Evaluator:
         seed: int,
         paired: bool = True,
         most: float = math.inf,
+        so_far: bool = False,
     ) -> Iterator[int | Evaluated]:
         """As `evaluating`, with `episodes` per agent."""
         envs = self._environments(len(population), episodes)
-        for event in evaluating(population, envs, seed, self.max_steps, paired, most):
+        for event in evaluating(population, envs, seed, self.max_steps, paired, most, so_far):
             if isinstance(event, Evaluated):
                 self.steps += event.steps
                 for fault in envs.take_faults():
@@ -185,6 +187,10 @@ class Evaluator:
     def cut_at(self, max_steps: int | None) -> None:
         """Play episodes of so many steps at most; None for the environment's own limit."""
         self.max_steps = max_steps
+
+    def allow(self, steps: float) -> None:
+        """Let the next episodes for fitness take so many steps together: what is left of a budget."""
+        self.allowed = steps
 
     def resume(self, steps: int) -> None:
         """Go on counting from the steps that a checkpoint tells."""
@@ -230,6 +236,7 @@ def evaluating(
     max_steps: int | None = None,
     paired: bool = True,
     most: float = math.inf,
+    so_far: bool = False,
 ) -> Iterator[int | Evaluated]:
     """Play one episode in every environment; yields the number of finished ones as it goes, then the result.
 
@@ -241,6 +248,7 @@ def evaluating(
         paired: give all agents the same episodes; False gives every environment one of its own.
         most: environment steps in all. Where they are not enough all returns are NaN: those of the episodes that
             have come to an end would speak for the short ones.
+        so_far: where they are not enough, returns are what all episodes earned in as many steps each, or before.
     """
     agents, episodes = evaluator.population, evaluator.num_envs
     limit = max_steps or evaluator.max_episode_steps or LONGEST
@@ -281,7 +289,7 @@ def evaluating(
         if not alive.any():
             break
         if lengths.sum() + wasted + alive.sum() > most:
-            returns[:] = np.nan
+            returns = returns if so_far else np.full_like(returns, np.nan)
             break
         yield int(agents * episodes - alive.sum())
     returns[~healthy(population)] = np.nan

@@ -107,7 +107,10 @@ class Returns(Fitness):
     ) -> Iterator[tuple[int, int] | np.ndarray]:
         """Play them; see `Fitness.estimate`."""
         total = len(population) * self.episodes
-        for event in self._evaluator.play(population, self.episodes, seed, self._paired):
+        allowed = self._evaluator.allowed
+        for event in self._evaluator.play(
+            population, self.episodes, seed, self._paired, most=allowed, so_far=True
+        ):
             if isinstance(event, Evaluated):
                 self.returns, self.lengths = event.returns, event.lengths
                 self.measures = {name: over_episodes(values) for name, values in event.metrics.items()}

@@ -38,17 +38,20 @@ class Budget:
         """True where the time is over."""
         return self._end is not None and self._clock() > self._end
 
-    def spent(self, steps: int, generations: Sequence[Generation], evaluated: bool = False) -> str | None:
+    def spent(self, steps: int, generations: Sequence[Generation], longest: float = 0.0) -> str | None:
         """What learning has used up, "max_steps" or "minutes"; None where it may go on.
 
         Args:
             steps: of training and evaluation so far.
             generations: that have ended: what follows learning is given the time that it took in the newest, and more.
-            evaluated: agents play whole episodes for their fitness, for which the steps of the newest are kept.
+            longest: steps that the episodes take at most that agents play for their fitness alone; as many as in the
+                newest generation are kept for them, and half of all at most for the first.
         """
         if self.steps is not None:
-            newest = generations[-1].evaluations if evaluated and generations else ()
-            if steps + sum(one.length * one.episodes for one in newest) >= self.steps:
+            kept = min(longest, self.steps / 2)
+            if longest and generations:
+                kept = sum(one.length * one.episodes for one in generations[-1].evaluations)
+            if steps + kept >= self.steps:
                 return "max_steps"
         if self._end is None:
             return None

@@ -45,7 +45,8 @@ def train(
         generations: finish this many more generations.
         max_steps: stop where training and evaluation together have taken so many steps: the last generation, and a
             confirmation under way, are cut to what is left. Where every agent plays episodes for its fitness, as
-            many steps are kept for the last generation's as the one before took, and they are played whole.
+            many steps are kept for the last generation's as the one before took (for the first as many as they may
+            take, half of all at most); episodes that take more are cut, and count by what they earned.
         target: stop when the best agent averages this return over the fresh episodes of a confirmation.
         minutes: stop after so much time. The last generation's learning ends early enough that it can be
             evaluated as the ones before; one whose evaluation takes longer rests under way.
@@ -191,6 +192,8 @@ def _measured(state: TrainingState, fitness: Fitness, number: int) -> Generator[
     """[P]: what a measure of fitness finds."""
     seed = seed_of(state.options.seed, number, "evaluation" if fitness.by_returns else "fitness")
     watch = Watch(state)
+    if state.evaluator is not None:
+        state.evaluator.allow(state.left)
     for event in fitness.estimate(state.population, state.buffer, seed):
         if isinstance(event, np.ndarray):
             return event

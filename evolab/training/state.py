@@ -124,8 +124,11 @@ class TrainingState:
     @property
     def spent(self) -> str | None:
         """What of the budget learning has used up, "max_steps" or "minutes"; None where it may go on."""
-        whole = self.fitness.by_returns and not self.fitness.by_acting
-        return self.budget.spent(self.total_steps + self.evaluation_steps, self.history.generations, whole)
+        longest, steps = 0.0, self.total_steps + self.evaluation_steps
+        if self.fitness.by_returns and not self.fitness.by_acting and self.evaluator is not None:
+            longest = float(len(self.population) * self.fitness.episodes * self.evaluator.longest)
+            steps += len(self.population) * (self.envs.num_envs if self.envs is not None else 0)  # the next
+        return self.budget.spent(steps, self.history.generations, longest)
 
     @property
     def left(self) -> float:

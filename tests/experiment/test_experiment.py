@@ -78,7 +78,7 @@ def test_run_stops_at_each_goal(exp):
     assert exp.run(generations=2) is exp.history
     assert exp.generation == 2
     evaluated = sum(one.length * one.episodes for one in exp.history.generations[-1].evaluations)
-    exp.run(max_steps=exp.total_steps + exp.evaluation_steps + round(evaluated) + 1)
+    exp.run(max_steps=exp.total_steps + exp.evaluation_steps + round(evaluated) + 12)
     assert exp.generation == 3
     exp.run(max_steps=exp.total_steps + exp.evaluation_steps)
     assert exp.generation == 3, "that many steps are made already"

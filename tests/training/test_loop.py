@@ -350,17 +350,30 @@ def test_minutes_are_not_passed_by_random_steps_before_learning(monkeypatch):
     exp.close()
 
 
-def test_a_budget_counts_whole_evaluations_and_plays_the_last_one_to_its_end():
+def test_a_budget_counts_whole_evaluations_and_leaves_room_for_the_last_one():
     exp = limited(fitness="return", confirmation=4)
     exp.fill(60)
-    exp.run(
-        max_steps=330
-    )  # 180 of training, and 3 + 4 episodes of ten steps: 80 are left, of which three episodes take 30
+    # Half of the budget is kept for the first evaluation, less a vector step; it takes 30 steps, as much as is kept
+    # for the next, and a confirmation 40.
+    exp.run(max_steps=330)
     first, last = exp.history.generations
-    assert (first.total_steps, first.evaluation_steps) == (180, 70)
-    assert (last.total_steps, last.evaluation_steps) == (180 + 9 * 6, 70 + 30)
+    assert (first.total_steps, first.evaluation_steps) == (162, 70)
+    assert (last.total_steps, last.evaluation_steps) == (162 + 11 * 6, 70 + 30)
     exp.run(max_steps=340)  # not enough for an evaluation
     assert exp.generation == 2
+    exp.close()
+
+
+def test_episodes_that_a_budget_cuts_count_by_what_they_earned_in_as_many_steps():
+    exp = limited(fitness="return")
+    exp.fill(60)
+    exp.run(max_steps=80)  # a vector step; 14 are left, four steps of three agents
+    (generation,) = exp.history
+    assert (exp.total_steps, exp.evaluation_steps) == (66, 12)
+    assert [one.length for one in generation.evaluations] == [4, 4, 4]
+    assert np.isfinite([one.fitness for one in generation.evaluations]).all()
+    exp.run(max_steps=1_000)
+    assert exp.total_steps + exp.evaluation_steps <= 1_000
     exp.close()
 
 
@@ -369,7 +382,7 @@ def test_a_confirmation_that_the_budget_does_not_pay_for_is_left_out_where_all_a
     exp = limited(fitness="return")
     exp.fill(60)
     exp.run(max_steps=100)
-    assert (exp.total_steps, exp.evaluation_steps) == (60 + 7 * 6, 3 * 10)
+    assert (exp.total_steps, exp.evaluation_steps) == (60 + 6, 3 * 10)  # half of it was kept
     assert exp.history.generations[0].confirmed is None
     assert exp.elite.id == exp.best.id, "who was proposed is the elite"
     exp.close()

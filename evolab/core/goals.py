@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from gymnasium import spaces
+
+if TYPE_CHECKING:
+    from gymnasium import spaces
 
 ACHIEVED, DESIRED = "achieved_goal", "desired_goal"
 """Keys of an observation: what was reached, and what should be."""
@@ -33,10 +35,13 @@ class Goals(Protocol):
 def has_goals(space: spaces.Space) -> bool:
     """True of observations with an achieved and a desired goal, arrays of one shape.
 
+    >>> from gymnasium import spaces
     >>> one = spaces.MultiBinary(4)
     >>> has_goals(spaces.Dict({"observation": one, "achieved_goal": one, "desired_goal": one}))
     True
     """
+    from gymnasium import spaces  # `import evolab` does without it
+
     if not (isinstance(space, spaces.Dict) and {ACHIEVED, DESIRED} <= set(space.spaces)):
         return False
     achieved, desired = space[ACHIEVED], space[DESIRED]

@@ -270,7 +270,7 @@ def test_probes_are_learned_to_their_exact_values(probe, actions):
     ("ObservationActionReward", "discrete", "image"), ("TwoStepDiscount", "continuous", "dict"),
 ])  # fmt: skip
 def test_so_they_are_from_pictures_and_dicts(probe, actions, observations):
-    check_probe(probe, actions, observations, rounds=60)
+    check_probe(probe, actions, observations, rounds=150)
 
 
 @pytest.mark.slow

@@ -286,4 +286,4 @@ def test_the_package_of_the_page_about_own_parts_works_as_it_stands(tmp_path):
         },
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.splitlines()[-2:] == ["SoftQ()", "Ladder(window=1, by='mean', warmup=0)"]
+    assert done.stdout.splitlines()[-2:] == ["SoftQ()", "Ladder(window=1, by='mean', warmup=0, interval=1)"]

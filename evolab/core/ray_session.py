@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +15,9 @@ PATIENCE = 10.0
 
 STORE = 100_000_000
 """Bytes of the object store of a Ray that is started here: large observations go through it, all else is small."""
+
+ALONE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+"""What tells Ray whether other machines are to reach it."""
 
 ATTEMPTS = 3
 """Times that a Ray of this machine is begun."""
@@ -30,13 +32,16 @@ def imported(part: str) -> Any:
     Raises:
         ImportError: it is not installed.
     """
-    if "ray" not in sys.modules and not os.environ.get("RAY_ADDRESS"):
-        # Read at Ray's import: without it a Ray of one machine listens on all of its addresses, whatever `init` is told.
-        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    alone = not os.environ.get("RAY_ADDRESS")
+    if alone:
+        # Without it a Ray of one machine listens on all of its addresses, whatever `init` is told.
+        os.environ.setdefault(ALONE, "0")
     try:
         import ray
     except ImportError:
         raise checks.missing(part, "Ray", "ray") from None
+    if alone and os.environ[ALONE] == "0":  # read at Ray's import, which may have been before
+        ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
     return ray
 
 

@@ -34,7 +34,8 @@ DRAWN = """([figure, width, height, scale]) => Plotly.newPlot(document.body, fig
 
 def run(notebook: dict[str, Any]) -> None:
     """Execute every cell of a notebook, as JSON has it, and keep its outputs, and the state of its widgets."""
-    fresh = nbformat.from_dict({**notebook, "metadata": {"kernelspec": notebook["metadata"]["kernelspec"]}})
+    bare = {**notebook, "metadata": {"kernelspec": notebook["metadata"]["kernelspec"]}}
+    fresh = nbformat.reads(json.dumps(bare), as_version=4)
     os.environ |= {"EVOLAB_ROOT": str(ROOT), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
     with tempfile.TemporaryDirectory() as place:
         NotebookClient(

@@ -65,7 +65,7 @@ class RolloutBuffer(Buffer):
         ValueError: a horizon below 1.
 
     >>> RolloutBuffer(128)
-    RolloutBuffer(0 of 128 steps)
+    RolloutBuffer(0 of 128 steps): buffer.add(envs.step(action)) fills it
     """
 
     on_policy: ClassVar[bool] = True

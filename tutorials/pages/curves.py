@@ -29,6 +29,7 @@ TUNED = {
     "MountainCar-v0": 100_000,
     "MountainCarContinuous-v0": 20_000,
     "Pendulum-v1": 10_000,
+    "LunarLanderContinuous-v3": 50_000,
     "HalfCheetah-v5": 80_000,
 }
 """Steps of a tuned single run, as `tests/benchmarks/hpo_tasks.py` has them; a test compares."""

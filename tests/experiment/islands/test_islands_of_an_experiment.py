@@ -496,3 +496,11 @@ def test_workers_elsewhere_need_a_folder_that_they_see(monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     with pytest.raises(ValueError, match="need a folder that all of them see"):
         islands(engine="ray")
+
+
+def test_more_islands_than_a_driver_can_plan_for_are_refused_before_anything_is_made(tmp_path):
+    with pytest.raises(ValueError, match="islands is 1000000; each is a population with a folder of its own"):
+        ev.Experiment(
+            "CartPole-v1", "DQN", population=2, islands=10**6, folder=tmp_path / "many", progress=False
+        )
+    assert not (tmp_path / "many").exists()

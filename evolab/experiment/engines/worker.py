@@ -105,7 +105,7 @@ class Host:
             if self._stopped and experiment.generation < order.generation:
                 raise KeyboardInterrupt
             short = experiment.generation < order.generation
-            over = _over(experiment, order) or ("minutes" if short and goals.minutes is not None else None)
+            over = _over(experiment, order) or (_budget(experiment, order) if short else None)
         report = _report(experiment, order, known, over)
         if order.sends:
             send(order.folder, experiment.generation, experiment.buffer, order.transitions)
@@ -180,15 +180,24 @@ def _over(experiment: Experiment, order: Order) -> str | None:
     return None
 
 
+def _budget(experiment: Experiment, order: Order) -> str | None:
+    """The budget that ended a run early; one of steps may end it with less than an evaluation left."""
+    goals, steps = order.goals, experiment.total_steps + experiment.evaluation_steps
+    spent = {
+        "max_steps": 0.0 if goals.max_steps is None else steps / goals.max_steps,
+        "minutes": 0.0 if goals.minutes is None else _seconds(experiment) / (60 * goals.minutes),
+    }
+    name = max(spent, key=lambda one: spent[one])
+    return name if spent[name] else None
+
+
 def _seconds(experiment: Experiment) -> float:
     return sum(sum(one.seconds.values()) for one in experiment.history)
 
 
 def _report(experiment: Experiment, order: Order, known: Report, over: str | None) -> Report:
     finite = [one.fitness for one in experiment.history if math.isfinite(one.fitness)]
-    hall = (
-        experiment._state.hall
-    )  # what is known of the elite now: more episodes of it may have lowered its mean
+    hall = experiment._state.hall  # what is known of the elite now, which more episodes may have lowered
     return Report(
         run=order.run,
         epoch=order.epoch,

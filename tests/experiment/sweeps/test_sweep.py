@@ -357,3 +357,13 @@ def test_the_command_line_sweeps(tmp_path, capsys, monkeypatch):
     assert "there is no sweep at runs/none" in capsys.readouterr().err
     assert main(["sweep", "pole.yaml", "--engine", "local", "--workers", "3"]) == 2
     assert np.isfinite(ev.runs("runs/pole")["best_fitness"]).all()
+
+
+def test_a_budget_that_is_too_small_for_one_more_evaluation_ends_a_run(tmp_path):
+    """It was sent out again and again, and never took a step."""
+    sweep = ev.sweep(1, tmp_path / "s", environment="CartPole-v1", algorithm="DQN", population=2, fitness="return",
+                     steps_per_generation=100, network=[8], hyperparameters={"batch_size": 8}, max_steps=900,
+                     device="cpu", progress=False)  # fmt: skip
+    (run,) = sweep.table.to_dict("records")
+    assert run["state"] == "over (max_steps)"
+    assert run["steps"] <= 900

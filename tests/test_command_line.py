@@ -428,3 +428,14 @@ def test_minutes_end_a_run_and_what_it_has_is_written(config, tmp_path, capsys):
     assert (tmp_path / "out" / "history" / "fitness.csv").exists()
     assert main(["run", str(tmp_path / "out"), "--minutes", "-1"]) == 2
     assert "minutes is -1.0; expected a number above 0" in capsys.readouterr().err
+
+
+def test_a_run_ends_where_its_budget_has_too_few_steps_for_an_evaluation(tmp_path, capsys, monkeypatch):
+    """It ended in a TypeError, since it spoke of minutes that nobody had given."""
+    monkeypatch.chdir(tmp_path)
+    Path("pole.yaml").write_text(
+        "environment: CartPole-v1\nalgorithm: DQN\npopulation: 2\nfitness: return\nsteps_per_generation: 100\n"
+        "network: [8]\nhyperparameters: {batch_size: 8}\nseed: 1\n"
+    )
+    assert main(["run", "pole.yaml", "--max-steps", "730", "--out", "run"]) == 0
+    assert "the steps that are left are too few for an evaluation" in capsys.readouterr().out

@@ -48,7 +48,12 @@ def train(
             if left is None or left > 0:
                 experiment.run(generations=1, max_steps=max_steps, minutes=left)
             if experiment.generation == ended:
-                print(f"{minutes:g} minutes are over")
+                over = left is not None and (left <= 0 or max_steps is None)
+                print(
+                    f"{minutes:g} minutes are over"
+                    if over
+                    else "the steps that are left are too few for an evaluation"
+                )
                 break
             _print_generation(experiment.history.generations[-1])
     except KeyboardInterrupt:

@@ -8,7 +8,6 @@ import sys
 import time
 import warnings
 import zlib
-from collections.abc import Callable
 from typing import Any
 
 import gymnasium

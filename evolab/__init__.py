@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from evolab.population.agent import Agent as Agent
     from evolab.population.population import Population as Population
     from evolab.reporting import panels as panels
-    from evolab.reporting.comparison.board import dashboard as dashboard
+    from evolab.reporting.comparison.dashboard import dashboard as dashboard
     from evolab.reporting.comparison.figure import compare as compare
     from evolab.reporting.comparison.listing import runs as runs
 
@@ -75,7 +75,7 @@ _NAMES = {
     "Stack": "networks.custom",
     "collect": "envs.recording",
     "compare": "reporting.comparison.figure",
-    "dashboard": "reporting.comparison.board",
+    "dashboard": "reporting.comparison.dashboard",
     "evaluate": "evaluation.episodes",
     "evolve": "evolution.evolve",
     "load": "experiment.load_path",

@@ -66,15 +66,15 @@ def _obey(options: argparse.Namespace) -> int:
     try:
         if callable(options.command):
             return int(options.command(options))
-        from evolab.experiment import command_line_output, commands
+        from evolab.experiment.command_line import experiments, output
 
-        folder, experiment, goals = getattr(commands, options.command)(options)
+        folder, experiment, goals = getattr(experiments, options.command)(options)
     except BrokenPipeError:
         raise
     except MISTAKES as error:
         print(f"evolab: {error}", file=sys.stderr)
         return 2
-    return command_line_output.train(experiment, folder, INTERRUPTED, **goals)
+    return output.train(experiment, folder, INTERRUPTED, **goals)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -188,9 +188,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _board(options: argparse.Namespace) -> int:
     """Serve the board of runs until Ctrl-C."""
-    from evolab.reporting.board.server import Board
+    from evolab.reporting.dashboard_server.server import DashboardServer
 
-    board = Board(Path(options.folder).expanduser(), options.port)
+    board = DashboardServer(Path(options.folder).expanduser(), options.port)
     print(f"the board of {options.folder}: {board.url}", flush=True)
     print("it only reads; Ctrl-C ends it", flush=True)
     if options.open:
@@ -204,11 +204,11 @@ def _board(options: argparse.Namespace) -> int:
 
 def _docs(options: argparse.Namespace) -> int:
     """Build the pages, say where they are, and open them."""
-    from evolab.reporting import pages
+    from evolab.reporting import documentation
 
-    first = pages.build(options.out, strict=options.strict)
+    first = documentation.build(options.out, strict=options.strict)
     print(first, flush=True)
-    if not options.no_open and not pages.show(first):
+    if not options.no_open and not documentation.show(first):
         print("no browser was found; open this file in one", file=sys.stderr)
     return 0
 

@@ -228,7 +228,7 @@ def test_data_that_cannot_be_read_leave_no_folder(config, tmp_path, capsys, monk
 
 def test_an_environment_is_all_that_solve_needs(toys, capsys, monkeypatch):
     monkeypatch.setattr(
-        "evolab.experiment.commands.MOST_STEPS", 300
+        "evolab.experiment.command_line.experiments.MOST_STEPS", 300
     )  # where neither a threshold nor a budget is known
     assert main(["solve", "Toy-v0"]) == 0
     shown = capsys.readouterr().out
@@ -300,7 +300,7 @@ def test_the_demo_solves_the_lander(toys, monkeypatch):
         experiment.close()
         return 0
 
-    monkeypatch.setattr("evolab.experiment.command_line_output.train", train)
+    monkeypatch.setattr("evolab.experiment.command_line.output.train", train)
     for words in ("demo", "solve LunarLanderContinuous-v3", "demo --target 150 --minutes 3"):
         assert main([*words.split(), "--population", "2"]) == 0
     lander = "LunarLanderContinuous-v3"
@@ -359,7 +359,7 @@ def test_ctrl_c_while_a_run_is_being_prepared_ends_without_a_traceback(config, m
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("evolab.experiment.conversions.read", interrupted)
+    monkeypatch.setattr("evolab.experiment.config.conversions.read", interrupted)
     assert main(["run", str(config)]) == 130
     assert capsys.readouterr().err == "interrupted\n"
 

@@ -15,7 +15,7 @@ import pytest
 
 import evolab as ev
 from evolab import __main__
-from evolab.reporting import pages
+from evolab.reporting import documentation as pages
 from tests.browser.axe import grave_faults
 
 ROOT = Path(__file__).parents[1]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import evolab
-from evolab.reporting import pages
+from evolab.reporting import documentation as pages
 
 ROOT = Path(__file__).parents[1]
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
@@ -97,7 +97,7 @@ def test_an_installed_wheel_runs_without_the_clone(built, tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     program = (
         "import evolab as ev, sys\n"
-        "from evolab.reporting.pages import sources\n"
+        "from evolab.reporting.documentation import sources\n"
         "assert ev.__file__.startswith(sys.argv[1]), ev.__file__\n"
         "assert str(sources()).startswith(sys.argv[1]), sources()\n"
         "exp = ev.Experiment('CartPole-v1', population=2, num_envs=1, steps_per_generation=60, seed=1)\n"

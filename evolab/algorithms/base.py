@@ -24,7 +24,7 @@ from evolab.data.buffers.replay import ReplayBuffer
 from evolab.data.buffers.rollout import RolloutBuffer
 from evolab.networks.base import Network, Role
 from evolab.networks.batching.group import AgentGroup
-from evolab.networks.kernels.updates import TemporalDifference
+from evolab.networks.kernels.td_updates import TemporalDifference
 
 CHANGED = "algorithm=dataclasses.replace(exp.algorithm, {name}={value}), for another experiment"
 """How an option of an algorithm is changed; see `core.readonly.frozen_options`."""

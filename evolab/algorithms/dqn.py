@@ -29,7 +29,7 @@ from evolab.core.experience import Batch
 from evolab.core.masks import masked
 from evolab.core.readonly import frozen_options
 from evolab.core.trees import Tree
-from evolab.networks.kernels.updates import TemporalDifference
+from evolab.networks.kernels.td_updates import TemporalDifference
 from evolab.networks.loss import Loss
 
 LEARNING_RATE = Float(5e-4, 5e-3, grow=2.0)

@@ -30,7 +30,7 @@ from evolab.core.experience import Batch
 from evolab.core.readonly import frozen_options
 from evolab.core.trees import Tree
 from evolab.networks.batching.bucket import Forward
-from evolab.networks.kernels.updates import TemporalDifference
+from evolab.networks.kernels.td_updates import TemporalDifference
 from evolab.networks.loss import Loss
 from evolab.networks.scalars import Scalars
 

@@ -15,7 +15,7 @@ from evolab.core import checks
 from evolab.core.actions import Actions
 from evolab.core.experience import Batch
 from evolab.core.readonly import frozen_options
-from evolab.networks.kernels.updates import TemporalDifference
+from evolab.networks.kernels.td_updates import TemporalDifference
 from evolab.networks.loss import Loss
 
 

@@ -23,8 +23,8 @@ from evolab.envs.faults import FaultPolicy
 from evolab.envs.goals import goals_of
 from evolab.envs.guard import Guard, chosen_from
 from evolab.envs.ids import current_id
-from evolab.envs.loop import Loop
-from evolab.envs.making import check_call, drawn, maker_of
+from evolab.envs.in_process import Loop
+from evolab.envs.one_environment import check_call, drawn, maker_of
 from evolab.envs.ray_batches import RayBatches
 from evolab.envs.stateful_wrappers import notice_memory, refuse_normalisers
 from evolab.envs.vector import VectorEnvironments

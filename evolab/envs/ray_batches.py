@@ -17,7 +17,7 @@ from evolab.envs.backend import Failure, Faults, StepRows, VectorBackend
 from evolab.envs.base import EnvironmentFault
 from evolab.envs.batches import empty
 from evolab.envs.guard import Guard, one_line, traced
-from evolab.envs.loop import Loop
+from evolab.envs.in_process import Loop
 from evolab.envs.masks import rows_of
 
 PART = "vectorization='ray'"

@@ -25,7 +25,7 @@ from evolab.data.datasets.dataset import Dataset
 from evolab.data.datasets.minari import ID, root
 from evolab.data.datasets.writers import rows, write_hdf5, write_minari
 from evolab.envs.base import Actor, Environments
-from evolab.envs.fitting import check_fits
+from evolab.envs.compatibility import check_fits
 from evolab.population.agent import Agent
 from evolab.population.population import Population
 

@@ -21,7 +21,7 @@ from evolab.envs.backend import Failure, Faults, StepRows, VectorBackend
 from evolab.envs.base import EnvironmentFault, Environments, StepFault
 from evolab.envs.batches import merged, not_finite
 from evolab.envs.faults import FaultPolicy
-from evolab.envs.single import Single
+from evolab.envs.vector_of_one import Single
 
 KEPT = 1_000  # faults that were not taken
 

@@ -19,8 +19,8 @@ from evolab.core.experience import Transition
 from evolab.core.rng import fresh_seed, seed_of
 from evolab.core.trees import Tree
 from evolab.envs.base import Environments, StepFault
+from evolab.envs.compatibility import check_fits
 from evolab.envs.factory import Source, make
-from evolab.envs.fitting import check_fits
 from evolab.envs.language.environment import LanguageEnvironment
 from evolab.population.agent import Agent
 from evolab.population.population import Population

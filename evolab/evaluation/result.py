@@ -12,8 +12,8 @@ import numpy as np
 from evolab.core import checks
 from evolab.core.rng import fresh_seed, seed_of
 from evolab.envs.base import Environments
+from evolab.envs.compatibility import check_fits
 from evolab.envs.factory import Source, make
-from evolab.envs.fitting import check_fits
 from evolab.envs.language.environment import LanguageEnvironment
 from evolab.evaluation.episodes import Evaluated, Evaluator
 from evolab.evaluation.language_returns import play

@@ -21,9 +21,9 @@ from evolab.evaluation.fitness import Fitness, Given, Returns, fitness_named
 from evolab.evaluation.language_returns import LanguageReturns
 from evolab.evaluation.training_fitness import Acting, TrainingEpisodes
 from evolab.evolution.hall_of_fame import HallOfFame
-from evolab.experiment.config import ExperimentConfig
+from evolab.experiment.config.config import ExperimentConfig
+from evolab.experiment.config.memory_needs import check_all, check_environments
 from evolab.experiment.language import Maker, episodes_from
-from evolab.experiment.needs import check_all, check_environments
 from evolab.population.population import Composed, Population
 from evolab.population.table import Table
 from evolab.population.warm_start import origin, start_from

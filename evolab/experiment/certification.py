@@ -15,7 +15,7 @@ from evolab.evaluation.fitness import Returns
 from evolab.evolution.schedules import Stage, begin
 from evolab.experiment.build import build
 from evolab.experiment.certification_plan import Plan, Wish, planned
-from evolab.experiment.config import ExperimentConfig
+from evolab.experiment.config.config import ExperimentConfig
 from evolab.experiment.replay_schedule import enter, prepare
 from evolab.experiment.runner import Runner
 from evolab.history.events import Fault, Progress

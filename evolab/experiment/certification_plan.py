@@ -23,8 +23,8 @@ from evolab.core.rng import seed_of
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.evaluation.episodes import LONGEST
 from evolab.evolution.schedules import Stage, stages_of
-from evolab.experiment.config import ExperimentConfig
-from evolab.experiment.conversions import buffer_of
+from evolab.experiment.config.config import ExperimentConfig
+from evolab.experiment.config.conversions import buffer_of
 from evolab.experiment.replay_schedule import options_of
 from evolab.training.act_and_learn import WARM_UP
 from evolab.training.state import TrainingState

@@ -11,7 +11,7 @@ from typing import Any
 
 from evolab.core import checks
 from evolab.core.machine_memory import as_text
-from evolab.experiment.conversions import interval
+from evolab.experiment.config.conversions import interval
 from evolab.history.events import Event, Finished, Generation
 from evolab.storage import lock
 from evolab.storage.files import disk_is_full, sync_folder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from evolab.core.rng import seed_of
 from evolab.evaluation.result import EvaluationResult, evaluate_agent
-from evolab.experiment.parts import Parts
+from evolab.experiment.composition import Parts
 from evolab.experiment.rollouts import chosen
 from evolab.population.agent import Agent
 

@@ -11,14 +11,14 @@ from evolab.core import checks, registry
 from evolab.experiment.build import build, take_data
 from evolab.experiment.callbacks import Callback, followed
 from evolab.experiment.checkpointer import Checkpointer
-from evolab.experiment.config import ExperimentConfig
+from evolab.experiment.config.config import ExperimentConfig
+from evolab.experiment.config.island_options import for_one
+from evolab.experiment.config.options import documented, signature
 from evolab.experiment.evaluating import Evaluating
-from evolab.experiment.island_options import for_one
-from evolab.experiment.options import documented, signature
+from evolab.experiment.live_settings import Settings
 from evolab.experiment.retraining import Retraining
 from evolab.experiment.runner import Runner
 from evolab.experiment.saving import Saving
-from evolab.experiment.settings import Settings
 from evolab.experiment.views import Views
 from evolab.history.events import Event, Generation
 from evolab.history.history import History

@@ -12,8 +12,8 @@ from evolab.core.checks import nearest
 from evolab.core.option_types import check_known
 from evolab.data.datasets.dataset import Dataset
 from evolab.data.datasets.tokens import TokenDataset
+from evolab.experiment.config.island_options import FILE
 from evolab.experiment.experiment import Experiment
-from evolab.experiment.island_options import FILE
 from evolab.population.agent import Agent
 from evolab.storage.files import read_json
 from evolab.storage.folders import recover

@@ -14,9 +14,9 @@ from evolab.core import checks, spaces
 from evolab.core.plain_values import from_plain, to_plain
 from evolab.envs.ids import must_be_imported
 from evolab.experiment.build import populate
-from evolab.experiment.config import ExperimentConfig
-from evolab.experiment.schema import check_config
-from evolab.experiment.settings import setting_names
+from evolab.experiment.config.config import ExperimentConfig
+from evolab.experiment.config.file_schema import check_config
+from evolab.experiment.live_settings import setting_names
 from evolab.networks.base import Network
 from evolab.population import serialisation
 from evolab.storage import lock

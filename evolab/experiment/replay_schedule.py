@@ -7,7 +7,7 @@ from typing import Any
 
 from evolab.evolution.schedules import Stage, adopt
 from evolab.experiment.build import populate
-from evolab.experiment.config import ExperimentConfig
+from evolab.experiment.config.config import ExperimentConfig
 from evolab.training.act_and_learn import WARM_UP
 from evolab.training.state import TrainingState
 

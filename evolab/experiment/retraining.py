@@ -8,7 +8,7 @@ from evolab.core import checks
 from evolab.evolution.schedules import stages_of
 from evolab.experiment.certification import certified
 from evolab.experiment.certification_plan import Wish
-from evolab.experiment.parts import Parts
+from evolab.experiment.composition import Parts
 from evolab.experiment.replay_schedule import enter, options_of, prepare, warm_up
 from evolab.history.events import Generation
 from evolab.reporting.certificate import Certificate

@@ -9,11 +9,11 @@ from pathlib import Path
 from evolab.core import checks
 from evolab.core.rng import seed_of
 from evolab.envs.language.environment import LanguageEnvironment
-from evolab.envs.making import maker_of
-from evolab.evaluation.watched import play
+from evolab.envs.one_environment import maker_of
+from evolab.evaluation.watched_episodes import play
 from evolab.population.agent import Agent
 from evolab.population.utterances import actor_in
-from evolab.reporting.panels.rollout import NoPictures, Rollout
+from evolab.reporting.rollout import NoPictures, Rollout
 from evolab.training.state import TrainingState
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from evolab.history.events import Event, Finished, Generation, Progress
-from evolab.networks.kernels.sharing import cores_for_kernels
+from evolab.networks.kernels.core_sharing import cores_for_kernels
 from evolab.training.state import TrainingState
 
 PATIENCE = 3.0

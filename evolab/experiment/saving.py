@@ -12,12 +12,12 @@ from evolab.core.plain_values import to_plain
 from evolab.envs.factory import VectorMaker
 from evolab.evolution.immigration import Immigrant
 from evolab.experiment.build import described
-from evolab.experiment.config import ExperimentConfig, Source
-from evolab.experiment.conversions import read
-from evolab.experiment.island_options import FILE
+from evolab.experiment.composition import Parts
+from evolab.experiment.config.config import ExperimentConfig, Source
+from evolab.experiment.config.conversions import read
+from evolab.experiment.config.island_options import FILE
+from evolab.experiment.live_settings import read_only, setting_names
 from evolab.experiment.loading import SavedRun, open_run
-from evolab.experiment.parts import Parts
-from evolab.experiment.settings import read_only, setting_names
 from evolab.storage.folders import recover
 
 Saved = TypeVar("Saved", bound="Saving")

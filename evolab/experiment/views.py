@@ -6,16 +6,16 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evolab.experiment.readings import Readings
+from evolab.experiment.properties import Readings
 from evolab.experiment.rollouts import chosen, played
 from evolab.population.agent import Agent
-from evolab.reporting.panels.output import release_shown
-from evolab.reporting.panels.panel import Plot
-from evolab.reporting.panels.rollout import Rollout
+from evolab.reporting.figures.plot import Plot
+from evolab.reporting.notebook_output import release_shown
+from evolab.reporting.rollout import Rollout
 
 if TYPE_CHECKING:
-    from evolab.reporting.panels.dashboard import Dashboard
-    from evolab.reporting.panels.live_run import LiveRun
+    from evolab.reporting.dashboard.dashboard import Dashboard
+    from evolab.reporting.dashboard.live_run import LiveRun
 
 
 class Views(Readings):
@@ -51,19 +51,19 @@ class Views(Readings):
 
     def dashboard(self: LiveRun, **options: Any) -> Dashboard:
         """The live dashboard, a widget: Step, Run, Pause, Stop and everything that evolves."""
-        from evolab.reporting.panels.dashboard import Dashboard
+        from evolab.reporting.dashboard.dashboard import Dashboard
 
         return Dashboard(self, **options)
 
     def report(self: LiveRun, path: str | PathLike[str] | None = None) -> Path:
         """Write one self-contained page of the whole run; None for report.html in the run's folder, if it has one."""
-        from evolab.reporting.panels.report import write_report
+        from evolab.reporting.report import write_report
 
         return write_report(self, path)
 
     def _ipython_display_(self: LiveRun) -> None:
         """The dashboard, as the last expression of a cell."""
-        from evolab.reporting.panels.dashboard import Dashboard, show_once
+        from evolab.reporting.dashboard.dashboard import Dashboard, show_once
 
         show_once(Dashboard(self))
         release_shown(self)

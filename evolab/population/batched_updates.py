@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from evolab.core.experience import Batch
-from evolab.networks.batching import whole
+from evolab.networks.batching import whole_updates as whole
 from evolab.networks.batching.group import AgentGroup
 from evolab.population.table import Table
 

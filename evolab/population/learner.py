@@ -24,7 +24,7 @@ from evolab.core.trees import Tree, map_leaves
 from evolab.data.buffers.base import AT_ONCE, Buffer
 from evolab.networks.batching import cuda_graphs as graphs
 from evolab.networks.batching.group import AgentGroup
-from evolab.networks.kernels.sharing import cores_for_kernels
+from evolab.networks.kernels.core_sharing import cores_for_kernels
 from evolab.population.batched_updates import Collected, Waiting
 from evolab.population.recurrent_state import along
 from evolab.population.sampling import sampling_of, weighed

@@ -24,10 +24,10 @@ from evolab.core.plain_values import from_plain, plain, to_plain
 from evolab.networks.base import Network
 from evolab.networks.default import network_for
 from evolab.networks.genes import Genes
-from evolab.population.card import card
+from evolab.population.file_schema import AGENT_FILE
 from evolab.population.individual import Individual
+from evolab.population.model_card import card
 from evolab.population.normalisation import NAME, words_of
-from evolab.population.schema import AGENT_FILE
 from evolab.population.spec import Spec
 from evolab.population.table import Table
 from evolab.storage.files import Damaged

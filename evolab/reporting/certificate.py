@@ -169,7 +169,7 @@ class Certificate:
 
     def figure(self) -> Figure:
         """A plotly figure: a dot per seed, the interquartile mean with its interval, the target."""
-        from evolab.reporting.panels.certificate import figure
+        from evolab.reporting.figures.certificate import figure
 
         return figure(self.per_seed, self.mean, self.interval, self.target, self._title())
 

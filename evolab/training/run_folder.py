@@ -33,8 +33,8 @@ from evolab.population.table import Table
 from evolab.storage import lock
 from evolab.storage.files import Damaged, disk_is_full, replace_bytes
 from evolab.storage.folders import FORMAT, Saved, drafting
+from evolab.training.file_schema import check_state
 from evolab.training.generation_folders import ABOUT, GenerationFolders
-from evolab.training.schema import check_state
 from evolab.training.snapshot import Boundary
 from evolab.training.state import TrainingState
 

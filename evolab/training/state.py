@@ -22,9 +22,9 @@ from evolab.history.history import History
 from evolab.population.agent import Agent
 from evolab.population.population import Population
 from evolab.training.budget import Budget
-from evolab.training.changes import Changes
 from evolab.training.default_update_ratio import update_ratio_for
 from evolab.training.options import TrainingOptions
+from evolab.training.set_from_outside import Changes
 
 
 class TrainingState:

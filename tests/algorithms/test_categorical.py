@@ -187,7 +187,7 @@ def test_agents_that_were_saved_with_one_choice_of_combinations_are_read_as_they
         return {k: v for k, v in told.items() if k != "factored"} if isinstance(value, ev.PPO) else told
 
     monkeypatch.setattr("evolab.population.serialisation.to_plain", as_before)
-    monkeypatch.setattr("evolab.experiment.config.to_plain", as_before)
+    monkeypatch.setattr("evolab.experiment.config.config.to_plain", as_before)
     exp = ev.Experiment(
         partial(Env, act=spaces.MultiDiscrete([2, 3])), ev.PPO(factored=False), population=2, num_envs=2, seed=0,
         device="cpu", buffer=8, network=[8], steps_per_generation=32, search_space={},

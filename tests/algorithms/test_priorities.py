@@ -10,7 +10,7 @@ import torch
 from gymnasium.spaces import Box, Discrete
 
 import evolab as ev
-from evolab.networks.batching import whole
+from evolab.networks.batching import whole_updates as whole
 from evolab.population import batched_updates
 
 LEARN_SO = ["DQN", "QRDQN", "DDPG", "TD3", "SAC", "TQC"]

@@ -39,7 +39,7 @@ exp.run(generations=1)
 """
 FAKE = """
 import json
-from tests.reporting.panels.fake import FakeExperiment
+from tests.reporting.dashboard.fake import FakeExperiment
 from evolab.reporting.panels import Dashboard
 exp = FakeExperiment(agents={agents}, cost=0, seed=2)
 exp.run({generations})

@@ -34,7 +34,9 @@ from machine import described, gemm_beside
 from torch.utils.flop_counter import FlopCounterMode
 
 import evolab as ev
-from evolab.networks.kernels import build, rows, updates
+from evolab.networks.kernels import adam_rows as rows
+from evolab.networks.kernels import build
+from evolab.networks.kernels import td_updates as updates
 from evolab.networks.mlp.compiled_kernel import CompiledMLPKernel
 
 CPU = os.environ.get("EVOLAB_CPU")  # compiled for another processor, its results apart

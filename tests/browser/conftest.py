@@ -20,7 +20,7 @@ exp = ev.Experiment("CartPole-v1", algorithm="DQN", population=4, num_envs=2, ne
 exp.fill(300)
 """
 FAKE = """
-from tests.reporting.panels.fake import FakeExperiment
+from tests.reporting.dashboard.fake import FakeExperiment
 from evolab.reporting.panels import Dashboard
 exp = FakeExperiment(agents={agents}, cost=0.25, seed=2)
 exp.run({generations})

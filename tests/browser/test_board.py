@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from evolab.history.history import History
-from evolab.reporting.board.server import Board
+from evolab.reporting.dashboard_server.server import DashboardServer
 from tests.browser.axe import grave_faults
 from tests.browser.lab import until
 from tests.browser.test_looks import CHECKS
 from tests.reporting.comparison.made import config, write_run
-from tests.reporting.panels.fake import make_history
+from tests.reporting.dashboard.fake import make_history
 
 pytestmark = pytest.mark.browser
 
@@ -35,7 +35,7 @@ def place(tmp_path: Path) -> Path:
 @pytest.fixture
 def page(place: Path, chromium: Any) -> Iterator[Any]:
     """The board's page; an error on its console fails the test."""
-    board = Board(place, port=0)
+    board = DashboardServer(place, port=0)
     thread = threading.Thread(target=board.serve)
     thread.start()
     context = chromium.new_context(viewport={"width": 1280, "height": 900})

@@ -328,7 +328,7 @@ def test_a_notebook_that_saved_no_widgets_shows_the_newest_picture_alone(
 
 
 def test_an_environment_without_pictures_says_so_calmly(notebook: Callable[..., Notebook]) -> None:
-    blind = "from evolab.reporting.panels.rollout import Rollout\nexp.rollout = lambda **_: Rollout(returns=[1.0])"
+    blind = "from evolab.reporting.rollout import Rollout\nexp.rollout = lambda **_: Rollout(returns=[1.0])"
     lab = notebook(FAKE.format(agents=4, generations=3) + blind, "board = Dashboard(exp)\nboard")
     page = lab.page
     lab.run_all()

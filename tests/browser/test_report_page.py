@@ -15,9 +15,9 @@ from xml.etree import ElementTree
 import pytest
 
 from evolab.history.events import Fault
-from evolab.reporting.panels.report import write_report
+from evolab.reporting.report import write_report
 from tests.browser.axe import grave_faults
-from tests.reporting.panels.fake import FakeExperiment, make_history
+from tests.reporting.dashboard.fake import FakeExperiment, make_history
 
 pytestmark = pytest.mark.browser
 
@@ -113,7 +113,7 @@ def test_a_long_run_that_is_reopened_has_every_generation(page_of):
 
 def test_the_winners_line_stays_in_its_chart_where_the_oldest_generations_have_no_room(page_of, monkeypatch):
     """It began left of the axis, across the labels."""
-    monkeypatch.setattr("evolab.reporting.panels.store.PAST", 3_000)
+    monkeypatch.setattr("evolab.reporting.dashboard.store.PAST", 3_000)
     drawing = saved(page_of(run(700, 12)), "fitness", "SVG")
     longest = max(re.findall(r'd="([^"]+)" fill="none"[^>]*stroke-width="2.2"', drawing), key=len)
     assert min(float(x) for x in re.findall(r"[ML]([-\d.]+) ", longest)) >= 52

@@ -16,7 +16,7 @@ from tests.browser.lab import Notebook
 from tests.browser.test_dashboard import far_too_slow, slowness
 from tests.browser.test_looks import CHECKS, THEMES
 from tests.reporting.comparison.made import config, make_long_runs, make_runs, write_run
-from tests.reporting.panels.fake import make_history
+from tests.reporting.dashboard.fake import make_history
 
 pytestmark = pytest.mark.browser
 

@@ -118,7 +118,7 @@ again.step()
 assert again.config["trackers"] == ["notes"]
 rows = open(sys.argv[1] + "/tracked.csv").read().splitlines()
 assert len(rows) == 5, rows  # a head, two agents, two generations
-from evolab.reporting.panels.feed import Feed
+from evolab.reporting.dashboard.feed import Feed
 
 assert type(Feed(again, ["count"]).panels[0]).__name__ == "Count"
 print(again.generation)

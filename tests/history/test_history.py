@@ -11,7 +11,7 @@ import pytest
 from evolab.history.effects import importance, median_interval
 from evolab.history.events import Birth, Evaluation, Fault, Generation
 from evolab.history.history import History
-from tests.reporting.panels.fake import make_history
+from tests.reporting.dashboard.fake import make_history
 
 
 def evaluation(

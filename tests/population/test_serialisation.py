@@ -280,7 +280,7 @@ def test_no_pickle_is_ever_opened(tmp_path):
 
 
 def test_the_card_escapes_what_a_name_may_carry(tmp_path):
-    from evolab.population.card import _cell
+    from evolab.population.model_card import _cell
 
     assert _cell("<script>|\n") == "&lt;script&gt;\\| "
     taught()[0].save(tmp_path / "agent")

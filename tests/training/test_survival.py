@@ -13,7 +13,7 @@ import evolab as ev
 from evolab.envs import EnvironmentFault, factory
 from evolab.envs.workers import Workers
 from evolab.evaluation.episodes import TRIES, Evaluated, evaluating
-from evolab.reporting.panels.feed import Feed
+from evolab.reporting.dashboard.feed import Feed
 from tests.small import QUICK
 from tests.toys import Choosing
 

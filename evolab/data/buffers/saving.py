@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from evolab.data.buffers.base import Buffer
-from evolab.data.buffers.form import form_of, leaves_of, named_leaves, planted
 from evolab.data.buffers.frames import Frames
+from evolab.data.buffers.nested_fields import form_of, leaves_of, named_leaves, planted
 from evolab.data.buffers.priorities import Priorities
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.storage.files import Damaged, Later, Part

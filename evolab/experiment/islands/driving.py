@@ -10,8 +10,8 @@ from pathlib import Path
 
 from evolab.core import checks
 from evolab.experiment.callbacks import Callback
+from evolab.experiment.config.island_options import IslandOptions
 from evolab.experiment.engines.orders import Engine, Goals, Job, Report
-from evolab.experiment.island_options import IslandOptions
 from evolab.experiment.islands.joined_history import Joined
 from evolab.experiment.sweeps.beginning import engine_for
 from evolab.experiment.sweeps.plan import Plan

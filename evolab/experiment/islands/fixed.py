@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from evolab.core import checks
-from evolab.experiment.config import ExperimentConfig
-from evolab.experiment.island_options import IslandOptions
+from evolab.experiment.config.config import ExperimentConfig
+from evolab.experiment.config.island_options import IslandOptions
 
 SAME = "is the same for all islands and for the whole run. Make others: Experiment.from_config(exp.config | {{{}}})."
 """Of an option."""

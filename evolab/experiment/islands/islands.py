@@ -14,9 +14,9 @@ from typing import Any
 from evolab.core import checks
 from evolab.core.rng import fresh_seed
 from evolab.experiment.callbacks import Callback
-from evolab.experiment.config import ExperimentConfig
+from evolab.experiment.config.config import ExperimentConfig
+from evolab.experiment.config.island_options import FILE, IslandOptions
 from evolab.experiment.engines.orders import Goals
-from evolab.experiment.island_options import FILE, IslandOptions
 from evolab.experiment.islands.driving import ENDLESS, Driver
 from evolab.experiment.islands.fixed import OPTIONS
 from evolab.experiment.islands.saving import IslandSaving

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from evolab.experiment.islands.driving import Driver
-from evolab.reporting.panels.panel import Panel, Snapshot
+from evolab.reporting.dashboard.panel import Panel, Snapshot
 
 MOST = 12
 """Islands that are shown, the best of them; a page has room for no more."""

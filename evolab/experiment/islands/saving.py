@@ -12,7 +12,7 @@ from typing import Any
 
 from evolab.core import checks
 from evolab.core.readonly import ReadOnly, write_as_dicts
-from evolab.experiment.island_options import FILE
+from evolab.experiment.config.island_options import FILE
 from evolab.experiment.islands.fixed import SAME, Fixed
 from evolab.experiment.islands.views import IslandViews
 from evolab.storage.folders import recover, swap

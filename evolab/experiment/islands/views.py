@@ -13,7 +13,7 @@ from evolab.algorithms.base import Algorithm
 from evolab.core import checks
 from evolab.evaluation.result import EvaluationResult
 from evolab.evolution.mutation.mutations import Mutations
-from evolab.experiment.config import ExperimentConfig
+from evolab.experiment.config.config import ExperimentConfig
 from evolab.experiment.experiment import Experiment
 from evolab.experiment.islands.driving import Driver
 from evolab.experiment.islands.panel import best_islands, panels, rows_of
@@ -22,16 +22,17 @@ from evolab.history.events import Progress
 from evolab.history.history import History
 from evolab.population.agent import Agent
 from evolab.reporting.certificate import Certificate
-from evolab.reporting.panels.output import release_shown
-from evolab.reporting.panels.panel import Panel, Plot
-from evolab.reporting.panels.rollout import Rollout
+from evolab.reporting.dashboard.panel import Panel
+from evolab.reporting.figures.plot import Plot
+from evolab.reporting.notebook_output import release_shown
+from evolab.reporting.rollout import Rollout
 from evolab.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from evolab.reporting.panels.dashboard import Dashboard
-    from evolab.reporting.panels.live_run import LiveRun
+    from evolab.reporting.dashboard.dashboard import Dashboard
+    from evolab.reporting.dashboard.live_run import LiveRun
 
 
 class IslandViews:
@@ -239,19 +240,19 @@ class IslandViews:
 
     def dashboard(self: LiveRun, panels: Sequence[Panel | str] = (), rollout_every: int = 10) -> Dashboard:
         """The live dashboard of an experiment, with a curve for each island, and who leads and who lags."""
-        from evolab.reporting.panels.dashboard import Dashboard
+        from evolab.reporting.dashboard.dashboard import Dashboard
 
         return Dashboard(self, [*_panels(self), *panels], rollout_every)
 
     def report(self: LiveRun, path: str | PathLike[str] | None = None) -> Path:
         """Write one self-contained page of the whole search; None for report.html in its folder, if it has one."""
-        from evolab.reporting.panels.report import write_report
+        from evolab.reporting.report import write_report
 
         return write_report(self, path, _panels(self))
 
     def _ipython_display_(self: LiveRun) -> None:
         """The dashboard, as the last expression of a cell."""
-        from evolab.reporting.panels.dashboard import Dashboard, show_once
+        from evolab.reporting.dashboard.dashboard import Dashboard, show_once
 
         show_once(Dashboard(self, _panels(self)))
         release_shown(self)

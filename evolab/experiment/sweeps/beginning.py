@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from evolab.core import checks
+from evolab.experiment.config.island_options import FILE
 from evolab.experiment.engines.folder import Folder
 from evolab.experiment.engines.local import Local
 from evolab.experiment.engines.orders import Engine, Goals
-from evolab.experiment.island_options import FILE
 from evolab.experiment.sweeps.migration_orders import island_plan
 from evolab.experiment.sweeps.plan import Plan, What, opened, planned
 from evolab.experiment.sweeps.sweep import Sweep

@@ -15,7 +15,7 @@ from evolab.core.plain_values import plain, to_plain
 from evolab.core.rng import seed_of
 from evolab.core.schema import listing, mapping, record, whole, word
 from evolab.data.buffers.replay import ReplayBuffer
-from evolab.experiment.config import ExperimentConfig
+from evolab.experiment.config.config import ExperimentConfig
 from evolab.experiment.engines.migration import WAYS, migrations
 from evolab.experiment.engines.orders import PERIOD, Order, Report
 from evolab.experiment.sweeps.expansion import is_plain

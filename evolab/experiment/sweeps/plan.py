@@ -15,10 +15,10 @@ import numpy as np
 from evolab.core.plain_values import plain, to_plain
 from evolab.core.schema import flag, listing, mapping, maybe, record, whole, word
 from evolab.core.version import VERSION
-from evolab.experiment.config import ExperimentConfig
-from evolab.experiment.conversions import read
+from evolab.experiment.config.config import ExperimentConfig
+from evolab.experiment.config.conversions import read
+from evolab.experiment.config.island_options import FILE
 from evolab.experiment.engines.orders import Goals
-from evolab.experiment.island_options import FILE
 from evolab.experiment.sweeps.expansion import as_text, expanded, is_plain, names_of, options_and_goals, put
 from evolab.storage.files import Damaged, read_json, replace_bytes
 from evolab.storage.folders import FORMAT

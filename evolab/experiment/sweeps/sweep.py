@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evolab.core import checks
+from evolab.experiment.config.island_options import FILE
 from evolab.experiment.engines.orders import Engine, Report
-from evolab.experiment.island_options import FILE
 from evolab.experiment.sweeps.display import NAMES, Screen, as_html, as_text, rows_of, state_of
 from evolab.experiment.sweeps.joining import job_of
 from evolab.experiment.sweeps.plan import Plan

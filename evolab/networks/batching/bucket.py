@@ -21,7 +21,7 @@ from evolab.networks.base import Layout, Network, Role
 from evolab.networks.batching.optimizer import BucketOptimizer
 from evolab.networks.genes import Genes
 from evolab.networks.kernel import Backward, Kernel
-from evolab.networks.kernels.rows import polyak_update
+from evolab.networks.kernels.adam_rows import polyak_update
 from evolab.networks.loss import Regression
 from evolab.networks.sequences import Sequences
 

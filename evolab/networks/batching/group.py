@@ -19,10 +19,10 @@ from evolab.networks.base import Layout, Network, Role
 from evolab.networks.batching.bucket import Bound, Bucket, Forward, joined
 from evolab.networks.batching.cuda_graphs import Recordings
 from evolab.networks.batching.gradients import TrackedPass
-from evolab.networks.batching.whole import WholeUpdates, whole_updates
+from evolab.networks.batching.whole_updates import WholeUpdates, whole_updates
 from evolab.networks.genes import Genes
 from evolab.networks.kernel import Backward, Kernel
-from evolab.networks.kernels.updates import TemporalDifference
+from evolab.networks.kernels.td_updates import TemporalDifference
 from evolab.networks.loss import Loss, Regression
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from evolab.networks.adam import BETAS, EPS, AdamState, adam_
-from evolab.networks.kernels import rows as native
+from evolab.networks.kernels import adam_rows as native
 
 FUSED = (torch.float32, torch.float64) if hasattr(torch, "_fused_adam_") else ()
 """What torch's fused kernel is asked to do."""

@@ -31,7 +31,7 @@ SOURCES = (
     "threads.h",
     "quantiles.h",
     "regression.h",
-    "updates.h",
+    "td_updates.h",
 )
 REALS = {torch.float32: "float", torch.float64: "double"}
 FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC", "-pthread")

@@ -14,7 +14,7 @@ from torch import Tensor
 from evolab.networks.adam import AdamState
 from evolab.networks.base import Layout
 from evolab.networks.kernels.build import library
-from evolab.networks.kernels.sharing import threads
+from evolab.networks.kernels.core_sharing import threads
 from evolab.networks.loss import Regression
 
 ACTIVATIONS = ("identity", "relu", "leaky_relu", "elu", "gelu", "tanh", "silu")

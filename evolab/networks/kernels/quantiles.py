@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from evolab.networks.kernels.build import library
+from evolab.networks.kernels.core_sharing import threads
 from evolab.networks.kernels.perceptrons import GRAIN
-from evolab.networks.kernels.sharing import threads
 
 _INTEGER, _POINTER = ctypes.c_int64, ctypes.c_void_p
 

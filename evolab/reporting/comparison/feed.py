@@ -16,7 +16,7 @@ from evolab.reporting.comparison.curves import Run, Source
 from evolab.reporting.comparison.listing import places
 from evolab.reporting.comparison.reader import RunAtHand, SavedRun
 from evolab.reporting.comparison.settings import brief, differing
-from evolab.reporting.panels.numbers import short
+from evolab.reporting.dashboard.numbers import short
 
 POINTS = 200
 """Of a curve; where it has more generations, those at which the best so far rose come first."""

@@ -39,7 +39,7 @@ def compare(
     """
     import plotly.graph_objects as go
 
-    from evolab.reporting.panels.figures import MARKED, finish
+    from evolab.reporting.figures.layout import MARKED, finish
 
     if axis not in AXES:
         raise ValueError(f"axis is {axis!r}; 'total_steps', 'generations' or 'seconds' is expected.")

@@ -12,7 +12,7 @@ from typing import Any
 
 from evolab.core import checks
 from evolab.history.events import Generation
-from evolab.reporting.panels.rollout import Rollout
+from evolab.reporting.rollout import Rollout
 
 
 @dataclass(frozen=True)

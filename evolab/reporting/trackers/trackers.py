@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from evolab.core import checks, registry
 from evolab.history.events import Generation
-from evolab.reporting.panels.rollout import Rollout
+from evolab.reporting.rollout import Rollout
 from evolab.reporting.trackers.tracker import RunFacts, Tracker
 
 TrackerLike = str | Tracker | type[Tracker]

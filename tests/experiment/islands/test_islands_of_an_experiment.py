@@ -18,7 +18,7 @@ from evolab.experiment.engines.migration import origin_of
 from evolab.experiment.engines.orders import Report
 from evolab.experiment.islands.joined_history import Joined, Told
 from evolab.experiment.islands.panel import best_islands, panels
-from evolab.reporting.panels.panel import Snapshot, checked
+from evolab.reporting.dashboard.panel import Snapshot, checked
 from evolab.storage import lock
 from tests.experiment.sweeps.test_migration_orders import assert_equal, undisturbed
 from tests.experiment.sweeps.test_sweep import FOUR, SMALL, Fragile, fragile

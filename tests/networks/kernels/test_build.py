@@ -129,7 +129,7 @@ def test_a_library_that_was_cut_short_is_compiled_again(fresh):
             "x86-64",
             ["tests/networks/kernels/test_perceptrons.py", "-k", "odd_shapes or large_batch or threads"],
         ),
-        ("x86-64-v3", ["tests/networks/batching/test_whole.py"]),
+        ("x86-64-v3", ["tests/networks/batching/test_whole_updates.py"]),
     ],
 )
 def test_kernels_for_lesser_processors_compute_the_same(cpu, tests):

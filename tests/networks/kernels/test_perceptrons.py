@@ -15,7 +15,7 @@ from torch import Tensor
 import evolab as ev
 from evolab.networks.adam import AdamState
 from evolab.networks.base import Layout, Role
-from evolab.networks.kernels import rows as native
+from evolab.networks.kernels import adam_rows as native
 from evolab.networks.kernels.build import library
 from evolab.networks.kernels.perceptrons import ACTIVATIONS, Perceptrons
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from evolab.history.history import History
-from tests.reporting.panels.fake import make_history
+from tests.reporting.dashboard.fake import make_history
 
 
 def config(seed: int = 0, lr: float = 1e-3, hidden: int = 64, **options: Any) -> dict[str, Any]:

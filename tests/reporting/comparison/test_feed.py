@@ -10,11 +10,11 @@ import pytest
 import evolab as ev
 from evolab.history.history import History
 from evolab.reporting.comparison.association import association
-from evolab.reporting.comparison.board import RunsBoard, dashboard
+from evolab.reporting.comparison.dashboard import RunsDashboard, dashboard
 from evolab.reporting.comparison.feed import PART, RunsFeed
 from evolab.storage import lock
 from tests.reporting.comparison.made import bad_runs, config, make_runs, write_run
-from tests.reporting.panels.fake import FakeExperiment, make_history
+from tests.reporting.dashboard.fake import FakeExperiment, make_history
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +119,7 @@ def test_what_is_no_run_is_named_and_breaks_nothing(tmp_path):
     assert "history is damaged: a line lacks 'evaluations'" in rows["garbled"]["trouble"]
     for name in rows:
         assert ("error" in feed.details(name)) == (name in ("broken", "garbled", "just begun")), name
-    board = RunsBoard(followed(tmp_path))
+    board = RunsDashboard(followed(tmp_path))
     assert repr(board).endswith(" runs): ev.compare(folder), ev.load(folder)")
     assert "<b>markup" not in board._still()["text/html"]
     assert "&lt;b&gt;markup" in board._still()["text/html"]

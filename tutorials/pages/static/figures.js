@@ -16,7 +16,7 @@ const themed = (layout) => {
   };
 };
 
-// evolab's colours by meaning, on light and on dark ground (`evolab/reporting/panels/colours.py`).
+// evolab's colours by meaning, on light and on dark ground (`evolab/reporting/figures/colours.py`).
 const PAIRS = {
   "#0066aa": "#5ab8f0", "#6b6f78": "#a5a9b4", "#00805d": "#2fc49a", "#c44f00": "#f58549", "#b04a86": "#e593c2",
   "#a87400": "#e9ae2b", "#7a5230": "#c69c72", "#3b3f46": "#d5d8de", "#1f2329": "#e6e8ec", "#5b616b": "#a9aeb8",

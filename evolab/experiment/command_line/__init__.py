@@ -1,0 +1,1 @@
+"""What the commands of `evolab.__main__` make, print, and leave in a run's folder."""

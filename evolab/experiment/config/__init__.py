@@ -1,0 +1,1 @@
+"""Options of an experiment: declared, checked, resolved, written and read; nothing else knows them all."""

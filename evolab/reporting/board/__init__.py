@@ -1,1 +1,0 @@
-"""The board of the command line: one local page that follows runs, and only reads."""

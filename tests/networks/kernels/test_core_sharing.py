@@ -9,6 +9,7 @@ import sys
 import pytest
 import torch
 
+from evolab.networks.kernels import core_sharing
 from evolab.networks.kernels.core_sharing import cores_for_kernels, threads
 from tests.small import quiet
 

@@ -1,15 +1,16 @@
-"""Do the algorithms learn as well as Stable-Baselines3's? One agent, the same settings and networks, equal steps.
+"""Do the algorithms learn as well as Stable-Baselines3's and d3rlpy's? One agent, the same settings and networks.
 
     python tests/benchmarks/parity.py [--peers FOLDER] [--tasks "PPO CartPole-v1" ...] [--seeds 1 2 3]
     python tests/benchmarks/parity.py --table
     python tests/benchmarks/parity.py --figure parity.html
 
 evolab with a population of one: no selection, no mutation, no search, no normalisation, no random play but what comes
-before learning begins. The settings stand in `parity_tasks.py`, with what differs from Stable-Baselines3's defaults.
+before learning begins; equal numbers of environment steps, or of updates from recorded data. The settings stand in
+`parity_tasks.py`, with what differs from the peers' defaults.
 
 Each run is a process of its own on one thread, and one JSON line of `results/parity.jsonl`. A run that is there is not
-run again, and one that was killed is: the same command goes on where it was. The peer lives in a virtual environment of its
-own, `FOLDER/sb3`, which is made where it is missing.
+run again, and one that was killed is: the same command goes on where it was. The peers live in virtual environments of
+their own, `FOLDER/sb3` and `FOLDER/d3rlpy`, which are made where they are missing.
 
 At fixed marks of environment steps the greedy policy plays ten fresh episodes, in environments of its own that begin
 alike on both sides; these steps count for nobody. A run's score is its mean return over all marks: how soon it learns
@@ -37,12 +38,11 @@ from peer_environments import python_of
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 RESULT = HERE / "results" / "parity.jsonl"
-TOOLS = ("sb3", "evolab")
 RESAMPLES = 10_000
 
 Run = dict[str, Any]
 Found = dict[str, dict[str, list[Run]]]
-"""Task -> tool -> runs by seed."""
+"""Task -> "evolab" and "peer" -> runs by seed."""
 
 
 def read(path: Path) -> dict[tuple[str, str, int], Run]:
@@ -58,12 +58,13 @@ def read(path: Path) -> dict[tuple[str, str, int], Run]:
 
 
 def grouped(runs: dict[tuple[str, str, int], Run]) -> Found:
-    """Those tasks that both tools have run, each with the seeds of both."""
+    """Those tasks that both have run, each with the seeds of both."""
     found: Found = {}
-    for task in TASKS:
-        seeds = sorted(set.intersection(*({k[2] for k in runs if k[:2] == (task, tool)} for tool in TOOLS)))
-        if seeds:
-            found[task] = {tool: [runs[task, tool, seed] for seed in seeds] for tool in TOOLS}
+    for name, task in TASKS.items():
+        tools = {"peer": task.peer, "evolab": "evolab"}
+        both = ({key[2] for key in runs if key[:2] == (name, tool)} for tool in tools.values())
+        if seeds := sorted(set.intersection(*both)):
+            found[name] = {who: [runs[name, tool, seed] for seed in seeds] for who, tool in tools.items()}
     return found
 
 
@@ -84,11 +85,11 @@ def compared(runs: dict[str, list[Run]]) -> dict[str, Any]:
     """What `--table` says of a task.
 
     Returns:
-        `seeds`; `evolab` and `sb3`, interquartile means of the scores; `low` and `high`, the peer's interval;
+        `seeds`; `evolab` and `peer`, interquartile means of the scores; `low` and `high`, the peer's interval;
         `holds`, evolab's lies within or above; `last`, the interquartile means at the last mark;
         `marks`, at how many of them evolab's lies within or above the peer's interval there, of how many.
     """
-    ours, theirs = curves(runs["evolab"]), curves(runs["sb3"])
+    ours, theirs = curves(runs["evolab"]), curves(runs["peer"])
     low, high = interval(theirs.mean(1))
     mine = interquartile_mean(ours.mean(1))
     within = [
@@ -97,7 +98,7 @@ def compared(runs: dict[str, list[Run]]) -> dict[str, Any]:
     return {
         "seeds": len(ours),
         "evolab": mine,
-        "sb3": interquartile_mean(theirs.mean(1)),
+        "peer": interquartile_mean(theirs.mean(1)),
         "low": low,
         "high": high,
         "holds": mine >= low,
@@ -109,15 +110,15 @@ def compared(runs: dict[str, list[Run]]) -> dict[str, Any]:
 def table(found: Found) -> str:
     """The results as Markdown."""
     lines = [
-        "| task | steps | seeds | evolab | Stable-Baselines3 (95%) | | at the last mark | marks within or above |",
-        "|---|---|---|---|---|---|---|---|",
+        "| task | peer | steps | seeds | evolab | peer (95%) | | at the last mark | marks within or above |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for task, runs in found.items():
         one = compared(runs)
         verdict = "above" if one["evolab"] > one["high"] else "within" if one["holds"] else "**below**"
         lines.append(
-            f"| {task} | {TASKS[task].steps[-1]} | {one['seeds']} | {one['evolab']:.0f} "
-            f"| {one['sb3']:.0f} ({one['low']:.0f} to {one['high']:.0f}) | {verdict} "
+            f"| {task} | {TASKS[task].peer} | {TASKS[task].steps[-1]} | {one['seeds']} | {one['evolab']:.0f} "
+            f"| {one['peer']:.0f} ({one['low']:.0f} to {one['high']:.0f}) | {verdict} "
             f"| {one['last'][0]:.0f}, {one['last'][1]:.0f} | {one['marks'][0]} of {one['marks'][1]} |"
         )
     return "\n".join(lines)
@@ -131,7 +132,7 @@ def figure(found: Found, path: Path) -> Path:
     drawn = make_subplots(-(-len(found) // columns), columns, subplot_titles=list(found))
     for place, (task, runs) in enumerate(found.items()):
         row, column, steps = place // columns + 1, place % columns + 1, TASKS[task].steps
-        for tool, colour in zip(TOOLS, ("#8d99ae", "#0b6e4f"), strict=True):
+        for tool, colour in (("peer", "#8d99ae"), ("evolab", "#0b6e4f")):
             returns = curves(runs[tool])
             ends = np.array([interval(returns[:, mark]) for mark in range(len(steps))])
             drawn.add_scatter(
@@ -159,7 +160,7 @@ def planned(tasks: list[str], seeds: list[int]) -> Iterator[Run]:
     """The runs that are asked for: a task after the other, both tools of a seed before the next seed."""
     for task in tasks:
         for seed in seeds:
-            for tool in TOOLS:
+            for tool in (TASKS[task].peer, "evolab"):
                 yield {"tool": tool, "task": task, "seed": seed}
 
 
@@ -194,7 +195,7 @@ def here() -> dict[str, str]:
 def main() -> None:
     """Run what is missing, or look at what was run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--peers", type=Path, help="where the peer's environment is, or is made and stays")
+    parser.add_argument("--peers", type=Path, help="where the peers' environments are, or are made and stay")
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
     parser.add_argument("--results", type=Path, default=RESULT)
@@ -213,8 +214,8 @@ def main() -> None:
         if (wanted["task"], wanted["tool"], wanted["seed"]) in read(options.results):
             continue
         if wanted["tool"] != "evolab" and options.peers is None:
-            raise SystemExit("Stable-Baselines3 lives in an environment of its own; pass --peers FOLDER.")
-        python = sys.executable if wanted["tool"] == "evolab" else python_of(options.peers, "sb3")
+            raise SystemExit("the peers live in environments of their own; pass --peers FOLDER.")
+        python = sys.executable if wanted["tool"] == "evolab" else python_of(options.peers, wanted["tool"])
         try:
             run = in_a_process(python, wanted)
         except RuntimeError as error:

@@ -8,10 +8,12 @@ import sys
 import time
 import warnings
 import zlib
+from functools import partial
 from typing import Any
 
 import gymnasium
 import numpy as np
+import parity_offline
 from hpo_referee import Policy, play
 from parity_tasks import BUFFER, NETWORKS, ROLLOUT, SETTINGS, TASKS, THEIRS, Task
 
@@ -152,8 +154,16 @@ def main() -> None:
     os.dup2(2, 1)  # whatever a library prints is no answer
     wanted = json.loads(sys.argv[1])
     task = TASKS[wanted["task"]]
-    marks, began = Marks(task, wanted["seed"]), time.process_time()
-    versions = {"evolab": evolab, "sb3": sb3}[wanted["tool"]](task, wanted["seed"], marks)
+    tool, seed, about = wanted["tool"], wanted["seed"], {}
+    if task.peer == "d3rlpy":
+        data = parity_offline.recorded(task.name)
+        about = {"data": parity_offline.fingerprint(data)}
+        tools = {"evolab": parity_offline.evolab, "d3rlpy": parity_offline.d3rlpy}
+        run = partial(tools[tool], data=data)
+    else:
+        run = {"evolab": evolab, "sb3": sb3}[tool]
+    marks, began = Marks(task, seed), time.process_time()
+    versions = run(task, seed, marks)
     if list(marks.returns) != task.steps:
         raise RuntimeError(f"played at {list(marks.returns)}; the marks are {task.steps}.")
     found = {
@@ -161,7 +171,7 @@ def main() -> None:
         "cpu_seconds": round(time.process_time() - began - marks.apart, 1),
         "versions": versions | {"gymnasium": gymnasium.__version__, "python": sys.version.split()[0]},
     }
-    print(json.dumps({**wanted, **found}), file=answers, flush=True)
+    print(json.dumps({**wanted, **about, **found}), file=answers, flush=True)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ TORCH = "torch==2.13.0"
 PEERS = {
     "sb3": ["stable-baselines3", "optuna", "gymnasium[classic-control,box2d,mujoco]"],
     "agilerl": ["agilerl==2.58.0", "peft", "gymnasium[classic-control,box2d,mujoco]"],
+    "d3rlpy": ["d3rlpy==2.8.1"],
     "rliable": ["rliable", "pandas<3", "plotly"],  # its arch does not go with pandas 3
 }
 NO_TORCH = ("rliable",)

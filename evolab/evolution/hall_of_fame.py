@@ -69,6 +69,11 @@ class Promise:
         """It itself."""
         return self.population[self.row]
 
+    @property
+    def seemed(self) -> float:
+        """What decides where it ties with the elite; nothing is known where its episode has not ended."""
+        return self.fitness if self.ended else -math.inf
+
     def affords(self, steps: float, length: float | None = None) -> int:
         """Episodes that so many steps are enough for; `length` is what is known of them by now."""
         return int(min(steps / max(self.length if length is None else length, 1.0), 10**9))
@@ -87,6 +92,7 @@ class HallOfFame:
         elite: the best agent that was confirmed, a copy; None before the first.
         fitness: its mean return over all fresh episodes that it has played; minus infinity without one.
         episodes: how many those are.
+        seemed: what the elite had earned by acting when it was confirmed; it decides where fresh episodes tie.
         proposed: what the elite seemed to have when nobody had been confirmed.
         offset: what agents that were tried had more than they seemed to have: exploration costs, luck flatters.
 
@@ -103,7 +109,7 @@ class HallOfFame:
         self.confirmation = checks.positive_integer("confirmation", confirmation)
         self.elite: Agent | None = None
         self.fitness, self.episodes = float("-inf"), 0
-        self.proposed, self.offset = float("-inf"), 0.0
+        self.proposed, self.offset, self.seemed = float("-inf"), 0.0, float("-inf")
 
     def change(self, revive: bool | str, confirmation: int) -> None:
         """Do otherwise from now on; see the arguments of the class."""
@@ -116,10 +122,15 @@ class HallOfFame:
         if not self.episodes and fitness > self.proposed:
             self.elite, self.proposed = agent.copy(), fitness
 
-    def archive(self, agent: Agent, fitness: float, episodes: int = 0) -> None:
-        """Keep a copy of an agent as the elite, if its fitness is higher than what is known of the elite."""
-        if fitness > self.fitness:
+    def archive(self, agent: Agent, fitness: float, episodes: int = 0, seemed: float = -math.inf) -> None:
+        """Keep a copy of an agent as the elite, if its fitness is higher than what is known of the elite.
+
+        Where returns have a highest value, few episodes reach it by luck, and nothing could ever be higher: of equals
+        the one is kept that `seemed` better, by more episodes, those in which it learned.
+        """
+        if (fitness, seemed) > (self.fitness, self.seemed):
             self.elite, self.fitness, self.episodes = agent.copy(), fitness, episodes
+            self.seemed = seemed
             if episodes:
                 self.elite.evaluated(fitness)
 
@@ -166,7 +177,7 @@ class HallOfFame:
             if np.isnan(returns).all():
                 return None
             mean = float(np.nanmean(returns))
-            if saving and not (target is not None and mean >= target) and self._settles(returns):
+            if saving and not (target is not None and mean >= target) and self._settles(returns, promise):
                 break
         if not len(returns):
             return None
@@ -177,16 +188,16 @@ class HallOfFame:
             return self.fitness
         if len(returns) < few:  # it fell behind, or the budget ended
             return mean
-        self.archive(promise.agent, mean, int(np.isfinite(returns).sum()))
+        self.archive(promise.agent, mean, int(np.isfinite(returns).sum()), promise.seemed)
         return mean
 
-    def _settles(self, returns: np.ndarray) -> bool:
+    def _settles(self, returns: np.ndarray, promise: Promise) -> bool:
         """True where fresh episodes of an agent say already whether it is better than the elite."""
         finite = returns[np.isfinite(returns)]
         lead = float(finite.mean()) - self.fitness
-        return lead <= 0 or (
-            len(finite) > 1 and lead > 2 * float(finite.std(ddof=1)) / math.sqrt(len(finite))
-        )
+        if lead <= 0:
+            return lead < 0 or promise.seemed <= self.seemed
+        return len(finite) > 1 and lead > 2 * float(finite.std(ddof=1)) / math.sqrt(len(finite))
 
     @property
     def enough(self) -> int:
@@ -274,13 +285,14 @@ class HallOfFame:
             "elite_episodes": self.episodes,
             "elite_proposed": self.proposed,
             "elite_offset": self.offset,
+            "elite_seemed": self.seemed,
         }
 
     def put_state(self, state: Mapping[str, Any], elite: Agent | None) -> None:
         """Go on from a checkpoint; an older one does not say how many episodes are behind the elite."""
         self.elite, self.fitness = elite, float(state["elite_fitness"])
         self.episodes = int(state.get("elite_episodes", CONFIRMATION))
-        self.proposed, self.offset = (
+        self.proposed, self.offset, self.seemed = (
             float(state.get(f"elite_{name}", default))
-            for name, default in (("proposed", -math.inf), ("offset", 0.0))
+            for name, default in (("proposed", -math.inf), ("offset", 0.0), ("seemed", -math.inf))
         )

@@ -101,6 +101,7 @@ STATE = record(
         "elite_episodes": whole(),
         "elite_proposed": measured,
         "elite_offset": finite_number,
+        "elite_seemed": measured,
         "changes": record({}, {BY_HAND: mapping(mapping(listing(finite_number, least=2)))}),
         "fitness": mapping(),
     },

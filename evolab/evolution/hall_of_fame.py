@@ -125,14 +125,19 @@ class HallOfFame:
     def archive(self, agent: Agent, fitness: float, episodes: int = 0, seemed: float = -math.inf) -> None:
         """Keep a copy of an agent as the elite, if its fitness is higher than what is known of the elite.
 
-        Where returns have a highest value, few episodes reach it by luck, and nothing could ever be higher: of equals
-        the one is kept that `seemed` better, by more episodes, those in which it learned.
+        Where returns have a highest value, few episodes reach it by luck, and nothing could ever be higher. Of equals
+        the one is kept that `seemed` better, by the episodes in which it learned, unless the elite is known well.
         """
-        if (fitness, seemed) > (self.fitness, self.seemed):
+        if (fitness, seemed) > (self.fitness, self._tie):
             self.elite, self.fitness, self.episodes = agent.copy(), fitness, episodes
             self.seemed = seemed
             if episodes:
                 self.elite.evaluated(fitness)
+
+    @property
+    def _tie(self) -> float:
+        """What an agent has to seem to have to replace an elite that is as good as it is."""
+        return math.inf if self.episodes >= self.confirmation else self.seemed
 
     def confirm(
         self, promise: Promise, target: float | None, play: Play
@@ -196,7 +201,7 @@ class HallOfFame:
         finite = returns[np.isfinite(returns)]
         lead = float(finite.mean()) - self.fitness
         if lead <= 0:
-            return lead < 0 or promise.seemed <= self.seemed
+            return lead < 0 or promise.seemed <= self._tie
         return len(finite) > 1 and lead > 2 * float(finite.std(ddof=1)) / math.sqrt(len(finite))
 
     @property
@@ -226,7 +231,7 @@ class HallOfFame:
         if self.elite is None:
             return None
         reached = target is not None and self.fitness >= target
-        share = 0.5 if promise.fitness > self.fitness else 1.0
+        share = 0.5 if promise.fitness > min(self.fitness, self._tie) else 1.0
         left = promise.left if reached else promise.allowance * share
         played, length = 0, None
         for stage in range(FURTHER + 2):

@@ -254,7 +254,7 @@ def test_what_is_known_of_the_elite_is_saved_and_a_folder_of_0_1_0_counts_for_th
 ):
     exp = started("resting")
     exp._state.hall.add(50.0, 13)
-    exp._state.hall.offset, exp._state.hall.proposed = -3.5, 12.0
+    exp._state.hall.offset, exp._state.hall.proposed, exp._state.hall.seemed = -3.5, 12.0, 4.5
     known = exp._state.hall.take_state()
     exp.save(tmp_path / "run")
     hall = ev.Experiment.load(tmp_path / "run", environment=Toy)._state.hall
@@ -262,7 +262,7 @@ def test_what_is_known_of_the_elite_is_saved_and_a_folder_of_0_1_0_counts_for_th
     assert hall.elite.id == exp.elite.id
     hall.put_state({"elite_fitness": 7.0}, hall.elite)
     assert (hall.fitness, hall.episodes) == (7.0, 20)
-    assert (hall.proposed, hall.offset) == (-np.inf, 0.0)
+    assert (hall.proposed, hall.offset, hall.seemed) == (-np.inf, 0.0, -np.inf)
     exp.close()
 
 
@@ -419,6 +419,35 @@ def test_a_confirmation_ends_when_it_is_clear_who_is_better(population, elite, r
     trial.confirm(hall, 90.0, allowance=1e6)
     assert sum(count for _, count in trial.played) == episodes
     assert (hall.elite is not None and hall.elite.id == 0) is (returns > elite)
+
+
+@pytest.mark.parametrize(
+    ("seemed", "ended", "played", "elite"),
+    [(41.0, True, 20, 0), (40.0, True, 1, 1), (39.0, True, 1, 1), (41.0, False, 1, 1)],
+)
+def test_of_equals_the_one_that_earned_more_while_it_learned_is_the_elite(
+    population, seemed, ended, played, elite
+):
+    """Where returns have a highest value nobody could ever replace an elite that was lucky in a few episodes."""
+    hall, trial = HallOfFame(), Trial(population, 100.0)
+    hall.archive(population[1], 100.0, 3, 40.0)
+    trial.confirm(hall, seemed, allowance=1e6, ended=ended)
+    assert sum(count for _, count in trial.played) == played
+    assert (hall.elite.id, hall.episodes, hall.seemed) == ((0, 20, 41.0) if elite == 0 else (1, 3, 40.0))
+
+
+def test_of_equals_a_few_episodes_are_enough_where_no_more_can_be_paid(population):
+    hall, trial = HallOfFame(), Trial(population, 100.0)
+    hall.archive(population[1], 100.0, 19, 40.0)
+    trial.confirm(hall, 50.0, allowance=30.0)
+    assert (trial.played, hall.elite.id, hall.episodes) == ([(0, 1), (1, FIRST - 1)], 0, FIRST)
+
+
+def test_an_elite_that_is_known_well_is_not_replaced_by_its_equal(population):
+    hall, trial = HallOfFame(), Trial(population, 100.0)
+    hall.archive(population[1], 100.0, 20, 40.0)
+    trial.confirm(hall, 50.0, allowance=1e6)
+    assert (trial.played, hall.elite.id, hall.episodes) == ([(0, 1)], 1, 20)
 
 
 def test_an_agent_that_seems_bad_is_tried_as_well(population):

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from evolab.core import checks
 from evolab.evaluation.episodes import Evaluated
+from evolab.evolution.candidate import Candidate
 from evolab.history.events import Progress
 from evolab.population.agent import Agent
 from evolab.population.individual import Individual
-from evolab.population.population import Population
 
 RESTING = "resting"
 
@@ -40,43 +39,6 @@ met by luck too often: an agent of 152 over a hundred episodes passed them at a 
 
 Play = Callable[[Agent, int, int], Generator[Progress, None, Evaluated]]
 """Plays fresh episodes: of an agent, so many, in this stage of a confirmation."""
-
-
-@dataclass(frozen=True)
-class Promise:
-    """The best agent of a generation, which may become the elite.
-
-    Attributes:
-        population: of P agents.
-        row: of the agent.
-        fitness: that it seems to have.
-        length: steps that one of its episodes seems to take.
-        allowance: environment steps that trying it may cost; infinite where no episode has to be saved.
-        left: environment steps until the run's budget is spent, which reaching the target may take.
-        ended: False where its fitness is what an episode under way has earned so far.
-    """
-
-    population: Population
-    row: int
-    fitness: float
-    length: float = 0.0
-    allowance: float = math.inf
-    left: float = math.inf
-    ended: bool = True
-
-    @property
-    def agent(self) -> Agent:
-        """It itself."""
-        return self.population[self.row]
-
-    @property
-    def seemed(self) -> float:
-        """What decides where it ties with the elite; nothing is known where its episode has not ended."""
-        return self.fitness if self.ended else -math.inf
-
-    def affords(self, steps: float, length: float | None = None) -> int:
-        """Episodes that so many steps are enough for; `length` is what is known of them by now."""
-        return int(min(steps / max(self.length if length is None else length, 1.0), 10**9))
 
 
 class HallOfFame:
@@ -140,26 +102,26 @@ class HallOfFame:
         return math.inf if self.episodes >= self.confirmation else self.seemed
 
     def confirm(
-        self, promise: Promise, target: float | None, play: Play
+        self, candidate: Candidate, target: float | None, play: Play
     ) -> Generator[Progress, None, float | None]:
-        """Have an agent that promises a record play fresh episodes; it becomes the elite if it keeps the promise.
+        """Have an agent that promises a record play fresh episodes; it becomes the elite if it keeps that promise.
 
         The elite itself, at rest in the population, is not replaced by its own copy: the episodes add to
         what is known of it. Where episodes have to be saved, one comes first, and the others follow for as long as
         their mean is above the elite's; few tell, whatever they earned.
 
         Args:
-            promise: the agent.
+            candidate: the agent.
             target: mean return that is looked for; who reaches it is tried too, over five times as many episodes.
             play: plays.
 
         Returns:
             mean return over the fresh episodes; None where none were played, or all of them were lost.
         """
-        if not np.isfinite(promise.fitness):
+        if not np.isfinite(candidate.fitness):
             return None
-        saving = math.isfinite(promise.allowance)
-        if not self._worth_trying(promise, target):
+        saving = math.isfinite(candidate.allowance)
+        if not self._worth_trying(candidate, target):
             return None
         returns, mean, steps = np.empty(0), float("nan"), 0
         few = min(FIRST, self.confirmation)
@@ -171,37 +133,37 @@ class HallOfFame:
                 break
             # Whoever may have reached the target is worth all that is left, and so are few episodes that were begun.
             begun = 0 < len(returns) < few
-            allowed = promise.allowance if saving and not (reaches or begun) else promise.left
+            allowed = candidate.allowance if saving and not (reaches or begun) else candidate.left
             known = steps / len(returns) if len(returns) else None
-            count = min(wanted, promise.affords(allowed - steps, known))
+            count = min(wanted, candidate.affords(allowed - steps, known))
             if count < min(wanted, FIRST):
                 break
-            result = yield from play(promise.agent, count, stage)
+            result = yield from play(candidate.agent, count, stage)
             returns = np.concatenate([returns, result.returns.ravel()])
             steps += result.steps
             if np.isnan(returns).all():
                 return None
             mean = float(np.nanmean(returns))
-            if saving and not (target is not None and mean >= target) and self._settles(returns, promise):
+            if saving and not (target is not None and mean >= target) and self._settles(returns, candidate):
                 break
         if not len(returns):
             return None
-        if saving and promise.ended:
-            self.offset += (mean - promise.fitness - self.offset) * LEARNING
-        if self.holds(promise.population.individuals[promise.row]):
+        if saving and candidate.ended:
+            self.offset += (mean - candidate.fitness - self.offset) * LEARNING
+        if self.holds(candidate.population.individuals[candidate.row]):
             self.add(mean, int(np.isfinite(returns).sum()))
             return self.fitness
         if len(returns) < few:  # it fell behind, or the budget ended
             return mean
-        self.archive(promise.agent, mean, int(np.isfinite(returns).sum()), promise.seemed)
+        self.archive(candidate.agent, mean, int(np.isfinite(returns).sum()), candidate.seemed)
         return mean
 
-    def _settles(self, returns: np.ndarray, promise: Promise) -> bool:
+    def _settles(self, returns: np.ndarray, candidate: Candidate) -> bool:
         """True where fresh episodes of an agent say already whether it is better than the elite."""
         finite = returns[np.isfinite(returns)]
         lead = float(finite.mean()) - self.fitness
         if lead <= 0:
-            return lead < 0 or promise.seemed <= self._tie
+            return lead < 0 or candidate.seemed <= self._tie
         return len(finite) > 1 and lead > 2 * float(finite.std(ddof=1)) / math.sqrt(len(finite))
 
     @property
@@ -210,7 +172,7 @@ class HallOfFame:
         return (1 + FURTHER) * self.confirmation
 
     def observe_elite(
-        self, promise: Promise, target: float | None, play: Play
+        self, candidate: Candidate, target: float | None, play: Play
     ) -> Generator[Progress, None, float | None]:
         """More episodes of the elite: until it is known from enough, or is shown to reach the target.
 
@@ -220,7 +182,7 @@ class HallOfFame:
         with it (seed 1).
 
         Args:
-            promise: the best agent of a generation, whose allowance it is; half of it is left to those who are tried,
+            candidate: the best agent of a generation, whose allowance it is; half of it is left to those who are tried,
                 if that agent seems to be better than the elite.
             target: mean return that is looked for.
             play: plays.
@@ -231,12 +193,12 @@ class HallOfFame:
         if self.elite is None:
             return None
         reached = target is not None and self.fitness >= target
-        share = 0.5 if promise.fitness > min(self.fitness, self._tie) else 1.0
-        left = promise.left if reached else promise.allowance * share
+        share = 0.5 if candidate.fitness > min(self.fitness, self._tie) else 1.0
+        left = candidate.left if reached else candidate.allowance * share
         played, length = 0, None
         for stage in range(FURTHER + 2):
             wanted = (self.enough if reached else self.confirmation) - self.episodes
-            count = min(wanted, self.confirmation, promise.affords(left, length))
+            count = min(wanted, self.confirmation, candidate.affords(left, length))
             if not self.episodes or count <= 0:
                 break
             # How long its episodes are is not known, and those of the best agent may be far shorter.
@@ -247,14 +209,16 @@ class HallOfFame:
             reached = reached and target is not None and self.fitness >= target
         return self.fitness if played or (reached and self.episodes >= self.enough) else None
 
-    def _worth_trying(self, promise: Promise, target: float | None) -> bool:
+    def _worth_trying(self, candidate: Candidate, target: float | None) -> bool:
         """True where an agent may be better than the elite, or reach the target before it does."""
-        if math.isinf(promise.allowance):
-            return promise.fitness > self.fitness or (target is not None and promise.fitness >= target)
+        if math.isinf(candidate.allowance):
+            return candidate.fitness > self.fitness or (target is not None and candidate.fitness >= target)
         if target is not None and self.fitness >= target:
             return False
         # Whoever is the first is better than nobody, and plays all of the first few.
-        return promise.affords(promise.allowance) >= (1 if self.episodes else min(FIRST, self.confirmation))
+        return candidate.affords(candidate.allowance) >= (
+            1 if self.episodes else min(FIRST, self.confirmation)
+        )
 
     def observe(self, result: Evaluated) -> None:
         """Add fresh episodes of the elite to what is known of it."""

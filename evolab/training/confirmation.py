@@ -15,7 +15,7 @@ import numpy as np
 
 from evolab.core.rng import seed_of
 from evolab.evaluation.episodes import Evaluated
-from evolab.evolution.hall_of_fame import Promise
+from evolab.evolution.candidate import Candidate
 from evolab.history.events import Progress
 from evolab.population.agent import Agent
 from evolab.population.population import Population
@@ -50,12 +50,14 @@ def confirm(
         return None
     saving = state.fitness.by_acting
 
-    def promise(row: int) -> Promise:
+    def candidate(row: int) -> Candidate:
         # An episode that has not ended does not tell how long it is.
         endless = saving and not state.episodes.returns[row]
         steps = evaluator.longest if endless else float(length[row])
         allowance = state.allowance
-        return Promise(state.population, row, float(fitness[row]), steps, allowance, state.left, not endless)
+        return Candidate(
+            state.population, row, float(fitness[row]), steps, allowance, state.left, not endless
+        )
 
     def play(agent: Agent, episodes: int, stage: int) -> Generator[Progress, None, Evaluated]:
         seed, watch = seed_of(state.options.seed, number, "confirmation", stage), Watch(state)
@@ -72,10 +74,10 @@ def confirm(
         np.nan_to_num(np.median(fitness), nan=-math.inf), math.inf if state.target is None else state.target
     )
     if saving and hall.fitness >= least:
-        mean = yield from hall.observe_elite(promise(best), state.target, play)
+        mean = yield from hall.observe_elite(candidate(best), state.target, play)
         found += [] if mean is None else [mean]
     for row in order if saving else order[:1]:
-        mean = yield from hall.confirm(promise(row), state.target, play)
+        mean = yield from hall.confirm(candidate(row), state.target, play)
         if mean is None:
             break
         found.append(mean)

@@ -8,7 +8,8 @@ import torch
 
 import evolab as ev
 from evolab.evaluation.episodes import Evaluated
-from evolab.evolution.hall_of_fame import FIRST, HallOfFame, Promise
+from evolab.evolution.candidate import Candidate
+from evolab.evolution.hall_of_fame import FIRST, HallOfFame
 from evolab.training.loop import evolved
 from tests.small import by_episodes
 from tests.toys import Choosing, Paying, Toy
@@ -346,13 +347,13 @@ class Trial:
     def confirm(
         self, hall, fitness=40.0, target=None, allowance=np.inf, left=np.inf, length=10.0, ended=True
     ):
-        promise = Promise(self.population, 0, fitness, length, allowance, left, ended)
-        return self.result(hall.confirm(promise, target, self.play))
+        candidate = Candidate(self.population, 0, fitness, length, allowance, left, ended)
+        return self.result(hall.confirm(candidate, target, self.play))
 
     def observe(self, hall, target=None, allowance=np.inf, left=np.inf, length=10.0, fitness=60.0):
         """More episodes of the elite."""
-        promise = Promise(self.population, 0, fitness, length, allowance, left)
-        return self.result(hall.observe_elite(promise, target, self.play))
+        candidate = Candidate(self.population, 0, fitness, length, allowance, left)
+        return self.result(hall.observe_elite(candidate, target, self.play))
 
     def result(self, trial):
         with pytest.raises(StopIteration) as end:
@@ -371,7 +372,7 @@ def population():
 def known(population, fitness, episodes):
     """A hall with an elite of which this is known."""
     hall = HallOfFame()
-    hall.archive(population[1], fitness, episodes)
+    hall.archive(population[1], fitness, episodes, fitness)
     return hall
 
 
@@ -554,6 +555,17 @@ def test_an_elite_that_is_known_from_few_episodes_plays_more_of_them(population)
 @pytest.mark.parametrize(("fitness", "played"), [(50.0, 8), (50.1, 4)])
 def test_where_nobody_seems_better_the_whole_allowance_is_the_elites(population, fitness, played):
     hall, trial = known(population, 50.0, 4), Trial(population, 50.0)
+    trial.observe(hall, allowance=80.0, fitness=fitness)
+    assert sum(count for _, count in trial.played) == played
+
+
+@pytest.mark.parametrize(("fitness", "episodes", "played"), [(40.0, 4, 8), (40.1, 4, 4), (40.1, 20, 0)])
+def test_an_agent_that_earned_more_while_it_learned_than_the_elite_did_seems_better(
+    population, fitness, episodes, played
+):
+    """Acting is compared with acting: exploration costs both of them, and fresh episodes flatter the elite alone."""
+    hall, trial = HallOfFame(), Trial(population, 50.0)
+    hall.archive(population[1], 50.0, episodes, 40.0)
     trial.observe(hall, allowance=80.0, fitness=fitness)
     assert sum(count for _, count in trial.played) == played
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from evolab.data.datasets.columns import DatasetError as DatasetError
     from evolab.data.datasets.dataset import Dataset as Dataset
     from evolab.envs.recording import collect as collect
-    from evolab.evaluation.episodes import evaluate as evaluate
+    from evolab.evaluation.evaluator import evaluate as evaluate
     from evolab.evaluation.fqe.fqe import FQE as FQE
     from evolab.evolution.evolve import evolve as evolve
     from evolab.evolution.mutation.mutations import Mutations as Mutations
@@ -76,7 +76,7 @@ _NAMES = {
     "collect": "envs.recording",
     "compare": "reporting.comparison.figure",
     "dashboard": "reporting.comparison.dashboard",
-    "evaluate": "evaluation.episodes",
+    "evaluate": "evaluation.evaluator",
     "evolve": "evolution.evolve",
     "load": "experiment.load_path",
     "runs": "reporting.comparison.listing",

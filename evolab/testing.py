@@ -87,9 +87,8 @@ def check_algorithm(
         assert torch.equal(value, twin.table[name]), f"{name}: the same batch and noise gave another result"
         if value.dim() == 3:
             gap = float((alone.table[name][0] - value[1]).abs().max())
-            cure = "reduce over the last axis"
-            assert gap < 1e-9, f"{name}: an agent learned otherwise beside others ({gap:.1e}); {cure}"
-
+            told = f"{name}: an agent learned otherwise beside others ({gap:.1e}); reduce over the last axis"
+            assert gap < 1e-9, told
     meta = _population(algorithm, space, actions, 2, device="meta")
     meta.learn(_rows(batch, slice(0, 2), "meta"), noise=None if drawn is None else drawn[:2].to("meta"))
 

@@ -8,14 +8,17 @@ from typing import ClassVar
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.algorithms.base import CALLS, CHANGED, RATE, SHARED, AgentGroup, Float, Hyperparameter, Role
+from evolab.algorithms.base import CALLS, CHANGED, RATE, SHARED, Hyperparameter
 from evolab.algorithms.losses import chosen_mean, surprise
 from evolab.algorithms.tokens import Forward, TokenAlgorithm
 from evolab.core import checks
 from evolab.core.actions import Actions
 from evolab.core.discrete_actions import DiscreteActions
 from evolab.core.experience import Episodes
+from evolab.core.ranges import Float
 from evolab.core.readonly import frozen_options
+from evolab.networks.base import Role
+from evolab.networks.batching.group import AgentGroup
 
 
 @frozen_options(CHANGED, CALLS)

@@ -8,19 +8,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from evolab.algorithms.base import (
-    CALLS,
-    CHANGED,
-    OF_EXPERIENCE,
-    SHARED,
-    AgentGroup,
-    Float,
-    Hyperparameter,
-)
+from evolab.algorithms.base import CALLS, CHANGED, OF_EXPERIENCE, SHARED, Hyperparameter
 from evolab.algorithms.dqn import DQN
 from evolab.core import checks
 from evolab.core.experience import Batch
+from evolab.core.ranges import Float
 from evolab.core.readonly import frozen_options
+from evolab.networks.batching.group import AgentGroup
 from evolab.networks.loss import Loss
 
 

@@ -9,24 +9,17 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.algorithms.base import (
-    ACTOR_CRITIC,
-    CALLS,
-    CHANGED,
-    AgentGroup,
-    Algorithm,
-    Float,
-    Hyperparameter,
-    Integer,
-    Role,
-)
+from evolab.algorithms.base import ACTOR_CRITIC, CALLS, CHANGED, Algorithm, Hyperparameter
 from evolab.algorithms.exploration import noise_persistence, ornstein_uhlenbeck, unit_noise
 from evolab.algorithms.losses import DeterministicPolicyGradient, SquaredError
 from evolab.core import checks
 from evolab.core.actions import Actions
 from evolab.core.experience import Batch
+from evolab.core.ranges import Float, Integer
 from evolab.core.readonly import frozen_options
 from evolab.core.trees import Tree
+from evolab.networks.base import Role
+from evolab.networks.batching.group import AgentGroup
 from evolab.networks.kernels.td_updates import TemporalDifference
 
 

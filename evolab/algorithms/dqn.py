@@ -9,26 +9,19 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.algorithms.base import (
-    CALLS,
-    CHANGED,
-    ONLINE,
-    RATE,
-    AgentGroup,
-    Float,
-    Hyperparameter,
-    Integer,
-    MaskedAlgorithm,
-    Role,
-)
+from evolab.algorithms.base import CALLS, CHANGED, ONLINE, RATE, Hyperparameter
 from evolab.algorithms.exploration import LASTING, persists
 from evolab.algorithms.losses import SquaredError
+from evolab.algorithms.masked import MaskedAlgorithm
 from evolab.core import checks
 from evolab.core.actions import Actions
 from evolab.core.experience import Batch
 from evolab.core.masks import masked
+from evolab.core.ranges import Float, Integer
 from evolab.core.readonly import frozen_options
 from evolab.core.trees import Tree
+from evolab.networks.base import Role
+from evolab.networks.batching.group import AgentGroup
 from evolab.networks.kernels.td_updates import TemporalDifference
 from evolab.networks.loss import Loss
 

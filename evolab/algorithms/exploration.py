@@ -10,7 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from evolab.algorithms.base import AgentGroup, Float, Hyperparameter
+from evolab.algorithms.base import Hyperparameter
+from evolab.core.ranges import Float
+from evolab.networks.batching.group import AgentGroup
 
 LASTING = Float(1.0, 1000.0)
 """Limits of `persistence`, in steps."""

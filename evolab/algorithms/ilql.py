@@ -9,13 +9,16 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.algorithms.base import CALLS, CHANGED, RATE, SHARED, AgentGroup, Float, Hyperparameter, Role
+from evolab.algorithms.base import CALLS, CHANGED, RATE, SHARED, Hyperparameter
 from evolab.algorithms.bc import BC
 from evolab.algorithms.losses import chosen_mean, surprise
 from evolab.algorithms.tokens import Forward
 from evolab.core.actions import Actions
 from evolab.core.experience import Episodes
+from evolab.core.ranges import Float
 from evolab.core.readonly import frozen_options
+from evolab.networks.base import Role
+from evolab.networks.batching.group import AgentGroup
 
 LARGEST_WEIGHT = 20.0
 """Cap of the exponential weight of the policy's loss, as in implicit Q-learning's own code (100 there)."""

@@ -10,25 +10,18 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.algorithms.base import (
-    CALLS,
-    CHANGED,
-    RATE,
-    SHARED,
-    AgentGroup,
-    Algorithm,
-    Float,
-    Hyperparameter,
-    Role,
-)
+from evolab.algorithms.base import CALLS, CHANGED, RATE, SHARED, Algorithm, Hyperparameter
 from evolab.algorithms.clipped_gaussian import clipped_gaussian
 from evolab.algorithms.losses import SquaredError
 from evolab.core import checks
 from evolab.core.actions import Actions
 from evolab.core.experience import Batch
+from evolab.core.ranges import Float
 from evolab.core.readonly import frozen_options
 from evolab.core.trees import Tree
+from evolab.networks.base import Role
 from evolab.networks.batching.bucket import Forward
+from evolab.networks.batching.group import AgentGroup
 from evolab.networks.loss import Loss
 from evolab.networks.scalars import Scalars
 

@@ -11,27 +11,20 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.algorithms.base import (
-    CALLS,
-    CHANGED,
-    RATE,
-    SHARED,
-    AgentGroup,
-    Float,
-    Hyperparameter,
-    Integer,
-    MaskedAlgorithm,
-    Role,
-)
+from evolab.algorithms.base import CALLS, CHANGED, RATE, SHARED, Hyperparameter
 from evolab.algorithms.categorical import drawn, likelihood, logits_of
 from evolab.algorithms.clipped_gaussian import clipped_gaussian
+from evolab.algorithms.masked import MaskedAlgorithm
 from evolab.algorithms.sequences import Cut
 from evolab.core.actions import Actions
 from evolab.core.experience import Batch, Remembered
+from evolab.core.ranges import Float, Integer
 from evolab.core.readonly import frozen_options
 from evolab.core.trees import Tree, map_leaves
 from evolab.data.buffers.rollout import RolloutSteps
+from evolab.networks.base import Role
 from evolab.networks.batching.bucket import Forward
+from evolab.networks.batching.group import AgentGroup
 from evolab.networks.scalars import Scalars
 from evolab.networks.sequences import seen, seen_next
 

@@ -8,13 +8,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from evolab.algorithms.base import CALLS, CHANGED, AgentGroup
+from evolab.algorithms.base import CALLS, CHANGED
 from evolab.algorithms.dqn import DQN
 from evolab.algorithms.losses import QuantileError
 from evolab.core import checks
 from evolab.core.experience import Batch
 from evolab.core.masks import masked
 from evolab.core.readonly import frozen_options
+from evolab.networks.batching.group import AgentGroup
 from evolab.networks.kernels.td_updates import TemporalDifference
 from evolab.networks.loss import Loss
 

@@ -11,25 +11,17 @@ import torch.nn.functional as F
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.algorithms.base import (
-    ACTOR_CRITIC,
-    CALLS,
-    CHANGED,
-    RATE,
-    AgentGroup,
-    Algorithm,
-    Float,
-    Hyperparameter,
-    Integer,
-    Role,
-)
+from evolab.algorithms.base import ACTOR_CRITIC, CALLS, CHANGED, RATE, Algorithm, Hyperparameter
 from evolab.algorithms.exploration import noise_persistence, unit_noise
 from evolab.algorithms.losses import SquaredError
 from evolab.core.actions import Actions
 from evolab.core.experience import Batch
+from evolab.core.ranges import Float, Integer
 from evolab.core.readonly import frozen_options
 from evolab.core.trees import Tree
+from evolab.networks.base import Role
 from evolab.networks.batching.bucket import Forward
+from evolab.networks.batching.group import AgentGroup
 from evolab.networks.kernels.td_updates import TemporalDifference
 from evolab.networks.loss import Loss
 from evolab.networks.scalars import Scalars

@@ -9,12 +9,15 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.algorithms.base import CALLS, CHANGED, AgentGroup, Float, Hyperparameter, Integer, Role
+from evolab.algorithms.base import CALLS, CHANGED, Hyperparameter
 from evolab.algorithms.ddpg import DDPG
 from evolab.algorithms.losses import DeterministicPolicyGradient, SquaredError
 from evolab.core.actions import Actions
 from evolab.core.experience import Batch
+from evolab.core.ranges import Float, Integer
 from evolab.core.readonly import frozen_options
+from evolab.networks.base import Role
+from evolab.networks.batching.group import AgentGroup
 from evolab.networks.kernels.td_updates import TemporalDifference
 
 

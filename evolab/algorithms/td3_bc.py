@@ -8,19 +8,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from evolab.algorithms.base import (
-    CALLS,
-    CHANGED,
-    OF_EXPERIENCE,
-    SHARED,
-    AgentGroup,
-    Float,
-    Hyperparameter,
-)
+from evolab.algorithms.base import CALLS, CHANGED, OF_EXPERIENCE, SHARED, Hyperparameter
 from evolab.algorithms.td3 import TD3
 from evolab.core.experience import Batch
+from evolab.core.ranges import Float
 from evolab.core.readonly import frozen_options
 from evolab.networks.batching.bucket import Forward
+from evolab.networks.batching.group import AgentGroup
 
 
 @frozen_options(CHANGED, CALLS)

@@ -10,12 +10,13 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.algorithms.base import AgentGroup, Algorithm
+from evolab.algorithms.base import Algorithm
 from evolab.core.trees import Tree
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.data.buffers.rollout import RolloutBuffer
 from evolab.data.buffers.token_buffer import TokenBuffer
 from evolab.networks.base import Network
+from evolab.networks.batching.group import AgentGroup
 from evolab.networks.gpt.gpt import GPT
 
 Forward = Callable[..., Tensor]

@@ -8,13 +8,16 @@ from typing import ClassVar
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.algorithms.base import CALLS, CHANGED, AgentGroup, Float, Hyperparameter, Role
+from evolab.algorithms.base import CALLS, CHANGED, Hyperparameter
 from evolab.algorithms.losses import QuantileError
 from evolab.algorithms.sac import LEAST, MOST, SAC
 from evolab.core import checks
 from evolab.core.actions import Actions
 from evolab.core.experience import Batch
+from evolab.core.ranges import Float
 from evolab.core.readonly import frozen_options
+from evolab.networks.base import Role
+from evolab.networks.batching.group import AgentGroup
 from evolab.networks.kernels.td_updates import TemporalDifference
 from evolab.networks.loss import Loss
 

@@ -12,7 +12,8 @@ from torch import Tensor
 from evolab.algorithms.base import Algorithm
 from evolab.core import checks, registry
 from evolab.data.buffers.base import Buffer
-from evolab.evaluation.episodes import Evaluated, Evaluator, over_episodes
+from evolab.evaluation.episodes import Evaluated, over_episodes
+from evolab.evaluation.evaluator import Evaluator
 from evolab.population.population import Population
 
 

@@ -15,7 +15,8 @@ from evolab.envs.base import Environments
 from evolab.envs.compatibility import check_fits
 from evolab.envs.factory import Source, make
 from evolab.envs.language.environment import LanguageEnvironment
-from evolab.evaluation.episodes import Evaluated, Evaluator
+from evolab.evaluation.episodes import Evaluated
+from evolab.evaluation.evaluator import Evaluator
 from evolab.evaluation.language_returns import play
 from evolab.history.display import count, html_facts, number
 from evolab.population.agent import Agent

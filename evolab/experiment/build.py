@@ -16,7 +16,7 @@ from evolab.data.buffers.token_buffer import TokenBuffer
 from evolab.data.datasets.dataset import Dataset
 from evolab.envs import make
 from evolab.envs.goals import require_goals
-from evolab.evaluation.episodes import Evaluator
+from evolab.evaluation.evaluator import Evaluator
 from evolab.evaluation.fitness import Fitness, Given, Returns, fitness_named
 from evolab.evaluation.language_returns import LanguageReturns
 from evolab.evaluation.training_fitness import Acting, TrainingEpisodes

@@ -9,11 +9,13 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from evolab.algorithms.base import AgentGroup, Algorithm, MaskedAlgorithm
+from evolab.algorithms.base import Algorithm
+from evolab.algorithms.masked import MaskedAlgorithm
 from evolab.core.composite_actions import apart
 from evolab.core.masks import as_mask, forbids_all, of_outputs, random_permitted
 from evolab.core.space_trees import as_space, check_tokens, holds_numbers, leading_shape
 from evolab.core.trees import Tree, first_leaf, map_leaves, to_tensor
+from evolab.networks.batching.group import AgentGroup
 from evolab.population.normalisation import deviation
 from evolab.population.recurrent_state import Memory, reading, reading_alone
 from evolab.population.table import Table
@@ -56,7 +58,7 @@ def act(
             part = step.of(part, group.rows)
             if exploring:
                 parts.append(_explored(table, group, part, noted, own, where))
-                group.credit += num_envs
+                group.pace.earn(num_envs)
             else:
                 parts.append(_greedy(table, group, part, own))
         if exploring:

@@ -50,7 +50,7 @@ class Waiting:
         together = self._noise(group, several) if noise is None else noise.unsqueeze(0)
         about = group.updates, group.policy_delay, group.sizes
         self._jobs.append((group, updates.job(several, together, *about)))
-        group.updates += len(several.reward)
+        group.pace.count(len(several.reward))
         for individual in self._table.individuals[group.rows]:
             individual.updates += len(several.reward)
         return True

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
-import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -21,17 +19,14 @@ from evolab.core.experience import MASKS, Batch, Episodes, to_batch
 from evolab.core.masks import of_outputs
 from evolab.core.space_trees import check_episodes
 from evolab.core.trees import Tree, map_leaves
-from evolab.data.buffers.base import AT_ONCE, Buffer
-from evolab.networks.batching import cuda_graphs as graphs
+from evolab.data.buffers.base import Buffer
 from evolab.networks.batching.group import AgentGroup
 from evolab.networks.kernels.core_sharing import cores_for_kernels
 from evolab.population.batched_updates import Collected, Waiting
+from evolab.population.recorded_updates import RecordedUpdates
 from evolab.population.recurrent_state import along
 from evolab.population.sampling import sampling_of, weighed
 from evolab.population.table import Table
-
-LONGEST = 8
-"""Longest period of delays whose updates are recorded, each phase of it apart."""
 
 WANTED = {True: ("its own newest steps alone", "RolloutBuffer"), False: ("a replay buffer", "ReplayBuffer")}
 """What algorithms learn from that are on-policy, and those that are not."""
@@ -49,7 +44,7 @@ class Learner:
 
     def __init__(self, table: Table, warmed_up: bool = False) -> None:
         self.table, self.warmed_up = table, warmed_up
-        self.unrecordable = False  # once an update could not be recorded as a CUDA graph
+        self._recorded = RecordedUpdates(table)
         self.told = False  # once a batch was larger than what is stored
         self._diverged: set[int] = set()  # agents that this was said of
 
@@ -57,7 +52,7 @@ class Learner:
         """Begin a generation: no step is unanswered."""
         self.warmed_up = warmed_up
         for group in self.table.groups:
-            group.updates, group.credit = 0, 0.0
+            group.pace.restart()
 
     def learn(
         self, source: Buffer | Any, noise: Tree | None = None, updates: int | None = None, ratio: float = 1.0
@@ -83,7 +78,7 @@ class Learner:
         else:
             whole = self._taken(source, 1)
             batches = iter([self.batch_of(group, whole.cut(None, group.batch))])
-        group.updates = table.individuals[row].updates  # delays are the agent's own
+        group.pace.go_on_from(table.individuals[row].updates)  # delays are the agent's own
         for batch in batches:
             own = noise
             if noise is not None:
@@ -103,7 +98,7 @@ class Learner:
             whole = self._samples(group, source) == group.batch
             if due and not whole:
                 self._tell(group, source)
-            if due and whole and self._recordable(source, group):
+            if due and whole and self._recorded.possible(source, group):
                 self._replay(group, source, due, found)
                 continue
             for seen in self._drawn(source, group, due):
@@ -223,15 +218,13 @@ class Learner:
     def _due(self, group: AgentGroup, updates: int | None, ratio: float) -> int:
         """Updates that a group owes for the steps its agents took; one where none took any."""
         if updates is not None:
-            group.credit = 0.0
+            group.pace.forgive()
             return updates
         if not self.warmed_up:  # the warm-up's steps are not answered by a burst of updates
-            group.credit = min(group.credit, max(float(group.learn_step), 1.0))
-        if group.credit == 0 and not any(other.credit for other in self.table.groups):
+            group.pace.forgive(but=max(float(group.pace.learn_step), 1.0))
+        if not any(other.pace.credit for other in self.table.groups):
             return 1
-        due = int(group.credit * ratio // group.learn_step)
-        group.credit -= due * group.learn_step / ratio
-        return due
+        return group.pace.due(ratio)
 
     def _update(self, group: AgentGroup, batch: Any, noise: Tree | None, found: Collected) -> None:
         """One update of a group, by kernels where they can; its noise is drawn where none is given."""
@@ -245,58 +238,28 @@ class Learner:
         """One update of a group as its algorithm writes it out."""
         if noise is None:
             noise = self.table.algorithm.draw(group, batch, self.table.generator)
-        group.updates += 1
+        group.pace.count()
         return group.update(self.table.algorithm, batch, noise)
 
     def _count(self, group: AgentGroup, updates: int) -> None:
         for individual in self.table.individuals[group.rows]:
             individual.updates += updates
 
-    def _recordable(self, source: Buffer, group: AgentGroup) -> bool:
-        """True where updates from this source can be recorded: by rules that say so, on data that lie on the device."""
-        if self.unrecordable or not graphs.possible(self.table.device):
-            return False
-        said = bool(vars(type(self.table.algorithm)).get("recordable"))  # not of a class that it derives from
-        how = sampling_of(group)
-        if how is not None and not how.recordable:
-            return False
-        return said and source.recordable and source.device == self.table.device
-
     def _replay(self, group: AgentGroup, source: Buffer, due: int, found: Collected) -> None:
         """The updates that a group owes, some at a time as one recording."""
-        table = self.table
-        source.tell_device()
-        delays = [name for name in table.algorithm.update_timing if name != "learn_step"]
-        period = math.lcm(*(max(1, int(group.settings[0].get(name, 1))) for name in delays))
-        for done in range(0, due, AT_ONCE):
-            count, before = min(AT_ONCE, due - done), group.updates
 
-            def work(count: int = count, before: int = before) -> dict[str, Tensor]:
-                group.updates = before
-                made: dict[str, list[Tensor]] = {}
-                for batch in self._batches(source, group, count):
-                    for name, loss in self._by_algorithm(group, batch, None).items():
-                        made.setdefault(name, []).append(loss)
-                return {name: torch.stack(losses) for name, losses in made.items()}
+        def work(count: int) -> dict[str, Tensor]:
+            made: dict[str, list[Tensor]] = {}
+            for batch in self._batches(source, group, count):
+                for name, loss in self._by_algorithm(group, batch, None).items():
+                    made.setdefault(name, []).append(loss)
+            return {name: torch.stack(losses) for name, losses in made.items()}
 
-            try:
-                if period > LONGEST:
-                    losses = work()
-                else:
-                    how = sampling_of(group)
-                    most = 1 if how is None or how.lookahead is None else how.lookahead.most
-                    key = count, before % period, most, source.recording_key()
-                    losses = group.recordings.run(key, work, table.generator, group.forget)
-            except graphs.Unrecordable as problem:
-                warnings.warn(str(problem), stacklevel=4)
-                self.unrecordable = True
-                table.renew_generator(group.start, "unrecorded")
-                losses = work()
-            group.updates = before + count
+        for losses in self._recorded.make(group, source, due, work):
             for name, several in losses.items():  # a delayed policy has fewer of them
                 for loss in several:
                     found.add(group, {name: loss})
-            self._count(group, count)
+        self._count(group, due)
 
     # Checks -----------------------------------------------------------------------------------
 

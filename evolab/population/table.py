@@ -165,7 +165,7 @@ class Table(Mapping[str, Tensor]):
             return group
         layouts = {name: group.layout(name, row - group.start) for name in self.roles}
         alone = self._group(row, [(row, row + 1)], self.individuals[row : row + 1], layouts)
-        alone.updates = group.updates
+        alone.pace.go_on_from(group.updates)
         return alone
 
     def _grouped(self, individuals: Sequence[Individual]) -> list[AgentGroup]:

@@ -10,7 +10,8 @@ from typing import Any
 from evolab.core import checks
 from evolab.data.buffers.base import Buffer
 from evolab.envs.base import Environments
-from evolab.evaluation.episodes import LONGEST, Evaluator
+from evolab.evaluation.episodes import LONGEST
+from evolab.evaluation.evaluator import Evaluator
 from evolab.evaluation.fitness import Fitness
 from evolab.evaluation.training_fitness import TrainingEpisodes
 from evolab.evolution.hall_of_fame import HallOfFame
@@ -80,10 +81,8 @@ class TrainingState:
         self.generation = self.total_steps = self.by_hand = 0
         self.best: Agent | None = None
         self.target: float | None = None
-        self.budget = Budget()
-        self.cut = False
-        self.changes = Changes()
-        self.interrupted = False
+        self.budget, self.changes = Budget(), Changes()
+        self.cut = self.interrupted = False
         self._told: set[str] = set()
         self._immigrants: list[Immigrant] = []
         self._under_way: Iterator[Progress | Generation] | None = None

@@ -9,7 +9,8 @@ import torch
 
 import evolab as ev
 from evolab.evaluation import episodes as evaluation
-from evolab.evaluation.episodes import Evaluated, evaluate, evaluating
+from evolab.evaluation.episodes import Evaluated, evaluating
+from evolab.evaluation.evaluator import evaluate
 from evolab.evaluation.watched_episodes import play
 from tests.small import by_episodes
 from tests.toys import Choosing, Endless, Still, Toy

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import evolab as ev
-from evolab.evaluation.episodes import Evaluator
+from evolab.evaluation.evaluator import Evaluator
 from evolab.evaluation.fitness import Fitness, Given, Returns
 from tests.small import recorded
 from tests.toys import Still

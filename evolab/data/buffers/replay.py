@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from types import SimpleNamespace
+from collections.abc import Hashable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from evolab.core.experience import DRAWN, Batch, Episodes, Sampling, Transition
-from evolab.core.goals import Goals
-from evolab.core.machine_memory import room
-from evolab.core.trees import Tree, leaves, map_named_leaves, named_leaves
+from evolab.core.experience import DRAWN, Batch, Episodes, Sampling
+from evolab.core.trees import Tree, leaves
 from evolab.data.buffers.base import AT_ONCE
-from evolab.data.buffers.hindsight import Futures, Relabelled
-from evolab.data.buffers.n_step import ONWARD, Following, Places, summed_ahead
+from evolab.data.buffers.episode_storage import EpisodePools
+from evolab.data.buffers.hindsight import Relabelled
+from evolab.data.buffers.n_step import summed_ahead
 from evolab.data.buffers.priorities import Priorities, weights
-from evolab.data.buffers.ring_storage import Pools
 from evolab.networks.batching import cuda_graphs as graphs
 
-MASK = "next_action_mask"
-"""The field of what successors permit, where environments say so."""
 
-
-class ReplayBuffer(Pools):
+class ReplayBuffer(EpisodePools):
     """The newest transitions, which the whole population learns from; the oldest are overwritten first.
 
     Args:
@@ -47,10 +41,6 @@ class ReplayBuffer(Pools):
         self.filled: Tensor | None = None  # [pools], the lengths as recorded draws read them
         self._told = np.zeros(0, dtype=np.int64)
         self._self = object()  # told from every other buffer, also from one that lay at the same addresses
-        self._following = Following()
-        self._goals: Goals | None = None
-        self._futures: Futures | None = None
-        self.priorities: Priorities | None = None
 
     def __repr__(self) -> str:
         kind = "shared" if self.shared else f"own to each of {self.pools} agents"
@@ -65,129 +55,6 @@ class ReplayBuffer(Pools):
     def ready(self, least: int) -> bool:
         """True when `least` transitions are there, or as many as there is room for."""
         return len(self) >= min(least, self.capacity)
-
-    def add(self, transition: Transition) -> int:
-        """Store the valid rows of a transition; see `Pools.add`."""
-        self._goals = getattr(transition, "goals", None) or self._goals
-        if self._goals is not None and self._futures is None and self.fields:
-            self._futures = Futures.of(self, self.onward)
-        stored = super().add(transition)
-        if not stored:
-            self._cut()
-            return 0
-        places = Places(self.cursor, self.length, self.capacity, self.allotted)
-        step = self._following.met(transition, self.onward, places)
-        if self._goals is not None and self._futures is None:
-            self._futures = Futures(self.pools, self.capacity, self.example.device)
-        if self._futures is not None:
-            self._futures.met(step, places)
-        return stored
-
-    def _write(self, pool: int, rows: dict[str, Any], leading: int, keep: np.ndarray | None) -> int:
-        start = int(self.cursor[pool])
-        count = super()._write(pool, rows, leading, keep)
-        if self.priorities is not None and count:
-            owners = slice(None) if self.pools == 1 else slice(pool, pool + 1)
-            skip = max(0, count - self.capacity)
-            self.priorities.fresh(owners, start, count - skip)
-        return count
-
-    def _cut(self) -> None:
-        """Nothing that is stored goes on."""
-        self._following.cut()
-        if self._futures is not None:
-            self._futures.cut()
-
-    def clear(self) -> None:
-        """Forget everything; see `Pools.clear`."""
-        super().clear()
-        self._futures = self.priorities = None
-
-    def fields_of(self, transition: Transition) -> dict[str, Any]:
-        """What is stored of a transition: masks of successors from the first on that has some; all is permitted before."""
-        rows, mask = super().fields_of(transition), getattr(transition, MASK, None)
-        if mask is None and MASK in self.fields:
-            size = self.fields[MASK].shape[1]  # type: ignore[union-attr]
-            mask = np.ones((*np.shape(transition.reward), size), dtype=bool)
-        elif mask is not None and self.fields:
-            self.field(MASK, np.shape(mask)[-1:], torch.bool, True)
-        return rows if mask is None else {**rows, MASK: mask}
-
-    def field(self, name: str, shape: tuple[int, ...], dtype: torch.dtype, value: int) -> Tensor:
-        """A field that may be missing: in rows that were stored without it, it has this value."""
-        if name not in self.fields:
-            store = room((len(self.example), *shape), dtype, self.example.device)
-            store.unflatten(0, (self.pools, -1))[:, : int(self.length.max())] = value
-            self.fields[name], self.frames[name] = store, None
-        return self.fields[name]  # type: ignore[return-value]
-
-    def link(self, rows: Tensor, distance: Tensor) -> None:
-        """Tell rows how many rows on the next transitions of their episodes lie."""
-        if len(rows):
-            self.onward[rows.to(self.device)] = distance.to(self.device, torch.int32)
-
-    @property
-    def onward(self) -> Tensor:
-        """[pools * allotted], rows from each transition on to the next one of its episode; 0 for none."""
-        return self.field(
-            ONWARD, (), torch.int32, 0
-        )  # a folder that was written before this was kept has none
-
-    def next_of(self, index: Tensor) -> Tensor:
-        """The rows that follow rows; the same row where none does."""
-        onward = self.onward.index_select(0, index.flatten()).view(index.shape)
-        base = 0 if self.pools == 1 else index - index % self.allotted
-        return base + (index - base + onward) % self.allotted
-
-    def newest(self, count: int) -> dict[str, Tensor]:
-        """The newest transitions of a pool that all share, oldest first, by the paths of their leaves; for `take_in`."""
-        count = min(count, len(self))
-        if count == 0:
-            return {}
-        index = (int(self.cursor[0]) - count + torch.arange(count)) % self.capacity
-        rows = self._taken(index.to(self.device), (*DRAWN, *self._masks), (count,))
-        return {path: leaf.cpu() for name, tree in rows.items() for path, leaf in named_leaves(tree, name)}
-
-    def take_in(self, rows: Mapping[str, Tensor]) -> None:
-        """Store transitions of another buffer, as its `newest` gave them; nothing that is stored goes on with them.
-
-        Raises:
-            ValueError: they are of another form.
-        """
-        missing = [
-            path
-            for name in DRAWN
-            for path, _ in named_leaves(self.fields.get(name, ()), name)
-            if path not in rows
-        ]
-        if not self.fields or missing:
-            raise ValueError(f"these transitions are of another environment: they lack {', '.join(missing)}.")
-        given = {
-            name: map_named_leaves(lambda path, _: rows[path], self.fields[name], name) for name in DRAWN
-        }
-        mask = {MASK: rows[MASK]} if MASK in rows else {}
-        transitions: Any = SimpleNamespace(**given, **mask)
-        count = super().add(transitions)
-        count = min(count, self.capacity)
-        if ONWARD in self.fields:
-            index = (int(self.cursor[0]) - count + torch.arange(count)) % self.capacity
-            self.onward[index.to(self.device)] = 0
-        self._following.cut()
-        self._futures = None
-
-    def begin_generation(self) -> None:
-        """Environments are started anew: what comes next follows nothing that is stored."""
-        self._cut()
-
-    def follow(self, parents: Sequence[int]) -> None:
-        """Give every agent its parent's experience; see `Pools.follow`."""
-        self._cut()
-        super().follow(parents)
-        if self.pools > 1:
-            self._futures = None
-        if self.priorities is not None:
-            self.priorities.be_of(max(parents) + 1, self.stored_places())
-            self.priorities.follow(parents)
 
     def batches(
         self,
@@ -252,7 +119,7 @@ class ReplayBuffer(Pools):
 
         shape = updates, count, size
         if how is None:
-            return Batch(**self._taken(index, (*DRAWN, *self._masks), shape))
+            return Batch(**self.taken(index, (*DRAWN, *self.masks), shape))
         return self._sampled(index.view(shape), how, generator)
 
     def _by_priority(
@@ -277,13 +144,6 @@ class ReplayBuffer(Pools):
             yield batch
             self.priorities.learn(rows, place, batch.error)
 
-    def stored_places(self) -> list[Tensor]:
-        """Where transitions lie in each pool, the oldest first."""
-        return [
-            torch.from_numpy((int(cursor) - length + np.arange(length)) % self.capacity)
-            for length, cursor in zip(self.length, self.cursor, strict=True)
-        ]
-
     def take_diverged(self) -> list[int]:
         """Rows of agents whose errors were no finite numbers since this was asked last."""
         return [] if self.priorities is None else self.priorities.take_lost()
@@ -294,17 +154,12 @@ class ReplayBuffer(Pools):
                 "the replay buffer is empty. Call exp.fill(1_000), or buffer.add(transition) first."
             )
 
-    @property
-    def _masks(self) -> tuple[str, ...]:
-        """The fields of masks, where there are some."""
-        return (MASK,) if MASK in self.fields else ()
-
     def _sampled(self, at: Tensor, how: Sampling, generator: torch.Generator) -> Batch:
         """The samples that begin in the rows `at` [U, P, B]."""
-        index, shape, masks = at.flatten(), tuple(at.shape), self._masks
+        index, shape, masks = at.flatten(), tuple(at.shape), self.masks
         aimed = None if how.hindsight is None else self._relabelled(at, how.hindsight, generator)
         if how.lookahead is None:
-            batch = Batch(**self._taken(index, (*DRAWN, *masks), shape))
+            batch = Batch(**self.taken(index, (*DRAWN, *masks), shape))
             if aimed is not None:
                 batch.reward, batch.terminated = aimed.outcome(at)
         else:
@@ -319,8 +174,8 @@ class ReplayBuffer(Pools):
                     lambda rows: aimed.next_of(rows, self.next_of(rows)),
                 )
             last, reward, discount = walk
-            begun = self._taken(index, ("observation", "action"), shape)
-            ended = self._taken(last.flatten(), ("next_observation", "terminated", *masks), shape)
+            begun = self.taken(index, ("observation", "action"), shape)
+            ended = self.taken(last.flatten(), ("next_observation", "terminated", *masks), shape)
             batch = Batch(**begun, **ended, reward=reward, discount=discount)
             if aimed is not None:
                 batch.terminated = aimed.outcome(last)[1]
@@ -330,7 +185,7 @@ class ReplayBuffer(Pools):
 
     def _relabelled(self, at: Tensor, share: Tensor, generator: torch.Generator) -> Relabelled:
         """The same samples, of which these shares [P] have goals that were reached."""
-        if self._goals is None or self._futures is None:
+        if self.goals is None or self.futures is None:
             raise ValueError(
                 "hindsight is above 0, and nothing that is stored says what other goals would have earned. It needs steps "
                 "of an environment with goals: Dict observations with 'achieved_goal' and 'desired_goal', and a method "
@@ -338,9 +193,9 @@ class ReplayBuffer(Pools):
             )
         device = generator.device
         coin = torch.rand(at.shape, generator=generator, device=device).to(at.device)
-        aims, known = self._futures.draw(at, self.allotted, generator)
+        aims, known = self.futures.draw(at, self.allotted, generator)
         changed = known & (coin < share.to(at.device)[:, None])
-        return Relabelled(self, self._goals, at, aims, changed)
+        return Relabelled(self, self.goals, at, aims, changed)
 
     @property
     def recordable(self) -> bool:  # type: ignore[override]
@@ -387,4 +242,4 @@ class ReplayBuffer(Pools):
         if len(self) == 0:
             return None
         index = self._draw(0, min(count, int(self.length[0])), generator)
-        return self._taken(index, ("observation",), (len(index),))["observation"]
+        return self.taken(index, ("observation",), (len(index),))["observation"]

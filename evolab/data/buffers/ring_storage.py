@@ -8,7 +8,6 @@ once what they are asked for: there the tensors double as they fill. Large obser
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from evolab.core.machine_memory import announce, room, taken_as_filled
 from evolab.core.trees import Tree, first_leaf, leaves, map_leaves
 from evolab.data.buffers.base import Buffer, Settled, as_kept
 from evolab.data.buffers.frames import Frames, frames_for
+from evolab.data.buffers.stored_leaves import flat, placed, precision_of, row_bytes
 
 AT_FIRST = 64 * 2**20  # bytes that there is room for at first, on devices that give at once what is asked for
 
@@ -92,7 +92,7 @@ class Pools(Buffer):
         if not self.fields:
             self.pools = 1 if self.shared else agents
             self.length, self.cursor = np.zeros(self.pools, np.int64), np.zeros(self.pools, np.int64)
-            self.allot({k: map_leaves(lambda leaf: _flat(leaf, leading, valid), x) for k, x in rows.items()})
+            self.allot({k: map_leaves(lambda leaf: flat(leaf, leading, valid), x) for k, x in rows.items()})
         if self.pools == 1:
             stored = self._write(0, rows, leading, valid)
         elif leading != 2 or agents != self.pools:
@@ -118,7 +118,7 @@ class Pools(Buffer):
         device = self.device or torch.device("cpu")
 
         def kept(leaf: Tensor, following: Tensor) -> Frames | None:
-            return frames_for(leaf, following, device, _precision(leaf.dtype))
+            return frames_for(leaf, following, device, precision_of(leaf.dtype))
 
         self.frames = {name: map_leaves(lambda leaf: None, value) for name, value in like.items()}
         if "observation" in like:
@@ -127,7 +127,7 @@ class Pools(Buffer):
 
         def empty(leaf: Tensor, frames: Frames | None) -> Tensor:
             if frames is None:
-                return torch.empty(0, *leaf.shape[1:], dtype=_precision(leaf.dtype), device=device)
+                return torch.empty(0, *leaf.shape[1:], dtype=precision_of(leaf.dtype), device=device)
             return torch.empty(0, frames.count, dtype=torch.int32, device=device)
 
         self.fields = {name: map_leaves(empty, value, self.frames[name]) for name, value in like.items()}
@@ -141,7 +141,7 @@ class Pools(Buffer):
             return
         stored, wanted = min(int(self.length.max()), self.allotted), self.capacity
         if not taken_as_filled(self.example.device):
-            row = sum(_row_bytes(leaf) for leaf in leaves(self.fields))
+            row = sum(row_bytes(leaf) for leaf in leaves(self.fields))
             wanted = min(wanted, max(least, 2 * self.allotted, AT_FIRST // (row * self.pools), 1))
 
         def larger(store: Tensor) -> Tensor:
@@ -185,7 +185,7 @@ class Pools(Buffer):
         # Nothing is written before every field is known to fit, and to have room.
         pieces = {k: map_leaves(fitting, self.fields[k], self.frames[k], own) for k, own in rows.items()}
         self.make_room(min(length + count, self.capacity))
-        pieces = {name: map_leaves(_placed, self.frames[name], piece) for name, piece in pieces.items()}
+        pieces = {name: map_leaves(placed, self.frames[name], piece) for name, piece in pieces.items()}
         first, base = min(count - skip, self.capacity - start), pool * self.allotted
         stretches = ((start, 0, first), (0, first, count - skip - first))
 
@@ -208,7 +208,7 @@ class Pools(Buffer):
         run = len(places) > 0 and int(places[-1]) - int(places[0]) == len(places) - 1
 
         def write(store: Tensor, frames: Frames | None, leaf: Tensor) -> None:
-            piece = _placed(frames, leaf).to(store.device)
+            piece = placed(frames, leaf).to(store.device)
             if run:  # a plain copy
                 store[int(places[0]) : int(places[-1]) + 1] = piece
             else:
@@ -219,9 +219,11 @@ class Pools(Buffer):
 
     def rows(self, index: Tensor) -> dict[str, Tree]:
         """The fields of given rows, [B, ...] each, counted from the storage's start."""
-        return self._taken(index.to(self.device), DRAWN, (len(index),))
+        return self.taken(index.to(self.device), DRAWN, (len(index),))
 
-    def _taken(self, index: Tensor, names: Sequence[str], shape: tuple[int, ...]) -> dict[str, Any]:
+    def taken(self, index: Tensor, names: Sequence[str], shape: tuple[int, ...]) -> dict[str, Any]:
+        """Some fields of the rows `index`, whose leading axis becomes `shape`."""
+
         def take(store: Tensor, frames: Frames | None) -> Tensor:
             found = store.index_select(0, index).unflatten(0, shape)
             return found if frames is None else frames.take(found)
@@ -268,7 +270,7 @@ class Pools(Buffer):
         sizes: list[int] = []
 
         def note(store: Tensor, frames: Frames | None) -> None:
-            sizes.append(_row_bytes(store) if frames is None else frames.row_bytes)
+            sizes.append(row_bytes(store) if frames is None else frames.row_bytes)
 
         for name, value in self.fields.items():
             map_leaves(note, value, self.frames.get(name) or map_leaves(lambda leaf: None, value))
@@ -278,7 +280,7 @@ class Pools(Buffer):
     def nbytes(self) -> int:
         """Memory that it takes when it is full, in bytes, at as many frames a transition as there are now."""
         stored = int(self.length.sum())
-        each = float(sum(map(_row_bytes, leaves(self.fields))))
+        each = float(sum(map(row_bytes, leaves(self.fields))))
         for frames in {kept for kept in leaves(self.frames) if kept is not None}:
             each += frames.part_bytes * (len(frames) / stored if stored else 1)
         return int(each * self.pools * self.capacity)
@@ -287,22 +289,3 @@ class Pools(Buffer):
     def example(self) -> Tensor:
         """The first stored leaf, for its dtype and device."""
         return first_leaf(self.fields)
-
-
-def _precision(dtype: torch.dtype) -> torch.dtype:
-    return torch.float32 if dtype == torch.float64 else dtype
-
-
-def _row_bytes(leaf: Tensor) -> int:
-    return leaf.element_size() * prod(leaf.shape[1:])
-
-
-def _flat(leaf: ArrayLike, leading: int, valid: np.ndarray | None) -> Tensor:
-    """The valid rows [B, ...] of a leaf with `leading` axes in front."""
-    rows = as_kept(leaf).flatten(0, leading - 1)
-    return rows if valid is None else rows[torch.as_tensor(valid.reshape(-1)).to(rows.device)]
-
-
-def _placed(frames: Frames | None, piece: Tensor) -> Tensor:
-    """What is written of an observation: the places of its parts, which are stored now, or itself."""
-    return piece if frames is None else frames.put(piece)

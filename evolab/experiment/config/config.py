@@ -17,8 +17,7 @@ from typing import Any, TypeAlias
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 
-from evolab.algorithms.base import Algorithm
-from evolab.algorithms.search_space import algorithm_named, search_space_of
+from evolab.algorithms.search_space import search_space_of
 from evolab.core import checks, registry
 from evolab.core.device import device_named, precision_named
 from evolab.core.plain_values import from_plain, to_plain
@@ -26,8 +25,6 @@ from evolab.core.processors import same_everywhere
 from evolab.core.rng import fresh_seed
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.data.buffers.rollout import RolloutBuffer
-from evolab.data.datasets.choices import note_of
-from evolab.data.datasets.dataset import Dataset
 from evolab.envs.factory import VectorMaker, called
 from evolab.envs.faults import FaultPolicy
 from evolab.envs.language.environment import LanguageEnvironment
@@ -47,15 +44,12 @@ from evolab.experiment.config.conversions import (
     source_of,
 )
 from evolab.experiment.config.defaults import (
-    algorithm_for,
     drawn_names,
     fitness_for,
     is_data,
     normalise_for,
-    num_envs_for,
-    population_for,
     selection_for,
-    spaces_of,
+    sized,
     steps_ahead_for,
 )
 from evolab.experiment.config.file_schema import check_config
@@ -81,7 +75,7 @@ class ExperimentConfig(Options):
         if data is None and is_data(environment):
             environment, data = None, environment
         environment = source_of(environment, self.vector, self.env_kwargs)
-        algorithm, size, num_envs, observed = self._sized(environment, data)
+        algorithm, size, num_envs, observed = sized(self, environment, data)
         fitness = fitness_for(algorithm, environment) if self.fitness is None else self.fitness
         selection = selection_for(size, fitness) if self.selection is None else self.selection
         values, ranges = search_space_of(algorithm, self.hyperparameters, self.search_space)
@@ -146,36 +140,6 @@ class ExperimentConfig(Options):
         FaultPolicy(self.on_fault)
         interval(self.checkpoint_every)
         check_together(self)
-
-    def _sized(self, environment: object, data: object) -> tuple[Algorithm, int, int, spaces.Space | None]:
-        """Algorithm, population, environments of each agent, and the space of observations where it was looked at."""
-        wanted, observed, acted = self.algorithm, None, None
-        if wanted is None and environment is None and data is None:
-            raise ValueError(
-                "there is neither an environment nor data. Pass one: ev.Experiment('CartPole-v1'), or "
-                "ev.Experiment(ev.Dataset('data.h5'))."
-            )
-        if environment is not None and not isinstance(environment, LanguageEnvironment):
-            if None in (wanted, self.population, self.num_envs):
-                observed, acted = spaces_of(
-                    environment,
-                    self.vectorization,
-                    {"frame_stack": self.frame_stack, **(self.env_kwargs or {})},
-                )
-        elif wanted is None and data is not None and environment is None:
-            found = data if isinstance(data, Dataset) else Dataset(data)
-            acted = found.action_space
-            if (choices := found.report().choices) is not None:
-                checks.notice(
-                    f"{found.name}: {note_of(choices)}, or name an algorithm that chooses, such as 'CQN'."
-                )
-        if wanted is None:
-            wanted = algorithm_for(environment, acted, recorded=environment is None)
-        algorithm = algorithm_named(wanted)
-        size = population_for(algorithm, observed) if self.population is None else self.population
-        size = checks.positive_integer("population", size)
-        num_envs = num_envs_for(algorithm) if self.num_envs is None else self.num_envs
-        return algorithm, size, checks.positive_integer("num_envs", num_envs), observed
 
     def has(self, name: str) -> bool:
         """True where an agent may have a hyperparameter that is off as a rule, such as "hindsight"."""

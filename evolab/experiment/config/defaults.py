@@ -16,9 +16,11 @@ from typing import Any
 from gymnasium import spaces
 
 from evolab.algorithms.base import Algorithm
+from evolab.algorithms.search_space import algorithm_named
 from evolab.core import checks
 from evolab.core.discrete_actions import MOST, combined
 from evolab.core.ranges import Integer, Range
+from evolab.data.datasets.choices import note_of
 from evolab.data.datasets.dataset import Dataset
 from evolab.data.datasets.readers import OTHERS, TABLES
 from evolab.envs import make
@@ -27,6 +29,7 @@ from evolab.envs.language.environment import LanguageEnvironment
 from evolab.evolution.selection.base import Selection
 from evolab.evolution.selection.narrowing import Narrowing
 from evolab.evolution.selection.tournament import Tournament
+from evolab.experiment.config.options import Options
 from evolab.networks.observations import holds_image, holds_vector
 from evolab.population.agent import Agent
 from evolab.population.warm_start import origin
@@ -187,3 +190,36 @@ def drawn_names(draw: object, fixed: Collection[str], ranges: Mapping[str, Range
         if name not in ranges:
             raise checks.unknown("hyperparameter to draw", name, ranges)
     return tuple(draw)
+
+
+def sized(
+    options: Options, environment: object, data: object
+) -> tuple[Algorithm, int, int, spaces.Space | None]:
+    """Algorithm, population, environments of each agent, and the space of observations where it was looked at."""
+    wanted, observed, acted = options.algorithm, None, None
+    if wanted is None and environment is None and data is None:
+        raise ValueError(
+            "there is neither an environment nor data. Pass one: ev.Experiment('CartPole-v1'), or "
+            "ev.Experiment(ev.Dataset('data.h5'))."
+        )
+    if environment is not None and not isinstance(environment, LanguageEnvironment):
+        if None in (wanted, options.population, options.num_envs):
+            observed, acted = spaces_of(
+                environment,
+                options.vectorization,
+                {"frame_stack": options.frame_stack, **(options.env_kwargs or {})},
+            )
+    elif wanted is None and data is not None and environment is None:
+        found = data if isinstance(data, Dataset) else Dataset(data)
+        acted = found.action_space
+        if (choices := found.report().choices) is not None:
+            checks.notice(
+                f"{found.name}: {note_of(choices)}, or name an algorithm that chooses, such as 'CQN'."
+            )
+    if wanted is None:
+        wanted = algorithm_for(environment, acted, recorded=environment is None)
+    algorithm = algorithm_named(wanted)
+    size = population_for(algorithm, observed) if options.population is None else options.population
+    size = checks.positive_integer("population", size)
+    num_envs = num_envs_for(algorithm) if options.num_envs is None else options.num_envs
+    return algorithm, size, checks.positive_integer("num_envs", num_envs), observed

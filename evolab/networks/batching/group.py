@@ -19,6 +19,7 @@ from evolab.networks.base import Layout, Network, Role
 from evolab.networks.batching.bucket import Bound, Bucket, Forward, joined
 from evolab.networks.batching.cuda_graphs import Recordings
 from evolab.networks.batching.gradients import TrackedPass
+from evolab.networks.batching.pace import Pace
 from evolab.networks.batching.whole_updates import WholeUpdates, whole_updates
 from evolab.networks.genes import Genes
 from evolab.networks.kernel import Backward, Kernel
@@ -39,11 +40,9 @@ class AgentGroup:
     Attributes:
         buckets: stretches of agents that share a layout.
         hyper: hyperparameters by name, [P] each.
-        learn_step: environment steps of an agent per update.
         batch: B, the largest batch size in the group.
         weight: [P, B], 1 / batch size where a sample is the agent's own, 0 beyond it.
-        updates: since the group was laid out; decides when a delayed policy is due.
-        credit: environment steps not yet answered by updates.
+        pace: how many updates it has made, and how many it owes.
         recordings: its updates as CUDA graphs.
     """
 
@@ -70,12 +69,10 @@ class AgentGroup:
             for a, b in cuts or [(0, len(genes))]
         ]
         self._kernels = [bound.kernel for bucket in self.buckets for bound in bucket.bound.values()]
-        self.learn_step = int(settings[0].get("learn_step", 1))
+        self.pace = Pace(int(settings[0].get("learn_step", 1)))
         self.policy_delay = int(settings[0].get("policy_delay", 1))
         self.sizes = [int(setting.get("batch_size", 1)) for setting in settings]
         self.batch = max(self.sizes)
-        self.updates = 0
-        self.credit = 0.0
         self.recordings = Recordings()
         self._weights: dict[tuple[int, torch.dtype, torch.device], Tensor] = {}
         self._views: dict[str, Tensor] = {}
@@ -87,6 +84,11 @@ class AgentGroup:
 
     def __len__(self) -> int:
         return self.stop - self.start
+
+    @property
+    def updates(self) -> int:
+        """Made since it was laid out; decides when a delayed policy is due."""
+        return self.pace.updates
 
     @property
     def rows(self) -> slice:
@@ -126,21 +128,17 @@ class AgentGroup:
 
     def like(self, other: AgentGroup) -> bool:
         """True where the same operations on the same rows of the table compute either group."""
-        spans = [[bucket.rows for bucket in group.buckets] for group in (self, other)]
-        forms = [
-            [
-                bound.kernel.form(group.genes[bucket.inside])
-                for bucket in group.buckets
-                for bound in bucket.bound.values()
-            ]
-            for group in (self, other)
-        ]
-        return spans[0] == spans[1] and forms[0] == forms[1] and self.batch == other.batch
+        return self._form() == other._form()
+
+    def _form(self) -> tuple[int, list[slice], list[Any]]:
+        kernels = [(bucket, bound.kernel) for bucket in self.buckets for bound in bucket.bound.values()]
+        forms = [kernel.form(self.genes[bucket.inside]) for bucket, kernel in kernels]
+        return self.batch, [bucket.rows for bucket in self.buckets], forms
 
     def become(self, other: AgentGroup) -> None:
         """Take over what a group like this one says of its agents; what is recorded stays good."""
         self.genes, self.settings, self.sizes = other.genes, other.settings, other.sizes
-        self.updates, self.credit = 0, 0.0
+        self.pace.restart()
         for (length, dtype, _), weight in self._weights.items():
             weight.copy_(self._weighed(length, dtype))
 
@@ -254,12 +252,8 @@ class AgentGroup:
         passes = [bucket.vjp_extra(name, observation, extra) for bucket in self.buckets]
 
         def to_extra(grad: Tensor) -> Tensor:
-            return _whole(
-                [
-                    backward(grad[bucket.inside])
-                    for bucket, (_, backward) in zip(self.buckets, passes, strict=True)
-                ]
-            )
+            pairs = zip(self.buckets, passes, strict=True)
+            return _whole([backward(grad[bucket.inside]) for bucket, (_, backward) in pairs])
 
         return _whole([out for out, _ in passes]), to_extra
 

@@ -29,8 +29,10 @@ SOURCES = (
     "normalisation.h",
     "adam.h",
     "threads.h",
+    "plan.h",
     "quantiles.h",
     "regression.h",
+    "td_targets.h",
     "td_updates.h",
 )
 REALS = {torch.float32: "float", torch.float64: "double"}

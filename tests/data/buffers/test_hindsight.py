@@ -190,7 +190,7 @@ def test_a_goal_is_what_the_own_episode_led_to_later(seed, capacity, shared, ane
     buffer = ev.ReplayBuffer(capacity, shared=shared)
     stored = play(buffer, seed)
     if anew:
-        buffer._futures = None
+        buffer.futures = None
         nothing = step(np.full((2, 3), 10**6), np.full((2, 3), 10**6), valid=np.zeros((2, 3), bool))
         buffer.add(nothing)
     found = sets(drawn(buffer, share=(1.0, 1.0), count=60_000))

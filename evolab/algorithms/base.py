@@ -116,7 +116,7 @@ class Algorithm(ABC):
     @property
     def keeps_transitions(self) -> bool:
         """True if transitions that it has learned from stay, so that others can measure by them."""
-        return not self.on_policy
+        return self.takes_others_experience
 
     @property
     def normalisable(self) -> tuple[str, ...]:
@@ -125,8 +125,17 @@ class Algorithm(ABC):
 
     def buffer(self, asked: ReplayBuffer | RolloutBuffer | None) -> ReplayBuffer | RolloutBuffer:
         """Where experience lies: in what was asked for, or in a buffer of the kind that it learns from."""
-        default = RolloutBuffer() if self.on_policy else ReplayBuffer()
-        return default if asked is None else asked  # an empty one is false
+        return self.buffer_kind() if asked is None else asked  # an empty one is false
+
+    @property
+    def buffer_kind(self) -> type[ReplayBuffer] | type[RolloutBuffer]:
+        """Of the experience that it learns from: all that was stored, or its own newest steps."""
+        return RolloutBuffer if self.on_policy else ReplayBuffer
+
+    @property
+    def takes_others_experience(self) -> bool:
+        """True if it can learn from what others did, so that a buffer may be filled before training."""
+        return not self.on_policy
 
     @property
     def factored(self) -> bool:

@@ -53,6 +53,14 @@ class Transition:
     next_action_mask: Any = None
     goals: Goals | None = None
 
+    @classmethod
+    def of(cls, given: Any) -> Transition:
+        """What a caller stores: any object with the fields of `DRAWN`; what else it does not say is None."""
+        if isinstance(given, cls):
+            return given
+        said: Any = {name: getattr(given, name, None) for name in cls.__slots__ if name not in DRAWN}
+        return cls(**{name: getattr(given, name) for name in DRAWN}, **said)
+
     @property
     def ended(self) -> Any:
         """[P, E], True where what is acted on next begins an episode: the one before ended, or a fault broke it off."""

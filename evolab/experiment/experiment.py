@@ -85,7 +85,7 @@ class Experiment(Settings, Retraining, Evaluating, Views, Saving):
         """
         self._runner.refuse_while_running("fill")
         state, steps = self._state, isinstance(source, int) and not isinstance(source, bool)
-        if self.algorithm.on_policy:
+        if not self.algorithm.takes_others_experience:
             alone = f"{self.algorithm.name} learns from its own newest steps alone: nothing can be filled in."
             if not steps:
                 raise ValueError(alone)

@@ -13,7 +13,7 @@ import torch
 from evolab.core import checks
 from evolab.data.datasets.columns import DatasetError
 from evolab.data.datasets.tokens import TokenDataset
-from evolab.envs.language.environment import LanguageEnvironment
+from evolab.envs.language.environment import LanguageEnvironment, Recording
 
 
 class Maker:
@@ -49,14 +49,13 @@ def episodes_from(source: object, environment: LanguageEnvironment, seed: int) -
     if isinstance(source, (str, Path)):
         source = TokenDataset.load(source)
     if isinstance(source, Mapping):
-        record = getattr(environment, "record", None)
-        if record is None:
+        if not isinstance(environment, Recording):
             raise DatasetError(f"{environment.name} cannot record episodes of its own. Pass a TokenDataset.")
-        known = inspect.signature(record).parameters
+        known = inspect.signature(environment.record).parameters
         for name in source:
             if name not in known:
                 raise checks.unknown(f"option of {environment.name}.record", name, known)
-        source = record(**source)
+        source = environment.record(**source)
     if not isinstance(source, TokenDataset):
         raise DatasetError(
             f"{type(source).__name__} came; a language environment learns from a TokenDataset, such as "

@@ -114,7 +114,9 @@ class Readings(Parts):
         if not self.history.generations:
             count = len(state.buffer)
             stored = f"{count:,} transitions in the buffer" if count else "the buffer is empty"
-            return f"{head}; no generation yet" + ("" if self.algorithm.on_policy else f", {stored}")
+            return f"{head}; no generation yet" + (
+                f", {stored}" if self.algorithm.takes_others_experience else ""
+            )
         last, survived = self.history.generations[-1], self.history.survived()
         return (
             f"{head}\n  generation {self.generation}, {self.total_steps:,} steps "

@@ -40,7 +40,7 @@ def options_of(
         "draw": False,
         "steps_per_generation": state.options.steps_per_generation,
         **{name: getattr(config, name) for name in like},
-        **({"buffer": state.buffer.options} if config.algorithm.on_policy else {}),
+        **({} if config.algorithm.takes_others_experience else {"buffer": state.buffer.options}),
         **asked,
         "evolving": False,
     }

@@ -236,7 +236,7 @@ def warm_up_steps(state: TrainingState, max_steps: int | None) -> int:
         ValueError: it learns from data alone, and there are none.
     """
     least = state.population.table.least_experience
-    if state.population.algorithm.on_policy or state.buffer.ready(least):
+    if not state.population.algorithm.takes_others_experience or state.buffer.ready(least):
         return 0
     envs = state.envs if state.learns_by_acting else None
     if envs is None:

@@ -79,7 +79,7 @@ def _of_the_budget(state: TrainingState, reason: str) -> None:
     if state.generation > 1 or not state.cut:
         return
     agents, before = len(state.population), 0
-    if state.learns_by_acting and not state.population.algorithm.on_policy:
+    if state.learns_by_acting and state.population.algorithm.takes_others_experience:
         before = max(WARM_UP, state.population.table.least_experience)
     enough = before + agents * state.expected_steps
     if reason == "minutes":

@@ -44,7 +44,8 @@ class EpisodePools(Pools):
 
     def add(self, transition: Transition) -> int:
         """Store the valid rows of a transition; see `Pools.add`."""
-        self.goals = getattr(transition, "goals", None) or self.goals
+        transition = Transition.of(transition)
+        self.goals = transition.goals or self.goals
         if self.goals is not None and self.futures is None and self.fields:
             self.futures = Futures.of(self, self.onward)
         stored = super().add(transition)
@@ -81,7 +82,7 @@ class EpisodePools(Pools):
 
     def fields_of(self, transition: Transition) -> dict[str, Any]:
         """What is stored of a transition: masks of successors from the first on that has some; all is permitted before."""
-        rows, mask = super().fields_of(transition), getattr(transition, MASK, None)
+        rows, mask = super().fields_of(transition), transition.next_action_mask
         if mask is None and MASK in self.fields:
             size = self.fields[MASK].shape[1]  # type: ignore[union-attr]
             mask = np.ones((*np.shape(transition.reward), size), dtype=bool)

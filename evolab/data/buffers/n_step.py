@@ -8,14 +8,14 @@ the order of rows: environments may have been started anew, and rows that are no
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from evolab.core.experience import Lookahead
+from evolab.core.experience import Lookahead, Transition
 from evolab.core.trees import Tree, leaves
 from evolab.data.buffers.base import as_kept
 
@@ -73,19 +73,17 @@ class Following:
         self._newest = self._open = None
         self._successor = ()
 
-    def met(self, transition: Any, store: Tensor, places: Places) -> Met:
+    def met(self, transition: Transition, store: Tensor, places: Places) -> Met:
         """Note one step [P, E] or [B] that has just been written: what it follows is told so in `store`."""
         ended = _flags(transition.terminated)
-        truncated = getattr(transition, "truncated", None)
-        ended = ended if truncated is None else ended | _flags(truncated)
-        valid = getattr(transition, "valid", None)
-        valid = None if valid is None else _flags(valid)
+        ended = ended if transition.truncated is None else ended | _flags(transition.truncated)
+        valid = None if transition.valid is None else _flags(transition.valid)
         whole, pools = valid is None or bool(valid.all()), len(places.cursor)
         taken = np.broadcast_to(True if valid is None else valid, ended.shape).reshape(pools, -1)
         follows = self._open
         if not (whole and self._goes_on_whole(transition, ended, store, places)):
             follows = self._link(transition, ended, taken, store, places)
-        successor = getattr(transition, "reset_observation", None)  # the very array that is acted on next
+        successor = transition.reset_observation  # the very array that is acted on next
         self._successor = transition.next_observation if successor is None else successor
         self._open = None
         if whole and pools == 1:
@@ -93,7 +91,9 @@ class Following:
         assert follows is not None
         return Met(follows.reshape(taken.shape), taken, ended.reshape(taken.shape))
 
-    def _goes_on_whole(self, transition: Any, ended: np.ndarray, store: Tensor, places: Places) -> bool:
+    def _goes_on_whole(
+        self, transition: Transition, ended: np.ndarray, store: Tensor, places: Places
+    ) -> bool:
         """Link two steps in a row of all environments, whose rows lie side by side; False for any other case."""
         before, count = self._open, ended.size
         start = int(places.cursor[0]) - 2 * count
@@ -111,7 +111,7 @@ class Following:
         return True
 
     def _link(
-        self, transition: Any, ended: np.ndarray, taken: np.ndarray, store: Tensor, places: Places
+        self, transition: Transition, ended: np.ndarray, taken: np.ndarray, store: Tensor, places: Places
     ) -> np.ndarray:
         """[pools, N], True where what was taken follows; told so in `store`."""
         newest = self._newest

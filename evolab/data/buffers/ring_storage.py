@@ -84,9 +84,10 @@ class Pools(Buffer):
         Raises:
             ValueError: the fields' shapes differ from those stored before.
         """
+        transition = Transition.of(transition)
         shape = np.shape(transition.reward)
         leading, agents = len(shape), shape[0] if len(shape) == 2 else 1
-        valid = getattr(transition, "valid", None)
+        valid = transition.valid
         valid = None if valid is None or np.all(valid) else np.asarray(valid)
         rows = self.fields_of(transition)
         if not self.fields:

@@ -162,6 +162,7 @@ class RolloutBuffer(Buffer):
         Raises:
             ValueError: it is full, or the shapes differ from those stored before.
         """
+        transition = Transition.of(transition)
         shape = tuple(np.shape(transition.reward))
         if self.full:
             raise ValueError(
@@ -175,7 +176,7 @@ class RolloutBuffer(Buffer):
                 f"{shape}. Use a fresh RolloutBuffer for other environments."
             )
         rows = {name: map_leaves(as_kept, getattr(transition, name)) for name in FIELDS}
-        mask = getattr(transition, MASK, None)
+        mask = transition.action_mask
         if mask is not None:
             rows[MASK] = as_kept(mask)
         if not self.fields:

@@ -8,8 +8,8 @@ Gymnasium environment, play of many episodes at once, data sets, and everything 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import gymnasium
 import numpy as np
@@ -23,6 +23,15 @@ from evolab.data.datasets.tokens import TokenDataset
 from evolab.envs.language.turns import Game, GameTable, Policy, Reply
 from evolab.population.agent import Agent
 from evolab.population.utterances import language_policy
+
+
+@runtime_checkable
+class Recording(Protocol):
+    """An environment that records data of its own, which `fill` and `data=` can ask for."""
+
+    @property
+    def record(self) -> Callable[..., TokenDataset]:
+        """Episodes of its scripted players; what it takes is named in its own signature."""
 
 
 class LanguageEnvironment(gymnasium.Env[np.ndarray, Any], ABC):

@@ -92,7 +92,7 @@ def run(options: argparse.Namespace) -> tuple[Path, Experiment, dict[str, Any]]:
     folder = _folder(options.out, place.stem)
     experiment = Experiment.from_config({**settings, "target": target}, folder=folder)
     try:
-        if source is not None and not experiment.algorithm.on_policy:
+        if source is not None and experiment.algorithm.takes_others_experience:
             experiment.fill(source)
     except Exception:
         experiment.close()

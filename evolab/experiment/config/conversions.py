@@ -100,17 +100,18 @@ def mutations_of(mutations: Mutations | Mapping[str, Any] | None) -> Mutations:
     return mutations
 
 
-def buffer_of(buffer: object, on_policy: bool = False) -> ReplayBuffer | RolloutBuffer | None:
+def buffer_of(
+    buffer: object, kind: type[ReplayBuffer] | type[RolloutBuffer] = ReplayBuffer
+) -> ReplayBuffer | RolloutBuffer | None:
     """A buffer from an object, from its options, or from its capacity or horizon; None stays None.
 
     Args:
         buffer: what the user gave.
-        on_policy: True where a rollout is wanted.
+        kind: that the algorithm learns from.
 
     Raises:
         TypeError: something else came, or the kind that the algorithm does not learn from.
     """
-    kind: type[ReplayBuffer] | type[RolloutBuffer] = RolloutBuffer if on_policy else ReplayBuffer
     if isinstance(buffer, int) and not isinstance(buffer, bool):
         return kind(buffer)
     if isinstance(buffer, Mapping):
@@ -118,7 +119,7 @@ def buffer_of(buffer: object, on_policy: bool = False) -> ReplayBuffer | Rollout
         check_declared(kind, buffer, "buffer")
         return kind(**buffer)
     if buffer is not None and not isinstance(buffer, kind):
-        what = "a horizon" if on_policy else "a capacity"
+        what = "a horizon" if kind is RolloutBuffer else "a capacity"
         raise TypeError(f"buffer is {buffer!r}; ev.{kind.__name__}(...) or {what} is expected.")
     return buffer
 

@@ -136,7 +136,7 @@ class Host:
                     entry.unlink()
             options = {name: from_plain(value) for name, value in order.options.items()}
             experiment = Experiment(**{**options, **own, "folder": order.folder, "progress": False})
-            if order.goals.fill is not None and not experiment.algorithm.on_policy:
+            if order.goals.fill is not None and experiment.algorithm.takes_others_experience:
                 experiment.fill(order.goals.fill)
         self._open[order.run] = experiment
         return experiment

@@ -134,7 +134,7 @@ def _evolving_every(run: Run, interval: int) -> Run:
 def _refuse_transitions(run: Run, transitions: int) -> None:
     config = ExperimentConfig.from_plain(run.options, **run.own)
     shared = config.buffer is None or (isinstance(config.buffer, ReplayBuffer) and config.buffer.shared)
-    if config.algorithm.on_policy or config.algorithm.offline or not shared:
+    if not (config.algorithm.replays and shared):
         raise ValueError(
             f"transitions are exchanged between replay buffers that all agents share; {config.algorithm.name} learns "
             "from other experience here. Leave transitions out."

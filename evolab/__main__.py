@@ -161,7 +161,7 @@ def _parser() -> argparse.ArgumentParser:
     board = commands.add_parser(
         "board",
         help="watch runs in a browser while they train",
-        description="Serve one local page with the board of all runs below a folder: a table that fills while they "
+        description="Serve one local page with the dashboard of all runs below a folder: a table that fills while they "
         "train, curves, settings against fitness, and each run's own dashboard. It listens on this machine alone, "
         "its address holds a token, and it only reads. Ctrl-C ends it.",
         epilog="On a server: ssh -L 8765:127.0.0.1:8765 SERVER, and open the printed address on your own machine.",
@@ -187,18 +187,18 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _board(options: argparse.Namespace) -> int:
-    """Serve the board of runs until Ctrl-C."""
+    """Serve the dashboard of runs until Ctrl-C."""
     from evolab.reporting.dashboard_server.server import DashboardServer
 
-    board = DashboardServer(Path(options.folder).expanduser(), options.port)
-    print(f"the board of {options.folder}: {board.url}", flush=True)
+    server = DashboardServer(Path(options.folder).expanduser(), options.port)
+    print(f"the dashboard of {options.folder}: {server.url}", flush=True)
     print("it only reads; Ctrl-C ends it", flush=True)
     if options.open:
         import webbrowser
 
-        webbrowser.open(board.url)
+        webbrowser.open(server.url)
     with contextlib.suppress(KeyboardInterrupt):
-        board.serve()
+        server.serve()
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The board of runs in a real JupyterLab: filled while runs are made, sorted, filtered, two winners side by side."""
+"""The dashboard of runs in a real JupyterLab: filled while runs are made, sorted, filtered, two winners side by side."""
 
 from __future__ import annotations
 

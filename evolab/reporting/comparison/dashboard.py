@@ -1,4 +1,4 @@
-"""The board of runs: a widget that follows every run below a folder while they are made."""
+"""The dashboard of runs: a widget that follows every run below a folder while they are made."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ UNANSWERED = 4
 
 
 def dashboard(what: Source | Iterable[Source] = "runs") -> RunsDashboard:
-    """A live board of many runs: a table that fills while they run, their curves, and the settings in which they differ.
+    """A live dashboard of many runs: a table that fills while they run, their curves, and the settings in which they differ.
 
     Runs may be made by this kernel, by others, or on the command line: their folders are read, and nothing
     is ever written. `ev.compare` draws the same curves as a figure, `ev.runs` lists the runs as a table.
@@ -144,7 +144,7 @@ class RunsDashboard(anywidget.AnyWidget):
         table = html_table(
             names, rows, ("run", "environment", "algorithm", "trouble"), f"Runs in {self.feed.title}"
         )
-        words = "A table of the last saved state; run the cell again for a live board."
+        words = "A table of the last saved state; run the cell again for a live dashboard."
         html = (
             f'<div id="{escape(self.twin)}" class="evolab-still">{table}<p><small>{words}</small></p></div>'
         )
@@ -165,26 +165,26 @@ def _word(value: object) -> str:
 
 
 def _follow(ref: weakref.ref[RunsDashboard], wake: threading.Event, halt: threading.Event) -> None:
-    """Look, tell, and now and then keep, for as long as the board is there."""
+    """Look, tell, and now and then keep, for as long as the dashboard is there."""
     kept = changed = -KEEP
     due, stale, pause = True, True, PERIOD
     while True:
-        board = ref()  # a strong reference for this round alone
-        if halt.is_set() or board is None or board.comm is None:
+        dashboard = ref()  # a strong reference for this round alone
+        if halt.is_set() or dashboard is None or dashboard.comm is None:
             return
         try:
-            due = board.feed.look(seconds=LOOK) or due or board.whole
+            due = dashboard.feed.look(seconds=LOOK) or due or dashboard.whole
             now = time.monotonic()
-            if due and board.tell():
+            if due and dashboard.tell():
                 due, stale, changed = False, True, now
             if stale and (now - changed > SETTLED or now - kept > KEEP):
-                board.keep()
+                dashboard.keep()
                 stale, kept = False, now
-            pause = 0.0 if board.feed.more else PERIOD
+            pause = 0.0 if dashboard.feed.more else PERIOD
         except Exception:
             # What goes wrong in one look (a folder that vanishes) is gone in the next.
             due, pause = True, PERIOD
         finally:
-            del board
+            del dashboard
         wake.wait(pause)
         wake.clear()

@@ -1,4 +1,4 @@
-"""What a board of runs says: rows, curves and what sets the runs apart, as small JSON-able messages."""
+"""What a dashboard of runs says: rows, curves and what sets the runs apart, as small JSON-able messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-// The board of runs: one store per model, any number of views; rows and curves come in parts and are kept by the run's name.
+// The dashboard of runs: one store per model, any number of views; rows and curves come in parts and are kept by the run's name.
 
 function emptyRuns() {
   return { title: "", columns: [], rows: new Map(), curves: new Map(), details: new Map(), importance: [], alive: false, gone: false };
@@ -97,7 +97,7 @@ function mountRuns(root, store, send, address = null) {
     for (const name of [...chosen]) if (!store.rows.has(name)) chosen.delete(name);
     say(title, `Runs in ${store.title}`);
     state.className = `ev-state ev-is-${store.alive ? "running" : "saved"}`;
-    say(state, store.gone ? store.ended || "the kernel has ended: this is a picture" : store.alive ? "live" : store.reading || "a picture of the last saved state; run the cell again for a live board");
+    say(state, store.gone ? store.ended || "the kernel has ended: this is a picture" : store.alive ? "live" : store.reading || "a picture of the last saved state; run the cell again for a live dashboard");
     const best = all.map(scoreOf).filter((v) => v != null), steps = all.reduce((sum, run) => sum + (run.t || 0), 0);
     const facts = [["runs", group(all.length)], ["being written", group(all.filter((run) => run.writing).length)], ["best", best.length ? fmt(Math.max(...best)) : "–"], ["steps of all runs", compact(steps)]];
     tiles.replaceChildren(...facts.map(([name, value]) => h("div", { role: "listitem" }, h("span", { class: "ev-fact" }, name), h("b", {}, value))));
@@ -114,7 +114,7 @@ function mountRuns(root, store, send, address = null) {
   return { draw, close() { resized.disconnect(); themed.disconnect(); released(); } };
 }
 
-const boards = new Map();
+const dashboards = new Map();
 
 function initialize({ model }) {
   const store = emptyRuns(), views = new Set();
@@ -137,13 +137,13 @@ function initialize({ model }) {
   const kernel = model.widget_manager && model.widget_manager.kernel;
   const status = (_, name) => { if (["dead", "restarting", "autorestarting", "terminating"].includes(name)) gone(); };
   if (kernel && kernel.statusChanged) { kernel.statusChanged.connect(status); kernel.disposed.connect(gone); }
-  boards.set(model.get("twin"), { store, views, send, gone });
+  dashboards.set(model.get("twin"), { store, views, send, gone });
   state();
-  return () => { boards.delete(model.get("twin")); model.off("change:state", state); model.off("msg:custom", message); if (kernel && kernel.statusChanged) { kernel.statusChanged.disconnect(status); kernel.disposed.disconnect(gone); } };
+  return () => { dashboards.delete(model.get("twin")); model.off("change:state", state); model.off("msg:custom", message); if (kernel && kernel.statusChanged) { kernel.statusChanged.disconnect(status); kernel.disposed.disconnect(gone); } };
 }
 
 function render({ model, el }) {
-  const twin = model.get("twin"), { store, views, send, gone } = boards.get(twin);
+  const twin = model.get("twin"), { store, views, send, gone } = dashboards.get(twin);
   const style = h("style", {}, `.jp-OutputArea-child:has(#${twin}), #${twin} { display: none !important; }`);
   document.head.append(style);
   const view = mountRuns(el, store, send);

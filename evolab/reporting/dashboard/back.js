@@ -1,7 +1,7 @@
-// Back through the generations: a slider, and the board as it was after an earlier one, made of the rows that the page has.
+// Back through the generations: a slider, and the dashboard as it was after an earlier one, made of the rows that the page has.
 
 function backBar(moved) {
-  const slider = h("input", { type: "range", min: 1, step: 1, "aria-label": "Generation shown", title: "Look back: the board as it was after this generation", oninput: () => moved(Number(slider.value) >= Number(slider.max) ? null : Number(slider.value)) });
+  const slider = h("input", { type: "range", min: 1, step: 1, "aria-label": "Generation shown", title: "Look back: the dashboard as it was after this generation", oninput: () => moved(Number(slider.value) >= Number(slider.max) ? null : Number(slider.value)) });
   const words = h("output", { class: "ev-num" }), now = h("button", { type: "button", class: "ev-icon", title: "Show the newest generation", onclick: () => moved(null) }, "Newest");
   const element = h("div", { class: "ev-back" }, h("span", {}, "generation"), slider, words, now);
   function draw(store, at) {

@@ -19,7 +19,7 @@ function controls(ui) {
   top.hidden = ui.still && !ui.watched;
   const element = h("header", {}, top, banner, h("div", { class: "ev-facts" }, title, tiles));
 
-  const SAVED = "a picture of the last saved state; run the cell again for a live board";
+  const SAVED = "a picture of the last saved state; run the cell again for a live dashboard";
   const WATCHED = { running: "a process has this run open and writes to it", idle: "no process has this run open" };
   const STATES = ui.watched ? WATCHED : { idle: "ready", running: "running", stopping: "stopping", paused: "paused", stopped: "stopped", failed: "failed" };
 

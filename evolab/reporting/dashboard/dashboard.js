@@ -34,7 +34,7 @@ function lighten(row) {
 }
 
 // Rows of two sources in order of their generations; where both have one, the one that says more. A run that begins anew
-// (a board of another experiment) shares nothing with what was there.
+// (a dashboard of another experiment) shares nothing with what was there.
 function merge(store, rows, newest = false) {
   const known = new Map(newest && rows.length && rows[rows.length - 1].n < newestOf(store) ? [] : store.rows.map((r) => [r.n, r]));
   const level = (row) => (row.h ? 2 : row.id ? 1 : 0);
@@ -42,7 +42,7 @@ function merge(store, rows, newest = false) {
   store.rows = [...known.values()].sort((a, b) => a.n - b.n);
 }
 
-// What a saved board has no room for: older rows, compressed.
+// What a saved dashboard has no room for: older rows, compressed.
 async function unpack(store, past) {
   const bytes = Uint8Array.from(atob(past), (v) => v.charCodeAt(0));
   const text = await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"))).text();

@@ -42,7 +42,9 @@ class Dashboard(anywidget.AnyWidget):
 
     _esm = traitlets.Unicode(page.es_module()).tag(sync=True)
     _css = traitlets.Unicode(page.style()).tag(sync=True)
-    state = traitlets.Dict().tag(sync=True)  # the whole board, compact: what a saved notebook reopens with
+    state = traitlets.Dict().tag(
+        sync=True
+    )  # the whole dashboard, compact: what a saved notebook reopens with
     past = traitlets.Unicode().tag(sync=True)  # compressed: older generations, for the family tree
     rollout = traitlets.Dict().tag(sync=True)
     twin = traitlets.Unicode().tag(sync=True)
@@ -201,8 +203,8 @@ class Dashboard(anywidget.AnyWidget):
     def close(self) -> None:
         """End the thread and let go of the experiment's page; training goes on."""
         self._poller.stop()
-        for boards in _by_cell.values():
-            boards[:] = [(run, board) for run, board in boards if board is not self]
+        for dashboards in _by_cell.values():
+            dashboards[:] = [(run, dashboard) for run, dashboard in dashboards if dashboard is not self]
         super().close()
 
     def forget(self) -> None:
@@ -213,11 +215,11 @@ class Dashboard(anywidget.AnyWidget):
         self.state, self.past, self.rollout, self.kept = {}, "", {}, ()
 
 
-def show_once(board: Dashboard) -> None:
-    """Show a board as the last expression of a cell; where there is no page it is let go of, and its experiment with it."""
-    board._ipython_display_()
+def show_once(dashboard: Dashboard) -> None:
+    """Show a dashboard at the end of a cell; where there is no page it is let go of, and its experiment with it."""
+    dashboard._ipython_display_()
     if not in_notebook():
-        board.forget()
+        dashboard.forget()
 
 
 class _Html:
@@ -233,26 +235,26 @@ class _Html:
         return self.text
 
 
-def _keep_after_cells(board: Dashboard) -> None:
+def _keep_after_cells(dashboard: Dashboard) -> None:
     """Bring the still picture up to date at the end of every cell: a headless run takes nothing that comes later."""
     from IPython import get_ipython
 
-    shell, ref = get_ipython(), weakref.ref(board)
+    shell, ref = get_ipython(), weakref.ref(dashboard)
     if shell is None:
         return
 
     def after(*_: object) -> None:
-        board = ref()
-        if board is None or board.comm is None or board.experiment is None:
+        dashboard = ref()
+        if dashboard is None or dashboard.comm is None or dashboard.experiment is None:
             shell.events.unregister("post_run_cell", after)
-        elif board.experiment.status != "running" and board.rest != board.kept:
-            board.keep()
+        elif dashboard.experiment.status != "running" and dashboard.rest != dashboard.kept:
+            dashboard.keep()
 
     shell.events.register("post_run_cell", after)
 
 
-def _replace_in_cell(board: Dashboard) -> None:
-    """Close the boards that an earlier run of the same cell made: their outputs are gone from the page."""
+def _replace_in_cell(dashboard: Dashboard) -> None:
+    """Close the dashboards that an earlier run of the same cell made: their outputs are gone from the page."""
     try:
         from IPython import get_ipython
 
@@ -261,8 +263,8 @@ def _replace_in_cell(board: Dashboard) -> None:
         cell, run = header["metadata"]["cellId"], header["header"]["msg_id"]
     except (ImportError, KeyError, TypeError, AttributeError):
         return  # not in a notebook, or a front end that does not name its cells
-    boards = _by_cell.setdefault(cell, [])
-    for made, old in list(boards):
+    dashboards = _by_cell.setdefault(cell, [])
+    for made, old in list(dashboards):
         if made != run:
             old.forget()
-    boards.append((run, board))
+    dashboards.append((run, dashboard))

@@ -127,7 +127,7 @@ class Feed:
             return message | self._tail(LARGEST - len(json.dumps(message)) - 2_000)
 
     def state(self) -> dict[str, Any]:
-        """The whole board, compact: what a notebook saves and a report embeds."""
+        """The whole dashboard, compact: what a notebook saves and a report embeds."""
         with self._lock:
             self.store.absorb(list(self.experiment.history.generations))
             return {"head": self.head(alive=False), "rows": self.store.compact()} | self._tail(20_000)

@@ -1,5 +1,5 @@
 // JupyterLab takes single keys for its own commands: arrows move to another cell, "b" makes one. Those that are pressed
-// inside the board belong to the board; with Ctrl, Alt or Meta, Shift+Enter and Escape stay JupyterLab's.
+// inside the dashboard belong to the dashboard; with Ctrl, Alt or Meta, Shift+Enter and Escape stay JupyterLab's.
 
 const SUPPRESS = "data-lm-suppress-shortcuts";
 

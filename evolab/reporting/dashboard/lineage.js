@@ -27,7 +27,7 @@ function lineagePanel(ui) {
   function paint(ctx, width, height) {
     const c = ui.colours(), rows = last.rows.filter((r) => r.id);
     const size = largest(rows);
-    if (end != null && end >= rows[rows.length - 1].n) end = null;  // the board was set back to before it
+    if (end != null && end >= rows[rows.length - 1].n) end = null;  // the dashboard was set back to before it
     const pitch = (size > 24 ? 20 : 28) * zoom, gap = (height - 36) / size;
     const radius = Math.max(2.4, Math.min(6, gap * 0.36, pitch * 0.3));
     const room = Math.max(2, Math.floor((width - 44) / pitch) - 1);

@@ -17,7 +17,7 @@ SETTLED = 0.3  # seconds of rest before the saved state is written: stepping by 
 KEEP = 20.0  # seconds between updates of the saved state while training runs
 
 
-class PolledBoard(Protocol):
+class PolledDashboard(Protocol):
     """What a poller follows; a `Dashboard` is one.
 
     Attributes:
@@ -50,14 +50,14 @@ class PolledBoard(Protocol):
 
 
 class Poller:
-    """Calls `board.tell()` when the experiment's version changed, and `board.keep()` when it came to rest.
+    """Calls `dashboard.tell()` when the experiment's version changed, and `dashboard.keep()` when it came to rest.
 
     Args:
-        board: a `Dashboard`, held weakly.
+        dashboard: a `Dashboard`, held weakly.
     """
 
-    def __init__(self, board: PolledBoard) -> None:
-        self._board = weakref.ref(board)
+    def __init__(self, dashboard: PolledDashboard) -> None:
+        self._dashboard = weakref.ref(dashboard)
         self._wake = threading.Event()
         self._halt = threading.Event()
         self._thread: threading.Thread | None = None
@@ -72,7 +72,7 @@ class Poller:
             self._halt = threading.Event()
             self._thread = threading.Thread(
                 target=_follow,
-                args=(self._board, self._wake, self._halt),
+                args=(self._dashboard, self._wake, self._halt),
                 name="evolab-dashboard",
                 daemon=True,
             )
@@ -93,7 +93,7 @@ class Poller:
         return self._thread is not None and self._thread.is_alive()
 
 
-def _follow(ref: weakref.ref[PolledBoard], wake: threading.Event, halt: threading.Event) -> None:
+def _follow(ref: weakref.ref[PolledDashboard], wake: threading.Event, halt: threading.Event) -> None:
     told: Any = None
     stated: Any = None  # the status that was told last
     changed: Any = None
@@ -102,26 +102,26 @@ def _follow(ref: weakref.ref[PolledBoard], wake: threading.Event, halt: threadin
     while True:
         woken = wake.wait(KEEN if time.monotonic() < asked + 1 else PERIOD)
         wake.clear()
-        board = ref()  # a strong reference for this round alone
-        if halt.is_set() or board is None or board.comm is None:
+        dashboard = ref()  # a strong reference for this round alone
+        if halt.is_set() or dashboard is None or dashboard.comm is None:
             return
         try:
-            experiment, mark, now = board.experiment, board.mark, time.monotonic()
+            experiment, mark, now = dashboard.experiment, dashboard.mark, time.monotonic()
             asked = now if woken else asked
             if not woken and now < due and experiment.status == stated:
                 continue
             if woken or mark != told:
                 status = experiment.status
-                told, stated = (mark, status) if board.tell() else (None, None)
-            due, rest = now + PERIOD, board.rest
+                told, stated = (mark, status) if dashboard.tell() else (None, None)
+            due, rest = now + PERIOD, dashboard.rest
             if rest != changed:
                 changed, since = rest, now
             settled = experiment.status != "running" and now - since > SETTLED
-            if rest != board.kept and (settled or now - last > KEEP):
-                board.keep()
+            if rest != dashboard.kept and (settled or now - last > KEEP):
+                dashboard.keep()
                 last = now
         except Exception as error:  # a page that fails must not take anything with it
-            board.trouble = f"{type(error).__name__}: {error}"
+            dashboard.trouble = f"{type(error).__name__}: {error}"
         finally:
-            del board
+            del dashboard
         time.sleep(KEEN)  # clicks in quick succession still make few messages

@@ -49,7 +49,7 @@ def _html(store: Store, experiment: LiveRun, picture: bytes, film: bytes, name: 
     return (
         f'<div id="{escape(name)}" class="evolab-still">{hide}{"".join(images)}{table}'
         f"<p><small>{escape(_title(experiment))}: a still picture; "
-        "run the cell again for a live board.</small></p></div>"
+        "run the cell again for a live dashboard.</small></p></div>"
     )
 
 

@@ -1,4 +1,4 @@
-// Ask once a second, seldom while nobody looks; a board that has ended leaves its last picture.
+// Ask once a second, seldom while nobody looks; a dashboard that has ended leaves its last picture.
 const ENDED = "evolab board has ended: this is a picture", root = document.getElementById("board");
 async function asked(address) {
   const answer = await fetch(address, { cache: "no-store" });

@@ -19,7 +19,7 @@ NEWEST = 400_000
 """Bytes of each of a run's files that its page is shown first."""
 
 EPOCHS = 2**53 - 1
-"""Numbers by which a page is told from one of another board; a page's numbers are doubles, and larger ones it rounds.
+"""Numbers by which a page is told from one of another dashboard; a page's numbers are doubles, and larger ones it rounds.
 
 Times in nanoseconds were: no page ever had seen anything, and each was told everything once a second.
 """
@@ -43,7 +43,7 @@ class RunsNews:
         self._looked: float | None = None
 
     def since(self, version: int) -> dict[str, Any]:
-        """All that changed after a version; everything where a page knows nothing, or another board's."""
+        """All that changed after a version; everything where a page knows nothing, or another dashboard's."""
         with self._lock:
             self._look()
             anew = not 0 < version <= self._version
@@ -161,5 +161,5 @@ class RunNews:
 
 def _feed_of(run: SavedRun) -> Feed:
     feed = Feed(run, rollout_every=0)
-    feed.no_pictures = "a board makes no environments; the run's folder may hold rollout.gif"
+    feed.no_pictures = "a dashboard makes no environments; the run's folder may hold rollout.gif"
     return feed

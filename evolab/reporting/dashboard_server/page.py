@@ -1,4 +1,4 @@
-"""The board's pages: the dashboard's own drawing code, fed by requests in the place of a kernel."""
+"""The server's pages: the dashboard's own drawing code, fed by requests in the place of a kernel."""
 
 from __future__ import annotations
 

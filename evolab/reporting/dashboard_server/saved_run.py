@@ -32,7 +32,7 @@ class SavedRun:
     Args:
         folder: of the run.
         newest: bytes of the end of each file that are read at first, or more where no generation is as short;
-            0 for all. A board is then there at once, however long the run is.
+            0 for all. A dashboard is then there at once, however long the run is.
 
     Attributes:
         history: its generations so far, as `look` has found them; another object where the run has begun anew.
@@ -145,11 +145,11 @@ class SavedRun:
         self._refuse()
 
     def _refuse(self) -> NoReturn:
-        raise RuntimeError(f"a board only reads. `evolab run {self._place}` goes on with the run.")
+        raise RuntimeError(f"a dashboard only reads. `evolab run {self._place}` goes on with the run.")
 
     def rollout(self, episodes: int = 1, *, agent: str | int = "best") -> Rollout:
-        """Refused: a board makes no environments."""
-        raise NoPictures(f"a board makes no environments; {self._place / 'rollout.gif'} has an episode.")
+        """Refused: a dashboard makes no environments."""
+        raise NoPictures(f"a dashboard makes no environments; {self._place / 'rollout.gif'} has an episode.")
 
 
 def _number(line: str) -> int:

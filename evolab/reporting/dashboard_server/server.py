@@ -1,4 +1,4 @@
-"""The board's server: this machine alone, a token in its address, and nothing but reading."""
+"""The dashboard's server: this machine alone, a token in its address, and nothing but reading."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from evolab.reporting.dashboard_server.news import RunNews, RunsNews
 from evolab.reporting.dashboard_server.page import html, module
 
 PORT = 8765
-"""Where the board listens, or one of the next ports where that is taken."""
+"""Where the dashboard listens, or one of the next ports where that is taken."""
 
 HOSTS = ("127.0.0.1", "localhost", "[::1]")
 """Names by which a browser may call it: another one is a page elsewhere whose name was pointed here."""
@@ -57,7 +57,7 @@ class DashboardServer:
         self._folder = folder
         self._open: dict[str, RunNews] = {}
         self._lock = threading.Lock()
-        self._server = _listening(port, type("Handler", (_Handler,), {"board": self}))
+        self._server = _listening(port, type("Handler", (_Handler,), {"dashboard": self}))
         self.port = int(self._server.server_address[1])
         self.url = f"http://127.0.0.1:{self.port}/{self.token}/"
 
@@ -106,7 +106,7 @@ class DashboardServer:
 class _Handler(BaseHTTPRequestHandler):
     """One request; everything but GET is refused by the base class."""
 
-    board: DashboardServer
+    dashboard: DashboardServer
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "evolab", ""
     timeout = 60
@@ -116,21 +116,21 @@ class _Handler(BaseHTTPRequestHandler):
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
         if name.lower() not in HOSTS:
             self._send(
-                403, f"This board answers to 127.0.0.1 and localhost only, not to {host!r}.", "text/plain"
+                403, f"This dashboard answers to 127.0.0.1 and localhost only, not to {host!r}.", "text/plain"
             )
             return
         if self.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
-            self._send(403, "Another page may not read this board.", "text/plain")
+            self._send(403, "Another page may not read this dashboard.", "text/plain")
             return
         parts = urlsplit(self.path)
         token, slash, path = parts.path.removeprefix("/").partition("/")
-        if not slash or not hmac.compare_digest(token.encode(), self.board.token.encode()):
+        if not slash or not hmac.compare_digest(token.encode(), self.dashboard.token.encode()):
             told = "The address lacks its token. Open the whole address that `evolab board` has printed."
             self._send(403, told, "text/plain")
             return
         query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
         try:
-            answer = self.board.answer(path, query)
+            answer = self.dashboard.answer(path, query)
         except Exception as error:
             self._send(500, f"{type(error).__name__}: {error}", "text/plain")
             return

@@ -1,4 +1,4 @@
-"""A board of runs follows folders that others write to: what it says, how much, and what it survives."""
+"""A dashboard of runs follows folders that others write to: what it says, how much, and what it survives."""
 
 from __future__ import annotations
 

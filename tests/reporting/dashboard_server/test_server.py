@@ -1,4 +1,4 @@
-"""The board of the command line: who may read it, what it tells, and that it follows runs that other processes write."""
+"""The dashboard of `evolab board`: who may read it, what it tells, and that it follows runs that others write."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_a_followed_run_is_read_on_generation_by_generation_as_it_was_written(tm
         run.look()
         assert run.history == History(whole.generations[:until])
     assert (run.generation, run.total_steps) == (8, whole.generations[-1].total_steps)
-    with pytest.raises(RuntimeError, match=r"a board only reads. `evolab run .*` goes on with the run"):
+    with pytest.raises(RuntimeError, match=r"a dashboard only reads. `evolab run .*` goes on with the run"):
         run.start()
 
 

@@ -1,4 +1,4 @@
-"""The board of the command line in a real Chromium: all runs, one run, read on while another process writes."""
+"""The dashboard of `evolab board` in a real Chromium: all runs, one run, read on while another process writes."""
 
 from __future__ import annotations
 

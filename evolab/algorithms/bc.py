@@ -8,7 +8,8 @@ from typing import ClassVar
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.algorithms.base import CALLS, CHANGED, RATE, SHARED, Hyperparameter
+from evolab.algorithms.base import CALLS, CHANGED
+from evolab.algorithms.hyperparameters import RATE, SHARED, Hyperparameter
 from evolab.algorithms.losses import chosen_mean, surprise
 from evolab.algorithms.tokens import Forward, TokenAlgorithm
 from evolab.core import checks

@@ -9,8 +9,9 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.algorithms.base import ACTOR_CRITIC, CALLS, CHANGED, Algorithm, Hyperparameter
+from evolab.algorithms.base import CALLS, CHANGED, Algorithm
 from evolab.algorithms.exploration import noise_persistence, ornstein_uhlenbeck, unit_noise
+from evolab.algorithms.hyperparameters import ACTOR_CRITIC, Hyperparameter
 from evolab.algorithms.losses import DeterministicPolicyGradient, SquaredError
 from evolab.core import checks
 from evolab.core.actions import Actions

@@ -9,8 +9,9 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.algorithms.base import CALLS, CHANGED, ONLINE, RATE, Hyperparameter
+from evolab.algorithms.base import CALLS, CHANGED
 from evolab.algorithms.exploration import LASTING, persists
+from evolab.algorithms.hyperparameters import ONLINE, RATE, Hyperparameter
 from evolab.algorithms.losses import SquaredError
 from evolab.algorithms.masked import MaskedAlgorithm
 from evolab.core import checks

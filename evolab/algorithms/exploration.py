@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from evolab.algorithms.base import Hyperparameter
+from evolab.algorithms.hyperparameters import Hyperparameter
 from evolab.core.ranges import Float
 from evolab.networks.batching.group import AgentGroup
 

@@ -9,8 +9,9 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.algorithms.base import CALLS, CHANGED, RATE, SHARED, Hyperparameter
+from evolab.algorithms.base import CALLS, CHANGED
 from evolab.algorithms.bc import BC
+from evolab.algorithms.hyperparameters import RATE, SHARED, Hyperparameter
 from evolab.algorithms.losses import chosen_mean, surprise
 from evolab.algorithms.tokens import Forward
 from evolab.core.actions import Actions

@@ -10,8 +10,9 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.algorithms.base import CALLS, CHANGED, RATE, SHARED, Algorithm, Hyperparameter
+from evolab.algorithms.base import CALLS, CHANGED, Algorithm
 from evolab.algorithms.clipped_gaussian import clipped_gaussian
+from evolab.algorithms.hyperparameters import RATE, SHARED, Hyperparameter
 from evolab.algorithms.losses import SquaredError
 from evolab.core import checks
 from evolab.core.actions import Actions

@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.algorithms.base import ACTOR_CRITIC, CALLS, CHANGED, RATE, Algorithm, Hyperparameter
+from evolab.algorithms.base import CALLS, CHANGED, Algorithm
 from evolab.algorithms.exploration import noise_persistence, unit_noise
+from evolab.algorithms.hyperparameters import ACTOR_CRITIC, RATE, Hyperparameter
 from evolab.algorithms.losses import SquaredError
 from evolab.core.actions import Actions
 from evolab.core.experience import Batch

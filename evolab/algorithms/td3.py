@@ -9,8 +9,9 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.algorithms.base import CALLS, CHANGED, Hyperparameter
+from evolab.algorithms.base import CALLS, CHANGED
 from evolab.algorithms.ddpg import DDPG
+from evolab.algorithms.hyperparameters import Hyperparameter
 from evolab.algorithms.losses import DeterministicPolicyGradient, SquaredError
 from evolab.core.actions import Actions
 from evolab.core.experience import Batch

@@ -8,7 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from evolab.algorithms.base import CALLS, CHANGED, OF_EXPERIENCE, SHARED, Hyperparameter
+from evolab.algorithms.base import CALLS, CHANGED
+from evolab.algorithms.hyperparameters import OF_EXPERIENCE, SHARED, Hyperparameter
 from evolab.algorithms.td3 import TD3
 from evolab.core.experience import Batch
 from evolab.core.ranges import Float

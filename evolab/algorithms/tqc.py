@@ -8,7 +8,8 @@ from typing import ClassVar
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.algorithms.base import CALLS, CHANGED, Hyperparameter
+from evolab.algorithms.base import CALLS, CHANGED
+from evolab.algorithms.hyperparameters import Hyperparameter
 from evolab.algorithms.losses import QuantileError
 from evolab.algorithms.sac import LEAST, MOST, SAC
 from evolab.core import checks

@@ -179,7 +179,7 @@ def make(
         backend = apart(makers, name, timeout, first.observation_space)
     else:
         worked, remembering = rehearse(name, first, seed)
-        policy.worked = worked or policy.worked
+        policy.note(worked)
         if mode is None:
             backend = Loop([first, *(maker() for maker in makers[1:])])
         else:

@@ -33,6 +33,10 @@ class FaultPolicy:
         """The policy that a word stands for."""
         return given if isinstance(given, FaultPolicy) else cls(given)
 
+    def note(self, worked: bool) -> None:
+        """Some steps have been taken; True where one of them has gone well."""
+        self.worked = self.worked or worked
+
     def meet(self, name: str, fault: StepFault) -> None:
         """Raise a failure, or show it where it is the first of its kind. What an agent did wrong passes.
 

@@ -129,7 +129,7 @@ class VectorEnvironments(Environments):
                 skipped[index] = True
                 restart[index] = failure.kind in ("nan", "shape")
         self._blank(rows, skipped)
-        self._policy.worked = self._policy.worked or not skipped.all()
+        self._policy.note(not skipped.all())
 
         ended = rows.terminated | rows.truncated
         onward = following if rows.reset is None else self._sound(rows.reset)

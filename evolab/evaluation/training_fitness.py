@@ -51,6 +51,10 @@ class TrainingEpisodes:
         self._sum, self._steps = np.zeros((0, 0)), np.zeros((0, 0), dtype=np.int64)
         self._worth, self._weight, self._discount = np.zeros((0, 0)), np.zeros((0, 0)), np.zeros((0, 1))
 
+    def last_at_least(self, horizon: int) -> None:
+        """Have the next generation take so many steps of each environment at least."""
+        self.horizon = horizon
+
     def begin(
         self, agents: int, num_envs: int, greedy: bool, discount: Sequence[float] | None = None
     ) -> None:
@@ -167,4 +171,4 @@ class Acting(Fitness):
     def put_state(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         """Know it again."""
         whole()("horizon", state.get("horizon", 0))
-        self._played.horizon = state.get("horizon", 0)
+        self._played.last_at_least(state.get("horizon", 0))

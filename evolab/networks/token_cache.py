@@ -34,6 +34,10 @@ class Cache:
             self.values[block] = torch.cat([self.values[block], value], 2)
         return self.keys[block], self.values[block]
 
+    def advance(self, positions: int, batch: int) -> None:
+        """So many positions of `batch` sequences of each agent have been computed for all blocks."""
+        self.length, self.batch = self.length + positions, batch
+
     def reorder(self, places: Tensor) -> None:
         """Sequence b of agent p becomes what sequence `places[p, b]` [P, B] was: episodes ended, beams forked."""
         for store in (self.keys, self.values):

@@ -52,7 +52,7 @@ class Waiting:
         self._jobs.append((group, updates.job(several, together, *about)))
         group.pace.count(len(several.reward))
         for individual in self._table.individuals[group.rows]:
-            individual.updates += len(several.reward)
+            individual.learned(len(several.reward))
         return True
 
     def _noise(self, group: AgentGroup, batch: Batch) -> Tensor | None:

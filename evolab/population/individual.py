@@ -53,6 +53,14 @@ class Individual:
     tensors: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     counts: dict[str, float | Tensor] = field(default_factory=dict)
 
+    def acted(self, steps: int) -> None:
+        """Note environment steps of it."""
+        self.steps += steps
+
+    def learned(self, updates: int) -> None:
+        """Note updates of it."""
+        self.updates += updates
+
     def twin(self) -> Individual:
         """The same agent once more. Tensors are shared until replaced."""
         return dataclasses.replace(

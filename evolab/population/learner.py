@@ -243,7 +243,7 @@ class Learner:
 
     def _count(self, group: AgentGroup, updates: int) -> None:
         for individual in self.table.individuals[group.rows]:
-            individual.updates += updates
+            individual.learned(updates)
 
     def _replay(self, group: AgentGroup, source: Buffer, due: int, found: Collected) -> None:
         """The updates that a group owes, some at a time as one recording."""

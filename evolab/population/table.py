@@ -215,7 +215,7 @@ class Table(Mapping[str, Tensor]):
         counted = self.hyper["steps"]
         (counted if row is None else counted[row]).add_(steps)
         for individual in self.individuals if row is None else [self.individuals[row]]:
-            individual.steps += steps
+            individual.acted(steps)
 
     @property
     def own_steps(self) -> list[float]:

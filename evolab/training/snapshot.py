@@ -82,11 +82,7 @@ class Boundary:
 
     def kept(self) -> Boundary:
         """The same with tensors of its own, so that training can go on. Transitions are not copied but marked."""
-        buffer = copy.copy(self.buffer)
-        if isinstance(buffer, ReplayBuffer) and isinstance(self.buffer, ReplayBuffer):
-            buffer.length, buffer.cursor = self.buffer.length.copy(), self.buffer.cursor.copy()
-            if buffer.priorities is not None:
-                buffer.priorities = buffer.priorities.kept()
+        buffer = self.buffer.marked() if isinstance(self.buffer, ReplayBuffer) else copy.copy(self.buffer)
         tensors = {name: tensor.clone() for name, tensor in self.tensors.items()}
         return replace(self, tensors=tensors, history=History(self.history.generations), buffer=buffer)
 
@@ -105,9 +101,7 @@ class Boundary:
         moved = (now.cursor - then.cursor) % then.capacity
         written = np.maximum(moved + then.capacity * ((added - moved) // then.capacity), 0)
         lost = np.clip(then.length + written - then.capacity, 0, then.length)
-        left = copy.copy(then)
-        left.length = then.length - lost
-        return replace(self, buffer=left, missing=int(lost.sum()))
+        return replace(self, buffer=then.without_oldest(lost), missing=int(lost.sum()))
 
     @property
     def needed(self) -> int:

@@ -5,9 +5,10 @@ How batches are drawn from them is `data.buffers.replay`.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +25,9 @@ from evolab.data.buffers.ring_storage import Pools
 
 MASK = "next_action_mask"
 """The field of what successors permit, where environments say so."""
+
+
+Stored = TypeVar("Stored", bound="EpisodePools")
 
 
 class EpisodePools(Pools):
@@ -165,6 +169,29 @@ class EpisodePools(Pools):
         if self.priorities is not None:
             self.priorities.be_of(max(parents) + 1, self.stored_places())
             self.priorities.follow(parents)
+
+    def restore_priorities(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take those of a buffer that was saved.
+
+        Raises:
+            ValueError: they do not fit what is stored.
+        """
+        self.priorities = Priorities(self.capacity, self.example.device)
+        self.priorities.restore(tensors, self.stored_places())
+
+    def marked(self: Stored) -> Stored:
+        """The transitions that are there now: nothing is copied, and what is added later is not among them."""
+        buffer = copy.copy(self)
+        buffer.length, buffer.cursor = self.length.copy(), self.cursor.copy()
+        if self.priorities is not None:
+            buffer.priorities = self.priorities.kept()
+        return buffer
+
+    def without_oldest(self: Stored, lost: np.ndarray) -> Stored:
+        """The same without the oldest, [pools] so many, which were overwritten since."""
+        buffer = copy.copy(self)
+        buffer.length = self.length - lost
+        return buffer
 
     def stored_places(self) -> list[Tensor]:
         """Where transitions lie in each pool, the oldest first."""

@@ -71,9 +71,12 @@ class Pools(Buffer):
         self.fields, self.frames = {}, {}
         self.length, self.cursor = np.zeros_like(self.length), np.zeros_like(self.cursor)
 
-    def be_of(self, capacity: int, shared: bool, pools: int) -> None:
+    def be_of(
+        self, capacity: int, shared: bool, pools: int, length: np.ndarray, cursor: np.ndarray, added: int
+    ) -> None:
         """Take the sizes of a buffer that was saved; what is stored is put in place afterwards."""
         self._capacity, self._shared, self.pools = capacity, shared, pools
+        self.length, self.cursor, self.added = length, cursor, added
 
     def add(self, transition: Transition) -> int:
         """Store the valid rows of a transition with leading shape [P, E] or [B].

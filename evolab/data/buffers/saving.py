@@ -21,7 +21,6 @@ from torch import Tensor
 from evolab.data.buffers.base import Buffer
 from evolab.data.buffers.frames import Frames
 from evolab.data.buffers.nested_fields import form_of, leaves_of, named_leaves, planted
-from evolab.data.buffers.priorities import Priorities
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.storage.files import Damaged, Later, Part
 from evolab.storage.folders import Draft, Saved
@@ -149,8 +148,7 @@ def _read_priorities(saved: Saved, agents: int, buffer: ReplayBuffer) -> None:
     try:
         if len(tensors.get("largest", ())) != agents:
             raise ValueError(f"they are not those of {agents} agents")
-        buffer.priorities = Priorities(buffer.capacity, buffer.example.device)
-        buffer.priorities.restore(tensors, buffer.stored_places())
+        buffer.restore_priorities(tensors)
     except ValueError as error:
         raise Damaged(f"{saved.path / PRIORITIES} does not fit the buffer: {error}.") from None
 
@@ -165,9 +163,9 @@ def _read_sizes(where: str, about: Mapping[str, Any], buffer: ReplayBuffer) -> N
             f"{where}: buffer of capacity {capacity} cannot have length {about['length']} and cursor "
             f"{about['cursor']} in {pools} rings."
         )
-    buffer.be_of(capacity, bool(about["shared"]), pools)
     # What has room to spare lies at the beginning, also where the oldest were lost (see `Boundary.since`).
-    buffer.length, buffer.cursor, buffer.added = length, np.where(length < capacity, length, cursor), added
+    cursor = np.where(length < capacity, length, cursor)
+    buffer.be_of(capacity, bool(about["shared"]), pools, length, cursor, added)
 
 
 def _check_size(where: str, about: Mapping[str, Any], buffer: ReplayBuffer) -> None:

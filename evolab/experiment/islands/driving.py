@@ -125,6 +125,11 @@ class Driver:
         wanted = {"generations": last, "max_steps": max_steps, "target": target, "fill": known.fill}
         return Goals.of(wanted)
 
+    def fill_each(self, source: int | str) -> None:
+        """Have every island begin with so many random steps, or with these data."""
+        runs = [replace(run, goals=replace(run.goals, fill=source)) for run in self.plan.runs]
+        self.plan = replace(self.plan, runs=runs)
+
     def run(
         self, goals: Goals, shown: bool, background: bool, minutes: float | None, callback: Callback | None
     ) -> None:

@@ -147,11 +147,9 @@ class Islands(IslandSaving):
                 "the islands have begun; what is filled in comes before their first generation."
             )
         if isinstance(source, int):
-            source = max(1, checks.positive_integer("fill", source) // len(driver.plan.runs))
+            driver.fill_each(max(1, checks.positive_integer("fill", source) // len(driver.plan.runs)))
         else:
-            source = str(source)
-        runs = [replace(run, goals=replace(run.goals, fill=source)) for run in driver.plan.runs]
-        driver.plan = replace(driver.plan, runs=runs)
+            driver.fill_each(str(source))
 
     def step(self) -> Generation:
         """One epoch of all islands; returns its last generation."""

@@ -102,8 +102,7 @@ class GPTKernel(Kernel):
         else:
             out = self._run(state, tokens, depths, cache)
         if cache is not None:
-            cache.length += tokens.shape[-1]
-            cache.batch = tokens.shape[1]
+            cache.advance(tokens.shape[-1], tokens.shape[1])
         return out if members == 1 else out.unflatten(0, (agents, members))
 
     def _run(

@@ -87,7 +87,7 @@ class GPTModule(nn.Module):
         for block in self.block:
             x = block(x, cache)
         if cache is not None:
-            cache.length += tokens.shape[1]
+            cache.advance(tokens.shape[1], len(tokens))
         x = self.norm(x)
         if self.output is None:
             return x @ self.token.weight.t()

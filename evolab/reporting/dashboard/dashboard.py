@@ -92,7 +92,7 @@ class Dashboard(anywidget.AnyWidget):
         elif kind == "film":
             threading.Thread(target=self._send_film, name="evolab-film", daemon=True).start()
         elif kind == "rollout_every":
-            self._feed.rollout_every = max(0, int(message["value"]))
+            self._feed.record_every(int(message["value"]))
         self._poller.wake()
 
     def record(self, agent: str = "best") -> None:
@@ -127,7 +127,7 @@ class Dashboard(anywidget.AnyWidget):
     @trouble.setter
     def trouble(self, text: str) -> None:
         if self._feed is not None:
-            self._feed.trouble = text
+            self._feed.say(text)
 
     @property
     def mark(self) -> tuple[Any, ...]:

@@ -56,6 +56,18 @@ class Feed:
         """Number of the newest generation that was taken in."""
         return self.store.generations[-1].number if self.store.generations else 0
 
+    def say(self, trouble: str) -> None:
+        """Have pages show what is wrong; empty where nothing is."""
+        self.trouble = trouble
+
+    def record_every(self, generations: int) -> None:
+        """Record an episode so often by itself; 0 for never."""
+        self.rollout_every = max(0, generations)
+
+    def refuse_pictures(self, reason: str) -> None:
+        """There are no episodes to see, and why."""
+        self.no_pictures = reason
+
     def attempt(self, action: Callable[[], None]) -> None:
         """Do what the page asked for; what goes wrong is shown, and a success clears it."""
         try:

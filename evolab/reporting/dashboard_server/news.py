@@ -141,9 +141,9 @@ class RunNews:
         self._looked = time.monotonic()
         try:
             self._run.look()
-            self._feed.trouble = self._damage
+            self._feed.say(self._damage)
         except (ValueError, KeyError, TypeError, OSError) as error:
-            self._feed.trouble = self._said(error)
+            self._feed.say(self._said(error))
         if self._run.history is not self._history:
             self._show(self._run)
 
@@ -161,5 +161,5 @@ class RunNews:
 
 def _feed_of(run: SavedRun) -> Feed:
     feed = Feed(run, rollout_every=0)
-    feed.no_pictures = "a dashboard makes no environments; the run's folder may hold rollout.gif"
+    feed.refuse_pictures("a dashboard makes no environments; the run's folder may hold rollout.gif")
     return feed

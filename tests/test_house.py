@@ -171,6 +171,13 @@ def test_folders_that_the_package_s_readme_names_are_there():
     assert not [name for name in named if not [*PACKAGE.rglob(name.rstrip("/"))]]
 
 
+def test_files_that_the_package_s_readme_names_are_there():
+    text = (PACKAGE / "README.md").read_text(encoding="utf-8")
+    named = {one.split(".")[0] for one in re.findall(r"`([a-z_]+(?:/[a-z_]+)+(?:\.\w+)?)`", text)}
+    assert len(named) > 8
+    assert not [one for one in named if not (PACKAGE / f"{one}.py").exists()]
+
+
 def test_imports_go_down_the_rooms_and_never_in_a_circle():
     done = subprocess.run(
         [sys.executable, "-c", "from importlinter.cli import lint_imports; raise SystemExit(lint_imports())"],

@@ -61,7 +61,13 @@ class FrameStack(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     def _stacked(self) -> Any:
         def joined(leaf: spaces.Space, *values: Any) -> Any:
-            return _joined(leaf, values) if isinstance(leaf, spaces.Box) else values[-1]
+            if not isinstance(leaf, spaces.Box):
+                return values[-1]
+            if values[-1].shape != values[0].shape:  # numpy says it in its own words
+                raise ValueError(
+                    f"an observation has shape {values[-1].shape} where frame_stack expects {values[0].shape}, as before"
+                )
+            return _joined(leaf, values)
 
         return map_space(joined, self.env.observation_space, *self._frames)
 

@@ -209,6 +209,63 @@ def test_where_frames_cannot_be_stacked_it_is_said():
         ev.Experiment(ev.collect(Remembering, steps=50), frame_stack=2, population=2)
 
 
+class Shrinking(gymnasium.Env):
+    """Shows 12 x 12 pixels, and 10 x 10 from the fifth step of an episode on, or from its beginning."""
+
+    observation_space, action_space = BYTES(shape=(12, 12, 1)), spaces.Discrete(2)
+
+    def __init__(self, smaller_from=5):
+        self.smaller_from = smaller_from
+
+    def _shown(self):
+        side = 12 if self.time < self.smaller_from else 10
+        return np.zeros((side, side, 1), np.uint8)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.time = 0
+        return self._shown(), {}
+
+    def step(self, action):
+        self.time += 1
+        return self._shown(), 1.0, False, self.time == 20, {}
+
+
+@pytest.mark.parametrize("vectorization", ["sync", "async"])
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [
+        (1, "observation has shape (10, 10, 1); its space says (12, 12, 1)"),
+        (4, "an observation has shape (1, 10, 10) where frame_stack expects (1, 12, 12), as before"),
+    ],
+)
+def test_frames_that_change_size_cost_their_episode_and_are_named(count, expected, vectorization):
+    """Numpy said of a stack that dimensions must match but for the concatenation axis."""
+    with ev.envs.make(
+        Shrinking, 1, 2, frame_stack=count, vectorization=vectorization, on_fault="survive"
+    ) as envs:
+        envs.reset(seed=0)
+        with pytest.warns(UserWarning, match="Shrinking.* failed"):
+            steps = [envs.step(np.zeros((1, 2), int)) for _ in range(6)]
+        assert [bool(step.valid.all()) for step in steps] == [True] * 4 + [False, True]
+        told = envs.take_faults()
+    assert len(told) == 2
+    assert all(expected in fault.message for fault in told), told
+
+
+class Tiny(Shrinking):
+    """Shows the smaller ones from the beginning on."""
+
+    def __init__(self):
+        super().__init__(smaller_from=0)
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_a_first_frame_of_another_size_is_refused_before_time_is_spent(count):
+    with pytest.raises(ValueError, match=r"Tiny: .* has shape .*10, 10.*; its space says .*12, 12"):
+        ev.Experiment(Tiny, "DQN", frame_stack=count, population=1, num_envs=1)
+
+
 def test_an_atari_game_is_preprocessed_as_well():
     pytest.importorskip("ale_py")
     pytest.importorskip("cv2")

@@ -17,7 +17,7 @@ from gymnasium import spaces
 
 from evolab.algorithms.base import Algorithm
 from evolab.algorithms.search_space import algorithm_named
-from evolab.core import checks
+from evolab.core import checks, registry
 from evolab.core.discrete_actions import MOST, combined
 from evolab.core.ranges import Integer, Range
 from evolab.data.datasets.choices import note_of
@@ -30,6 +30,7 @@ from evolab.evolution.selection.base import Selection
 from evolab.evolution.selection.narrowing import Narrowing
 from evolab.evolution.selection.tournament import Tournament
 from evolab.experiment.config.options import Options
+from evolab.networks.base import Network
 from evolab.networks.observations import holds_image, holds_vector
 from evolab.population.agent import Agent
 from evolab.population.warm_start import origin
@@ -77,7 +78,9 @@ def spaces_of(
         return envs.single_observation_space, envs.single_action_space
 
 
-def algorithm_for(environment: object, action_space: spaces.Space | None, recorded: bool) -> str:
+def algorithm_for(
+    environment: object, action_space: spaces.Space | None, recorded: bool, remembers: bool = False
+) -> str:
     """The algorithm that suits an environment, or recorded data.
 
     For real numbers SAC: of eight agents that did not evolve the mean return of InvertedDoublePendulum-v5 was 8 449
@@ -88,12 +91,15 @@ def algorithm_for(environment: object, action_space: spaces.Space | None, record
         environment: whatever it is.
         action_space: of it; None in language environments.
         recorded: True where it learns from data alone.
+        remembers: the network that was asked for remembers, which PPO alone learns with.
     """
     if isinstance(environment, LanguageEnvironment):
         return "BC"
     continuous = isinstance(action_space, spaces.Box)
     if recorded:
         return "TD3BC" if continuous else "CQN"
+    if remembers:
+        return "PPO"
     if continuous:
         return "SAC"
     if isinstance(action_space, (spaces.MultiDiscrete, spaces.MultiBinary)):
@@ -217,7 +223,11 @@ def sized(
                 f"{found.name}: {note_of(choices)}, or name an algorithm that chooses, such as 'CQN'."
             )
     if wanted is None:
-        wanted = algorithm_for(environment, acted, recorded=environment is None)
+        network = options.network
+        if isinstance(network, str):
+            network = registry.resolve("network", network, Network)  # type: ignore[type-abstract]
+        remembers = isinstance(network, Network) and network.remembers
+        wanted = algorithm_for(environment, acted, recorded=environment is None, remembers=remembers)
     algorithm = algorithm_named(wanted)
     size = population_for(algorithm, observed) if options.population is None else options.population
     size = checks.positive_integer("population", size)

@@ -39,6 +39,13 @@ def test_the_algorithm_follows_the_actions(environment, actions, recorded, expec
     assert defaults.algorithm_for(environment, actions, recorded) == expected
 
 
+@pytest.mark.parametrize("network", ["Recurrent", ev.Recurrent(8)], ids=["name", "object"])
+def test_it_is_one_that_learns_with_a_network_that_remembers(network):
+    """DQN was chosen for CartPole, and then refused the network that was asked for."""
+    assert ExperimentConfig("CartPole-v1", network=network).algorithm.name == "PPO"
+    assert ExperimentConfig("CartPole-v1", network="MLP").algorithm.name == "DQN"
+
+
 @pytest.mark.parametrize(
     ("algorithm", "observations", "population", "environments", "fitness"),
     [

@@ -70,8 +70,6 @@ _NAMES = {
     "Experiment": "experiment.experiment",
     "History": "history.history",
     "Population": "population.population",
-    "ReplayBuffer": "data.buffers.replay",
-    "RolloutBuffer": "data.buffers.rollout",
     "Stack": "networks.custom",
     "collect": "envs.recording",
     "compare": "reporting.comparison.figure",

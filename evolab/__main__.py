@@ -158,6 +158,11 @@ def _parser() -> argparse.ArgumentParser:
     listed.add_argument("folder", nargs="?", default="runs", help="where to look (default: runs)")
     listed.set_defaults(command=_runs)
 
+    parts = commands.add_parser(
+        "parts", help="list algorithms, networks and other parts, those of other packages too"
+    )
+    parts.set_defaults(command=_parts)
+
     board = commands.add_parser(
         "board",
         help="watch runs in a browser while they train",
@@ -245,6 +250,17 @@ def _runs(options: argparse.Namespace) -> int:
     shown["saved"] = table["saved"]
     names = {"best_fitness": "best", "elite_fitness": "elite"}
     print(shown.rename(columns=names).to_string(index=False, float_format="{:.1f}".format, na_rep="-"))
+    return 0
+
+
+def _parts(options: argparse.Namespace) -> int:
+    """Print every part by its kind and name, with what it says of itself."""
+    from evolab.core import registry
+
+    for kind in registry.PARTS:
+        for name in registry.names(kind):
+            about = (registry.part(kind, name).__doc__ or "").strip().partition("\n")[0]
+            print(f"{kind:12}{name:15}{about}")
     return 0
 
 

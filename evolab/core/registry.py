@@ -57,6 +57,10 @@ PARTS: dict[str, dict[str, str]] = {
     "mutations": {"Mutations": "evolab.evolution.mutation.mutations"},
     "mutation": {"reset_dormant": "evolab.evolution.mutation.reset"},
     "fitness": {"FQE": "evolab.evaluation.fqe.fqe"},
+    "buffer": {
+        "ReplayBuffer": "evolab.data.buffers.replay",
+        "RolloutBuffer": "evolab.data.buffers.rollout",
+    },
     "environment": {
         "WordGame": "evolab.envs.language.word_game",
         "RandomWalks": "evolab.envs.language.random_walks",

@@ -22,6 +22,7 @@ from evolab.evaluation.language_returns import LanguageReturns
 from evolab.evaluation.training_fitness import Acting, TrainingEpisodes
 from evolab.evolution.hall_of_fame import HallOfFame
 from evolab.experiment.config.config import ExperimentConfig
+from evolab.experiment.config.conversions import plain_buffer
 from evolab.experiment.config.memory_needs import check_all, check_environments
 from evolab.experiment.language import Maker, episodes_from
 from evolab.population.population import Composed, Population
@@ -173,7 +174,7 @@ def change(state: TrainingState, config: ExperimentConfig, name: str) -> None:
 def described(config: ExperimentConfig, state: TrainingState) -> dict[str, Any]:
     """Every option as plain values; what was left to evolab as it has turned out."""
     today: dict[str, Any] = {
-        "buffer": state.buffer.options,
+        "buffer": plain_buffer(state.buffer),
         "eval_episodes": state.fitness.episodes or config.eval_episodes or 1,
         "steps_per_generation": state.options.steps_per_generation,
     }

@@ -56,6 +56,10 @@ class Cautious(FQE):
     """An estimate under a name of its own."""
 
 
+class Hoard(ev.ReplayBuffer):
+    """Experience under a name of its own."""
+
+
 class Strolls(RandomWalks):
     """Walks under a name of their own."""
 
@@ -83,6 +87,7 @@ PARTS = {
     "mutations": "Gentle",
     "fitness": "Cautious",
     "environment": "Strolls",
+    "buffer": "Hoard",
     "tracker": "Notes",
     "mutation": "halve",
     "panel": "Count",
@@ -96,9 +101,12 @@ for kind, name in {parts!r}.items():
     assert name in registry.names(kind), kind
     assert registry.part(kind, name.lower()).__name__ == name, kind
 
+from evolab.__main__ import main
+
+assert main(["parts"]) == 0
 exp = ev.Experiment(
     "CartPole-v1", "slowdqn", population=2, num_envs=1, network=registry.part("network", "Narrow")([8]),
-    selection="Lottery", mutations=registry.part("mutations", "Gentle")(
+    selection="Lottery", buffer="hoard", mutations=registry.part("mutations", "Gentle")(
         none=0.0, architecture=0.0, parameters=0.0, activation=0.0, hyperparameters=0.0, extra={{"halve": 1.0}}
     ), steps_per_generation=40,
     hyperparameters={{"batch_size": 8}}, search_space={{}}, eval_steps=20, seed=1, device="cpu",
@@ -111,6 +119,7 @@ exp.close()
 again = ev.Experiment.load(sys.argv[1])
 assert type(again.selection).__name__ == "Lottery" and again.selection.luck == 0.5
 assert type(again.algorithm).__name__ == "SlowDQN"
+assert type(again.buffer).__name__ == "Hoard" and len(again.buffer) == len(exp.buffer) > 40
 assert type(again.mutations).__name__ == "Gentle" and again.mutations.extra == {{"halve": 1.0}}
 assert "halve" in set(exp.history.mutations["kind"])
 assert type(again.population.network).__name__ == "Narrow"
@@ -149,7 +158,10 @@ def test_a_part_of_each_kind_from_another_package_is_named_saved_and_loaded_by_i
         },
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.split()[-1] == "2"
+    *listed, last = done.stdout.splitlines()
+    assert last == "2"
+    assert {(kind, name) for kind, name in PARTS.items()} <= {tuple(line.split()[:2]) for line in listed}
+    assert "buffer      Hoard          Experience under a name of its own." in listed
 
 
 @pytest.mark.parametrize("kind", registry.PARTS)
@@ -195,3 +207,20 @@ def test_a_network_is_named_as_the_other_parts_are():
         TypeError, match=r"network is 3; ev.MLP\(\[64, 64\]\), another network, its name or widths are"
     ):
         ev.Population("DQN", spaces.Box(-1, 1, (3,)), spaces.Discrete(2), 2, network=3)
+
+
+def test_a_buffer_of_the_user_s_own_is_asked_for_when_its_run_is_loaded(tmp_path):
+    """It came back as a ReplayBuffer, and nothing said so."""
+
+    class Own(ev.ReplayBuffer):
+        pass
+
+    exp = ev.Experiment("CartPole-v1", "DQN", population=1, num_envs=1, network=[4], buffer=Own(100), seed=1)
+    exp.fill(20)
+    exp.save(tmp_path / "run")
+    with pytest.raises(ValueError, match=r"its own buffer \(Own\)"):
+        ev.Experiment.load(tmp_path / "run")
+    again = ev.Experiment.load(tmp_path / "run", buffer=Own(100))
+    assert (type(again.buffer), len(again.buffer)) == (Own, 20)
+    exp.close()
+    again.close()

@@ -39,6 +39,7 @@ from evolab.experiment.config.conversions import (
     dtype_named,
     interval,
     mutations_of,
+    plain_buffer,
     positive_or_none,
     read,
     source_of,
@@ -59,6 +60,9 @@ from evolab.networks.default import network_for
 from evolab.population.normalisation import words_of
 from evolab.population.serialisation import naming
 from evolab.population.spec import Spec
+
+PARTS = ("algorithm", "selection", "mutations", "fitness", "buffer")
+"""Options that hold a part of the registry, or one of the user's own."""
 
 Source: TypeAlias = "Mapping[str, Any] | str | PathLike[str]"
 """Plain values by name, or the path of a file that holds them."""
@@ -201,7 +205,7 @@ class ExperimentConfig(Options):
         environment = self.environment
         if not (environment is None or isinstance(environment, str) or registry.name_of(environment)):
             own["environment"] = called(environment)
-        parts = {name: getattr(self, name) for name in ("algorithm", "selection", "mutations", "fitness")}
+        parts = {name: getattr(self, name) for name in PARTS}
         for name, part in {**parts, "network": network}.items():
             evolabs = part is None or isinstance(part, str) or registry.name_of(part) is not None
             if not evolabs or (isinstance(part, Mutations) and part.own):
@@ -235,7 +239,7 @@ class ExperimentConfig(Options):
         if isinstance(values["environment"], (EnvSpec, VectorMaker)):
             values["environment"] = called(values["environment"])
         if isinstance(values["buffer"], (ReplayBuffer, RolloutBuffer)):
-            values["buffer"] = values["buffer"].options
+            values["buffer"] = plain_buffer(values["buffer"])
         trackers = values["trackers"]
         listed = (
             [trackers] if isinstance(trackers, str) else trackers if isinstance(trackers, Iterable) else []

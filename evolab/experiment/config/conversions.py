@@ -14,9 +14,10 @@ from typing import Any
 import torch
 from gymnasium.vector import VectorEnv
 
-from evolab.core import checks
+from evolab.core import checks, registry
 from evolab.core.option_types import check_declared, check_known
 from evolab.core.ranges import Choice, Range
+from evolab.data.buffers.base import Buffer
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.data.buffers.rollout import RolloutBuffer
 from evolab.envs.envpool import is_pool
@@ -103,7 +104,7 @@ def mutations_of(mutations: Mutations | Mapping[str, Any] | None) -> Mutations:
 def buffer_of(
     buffer: object, kind: type[ReplayBuffer] | type[RolloutBuffer] = ReplayBuffer
 ) -> ReplayBuffer | RolloutBuffer | None:
-    """A buffer from an object, from its options, or from its capacity or horizon; None stays None.
+    """A buffer from an object, its name, its options, or its capacity or horizon; None stays None.
 
     Args:
         buffer: what the user gave.
@@ -114,6 +115,8 @@ def buffer_of(
     """
     if isinstance(buffer, int) and not isinstance(buffer, bool):
         return kind(buffer)
+    if isinstance(buffer, str):
+        buffer = registry.part("buffer", buffer)()
     if isinstance(buffer, Mapping):
         check_known(kind, buffer, kind.__name__)
         check_declared(kind, buffer, "buffer")
@@ -122,6 +125,12 @@ def buffer_of(
         what = "a horizon" if kind is RolloutBuffer else "a capacity"
         raise TypeError(f"buffer is {buffer!r}; ev.{kind.__name__}(...) or {what} is expected.")
     return buffer
+
+
+def plain_buffer(buffer: Buffer) -> dict[str, Any]:
+    """The options of a buffer, with its type where an algorithm would not take one of that by itself."""
+    usual = type(buffer) in (ReplayBuffer, RolloutBuffer) or registry.name_of(buffer) is None
+    return buffer.options if usual else {"type": type(buffer).__name__, **buffer.options}
 
 
 def batches_within(

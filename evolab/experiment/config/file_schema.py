@@ -17,7 +17,7 @@ CONFIG = {
     "search_space": maybe(mapping(either(dict))),
     "selection": maybe(either(str, dict)),
     "mutations": maybe(either(str, dict)),
-    "buffer": maybe(either(int, dict)),
+    "buffer": maybe(either(int, str, dict)),
     "steps_per_generation": maybe(whole(1)),
     "eval_episodes": maybe(whole(1)),
     "eval_steps": maybe(whole(1)),

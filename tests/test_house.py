@@ -101,6 +101,15 @@ def test_every_public_definition_says_what_it_is():
     assert not silent
 
 
+def test_the_name_of_a_class_means_one_thing():
+    homes: dict[str, list[str]] = {}
+    for path in SOURCES:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, []).append(name(path))
+    assert not {kind: files for kind, files in homes.items() if len(files) > 1}
+
+
 def test_nothing_unpickles_and_no_global_random_state_is_touched():
     forbidden = re.compile(
         r"^\s*(?:import|from) (?:pickle|dill|shelve|joblib)\b"

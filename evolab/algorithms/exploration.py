@@ -3,6 +3,7 @@
 White noise averages out: a car that has to swing up hardly moves when every step pushes it another way. Noise that
 stays the same for some steps leads to states that are many steps away. How long is best depends on the environment,
 so it is a hyperparameter: agents of a population may differ in it, and all learn from what one of them has found.
+Where an episode ends it begins anew: see `population.acting`.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from evolab.core.trees import leaves, map_leaves
 CHOICES = (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 
 
-class Parts(spaces.Space):
+class ActionParts(spaces.Space):
     """What both kinds of joined spaces remember.
 
     Attributes:
@@ -30,12 +30,12 @@ class Parts(spaces.Space):
         return repr(self.parts)
 
     def __eq__(self, other: object) -> bool:
-        return bool(self.parts == (other.parts if isinstance(other, Parts) else other))
+        return bool(self.parts == (other.parts if isinstance(other, ActionParts) else other))
 
     __hash__ = None  # type: ignore[assignment]
 
 
-class JoinedBox(Parts, spaces.Box):
+class JoinedBox(ActionParts, spaces.Box):
     """Box parts behind one another.
 
     Args:
@@ -59,7 +59,7 @@ class JoinedBox(Parts, spaces.Box):
         spaces.Box.__init__(self, low, high, low.shape, dtype.type)
 
 
-class JoinedChoices(Parts, spaces.MultiDiscrete):
+class JoinedChoices(ActionParts, spaces.MultiDiscrete):
     """Choices behind one another.
 
     Args:
@@ -118,7 +118,7 @@ def apart(space: spaces.Space, action: Any) -> Any:
     >>> int(number), bits
     (1, array([0, 1], dtype=int8))
     """
-    if not isinstance(space, Parts):
+    if not isinstance(space, ActionParts):
         return action
     start = 0
 
@@ -141,7 +141,7 @@ def together(space: spaces.Space, action: Any) -> Any:
     >>> together(joined(spaces.Tuple([spaces.Discrete(2), spaces.MultiBinary(2)])), (1, [0, 1]))
     array([1, 0, 1])
     """
-    if not isinstance(space, Parts) or isinstance(action, (np.ndarray, Tensor)):
+    if not isinstance(space, ActionParts) or isinstance(action, (np.ndarray, Tensor)):
         return action
     tree = as_space(space.parts, action, "action")
     lead = leading_shape(space.parts, tree, "action")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from evolab.core.composite_actions import Parts
+from evolab.core.composite_actions import ActionParts
 from evolab.core.plain_values import plain
 from evolab.core.schema import either, listing, maybe, measured, one_of, record, whole, word
 
@@ -29,7 +29,7 @@ def to_json(space: spaces.Space) -> dict[str, Any]:
     >>> to_json(spaces.Discrete(4))
     {'type': 'Discrete', 'n': 4, 'start': 0, 'dtype': 'int64'}
     """
-    if isinstance(space, Parts):
+    if isinstance(space, ActionParts):
         return to_json(space.parts)
     if isinstance(space, spaces.Box):
         return {

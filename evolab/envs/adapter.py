@@ -13,7 +13,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
-from evolab.core.composite_actions import Parts, apart
+from evolab.core.composite_actions import ActionParts, apart
 from evolab.core.space_trees import map_space
 from evolab.core.trees import Tree, map_leaves
 from evolab.envs.backend import Failure, Faults, StepRows, VectorBackend
@@ -47,7 +47,7 @@ class Adapter(VectorBackend):
         space: spaces.Space | None = None,
         count: int | None = None,
         seeds_each: bool | None = None,
-        parts: Parts | None = None,
+        parts: ActionParts | None = None,
     ) -> None:
         """Take the vector environment over; it is closed with the adapter.
 

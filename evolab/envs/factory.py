@@ -14,7 +14,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 from evolab.core.checks import positive_integer, unknown
-from evolab.core.composite_actions import Parts, joined
+from evolab.core.composite_actions import ActionParts, joined
 from evolab.envs.adapter import Adapter, shut
 from evolab.envs.backend import VectorBackend
 from evolab.envs.envpool import Pool, drawable, is_pool, longest, pool_of, pool_size, spaces_of
@@ -251,7 +251,7 @@ def _around(
         backend, limit = Pool(None if anew is None else seeded, observed, vector), longest(vector)
     else:
         backend = Adapter(
-            vector, mode or _said_by(vector, name), parts=chosen if isinstance(chosen, Parts) else None
+            vector, mode or _said_by(vector, name), parts=chosen if isinstance(chosen, ActionParts) else None
         )
         backend.close = partial(shut, vector)  # type: ignore[method-assign]  # it may hold processes that hang
         limit = None if vector.spec is None else vector.spec.max_episode_steps

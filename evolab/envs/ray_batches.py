@@ -32,7 +32,7 @@ Answer = tuple[bool, Any]
 """True and what was asked for, or False and what went wrong."""
 
 
-class Batch:
+class EnvironmentBatch:
     """Some of the environments, stepped one after the other in an actor's process.
 
     Args:
@@ -222,7 +222,9 @@ class RayBatches(VectorBackend):
         return [int(np.random.SeedSequence(key).generate_state(1)[0] >> 1) for key in keys]
 
     def _hire(self, number: int) -> Any:
-        made = self._ray.remote(Batch).options(num_cpus=0, max_restarts=0, scheduling_strategy="SPREAD")
+        made = self._ray.remote(EnvironmentBatch).options(
+            num_cpus=0, max_restarts=0, scheduling_strategy="SPREAD"
+        )
         try:
             return made.remote([self._makers[index] for index in self._parts[number]])
         except TypeError as error:

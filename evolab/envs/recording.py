@@ -18,7 +18,7 @@ from gymnasium.spaces import Box
 from evolab.core import checks
 from evolab.core.actions import actions_of, is_finite
 from evolab.core.checks import missing, positive_integer
-from evolab.core.composite_actions import Parts, apart, together
+from evolab.core.composite_actions import ActionParts, apart, together
 from evolab.core.masks import random_permitted
 from evolab.core.trees import Tree, first_leaf, map_leaves
 from evolab.data.datasets.dataset import Dataset
@@ -79,7 +79,7 @@ def collect(
     chosen = envs.single_action_space
     spaces: dict[str, Any] = {
         "observation_space": envs.single_observation_space,
-        "action_space": chosen.parts if isinstance(chosen, Parts) else chosen,
+        "action_space": chosen.parts if isinstance(chosen, ActionParts) else chosen,
     }
     columns["actions"] = apart(chosen, columns["actions"])
     if target is None:

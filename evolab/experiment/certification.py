@@ -14,7 +14,7 @@ from evolab.core.rng import seed_of
 from evolab.evaluation.fitness import Returns
 from evolab.evolution.schedules import Stage, begin
 from evolab.experiment.build import build
-from evolab.experiment.certification_plan import Plan, Wish, planned
+from evolab.experiment.certification_plan import CertificatePlan, Wish, planned
 from evolab.experiment.config.config import ExperimentConfig
 from evolab.experiment.replay_schedule import enter, prepare
 from evolab.experiment.runner import Runner
@@ -87,7 +87,7 @@ def _settings(stages: Sequence[Stage]) -> list[dict[str, Any]]:
     ]
 
 
-def _trained(state: TrainingState, plan: Plan, faults: list[Fault]) -> Iterator[Progress]:
+def _trained(state: TrainingState, plan: CertificatePlan, faults: list[Fault]) -> Iterator[Progress]:
     """All agents' steps, stage by stage; no episodes in between."""
     state.place_buffer()
     if plan.warm_up:

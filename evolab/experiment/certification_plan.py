@@ -66,7 +66,7 @@ class Wish:
 
 
 @dataclass(frozen=True)
-class Plan:
+class CertificatePlan:
     """What is trained, and for how long.
 
     Attributes:
@@ -85,7 +85,7 @@ class Plan:
         return self.stages[-1].steps
 
 
-def planned(wish: Wish, config: ExperimentConfig, state: TrainingState) -> Plan:
+def planned(wish: Wish, config: ExperimentConfig, state: TrainingState) -> CertificatePlan:
     """What a certificate of a run comes to, checked before anything is trained.
 
     Args:
@@ -133,7 +133,7 @@ def planned(wish: Wish, config: ExperimentConfig, state: TrainingState) -> Plan:
     made = ExperimentConfig.made(options)
     stages = _cut(schedule or [Stage(budget, dict(made.hyperparameters), {})], budget)
     warm = max(_warm_up(state, winners), int(stages[0].hyperparameters.get("batch_size", 1)))
-    return Plan(made, stages, min(warm, budget) if algorithm.replays else 0)
+    return CertificatePlan(made, stages, min(warm, budget) if algorithm.replays else 0)
 
 
 def _options(asked: Mapping[str, Any], config: ExperimentConfig, state: TrainingState) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from evolab.reporting.trackers.trackers import Trackers
 from evolab.training.state import TrainingState
 
 
-class Parts:
+class ExperimentParts:
     """Five parts: what was asked for, what is trained, what drives it, and who writes it down."""
 
     _config: ExperimentConfig

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from evolab.core.rng import seed_of
 from evolab.evaluation.result import EvaluationResult, evaluate_agent
-from evolab.experiment.composition import Parts
+from evolab.experiment.composition import ExperimentParts
 from evolab.experiment.rollouts import chosen
 from evolab.population.agent import Agent
 
 
-class Evaluating(Parts):
+class Evaluating(ExperimentParts):
     """The method of an experiment that plays fresh episodes for who asks."""
 
     def evaluate(

@@ -13,7 +13,7 @@ import torch
 from evolab.core import checks
 from evolab.data.datasets.columns import DatasetError
 from evolab.data.datasets.tokens import TokenDataset
-from evolab.envs.language.environment import LanguageEnvironment, Recording
+from evolab.envs.language.environment import LanguageEnvironment, RecordsEpisodes
 
 
 class Maker:
@@ -49,7 +49,7 @@ def episodes_from(source: object, environment: LanguageEnvironment, seed: int) -
     if isinstance(source, (str, Path)):
         source = TokenDataset.load(source)
     if isinstance(source, Mapping):
-        if not isinstance(environment, Recording):
+        if not isinstance(environment, RecordsEpisodes):
             raise DatasetError(f"{environment.name} cannot record episodes of its own. Pass a TokenDataset.")
         known = inspect.signature(environment.record).parameters
         for name in source:

@@ -10,7 +10,7 @@ from evolab.core import checks
 from evolab.core.readonly import ReadOnly, write_as_dicts
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.experiment.build import change
-from evolab.experiment.composition import Parts
+from evolab.experiment.composition import ExperimentParts
 from evolab.experiment.config.config import ExperimentConfig
 from evolab.population.agent import Agent
 from evolab.population.population import RANGES
@@ -36,7 +36,7 @@ class Setting:
         experiment._change(self.name, value)
 
 
-class Settings(Parts):
+class Settings(ExperimentParts):
     """The settings of a run, each of which holds from the next generation on."""
 
     target = Setting("Mean return at which `run` stops; None for none.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from evolab.algorithms.base import Algorithm
 from evolab.data.buffers.base import Buffer
-from evolab.experiment.composition import Parts
+from evolab.experiment.composition import ExperimentParts
 from evolab.experiment.rollouts import chosen
 from evolab.history.events import Progress
 from evolab.history.history import History
@@ -12,7 +12,7 @@ from evolab.population.agent import Agent
 from evolab.population.population import Population
 
 
-class Readings(Parts):
+class Readings(ExperimentParts):
     """The properties of an experiment that nobody sets."""
 
     @property

@@ -8,7 +8,7 @@ from evolab.core import checks
 from evolab.evolution.schedules import stages_of
 from evolab.experiment.certification import certified
 from evolab.experiment.certification_plan import Wish
-from evolab.experiment.composition import Parts
+from evolab.experiment.composition import ExperimentParts
 from evolab.experiment.replay_schedule import enter, options_of, prepare, warm_up
 from evolab.history.events import Generation
 from evolab.reporting.certificate import Certificate
@@ -16,7 +16,7 @@ from evolab.reporting.certificate import Certificate
 Again = TypeVar("Again", bound="Retraining")
 
 
-class Retraining(Parts):
+class Retraining(ExperimentParts):
     """The part of an experiment that trains others by its schedule."""
 
     if TYPE_CHECKING:  # of the experiment

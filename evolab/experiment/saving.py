@@ -12,7 +12,7 @@ from evolab.core.plain_values import to_plain
 from evolab.envs.factory import VectorMaker
 from evolab.evolution.immigration import Immigrant
 from evolab.experiment.build import described
-from evolab.experiment.composition import Parts
+from evolab.experiment.composition import ExperimentParts
 from evolab.experiment.config.config import ExperimentConfig, Source
 from evolab.experiment.config.conversions import read
 from evolab.experiment.config.island_options import FILE
@@ -23,7 +23,7 @@ from evolab.storage.folders import recover
 Saved = TypeVar("Saved", bound="Saving")
 
 
-class Saving(Parts):
+class Saving(ExperimentParts):
     """The methods of an experiment that write and read it."""
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gymnasium import spaces
 
 from evolab.networks.cnn.cnn import CNN
-from evolab.networks.cnn.parts import Parts
+from evolab.networks.cnn.parts import EncoderParts
 
 
 class MultiInput(CNN):
@@ -22,10 +22,10 @@ class MultiInput(CNN):
     '16k3 32 64 relu'
     """
 
-    def parts(self, space: spaces.Space) -> Parts:
+    def parts(self, space: spaces.Space) -> EncoderParts:
         """What the network reads of an observation: everything.
 
         Raises:
             TypeError: a part has no fixed size.
         """
-        return Parts.of(space)
+        return EncoderParts.of(space)

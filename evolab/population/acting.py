@@ -48,7 +48,7 @@ def act(
     exploring, where = (bool(explore), None) if isinstance(explore, bool) else (True, explore)
     with torch.no_grad(), table.spec.products():
         if exploring:
-            _remember(table, num_envs, ended)
+            _restart_exploration(table, num_envs, ended)
         for group in groups:
             part, noted = observed, table.memory
             if len(groups) > 1:
@@ -135,7 +135,7 @@ def act_alone(
     seen = step.of(observed, ONE)
     with torch.no_grad():
         if explore:
-            _remember(table, count)
+            _restart_exploration(table, count)
             noted = {name: value[row : row + 1, :count] for name, value in table.memory.items()}
             unit = _sampled(table, group, seen, noted, mask)
             table.count_steps(count, row)  # what epsilon goes by
@@ -210,7 +210,7 @@ def _to_environment(table: Table, unit: Tensor) -> Tensor:
     return table.actions.to_environment(unit)
 
 
-def _remember(table: Table, num_envs: int, ended: Given = None) -> None:
+def _restart_exploration(table: Table, num_envs: int, ended: Given = None) -> None:
     """Have room for what exploration remembers, zero where an episode has ended."""
     memory = table.memory
     over = ended is not None and (

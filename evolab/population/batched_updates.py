@@ -29,7 +29,7 @@ class Waiting:
         algorithm = table.algorithm
         on_cpu = table.device.type == "cpu" and "whole" in vars(type(algorithm))
         self._rule = algorithm.whole() if on_cpu else None
-        self._jobs: list[tuple[AgentGroup, whole.Job]] = []
+        self._jobs: list[tuple[AgentGroup, whole.UpdateJob]] = []
 
     def take(self, group: AgentGroup, batch: Any, noise: Any) -> bool:
         """Note updates of a group, whose noise is drawn where none is given; False where kernels can't make them.

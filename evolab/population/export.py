@@ -18,7 +18,7 @@ from torch import Tensor
 
 from evolab.core import checks
 from evolab.core.actions import limits
-from evolab.core.composite_actions import Parts, together
+from evolab.core.composite_actions import ActionParts, together
 from evolab.core.masks import counts_of
 from evolab.core.space_trees import is_whole, leaf_spaces, sampled
 from evolab.core.trees import Tree, map_leaves
@@ -138,7 +138,7 @@ def _same(table: Table, row: int, given: Given, answers: list[Tensor]) -> bool:
         if not bool((gap.abs() <= TOLERANCE).all()):
             return False
     expected = torch.as_tensor(np.asarray(together(space, own)))
-    if not isinstance(space, Parts):
+    if not isinstance(space, ActionParts):
         return _alike(space, found, expected)
     sizes = [int(np.prod(leaf.shape or (1,))) for _, leaf in leaf_spaces(space.parts)]
     each = zip(leaf_spaces(space.parts), found.split(sizes, -1), expected.split(sizes, -1), strict=True)

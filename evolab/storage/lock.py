@@ -158,7 +158,7 @@ def beating(folder: Path) -> Iterator[None]:
         ended.set()
 
 
-class Watch:
+class LockWatch:
     """Tells by this process's own clock which locks have not been touched for long; clocks of machines differ."""
 
     def __init__(self) -> None:

@@ -34,7 +34,7 @@ from machine import described
 import evolab as ev
 from evolab.experiment.engines.migration import best_of
 from evolab.experiment.engines.orders import Report
-from evolab.experiment.islands.joined_history import Joined
+from evolab.experiment.islands.joined_history import JoinedHistory
 from evolab.experiment.sweeps.migration_orders import IslandsJob
 from evolab.experiment.sweeps.plan import Plan
 
@@ -170,7 +170,7 @@ def driver() -> dict[str, Any]:
             for number in range(count):
                 _copy(home, copied, number)
             plan = Plan.read(copied)
-            joined = Joined(copied, [run.name for run in plan.runs])
+            joined = JoinedHistory(copied, [run.name for run in plan.runs])
             read = timed(joined.refresh) / 2  # two epochs
             for number in range(count):
                 report = Report.read(copied, f"island-{number}")

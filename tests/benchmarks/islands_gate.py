@@ -30,7 +30,7 @@ from hpo_tasks import TASKS
 from machine import described
 
 import evolab as ev
-from evolab.experiment.islands.joined_history import Joined
+from evolab.experiment.islands.joined_history import JoinedHistory
 from evolab.training.run_folder import RunFolder
 
 RESULT = Path(__file__).parent / "results" / "islands_gate.jsonl"
@@ -85,7 +85,7 @@ def trained(task: str, arm: str, seed: int) -> dict[str, Any]:
 
 def measured(home: Path, names: list[str], seed: int) -> Iterator[tuple[int, float]]:
     """Steps of all, and the mean of the leader's elite, at the end of each epoch."""
-    joined = Joined(home, names)
+    joined = JoinedHistory(home, names)
     joined.refresh()
     for number in range(EVERY, len(joined.history) + 1, EVERY):
         told = joined.history.generations[number - 1]

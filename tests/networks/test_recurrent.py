@@ -9,7 +9,7 @@ import evolab as ev
 from evolab.evolution.mutation.context import Context
 from evolab.evolution.mutation.resize_tensors import resize
 from evolab.networks.base import Layout, Role
-from evolab.networks.recurrent.cells import CELLS, Scan
+from evolab.networks.recurrent.cells import CELLS, CellScan
 from evolab.networks.recurrent.recurrent import Recurrent
 from evolab.networks.sequences import Sequences
 from evolab.testing import check_network
@@ -64,7 +64,7 @@ def test_a_scan_and_its_gradients_are_those_of_torchs_own_layer(cell):
     across, shift = stacked("weight_hh_l0"), stacked("bias_hh_l0")
     given = torch.einsum("ptni,pgi->ptng", x, into) + offset[:, None, None]
     keep = (~begins).double()[..., None, None]
-    after = Scan.apply(given, across, shift, memory, keep, kind)
+    after = CellScan.apply(given, across, shift, memory, keep, kind)
     torch.testing.assert_close(after[:, :, :, 0], torch.stack(found), rtol=0, atol=1e-12)
     mine = torch.autograd.grad((after[:, :, :, 0] * wanted).sum(), [into, offset, across, shift])
     for own, theirs in zip(mine, zip(*gradients, strict=True), strict=True):
@@ -86,7 +86,7 @@ def test_the_gradient_through_what_an_lstm_keeps_is_autograds_own(cell):
     )
     memory, keep = drawn(1, 2, kind.memories, 2).detach(), torch.ones(1, 3, 2, 1, 1, dtype=torch.float64)
     keep[0, 1, 0] = 0
-    assert torch.autograd.gradcheck(lambda *x: Scan.apply(*x, memory, keep, kind), (given, weight, bias))
+    assert torch.autograd.gradcheck(lambda *x: CellScan.apply(*x, memory, keep, kind), (given, weight, bias))
 
 
 def test_steps_one_by_one_are_the_sequence():

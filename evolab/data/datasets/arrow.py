@@ -99,7 +99,7 @@ def _tree(column: Any, space: Any, what: str, depth: int) -> Any:
         counted = names == [str(place) for place in range(len(names))]
         return tuple(parts.values()) if counted and not isinstance(own, dict) else parts
     if types.is_binary(kind) or types.is_large_binary(kind):
-        return Encoded(column, what)
+        return EncodedColumn(column, what)
     shape: tuple[int, ...] = ()
     while types.is_fixed_size_list(kind):
         shape, kind = (*shape, kind.list_size), kind.value_type
@@ -115,7 +115,7 @@ def _tree(column: Any, space: Any, what: str, depth: int) -> Any:
     return array.reshape((-1, *shape))
 
 
-class Encoded:
+class EncodedColumn:
     """Encoded images as `minari.Frames` takes them: rows of bytes that look like a dataset of h5py.
 
     Attributes:

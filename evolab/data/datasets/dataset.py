@@ -14,7 +14,7 @@ from gymnasium.spaces import Box
 from numpy.typing import ArrayLike
 
 from evolab.core import checks
-from evolab.core.composite_actions import Parts, joined, together
+from evolab.core.composite_actions import ActionParts, joined, together
 from evolab.core.experience import Transition
 from evolab.core.trees import Tree, map_leaves, named_leaves
 from evolab.data.datasets import spaces
@@ -245,7 +245,7 @@ class Dataset:
     def _stored_actions(self) -> Any:
         """The space of the actions as they are stored, in parts or joined."""
         space, tree = self.action_space, self._columns.actions
-        return space.parts if isinstance(space, Parts) and isinstance(tree, (dict, tuple)) else space
+        return space.parts if isinstance(space, ActionParts) and isinstance(tree, (dict, tuple)) else space
 
     def _stored(self, index: np.ndarray) -> np.ndarray:
         """The stored row of each transition."""

@@ -248,10 +248,12 @@ def attach(tree: Any, space: Any) -> Any:
         inner = tuple(getattr(space, "spaces", ()))
         return tuple(attach(v, inner[i] if i < len(inner) else None) for i, v in enumerate(tree))
     # Raw frames keep the image's axes; encoded ones are a row of bytes each.
-    return Frames(tree, space) if spaces.is_stored_as_jpeg(space) and len(tree.shape) in (1, 2) else tree
+    return (
+        MinariFrames(tree, space) if spaces.is_stored_as_jpeg(space) and len(tree.shape) in (1, 2) else tree
+    )
 
 
-class Frames:
+class MinariFrames:
     """JPEG-encoded images of one episode that look like an array [T, H, W, ...]."""
 
     def __init__(self, data: Any, space: Space) -> None:
@@ -285,7 +287,7 @@ class Frames:
 
 
 def _decode(_: str, leaf: object) -> tuple[tuple[int, ...], np.dtype, Callable[[], np.ndarray]] | None:
-    return (leaf.shape, leaf.dtype, leaf.read) if isinstance(leaf, Frames) else None
+    return (leaf.shape, leaf.dtype, leaf.read) if isinstance(leaf, MinariFrames) else None
 
 
 def _labels(leaf: Any, key: str, episode: Episode, name: str) -> np.ndarray:

@@ -26,7 +26,7 @@ from evolab.population.utterances import language_policy
 
 
 @runtime_checkable
-class Recording(Protocol):
+class RecordsEpisodes(Protocol):
     """An environment that records data of its own, which `fill` and `data=` can ask for."""
 
     @property

@@ -28,7 +28,7 @@ class Joined:
 
     def __init__(self) -> None:
         self._host = Host()
-        self._watched = lock.Watch()
+        self._watched = lock.LockWatch()
         self._mine: str | None = None
 
     def drive(self, job: Job) -> Iterator[Report]:

@@ -19,7 +19,7 @@ LOSSES = 3
 """Workers that may end one after the other without an answer, for each that is wanted, before the reason is shown."""
 
 
-class Actor:
+class RunActor:
     """A worker in a process of Ray's."""
 
     def __init__(self) -> None:
@@ -110,7 +110,7 @@ class OnRay:
             if self._crew[actor] == run:
                 return actor
         if len(self._crew) < self._wanted:
-            made = self._ray.remote(Actor).options(num_cpus=self._threads, max_restarts=0).remote()
+            made = self._ray.remote(RunActor).options(num_cpus=self._threads, max_restarts=0).remote()
             self._crew[made] = run
             return made
         self._crew[free[0]] = run

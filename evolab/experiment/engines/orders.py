@@ -26,7 +26,7 @@ PERIOD = 0.3
 
 
 @dataclass(frozen=True)
-class Goals:
+class RunGoals:
     """When a run is over; the first that is met ends it.
 
     Attributes:
@@ -44,7 +44,7 @@ class Goals:
     fill: int | str | None = None
 
     @classmethod
-    def of(cls, given: Mapping[str, Any]) -> Goals:
+    def of(cls, given: Mapping[str, Any]) -> RunGoals:
         """Goals by name, checked.
 
         Raises:
@@ -98,7 +98,7 @@ class Order:
     run: str
     home: Path
     options: Mapping[str, Any]
-    goals: Goals
+    goals: RunGoals
     epoch: int
     length: int = 1
     own: Mapping[str, Any] = field(default_factory=dict)
@@ -172,7 +172,7 @@ class Report:
         often = self.begun > retries + 1 or (self.begun == retries + 1 and bool(self.error))
         return self.over is None and often
 
-    def met(self, goals: Goals) -> bool:
+    def met(self, goals: RunGoals) -> bool:
         """True where it has ended, and for these goals."""
         return self.over is not None and self.goals == goals.plain
 

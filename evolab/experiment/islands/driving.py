@@ -11,8 +11,8 @@ from pathlib import Path
 from evolab.core import checks
 from evolab.experiment.callbacks import Callback
 from evolab.experiment.config.island_options import IslandOptions
-from evolab.experiment.engines.orders import Engine, Goals, Job, Report
-from evolab.experiment.islands.joined_history import Joined
+from evolab.experiment.engines.orders import Engine, Job, Report, RunGoals
+from evolab.experiment.islands.joined_history import JoinedHistory
 from evolab.experiment.sweeps.beginning import engine_for
 from evolab.experiment.sweeps.plan import Plan
 from evolab.experiment.sweeps.sweep import Sweep
@@ -68,7 +68,7 @@ class Driver:
 
     def __init__(self, home: Path, plan: Plan, wish: IslandOptions) -> None:
         self.home, self.plan, self.wish = home, plan, wish
-        self.joined = Joined(home, [run.name for run in plan.runs])
+        self.joined = JoinedHistory(home, [run.name for run in plan.runs])
         self.joined.refresh()
         self.version, self.error = 0, None
         self._status, self._resting = "idle", ""
@@ -101,7 +101,7 @@ class Driver:
 
     # Training ---------------------------------------------------------------------------------
 
-    def goals(self, generations: int | None, max_steps: int | None, target: float | None) -> Goals:
+    def goals(self, generations: int | None, max_steps: int | None, target: float | None) -> RunGoals:
         """Goals of each island, from those of all.
 
         Args:
@@ -123,7 +123,7 @@ class Driver:
         begun = min(one.generation for one in self.reports) // every * every
         last = None if generations is None else begun + generations
         wanted = {"generations": last, "max_steps": max_steps, "target": target, "fill": known.fill}
-        return Goals.of(wanted)
+        return RunGoals.of(wanted)
 
     def fill_each(self, source: int | str) -> None:
         """Have every island begin with so many random steps, or with these data."""
@@ -131,7 +131,7 @@ class Driver:
         self.plan = replace(self.plan, runs=runs)
 
     def run(
-        self, goals: Goals, shown: bool, background: bool, minutes: float | None, callback: Callback | None
+        self, goals: RunGoals, shown: bool, background: bool, minutes: float | None, callback: Callback | None
     ) -> None:
         """Have the islands trained to their goals.
 

@@ -16,7 +16,7 @@ from evolab.core.rng import fresh_seed
 from evolab.experiment.callbacks import Callback
 from evolab.experiment.config.config import ExperimentConfig
 from evolab.experiment.config.island_options import FILE, IslandOptions
-from evolab.experiment.engines.orders import Goals
+from evolab.experiment.engines.orders import RunGoals
 from evolab.experiment.islands.driving import ENDLESS, Driver
 from evolab.experiment.islands.fixed import OPTIONS
 from evolab.experiment.islands.saving import IslandSaving
@@ -209,7 +209,7 @@ class Islands(IslandSaving):
         target: float | None,
         minutes: float | None,
         callback: Callback | None,
-    ) -> Goals:
+    ) -> RunGoals:
         if callback is not None and not callable(callback):
             raise TypeError(f"callback is {callback!r}; a function of the finished generation is expected.")
         if minutes is not None:

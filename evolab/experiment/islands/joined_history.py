@@ -21,7 +21,7 @@ AGENTS = 2_048
 """Agents of a generation that are all told of; of more, each island tells of its best."""
 
 
-class Told:
+class ToldLines:
     """The generations of one island, read on while its files grow.
 
     Args:
@@ -68,7 +68,7 @@ def _after(newest: int, lines: Iterable[str]) -> list[str]:
     return [line for line in lines if json.loads(line).get("generation", 0) > newest]
 
 
-class Joined:
+class JoinedHistory:
     """One history of all islands, up to the generation that the last of them has ended.
 
     An agent's number is `number on its island * islands + island`. Steps and seconds are those of all islands together.
@@ -86,7 +86,7 @@ class Joined:
     def __init__(self, home: Path, names: Sequence[str]) -> None:
         self.names = list(names)
         self.history = History()
-        self.told = [Told(home / name) for name in self.names]
+        self.told = [ToldLines(home / name) for name in self.names]
         self._reading = threading.Lock()
 
     def refresh(self) -> list[Generation]:

@@ -13,7 +13,7 @@ from evolab.core import checks
 from evolab.experiment.config.island_options import FILE
 from evolab.experiment.engines.folder import Folder
 from evolab.experiment.engines.local import Local
-from evolab.experiment.engines.orders import Engine, Goals
+from evolab.experiment.engines.orders import Engine, RunGoals
 from evolab.experiment.sweeps.migration_orders import island_plan
 from evolab.experiment.sweeps.plan import Plan, What, opened, planned
 from evolab.experiment.sweeps.sweep import Sweep
@@ -108,7 +108,7 @@ def _plan(what: What, folder: str | PathLike[str] | None, options: Mapping[str, 
         home = Path(what).expanduser()
         if folder is not None and Path(folder).expanduser() != home:
             raise ValueError(f"{home} is a sweep, and goes on where it is. Leave the folder out.")
-        goals = {name: value for name, value in options.items() if name in Goals.__dataclass_fields__}
+        goals = {name: value for name, value in options.items() if name in RunGoals.__dataclass_fields__}
         own = {name: value for name, value in options.items() if name not in goals}
         plan = Plan.read(home, own)
         needed = {name for run in plan.runs for name in run.own}
@@ -117,7 +117,7 @@ def _plan(what: What, folder: str | PathLike[str] | None, options: Mapping[str, 
                 raise ValueError(
                     f"{home} is a sweep with options of its own; {name} cannot change. Leave it out."
                 )
-        runs = [replace(run, goals=Goals.of({**run.goals.plain, **goals})) for run in plan.runs]
+        runs = [replace(run, goals=RunGoals.of({**run.goals.plain, **goals})) for run in plan.runs]
         return home, replace(plan, runs=runs)
     stem = Path(what).stem if isinstance(what, str | PathLike) else "sweep"
     wanted, given = opened(what, options)

@@ -15,7 +15,7 @@ import torch
 from evolab.core import checks, registry
 from evolab.core.plain_values import to_plain
 from evolab.evolution.mutation.mutations import Mutations
-from evolab.experiment.engines.orders import Goals
+from evolab.experiment.engines.orders import RunGoals
 
 SECTION = ("seeds", "configs", "grid")
 LONGEST = 80
@@ -53,7 +53,7 @@ def options_and_goals(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[
     section = options.get("run") or {}
     if not isinstance(section, Mapping):
         raise TypeError(f"run is {section!r}; goals by name are expected, such as generations: 20.")
-    known = Goals.__dataclass_fields__
+    known = RunGoals.__dataclass_fields__
     goals = {**section, **{name: value for name, value in options.items() if name in known}}
     rest = {name: value for name, value in options.items() if name not in known and name != "run"}
     return rest, {name: value for name, value in goals.items() if value is not None}

@@ -18,7 +18,7 @@ from evolab.core.version import VERSION
 from evolab.experiment.config.config import ExperimentConfig
 from evolab.experiment.config.conversions import read
 from evolab.experiment.config.island_options import FILE
-from evolab.experiment.engines.orders import Goals
+from evolab.experiment.engines.orders import RunGoals
 from evolab.experiment.sweeps.expansion import as_text, expanded, is_plain, names_of, options_and_goals, put
 from evolab.storage.files import Damaged, read_json, replace_bytes
 from evolab.storage.folders import FORMAT
@@ -44,7 +44,7 @@ class Run:
 
     name: str
     options: Mapping[str, Any]
-    goals: Goals
+    goals: RunGoals
     own: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -227,7 +227,7 @@ def planned(what: What, options: Mapping[str, Any]) -> Sequence[Run]:
         merged.setdefault("seed", 0)
         own = {key: value for key, value in merged.items() if not is_plain(value)}
         given = {key: to_plain(as_text(value)) for key, value in merged.items() if key not in own}
-        listed.append(Run(name, given, Goals.of({**goals, **own_goals}), own))
+        listed.append(Run(name, given, RunGoals.of({**goals, **own_goals}), own))
     return listed
 
 
@@ -244,7 +244,7 @@ def _run(home: Path, name: str, about: Mapping[str, Any], own: Mapping[str, Any]
                 f"run {name} has its own {option} ({described}), which no file holds. Pass it: "
                 f"ev.sweep({str(home)!r}, {option}=...)."
             )
-    return Run(name, about["options"], Goals.of(about["goals"]), {key: own[key] for key in about["own"]})
+    return Run(name, about["options"], RunGoals.of(about["goals"]), {key: own[key] for key in about["own"]})
 
 
 _FORM = record(

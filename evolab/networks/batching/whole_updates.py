@@ -53,7 +53,9 @@ class WholeUpdates:
             *(state.count.data_ptr(), state.rate.data_ptr()),
         )
 
-    def job(self, batch: Batch, noise: Tensor | None, before: int, delay: int, sizes: Sequence[int]) -> Job:
+    def job(
+        self, batch: Batch, noise: Tensor | None, before: int, delay: int, sizes: Sequence[int]
+    ) -> UpdateJob:
         """These updates, ready to be made.
 
         Args:
@@ -107,7 +109,7 @@ class WholeUpdates:
             ),
         )
         held = x, following, reward, terminated, action, noise, ahead, permitted, counts, batch.error
-        return Job(self, told, losses, values, weight, held)
+        return UpdateJob(self, told, losses, values, weight, held)
 
     def _own(self, sizes: Sequence[int], length: int) -> np.ndarray | None:
         """[P], how many of so many samples are an agent's own; None for all."""
@@ -116,7 +118,7 @@ class WholeUpdates:
         return np.minimum(np.array(sizes, dtype=np.int64), length)
 
 
-class Job:
+class UpdateJob:
     """Some updates of a group, told to the kernels.
 
     Attributes:
@@ -169,7 +171,7 @@ def whole_updates(
     return WholeUpdates(bucket, hyper, rule)
 
 
-def make(jobs: Sequence[Job]) -> None:
+def make(jobs: Sequence[UpdateJob]) -> None:
     """Make the updates of several groups, their agents spread over threads."""
     first = jobs[0].whole
     run(first.dtype, [job.told for job in jobs], sum(job.work for job in jobs), first.of_values.every)

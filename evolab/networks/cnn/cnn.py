@@ -27,7 +27,7 @@ from evolab.networks.cnn.genes import CNNGenes, largest
 from evolab.networks.cnn.kernel import CNNKernel
 from evolab.networks.cnn.module import exported
 from evolab.networks.cnn.options import checked_limits, convolutions, each, paddings, positive_sizes
-from evolab.networks.cnn.parts import Parts
+from evolab.networks.cnn.parts import EncoderParts
 
 
 @frozen_options(CHANGED, CALLS)
@@ -143,7 +143,7 @@ class CNN(Network[CNNGenes]):
         )
         return CNNGenes((one,) * len(images), self.hidden, (self.activation,) * len(self.hidden))
 
-    def parts(self, space: spaces.Space) -> Parts:
+    def parts(self, space: spaces.Space) -> EncoderParts:
         """What the network reads of an observation.
 
         Raises:
@@ -154,7 +154,7 @@ class CNN(Network[CNNGenes]):
                 f"CNN needs images, a Box of shape (H, W, C) or (C, H, W); observations are {space}. Use "
                 f"ev.MLP for vectors and ev.MultiInput for a Dict or Tuple."
             )
-        return Parts.of(space)
+        return EncoderParts.of(space)
 
     def axes(self, role: Role, genes: CNNGenes) -> Axes:
         """Of each encoder (see `encoder.axes`), then `reading.weight` [H, L], `side.weight` [H, F], the head.

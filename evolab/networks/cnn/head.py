@@ -11,7 +11,7 @@ from evolab.networks.activations import linear_state
 from evolab.networks.base import Axes, Axis, Role, State
 from evolab.networks.cnn.encoder import EncoderGenes
 from evolab.networks.cnn.genes import CNNGenes
-from evolab.networks.cnn.parts import Parts
+from evolab.networks.cnn.parts import EncoderParts
 
 
 def _first(genes: CNNGenes, role: Role) -> Axis:
@@ -25,7 +25,7 @@ def reading(genes: CNNGenes, one: EncoderGenes, prefix: str, role: Role) -> Axes
     }
 
 
-def axes(parts: Parts, genes: CNNGenes, role: Role) -> Axes:
+def axes(parts: EncoderParts, genes: CNNGenes, role: Role) -> Axes:
     """`side.weight` [H, F], the columns of the first layer that read all else, its bias and the layers behind it."""
     first = _first(genes, role)
     found: Axes = {"side.weight": (first, Axis(parts.width + role.extra))} if parts.width + role.extra else {}
@@ -41,7 +41,7 @@ def axes(parts: Parts, genes: CNNGenes, role: Role) -> Axes:
     return found | {"output.weight": (Axis(role.outputs), source), "output.bias": (Axis(role.outputs),)}
 
 
-def initialise(parts: Parts, genes: CNNGenes, role: Role, generator: torch.Generator) -> State:
+def initialise(parts: EncoderParts, genes: CNNGenes, role: Role, generator: torch.Generator) -> State:
     """As torch.nn.Linear draws its own; an entry for "side.weight" also where it has no columns."""
     sizes = [*genes.head, role.outputs]
     layers = [*(f"hidden.{index}" for index in range(len(genes.head))), "output"]

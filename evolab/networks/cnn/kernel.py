@@ -20,7 +20,7 @@ from evolab.networks.activations import ACTIVATIONS, activate, repeated, spans
 from evolab.networks.base import Layout, Role, State
 from evolab.networks.cnn.encoder import Image, cost
 from evolab.networks.cnn.genes import CNNGenes
-from evolab.networks.cnn.parts import Parts, picked
+from evolab.networks.cnn.parts import EncoderParts, picked
 from evolab.networks.cnn.rows import Encoded, ImageRows, encode_rows
 from evolab.networks.kernel import Kernel
 
@@ -44,7 +44,12 @@ class CNNKernel(Kernel):
     """
 
     def __init__(
-        self, role: Role, parts: Parts, genes: Sequence[CNNGenes], prefixes: Sequence[str], layout: Layout
+        self,
+        role: Role,
+        parts: EncoderParts,
+        genes: Sequence[CNNGenes],
+        prefixes: Sequence[str],
+        layout: Layout,
     ) -> None:
         self.role, self.parts, self.prefixes, self.layout = role, parts, prefixes, layout
         self.geometry = [encoder.geometry for encoder in genes[0].encoders]

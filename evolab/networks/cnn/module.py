@@ -11,10 +11,10 @@ from evolab.networks.activations import ACTIVATIONS
 from evolab.networks.base import Role, State
 from evolab.networks.cnn import encoder
 from evolab.networks.cnn.genes import CNNGenes
-from evolab.networks.cnn.parts import Parts
+from evolab.networks.cnn.parts import EncoderParts
 
 
-def exported(role: Role, parts: Parts, genes: CNNGenes, state: State) -> nn.Module:
+def exported(role: Role, parts: EncoderParts, genes: CNNGenes, state: State) -> nn.Module:
     """One member: features of an observation [B, F], behind them the extra input, to outputs [B, O].
 
     Args:

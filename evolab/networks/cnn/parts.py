@@ -33,7 +33,7 @@ class Vector:
 
 
 @dataclass(frozen=True)
-class Parts:
+class EncoderParts:
     """All parts of an observation space.
 
     Attributes:
@@ -45,7 +45,7 @@ class Parts:
     vectors: tuple[Vector, ...]
 
     @staticmethod
-    def of(space: spaces.Space) -> Parts:
+    def of(space: spaces.Space) -> EncoderParts:
         """The parts of `space`, through Dict and Tuple spaces of any depth.
 
         Raises:
@@ -61,7 +61,7 @@ class Parts:
             else:
                 vectors.append(Vector(path, part, start, stop))
             start = stop
-        return Parts(tuple(images), tuple(vectors))
+        return EncoderParts(tuple(images), tuple(vectors))
 
     @property
     def width(self) -> int:

@@ -112,7 +112,7 @@ class LSTM(Cell):
 CELLS: dict[str, Cell] = {"gru": GRU(), "lstm": LSTM()}
 
 
-class Scan(torch.autograd.Function):
+class CellScan(torch.autograd.Function):
     """Many steps of a cell: `(given, weight, bias, memory, keep, cell) -> memories`, differentiable in the first three.
 
     `given` [R, T, N, G * H] and `memory` [R, N, C, H] are as in `Cell.forward`, `weight` [R, G * H, H] and `bias` [R, G * H]

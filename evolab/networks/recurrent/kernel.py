@@ -14,7 +14,7 @@ from evolab.networks.activations import repeated
 from evolab.networks.base import Layout, Role
 from evolab.networks.genes import Genes
 from evolab.networks.kernel import Kernel
-from evolab.networks.recurrent.cells import Cell, Scan
+from evolab.networks.recurrent.cells import Cell, CellScan
 from evolab.networks.sequences import Sequences
 
 
@@ -48,7 +48,7 @@ class RecurrentKernel(Kernel):
         given = given.flatten(0, 1) if members > 1 else given  # [R, B, G * H]
         memory, keep = self._before(given, sequences, members)
         steps = given.contiguous().unflatten(1, (-1, memory.shape[1]))
-        found = Scan.apply(steps, weight.unflatten(-1, (-1, self.units)), bias, memory, keep, self.cell)
+        found = CellScan.apply(steps, weight.unflatten(-1, (-1, self.units)), bias, memory, keep, self.cell)
         if sequences is not None and isinstance(sequences.after, Tensor):
             sequences.after[..., : self.units] = found.detach().flatten(1, 2)
         shown = found[:, :, :, 0].flatten(1, 2)  # [R, B, H]

@@ -9,7 +9,7 @@ from evolab.networks.base import State
 from evolab.networks.recurrent.cells import Cell
 
 
-class Remembering(nn.Module):
+class RememberingModule(nn.Module):
     """Features [B, F] and what was remembered [B, C, H], to outputs [B, O] and what is remembered now.
 
     Without a memory it gives the outputs alone, as at the first step of an episode.

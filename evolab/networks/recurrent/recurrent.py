@@ -36,7 +36,7 @@ from evolab.networks.recurrent.genes import (
     outer_of,
 )
 from evolab.networks.recurrent.kernel import RecurrentKernel
-from evolab.networks.recurrent.module import Remembering
+from evolab.networks.recurrent.module import RememberingModule
 
 
 @frozen_options(CHANGED, CALLS)
@@ -211,9 +211,9 @@ class Recurrent(Network[RecurrentGenes]):
         return inner + role.ensemble_size * own
 
     def module(self, role: Role, genes: RecurrentGenes, state: State) -> nn.Module:
-        """A plain module around torch's own cell; see `Remembering`."""
+        """A plain module around torch's own cell; see `RememberingModule`."""
         inner = self._encoder(genes).module(self._gates(role, genes), genes.encoder, inner_of(state))
-        return Remembering(inner, CELLS[self.cell], state)
+        return RememberingModule(inner, CELLS[self.cell], state)
 
     def describe(self, genes: RecurrentGenes) -> str:
         """The encoder, the cell and its units: "64 relu > gru 32"."""

@@ -30,7 +30,7 @@ MOST = 3
 
 
 @runtime_checkable
-class Run(Protocol):
+class RunCurve(Protocol):
     """A run that is at hand, such as an `Experiment`."""
 
     @property
@@ -46,7 +46,7 @@ class Run(Protocol):
         """What it is doing, such as "running"."""
 
 
-Source: TypeAlias = "str | PathLike[str] | History | Run"
+Source: TypeAlias = "str | PathLike[str] | History | RunCurve"
 """A folder of a run, its history, or the run itself."""
 
 
@@ -146,7 +146,7 @@ def _readable(places: Iterable[Source], root: Path) -> list[Named]:
 
 
 def _listed(part: Source | Iterable[Source]) -> list[Source]:
-    if isinstance(part, Iterable) and not isinstance(part, (str, PathLike, History, Run)):
+    if isinstance(part, Iterable) and not isinstance(part, (str, PathLike, History, RunCurve)):
         return list(part)
     return [part]
 
@@ -154,7 +154,7 @@ def _listed(part: Source | Iterable[Source]) -> list[Source]:
 def _named(one: Source, root: Path | None = None) -> Named:
     if isinstance(one, History):
         return Named("", {}, one)
-    if isinstance(one, Run):
+    if isinstance(one, RunCurve):
         return Named("", one.config, one.history)
     path = checks.path("a run to compare", one)
     if not (path / "history" / "generations.jsonl").exists():

@@ -12,9 +12,9 @@ from typing import Any, TypeAlias
 
 from evolab.history.history import History
 from evolab.reporting.comparison.association import association
-from evolab.reporting.comparison.curves import Run, Source
+from evolab.reporting.comparison.curves import RunCurve, Source
 from evolab.reporting.comparison.listing import places
-from evolab.reporting.comparison.reader import RunAtHand, SavedRun
+from evolab.reporting.comparison.reader import GrowingRun, RunAtHand
 from evolab.reporting.comparison.settings import brief, differing
 from evolab.reporting.dashboard.numbers import short
 
@@ -29,7 +29,7 @@ PART = 12
 COLUMNS = 24
 """Settings that are told at most."""
 
-Reader: TypeAlias = "SavedRun | RunAtHand"
+Reader: TypeAlias = "GrowingRun | RunAtHand"
 
 
 class RunsFeed:
@@ -44,7 +44,7 @@ class RunsFeed:
     """
 
     def __init__(self, what: Source | Iterable[Source]) -> None:
-        sources = [what] if isinstance(what, str | PathLike | History | Run) else list(what)
+        sources = [what] if isinstance(what, str | PathLike | History | RunCurve) else list(what)
         if not sources:
             raise ValueError('there is nothing to follow: give a folder of runs, such as "runs/".')
         self.folders = [Path(one).expanduser() for one in sources if isinstance(one, str | PathLike)]
@@ -101,10 +101,10 @@ class RunsFeed:
         fresh = False
         for name, place in found.items():
             if name not in self.runs:
-                self.runs[name] = run = SavedRun(place, name)
+                self.runs[name] = run = GrowingRun(place, name)
                 run.meet()
                 fresh = True
-        for name in [n for n, run in self.runs.items() if isinstance(run, SavedRun) and n not in found]:
+        for name in [n for n, run in self.runs.items() if isinstance(run, GrowingRun) and n not in found]:
             del self.runs[name]
             fresh = True
         if fresh:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evolab.history.history import History
-from evolab.reporting.comparison.curves import Run
+from evolab.reporting.comparison.curves import RunCurve
 from evolab.reporting.comparison.listing import about
 from evolab.reporting.comparison.settings import flat
 from evolab.storage import lock
@@ -61,7 +61,7 @@ class Curve:
         return max((c for c in self.confirmed if c is not None and math.isfinite(c)), default=None)
 
 
-class SavedRun:
+class GrowingRun:
     """The folder of a run, which any process may be writing to.
 
     Args:
@@ -168,14 +168,14 @@ class SavedRun:
 
 
 class RunAtHand:
-    """An experiment or a history of this process, which needs no folder; see `SavedRun` for the attributes.
+    """An experiment or a history of this process, which needs no folder; see `GrowingRun` for the attributes.
 
     Args:
         run: the experiment or the history.
         name: what it is called.
     """
 
-    def __init__(self, run: Run | History, name: str) -> None:
+    def __init__(self, run: RunCurve | History, name: str) -> None:
         self.run, self.name = run, name
         self.curve = Curve()
         self.facts: dict[str, Any] = {}

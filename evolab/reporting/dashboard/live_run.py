@@ -12,7 +12,7 @@ from evolab.history.history import History
 from evolab.reporting.rollout import Rollout
 
 
-class Learner(Protocol):
+class ShownAlgorithm(Protocol):
     """What a view says of an algorithm."""
 
     @property
@@ -40,7 +40,7 @@ class LiveRun(Protocol):
         """The environment's id, or what stands for it."""
 
     @property
-    def algorithm(self) -> Learner:
+    def algorithm(self) -> ShownAlgorithm:
         """What the agents learn by."""
 
     @property

@@ -10,7 +10,7 @@ from typing import Any
 
 from evolab.reporting.comparison.feed import LOOK, RunsFeed
 from evolab.reporting.dashboard.feed import Feed
-from evolab.reporting.dashboard_server.saved_run import SavedRun
+from evolab.reporting.dashboard_server.followed_run import FollowedRun
 
 PERIOD = 0.5
 """Seconds between two looks at the files, however many pages ask."""
@@ -99,18 +99,18 @@ class RunNews:
         self._lock = threading.Lock()
         self._looked = 0.0
         self._damage = ""  # of what is older than the newest
-        self._whole: tuple[SavedRun, Feed] | None = None
+        self._whole: tuple[FollowedRun, Feed] | None = None
         self.reading: threading.Thread | None = None
-        self._show(SavedRun(folder, newest))
+        self._show(FollowedRun(folder, newest))
 
-    def _show(self, run: SavedRun, feed: Feed | None = None) -> None:
+    def _show(self, run: FollowedRun, feed: Feed | None = None) -> None:
         """Tell of this run from now on, to every page anew."""
         self._run, self._feed = run, feed or _feed_of(run)
         self._history, self._epoch = run.history, 1 + secrets.randbelow(EPOCHS)
 
     def _read_all(self) -> None:
         try:
-            run = SavedRun(self._folder)
+            run = FollowedRun(self._folder)
             run.look()
             feed = _feed_of(run)
             feed.past()  # what the first answer takes longest for
@@ -159,7 +159,7 @@ class RunNews:
             self.reading.start()
 
 
-def _feed_of(run: SavedRun) -> Feed:
+def _feed_of(run: FollowedRun) -> Feed:
     feed = Feed(run, rollout_every=0)
     feed.refuse_pictures("a dashboard makes no environments; the run's folder may hold rollout.gif")
     return feed

@@ -16,7 +16,7 @@ import evolab as ev
 from evolab.__main__ import main
 from evolab.experiment.engines.migration import origin_of
 from evolab.experiment.engines.orders import Report
-from evolab.experiment.islands.joined_history import Joined, Told
+from evolab.experiment.islands.joined_history import JoinedHistory, ToldLines
 from evolab.experiment.islands.panel import best_islands, panels
 from evolab.reporting.dashboard.panel import Snapshot, checked
 from evolab.storage import lock
@@ -215,7 +215,7 @@ def test_panels_of_many_islands_stay_small(three, monkeypatch):
 
 
 def test_a_population_of_nan_is_last(three):
-    joined = Joined(three.folder, three._driver.joined.names)
+    joined = JoinedHistory(three.folder, three._driver.joined.names)
     joined.refresh()
     first = joined.told[0].generations[0].evaluations
     joined.told[0].generations[0] = (
@@ -238,7 +238,7 @@ def test_of_very_many_agents_each_island_tells_of_its_best(three, monkeypatch):
     from evolab.experiment.islands import joined_history
 
     monkeypatch.setattr(joined_history, "AGENTS", 6)
-    short = Joined(three.folder, three._driver.joined.names)
+    short = JoinedHistory(three.folder, three._driver.joined.names)
     short.refresh()
     for few, every in zip(short.history, three.history, strict=True):
         assert len(few.evaluations) == 6
@@ -251,7 +251,7 @@ def test_of_very_many_agents_each_island_tells_of_its_best(three, monkeypatch):
 def test_a_history_is_read_on_and_again_where_it_was_rolled_back(tmp_path, three):
     whole = three._driver.joined.told[0].generations
     run = tmp_path / "run"
-    one = Told(run)
+    one = ToldLines(run)
     for count in (1, 3, 3, 6):
         ev.History(whole[:count]).to_json_lines(run / "history")
         assert not one.read()
@@ -269,7 +269,7 @@ def test_a_generation_without_its_head_is_not_read_yet(tmp_path, three):
     ev.History(whole[:2]).to_json_lines(history)
     later = (history / "generations.jsonl").read_text()
     (history / "generations.jsonl").write_text(heads)
-    one = Told(tmp_path / "run")
+    one = ToldLines(tmp_path / "run")
     one.read()
     assert one.generations == whole[:1]
     (history / "generations.jsonl").write_text(later)

@@ -297,7 +297,7 @@ def test_a_lock_that_nobody_touches_on_another_machine_is_taken_over(tmp_path, m
 
 def test_a_worker_that_stands_still_is_told_by_this_machine_s_clock(tmp_path, monkeypatch):
     monkeypatch.setattr(lock, "SILENCE", 0.2)
-    watch = lock.Watch()
+    watch = lock.LockWatch()
     (tmp_path / ".lock").write_text("{}")
     assert not watch.silent(tmp_path)
     time.sleep(0.3)

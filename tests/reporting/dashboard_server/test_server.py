@@ -14,8 +14,8 @@ import pytest
 
 from evolab.__main__ import main
 from evolab.history.history import History
+from evolab.reporting.dashboard_server.followed_run import FollowedRun
 from evolab.reporting.dashboard_server.news import RunNews, RunsNews
-from evolab.reporting.dashboard_server.saved_run import SavedRun
 from evolab.reporting.dashboard_server.server import DashboardServer
 from tests.reporting.comparison.made import config, write_run
 from tests.reporting.dashboard.fake import make_history
@@ -145,7 +145,7 @@ def test_a_run_that_was_taken_back_is_told_anew(tmp_path, monkeypatch):
 def test_a_followed_run_is_read_on_generation_by_generation_as_it_was_written(tmp_path):
     whole = make_history(8, 4, seed=3)
     place = write_run(tmp_path / "run", config(1), History(whole.generations[:3]))
-    run = SavedRun(place)
+    run = FollowedRun(place)
     for until in (3, 4, 8, 8):
         History(whole.generations[:until]).to_json_lines(place / "history")
         run.look()
@@ -161,7 +161,7 @@ def test_a_row_whose_generation_has_not_ended_waits(tmp_path):
     heads = place / "history" / "generations.jsonl"
     lines = heads.read_text().splitlines(keepends=True)
     heads.write_text("".join(lines[:2]) + lines[2][:20])  # a crash, or a write that is under way
-    run = SavedRun(place)
+    run = FollowedRun(place)
     run.look()
     assert run.generation == 2
     heads.write_text("".join(lines))
@@ -198,7 +198,7 @@ def test_the_command_prints_the_address_and_serves_until_it_is_ended(runs, capsy
 @pytest.mark.parametrize("newest", range(5, 6_000, 83))
 def test_the_newest_generations_are_read_alone_and_whole(long_run, newest):
     whole, place = long_run
-    run = SavedRun(place, newest)
+    run = FollowedRun(place, newest)
     run.look()
     assert list(run.history) == whole.generations[run.before :]
     assert run.before > 0

@@ -18,7 +18,7 @@ from evolab.history.events import Progress
 from evolab.history.history import History
 from evolab.reporting.comparison.listing import about
 from evolab.reporting.comparison.reader import Lines
-from evolab.reporting.dashboard.live_run import Learner
+from evolab.reporting.dashboard.live_run import ShownAlgorithm
 from evolab.reporting.rollout import NoPictures, Rollout
 from evolab.storage import lock
 
@@ -26,7 +26,7 @@ FILES = ("generations", *jsonlines.ROWS)
 """The heads first: by the time that one is read, the rows of its generation are written."""
 
 
-class SavedRun:
+class FollowedRun:
     """A run in a folder, read only; a `LiveRun` whose buttons are somebody else's.
 
     Args:
@@ -46,7 +46,7 @@ class SavedRun:
         self.config: Mapping[str, Any] = facts.get("config") or {}
         self.name = str(facts.get("environment") or folder.name)
         algorithm = str(facts.get("algorithm") or "")
-        self.algorithm: Learner = SimpleNamespace(name=algorithm or "run", offline=_offline(algorithm))  # type: ignore[assignment]
+        self.algorithm: ShownAlgorithm = SimpleNamespace(name=algorithm or "run", offline=_offline(algorithm))  # type: ignore[assignment]
         self.target: float | None = self.config.get("target")
         self.mutations = _mutations(self.config)
         self.progress: Progress | None = None

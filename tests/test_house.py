@@ -110,6 +110,20 @@ def test_the_name_of_a_class_means_one_thing():
     assert not {kind: files for kind, files in homes.items() if len(files) > 1}
 
 
+def test_whoever_catches_everything_raises_it_again_or_says_why():
+    silent = []
+    for path in SOURCES:
+        source = path.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(source)):
+            if not isinstance(node, ast.ExceptHandler):
+                continue
+            broad = node.type is None or ast.unparse(node.type) in ("Exception", "BaseException")
+            again = any(isinstance(one, ast.Raise) and one.exc is None for one in ast.walk(node))
+            if broad and not again and "#" not in source.splitlines()[node.lineno - 1]:
+                silent.append(f"{name(path)}:{node.lineno}")
+    assert not silent
+
+
 def test_nothing_unpickles_and_no_global_random_state_is_touched():
     forbidden = re.compile(
         r"^\s*(?:import|from) (?:pickle|dill|shelve|joblib)\b"

@@ -115,7 +115,7 @@ def examine_step(name: str, env: gymnasium.Env, mask: np.ndarray | None = None) 
     """
     try:
         answer: Any = env.step(middle(env.action_space) if mask is None else permitted_action(env, mask))
-    except Exception:
+    except Exception:  # what a step raises is told when it is met in training
         return False
     if not isinstance(answer, tuple) or len(answer) != 5:
         came = f"{len(answer)} values" if isinstance(answer, tuple) else type(answer).__name__

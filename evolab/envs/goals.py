@@ -88,14 +88,14 @@ class EnvironmentGoals:
             raise ValueError(
                 f"{asked} says nothing: {str(error) or 'it is not implemented'}. {CURE}"
             ) from error
-        except Exception as error:
+        except Exception as error:  # compute_reward is the user's and may raise anything
             raise ValueError(f"{asked} raised {one_line(error)}. {CURE}") from error
         if not np.isfinite(single).all():
             raise ValueError(f"{asked} gave {single[~np.isfinite(single)][0]}. {CURE}")
         try:
             many = np.asarray(found(achieved, desired, {}))
             together = many.shape == single.shape and np.allclose(many.astype(float), single)
-        except Exception:
+        except Exception:  # one that takes no batches is asked goal by goal
             together = False
         if together:
             return lambda achieved, desired: np.asarray(found(achieved, desired, {}))

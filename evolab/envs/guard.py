@@ -84,7 +84,7 @@ class Guard(gymnasium.Env):
             if type(reward) is not float:
                 reward = float(np.asarray(reward).item())  # some give an array of one
             mask = None if self._mask_of is None else self._mask(info, terminated or truncated)
-        except Exception as error:
+        except Exception as error:  # an environment may raise anything, which is a fault of its own
             message = one_line(error)
             detail = f"in step {self._steps} of an episode, with action {_short(action)}:\n{traced(error)}"
             first, info = self._begin(None, rebuild=True)
@@ -125,7 +125,7 @@ class Guard(gymnasium.Env):
                     seed = self._renew(seed)
                 answer: Any = self._env.reset(seed=seed)  # type: ignore[union-attr]
                 told = self._told(answer)
-            except Exception as error:
+            except Exception as error:  # an environment may raise anything, which is a fault of its own
                 messages.append(one_line(error))
                 detail = f"in reset:\n{traced(error)}"
                 rebuild = True

@@ -51,7 +51,7 @@ class EnvironmentBatch:
             return True, (getattr(self._loop, command)(**arguments), self._loop.masks)
         except EnvironmentFault as error:
             return False, str(error)
-        except Exception as error:
+        except Exception as error:  # an environment may raise anything: its own process is told
             return False, f"{one_line(error)}\n{traced(error)}"
 
 

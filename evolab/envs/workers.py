@@ -220,7 +220,7 @@ def serve(pipe: Any, make: Callable[[], Guard]) -> None:
             pipe.send((call, True, getattr(guard, command)(**arguments)))
         except EnvironmentFault as error:
             pipe.send((call, False, str(error)))
-        except Exception as error:
+        except Exception as error:  # an environment may raise anything: its own process is told
             pipe.send((call, False, f"{one_line(error)}\n{traced(error)}"))
 
 

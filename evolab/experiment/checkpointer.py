@@ -112,7 +112,7 @@ class Checkpointer:
             (self.write_boundary if self._state.under_way else self.write)(folder)
         except lock.TakenOver as error:
             self._let_go(error)
-        except Exception as error:
+        except Exception as error:  # whatever a disk does may cost a checkpoint, never the run
             self._saved_at = time.monotonic()  # not again at once: a slow disk must not slow training
             if self.problem is None:  # it is said when it begins, and when it is over
                 checks.notice(

@@ -157,7 +157,7 @@ class Runner:
                     if self._wish != "run" and not isinstance(event, Finished):
                         outcome = self._wish
                         break
-            except BaseException as error:
+            except BaseException as error:  # raised by `wait`, in the thread of who asks
                 self.error, outcome = error, "failed"
             finally:
                 atexit.unregister(at_exit)
@@ -242,6 +242,6 @@ class Runner:
             job = self._jobs.pop(0)
             try:
                 job.work()
-            except Exception as error:
+            except Exception as error:  # raised where the job was asked for
                 job.error = error
             job.done.set()

@@ -89,7 +89,7 @@ class Stack(FixedNetwork):
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             try:
                 first, second = module(x), module(x)
-            except Exception as error:
+            except Exception as error:  # a module of the user's may raise anything
                 raise ValueError(
                     f"{self._name}: the module fails on features of shape {tuple(x.shape)}: {error}"
                 ) from error

@@ -257,7 +257,7 @@ class Saved:
         try:
             file = safe_open(path, "pt")
             return {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118  # it is no mapping
-        except Exception as error:
+        except Exception as error:  # safetensors' own type is no public name in all versions
             raise Damaged(f"{path} is damaged: {error}") from error
 
     def tensors(self, name: str) -> dict[str, Tensor]:

@@ -55,7 +55,7 @@ def read(source: Mapping[str, Any] | str | PathLike[str]) -> dict[str, Any]:
             import yaml
 
             value = yaml.safe_load(text)
-    except Exception as error:
+    except Exception as error:  # PyYAML's own kinds, and Python's on odd dates and numbers
         raise ValueError(f"{path}: not well formed: {error}") from error
     if not isinstance(value, dict):
         raise ValueError(f"{path}: a mapping of options is expected, {type(value).__name__} came.")

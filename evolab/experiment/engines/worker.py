@@ -52,7 +52,7 @@ class Host:
                 return self._advance(order, known)
         except lock.InUse:
             raise
-        except Exception as error:
+        except Exception as error:  # a run that fails is reported, and the others go on
             self.drop(order.run)
             known = Report.read(order.home, order.run)
             said = str(error).strip().split("\n")[0]

@@ -193,7 +193,7 @@ class Driver:
             if self._sweep is not None:
                 self._sweep.wait()
             self._raise_where_given_up()
-        except BaseException as error:
+        except BaseException as error:  # raised by `wait`, in the thread of who asks
             self.error, outcome = error, "failed"
         self.joined.refresh()
         self._status = self._resting or outcome

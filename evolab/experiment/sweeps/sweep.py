@@ -90,7 +90,7 @@ class Sweep:
     def _drive_apart(self, engine: Engine, follow: Callable[[], bool] | None) -> None:
         try:
             self._drive(engine, Screen(False), follow)
-        except BaseException as error:
+        except BaseException as error:  # raised by `wait`, in the thread of who asks
             self._error = error
 
     def _drive(self, engine: Engine, screen: Screen, follow: Callable[[], bool] | None) -> None:

@@ -181,8 +181,7 @@ def _follow(ref: weakref.ref[RunsDashboard], wake: threading.Event, halt: thread
                 dashboard.keep()
                 stale, kept = False, now
             pause = 0.0 if dashboard.feed.more else PERIOD
-        except Exception:
-            # What goes wrong in one look (a folder that vanishes) is gone in the next.
+        except Exception:  # what goes wrong in one look (a folder that vanishes) is gone in the next
             due, pause = True, PERIOD
         finally:
             del dashboard

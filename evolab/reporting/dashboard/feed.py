@@ -73,7 +73,7 @@ class Feed:
         try:
             action()
             self.trouble = ""
-        except Exception as error:
+        except Exception as error:  # whatever the run raises is the page's to show
             self.trouble = f"{type(error).__name__}: {error}"
 
     def head(self, alive: bool = True) -> dict[str, Any]:
@@ -232,7 +232,7 @@ class Feed:
             show(sprites)
         except NoPictures as reason:
             self.no_pictures = str(reason)
-        except Exception as error:
+        except Exception as error:  # the user's environment may raise anything, and training goes on
             self.rollout_error = f"No episode: {type(error).__name__}: {error}"[:500]
         finally:
             self.rendering = False

@@ -131,7 +131,7 @@ class _Handler(BaseHTTPRequestHandler):
         query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
         try:
             answer = self.dashboard.answer(path, query)
-        except Exception as error:
+        except Exception as error:  # a request that fails must not end the server: the page is told
             self._send(500, f"{type(error).__name__}: {error}", "text/plain")
             return
         if answer is None:

@@ -73,7 +73,7 @@ class Trackers:
         for tracker in list(self._all):
             try:
                 getattr(tracker, method)(*arguments)
-            except Exception as error:
+            except Exception as error:  # a service that fails is left out; training goes on
                 self._all.remove(tracker)
                 label = getattr(tracker, "name", type(tracker).__name__)
                 self.failed[label] = f"{type(error).__name__}: {error}"

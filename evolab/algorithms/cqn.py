@@ -10,7 +10,7 @@ from torch import Tensor
 
 from evolab.algorithms.base import CALLS, CHANGED
 from evolab.algorithms.dqn import DQN
-from evolab.algorithms.hyperparameters import OF_EXPERIENCE, SHARED, Hyperparameter
+from evolab.algorithms.hyperparameters import Hyperparameter, of_data
 from evolab.core import checks
 from evolab.core.experience import Batch
 from evolab.core.ranges import Float
@@ -47,12 +47,7 @@ class CQN(DQN):
     recordable: ClassVar[bool] = True
     offline: ClassVar[bool] = True
     hyperparameters: ClassVar[dict[str, Hyperparameter]] = {
-        **{
-            name: value
-            for name, value in DQN.hyperparameters.items()
-            if not name.startswith("epsilon") and name not in ("persistence", *OF_EXPERIENCE)
-        },
-        **SHARED,
+        **of_data(DQN.hyperparameters, "epsilon_start", "epsilon_end", "epsilon_steps"),
         "lr": replace(DQN.hyperparameters["lr"], default=5e-4),
         "cql_alpha": Hyperparameter(
             1.0,

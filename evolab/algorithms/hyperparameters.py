@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from evolab.core.ranges import Choice, Float, Integer, Range
@@ -90,8 +91,17 @@ ONLINE: dict[str, Hyperparameter] = {
 }
 """As `SHARED`, for algorithms that learn by acting; those that learn from data take what suits the data."""
 
-OF_EXPERIENCE = frozenset(ONLINE) - frozenset(SHARED)
-"""What algorithms have that learn by acting, and those that learn from data do without."""
+
+def of_data(acting: Mapping[str, Hyperparameter], *exploring: str) -> dict[str, Hyperparameter]:
+    """What an algorithm that learns from data takes over from one that learns by acting, with `SHARED` in its place.
+
+    Args:
+        acting: of the other algorithm.
+        exploring: names of those that it explores by.
+    """
+    apart = {*exploring, "persistence", *(ONLINE.keys() - SHARED.keys())}
+    return {name: value for name, value in acting.items() if name not in apart} | SHARED
+
 
 ACTOR_CRITIC: dict[str, Hyperparameter] = {
     "lr_actor": Hyperparameter(3e-4, RATE, Float(1e-4, 1e-3, grow=2.0), "learning rate of the policy"),

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from evolab.algorithms.base import CALLS, CHANGED
-from evolab.algorithms.hyperparameters import OF_EXPERIENCE, SHARED, Hyperparameter
+from evolab.algorithms.hyperparameters import Hyperparameter, of_data
 from evolab.algorithms.td3 import TD3
 from evolab.core.experience import Batch
 from evolab.core.ranges import Float
@@ -35,12 +35,7 @@ class TD3BC(TD3):
     recordable: ClassVar[bool] = True
     offline: ClassVar[bool] = True
     hyperparameters: ClassVar[dict[str, Hyperparameter]] = {
-        **{
-            name: value
-            for name, value in TD3.hyperparameters.items()
-            if name not in ("exploration_noise", "persistence", *OF_EXPERIENCE)
-        },
-        **SHARED,
+        **of_data(TD3.hyperparameters, "exploration_noise"),
         "bc_alpha": Hyperparameter(
             2.5, Float(0.0, 1e6, log=False), Float(0.5, 20.0), "weight of the critic beside behaviour cloning"
         ),

@@ -12,6 +12,7 @@ from gymnasium.spaces import Box, Discrete
 import evolab as ev
 from evolab.envs.probes import ProbeEnv
 from evolab.population import batched_updates
+from tests.algorithms.recorded import episodes
 from tests.mixed import experience, mixed
 
 LEARN_SO = [ev.DQN(), ev.DQN(double=False, huber=0.5), ev.DDPG(), ev.TD3(), ev.SAC()]
@@ -45,23 +46,6 @@ def test_a_batch_may_say_how_its_successors_are_discounted(algorithm):
         found.append({name: value.clone() for name, value in population.table.items() if name != "discount"})
     for name, value in found[0].items():
         torch.testing.assert_close(value, found[1][name], rtol=1e-12, atol=1e-12, msg=name)
-
-
-def episodes(discrete, steps=40):
-    """A buffer of episodes of two environments, some of which end."""
-    stream = np.random.default_rng(1)
-    kept, seen = ev.ReplayBuffer(1000), stream.normal(size=(2, 5)).astype("f")
-    for _ in range(steps):
-        following, ended = stream.normal(size=(2, 5)).astype("f"), stream.random((2, 2)) < 0.1
-        action = stream.integers(0, 3, 2) if discrete else stream.uniform(-2, 2, (2, 2)).astype("f")
-        kept.add(
-            SimpleNamespace(
-                observation=seen, action=action, reward=stream.normal(size=2).astype("f"), valid=None,
-                next_observation=following, terminated=ended[0], truncated=ended[1],
-            )
-        )  # fmt: skip
-        seen = following
-    return kept
 
 
 @pytest.mark.kernels

@@ -54,7 +54,7 @@ class Transition:
     goals: Goals | None = None
 
     @classmethod
-    def of(cls, given: Any) -> Transition:
+    def of(cls, given: object) -> Transition:
         """What a caller stores: any object with the fields of `DRAWN`; what else it does not say is None."""
         if isinstance(given, cls):
             return given

@@ -96,7 +96,7 @@ def _forms(kind: Callable[..., Any]) -> dict[str, Form]:
     return forms | {name: schema.listing(forms[name]) for name in several if name in forms}
 
 
-def _form(hint: Any) -> Form:
+def _form(hint: object) -> Form:
     origin, parts = get_origin(hint), get_args(hint)
     if hint in SIMPLE:
         return SIMPLE[hint]

@@ -69,7 +69,7 @@ class ReadOnly(dict[str, Any]):
         return dict, (dict(self),)
 
 
-def _read_only(value: Any, what: str, advice: str) -> Any:
+def _read_only(value: object, what: str, advice: str) -> Any:
     if type(value) is dict:
         return ReadOnly(value, what, advice)
     return ReadOnlyList(value, what, advice) if type(value) is list else value

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 Kind = TypeVar("Kind", bound=type)
 
 
-def plainly(value: Any) -> str:
+def plainly(value: object) -> str:
     """What a value is, without what to call with it; options within options too."""
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         return repr(value)
@@ -22,7 +22,7 @@ def plainly(value: Any) -> str:
 class Plain:
     """Shows a value without what to call with it."""
 
-    def __init__(self, value: Any) -> None:
+    def __init__(self, value: object) -> None:
         self.value = value
 
     def __repr__(self) -> str:

@@ -87,7 +87,7 @@ def spaces_of(name: str, pool: Any) -> tuple[spaces.Space[Any], spaces.Space[Any
         return pool.observation_space, pool.action_space
 
 
-def drawable(pool: Any) -> bool:
+def drawable(pool: object) -> bool:
     """True for pools that draw in memory. Others need OpenGL, and where there is none EnvPool ends the process."""
     modules = (kind.__module__.split(".") for kind in type(pool).__mro__)
     return any(len(parts) > 1 and parts[0] == "envpool" and parts[1] in IN_MEMORY for parts in modules)

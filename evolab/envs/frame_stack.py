@@ -45,16 +45,16 @@ class FrameStack(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._frames.extend([self._frame(observation)] * self._frames.maxlen)  # type: ignore[operator]
         return self._stacked(), info
 
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, Any]:
+    def step(self, action: object) -> tuple[Any, Any, bool, bool, Any]:
         """One step."""
         observation, *others = self.env.step(action)
         self._frames.append(self._frame(observation))
         return (self._stacked(), *others)  # type: ignore[return-value]
 
-    def _frame(self, observation: Any) -> Any:
+    def _frame(self, observation: object) -> Any:
         """A copy, which the environment does not write to, as it lies in the stack."""
 
-        def frame(leaf: spaces.Space, value: Any) -> Any:
+        def frame(leaf: spaces.Space, value: object) -> Any:
             return np.array(_placed(leaf, np.asarray(value))) if isinstance(leaf, spaces.Box) else value
 
         return map_space(frame, self.env.observation_space, observation)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any
 
 import gymnasium
 import numpy as np
@@ -110,7 +109,7 @@ CURE = (
 )
 
 
-def goals_of(name: str, env: Any) -> EnvironmentGoals | None:
+def goals_of(name: str, env: object) -> EnvironmentGoals | None:
     """What an environment, or the first one of a `SyncVectorEnv`, says of goals; None where it has none, or says nothing.
 
     Args:

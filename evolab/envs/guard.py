@@ -73,7 +73,7 @@ class Guard(gymnasium.Env):
         if self._limit is None and self._env.has_wrapper_attr("_max_episode_steps"):
             self._limit = self._env.get_wrapper_attr("_max_episode_steps")  # a TimeLimit put on by hand
 
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+    def step(self, action: object) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Step, rest or recover."""
         if self._resting:
             return self._last, 0.0, False, False, {}
@@ -146,7 +146,7 @@ class Guard(gymnasium.Env):
             f"{messages[-1]}{hint}\n{detail}"
         )
 
-    def _told(self, answer: Any) -> dict[str, Any]:
+    def _told(self, answer: object) -> dict[str, Any]:
         """The mask in what reset gave; the first one decides whether there are any."""
         if self._begun and self._mask_of is None:
             return {}

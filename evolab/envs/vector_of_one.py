@@ -38,7 +38,7 @@ class Single(gymnasium.Env[Any, Any]):
         first = self._envs.reset(None if seed is None else np.array([[seed]]))
         return map_leaves(itemgetter((0, 0)), first), _told(self._envs.action_mask)
 
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+    def step(self, action: object) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """One step.
 
         Raises:

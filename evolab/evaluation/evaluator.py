@@ -73,7 +73,7 @@ def evaluate(
     return result.fitness
 
 
-def _population_of(source: Any) -> Population:
+def _population_of(source: object) -> Population:
     agent = Agent.load(source) if isinstance(source, (str, PathLike)) else source
     if not isinstance(agent, Agent):
         raise TypeError(

@@ -146,7 +146,12 @@ class Agent:
         return Learner(self.table).learn_alone(self.row, batch, noise)
 
     def evaluate(
-        self, environment: Any, episodes: int = 20, *, seed: int | None = None, max_steps: int | None = None
+        self,
+        environment: object,
+        episodes: int = 20,
+        *,
+        seed: int | None = None,
+        max_steps: int | None = None,
     ) -> Any:
         """Fresh episodes of its greedy policy: `agent.evaluate("CartPole-v1", 100)`. Nothing is recorded.
 

@@ -7,10 +7,10 @@ It is kept beside the agents, never in them: a population's training episodes in
 from __future__ import annotations
 
 from collections.abc import MutableMapping
-from typing import Any
 
 import torch
 import torch.nn.functional as F
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from evolab.core.experience import Batch, Remembered
@@ -36,7 +36,7 @@ class Memory:
     def __init__(self) -> None:
         self.state: dict[str, Tensor] = {}
 
-    def begin(self, ended: Any = None) -> None:
+    def begin(self, ended: ArrayLike | Tensor | None = None) -> None:
         """Forget everything, or where episodes have ended: [E], True for those."""
         if ended is None:
             self.state = {}
@@ -78,7 +78,11 @@ class Reading:
     """
 
     def __init__(
-        self, table: Table, store: MutableMapping[str, Tensor], lead: tuple[int, int], ended: Any = None
+        self,
+        table: Table,
+        store: MutableMapping[str, Tensor],
+        lead: tuple[int, int],
+        ended: ArrayLike | Tensor | None = None,
     ) -> None:
         self.store, self.before = store, None
         if not table.network.remembers:
@@ -100,7 +104,9 @@ class Reading:
             self.store[NOW] = self.after
 
 
-def reading(table: Table, memory: Memory | None, lead: tuple[int, int], ended: Any = None) -> Reading:
+def reading(
+    table: Table, memory: Memory | None, lead: tuple[int, int], ended: ArrayLike | Tensor | None = None
+) -> Reading:
     """A step of all agents, in their training episodes where no memory is given.
 
     Raises:

@@ -257,7 +257,7 @@ def _shapes(spec: Spec, genes: Genes) -> dict[str, dict[str, tuple[int, ...]]]:
     return shapes | ({NAME: fresh} if fresh else {})
 
 
-def _algorithm(described: Any, given: str | Algorithm | None, key: str) -> Algorithm:
+def _algorithm(described: object, given: str | Algorithm | None, key: str) -> Algorithm:
     if given is not None:
         algorithm = algorithm_named(given)
         wanted = described.get("type") if isinstance(described, dict) else described

@@ -25,6 +25,7 @@ import math
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from evolab.core.masks import permits
 from evolab.history.history import History
@@ -100,7 +101,9 @@ class RandomPlay:
         self.share: np.ndarray | None = None
         self._last: np.ndarray | None = None
 
-    def act(self, observation: Any = None, ended: Any = None, mask: np.ndarray | None = None) -> np.ndarray:
+    def act(
+        self, observation: object = None, ended: ArrayLike | None = None, mask: np.ndarray | None = None
+    ) -> np.ndarray:
         """[P, E, ...], uniform in the environment's own range; new where an episode has ended, [P, E].
 
         Also where a mask, [P, E, W], does not permit any more what is being held.
@@ -136,7 +139,7 @@ class RandomPlay:
         random = self._astray & (self._age >= self._begins) & exploring
         return np.where(_over(random, drawn), drawn, action)
 
-    def _due(self, ended: Any) -> np.ndarray:
+    def _due(self, ended: ArrayLike | None) -> np.ndarray:
         """[P, E], True where another stretch begins."""
         new = self._left <= 0
         return new if ended is None else new | np.asarray(ended)

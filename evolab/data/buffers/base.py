@@ -53,10 +53,10 @@ class Settled:
     def __set_name__(self, owner: type, name: str) -> None:
         self.name, self.kept = name, "_" + name
 
-    def __get__(self, buffer: Any, owner: type) -> Any:
+    def __get__(self, buffer: object, owner: type) -> Any:
         return self if buffer is None else vars(buffer)[self.kept]
 
-    def __set__(self, buffer: Any, value: object) -> None:
+    def __set__(self, buffer: object, value: object) -> None:
         kind = type(buffer).__name__
         if self.kept in vars(buffer):
             raise AttributeError(

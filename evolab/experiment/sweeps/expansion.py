@@ -39,7 +39,7 @@ def _is_plain(value: object) -> bool:
     return registry.name_of(value) is not None and _is_plain(to_plain(value))
 
 
-def as_text(value: Any) -> Any:
+def as_text(value: object) -> Any:
     """A path, a device, a dtype or a whole number as a file holds it; anything else as it is."""
     if isinstance(value, PathLike | torch.device):
         return str(value)
@@ -117,7 +117,7 @@ def _is_short(value: object) -> bool:
     return isinstance(value, str | int | float) or callable(value)
 
 
-def put(values: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
+def put(values: Mapping[str, Any], path: Sequence[str], value: object) -> dict[str, Any]:
     """The same mapping with a value at a dotted path, in mappings of its own."""
     head, *rest = path
     if not rest:

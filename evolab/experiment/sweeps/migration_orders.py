@@ -108,7 +108,7 @@ def island_plan(section: Mapping[str, Any], options: Mapping[str, Any]) -> Plan:
     )
 
 
-def _frequencies(given: Any) -> tuple[int, ...]:
+def _frequencies(given: object) -> tuple[int, ...]:
     if given is None:
         return ()
     if isinstance(given, int) and not isinstance(given, bool):

@@ -8,7 +8,6 @@ agent and several updates in a row; its `update` stays what it means, and what r
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -127,7 +126,7 @@ class UpdateJob:
     """
 
     def __init__(
-        self, whole: WholeUpdates, told: Updates, losses: Tensor, values: Tensor, weight: Tensor, held: Any
+        self, whole: WholeUpdates, told: Updates, losses: Tensor, values: Tensor, weight: Tensor, held: object
     ) -> None:
         self.whole, self.told = whole, told
         self._losses, self._values, self._weight = losses, values, weight

@@ -114,7 +114,7 @@ class CNNGenes:
         return genes
 
 
-def _encoder(value: Any, key: str) -> EncoderGenes:
+def _encoder(value: object, key: str) -> EncoderGenes:
     if not isinstance(value, dict):
         raise ValueError(f"{key} is {value!r}; a mapping is expected.")
     check_declared(EncoderGenes, value, key)

@@ -120,7 +120,7 @@ class GPT(Network[GPTGenes]):
         options, genes, state = read_folder(folder)
         return cls(**{**options, **limits}, weights=Weights(genes, state))  # type: ignore[arg-type]
 
-    def __call__(self, tokens: Any) -> Tensor:
+    def __call__(self, tokens: object) -> Tensor:
         """Logits [B, T, V] of the pretrained weights for tokens [B, T].
 
         Raises:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from gymnasium import Space
+from gymnasium.spaces import Dict, Tuple
 
 from evolab.core.checks import missing, nearest
 from evolab.core.space_trees import leaf_spaces
@@ -239,18 +240,14 @@ def _column(group: h5py.Group, key: str, space: Space | None, encoded: bool, nam
 def attach(tree: Any, space: Any) -> Any:
     """The tree with encoded images in it wrapped, so that they are decoded when they are read."""
     if isinstance(tree, dict):
-        inner = getattr(space, "spaces", {})
-        return {
-            key: attach(value, inner.get(key) if hasattr(inner, "get") else None)
-            for key, value in tree.items()
-        }
+        named = space.spaces if isinstance(space, Dict) else {}
+        return {key: attach(value, named.get(key)) for key, value in tree.items()}
     if isinstance(tree, tuple):
-        inner = tuple(getattr(space, "spaces", ()))
+        inner = space.spaces if isinstance(space, Tuple) else ()
         return tuple(attach(v, inner[i] if i < len(inner) else None) for i, v in enumerate(tree))
     # Raw frames keep the image's axes; encoded ones are a row of bytes each.
-    return (
-        MinariFrames(tree, space) if spaces.is_stored_as_jpeg(space) and len(tree.shape) in (1, 2) else tree
-    )
+    encoded = spaces.is_stored_as_jpeg(space) and len(tree.shape) in (1, 2)
+    return MinariFrames(tree, space) if encoded else tree
 
 
 class MinariFrames:

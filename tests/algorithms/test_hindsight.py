@@ -7,6 +7,7 @@ from functools import partial
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from gymnasium import spaces
 
 import evolab as ev
@@ -111,6 +112,38 @@ def test_a_loop_of_one_s_own_needs_nothing_else():
             losses = population.learn(buffer) if len(buffer) >= 8 else {}
             observation = transition.reset_observation
     assert bool(losses["q"].isfinite().all())
+
+
+def test_values_of_all_goals_are_exact():
+    """A step costs 1 and the last one nothing: where d bits are wrong, the best is worth -(1 + ... + discount^(d - 2))."""
+    discount = 0.5
+    with ev.envs.make(partial(BitFlip, 3), 1, 8, seed=0) as envs:
+        population = ev.Population(
+            "DQN", envs.single_observation_space, envs.single_action_space, 1, seed=0, search_space={}, device="cpu",
+            hyperparameters={"batch_size": 64, "hindsight": 0.8, "discount": discount, "tau": 0.1, "lr": 3e-3},
+        )  # fmt: skip
+        buffer, stream = ev.ReplayBuffer(4_000), np.random.default_rng(0)
+        envs.reset()
+        for _ in range(250):
+            buffer.add(envs.step(population.random_actions(8, stream)))
+    population.learn(buffer, updates=1_000)
+    bits = np.array([[number >> bit & 1 for bit in range(3)] for number in range(8)], "f")
+    best = [0.0, *(-sum(discount**step for step in range(wrong - 1)) for wrong in (1, 2, 3))]
+    for goal in bits:
+        seen = torch.as_tensor(bits)[None]
+        wanted = {"desired_goal": torch.as_tensor(goal).expand(1, 8, 3)}
+        with torch.no_grad():
+            found = population.groups[0].network("q")({"observation": seen, "achieved_goal": seen} | wanted)[
+                0
+            ]
+        for state, own in zip(bits, found.tolist(), strict=True):
+            if (state == goal).all():
+                continue  # over
+            after = [
+                int((np.where(np.arange(3) == flip, 1 - state, state) != goal).sum()) for flip in range(3)
+            ]
+            exact = [0.0 if wrong == 0 else -1 + discount * best[wrong] for wrong in after]
+            assert own == pytest.approx(exact, abs=0.25), (state, goal)
 
 
 @pytest.mark.parametrize("share", [0.8, 0.0])

@@ -8,6 +8,7 @@ from gymnasium import spaces
 import evolab as ev
 from evolab.envs.probes import RememberedCue
 from evolab.networks.sequences import Sequences
+from evolab.population.acting import values
 
 SPACE, LENGTH, ENVS = spaces.Box(-1.0, 1.0, (3,), np.float32), 11, 4
 
@@ -159,7 +160,7 @@ def drawn_rows(steps, rows):
 
 
 def _earned(network, rollouts):
-    """Mean reward of the last step over the last ten rollouts, where a cue was shown at the first."""
+    """Of the last ten rollouts, where a cue was shown at the first step: mean reward of the last, values at the first."""
     envs = ev.envs.make(lambda: RememberedCue(length=6), population=1, num_envs=32, seed=0)
     population = ev.Population(
         "PPO",
@@ -178,12 +179,15 @@ def _earned(network, rollouts):
         population.learn(buffer)
         observation, ended = transition.reset_observation, transition.ended
         earned.append(np.mean(transition.reward))
-    return float(np.mean(earned[-60:]) * 6)
+    return float(np.mean(earned[-60:]) * 6), values(population.table, observation)
 
 
 def test_a_cue_is_remembered_that_others_cannot_know_of():
-    assert _earned(ev.Recurrent(16, encoder=[16]), 40) > 0.8
-    assert abs(_earned(ev.MLP([16]), 20)) < 0.4
+    earned, value = _earned(ev.Recurrent(16, encoder=[16]), 40)
+    assert earned > 0.8
+    assert value.mean() == pytest.approx(0.9**5, abs=0.1), "what comes five steps later, discounted"
+    earned, _ = _earned(ev.MLP([16]), 20)
+    assert abs(earned) < 0.4
 
 
 def test_acting_says_what_is_missing():

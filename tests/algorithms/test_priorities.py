@@ -109,6 +109,33 @@ def linear(agent):
     return [layer for layer in agent.module().modules() if isinstance(layer, torch.nn.Linear)]
 
 
+@pytest.mark.parametrize(("importance", "exact"), [(1.0, 0.25), (0.0, 1 / (1 + 3**0.5))])
+@pytest.mark.parametrize("algorithm", ["DQN", "TD3"])
+def test_values_are_the_mean_where_weights_undo_the_priorities_and_else_not(algorithm, importance, exact):
+    """One state, of whose rewards a quarter are 1 and the others 0. Where errors draw in proportion to their size and
+    nothing undoes it, q is learned to be where (1 - q)^2 / 4 equals 3 q^2 / 4."""
+    discrete, count = algorithm == "DQN", 400
+    state = np.zeros((count, 1), "f")
+    buffer = ev.ReplayBuffer(count)
+    buffer.add(
+        SimpleNamespace(
+            observation=state, action=np.zeros(count, int) if discrete else state, next_observation=state,
+            reward=(np.arange(count) % 4 == 0).astype("f"), terminated=np.ones(count, bool), valid=None,
+            truncated=np.zeros(count, bool),
+        )
+    )  # fmt: skip
+    agents = ev.Population(
+        algorithm, Box(-1, 1, (1,)), Discrete(2) if discrete else Box(-1, 1, (1,)), 1, network=ev.MLP([16]), seed=0,
+        hyperparameters={"batch_size": 64, "priority": 1.0, "importance": importance}
+        | ({"lr": 5e-3} if discrete else {"lr_critic": 5e-3}), search_space={}, device="cpu",
+    )  # fmt: skip
+    agents.learn(buffer, updates=600)
+    (group,), seen = agents.groups, torch.zeros(1, 1, 1)
+    with torch.no_grad():
+        found = group.network("q")(seen)[..., 0] if discrete else group.network("critic")(seen, seen)
+    assert found.flatten().tolist() == pytest.approx([exact] * found.numel(), abs=0.03)
+
+
 def test_the_exponent_at_0_draws_as_ever():
     off, buffer = population("DQN", priority=(0.0,) * 5), episodes(True)
     off.learn(buffer, updates=3)

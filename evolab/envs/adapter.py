@@ -141,8 +141,8 @@ class Adapter(VectorBackend):
         return rows
 
     def close(self) -> None:
-        """Close the vector environment."""
-        self.vector.close()
+        """Close the vector environment, which may hold processes that hang."""
+        shut(self.vector)
 
     def picture(self) -> np.ndarray | None:
         """[H, W, 3], the first environment as it is now; None where it was not made to be drawn."""

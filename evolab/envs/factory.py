@@ -15,7 +15,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 from evolab.core.checks import positive_integer, unknown
 from evolab.core.composite_actions import ActionParts, joined
-from evolab.envs.adapter import Adapter, shut
+from evolab.envs.adapter import Adapter
 from evolab.envs.backend import VectorBackend
 from evolab.envs.envpool import Pool, drawable, is_pool, longest, pool_of, pool_size, spaces_of
 from evolab.envs.examine import examine_spaces, rehearse
@@ -253,7 +253,6 @@ def _around(
         backend = Adapter(
             vector, mode or _said_by(vector, name), parts=chosen if isinstance(chosen, ActionParts) else None
         )
-        backend.close = partial(shut, vector)  # type: ignore[method-assign]  # it may hold processes that hang
         limit = None if vector.spec is None else vector.spec.max_episode_steps
     goals = None if pooled else goals_of(name, vector)
     return backend, {"action_space": chosen, "name": name, "max_episode_steps": limit, "goals": goals}

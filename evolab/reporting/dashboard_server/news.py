@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evolab.reporting.comparison.feed import LOOK, RunsFeed
+from evolab.reporting.comparison.reader import GrowingRun
 from evolab.reporting.dashboard.feed import Feed
 from evolab.reporting.dashboard_server.followed_run import FollowedRun
 
@@ -83,7 +84,7 @@ class RunsNews:
         with self._lock:
             self._look()
             run = self.feed.runs.get(name)
-        return getattr(run, "path", None)
+        return run.path if isinstance(run, GrowingRun) else None
 
 
 class RunNews:

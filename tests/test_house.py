@@ -201,6 +201,20 @@ def test_files_that_the_package_s_readme_names_are_there():
     assert not [one for one in named if not (PACKAGE / f"{one}.py").exists()]
 
 
+def test_letters_of_axes_are_declared():
+    said = (PACKAGE / "README.md").read_text(encoding="utf-8").split("**Axes.**")[1].split("\n\n")[0]
+    declared = set(re.findall(r"\*\*([A-Z])\*\*", said))
+    shapes = re.compile(r"\[((?:\.\.\.|[\w +*/]+)(?:, (?:\.\.\.|[\w +*/]+))*)\]")
+    used: dict[str, str] = {}
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                for axes in shapes.findall(node.value):
+                    used |= {axis: name(path) for axis in axes.split(", ") if re.fullmatch("[A-Z]", axis)}
+    assert used.keys() - declared == set(), used
+    assert declared - used.keys() == set()
+
+
 def test_imports_go_down_the_rooms_and_never_in_a_circle():
     done = subprocess.run(
         [sys.executable, "-c", "from importlinter.cli import lint_imports; raise SystemExit(lint_imports())"],

@@ -19,6 +19,12 @@ STORE = 100_000_000
 ALONE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """What tells Ray whether other machines are to reach it."""
 
+SETTINGS = b"\x04"
+"""The kind of frame by which HTTP/2 begins, which Ray speaks, after its length of three bytes."""
+
+HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + SETTINGS + b"\0" * 5
+"""How a client begins: RFC 9113, section 3.4."""
+
 ATTEMPTS = 3
 """Times that a Ray of this machine is begun."""
 
@@ -124,14 +130,19 @@ def room_in_store(ray: Any, part: str) -> Iterator[None]:
 
 
 def _knock(address: str) -> None:
-    """Raise a sentence where nobody listens, long before Ray gives up."""
+    """Raise a sentence where nobody listens, or who listens is no Ray, long before Ray gives up."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not port.isdecimal():
         raise ValueError(
             f"RAY_ADDRESS is {address!r}; a host and a port are expected, such as 10.0.0.1:6379."
         )
     try:
-        socket.create_connection((host, int(port)), timeout=PATIENCE).close()
+        with socket.create_connection((host, int(port)), timeout=PATIENCE) as line:
+            if os.environ.get("RAY_USE_TLS", "0") != "0":
+                return
+            line.sendall(HELLO)
+            if line.recv(9)[3:4] != SETTINGS:
+                raise ConnectionError("what listens there speaks another language")
     except OSError as error:
         raise ConnectionError(
             f"no Ray answers at {address} (RAY_ADDRESS): {error}. Start one there with `ray start --head`, or unset it "

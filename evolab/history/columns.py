@@ -41,7 +41,7 @@ def change_of(birth: Birth | None, by_hand: Birth | None) -> tuple[str, str]:
     kind, detail = (birth.kind, birth.detail) if birth else ("first", "")
     if by_hand is None:
         return kind, detail
-    if kind in ("elite", "none", "revived"):
+    if kind in ("elite", "none", "revived", "migrated"):
         kind = by_hand.kind
     return kind, f"{detail}{'; ' if detail else ''}by hand: {by_hand.detail}"
 

@@ -32,7 +32,7 @@ class IslandCurves(IslandPanel):
     title = "Islands"
 
     def data(self, snapshot: Snapshot) -> dict[str, Any]:
-        """A line for each of the best islands."""
+        """A small curve for each of the best islands, the leader first."""
         joined, count = self._driver.joined, len(snapshot.generations)
         every = max(1, math.ceil(count / POINTS))
         numbers = [one.number for one in snapshot.generations][::-1][::every][::-1]
@@ -41,7 +41,7 @@ class IslandCurves(IslandPanel):
             known = {one.number: one.fitness for one in joined.told[place].generations}
             values = [known.get(number, math.nan) for number in numbers]
             lines[joined.names[place]] = [round(v, 3) if math.isfinite(v) else None for v in values]
-        return {"form": "lines", "x": numbers, "lines": lines, "unit": "generation"}
+        return {"form": "lines", "x": numbers, "lines": lines, "unit": "generation", "apart": True}
 
 
 class IslandTable(IslandPanel):

@@ -52,6 +52,7 @@ const SHAPES = {
   "triangle-down": "M0 1L1 -.8H-1Z",
   diamond: "M0 -1.08L1.08 0L0 1.08L-1.08 0Z",
   hexagon: "M1 0L.5 .87H-.5L-1 0L-.5 -.87H.5Z",
+  cross: "M-.32 -1H.32V-.32H1V.32H.32V1H-.32V.32H-1V-.32H-.32Z",
   star: "M0 -1.15L.32 -.4L1.1 -.36L.5 .15L.7 .93L0 .5L-.7 .93L-.5 .15L-1.1 -.36L-.32 -.4Z",
   "star-open": "M0 -1.15L.32 -.4L1.1 -.36L.5 .15L.7 .93L0 .5L-.7 .93L-.5 .15L-1.1 -.36L-.32 -.4ZM0 -.52L-.16 -.14L-.55 -.13L-.25 .1L-.35 .48L0 .26L.35 .48L.25 .1L.55 -.13L.16 -.14Z",
 };
@@ -60,6 +61,7 @@ const LOOKS = {
   first: ["first population", "none", "ring"],
   elite: ["elite, kept", "none", "star"],
   revived: ["archived elite, revived", "none", "star-open"],
+  migrated: ["from another island", "none", "cross"],
   none: ["none", "none", "circle"],
   architecture: ["architecture", "architecture", "square"],
   parameters: ["parameters", "parameters", "triangle-up"],
@@ -69,6 +71,7 @@ const LOOKS = {
 // What a word of the panels means; the words are those of ev.Mutations and of the history's tables.
 const MEANS = {
   first: "made at the start of the run", elite: "the best agent, kept as it is", revived: "the archived elite, back again",
+  migrated: "the best agent of another island, with its weights and moments",
   none: "a copy of its parent, only trained on", architecture: "units or layers were added or removed",
   parameters: "noise was added to weights", activation: "another activation function", hyperparameters: "one hyperparameter was changed",
   new_layer: "of the mutations of architecture, the share that changes the number of layers", sd: "strength of the noise on weights, in units of each weight",

@@ -76,7 +76,7 @@ function lineagePanel(ui) {
   }
 
   function links(ctx, c, rows, line, px, py) {
-    const strong = [], join = rows[0].id.length > 24 ? straight : curve;  // a thousand curves are slow to draw
+    const strong = [], arcs = [], migrated = last.kinds.indexOf("migrated"), join = rows[0].id.length > 24 ? straight : curve;  // a thousand curves are slow to draw
     ctx.strokeStyle = c.link; ctx.lineWidth = 1;
     ctx.globalAlpha = Math.max(0.35, Math.min(1, 14 / rows[0].id.length));  // many families: paler links
     ctx.beginPath();
@@ -86,12 +86,15 @@ function lineagePanel(ui) {
         const k = at.get(rows[r].p[j]);
         if (k == null) return;
         const edge = [px(r - 1), py(k), px(r), py(j)];
-        if (line[r] === id && line[r - 1] === rows[r].p[j]) strong.push(edge); else join(ctx, edge);
+        if (line[r] === id && line[r - 1] === rows[r].p[j]) strong.push(edge); else if (rows[r].k[j] === migrated) arcs.push(edge); else join(ctx, edge);
       });
       strong.push(...leap(rows, line, r).map(([from, k, j]) => [px(from), py(k), px(r), py(j)]));
     }
     ctx.stroke();
     ctx.globalAlpha = 1;
+    ctx.strokeStyle = c.muted; ctx.lineWidth = 1.4; ctx.setLineDash([4, 3]);
+    ctx.beginPath(); arcs.forEach((edge) => arc(ctx, edge)); ctx.stroke();
+    ctx.setLineDash([]);
     ctx.strokeStyle = c.winner; ctx.lineWidth = 2.4;
     ctx.beginPath(); strong.forEach((edge) => curve(ctx, edge)); ctx.stroke();
   }
@@ -104,6 +107,12 @@ function lineagePanel(ui) {
     while (from >= 0 && line[from] == null) from--;
     const k = from < 0 ? -1 : rows[from].id.indexOf(rows[r].p[j]);
     return k < 0 ? [] : [[from, k, j]];
+  }
+
+  // Who came from another island went over the heads of those between.
+  function arc(ctx, [x0, y0, x1, y1]) {
+    const top = Math.max(2, Math.min(y0, y1) - 12 - Math.abs(y1 - y0) / 3), third = (x1 - x0) / 3;
+    ctx.moveTo(x0, y0); ctx.bezierCurveTo(x0 + third, top, x1 - third, top, x1, y1);
   }
 
   function straight(ctx, [x0, y0, x1, y1]) {

@@ -13,7 +13,7 @@ function mutationsPanel(ui) {
   let seen = [], shown = [];
 
   function draw(store) {
-    const rows = store.effects.filter(([key]) => key !== "elite" && key !== "revived");
+    const rows = store.effects.filter(([key]) => !["elite", "revived", "migrated"].includes(key));
     const any = rows.length > 0;
     seen = rows;
     note.hidden = any; table.hidden = foot.hidden = save.hidden = !any;

@@ -4,7 +4,7 @@ A panel never touches what is being trained: it reads the frozen records of the
 history. The dict is one of four forms, so a new panel needs no JavaScript and its
 static picture comes for free:
 
-- `{"form": "lines", "x": [...], "lines": {"name": [...]}, "unit": "..."}`
+- `{"form": "lines", "x": [...], "lines": {"name": [...]}, "unit": "..."}`; with `"apart": True` a small chart for each
 - `{"form": "bars", "bars": {"name": value}}`
 - `{"form": "table", "columns": [...], "rows": [[...]]}`
 - `{"form": "text", "text": "..."}`

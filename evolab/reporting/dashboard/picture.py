@@ -162,6 +162,8 @@ def _tree(draw: ImageDraw, box: Box, shown: Sequence[dict[str, Any]], store: Sto
                 won = line.get(shown[c]["n"]) == agent and line.get(shown[c - 1]["n"]) == parent
                 if won:
                     strong.append(edge)
+                elif store.kinds[shown[c]["k"][i]] == "migrated":
+                    draw.line(_arc(*edge), MUTED[0], 2)
                 elif not crowded:
                     draw.line(edge, "#d3d6db", 2)
     for edge in strong:
@@ -180,6 +182,18 @@ def _tree(draw: ImageDraw, box: Box, shown: Sequence[dict[str, Any]], store: Sto
         _shape(draw, look.symbol, left, box[3] + 56, 9, look.light)
         _text(draw, (left + 18, box[3] + 44), look.label, 20, MUTED[0])
         left += 56 + draw.textlength(look.label, font=_font(20))
+
+
+def _arc(start: tuple[float, float], end: tuple[float, float]) -> list[tuple[float, float]]:
+    """A line over the heads of those between: from one island to another."""
+    middle = (start[0] + end[0]) / 2, min(start[1], end[1]) - 12 - abs(end[1] - start[1]) / 3
+
+    def at(t: float) -> tuple[float, float]:
+        parts = (1 - t) ** 2, 2 * t * (1 - t), t * t
+        x, y = (sum(p * c[axis] for p, c in zip(parts, (start, middle, end), strict=True)) for axis in (0, 1))
+        return x, y
+
+    return [at(place / 12) for place in range(13)]
 
 
 def _axes(draw: ImageDraw, box: Box, xs: tuple[float, float], ys: tuple[float, float]) -> tuple[Any, Any]:
@@ -237,6 +251,8 @@ def _shape(draw: ImageDraw, symbol: str, x: float, y: float, r: float, colour: s
         "triangle-down": [(0, 1), (1, -0.8), (-1, -0.8)],
         "diamond": [(0, -1.1), (1.1, 0), (0, 1.1), (-1.1, 0)],
         "hexagon": [(math.cos(a * math.pi / 3), math.sin(a * math.pi / 3)) for a in range(6)],
+        "cross": [(-0.3, -1), (0.3, -1), (0.3, -0.3), (1, -0.3), (1, 0.3), (0.3, 0.3), (0.3, 1), (-0.3, 1), (-0.3, 0.3),
+                  (-1, 0.3), (-1, -0.3), (-0.3, -0.3)],
         "star": [
             ((1.2 if a % 2 == 0 else 0.55) * math.sin(a * math.pi / 5),
              -(1.2 if a % 2 == 0 else 0.55) * math.cos(a * math.pi / 5))

@@ -32,13 +32,14 @@ KINDS: dict[str, Look] = {
     "first": Look("first population", "#6b6f78", "#a5a9b4", "circle-open"),
     "elite": Look("elite, kept", "#6b6f78", "#a5a9b4", "star"),
     "revived": Look("archived elite, revived", "#6b6f78", "#a5a9b4", "star-open"),
+    "migrated": Look("from another island", "#6b6f78", "#a5a9b4", "cross"),
     "none": Look("none", "#6b6f78", "#a5a9b4", "circle"),
     "architecture": Look("architecture", "#00805d", "#2fc49a", "square"),
     "parameters": Look("parameters", "#c44f00", "#f58549", "triangle-up"),
     "activation": Look("activation", "#b04a86", "#e593c2", "triangle-down"),
     "hyperparameters": Look("hyperparameters", "#a87400", "#e9ae2b", "diamond"),
 }
-UNCHANGED = ("elite", "revived")  # births that brought nothing new, so that they have no gain
+UNCHANGED = ("elite", "revived", "migrated")  # births that brought nothing new, so that they have no gain
 OTHER = Look("own mutation", "#7a5230", "#c69c72", "hexagon")
 
 WINNER = ("#0066aa", "#5ab8f0")

@@ -31,6 +31,8 @@ def lineage_figure(history: History, last: int | None = 40) -> Figure:
     kinds: dict[str, list[tuple[int, int, Evaluation, Birth | None]]] = {}
     xs: list[float | None] = []
     ys: list[float | None] = []
+    across: list[float | None] = []  # arcs from island to island
+    over: list[float | None] = []
     ranks: dict[tuple[int, int], int] = {}
     for g in generations:
         older = before.get(g.number - 1)
@@ -40,13 +42,21 @@ def lineage_figure(history: History, last: int | None = 40) -> Figure:
             ranks[g.number, e.agent] = rank
             kinds.setdefault(birth.kind if birth else "first", []).append((g.number, rank + 1, e, birth))
             parent = ranks.get((g.number - 1, birth.parent)) if birth else None
-            if parent is not None:
+            if parent is not None and birth and birth.kind == "migrated":
+                across += [g.number - 1, g.number - 0.5, g.number, None]
+                over += [parent + 1, min(parent, rank) + 0.4, rank + 1, None]
+            elif parent is not None:
                 xs += [g.number - 1, g.number, None]
                 ys += [parent + 1, rank + 1, None]
     chart = go.Figure(
         go.Scatter(x=xs, y=ys, mode="lines", line={"color": CLOUD[0], "width": 1}, opacity=0.4,
                    hoverinfo="skip", showlegend=False)
     )  # fmt: skip
+    if across:
+        chart.add_scatter(
+            x=across, y=over, mode="lines", name="migration", hoverinfo="skip",
+            line={"color": CLOUD[0], "width": 1.5, "dash": "dash", "shape": "spline"},
+        )  # fmt: skip
     line = [e for e, _ in history.ancestry() if (e.generation, e.agent) in ranks]
     chart.add_scatter(
         x=[e.generation for e in line], y=[ranks[e.generation, e.agent] + 1 for e in line], mode="lines",

@@ -181,6 +181,8 @@ def test_the_dashboard_has_a_curve_for_each_island(three):
     board = three.dashboard()
     shown = {one["title"]: one["data"] for one in board.state["custom"]}
     assert {*shown["Islands"]["lines"]} == {"island-0", "island-1", "island-2"}
+    assert shown["Islands"]["apart"]  # a row of small curves
+    assert next(iter(shown["Islands"]["lines"])) == shown["Who leads, who lags"]["rows"][0][0]
     rows = shown["Who leads, who lags"]["rows"]
     assert [row[1] for row in rows] == ["leads", "follows", "follows"]
     assert "migrated" in board._feed.store.kinds
@@ -194,6 +196,7 @@ def test_the_table_of_islands_says_who_is_dead_and_who_lags(three, tmp_path):
     assert sorted(table["state"]) == ["follows", "follows", "leads"]
     assert table["came in"].sum() == (three.history.mutations["kind"] == "migrated").sum()
     exp = islands(tmp_path / "s")
+    (tmp_path / "s").mkdir()
     Report("island-0", epoch=2, generation=4, begun=1).write(tmp_path / "s")
     Report("island-1", epoch=1, generation=2, begun=1).write(tmp_path / "s")
     Report("island-2", begun=3, error="OSError: no licence").write(tmp_path / "s")

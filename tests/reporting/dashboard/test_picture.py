@@ -38,3 +38,11 @@ def test_what_fresh_episodes_confirmed_is_drawn_and_within_the_axis():
     ringed = drawn(generations)
     assert ringed.size == plain.size
     assert ringed.tobytes() != plain.tobytes()
+
+
+def test_who_came_from_another_island_has_a_shape_and_an_arc():
+    generations = list(make_history(3))
+    plain = drawn(generations)
+    births = tuple(dataclasses.replace(b, kind="migrated") for b in generations[0].births)
+    generations[0] = dataclasses.replace(generations[0], births=births)
+    assert drawn(generations).tobytes() != plain.tobytes()

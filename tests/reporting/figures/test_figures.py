@@ -71,9 +71,9 @@ def test_fitness_refuses_an_unknown_axis():
 
 
 def test_every_kind_has_its_own_shape_and_no_kind_the_winners_colour():
-    from evolab.reporting.figures.colours import KINDS, OTHER, WINNER
+    from evolab.reporting.figures.colours import KINDS, OTHER, UNCHANGED, WINNER
 
-    mutated = [look for kind, look in KINDS.items() if kind not in ("first", "elite", "none")]
+    mutated = [look for kind, look in KINDS.items() if kind not in ("first", "none", *UNCHANGED)]
     assert len({look.symbol for look in [*KINDS.values(), OTHER]}) == len(KINDS) + 1
     assert len({look.light for look in mutated}) == len(mutated)
     assert WINNER[0] not in {look.light for look in [*KINDS.values(), OTHER]}
@@ -81,14 +81,14 @@ def test_every_kind_has_its_own_shape_and_no_kind_the_winners_colour():
 
 def test_the_style_sheet_and_the_figures_agree_on_colours():
     from evolab.reporting.dashboard.page import style
-    from evolab.reporting.figures.colours import CLOUD, KINDS, OTHER, WINNER
+    from evolab.reporting.figures.colours import CLOUD, KINDS, OTHER, UNCHANGED, WINNER
 
     sheet = style()
     for name, light, dark in [(k, *v[1:3]) for k, v in KINDS.items()] + [
         ("winner", *WINNER),
         ("cloud", *CLOUD),
     ]:
-        variable = {"first": "none", "elite": "none", "revived": "none"}.get(name, name)
+        variable = "none" if name in ("first", *UNCHANGED) else name
         assert f"--ev-{variable}: {light}" in sheet
         assert f"--ev-{variable}: {dark}" in sheet
     assert f"--ev-other: {OTHER.light}" in sheet
@@ -114,6 +114,23 @@ def test_a_figure_stands_on_a_dark_page_as_on_a_white_one(name):
     for colour in (c for c in colours if c and c.startswith("#")):
         for page in ("#ffffff", "#111111"):
             assert contrast(colour, page) > (4.0 if colour == layout.font.color else 2.9)
+
+
+def test_who_came_from_another_island_is_joined_to_its_home_by_an_arc():
+    generations = make_history(3).generations
+    first = generations[0]
+    births = tuple(
+        dataclasses.replace(b, kind="migrated") if i == 1 else b for i, b in enumerate(first.births)
+    )
+    history = History([dataclasses.replace(first, births=births), *generations[1:]])
+    (arcs,) = [trace for trace in Plot(history).lineage().data if trace.name == "migration"]
+    ranks = {e.agent: rank + 1 for rank, e in enumerate(generations[1].evaluations)}
+    assert arcs.x == (1, 1.5, 2, None)
+    assert arcs.y[2] == ranks[births[1].agent]
+    assert arcs.y[1] < min(arcs.y[0], arcs.y[2])
+    assert "migration" not in {trace.name for trace in Plot(make_history(3)).lineage().data}
+    shown = str(Plot(history).mutations().data)
+    assert "another island" not in shown  # it brought what it was, and no gain
 
 
 def contrast(one: str, other: str) -> float:

@@ -5,6 +5,7 @@
     python tests/benchmarks/islands.py slow        # an environment of 20 ms, stepped here and by two actors of Ray
     python tests/benchmarks/islands.py driver      # what the driver does for 10, 100, 1 000 islands of copied files
     python tests/benchmarks/islands.py kills       # workers and drivers killed with -9 at random moments (islands_kills.py)
+    python tests/benchmarks/islands.py kills_ray   # the same with actors of Ray; --kills 20
     python tests/benchmarks/islands.py model       # what follows from the results for larger numbers
 
 Each writes its part of `results/islands.json`. Islands are of four DQN agents on CartPole, ten generations an epoch.
@@ -28,7 +29,7 @@ import gymnasium
 import numpy as np
 import torch
 from gymnasium import spaces
-from islands_kills import kills
+from islands_kills import kills, kills_ray
 from machine import described
 
 import evolab as ev
@@ -68,9 +69,18 @@ def workers(count: int = 8, epochs: int = 2) -> dict[str, Any]:
 
 
 def pieces(home: Path) -> dict[str, Any]:
-    """What an island's epoch is made of, from its history, and what a migration takes, measured anew."""
+    """What an island's epoch is made of, from the histories, and what a migration takes, measured anew.
+
+    Generations are those of all islands: what each has evolved to makes one of them take three times as long as another.
+    """
+    seconds = {}
+    for run in Plan.read(home).runs:
+        one = ev.load(home / run.name)
+        seconds[run.name] = statistics.mean(
+            sum(generation.seconds.values()) for generation in one.history.generations[EVERY:]
+        )
+        one.close()
     exp = ev.load(home / "island-0")
-    generations = exp.history.generations[EVERY:]
     took = [
         timed(lambda name=name: best_of(home / name, exp.generation, exp.population))
         for name in ("island-1", "island-2", "island-3")
@@ -80,13 +90,14 @@ def pieces(home: Path) -> dict[str, Any]:
     entered = timed(lambda: exp.population.rebuild([*rows[:-1], asks.individual]))
     written = timed(lambda: exp.save(home / "aside", overwrite=True))
     best = exp.best.table
-    seconds = [sum(one.seconds.values()) for one in generations]
     exp.close()
+    mean = statistics.mean(seconds.values())
     return {
-        "generation_seconds": statistics.median(seconds),
+        "generation_seconds": mean,
+        "generation_seconds_by_island": seconds,
         "checkpoint_seconds": written,
         "migration_seconds": statistics.median(took) + entered,
-        "migration_share": (statistics.median(took) + entered) / (EVERY * statistics.median(seconds)),
+        "migration_share": (statistics.median(took) + entered) / (EVERY * mean),
         "row_bytes": sum(leaf.nbytes for leaf in best.values()),
     }
 
@@ -223,9 +234,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parts: dict[str, Callable[..., Any]] = {
-        "workers": workers, "sweep": sweep, "slow": slow, "driver": driver, "kills": kills,
+        "workers": workers, "sweep": sweep, "slow": slow, "driver": driver,
     }  # fmt: skip
-    parser.add_argument("part", choices=[*parts, "model"])
+    killing = {"kills": kills, "kills_ray": kills_ray}
+    parser.add_argument("part", choices=[*parts, *killing, "model"])
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -233,8 +245,8 @@ def main() -> None:
     results = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     if options.part == "model":
         found = model(results)
-    elif options.part == "kills":
-        found = kills(options.kills, seed=options.seed) | described()
+    elif options.part in killing:
+        found = killing[options.part](options.kills, seed=options.seed) | described()
     else:
         found = parts[options.part]() | described()
     results[options.part] = found

@@ -197,7 +197,8 @@ class Checkpointer:
             folder = RunFolder(path)
         about = {"run": self.run_id, **self._about(), "automatic": path == self.folder}
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            # What was there and is gone may only be away, as a network's storage may: nothing is made in its place.
+            path.mkdir(parents=path.resolve() not in self._owned, exist_ok=True)
             with lock.writing(path):
                 self._own(path)
                 folder.write(at, about, self._keep)

@@ -251,7 +251,9 @@ class History:
 
         Rows of another run, or of a later part of this run that was rolled back, are replaced.
         """
-        HistoryWriter(checks.path("folder", folder)).append(self.generations)
+        place = checks.path("folder", folder)
+        place.mkdir(parents=True, exist_ok=True)
+        HistoryWriter(place).append(self.generations)
 
     @classmethod
     def from_json_lines(cls, folder: str | PathLike[str], until: int | None = None) -> History:

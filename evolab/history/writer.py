@@ -34,7 +34,7 @@ class HistoryWriter:
 
     def append(self, generations: Sequence[Generation]) -> dict[str, Any]:
         """Have all of `generations` on the disk; gives what a checkpoint must remember."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(exist_ok=True)
         lines: dict[str, list[str]] = {name: [] for name in FILES}
         for generation in generations[self._count :]:
             for name, rows in jsonlines.to_lines(generation).items():

@@ -106,7 +106,7 @@ def drafting(folder: Path, kind: str, owned: bool = False) -> Iterator[Draft]:
     recover(folder)
     if folder.exists() and not owned and not replaceable(folder, kind):
         raise FileExistsError(f"{folder} exists and holds no evolab {kind}. Choose another folder.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.parent.mkdir(parents=not owned, exist_ok=True)  # a run's own folder is there, or away
     draft = Draft(folder.parent / f".{folder.name}.{os.getpid()}-{time.monotonic_ns() % 10**9}.tmp")
     draft.path.mkdir()
     try:

@@ -70,7 +70,6 @@ class RunFolder(GenerationFolders):
             RuntimeError: another process writes here.
             OSError: the disk is full, the folder is read-only; what was there is still whole.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
         lock.acquire(self.path)
         self.sweep()
         try:

@@ -25,6 +25,8 @@ class IslandOptions:
             its weights alone, and takes the hyperparameters of the best there. None for every generation on all islands.
         synchronous: islands wait for each other at the end of each epoch, which makes a run reproducible; False takes what
             the others have sent last.
+        exact: refuse islands that wait for each other on processors of different types, where sums are not the same; False
+            takes them, and the result then depends on who trained which island. `deterministic=True` needs neither.
         engine: "local" is this process, one island after the other; "folder" is processes that meet in the folder, "ray"
             actors of Ray. The results are the same.
         workers: how many; None for one for each core.
@@ -37,6 +39,7 @@ class IslandOptions:
     transitions: int = 0
     frequencies: Sequence[int] | None = None
     synchronous: bool = True
+    exact: bool = True
     engine: str = "local"
     workers: int | None = None
     threads: int = 1

@@ -18,6 +18,7 @@ from dataclasses import replace
 from evolab.experiment.engines.orders import PERIOD, REPORTS, Job, Order, Report, report_path
 from evolab.experiment.engines.worker import Host
 from evolab.storage import lock
+from evolab.storage.outage import is_away
 
 LOSSES = 3
 """Workers in a row that may end at once, before the reason is shown."""
@@ -53,9 +54,13 @@ class Joined:
     def _free(self, orders: list[Order]) -> Order | None:
         """The first run that nobody holds; its lock is ours from now on."""
         for order in orders:
-            order.folder.mkdir(parents=True, exist_ok=True)
             try:
+                order.folder.mkdir(exist_ok=True)
                 lock.acquire(order.folder)
+            except OSError:
+                if not is_away(order.mark):
+                    raise
+                return None
             except lock.InUse:
                 if self._watched.silent(order.folder):
                     return replace(order, take=True)
@@ -117,7 +122,7 @@ class Folder:
 
 def _hired(job: Job, number: int) -> subprocess.Popen[bytes]:
     log = job.home / REPORTS / f"worker-{number}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
+    log.parent.mkdir(exist_ok=True)
     path = os.pathsep.join(dict.fromkeys(one or os.getcwd() for one in sys.path))
     environment = os.environ | {"PYTHONPATH": path}
     with log.open("wb") as out:

@@ -14,6 +14,7 @@ from evolab.core.version import VERSION
 from evolab.experiment.engines.orders import PERIOD, Job, Order, Report
 from evolab.experiment.engines.worker import Host
 from evolab.storage import lock
+from evolab.storage.outage import is_away
 
 LOSSES = 3
 """Workers that may end one after the other without an answer, for each that is wanted, before the reason is shown."""
@@ -24,12 +25,19 @@ class RunActor:
 
     def __init__(self) -> None:
         self._host = Host()
+        self._met = False
 
     def advance(self, order: Order, expected: Mapping[str, str]) -> Report | str | None:
         """Carry out an order; None where another worker has the run, words where this process is not as expected."""
         for name, here in about().items():
             if here != expected[name]:
                 return f"a node of the cluster has {name} {here}, this process {expected[name]}; they must agree."
+        if not self._met and is_away(order.mark):
+            return (
+                f"{order.home} is not there on {platform.node()}, a node of the cluster. Every worker writes to it: "
+                "name a folder that all machines see, such as '/shared/runs'."
+            )
+        self._met = True  # from now on it is waited for
         try:
             return self._host.advance(order)
         except lock.InUse:

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from evolab.core import checks
 from evolab.core.plain_values import plain
 from evolab.core.schema import maybe, measured, record, whole, word
+from evolab.experiment.config.island_options import FILE
 from evolab.storage.files import Damaged, read_json, replace_bytes
 
 REPORTS = ".reports"
@@ -116,6 +117,11 @@ class Order:
         return self.home / self.run
 
     @property
+    def mark(self) -> Path:
+        """A file that is there as long as the storage is."""
+        return self.home / FILE
+
+    @property
     def beginning(self) -> int:
         """The generation that the epoch begins after."""
         return (self.epoch - 1) * self.length
@@ -179,7 +185,7 @@ class Report:
     def write(self, home: Path) -> None:
         """Have it on the disk, in the place of the one before."""
         path = report_path(home, self.run)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(exist_ok=True)  # never the folder above it, which may only be away
         text = json.dumps(plain(asdict(self)), allow_nan=False, ensure_ascii=False, indent=1) + "\n"
         replace_bytes(path, text.encode())
 

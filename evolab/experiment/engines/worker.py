@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import platform
 import shutil
 import socket
 import traceback
@@ -15,12 +14,15 @@ from dataclasses import replace
 import torch
 
 from evolab.core.plain_values import from_plain
+from evolab.core.processors import described
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.experiment.engines.migration import best_of, send, transitions_of
 from evolab.experiment.engines.orders import Order, Report
 from evolab.experiment.experiment import Experiment
+from evolab.networks.kernels.build import library
 from evolab.storage import lock
 from evolab.storage.folders import recover
+from evolab.storage.outage import is_away, wait_for
 from evolab.training.generation_folders import ABOUT
 from evolab.training.run_folder import RunFolder
 
@@ -51,15 +53,11 @@ class Host:
             with _threads(order.threads), lock.beating(order.folder):
                 return self._advance(order, known)
         except lock.InUse:
+            self.drop(order.run)
             raise
         except Exception as error:  # a run that fails is reported, and the others go on
             self.drop(order.run)
-            known = Report.read(order.home, order.run)
-            said = str(error).strip().split("\n")[0]
-            words = f"{type(error).__name__}: {said}" if said else type(error).__name__
-            report = replace(known, error=words, trace=traceback.format_exc(limit=-12))
-            report.write(order.home)
-            return report
+            return self._broken_off(order, error)
         except KeyboardInterrupt:
             self.close()
             known = Report.read(order.home, order.run)
@@ -72,18 +70,18 @@ class Host:
         if experiment is not None and order.inbox is not None and experiment.generation != order.beginning:
             self.drop(order.run)
             experiment = None
-        if experiment is None:
-            order.folder.mkdir(parents=True, exist_ok=True)
-            if order.take:
-                lock.break_open(order.folder)
-            lock.acquire(order.folder)
-            known = replace(known, begun=known.begun + 1, error="", trace="", worker=_me())
-            if known.failed(order.retries):
-                known = replace(known, error=f"its worker was lost {known.begun - 1} times in a row")
-                known.write(order.home)
-                lock.release(order.folder)
-                return known
+        order.folder.mkdir(exist_ok=True)
+        if order.take:
+            lock.break_open(order.folder)
+        lock.acquire(order.folder)
+        known = replace(known, begun=known.begun + 1, error="", trace="", worker=_me())
+        if known.failed(order.retries):
+            known = replace(known, error=f"its worker was lost {known.begun - 1} times in a row")
             known.write(order.home)
+            lock.release(order.folder)
+            return known
+        known.write(order.home)
+        if experiment is None:
             experiment = self._opened(order)
         over = _over(experiment, order)
         for giver, generation in () if over else order.inbox or ():
@@ -106,6 +104,7 @@ class Host:
                 raise KeyboardInterrupt
             short = experiment.generation < order.generation
             over = _over(experiment, order) or (_budget(experiment, order) if short else None)
+        self._settle(experiment, order)
         report = _report(experiment, order, known, over)
         if order.sends:
             send(order.folder, experiment.generation, experiment.buffer, order.transitions)
@@ -113,6 +112,36 @@ class Host:
         if over is not None:
             self.drop(order.run)
         return report
+
+    def _settle(self, experiment: Experiment, order: Order) -> None:
+        """Before a report: what it says is on the disk, and the run is still this worker's.
+
+        Raises:
+            InUse: another worker has taken the run, since this one stood still for long.
+            OSError: the newest checkpoint cannot be written.
+        """
+        if experiment._checkpointer.problem is not None:  # training went on without it
+            self._wait(order)
+            experiment.save()
+        lock.acquire(order.folder)
+
+    def _broken_off(self, order: Order, error: Exception) -> Report:
+        """The report of a failure, written down; what storage did that was away is none of the run's."""
+        was_away = is_away(order.mark, written=True)
+        self._wait(order)
+        known = Report.read(order.home, order.run)
+        said = str(error).strip().split("\n")[0]
+        words = f"{type(error).__name__}: {said}" if said else type(error).__name__
+        begun = max(0, known.begun - 1) if was_away else known.begun
+        trace = "".join(traceback.format_exception(error, limit=-12))
+        report = replace(known, error=words, begun=begun, trace=trace)
+        report.write(order.home)
+        return report
+
+    def _wait(self, order: Order) -> None:
+        wait_for(order.mark, written=True, given_up=lambda: self._stopped)
+        if self._stopped:
+            raise KeyboardInterrupt
 
     def _opened(self, order: Order) -> Experiment:
         """The run where its newest checkpoint stands, or from its beginning."""
@@ -209,10 +238,10 @@ def _report(experiment: Experiment, order: Order, known: Report, over: str | Non
         seconds=_seconds(experiment),
         over=over,
         goals=order.goals.plain,
-        begun=int(over is None),  # this beginning has led somewhere
+        begun=0,  # this beginning has led somewhere
         worker=known.worker,
         newest=experiment.history.generations[-1].fitness if experiment.history.generations else None,
-        processor=f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
+        processor=described() + (" with kernels" if library(torch.float32) is not None else ""),
     )
 
 

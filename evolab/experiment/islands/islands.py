@@ -25,6 +25,9 @@ from evolab.experiment.sweeps.plan import Plan
 from evolab.history.events import Generation
 from evolab.history.history import History
 
+FREE = ("engine", "workers", "exact", "progress")
+"""What may be another where islands go on."""
+
 
 class Islands(IslandSaving):
     """Several populations as one search: `ev.Experiment("CartPole-v1", islands=4)`; the calls are an experiment's.
@@ -93,7 +96,7 @@ class Islands(IslandSaving):
 
         Args:
             folder: of the islands.
-            own: objects that no file holds, and `engine`, `workers`, `progress` where they are to be others.
+            own: objects that no file holds, and `engine`, `workers`, `exact`, `progress` where they are to be others.
 
         Raises:
             FileNotFoundError: no islands there.
@@ -106,12 +109,13 @@ class Islands(IslandSaving):
         mine, rest = IslandOptions.split(own)
         shown = rest.pop("progress", True)
         plan = Plan.read(home, rest)
+        plan = replace(plan, exact=checks.flag("exact", own.get("exact", plan.exact)))
         if plan.migration is None:
             raise ValueError(
                 f"{home} is a sweep of runs that do not speak to each other: ev.sweep({str(home)!r}) goes on."
             )
         needed = {name for run in plan.runs for name in run.own}
-        fixed = {name for name in {*own} - needed if name not in ("engine", "workers", "progress")}
+        fixed = {name for name in {*own} - needed if name not in FREE}
         if fixed:
             raise ValueError(
                 f"{', '.join(sorted(fixed))} cannot change: the islands in {home} were begun with theirs. Leave it out."
@@ -123,6 +127,7 @@ class Islands(IslandSaving):
             plan.transitions,
             plan.frequencies or None,
             plan.synchronous,
+            plan.exact,
             mine.engine,
             mine.workers,
             plan.threads,

@@ -42,10 +42,13 @@ class ToldLines:
 
     def read(self) -> bool:
         """Read on; True where what was known is no longer there, and all was read again."""
-        again = not self._read()
-        if again:
-            self._forget()
-            self._read()
+        try:
+            again = not self._read()
+            if again:
+                self._forget()
+                self._read()
+        except OSError:  # storage that is away: the rest is read when it is back
+            return not self.generations
         return again
 
     def _read(self) -> bool:
@@ -87,17 +90,21 @@ class JoinedHistory:
         self.names = list(names)
         self.history = History()
         self.told = [ToldLines(home / name) for name in self.names]
+        self._given: dict[int, Generation] = {}
         self._reading = threading.Lock()
 
     def refresh(self) -> list[Generation]:
-        """Read what is new; gives the generations that were added."""
+        """Read what is new; gives the generations that were added, each once also where a crash had it computed twice."""
         with self._reading:  # a thread that trains reads on, and so does who asks
             if any([one.read() for one in self.told]):
                 self.history.generations.clear()
             known, count = len(self.history), min(len(one.generations) for one in self.told)
             for place in range(known, count):
                 self.history.append(self._joined([one.generations[place] for one in self.told]))
-            return self.history.generations[known:count]
+            added = self.history.generations[known:count]
+            fresh = [one for one in added if not _same(one, self._given.get(one.number))]
+            self._given.update({one.number: one for one in added})
+            return fresh
 
     def number(self, agent: int, island: int) -> int:
         """What an agent of an island is called among all of them."""
@@ -143,6 +150,11 @@ class JoinedHistory:
 
     def _fault(self, one: Fault, island: int) -> Fault:
         return replace(one, agent=None if one.agent is None else self.number(one.agent, island))
+
+
+def _same(one: Generation, known: Generation | None) -> bool:
+    """True where both are one generation, which may have taken longer when it was computed again."""
+    return known is not None and repr(replace(one, seconds={})) == repr(replace(known, seconds={}))
 
 
 def _told_of(sizes: Sequence[int]) -> int | None:

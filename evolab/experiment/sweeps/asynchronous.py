@@ -41,12 +41,12 @@ class AloneJob(SweepJob):
         super().__init__(home, plan)
         self._looked = False
 
-    def orders(self) -> list[Order]:
+    def _orders(self) -> list[Order]:
         """One for every island that is not over, or given up, or too far ahead."""
         if not self._looked:
-            self._looked = True
             for report in self.reports():
                 self._stand(report)
+            self._looked = True
         for run, report in zip(self.plan.runs, self.reports(), strict=True):
             if 0 < report.generation < report.epoch * run.length and not report.met(run.goals):
                 # Cut short by a goal that has been raised since: that epoch is to be computed again.
@@ -56,7 +56,7 @@ class AloneJob(SweepJob):
             return []
         alive = [one for one in reports.values() if not one.failed(self.plan.retries) and one.over is None]
         last = min((report.epoch for report in alive), default=0)
-        asked = [order for order in super().orders() if order.epoch <= last + AHEAD]
+        asked = [order for order in super()._orders() if order.epoch <= last + AHEAD]
         found = [self._with_inbox(order, reports) for order in asked]
         return sorted((order for order in found if order is not None), key=lambda order: order.epoch)
 
@@ -71,7 +71,7 @@ class AloneJob(SweepJob):
             inbox = [{"run": giver, "generation": generation} for giver, generation in taken]
             about = {"format": FORMAT, "run": order.run, "epoch": order.epoch, "inbox": inbox}
             path = self._file(order)
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(exist_ok=True)
             if not first_bytes(path, (json.dumps(about) + "\n").encode()):
                 taken = self._logged(order)
                 if taken is None:
@@ -122,6 +122,7 @@ class AloneJob(SweepJob):
             epoch -= 1
             at = epoch * run.length
         if epoch < report.epoch:
+            self._refuse_away()
             replace(report, epoch=epoch, generation=at, over=None, begun=0).write(self.home)
 
 

@@ -47,8 +47,8 @@ def sweep(
     Args:
         what: seeds (a list, or how many), settings (a list of options by name, "hyperparameters.lr" among them), or
             {"seeds": ..., "configs": ..., "grid": {"hyperparameters.lr": [1e-4, 1e-3]}}; or, for populations whose
-            best agents migrate, {"islands": 4, "migration": "ring", "every": 10} (see below; `transitions`, `frequencies`
-            and `synchronous` as in `Experiment(islands=...)`); the path of a .yaml or .json file with such a section
+            best agents migrate, {"islands": 4, "migration": "ring", "every": 10} (see below; `transitions`, `frequencies`,
+            `synchronous` and `exact` as in `Experiment(islands=...)`); the path of a .yaml or .json file with such a section
             `sweep:`; or the folder of a sweep, to go on with it.
         folder: of the results, one run each below it; None for a new one in `runs/`. Every worker has to see it.
         engine: "local" is this process, one run after the other; "folder" is processes that meet in the folder,
@@ -109,8 +109,9 @@ def _plan(what: What, folder: str | PathLike[str] | None, options: Mapping[str, 
         if folder is not None and Path(folder).expanduser() != home:
             raise ValueError(f"{home} is a sweep, and goes on where it is. Leave the folder out.")
         goals = {name: value for name, value in options.items() if name in RunGoals.__dataclass_fields__}
-        own = {name: value for name, value in options.items() if name not in goals}
+        own = {name: value for name, value in options.items() if name not in (*goals, "exact")}
         plan = Plan.read(home, own)
+        plan = replace(plan, exact=checks.flag("exact", options.get("exact", plan.exact)))
         needed = {name for run in plan.runs for name in run.own}
         for name in own:
             if name not in needed:

@@ -25,7 +25,7 @@ from evolab.storage.files import Damaged, read_json, replace_bytes
 from evolab.storage.folders import FORMAT, MANIFEST
 from evolab.training.generation_folders import GenerationFolders
 
-SECTION = ("islands", "migration", "every", "transitions", "synchronous", "frequencies")
+SECTION = ("islands", "migration", "every", "transitions", "synchronous", "frequencies", "exact")
 
 EPOCHS = ".epochs"
 """Folder of the committed epochs, a file each."""
@@ -40,8 +40,8 @@ def island_plan(section: Mapping[str, Any], options: Mapping[str, Any]) -> Plan:
 
     Args:
         section: how many `islands`, their `migration`, generations of an epoch, `every`, `transitions` that go with each
-            agent, whether they wait for each other, `synchronous`, and generations from one selection to the next, that
-            the islands take in turn, `frequencies`.
+            agent, whether they wait for each other, `synchronous`, on processors of one type, `exact`, and generations
+            from one selection to the next, that the islands take in turn, `frequencies`.
         options: of each island, and the goals of all.
 
     Raises:
@@ -105,6 +105,7 @@ def island_plan(section: Mapping[str, Any], options: Mapping[str, Any]) -> Plan:
         synchronous=synchronous,
         transitions=transitions,
         frequencies=frequencies,
+        exact=checks.flag("exact", section.get("exact", True)),
     )
 
 
@@ -156,7 +157,7 @@ class IslandsJob(SweepJob):
         super().__init__(home, plan)
         self._committed: Mapping[str, Any] | None = None
 
-    def orders(self) -> list[Order]:
+    def _orders(self) -> list[Order]:
         """One for every island that has not ended the epoch."""
         while True:
             before = self._newest()
@@ -172,7 +173,7 @@ class IslandsJob(SweepJob):
                 return []
             waiting = {report.run: report for report in reports if report.epoch <= epoch}
             if waiting:
-                return [self._next(order, before) for order in super().orders() if order.run in waiting]
+                return [self._next(order, before) for order in super()._orders() if order.run in waiting]
             self._commit(epoch + 1, reports)
 
     def _next(self, order: Order, before: Mapping[str, Any]) -> Order:
@@ -216,7 +217,9 @@ class IslandsJob(SweepJob):
                 # A storage may be away for a moment, and whoever is slow finds that the others have gone on meanwhile.
                 time.sleep(PERIOD)
             if paths == sorted((self.home / EPOCHS).glob("*.json")):
+                self._refuse_away()
                 paths[-1].unlink(missing_ok=True)
+        self._refuse_away()
         return {"epoch": 0, "inbox": {}}
 
     def _whole(self, path: Path) -> Mapping[str, Any] | None:
@@ -242,10 +245,12 @@ class IslandsJob(SweepJob):
                 return
             islands[report.run] = {"generation": report.generation, "sha256": sha}
         processors = sorted({report.processor for report in reports})
-        if len(processors) > 1 and not all(run.options.get("deterministic") for run in self.plan.runs):
+        alike = not self.plan.exact or all(run.options.get("deterministic") for run in self.plan.runs)
+        if len(processors) > 1 and not alike:
             raise RuntimeError(
-                f"islands were computed on {' and '.join(processors)}, where sums are not the same. Pass "
-                "deterministic=True, or take machines of one type."
+                f"islands were computed on {' and '.join(processors)}, where sums are not the same. Take machines of one "
+                "type, or begin anew with deterministic=True; or go on with exact=False, and a result that depends on who "
+                "trained which island."
             )
         scores = {one.run: math.nan if one.newest is None else one.newest for one in reports}
         inbox = migrations(self.plan.migration or WAYS[0], scores, self.plan.seed, epoch)
@@ -255,6 +260,7 @@ class IslandsJob(SweepJob):
         replace_bytes(self._file(epoch), text.encode())
 
     def _set_back(self, report: Report, epoch: int) -> None:
+        self._refuse_away()
         if Report.read(self.home, report.run) == report:  # nobody has led it on meanwhile
             replace(report, epoch=epoch, over=None, begun=0).write(self.home)
 

@@ -67,6 +67,7 @@ class Plan:
         synchronous: islands wait for each other at the end of each epoch.
         transitions: that go with each agent.
         frequencies: generations from one selection to the next, taken in turn by the runs; empty for their own.
+        exact: refuse processors of different types.
     """
 
     runs: Sequence[Run]
@@ -77,6 +78,7 @@ class Plan:
     synchronous: bool = True
     transitions: int = 0
     frequencies: Sequence[int] = ()
+    exact: bool = True
 
     def faster(self, run: str) -> tuple[str, ...]:
         """The runs that evolve more often than one of them."""
@@ -125,6 +127,7 @@ class Plan:
             "synchronous": self.synchronous,
             "transitions": self.transitions,
             "frequencies": list(self.frequencies),
+            "exact": self.exact,
         }
         text = json.dumps(plain(about), allow_nan=False, ensure_ascii=False, indent=1) + "\n"
         replace_bytes(home / FILE, text.encode())
@@ -154,7 +157,7 @@ class Plan:
             raise Damaged(f"{home / FILE}: {error}") from error
         exchange = {name: found[name] for name in _EXCHANGE if name in found}
         exchange["frequencies"] = tuple(found.get("frequencies", ()))
-        return cls(runs, found["retries"], found["threads"], **exchange)
+        return cls(runs, found["retries"], found["threads"], **exchange, exact=found.get("exact", True))
 
     def united(self, before: Plan) -> Plan:
         """This plan, with the runs of an earlier one in the same folder; goals may change, options may not.
@@ -260,6 +263,7 @@ _FORM = record(
         "synchronous": flag,
         "transitions": whole(),
         "frequencies": listing(whole(1)),
+        "exact": flag,
     },
 )
 

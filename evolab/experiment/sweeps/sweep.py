@@ -114,6 +114,7 @@ class Sweep:
 
     def stop(self) -> None:
         """End at the next report; the runs stand at their newest checkpoints, and a further call goes on."""
+        self._job.rest()  # also where it waits for storage that is away
         self._halt.set()
         self.wait()
 

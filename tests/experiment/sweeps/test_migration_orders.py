@@ -15,15 +15,19 @@ import torch
 
 import evolab as ev
 from evolab.__main__ import main
+from evolab.core.processors import described
 from evolab.evolution.immigration import Immigrant, admit
+from evolab.experiment.engines.local import Local
 from evolab.experiment.engines.migration import best_of, migrations, origin_of
 from evolab.experiment.engines.orders import Report
+from evolab.experiment.sweeps import beginning
 from evolab.experiment.sweeps import migration_orders as sweeps_islands
 from evolab.experiment.sweeps.job import SweepJob
 from evolab.experiment.sweeps.joining import join
 from evolab.experiment.sweeps.migration_orders import SECTION, IslandsJob
 from evolab.experiment.sweeps.plan import Plan
 from evolab.history.events import Birth
+from evolab.networks.kernels.build import library
 from evolab.storage import lock
 from tests.experiment.sweeps.test_sweep import FOUR, SMALL, kill_workers
 from tests.small import assert_same, experiment
@@ -104,6 +108,14 @@ def test_islands_end_the_same_however_often_they_are_stopped(tmp_path, algorithm
     cut = isles(tmp_path / "cut", algorithm, generations=4)
     assert cut.finished
     assert_equal(cut.folder, whole)
+
+
+def test_islands_that_change_hands_are_not_taken_for_failed(tmp_path, undisturbed, monkeypatch):
+    """Where one worker had several of them, they were given up in their second epoch, unless `retries` hid it."""
+    monkeypatch.setattr(beginning, "Local", lambda room: Local(1))
+    made = isles(tmp_path / "s", retries=0)
+    assert made.finished
+    assert_equal(made.folder, undisturbed)
 
 
 def test_processes_that_are_killed_end_the_same(tmp_path, undisturbed):
@@ -403,8 +415,35 @@ def test_islands_of_different_processors_are_refused(tmp_path, undisturbed):
     report = json.loads((home / ".reports" / "island-1.json").read_text())
     (home / ".reports" / "island-1.json").write_text(json.dumps(report | {"processor": "another"}))
     assert Report.read(home, "island-1").processor == "another"
-    with pytest.raises(RuntimeError, match="islands were computed on another and"):
+    with pytest.raises(RuntimeError, match=r"islands were computed on another and .* go on with exact=False"):
         isles(home)
+    goes_on = ev.load(home, progress=False)
+    with pytest.raises(RuntimeError, match="islands were computed on another and"):
+        goes_on.run(generations=2)
+    goes_on.close()
+    mixed = ev.sweep(home, exact=False, progress=False)
+    assert mixed.finished
+    newest = json.loads((home / ".epochs" / "000003.json").read_text())
+    assert newest["processors"] == sorted({"another", Report.read(home, "island-0").processor})
+    again = ev.load(home)
+    assert again.config["exact"] is False
+    again.close()
+
+
+def test_what_cannot_be_exact_is_asked_for_at_the_beginning_or_later(tmp_path):
+    assert isles(tmp_path / "s", generations=2, exact=False)._job.plan.exact is False
+    assert Plan.read(tmp_path / "s").exact is False
+    exp = ev.load(tmp_path / "s", exact=True)
+    assert exp.config["exact"] is True
+    exp.close()
+    with pytest.raises(TypeError, match=r"exact is 3 \(int\); True or False is expected"):
+        isles(tmp_path / "t", exact=3)
+
+
+def test_a_report_says_what_decides_in_which_order_sums_are_taken(undisturbed):
+    known = Report.read(undisturbed, "island-0").processor
+    assert known.startswith(described())
+    assert known.endswith(" with kernels") == (library(torch.float32) is not None)
 
 
 def test_the_command_line_has_islands(tmp_path, capsys, monkeypatch):
@@ -420,6 +459,6 @@ def test_the_command_line_has_islands(tmp_path, capsys, monkeypatch):
     Path("pole.yaml").write_text(text + "sweep: {islands: 2, seeds: 3}\n")
     assert main(["sweep", "pole.yaml", "--out", "x"]) == 2
     assert (
-        "Unknown part of islands 'seeds'. Known: every, frequencies, islands, migration"
+        "Unknown part of islands 'seeds'. Known: every, exact, frequencies, islands, migration"
         in capsys.readouterr().err
     )

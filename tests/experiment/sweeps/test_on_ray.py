@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import socket
+import sys
 import threading
 
 import pytest
 
 import evolab as ev
+from tests.core.test_ray_session import answers
 from tests.experiment.sweeps.test_migration_orders import assert_equal as assert_same_islands
 from tests.experiment.sweeps.test_migration_orders import isles
+from tests.experiment.sweeps.test_outages import epochs, stand_still
 from tests.experiment.sweeps.test_sweep import (
     FOUR,
     GOALS,
@@ -33,9 +36,10 @@ def test_actors_find_the_same_whoever_is_killed(tmp_path, undisturbed):
     assert_equal(made.folder, undisturbed)
 
 
-def test_islands_on_actors_find_the_same_whoever_is_killed(tmp_path):
+def test_islands_on_actors_find_the_same_whoever_stands_still_or_is_killed(tmp_path):
     whole = isles(tmp_path / "whole", generations=4).folder
     found = isles(tmp_path / "ray", engine="ray", workers=2, generations=4, wait=False)
+    stand_still(found, lambda: epochs(found)[1] > epochs(found)[0])
     kill_workers(found, ".epochs/*")
     assert_same_islands(found.folder, whole)
 
@@ -78,10 +82,21 @@ def test_an_experiment_of_islands_keeps_its_actors_between_two_steps(tmp_path):
     assert exp.generation == 6
 
 
-def test_an_environment_of_one_s_own_is_sent(tmp_path):
-    options = {**SMALL, **FOUR[3], **GOALS, "environment": Toy, "generations": 1}
+class Loud(Toy):
+    """Says so whenever it begins."""
+
+    def reset(self, **options):
+        print("a step of the simulator", flush=True)
+        print("a warning of the simulator", file=sys.stderr, flush=True)
+        return super().reset(**options)
+
+
+def test_an_environment_of_one_s_own_is_sent_and_what_it_prints_stays_there(tmp_path, capfd):
+    options = {**SMALL, **FOUR[3], **GOALS, "environment": Loud, "generations": 1}
     made = ev.sweep(1, tmp_path / "s", engine="ray", workers=1, **options)
     assert made.table["state"].tolist() == ["over (generations)"]
+    shown = capfd.readouterr()
+    assert "simulator" not in shown.out + shown.err
 
 
 def test_an_environment_that_cannot_be_sent_says_what_to_pass(tmp_path):
@@ -120,6 +135,7 @@ def test_an_address_where_nobody_answers_ends_with_a_sentence(monkeypatch):
         with pytest.raises(ConnectionError, match=f"no Ray answers at 127.0.0.1:{port}"):
             ray_session.connect("engine='ray'")
         taken.listen()
+        answers(taken, b"\0\0\0\4\0\0\0\0\0")
         refused = ConnectionError("no token was sent")
         monkeypatch.setattr("ray.init", lambda **_: (_ for _ in ()).throw(refused))
         with pytest.raises(
@@ -129,6 +145,12 @@ def test_an_address_where_nobody_answers_ends_with_a_sentence(monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "nowhere")
     with pytest.raises(ValueError, match="RAY_ADDRESS is 'nowhere'; a host and a port are expected"):
         ray_session.connect("engine='ray'")
+
+
+def test_the_cluster_that_there_is_answers():
+    from evolab.core import ray_session
+
+    ray_session._knock(ray.get_runtime_context().gcs_address)
 
 
 def test_a_ray_of_one_machine_listens_on_the_loopback_alone():

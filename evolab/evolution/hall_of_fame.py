@@ -54,6 +54,7 @@ class HallOfFame:
         elite: the best agent that was confirmed, a copy; None before the first.
         fitness: its mean return over all fresh episodes that it has played; minus infinity without one.
         episodes: how many those are.
+        deviations: sum of the squared differences of their returns from that mean.
         seemed: what the elite had earned by acting when it was confirmed; it decides where fresh episodes tie.
         proposed: what the elite seemed to have when nobody had been confirmed.
         offset: what agents that were tried had more than they seemed to have: exploration costs, luck flatters.
@@ -70,7 +71,7 @@ class HallOfFame:
         self.revives = revive
         self.confirmation = checks.positive_integer("confirmation", confirmation)
         self.elite: Agent | None = None
-        self.fitness, self.episodes = float("-inf"), 0
+        self.fitness, self.episodes, self.deviations = float("-inf"), 0, 0.0
         self.proposed, self.offset, self.seemed = float("-inf"), 0.0, float("-inf")
 
     def change(self, revive: bool | str, confirmation: int) -> None:
@@ -84,7 +85,14 @@ class HallOfFame:
         if not self.episodes and fitness > self.proposed:
             self.elite, self.proposed = agent.copy(), fitness
 
-    def archive(self, agent: Agent, fitness: float, episodes: int = 0, seemed: float = -math.inf) -> None:
+    def archive(
+        self,
+        agent: Agent,
+        fitness: float,
+        episodes: int = 0,
+        seemed: float = -math.inf,
+        deviations: float = 0.0,
+    ) -> None:
         """Keep a copy of an agent as the elite, if its fitness is higher than what is known of the elite.
 
         Where returns have a highest value, few episodes reach it by luck, and nothing could ever be higher. Of equals
@@ -92,7 +100,7 @@ class HallOfFame:
         """
         if (fitness, seemed) > (self.fitness, self._tie):
             self.elite, self.fitness, self.episodes = agent.copy(), fitness, episodes
-            self.seemed = seemed
+            self.seemed, self.deviations = seemed, deviations
             if episodes:
                 self.elite.evaluated(fitness)
 
@@ -151,20 +159,28 @@ class HallOfFame:
         if saving and candidate.ended:
             self.offset += (mean - candidate.fitness - self.offset) * LEARNING
         if self.holds(candidate.population.individuals[candidate.row]):
-            self.add(mean, int(np.isfinite(returns).sum()))
+            self.add(returns)
             return self.fitness
         if len(returns) < few:  # it fell behind, or the budget ended
             return mean
-        self.archive(candidate.agent, mean, int(np.isfinite(returns).sum()), candidate.seemed)
+        finite = returns[np.isfinite(returns)]
+        self.archive(candidate.agent, mean, len(finite), candidate.seemed, float(finite.var() * len(finite)))
         return mean
 
     def _settles(self, returns: np.ndarray, candidate: Candidate) -> bool:
-        """True where fresh episodes of an agent say already whether it is better than the elite."""
+        """True where fresh episodes of an agent say already whether it is better than the elite.
+
+        A few that are alike do not say that all are: where an episode earns 0 or 1, three of them are often equal. So
+        they are taken to differ no less than the elite's.
+        """
         finite = returns[np.isfinite(returns)]
         lead = float(finite.mean()) - self.fitness
         if lead <= 0:
             return lead < 0 or candidate.seemed <= self._tie
-        return len(finite) > 1 and lead > 2 * float(finite.std(ddof=1)) / math.sqrt(len(finite))
+        if len(finite) < 2:
+            return False
+        spread = max(float(finite.var(ddof=1)), self.deviations / max(self.episodes - 1, 1))
+        return lead > 2 * math.sqrt(spread / len(finite))
 
     @property
     def enough(self) -> int:
@@ -222,14 +238,16 @@ class HallOfFame:
 
     def observe(self, result: Evaluated) -> None:
         """Add fresh episodes of the elite to what is known of it."""
-        if np.isfinite(result.returns).any():
-            self.add(float(np.nanmean(result.returns)), int(np.isfinite(result.returns).sum()))
+        self.add(result.returns.ravel())
 
-    def add(self, mean: float, episodes: int) -> None:
-        """Add the mean return of so many fresh episodes of the elite to what is known of it."""
-        if episodes and np.isfinite(mean) and self.elite is not None:
-            total = self.episodes + episodes
-            self.fitness += (mean - self.fitness) * episodes / total
+    def add(self, returns: np.ndarray) -> None:
+        """Add the returns of fresh episodes of the elite, [N], to what is known of it; NaN tells nothing."""
+        returns = returns[np.isfinite(returns)]
+        if len(returns) and self.elite is not None:
+            total, lead = self.episodes + len(returns), float(returns.mean()) - self.fitness
+            self.deviations += float(returns.var() * len(returns))
+            self.deviations += lead**2 * self.episodes * len(returns) / total if self.episodes else 0.0
+            self.fitness += lead * len(returns) / total
             self.episodes = total
             self.elite.evaluated(self.fitness, again=True)
 
@@ -255,12 +273,14 @@ class HallOfFame:
             "elite_proposed": self.proposed,
             "elite_offset": self.offset,
             "elite_seemed": self.seemed,
+            "elite_deviations": self.deviations,
         }
 
     def put_state(self, state: Mapping[str, Any], elite: Agent | None) -> None:
         """Go on from a checkpoint; an older one does not say how many episodes are behind the elite."""
         self.elite, self.fitness = elite, float(state["elite_fitness"])
         self.episodes = int(state.get("elite_episodes", CONFIRMATION))
+        self.deviations = float(state.get("elite_deviations", 0.0))
         self.proposed, self.offset, self.seemed = (
             float(state.get(f"elite_{name}", default))
             for name, default in (("proposed", -math.inf), ("offset", 0.0), ("seemed", -math.inf))

@@ -102,6 +102,7 @@ STATE = record(
         "elite_proposed": measured,
         "elite_offset": finite_number,
         "elite_seemed": measured,
+        "elite_deviations": finite_number,
         "changes": record({}, {BY_HAND: mapping(mapping(listing(finite_number, least=2)))}),
         "fitness": mapping(),
     },

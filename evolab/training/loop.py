@@ -177,8 +177,9 @@ def _evaluate(state: TrainingState, number: int, faults: list[Fault]) -> Generat
         length = decisive.lengths.sum(1) / np.maximum(episodes, 1)
     for row, agent in enumerate(population):
         agent.evaluated(float(fitness[row]))
-        if decisive.by_returns and not decisive.by_acting and state.hall.holds(population.individuals[row]):
-            state.hall.add(float(fitness[row]), int(episodes[row]))
+        whole = decisive.returns if decisive.by_returns and not decisive.by_acting else None
+        if whole is not None and state.hall.holds(population.individuals[row]):
+            state.hall.add(whole[row])
     scores = np.array([state.selection.score(individual.fitness) for individual in population.individuals])
     # Of equals the elite at rest is first, of others the one in the lower slot, as for the selections.
     slots = np.array([individual.slot for individual in population.individuals])

@@ -211,8 +211,9 @@ def test_an_elite_at_rest_that_is_lucky_again_does_not_replace_itself(still, mon
     elite = hall.elite.id
 
     def lucky(population, buffer, seed):
-        exp._state.fitness.lengths = np.full((3, 1), 10)
-        yield np.array([9.0 if one.resting is not None else -50.0 for one in population.individuals])
+        earned = np.array([9.0 if one.resting is not None else -50.0 for one in population.individuals])
+        exp._state.fitness.returns, exp._state.fitness.lengths = earned[:, None], np.full((3, 1), 10)
+        yield earned
 
     def fresh(population, episodes, seed, paired, most):
         returns = np.full((len(population), episodes), 5.0)
@@ -254,7 +255,7 @@ def test_what_is_known_of_the_elite_is_saved_and_a_folder_of_0_1_0_counts_for_th
     tmp_path,
 ):
     exp = started("resting")
-    exp._state.hall.add(50.0, 13)
+    exp._state.hall.add(np.linspace(40.0, 60.0, 13))
     exp._state.hall.offset, exp._state.hall.proposed, exp._state.hall.seemed = -3.5, 12.0, 4.5
     known = exp._state.hall.take_state()
     exp.save(tmp_path / "run")
@@ -302,8 +303,8 @@ def test_of_equals_the_one_at_rest_is_the_best_and_of_others_the_one_in_the_lowe
 
 
 def test_lost_episodes_change_nothing_that_is_known_of_the_elite(run):
-    run.hall.add(float("nan"), 5)
-    run.hall.add(50.0, 0)
+    run.hall.add(np.full(5, np.nan))
+    run.hall.add(np.empty(0))
     run.hall.observe(Evaluated(np.full((1, 3), np.nan), np.zeros((1, 3))))
     assert (run.hall.fitness, run.hall.episodes) == (100.0, 20)
 
@@ -641,6 +642,34 @@ def test_a_target_that_is_met_exactly_is_met(population):
     assert trial.observe(hall, target=50.0, allowance=0.0, left=1e6) == 50.0
     assert trial.confirm(hall, 90.0, target=50.0, allowance=0.0, left=1e6) is None
     assert trial.played == [(16, 20), (17, 20), (18, 20), (19, 20), (20, 19)], "until it is shown"
+
+
+def test_a_few_that_are_alike_are_taken_to_differ_as_the_elite_s_episodes_do(population):
+    """Where an episode earns 0 or 1, three successes in a row say little: twenty are played, if they can be paid."""
+    hall, trial = HallOfFame(), Trial(population, 1.0)
+    hall.archive(population[1], 0.75, 4, 0.5, deviations=0.75)  # 1, 1, 1, 0
+    trial.confirm(hall, 0.9, allowance=1e6)
+    assert sum(count for _, count in trial.played) == 20
+    hall, trial = HallOfFame(), Trial(population, 1.0)
+    hall.archive(population[1], 0.75, 4, 0.5)
+    trial.confirm(hall, 0.9, allowance=1e6)
+    assert sum(count for _, count in trial.played) == FIRST
+
+
+def test_how_far_the_elite_s_episodes_lie_apart_is_known_from_all_of_them(population):
+    hall, every = HallOfFame(), np.random.default_rng(0).normal(50.0, 9.0, 13)
+    trial = Trial(population, 50.0, spread=3.0)
+    trial.confirm(hall, 50.0, allowance=30.0)
+    assert hall.deviations == pytest.approx(18.0), "47, 50 and 53: 9 + 0 + 9"
+    hall.archive(population[0], 60.0)
+    assert hall.deviations == 0.0
+    hall = HallOfFame()
+    hall.archive(population[0], float(every[:3].mean()), 3, 0.0, float(every[:3].var() * 3))
+    hall.add(every[3:8])
+    hall.add(every[8:])
+    assert hall.episodes == 13
+    assert hall.fitness == pytest.approx(every.mean())
+    assert hall.deviations == pytest.approx(every.var() * 13)
 
 
 def test_of_an_elite_s_further_episodes_those_that_came_to_an_end_count(population):

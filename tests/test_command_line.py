@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import gymnasium
 import numpy as np
@@ -322,10 +325,12 @@ def test_solve_writes_over_nothing(toys, tmp_path, capsys):
 def test_an_interrupted_solve_writes_what_there_is(toys, capsys, monkeypatch):
     run = ev.Experiment.run
 
-    def interrupted(experiment, *arguments, **options):
-        if experiment.generation:
-            raise KeyboardInterrupt
-        return run(experiment, *arguments, **options)
+    def interrupted(experiment, *arguments, callback, **options):
+        def then(generation):
+            callback(generation)
+            signal.raise_signal(signal.SIGINT)
+
+        return run(experiment, *arguments, callback=then, **options)
 
     monkeypatch.setattr(ev.Experiment, "run", interrupted)
     assert main(["solve", "Toy-v0", "--population", "2", "--max-steps", "100000", "--out", "out"]) == 130
@@ -422,7 +427,9 @@ def test_a_folder_that_cannot_be_made_costs_a_line(config, tmp_path, capsys):
     assert str(tmp_path / "file" / "out") in error
 
 
-def test_minutes_end_a_run_and_what_it_has_is_written(config, tmp_path, capsys):
+def test_minutes_end_a_run_and_what_it_has_is_written(config, tmp_path, capsys, monkeypatch):
+    ticks = itertools.count()  # a millisecond for each look at the clock, however long it takes
+    monkeypatch.setattr("evolab.training.budget.time", SimpleNamespace(monotonic=lambda: next(ticks) / 1000))
     config.write_text(TINY.replace("generations: 1", "minutes: 0.02, generations: 10000"), encoding="utf-8")
     assert main(["run", str(config), "--out", str(tmp_path / "out")]) == 0
     assert "0.02 minutes are over" in capsys.readouterr().out
@@ -440,3 +447,14 @@ def test_a_run_ends_where_its_budget_has_too_few_steps_for_an_evaluation(tmp_pat
     )
     assert main(["run", "pole.yaml", "--max-steps", "730", "--out", "run"]) == 0
     assert "the steps that are left are too few for an evaluation" in capsys.readouterr().out
+
+
+def test_a_run_that_has_what_it_was_asked_for_says_so(config, tmp_path, capsys):
+    assert main(["run", str(config), "--out", str(tmp_path / "out")]) == 0
+    capsys.readouterr()
+    assert main(["run", str(tmp_path / "out"), "--generations", "1"]) == 0
+    assert "the run has 1 generations: --generations 2 goes on" in capsys.readouterr().out
+    assert main(["run", str(tmp_path / "out"), "--max-steps", "1", "--generations", "2"]) == 0
+    assert "Nothing was trained; max_steps=" in capsys.readouterr().err
+    assert main(["run", str(tmp_path / "out"), "--generations", "2"]) == 0
+    assert re.search(r"^ +2 ", capsys.readouterr().out, re.MULTILINE)

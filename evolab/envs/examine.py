@@ -16,7 +16,7 @@ from evolab.envs.actions import middle
 from evolab.envs.batches import leaf_dtype
 from evolab.envs.guard import Guard
 from evolab.envs.masks import MASK, permitted_action, source_of
-from evolab.envs.stateful_wrappers import changed, has_own, values
+from evolab.envs.stateful_wrappers import Memory, global_generators, has_own
 
 LEAVES = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 SLACK = 1e-4  # relative: bounds are often written in another precision than observations
@@ -149,17 +149,18 @@ def rehearse(name: str, guard: Guard, seed: int, stepping: bool = True) -> tuple
         stepping: False leaves the step out, which may hang or kill the process.
 
     Returns:
-        whether the step went well; and the wrappers that remember what was before an episode.
+        whether the step went well; and what is to be said of what it remembers from one episode to the next.
     """
     try:
+        globally = global_generators()
         observation, told = guard.reset(seed=seed)
         examine_observation(name, guard.observation_space, observation, "reset")
-        before = values(guard.inner)
+        memory = Memory(guard.inner, observation, globally)
         worked = stepping and examine_step(name, guard.inner, told.get(MASK))
-        if not has_own(guard.inner):
+        if not has_own(guard.inner) or (stepping and not worked):
             return worked, []
-        guard.reset(seed=seed)  # the same seed again: what differs now was remembered
-        return worked, changed(guard.inner, before)
+        # The same seed again: what differs now was remembered.
+        return worked, memory.told(guard.inner, guard.reset(seed=seed)[0])
     except BaseException:
         guard.close()
         raise

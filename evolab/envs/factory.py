@@ -15,6 +15,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 from evolab.core.checks import positive_integer, unknown
 from evolab.core.composite_actions import ActionParts, joined
+from evolab.core.machine_memory import require
 from evolab.envs.adapter import Adapter
 from evolab.envs.backend import VectorBackend
 from evolab.envs.envpool import Pool, drawable, is_pool, longest, pool_of, pool_size, spaces_of
@@ -24,6 +25,7 @@ from evolab.envs.goals import goals_of
 from evolab.envs.guard import Guard, chosen_from
 from evolab.envs.ids import current_id
 from evolab.envs.in_process import Loop
+from evolab.envs.memory_needs import environments
 from evolab.envs.one_environment import check_call, drawn, maker_of
 from evolab.envs.ray_batches import RayBatches
 from evolab.envs.stateful_wrappers import notice_memory, refuse_normalisers
@@ -110,7 +112,8 @@ def make(
         The environments; `reset` them first.
 
     Raises:
-        ValueError: for an unknown id, an unsupported space, or an observation outside its space.
+        ValueError: for an unknown id, an unsupported space, an observation outside its space, or more environments
+            than the machine has memory for.
         ImportError: if the package of the environment or of EnvPool is missing.
     """
     if vector is not None:
@@ -136,6 +139,8 @@ def make(
         )
 
     count = population * num_envs
+    of = f"population x num_envs = {population:,} x {num_envs:,}"
+    require([environments(count, vectorization, of, "population or num_envs")])
     finished = partial(
         VectorEnvironments, population=population, num_envs=num_envs, seed=seed, on_fault=policy
     )

@@ -10,6 +10,7 @@ import numpy as np
 from gymnasium import spaces
 
 from evolab.core.checks import positive_integer
+from evolab.core.machine_memory import Need, require
 from evolab.core.space_trees import leaf_spaces, map_space
 from evolab.networks.observations import is_image
 
@@ -28,6 +29,7 @@ class FrameStack(gymnasium.Wrapper[Any, Any, Any, Any]):
     Raises:
         ValueError: a count below 1.
         TypeError: no part of an observation is a Box.
+        ValueError: so many frames need more memory than the machine has.
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any], count: int = 4) -> None:
@@ -37,6 +39,17 @@ class FrameStack(gymnasium.Wrapper[Any, Any, Any, Any]):
             raise TypeError(
                 f"frame_stack needs a Box to stack; this environment's observations are {env.observation_space}."
             )
+        # What is lowest, what is highest, and an observation.
+        size = (
+            3
+            * count
+            * sum(
+                leaf.low.nbytes
+                for _, leaf in leaf_spaces(env.observation_space)
+                if isinstance(leaf, spaces.Box)
+            )
+        )
+        require([Need("stacked frames", size, f"frame_stack={count:,}", "frame_stack")])
         self.observation_space = _stacked_space(env.observation_space, count)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, Any]:

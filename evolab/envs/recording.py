@@ -19,6 +19,7 @@ from evolab.core import checks
 from evolab.core.actions import actions_of, is_finite
 from evolab.core.checks import missing, positive_integer
 from evolab.core.composite_actions import ActionParts, apart, together
+from evolab.core.machine_memory import Need, require
 from evolab.core.masks import random_permitted
 from evolab.core.trees import Tree, first_leaf, map_leaves
 from evolab.data.datasets.dataset import Dataset
@@ -26,6 +27,7 @@ from evolab.data.datasets.minari import ID, root
 from evolab.data.datasets.writers import rows, write_hdf5, write_minari
 from evolab.envs.base import Actor, Environments
 from evolab.envs.compatibility import check_fits
+from evolab.envs.memory_needs import row_size
 from evolab.population.agent import Agent
 from evolab.population.population import Population
 
@@ -60,7 +62,8 @@ def collect(
         format: "hdf5" or "minari", where the path should not decide.
 
     Raises:
-        ValueError: `format` is unknown, the suffix is, or the policy's actions have a wrong shape.
+        ValueError: `format` is unknown, the suffix is, the policy's actions have a wrong shape, or the rows need more
+            memory than the machine has.
         FileExistsError: there is such a Minari data set.
         ImportError: Minari is asked for and not installed.
     """
@@ -72,6 +75,9 @@ def collect(
     minari_place = _minari_place(path) if path is not None and kind == "minari" else None
     envs = make(env, population=1, num_envs=min(num_envs, steps), seed=seed)
     try:
+        # Each row has what is seen before and after, a reward and two ends.
+        row = 2 * row_size(envs.single_observation_space) + row_size(envs.single_action_space) + 6
+        require([Need("recording", steps * row, f"steps={steps:,}", "steps")])
         act = _policy(policy, envs, seed)
         columns = _record(envs, act, steps)
     finally:

@@ -1,18 +1,23 @@
-"""Wrappers that remember what was before an episode: they begin anew when a run is loaded.
+"""Environments and wrappers that remember what was before an episode: they begin anew when a run is loaded.
 
-Gymnasium's running normalisation is refused, because here it is part of the agent; others are named.
+Gymnasium's running normalisation is refused, because here it is part of the agent; others are named, as far as can be
+seen from outside: by numbers, texts, lists, arrays and generators that they hold, by what a seeded reset shows, and by
+whether global generators are drawn from. What is kept elsewhere, such as in a library or a file, cannot be seen.
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from typing import Any
 
 import gymnasium
 import numpy as np
+import torch
 from gymnasium.vector import SyncVectorEnv, VectorWrapper
 
 from evolab.core import checks
+from evolab.core.trees import Tree, leaves, map_leaves
 
 NORMALISERS = {"NormalizeObservation": "observations", "NormalizeReward": "returns"}
 """Gymnasium's own, for single environments and for vectors, and the word for what evolab does in their place."""
@@ -50,45 +55,129 @@ def refuse_normalisers(name: str, env: object) -> None:
 
 
 def has_own(env: object) -> bool:
-    """True where a wrapper is not Gymnasium's."""
-    return any(not _gymnasium(type(layer)) for layer in wrappers(env))
+    """True where a wrapper, or the environment inside of them, is not Gymnasium's."""
+    return any(not _gymnasium(type(layer)) for layer in _layers(env))
+
+
+class Memory:
+    """What an environment holds after a seeded reset, to be compared with what it holds after the next.
+
+    Args:
+        env: that has been reset.
+        observation: that this gave.
+        globally: what `global_generators` gave before.
+    """
+
+    def __init__(self, env: object, observation: Tree, globally: dict[str, Any]) -> None:
+        self._held = values(env)
+        self._first = map_leaves(np.array, observation)
+        self._globally = globally
+
+    def told(self, env: object, observation: Tree) -> list[str]:
+        """What is to be said of it, a sentence each.
+
+        Args:
+            env: the same, which has been stepped and was reset with the same seed.
+            observation: that this gave.
+        """
+        found = []
+        if names := changed(env, self._held):
+            found.append(
+                f"{', '.join(names)} remembers what was before an episode. Every environment remembers for itself, those "
+                "of evaluation too, and begins anew when the run is loaded: where that changes what agents see or earn, "
+                "a resumed run is not bit for bit what it would have been."
+            )
+        drawn = [name for name, state in global_generators().items() if state != self._globally[name]]
+        if drawn:
+            found.append(
+                f"it draws from {' and '.join(drawn)}, which no seed reaches: such a run can neither be repeated nor "
+                "resumed bit for bit. Draw from self.np_random."
+            )
+        if not found and not same(self._first, observation):
+            found.append(
+                "reset(seed=...) shows something else each time: such a run can neither be repeated nor resumed bit for "
+                "bit. Call super().reset(seed=seed), and draw from self.np_random."
+            )
+        return found
+
+
+def same(one: Tree, other: Tree) -> bool:
+    """True where all numbers of two observations are equal, those that are none included."""
+    pairs = zip(leaves(one), leaves(map_leaves(np.asarray, other)), strict=True)
+    return all(
+        np.array_equal(a, b, equal_nan=np.asarray(a).dtype.kind == "f" == np.asarray(b).dtype.kind)
+        for a, b in pairs
+    )
+
+
+def global_generators() -> dict[str, Any]:
+    """States of the generators that everything in a process shares."""
+    return {
+        "numpy.random": repr(np.random.get_state(legacy=False)),  # noqa: NPY002  (it is looked at, not drawn from)
+        "the module random": random.getstate(),
+    }
 
 
 def values(env: object) -> Values:
-    """The numbers, texts, lists and arrays that wrappers of the user's own hold, by layer and name."""
-    return {depth: _held(layer) for depth, layer in enumerate(wrappers(env)) if not _gymnasium(type(layer))}
+    """What the user's own wrappers and environment hold, by layer and name."""
+    return {depth: _held(layer) for depth, layer in enumerate(_layers(env)) if not _gymnasium(type(layer))}
 
 
 def changed(env: object, before: Values) -> list[str]:
-    """The wrappers whose values are others than `before`, with their names.
+    """The wrappers and the environment whose values are others than `before`, with their names.
 
     Args:
         env: after a second reset with the same seed as the first.
         before: what `values` gave after the first.
     """
     now, found = values(env), []
-    for depth, layer in enumerate(wrappers(env)):
+    for depth, layer in enumerate(_layers(env)):
         if depth in now:
-            names = [name for name, value in now[depth].items() if value != before.get(depth, {}).get(name)]
+            then = before.get(depth, {})
+            # What an environment did not hold at first is often what its last step has left, and nobody reads.
+            fresh = not isinstance(layer, (gymnasium.Wrapper, VectorWrapper))
+            names = [
+                name
+                for name, value in now[depth].items()
+                if value != then.get(name) and not (fresh and then.get(name) is None and not _drawn(value))
+            ]
             if names:
-                found.append(f"{type(layer).__name__} ({', '.join(names)})")
+                found.append(f"{type(layer).__name__} ({', '.join(dict.fromkeys(names))})")
     return found
 
 
-def notice_memory(name: str, remembering: list[str]) -> None:
-    """Say which wrappers of an environment remember, where some do."""
-    if remembering:
-        checks.notice(
-            f"{name}: {', '.join(remembering)} remembers what was before an episode. Every environment remembers for "
-            "itself, those of evaluation too, and begins anew when the run is loaded: a resumed run is not bit for bit "
-            "what it would have been."
-        )
+def notice_memory(name: str, told: list[str]) -> None:
+    """Say what an environment remembers."""
+    for sentence in told:
+        checks.notice(f"{name}: {sentence}")
+
+
+def _layers(env: object) -> Iterator[object]:
+    """The wrappers around an environment, the outermost first, and the environment itself."""
+    inner: object = env
+    for layer in wrappers(env):
+        yield layer
+        inner = layer.env
+    if not isinstance(inner, SyncVectorEnv):
+        yield inner
+    elif inner.envs:
+        yield inner.envs[0].unwrapped
 
 
 def _held(layer: object) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for name, value in vars(layer).items():
+    own = {
+        f"{kind.__name__}.{name}": value
+        for kind in type(layer).__mro__
+        if not _gymnasium(kind) and kind.__module__ != "builtins"
+        for name, value in vars(kind).items()
+        if not name.startswith("__") and isinstance(value, (bool, int, float, str, list, dict, set))
+    }
+    for name, value in {**own, **vars(layer)}.items():
         if name == "env":
+            continue
+        if (state := _state(value)) is not None:
+            found[name] = state
             continue
         parts = (
             vars(value).items() if type(value).__module__ != "builtins" and hasattr(value, "__dict__") else ()
@@ -100,7 +189,28 @@ def _held(layer: object) -> dict[str, Any]:
                 found[key] = (part.shape, part.tobytes()) if part.dtype.kind in "biuf" else None
             elif isinstance(part, (list, tuple, set, dict)):
                 found[key] = len(part)
+            elif (state := _state(part)) is not None:
+                found[key.replace("._np_random", "")] = state
     return found
+
+
+GENERATOR = "a generator"
+
+
+def _state(value: object) -> tuple[str, str] | None:
+    """The state of a random generator; None for everything else."""
+    if isinstance(value, np.random.Generator):
+        return GENERATOR, repr(value.bit_generator.state)
+    if isinstance(value, np.random.RandomState):
+        return GENERATOR, repr(value.get_state(legacy=False))
+    if isinstance(value, random.Random):
+        return GENERATOR, repr(value.getstate())
+    return (GENERATOR, repr(value.get_state().tolist())) if isinstance(value, torch.Generator) else None
+
+
+def _drawn(value: object) -> bool:
+    """True for the state of a generator."""
+    return isinstance(value, tuple) and value[:1] == (GENERATOR,)
 
 
 def _gymnasium(kind: type) -> bool:

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 
 from evolab.core import checks, registry
+from evolab.core.machine_memory import require
 from evolab.core.rng import fresh_seed
 from evolab.envs.base import Environments, StepFault
 from evolab.envs.compatibility import check_fits
 from evolab.envs.factory import Source, make
 from evolab.envs.language.environment import LanguageEnvironment
+from evolab.envs.memory_needs import environments
 from evolab.evaluation.episodes import LONGEST, Evaluated, evaluating
 from evolab.population.agent import Agent
 from evolab.population.population import Population
@@ -134,6 +136,8 @@ class Evaluator:
         if envs is None:
             if len(self._made) >= KEPT:
                 self._made.pop(next(iter(self._made))).close()
+            of = f"agents x episodes = {population:,} x {episodes:,}"
+            require([environments(population * episodes, "sync", of, "episodes")])
             envs = self._envs.evaluator(episodes, population)
         self._made[population, episodes] = envs
         return envs

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from gymnasium import Space
 from torch import Tensor
 
 from evolab.algorithms.base import Algorithm
 from evolab.core import checks, registry
+from evolab.core.machine_memory import Need
 from evolab.data.buffers.base import Buffer
 from evolab.evaluation.episodes import Evaluated, over_episodes
 from evolab.evaluation.evaluator import Evaluator
@@ -65,6 +67,10 @@ class Fitness:
             ValueError: says why, and what to use.
         """
         return
+
+    def needs(self, agents: int, observation_space: Space) -> Sequence[Need]:
+        """Memory that it takes at least for so many agents; nothing that counts unless it says so."""
+        return ()
 
     def take_state(self) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
         """What a checkpoint keeps: plain values, and tensors by name; None where nothing is remembered."""

@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from evolab.core import checks
+from evolab.core.machine_memory import Need, require
 from evolab.core.rng import fresh_seed, seed_of
 from evolab.envs.base import Environments
 from evolab.envs.compatibility import check_fits
@@ -24,6 +25,9 @@ from evolab.population.population import Population
 
 AT_ONCE = 100
 """Episodes that are played beside each other, each in an environment of its own."""
+
+KEPT = 16
+"""Bytes of an episode's result: a return and a length."""
 
 RESAMPLES = 10_000
 """Draws of the bootstrap."""
@@ -147,6 +151,7 @@ def evaluate_agent(
     """
     episodes = checks.positive_integer("episodes", episodes)
     start = fresh_seed() if seed is None else checks.positive_integer("seed", seed, minimum=0)
+    require([Need("results", KEPT * episodes, f"episodes={episodes:,}", "episodes")])
     if isinstance(environment, LanguageEnvironment):
         data = play(agent, environment, environment.fixed_starts(episodes, start))
         returns = data.returns.double().cpu().numpy()

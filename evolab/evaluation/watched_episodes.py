@@ -6,12 +6,17 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+import torch
 
+from evolab.core.machine_memory import Need, as_text, free_memory, require
 from evolab.envs.base import Actor
 from evolab.envs.masks import mask_now
 from evolab.evaluation.episodes import LONGEST
 from evolab.population.agent import Agent
 from evolab.population.recurrent_state import Memory
+
+LOOKED = 64
+"""Frames between two looks at how much memory is free; there has to be room for as many more."""
 
 
 def play(
@@ -29,6 +34,10 @@ def play(
         episodes: how many.
         max_steps: longest episode; None for the environment's own limit.
         seed: of the first episode; the next ones count up.
+
+    Raises:
+        ValueError: the frames of so many episodes need more memory than the machine has.
+        MemoryError: frames have taken what was free; one sentence.
     """
     returns: list[float] = []
     frames: list[np.ndarray] = []
@@ -38,6 +47,12 @@ def play(
     def look() -> None:
         if env.render_mode == "rgb_array":
             frames.append(np.asarray(env.render(), dtype=np.uint8))
+            count = len(frames)
+            if count == 1:  # an episode has two frames at least, of its beginning and its end
+                of = f"episodes={episodes:,}"
+                require([Need("frames", 2 * episodes * frames[0].nbytes, of, "episodes")])
+            elif count % LOOKED == 0:
+                _refuse_more(count, frames[-1].nbytes)
 
     for episode in range(episodes):
         observation, info = env.reset(seed=seed + episode)
@@ -54,6 +69,15 @@ def play(
         look()
         returns.append(total)
     return returns, frames, observations
+
+
+def _refuse_more(count: int, size: int) -> None:
+    free = free_memory(torch.device("cpu"))
+    if free is not None and free < LOOKED * size:
+        raise MemoryError(
+            f"{count:,} frames take {as_text(count * size)}, and {as_text(free)} of memory are free: pass a smaller "
+            "max_steps= or fewer episodes=."
+        )
 
 
 def chosen(agent: Actor, env: gymnasium.Env, observation: Any, info: Any, memory: Memory) -> Any:

@@ -25,6 +25,7 @@ from evolab.evaluation.episodes import LONGEST
 from evolab.evolution.schedules import Stage, stages_of
 from evolab.experiment.config.config import ExperimentConfig
 from evolab.experiment.config.conversions import buffer_of
+from evolab.experiment.config.memory_needs import check_certificate
 from evolab.experiment.replay_schedule import options_of
 from evolab.training.act_and_learn import WARM_UP
 from evolab.training.state import TrainingState
@@ -117,7 +118,9 @@ def planned(wish: Wish, config: ExperimentConfig, state: TrainingState) -> Certi
             )
         options = options_of(config, state, schedule, {"load": config.load})
     budget = _budget(wish, config, state, schedule or winners)
-    options |= {"population": wish.seeds, "seed": _seed(wish, config), "eval_episodes": wish.episodes}
+    # Episodes are played some at once: what all of them at once would take is no need.
+    episodes = wish.episodes if config.language is not None else 1
+    options |= {"population": wish.seeds, "seed": _seed(wish, config), "eval_episodes": episodes}
     options = {"search_space": {}} | options
     options |= {"evolving": False, "fitness": "return", "progress": config.progress}
     algorithm = algorithm_named(options["algorithm"])
@@ -131,6 +134,8 @@ def planned(wish: Wish, config: ExperimentConfig, state: TrainingState) -> Certi
         options["buffer"] = _buffer_of_its_own(options.get("buffer"), state, max(budget, least))
         options["update_ratio"] = _pace(wish, state, options.get("update_ratio"))
     made = ExperimentConfig.made(options)
+    first = state.population
+    check_certificate(made, first.table.spec, first.individuals[0].genes, wish.episodes)
     stages = _cut(schedule or [Stage(budget, dict(made.hyperparameters), {})], budget)
     warm = max(_warm_up(state, winners), int(stages[0].hyperparameters.get("batch_size", 1)))
     return CertificatePlan(made, stages, min(warm, budget) if algorithm.replays else 0)

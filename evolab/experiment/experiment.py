@@ -26,7 +26,8 @@ from evolab.reporting.outlook import Outlook
 from evolab.reporting.progress import bar
 from evolab.reporting.trackers.tracker import RunFacts
 from evolab.reporting.trackers.trackers import Trackers
-from evolab.training.act_and_learn import fill, warm_up_steps
+from evolab.training.act_and_learn import fill, fill_within, warm_up_steps
+from evolab.training.advice import reached_before
 from evolab.training.loop import train
 
 
@@ -76,7 +77,8 @@ class Experiment(Settings, Retraining, Evaluating, Views, Saving):
         """Put experience into the buffer before training.
 
         Args:
-            source: a number of environment steps in total, taken at random over the population;
+            source: a number of environment steps in total, taken at random over the population, no more than the
+                buffer keeps;
                 or data: the path of an HDF5 file, a Minari id, an `ev.Dataset`, a dict of arrays. In a
                 language environment a number of random episodes, a `TokenDataset`, or the path of one.
 
@@ -98,7 +100,7 @@ class Experiment(Settings, Retraining, Evaluating, Views, Saving):
             )
         if acted:
             state.place_buffer()
-            count = checks.positive_integer("fill", source)
+            count = fill_within(state, checks.positive_integer("fill", source))
             with bar("filling", count, self._config.progress) as show, self._runner.interruptible():
                 self._runner.follow(fill(state, count), show)
         else:
@@ -192,7 +194,10 @@ class Experiment(Settings, Retraining, Evaluating, Views, Saving):
         time = None if minutes is None else checks.positive("minutes", minutes)
         aim = self.target if target is None else checks.finite("target", target)
         self._runner.refuse_while_running(what)
-        state, warm_up = self._state, warm_up_steps(self._state, steps[1])
+        state = self._state
+        if steps[0] is None and (what == "step" or target is not None) and reached_before(state, aim):
+            return iter(())
+        warm_up = warm_up_steps(state, steps[1])
         self._checkpointer.ready()
         self._trackers.start(self._facts)
         state.place_buffer()

@@ -12,6 +12,7 @@ from evolab.data.buffers.replay import ReplayBuffer
 from evolab.experiment.build import change
 from evolab.experiment.composition import ExperimentParts
 from evolab.experiment.config.config import ExperimentConfig
+from evolab.experiment.config.memory_needs import check_environments
 from evolab.population.agent import Agent
 from evolab.population.population import RANGES
 from evolab.training.set_hyperparameters import set_agent
@@ -54,6 +55,7 @@ class Settings(ExperimentParts):
 
     def _change(self, name: str, value: object) -> None:
         config = self._config.changed(name, value)
+        check_environments(config)  # episodes of evaluation may be too many for the machine
         with self._runner.lock:
             change(self._state, config, name)
         self._config = config

@@ -33,6 +33,7 @@ FIXED = {
     "buffer": "the saved run has its own, with what is in it",
     "dtype": "the saved agents' tensors have theirs",
     "normalise": "the saved agents have their statistics",
+    "islands": "the saved run is one population",
 }
 """Options that a saved run cannot go on without, and why."""
 
@@ -68,7 +69,7 @@ class SavedRun(NamedTuple):
         """
         path = self.folder.path
         for name in own:
-            if name not in ExperimentConfig.names():
+            if name not in ExperimentConfig.names() and name not in FIXED:
                 raise checks.unknown_option("Experiment", name, ExperimentConfig.names())
             if name in FIXED and name not in self.state["own"]:
                 raise ValueError(f"Experiment.load takes no {name}: {FIXED[name]}. Leave it out.")

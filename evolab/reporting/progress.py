@@ -51,6 +51,15 @@ def bar(
         made.close()
 
 
+def write_line(text: str) -> None:
+    """A line of the standard output, above the bar where a terminal shows one."""
+    if "tqdm.std" in sys.modules:
+        sys.modules["tqdm.std"].tqdm.write(text)
+    else:
+        print(text)
+    sys.stdout.flush()
+
+
 def in_notebook() -> bool:
     """True where what is shown goes to a page, and not to a terminal."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None

@@ -11,9 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from evolab.core import checks
 from evolab.core.experience import Transition
 from evolab.core.rng import numpy_stream, seed_of
 from evolab.core.trees import Tree, map_leaves
+from evolab.data.buffers.replay import ReplayBuffer
 from evolab.envs.base import Environments
 from evolab.evaluation.episodes import play_steps
 from evolab.history.events import Fault, Progress
@@ -227,6 +229,21 @@ def fill(state: TrainingState, steps: int, budgeted: bool = False) -> Iterator[P
             yield Progress("fill", state.generation, min(done, steps), steps, state.total_steps)
         if ended:
             return
+
+
+def fill_within(state: TrainingState, steps: int) -> int:
+    """So many random steps, or as many as the buffer keeps where these are fewer, which is said."""
+    buffer = state.buffer
+    if not isinstance(buffer, ReplayBuffer):
+        return steps
+    most = buffer.capacity * (1 if buffer.shared else len(state.population))
+    if steps <= most:
+        return steps
+    checks.notice(
+        f"fill is {steps:,}, and the buffer keeps {most:,} steps: so many are taken. Pass buffer={steps} to the "
+        "experiment to keep more."
+    )
+    return most
 
 
 def warm_up_steps(state: TrainingState, max_steps: int | None) -> int:

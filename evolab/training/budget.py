@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 
@@ -38,23 +39,32 @@ class Budget:
         """True where the time is over."""
         return self._end is not None and self._clock() > self._end
 
+    @property
+    def seconds_left(self) -> float:
+        """Until the time is over; without a bound where there is no limit."""
+        return math.inf if self._end is None else self._end - self._clock()
+
     def spent(self, steps: int, generations: Sequence[Generation], longest: float = 0.0) -> str | None:
         """What learning has used up, "max_steps" or "minutes"; None where it may go on.
 
         Args:
             steps: of training and evaluation so far.
-            generations: that have ended: what follows learning is given the time that it took in the newest, and more.
-            longest: steps that the episodes take at most that agents play for their fitness alone; as many as in the
-                newest generation are kept for them, and half of all at most for the first.
+            generations: that have ended.
+            longest: steps that the episodes take at most that agents play for their fitness alone.
         """
-        if self.steps is not None:
-            kept = min(longest, self.steps / 2)
-            if longest and generations:
-                kept = sum(one.length * one.episodes for one in generations[-1].evaluations)
-            if steps + kept >= self.steps:
-                return "max_steps"
+        if self.steps is not None and steps + self.kept_steps(generations, longest) >= self.steps:
+            return "max_steps"
         if self._end is None:
             return None
+        return "minutes" if self.kept_seconds(generations) >= self.seconds_left else None
+
+    def kept_steps(self, generations: Sequence[Generation], longest: float) -> float:
+        """For episodes that follow learning: as many as in the newest generation, and half of all at most for the first."""
+        if longest and generations:
+            return sum(one.length * one.episodes for one in generations[-1].evaluations)
+        return min(longest, math.inf if self.steps is None else self.steps / 2)
+
+    def kept_seconds(self, generations: Sequence[Generation]) -> float:
+        """For what follows learning: the time that it took in the newest generations, and more."""
         took = [sum(one.seconds.values()) - one.seconds.get("train", 0.0) for one in generations[-NEWEST:]]
-        kept = SLACK * max(took) if took else self._first
-        return "minutes" if self._clock() + kept >= self._end else None
+        return SLACK * max(took) if took else self._first

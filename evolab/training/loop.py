@@ -24,7 +24,7 @@ from evolab.history.columns import own_name
 from evolab.history.events import Birth, Evaluation, Fault, Finished, Generation, Progress
 from evolab.population.population import Population
 from evolab.training.act_and_learn import Learned, Watch, fill, learn
-from evolab.training.advice import advise
+from evolab.training.advice import advise, nothing_begins
 from evolab.training.budget import Budget
 from evolab.training.confirmation import confirm
 from evolab.training.state import TrainingState
@@ -58,14 +58,16 @@ def train(
     finished = 0
     state.seek(target, Budget(max_steps, None if minutes is None else 60 * minutes))
     if state.spent and not state.under_way and state.history.generations:
+        nothing_begins(state, state.spent)
         yield _finished(state, state.spent)
         return
     if warm_up:
+        before = state.total_steps
         yield from fill(state, warm_up, budgeted=True)
         if state.budget.over:
             checks.notice(
-                f"{minutes:g} minutes are over while agents act at random, before the first generation: the next call "
-                "goes on there."
+                f"{minutes:g} minutes are over while agents act at random, {state.total_steps - before:,} of "
+                f"{warm_up:,} steps before the first generation: the next call goes on there."
             )
             yield _finished(state, "minutes")
             return
@@ -87,7 +89,8 @@ def train(
             reason, spent = "target", None
         elif generations is not None and finished >= generations:
             reason = "generations"
-        advise(state, spent)
+        # Who asks for generations one by one knows what is left of a budget that began before.
+        advise(state, spent, short=finished == 1 and (state.generation == 1 or generations is None))
         if reason:
             yield _finished(state, reason)
             return

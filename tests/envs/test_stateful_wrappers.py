@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 import warnings
 from typing import Any
 
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from gymnasium import wrappers
 
 import evolab as ev
@@ -62,7 +64,8 @@ def said(make: Any, **options: Any) -> list[str]:
             environments.reset()
             with environments.evaluator(1) as others:
                 others.reset()
-    return [str(one.message) for one in shown if "remembers" in str(one.message)]
+    words = ("remembers", "which no seed reaches", "shows something else each time")
+    return [str(one.message) for one in shown if any(word in str(one.message) for word in words)]
 
 
 @pytest.mark.parametrize(
@@ -88,6 +91,160 @@ def test_what_begins_anew_with_every_episode_is_not_told(layers: list[Any]) -> N
 def test_processes_are_told_as_well() -> None:
     (text,) = said(cart(Counter), vectorization="async")
     assert "Counter (episodes) remembers" in text
+
+
+# Environments of one's own ---------------------------------------------------------------------------------
+
+
+class Plain(gymnasium.Env[Any, Any]):
+    """Begins anew with every seeded reset; `last` is left by a step, and nobody reads it."""
+
+    def __init__(self) -> None:
+        self.observation_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
+        self.action_space = gymnasium.spaces.Discrete(2)
+        self.last: Any = None
+
+    def draw(self) -> float:
+        return float(self.np_random.uniform())
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.steps = 0
+        return np.full(2, self.draw(), np.float32), {}
+
+    def step(self, action: Any) -> Any:
+        self.steps, self.last = self.steps + 1, action
+        return np.full(2, self.draw(), np.float32), 1.0, self.steps >= 5, False, {}
+
+
+class Episodes(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.episodes = 0
+
+    def reset(self, **arguments: Any) -> Any:
+        self.episodes += 1
+        return super().reset(**arguments)
+
+
+class RunningMean(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean = np.zeros(2)
+
+    def step(self, action: Any) -> Any:
+        answer = super().step(action)
+        self.mean = 0.9 * self.mean + 0.1 * answer[0]
+        return answer
+
+
+class OwnGenerator(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rng = np.random.default_rng(0)
+
+    def draw(self) -> float:
+        return float(self.rng.uniform())
+
+
+class OldGenerator(OwnGenerator):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rng = np.random.RandomState(0)  # type: ignore[assignment]
+
+
+class PythonsGenerator(OwnGenerator):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rng = random.Random(0)  # type: ignore[assignment]
+
+    def draw(self) -> float:
+        return self.rng.random()
+
+
+class OfTheClass(Plain):
+    lived = 0
+
+    def step(self, action: Any) -> Any:
+        type(self).lived += 1
+        return super().step(action)
+
+
+class OfTheSpace(Plain):
+    def reset(self, **arguments: Any) -> Any:
+        super().reset(**arguments)
+        return self.observation_space.sample(), {}
+
+
+class Global(Plain):
+    def draw(self) -> float:
+        return float(np.random.rand())  # noqa: NPY002  (users do)
+
+
+class Hidden(Plain):
+    """What it counts cannot be seen, and shows in what a reset gives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        count = iter(range(100))
+        self.draw = lambda: next(count) / 100  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize(
+    ("kind", "named"),
+    [
+        (Episodes, "Episodes (episodes) remembers what was before an episode"),
+        (RunningMean, "RunningMean (mean) remembers"),
+        (OwnGenerator, "OwnGenerator (rng) remembers"),
+        (OldGenerator, "OldGenerator (rng) remembers"),
+        (PythonsGenerator, "PythonsGenerator (rng) remembers"),
+        (OfTheClass, "OfTheClass (OfTheClass.lived) remembers"),
+        (OfTheSpace, "OfTheSpace (observation_space) remembers"),
+        (Global, "Global: it draws from numpy.random, which no seed reaches"),
+        (Hidden, "Hidden: reset(seed=...) shows something else each time"),
+    ],
+)
+def test_what_an_environment_itself_remembers_is_told_once_by_name(kind: Any, named: str) -> None:
+    """Only wrappers were looked at: a resumed run of these was another one, and nobody had said so."""
+    (text,) = said(kind)
+    assert named in text
+    (text,) = said(lambda: Forgetful(kind()))
+    assert named.partition(": ")[2] in text
+
+
+def test_an_environment_that_a_seed_renews_is_not_told() -> None:
+    assert not said(Plain)
+    assert not said(Plain, vectorization="async")
+    assert not said(lambda: gymnasium.wrappers.TimeLimit(Plain(), 4))
+
+
+def test_what_is_said_of_an_environment_is_so(tmp_path: Any) -> None:
+    """Resumed, the one that is not told goes on bit for bit, and one that is told does not."""
+    for kind, equal in ((Plain, True), (OwnGenerator, False)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            options = {
+                "population": 2,
+                "num_envs": 2,
+                "network": [4],
+                "seed": 0,
+                "device": "cpu",
+                "progress": False,
+            }
+            exp = ev.Experiment(
+                kind, "DQN", steps_per_generation=20, hyperparameters={"batch_size": 8}, **options
+            )
+            exp.fill(40)
+            exp.step()
+            exp.save(tmp_path / kind.__name__)
+            again = ev.Experiment.load(tmp_path / kind.__name__, environment=kind)
+            seen = [
+                one.step() and one.buffer.observations(8, torch.Generator().manual_seed(0))
+                for one in (exp, again)
+            ]
+        assert torch.equal(*map(torch.as_tensor, seen)) is equal
+        exp.close()
+        again.close()
 
 
 class Mine(wrappers.NormalizeObservation[Any, Any, Any]):

@@ -120,13 +120,24 @@ def with_patience(shooter):
         with_patience(shooter)
 
 
+class Interrupting(Toy):
+    """Is interrupted at the hundredth step of all of them."""
+
+    taken = 0
+
+    def step(self, action):
+        Interrupting.taken += 1
+        if Interrupting.taken == 100:
+            os.kill(os.getpid(), signal.SIGINT)
+        return super().step(action)
+
+
 def test_an_interrupted_fill_counts_what_was_done():
-    exp = toy()
-    timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
+    exp = toy(environment=Interrupting)
+    Interrupting.taken = 0
     with pytest.raises(KeyboardInterrupt):
-        exp.fill(10_000_000)
-    assert 0 < exp.total_steps == len(exp.buffer) or len(exp.buffer) == exp.buffer.capacity
+        exp.fill(1_000)
+    assert 100 <= exp.total_steps == len(exp.buffer) < 1_000
     assert exp.population.table["steps"].tolist() == [m.steps for m in exp.population.individuals]
     exp.step()
     exp.close()

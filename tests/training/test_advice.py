@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from gymnasium import spaces
@@ -201,4 +203,81 @@ def test_observations_that_are_scaled_already_are_not_spoken_of(capsys):
     exp = quick(Pictures)
     exp.step()
     assert "observations reach" not in capsys.readouterr().err
+    exp.close()
+
+
+# Calls that train nothing, or less than a generation ------------------------------------------------------
+
+
+def said(capsys):
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def number_in(line, name):
+    return float(re.search(rf"{name}=?([\d.]+) should be enough", line)[1])
+
+
+@pytest.mark.parametrize("fitness", ["acting", "return"])
+def test_a_spent_budget_says_what_was_taken_and_what_is_enough_for_one_more_generation(fitness, capsys):
+    exp = quick(fitness=fitness, eval_episodes=1)
+    exp.run(generations=2)
+    taken = exp.total_steps + exp.evaluation_steps
+    assert not capsys.readouterr().err
+    exp.run(max_steps=taken)
+    line = said(capsys)
+    assert f"max_steps={taken} counts all steps of the run" in line
+    assert f"{taken:,} were taken before. Nothing was trained" in line
+    assert exp.generation == 2
+    exp.run(max_steps=int(number_in(line, "max_steps")))
+    assert exp.generation == 3
+    assert exp.total_steps == exp.history.generations[1].total_steps + 80, "a whole generation of four agents"
+    assert not capsys.readouterr().err
+    exp.close()
+
+
+def test_steps_that_are_too_few_for_an_evaluation_are_said_each_time(capsys):
+    """The call returned without a word."""
+    exp = quick(fitness="return", eval_episodes=1)
+    exp.step()
+    taken = exp.total_steps + exp.evaluation_steps
+    for _ in range(2):
+        exp.run(max_steps=taken + 45)  # four episodes of ten steps, and a vector step of eight
+        assert f"{taken:,} were taken before, and the 45 that are left are too few for an evaluation" in said(
+            capsys
+        )
+    exp.start(max_steps=taken + 45)
+    exp.wait()
+    assert "Nothing was trained" in said(capsys)
+    assert exp.generation == 1
+    exp.close()
+
+
+def test_a_budget_that_cuts_the_only_generation_of_a_later_call_says_what_is_enough(capsys):
+    exp = quick()
+    exp.step()
+    taken = exp.total_steps + exp.evaluation_steps
+    exp.run(max_steps=taken + 30)
+    line = said(capsys)
+    assert f"max_steps={taken + 30} is too small for one generation of 4 agents" in line
+    assert f"max_steps={taken + 80} should be enough for one" in line
+    exp.run(max_steps=taken + 300)  # cut at its end, after whole ones
+    assert not capsys.readouterr().err
+    exp.close()
+
+
+def test_a_target_that_is_reached_already_is_said_and_generations_go_on(capsys):
+    exp = quick(eval_episodes=1, fitness="return")
+    exp.run(generations=50, target=-1e9)
+    number = exp.generation
+    assert number < 50
+    for goals in ({"target": -1e9}, {"max_steps": 10**6}, {"minutes": 5}):
+        exp.run(**goals)
+        line = said(capsys)
+        assert "the target of -1e+09 is reached" in line
+        assert "Nothing was trained; pass generations=" in line
+    assert exp.generation == number
+    exp.run(generations=1)
+    assert exp.generation == number + 1
+    assert not capsys.readouterr().err
     exp.close()

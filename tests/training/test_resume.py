@@ -23,7 +23,7 @@ from tests.small import evolving, experiment
 
 exp = experiment(algorithm, folder=folder, search_space=evolving(algorithm))
 exp.run(generations=4)
-exp.start()
+exp.start(generations=3)  # no more, however long this process is left waiting
 time.sleep(0.05)  # in the middle of some generation
 os.kill(os.getpid(), signal.SIGKILL)
 """

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from gymnasium import Space
 from torch import Tensor
 
 from evolab.algorithms.base import Algorithm
 from evolab.core import checks
+from evolab.core.machine_memory import Need
 from evolab.core.rng import torch_stream
 from evolab.core.schema import listing, maybe, measured, record, whole
 from evolab.core.shown import shows_calls
@@ -26,6 +29,7 @@ from evolab.evaluation.fqe.data import EvaluationData
 from evolab.evaluation.fqe.ensemble import CriticEnsembles
 from evolab.evaluation.fqe.world_model import WorldModel
 from evolab.networks.batching.bucket import Forward
+from evolab.networks.observations import features
 
 if TYPE_CHECKING:
     from evolab.population.population import Population
@@ -124,6 +128,13 @@ class FQE(Fitness):
         self._keep: Tensor
         self._world: WorldModel | None = None
         self._restored: tuple[dict[str, Any], dict[str, Tensor]] | None = None
+
+    def needs(self, agents: int, observation_space: Space) -> Sequence[Need]:
+        """The critics: themselves, their targets and two moments, 4 bytes each; see `Fitness.needs`."""
+        widths = (features(observation_space), *self.hidden, 1)
+        each = sum((before + 1) * after for before, after in pairwise(widths))
+        of = f"members={self.members:,} of {agents:,} agents, {each:,} parameters each"
+        return [Need("critics", 16 * each * self.members * agents, of, "members or hidden of FQE")]
 
     def check(self, algorithm: Algorithm) -> None:
         """Refuse what learns from no stored transitions; see `Fitness.check`."""

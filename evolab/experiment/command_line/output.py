@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 
 from evolab.experiment.command_line.results import write_results
 from evolab.experiment.experiment import Experiment
 from evolab.history.events import Generation
+from evolab.reporting.progress import write_line
 
 COLUMNS = "{:>4} {:>9} {:>9} {:>9} {:>9} {:>10} {:>6} {:>6}  {:<12} {:>7}"
 
@@ -40,22 +40,16 @@ def train(
             "gen", "steps", "of eval", "best", "mean", "confirmed", "agents", "agent", "hidden", "seconds"
         )
     )
-    code, end = 0, None if minutes is None else time.monotonic() + 60 * minutes
+    code, begun = 0, experiment.generation
     try:
-        while not _reached(experiment, generations, max_steps):
-            left = None if end is None else (end - time.monotonic()) / 60
-            ended = experiment.generation
-            if left is None or left > 0:
-                experiment.run(generations=1, max_steps=max_steps, minutes=left)
-            if experiment.generation == ended:
-                over = left is not None and (left <= 0 or max_steps is None)
-                print(
-                    f"{minutes:g} minutes are over"
-                    if over
-                    else "the steps that are left are too few for an evaluation"
-                )
-                break
-            _print_generation(experiment.history.generations[-1])
+        if generations is not None and begun >= generations:
+            print(f"the run has {begun} generations: --generations {begun + 1} goes on")
+        elif not (begun and experiment.solved):
+            left = None if generations is None else generations - begun
+            experiment.run(left, max_steps=max_steps, minutes=minutes, callback=_print_generation)
+            if not _reached(experiment, generations, max_steps):
+                few = "the steps that are left are too few for an evaluation"
+                print(few if experiment._state.spent == "max_steps" else f"{minutes:g} minutes are over")
     except KeyboardInterrupt:
         print("interrupted; writing what there is", file=sys.stderr)
         code = interrupted
@@ -93,7 +87,7 @@ def _print_generation(generation: Generation) -> None:
     finite = [one.fitness for one in generation.evaluations if one.fitness == one.fitness]
     mean = sum(finite) / len(finite) if finite else float("nan")
     best = generation.best
-    print(
+    write_line(
         COLUMNS.format(
             generation.number,
             f"{generation.total_steps + generation.evaluation_steps:,}",
@@ -105,6 +99,5 @@ def _print_generation(generation: Generation) -> None:
             best.agent,
             "x".join(map(str, best.hidden)),
             f"{sum(generation.seconds.values()):.1f}",
-        ),
-        flush=True,
+        )
     )

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import numpy as np
 from gymnasium import spaces
 
 from evolab.core.machine_memory import Need, require
+from evolab.data.buffers.replay import ReplayBuffer
 from evolab.data.buffers.rollout import RolloutBuffer
-from evolab.envs.batches import leaf_dtype
+from evolab.envs.memory_needs import environments as of_environments
+from evolab.envs.memory_needs import row_size
+from evolab.evaluation.fitness import Fitness, fitness_named
 from evolab.experiment.config.config import ExperimentConfig
 from evolab.networks.genes import Genes
 from evolab.population.spec import Spec
 
-ENVIRONMENT = 2 * 2**10
-"""Bytes of the smallest environment with what stands around it."""
-
 PRIORITY = 13
 """Bytes that an agent has for every transition which it draws by priorities: the size of an error, and sums in double."""
-
-PROCESS = 4 * 2**20
-"""Bytes that a process has to itself at least."""
 
 
 def environments(config: ExperimentConfig) -> Need:
     """Of the training environments, whatever they are."""
-    count = config.population * config.num_envs
-    each = PROCESS if config.vectorization == "async" else ENVIRONMENT
-    size = 0 if config.environment is None else each * count
+    count = 0 if config.environment is None else config.population * config.num_envs
     of = f"population x num_envs = {config.population:,} x {config.num_envs:,}"
-    return Need("environments", size, of, "population or num_envs")
+    return of_environments(count, config.vectorization, of, "population or num_envs")
 
 
 def evaluation(config: ExperimentConfig) -> Need:
@@ -39,8 +33,8 @@ def evaluation(config: ExperimentConfig) -> Need:
         of = f"population x eval_episodes = {config.population:,} x {episodes:,}"
     else:
         count, name, of = config.confirmation, "confirmation", f"confirmation={config.confirmation:,}"
-    each = PROCESS if config.vectorization == "async" else ENVIRONMENT
-    return Need("evaluation", 0 if config.environment is None else each * count, of, name, at_once=False)
+    count = 0 if config.environment is None else count
+    return of_environments(count, config.vectorization, of, name)._replace(what="evaluation", at_once=False)
 
 
 def check_environments(config: ExperimentConfig) -> None:
@@ -66,9 +60,11 @@ def check_all(config: ExperimentConfig, observation_space: spaces.Space, action_
     batch = int(config.hyperparameters.get("batch_size", 1))
     needs = [environments(config), spec.needs(config.population, genes)]
     needs.append(one_update(spec, genes, batch))
+    if isinstance(fitness := fitness_named(config.fitness), Fitness):
+        needs += fitness.needs(config.population, observation_space)
     if not algorithm.offline:
         # An observation, an action, a reward, an end; successors may share memory with observations.
-        row = _size(observation_space) + _size(action_space) + 5
+        row = row_size(observation_space) + row_size(action_space) + 5
         buffer = algorithm.buffer(config.buffer)
         if isinstance(buffer, RolloutBuffer):
             rows, of = buffer.horizon * config.population * config.num_envs, f"horizon={buffer.horizon:,}"
@@ -86,6 +82,39 @@ def check_all(config: ExperimentConfig, observation_space: spaces.Space, action_
     require(needs, spec.device)
 
 
+def check_certificate(config: ExperimentConfig, spec: Spec, genes: Genes, episodes: int) -> None:
+    """Before the seeds of a certificate are made.
+
+    Args:
+        config: of the seeds, as one population.
+        spec: of the run that is certified.
+        genes: of its winner.
+        episodes: of each seed's final agent.
+
+    Raises:
+        ValueError: the machine is too small.
+    """
+    seeds = config.population
+    by = f"seeds x num_envs = {seeds:,} x {config.num_envs:,}"
+    agents = spec.needs(seeds, genes)
+    needs = [
+        of_environments(seeds * config.num_envs, config.vectorization, by, "seeds"),
+        agents._replace(of=agents.of.replace("population", "seeds"), lower="seeds"),
+        # A return and a length.
+        Need(
+            "results",
+            16 * seeds * episodes,
+            f"seeds x episodes = {seeds:,} x {episodes:,}",
+            "episodes or seeds",
+        ),
+    ]
+    if isinstance(config.buffer, ReplayBuffer) and not config.algorithm.offline:
+        row = row_size(spec.observation_space) + row_size(spec.action_space) + 5
+        of = f"{seeds:,} seeds, of which each keeps {config.buffer.capacity:,} transitions of its own"
+        needs.append(Need("experience", seeds * config.buffer.capacity * row, of, "seeds", at_once=False))
+    require(needs, spec.device)
+
+
 def one_update(spec: Spec, genes: Genes, batch: int) -> Need:
     """Of a single agent that learns: the outputs of all its layers, gradients of the widest, and its parameters' own.
 
@@ -97,15 +126,3 @@ def one_update(spec: Spec, genes: Genes, batch: int) -> Need:
     entries = batch * lines + max(spec.sizes(genes).values())
     of = f"batch_size={batch:,}, {sum(genes.hidden):,} hidden units"
     return Need("one update", entries * spec.dtype.itemsize, of, "batch_size or the network")
-
-
-def _size(space: spaces.Space) -> int:
-    """Bytes of one element of a space."""
-    if isinstance(space, spaces.Dict):
-        return sum(_size(part) for part in space.values())
-    if isinstance(space, spaces.Tuple):
-        return sum(_size(part) for part in space)
-    shape = tuple(space.shape or ())
-    entries = int(np.prod(shape, dtype=object))
-    # Of stacked frames each may be stored once.
-    return leaf_dtype(space).itemsize * (entries // min(shape) if len(shape) > 2 else entries)

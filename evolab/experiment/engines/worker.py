@@ -93,13 +93,14 @@ class Host:
             goals, left = order.goals, None
             if goals.minutes is not None:
                 left = goals.minutes - _seconds(experiment) / 60
-            experiment.run(
-                order.generation - experiment.generation,
-                max_steps=goals.max_steps,
-                target=goals.target,
-                minutes=left,
-                callback=lambda _: self._stopped,
-            )
+            if experiment._state.affords(goals.max_steps, left):
+                experiment.run(
+                    order.generation - experiment.generation,
+                    max_steps=goals.max_steps,
+                    target=goals.target,
+                    minutes=left,
+                    callback=lambda _: self._stopped,
+                )
             if self._stopped and experiment.generation < order.generation:
                 raise KeyboardInterrupt
             short = experiment.generation < order.generation

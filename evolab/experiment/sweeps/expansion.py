@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import product
+from itertools import islice, product
+from math import prod
 from numbers import Integral
 from os import PathLike
 from typing import Any
@@ -18,6 +19,9 @@ from evolab.evolution.mutation.mutations import Mutations
 from evolab.experiment.engines.orders import RunGoals
 
 SECTION = ("seeds", "configs", "grid")
+MOST = 10_000
+"""Runs of a sweep: after each epoch of any of them the reports of all are read."""
+
 LONGEST = 80
 """Letters of a run's name."""
 
@@ -69,7 +73,8 @@ def expanded(what: Any) -> list[dict[str, Any]]:
             raise TypeError(
                 f"{what!r} is no sweep; seeds, settings or a file are expected: ev.sweep(8, ...)."
             )
-        given = list(what)
+        given = what if isinstance(what, Sequence) else list(islice(what, MOST + 1))
+        _refuse_too_many({"runs": given})
         mappings = [one for one in given if isinstance(one, Mapping)]
         if mappings and len(mappings) < len(given):
             raise TypeError("seeds and settings are mixed; give settings alone, each with its seed.")
@@ -83,16 +88,31 @@ def expanded(what: Any) -> list[dict[str, Any]]:
     for name, values in grid.items():
         if isinstance(values, str) or not isinstance(values, Sequence) or not values:
             raise ValueError(f"grid.{name} is {values!r}; a list of values is expected.")
+    configs = section.get("configs") or [{}]
+    _refuse_too_many({"configs": configs, **grid, "seeds": [{}] if seeds is None else seeds})
     sown = [{}] if seeds is None else [{"seed": checks.positive_integer("seed", one, 0)} for one in seeds]
     listed = [
         {**config, **dict(zip(grid, values)), **seed}
-        for config in (section.get("configs") or [{}])
+        for config in configs
         for values in product(*grid.values())
         for seed in sown
     ]
     if not listed:
         raise ValueError("there is no run to sweep over; give seeds or settings: ev.sweep(8, ...).")
     return listed
+
+
+def _refuse_too_many(parts: Mapping[str, Any]) -> None:
+    """Refuse more runs than can be driven; nothing was listed yet."""
+    counts = {name: len(part) for name, part in parts.items()}
+    if (count := prod(counts.values())) > MOST:
+        factors = " x ".join(f"{size:,} {name}" for name, size in counts.items() if size > 1)
+        of = "" if "runs" in counts else f" ({factors})"
+        raise ValueError(
+            f"this is a sweep of {count:,} runs{of}: each has a folder of its own, and beyond {MOST:,} of them the "
+            "process that drives them would do nothing but read what they report. Lower "
+            f"{max(counts, key=lambda name: counts[name])}."
+        )
 
 
 def names_of(configs: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -81,7 +81,7 @@ def test_by_the_log_alone_the_same_is_found_by_other_workers(tmp_path, undisturb
 
 def test_who_is_killed_takes_the_same_again(tmp_path):
     made = alone(tmp_path / "s", engine="folder", workers=2, wait=False, generations=3)
-    killed, deadline = 0, time.monotonic() + 300
+    killed, deadline = 0, time.monotonic() + 1800
     try:
         while not made.wait(0.1) and time.monotonic() < deadline:
             held = holder(made.folder)

@@ -216,7 +216,7 @@ def test_the_board_tells_a_page_and_waits_for_its_answers(tmp_path):
     board, heard = dashboard(tmp_path), []
     board.send = lambda content, buffers=None: heard.append(content)
     board._answer(board, {"type": "hello"}, [])
-    end = time.monotonic() + 20
+    end = time.monotonic() + 120
     while not any("run" in m.get("curves", {}) for m in heard):
         assert time.monotonic() < end
         time.sleep(0.05)

@@ -17,7 +17,7 @@ from evolab.reporting.rollout import Rollout
 from tests.reporting.dashboard.fake import FakeExperiment
 
 
-def wait(condition: Callable[[], Any], seconds: float = 10.0) -> None:
+def wait(condition: Callable[[], Any], seconds: float = 120.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen"

@@ -127,11 +127,14 @@ def test_an_update_at_64_agents_and_400_generations_costs_little():
     experiment = FakeExperiment(agents=64)
     feed = Feed(experiment)
     experiment.history.generations = history.generations[:400]
+    start = time.process_time()
     feed.frame(0)
+    all_of_them = time.process_time() - start
     experiment.history.generations = history.generations
     start = time.process_time()
     feed.frame(400)
-    assert time.process_time() - start < 0.25  # a few milliseconds; the bound is for slow machines
+    # A few milliseconds; whatever the machine, it is much less than for 400 generations.
+    assert time.process_time() - start < all_of_them / 4
 
 
 def test_nan_fitness_becomes_null():

@@ -191,7 +191,7 @@ def test_wandb_offline_files_hold_what_was_logged(tmp_path, monkeypatch):
     exp.close()
     assert not exp._trackers.failed
     (path,) = (tmp_path / "run" / "wandb").glob("offline-run-*/*.wandb")
-    for _ in range(300):  # W&B's own process writes the file, and may be behind
+    for _ in range(3000):  # W&B's own process writes the file, and may be behind
         records = list(offline_records(path))
         if any(record.HasField("exit") for record in records):
             break

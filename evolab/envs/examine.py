@@ -16,7 +16,7 @@ from evolab.envs.actions import middle
 from evolab.envs.batches import leaf_dtype
 from evolab.envs.guard import Guard
 from evolab.envs.masks import MASK, permitted_action, source_of
-from evolab.envs.stateful_wrappers import Memory, global_generators, has_own
+from evolab.envs.stateful_wrappers import SeededReset, global_generators, has_own
 
 LEAVES = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 SLACK = 1e-4  # relative: bounds are often written in another precision than observations
@@ -155,7 +155,7 @@ def rehearse(name: str, guard: Guard, seed: int, stepping: bool = True) -> tuple
         globally = global_generators()
         observation, told = guard.reset(seed=seed)
         examine_observation(name, guard.observation_space, observation, "reset")
-        memory = Memory(guard.inner, observation, globally)
+        memory = SeededReset(guard.inner, observation, globally)
         worked = stepping and examine_step(name, guard.inner, told.get(MASK))
         if not has_own(guard.inner) or (stepping and not worked):
             return worked, []

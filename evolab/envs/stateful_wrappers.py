@@ -59,7 +59,7 @@ def has_own(env: object) -> bool:
     return any(not _gymnasium(type(layer)) for layer in _layers(env))
 
 
-class Memory:
+class SeededReset:
     """What an environment holds after a seeded reset, to be compared with what it holds after the next.
 
     Args:

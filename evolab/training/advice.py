@@ -157,7 +157,9 @@ def _confirmed(state: TrainingState) -> float:
 def _whole(state: TrainingState) -> int:
     """Steps of all agents that a whole generation takes, with the episodes that are played for fitness alone."""
     envs = state.envs if state.learns_by_acting else None
-    kept = math.ceil(state.evaluation_ahead)
+    measures = state.fitness
+    played = measures.by_returns and not measures.by_acting and state.evaluator is not None
+    kept = math.ceil(state.budget.kept_steps(state.history.generations, float(played)))
     return (
         len(state.population) * (state.expected_steps + (envs.num_envs if envs and kept else 0))
         + kept

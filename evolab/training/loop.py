@@ -96,6 +96,12 @@ def train(
             return
 
 
+def affords(state: TrainingState, max_steps: int | None, minutes: float | None) -> bool:
+    """False where a budget leaves no room for a further generation; one that rests under way is always ended."""
+    state.seek(state.target, Budget(max_steps, None if minutes is None else 60 * minutes))
+    return state.under_way or not state.history.generations or state.spent is None
+
+
 def _finished(state: TrainingState, reason: str) -> Finished:
     ended = state.history.generations
     return Finished(reason, state.generation, state.total_steps, ended[-1].fitness if ended else float("nan"))

@@ -123,26 +123,11 @@ class TrainingState:
     @property
     def spent(self) -> str | None:
         """What of the budget learning has used up, "max_steps" or "minutes"; None where it may go on."""
-        steps = self.total_steps + self.evaluation_steps
-        if self._longest:
+        longest, steps = 0.0, self.total_steps + self.evaluation_steps
+        if self.fitness.by_returns and not self.fitness.by_acting and self.evaluator is not None:
+            longest = float(len(self.population) * self.fitness.episodes * self.evaluator.longest)
             steps += len(self.population) * (self.envs.num_envs if self.envs is not None else 0)  # the next
-        return self.budget.spent(steps, self.history.generations, self._longest)
-
-    @property
-    def evaluation_ahead(self) -> float:
-        """Environment steps that are kept for the episodes which agents play for their fitness alone."""
-        return self.budget.kept_steps(self.history.generations, self._longest)
-
-    @property
-    def _longest(self) -> float:
-        if not self.fitness.by_returns or self.fitness.by_acting or self.evaluator is None:
-            return 0.0
-        return float(len(self.population) * self.fitness.episodes * self.evaluator.longest)
-
-    def affords(self, max_steps: int | None, minutes: float | None) -> bool:
-        """False where a budget leaves no room for a further generation; one that rests under way is always ended."""
-        self.seek(self.target, Budget(max_steps, None if minutes is None else 60 * minutes))
-        return self.under_way or not self.history.generations or self.spent is None
+        return self.budget.spent(steps, self.history.generations, longest)
 
     @property
     def left(self) -> float:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from gymnasium import Space
 from torch import Tensor
 
 from evolab.algorithms.base import Algorithm
 from evolab.core import checks
-from evolab.core.machine_memory import Need
 from evolab.core.rng import torch_stream
 from evolab.core.schema import listing, maybe, measured, record, whole
 from evolab.core.shown import shows_calls
@@ -23,13 +20,12 @@ from evolab.core.trees import Tree, map_leaves
 from evolab.data.buffers.base import Buffer
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.evaluation.episodes import healthy
-from evolab.evaluation.fitness import Fitness
 from evolab.evaluation.fqe.behaviour import BehaviourPolicy, ContinuousBehaviour, DiscreteBehaviour
+from evolab.evaluation.fqe.by_critics import ByCritics
 from evolab.evaluation.fqe.data import EvaluationData
 from evolab.evaluation.fqe.ensemble import CriticEnsembles
 from evolab.evaluation.fqe.world_model import WorldModel
 from evolab.networks.batching.bucket import Forward
-from evolab.networks.observations import features
 
 if TYPE_CHECKING:
     from evolab.population.population import Population
@@ -47,7 +43,7 @@ SUPPORTED = 0.9
 
 @shows_calls("ev.Experiment(None, 'CQN', fitness={made})")
 @dataclass
-class FQE(Fitness):
+class FQE(ByCritics):
     """Fitness without a simulator: the value of every agent's greedy policy, learnt off-policy.
 
     Each agent has an ensemble of critics that learn `Q(s, a) = r + discount Q'(s', pi(s'))` on
@@ -128,13 +124,6 @@ class FQE(Fitness):
         self._keep: Tensor
         self._world: WorldModel | None = None
         self._restored: tuple[dict[str, Any], dict[str, Tensor]] | None = None
-
-    def needs(self, agents: int, observation_space: Space) -> Sequence[Need]:
-        """The critics: themselves, their targets and two moments, 4 bytes each; see `Fitness.needs`."""
-        widths = (features(observation_space), *self.hidden, 1)
-        each = sum((before + 1) * after for before, after in pairwise(widths))
-        of = f"members={self.members:,} of {agents:,} agents, {each:,} parameters each"
-        return [Need("critics", 16 * each * self.members * agents, of, "members or hidden of FQE")]
 
     def check(self, algorithm: Algorithm) -> None:
         """Refuse what learns from no stored transitions; see `Fitness.check`."""

@@ -24,6 +24,7 @@ from evolab.storage import lock
 from evolab.storage.folders import recover
 from evolab.storage.outage import is_away, wait_for
 from evolab.training.generation_folders import ABOUT
+from evolab.training.loop import affords
 from evolab.training.run_folder import RunFolder
 
 
@@ -93,7 +94,7 @@ class Host:
             goals, left = order.goals, None
             if goals.minutes is not None:
                 left = goals.minutes - _seconds(experiment) / 60
-            if experiment._state.affords(goals.max_steps, left):
+            if affords(experiment._state, goals.max_steps, left):
                 experiment.run(
                     order.generation - experiment.generation,
                     max_steps=goals.max_steps,

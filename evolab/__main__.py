@@ -60,7 +60,7 @@ def _silence() -> None:
 
 
 def _obey(options: argparse.Namespace) -> int:
-    if not hasattr(options, "command"):
+    if options.command is None:
         _parser().print_help()
         return 0
     try:
@@ -88,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
         "best one, elite/ (the best agent that fresh episodes confirmed), history/, config.yaml and rollout.gif.",
     )
     parser.add_argument("--version", action="version", version=f"evolab {evolab.__version__}")
+    parser.set_defaults(command=None)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
     solve = commands.add_parser(

@@ -20,6 +20,14 @@ function say(node, words) {
   if (node.textContent !== String(words)) node.textContent = words;
 }
 
+// Children that are made anew only where what they show has changed; `key` says it in words.
+function renew(node, key, make) {
+  if (MADE.get(node) === key) return;
+  MADE.set(node, key);
+  node.replaceChildren(...make());
+}
+const MADE = new WeakMap();
+
 function svg(tag, attributes = {}, ...children) {
   const node = document.createElementNS(NS, tag);
   for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
@@ -137,14 +145,14 @@ function extent(values) {
 function stage(box, label, height, draw) {
   const canvas = h("canvas", { role: "img", "aria-label": label });
   box.append(canvas);
-  let tall = height;
+  let tall = height, wide = 0, drawn = false;
+  // Asked for its width, a page that was just written to is laid out: so a box is measured when it changes alone.
+  new ResizeObserver(() => { if (wide !== box.clientWidth) { wide = box.clientWidth; if (drawn) paint(); } }).observe(box);
   const paint = () => {
-    const wide = box.clientWidth;
-    if (!wide) return;
-    const ratio = window.devicePixelRatio || 1;
-    canvas.width = Math.round(wide * ratio);
-    canvas.height = Math.round(tall * ratio);
-    canvas.style.height = `${tall}px`;
+    drawn = true;
+    if (!(wide ||= box.clientWidth)) return;
+    const ratio = window.devicePixelRatio || 1, sizes = [Math.round(wide * ratio), Math.round(tall * ratio)];
+    if (canvas.width !== sizes[0] || canvas.height !== sizes[1]) { [canvas.width, canvas.height] = sizes; canvas.style.height = `${tall}px`; }
     const ctx = canvas.getContext("2d");
     ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
     ctx.clearRect(0, 0, wide, tall);

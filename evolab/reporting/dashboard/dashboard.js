@@ -15,21 +15,29 @@ function take(store, message) {
   if (message.line) store.line = unfolded(message.line);
   if (message.reset) merge(store, message.rows || [], true);
   else for (const row of message.rows || []) if (row.n === newestOf(store) + 1 || !store.rows.length) store.rows.push(row);
+  for (const row of store.rows) if (row.h && !row.q) row.q = spread(row);
   for (let i = store.rows.length - FULL; i-- > 0 && store.rows[i].h;) lighten(store.rows[i]);
 }
 
 // [index, value] where a setting changes, and everywhere in between the same object.
 function unfolded(line) {
-  const spread = (changes) => { const found = []; changes.forEach(([from, value], k) => { const to = k + 1 < changes.length ? changes[k + 1][0] : line.n.length; for (let i = from; i < to; i++) found.push(value); }); return found; };
+  const everywhere = (changes) => { const found = []; changes.forEach(([from, value], k) => { const to = k + 1 < changes.length ? changes[k + 1][0] : line.n.length; for (let i = from; i < to; i++) found.push(value); }); return found; };
   const l = line.n.map(() => null);
   for (const [i, values] of line.l || []) l[i] = values;
-  return { ...line, h: spread(line.h), a: spread(line.a), m: spread(line.m), l };
+  return { ...line, h: everywhere(line.h), a: everywhere(line.a), m: everywhere(line.m), l };
+}
+
+// Lowest and highest value of each hyperparameter of a generation, and of the networks' sizes, where they differ.
+function spread(row) {
+  const q = {};
+  for (const key of ["m", ...row.h[0].keys()]) {
+    const found = extent(key === "m" ? row.m : row.h.map((v) => (typeof v[key] === "number" ? v[key] : null)));
+    if (found && found[0] < found[1]) q[key] = found;
+  }
+  return q;
 }
 
 function lighten(row) {
-  const q = {};
-  for (const key of ["m", ...row.h[0].keys()]) { const range = rangeOf(row, key); if (range.length) q[key] = range; }
-  row.q = q;
   for (const key of ["d", "c", "h", "a", "v", "m", "s", "x"]) delete row[key];
 }
 
@@ -81,6 +89,14 @@ function mount(root, store, { send = () => {}, still = false, watched = false } 
   const light = new Set([film, rates, pins]);
   let drawn = null, width = 0, working = false;
   const pending = new Set();
+  // What lies outside the window is drawn when it comes in; a report may be printed, so there everything is drawn.
+  const unseen = new Set(), late = new Set(), owners = new Map(panels.map((p) => [p.element, p]));
+  const looked = new IntersectionObserver((entries) => entries.forEach(({ target, isIntersecting }) => {
+    const p = owners.get(target);
+    if (isIntersecting) unseen.delete(p); else unseen.add(p);
+    if (isIntersecting && late.delete(p)) safely(p, shown);
+  }));
+  if (!still || watched) panels.forEach((p) => looked.observe(p.element));
   // One heavy panel a task: between two of them the page answers clicks and keys.
   function work() {
     const [p] = pending;
@@ -93,7 +109,7 @@ function mount(root, store, { send = () => {}, still = false, watched = false } 
   function draw(force = false) {
     const key = `${newestOf(store)} ${store.rows.length} ${store.head.status} ${store.head.alive} ${store.head.gone} ${store.head.target}`;
     const all = force || key !== drawn;
-    cached = null;
+    if (force) cached = null;  // a theme's colours
     drawn = key;
     if (at != null && at >= newestOf(store)) at = null;
     if (at == null || all) shown = at == null ? store : backIn(store, at);
@@ -102,6 +118,7 @@ function mount(root, store, { send = () => {}, still = false, watched = false } 
     grid.classList.toggle("ev-none", !store.rows.length);
     for (const p of panels) {
       if (light.has(p)) safely(p, store);
+      else if (unseen.has(p)) { if (all) late.add(p); }
       else if (force) safely(p, shown);
       else if (all) pending.add(p);
     }
@@ -123,7 +140,7 @@ function mount(root, store, { send = () => {}, still = false, watched = false } 
   const scheme = window.matchMedia("(prefers-color-scheme: dark)");
   scheme.addEventListener("change", changed);
   draw(true);
-  return { draw, close() { pending.clear(); uneven.disconnect(); resized.disconnect(); themed.disconnect(); scheme.removeEventListener("change", changed); released(); film.stop(); pins.stop(); } };
+  return { draw, close() { pending.clear(); looked.disconnect(); uneven.disconnect(); resized.disconnect(); themed.disconnect(); scheme.removeEventListener("change", changed); released(); film.stop(); pins.stop(); } };
 }
 
 const stores = new Map();  // by the widget's own name: each call gets its own wrapper of the same model

@@ -121,14 +121,14 @@ function fitnessPanel(ui) {
     last = store;
     const any = store.rows.length > 0;
     note.hidden = any; box.hidden = legend.hidden = toggle.hidden = save.hidden = !any;
-    toggle.firstChild.textContent = store.head.updates ? "updates" : "steps";
+    say(toggle.firstChild, store.head.updates ? "updates" : "steps");
     if (!any) return;
     chart.paint();
     const target = store.head.target;
     const items = [["ev-key-winner", "winner\u2019s ancestry"], ["ev-key-cloud", "every agent"]];
     if (target != null) items.push(["ev-key-target", `target ${fmt(target)}`]);
     if (store.rings.f.length) items.push(["ev-key-confirmed", "best agent confirmed over fresh episodes \u2713"]);
-    legend.replaceChildren(...items.map(([key, text]) => h("span", {}, h("i", { class: key }), text)));
+    renew(legend, items.join(), () => items.map(([key, text]) => h("span", {}, h("i", { class: key }), text)));
   }
   // More room than the rest of the column needs goes to this chart.
   return { element, draw, grow(by) { chart.resize(TALL + by); if (last && last.rows.length) chart.paint(); } };

@@ -34,11 +34,10 @@ function hyperparametersPanel(ui) {
   }
 
   function small(spec) {
-    const box = h("div", { class: "ev-small" }), title = h("div", { class: "ev-small-title" });
-    box.append(title);
+    const name = h("span"), now = h("b"), box = h("div", { class: "ev-small" }, h("div", { class: "ev-small-title" }, name, now));
     const chart = stage(box, "", 96, (ctx, w, t) => (spec.layers ? layers(ctx, w, t, spec) : plot(ctx, w, t, spec)));
-    return { box, title, chart, spec, set(next) { Object.assign(spec, next); chart.canvas.setAttribute("aria-label", `${spec.name} over generations`);
-      title.replaceChildren(h("span", {}, spec.name), h("b", {}, spec.now)); chart.paint(); } };
+    return { box, chart, spec, set(next) { Object.assign(spec, next); chart.canvas.setAttribute("aria-label", `${spec.name} over generations`);
+      say(name, spec.name); say(now, spec.now); chart.paint(); } };
   }
 
   function frame(ctx, c, width, height, low, high, format) {
@@ -107,15 +106,12 @@ function hyperparametersPanel(ui) {
     }
     charts.forEach((s, i) => s.set(specs[i]));
     fixed.hidden = !constant.length;
-    fixed.textContent = `Never changed: ${constant.join(" · ")}`;
+    say(fixed, `Never changed: ${constant.join(" · ")}`);
   }
   return { element, draw };
 }
 
 // Lowest and highest value of a generation: hyperparameter number `key`, or "m" for the networks' sizes.
 function rangeOf(row, key) {
-  if (row.q) return row.q[key] || [];
-  if (!row.h) return [];
-  const found = extent(key === "m" ? row.m : row.h.map((v) => (typeof v[key] === "number" ? v[key] : null)));
-  return found && found[0] < found[1] ? found : [];
+  return (row.q && row.q[key]) || [];
 }

@@ -26,12 +26,11 @@ function learningPanel(ui) {
   }
 
   function small(spec) {
-    const box = h("div", { class: "ev-small" }), title = h("div", { class: "ev-small-title" });
-    box.append(title);
+    const name = h("span"), now = h("b"), box = h("div", { class: "ev-small" }, h("div", { class: "ev-small-title" }, name, now));
     const chart = stage(box, "", 74, (ctx, width, height) => drawCurves(ctx, ui.colours(), width, height, last.learning.n, spec.values, spec.beside));
     return { box, chart, spec, set(next) { Object.assign(spec, { short: null, legend: null, beside: [] }, next); box.title = spec.means; chart.canvas.setAttribute("aria-label", `${spec.name} over generations`);
-      title.replaceChildren(h("span", {}, spec.short || spec.name, spec.legend ? h("span", { class: "ev-key" }, ` ${spec.legend}`) : null), h("b", {}, newestOfAll(spec.values)));
-      chart.paint(); } };
+      renew(name, `${spec.short || spec.name} ${spec.legend}`, () => [spec.short || spec.name, spec.legend ? h("span", { class: "ev-key" }, ` ${spec.legend}`) : ""]);
+      say(now, newestOfAll(spec.values)); chart.paint(); } };
   }
 
   function draw(store) {

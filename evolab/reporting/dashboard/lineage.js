@@ -181,7 +181,7 @@ function lineagePanel(ui) {
     chart.paint();
     const found = new Set([...rows.flatMap((r) => r.k), ...store.unborn.k].map((k) => store.kinds[k]));
     const known = Object.keys(LOOKS), order = (kind) => (known.includes(kind) ? known.indexOf(kind) : known.length);
-    legend.replaceChildren(...[...found].sort((a, b) => order(a) - order(b)).map((kind) => h("span", { title: MEANS[kind] }, mark(kind), lookOf(kind)[0].split(",")[0])));
+    renew(legend, [...found].sort().join(), () => [...found].sort((a, b) => order(a) - order(b)).map((kind) => h("span", { title: MEANS[kind] }, mark(kind), lookOf(kind)[0].split(",")[0])));
   }
   return { element, draw };
 }

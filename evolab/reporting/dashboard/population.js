@@ -8,8 +8,8 @@ function populationPanel(ui) {
   const shared = h("p", { class: "ev-foot" });
   const hint = nothing(ui, "Here will be the agents of the newest generation, best first."), note = empty(hint);
   body.append(scroll, shared, note);
-  let seen = null, columns = [];
-  const save = saveMenu(ui, "Population", () => [columns.map(([name]) => name), ...seen.id.map((_, i) => columns.map(([, text, , , plain]) => (plain || text)(i)))]);
+  let seen = null, columns = [], built = "", cells = [], fitted = 0, left = [];
+  const save = saveMenu(ui, "Population", () => [columns.map(([name]) => name), ...seen.id.map((_, i) => columns.map(([, text]) => text(i)))]);
   head.lastChild.append(save);
 
   function draw(store) {
@@ -18,14 +18,14 @@ function populationPanel(ui) {
     note.hidden = !!row; scroll.hidden = shared.hidden = side.hidden = save.hidden = !row;
     seen = row;
     if (!row) return;
-    side.textContent = `generation ${group(row.n)}`;
+    say(side, `generation ${group(row.n)}`);
     const spread = store.names.map((name, j) => ({ name, j, varies: new Set(row.h.map((v) => v[j])).size > 1 }));
     const varying = spread.filter((s) => s.varies), same = spread.filter((s) => !s.varies);
     const hidden = row.a.map(hiddenText), same_hidden = new Set(hidden).size === 1;
     const activation = new Set(row.v).size > 1;
     columns = [
-      ["agent", (i) => h("button", { type: "button", class: "ev-link", title: "Pin this agent", onclick: () => ui.pin(row.id[i], row.n) }, row.id[i]), "num", 0, (i) => row.id[i]],
-      ["last change", (i) => born(store, row, i), "words", 0, (i) => change(row.d[i]) || lookOf(store.kinds[row.k[i]])[0]],
+      ["agent", (i) => row.id[i], "num"],
+      ["last change", (i) => change(row.d[i]) || lookOf(store.kinds[row.k[i]])[0], "words"],
       ["parent", (i) => (row.p[i] < 0 ? "–" : row.p[i]), "num", 2],
       ["fitness", (i) => fmt(row.f[i]), "num"],
       ["hidden", (i) => hidden[i], "num"],
@@ -33,21 +33,31 @@ function populationPanel(ui) {
       ["network size", (i) => fmt(row.m[i]), "num", 1],
       ...varying.map(({ name, j }, k) => [name, (i) => fmt(row.h[i][j]), "num", 4 + varying.length - k]),
     ].filter(Boolean);
-    const line = (cells, tag, attributes = {}) => h("tr", attributes, ...cells.map(([text, style]) => h(tag, { class: `ev-${style}`, ...(tag === "th" ? { scope: "col" } : {}) }, text)));
-    const lines = row.id.map((_, i) => line(columns.map(([, text, style]) => [text(i), style]), "td", i ? {} : { class: "ev-first" }));
-    scroll.replaceChildren(h("table", {}, h("thead", {}, line(columns.map(([name, , style]) => [name, style]), "th")), h("tbody", {}, ...lines)));
-    const left = fit(scroll, columns);
+    const plan = `${row.id.length} ${columns.map(([name]) => name)}`;
+    if (plan !== built) { build(row.id.length); built = plan; fitted = 0; }
+    cells.forEach((line, i) => columns.forEach(([, text], j) => (j === 1 ? renewChange(line[1], store, row, i) : say(line[j], text(i)))));
+    if (scroll.clientWidth !== fitted) { fitted = scroll.clientWidth; for (const cell of scroll.querySelectorAll("th, td")) cell.style.display = ""; left = []; }
+    left = [...new Set([...left, ...fit(scroll, columns)])];
     const text = same.map(({ name, j }) => `${name} ${fmt(row.h[0][j])}`);
     if (!activation) text.push(`activation ${row.v[0]}`);
     if (same_hidden) text.push(`hidden ${hidden[0]}`);
     const parts = [text.length ? `The same for all agents: ${text.join(" · ")}.` : "", left.length ? `A wider page also shows ${left.join(", ")}.` : ""];
-    shared.textContent = parts.filter(Boolean).join(" ");
+    say(shared, parts.filter(Boolean).join(" "));
     shared.hidden = !shared.textContent;
   }
 
-  function born(store, row, i) {
+  // The table stays while its columns do, and only what its cells say is written anew.
+  function build(agents) {
+    const head = columns.map(([name, , style]) => h("th", { class: `ev-${style}`, scope: "col" }, name));
+    const pin = (i) => h("button", { type: "button", class: "ev-link", title: "Pin this agent", onclick: () => ui.pin(seen.id[i], seen.n) });
+    const rows = Array.from({ length: agents }, (_, i) => h("tr", i ? {} : { class: "ev-first" }, ...columns.map(([, , style], j) => h("td", { class: `ev-${style}` }, j ? null : pin(i)))));
+    cells = rows.map((tr) => [tr.firstChild.firstChild, ...[...tr.children].slice(1)]);
+    scroll.replaceChildren(h("table", {}, h("thead", {}, h("tr", {}, ...head)), h("tbody", {}, ...rows)));
+  }
+
+  function renewChange(cell, store, row, i) {
     const kind = store.kinds[row.k[i]], words = change(row.d[i]) || lookOf(kind)[0];
-    return h("span", { class: "ev-change", title: `${words} (${lookOf(kind)[0]}: ${MEANS[kind] || "a mutation of your own"})` }, mark(kind), h("span", {}, words));
+    renew(cell, `${kind} ${words}`, () => [h("span", { class: "ev-change", title: `${words} (${lookOf(kind)[0]}: ${MEANS[kind] || "a mutation of your own"})` }, mark(kind), h("span", {}, words))]);
   }
   return { element, draw };
 }

@@ -337,6 +337,29 @@ def test_an_environment_without_pictures_says_so_calmly(notebook: Callable[..., 
     assert not page.get_by_role("button", name="Render").is_visible()
 
 
+def test_what_is_out_of_sight_is_drawn_when_it_comes_in(notebook: Callable[..., Notebook]) -> None:
+    """Tables and charts below the window were made anew with every generation."""
+    lab = notebook(FAKE.format(agents=6, generations=9), FAKE_BOARD, height=700)
+    page = lab.page
+    lab.run_all()
+    wait_for_generation(page, 9)
+    page.locator(".ev-buttons").scroll_into_view_if_needed()
+    page.wait_for_timeout(500)  # the window says what is in sight
+    before = pixels(page, "fitness")
+    press(page, "Step")
+    wait_for_generation(page, 10)
+    wait_for_other_pixels(page, "fitness", before)
+    page.wait_for_timeout(1000)  # a panel a task: they had their turn
+    shown = "() => document.querySelector('.ev-population .ev-side').textContent"
+    assert page.evaluate(shown) == "generation 9"
+    row = page.evaluate_handle("() => document.querySelector('.ev-population tbody tr')")
+    page.locator(".ev-population").scroll_into_view_if_needed()
+    until(page, f"w => ({shown})() === w", "generation 10")
+    assert row.evaluate("row => row.isConnected")  # what its cells say changes, the row stays
+    best = lab.value("exp.history.generations[-1].best.agent")
+    assert page.locator(".ev-population tbody button").first.inner_text() == best
+
+
 def test_an_error_of_the_training_thread_is_shown_and_escaped(notebook: Callable[..., Notebook]) -> None:
     lab = notebook(FAKE.format(agents=4, generations=1) + "exp.fail_at = 2", FAKE_BOARD)
     lab.run_all()

@@ -91,8 +91,8 @@ function mountRuns(root, store, send, address = null) {
   inner.append(h("header", {}, h("div", { class: "ev-facts" }, h("div", {}, title, state), tiles)), grid);
   const released = ownKeys(root);
 
+  const themedDraw = () => { cached = null; draw(); };  // a theme's colours are looked up once
   function draw() {
-    cached = null;
     const all = [...store.rows.values()], shown = filtered(store, ui.query), kinds = kindsOf(shown, store.columns, ui.alone);
     for (const name of [...chosen]) if (!store.rows.has(name)) chosen.delete(name);
     say(title, `Runs in ${store.title}`);
@@ -105,9 +105,9 @@ function mountRuns(root, store, send, address = null) {
       try { part.draw(store, shown, kinds); } catch (error) { console.error("evolab: a panel failed", error); }
     }
   }
-  const resized = new ResizeObserver(() => { if (inner.clientWidth !== width) { width = inner.clientWidth; draw(); } });
+  const resized = new ResizeObserver(() => { if (inner.clientWidth !== width) { width = inner.clientWidth; themedDraw(); } });
   resized.observe(inner);
-  const changed = () => [0, 200, 1000].forEach((wait) => setTimeout(draw, wait));
+  const changed = () => [0, 200, 1000].forEach((wait) => setTimeout(themedDraw, wait));
   const themed = new MutationObserver(changed);
   themed.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "data-jp-theme-name", "class"] });
   draw();

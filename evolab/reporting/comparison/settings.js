@@ -79,7 +79,7 @@ function scatterPanel(ui) {
 }
 
 function parallelPanel(ui) {
-  const { element, body, head } = panel("All settings against fitness", h("span", { class: "ev-side" }, "a line is a run; the best in colour"), "ev-parallel");
+  const side = h("span", { class: "ev-side" }), { element, body, head } = panel("All settings against fitness", side, "ev-parallel");
   const box = h("div", { class: "ev-chart" }), note = empty("Here will be a line for each run through all settings that differ, once two runs differ.");
   body.append(box, note);
   let runs = [], kinds = [], options = [], paths = [], hovered = null;
@@ -136,7 +136,8 @@ function parallelPanel(ui) {
     runs = shown.filter((run) => scoreOf(run) != null); kinds = list;
     options = axesOf(store, runs);
     const any = options.length > 0 && runs.length > 1;
-    note.hidden = any; box.hidden = save.hidden = !any;
+    note.hidden = any; box.hidden = save.hidden = side.hidden = !any;
+    say(side, `a line is a run; strong: the ${runs.some((run) => ui.chosen.has(run.name)) ? "chosen ones" : "best"}`);
     if (any) chart.paint();
   }
   return { element, draw };

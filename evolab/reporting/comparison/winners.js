@@ -47,7 +47,8 @@ function winnersPanel(ui) {
     const box = h("div", { class: "ev-small" }, h("div", { class: "ev-small-title" }, h("span", {}, "hidden units"), h("b", {}, hiddenText(stacks[stacks.length - 1]))));
     const chart = stage(box, "Hidden units over the winner\u2019s steps", 70, (ctx, width, height) => {
       const c = ui.colours(), steps = details.t, most = Math.max(1, ...units.map((s) => s.reduce((a, b) => a + b, 0))), area = { left: 44, right: width - 6, top: 8, bottom: height - 18 };
-      const x = linear(0, steps[steps.length - 1] || 1, area.left + 4, area.right - 4), y = linear(0, most, area.bottom, area.top + 3);
+      const along = linear(0, steps[steps.length - 1] || 1, area.left + 4, area.right - 4), x = (v) => Math.round(along(v));  // whole pixels leave no seams
+      const y = linear(0, most, area.bottom, area.top + 3);
       axes(ctx, c, area, x, y, [0, steps[steps.length - 1]], [0, most], compact, compact);
       ctx.fillStyle = c.architecture;
       units.forEach((stack, i) => { let base = 0; stack.forEach((u, layer) => { ctx.globalAlpha = 0.85 - (0.6 * layer) / Math.max(1, stack.length); ctx.fillRect(x(i ? steps[i - 1] : 0), y(base + u), x(steps[i]) - x(i ? steps[i - 1] : 0), y(base) - y(base + u) - 0.8); base += u; }); });

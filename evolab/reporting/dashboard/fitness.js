@@ -27,7 +27,7 @@ function fitnessPanel(ui) {
     const store = last, c = ui.colours();
     const area = { left: 52, right: width - 12, top: 22, bottom: height - 38 };
     const stride = Math.max(1, Math.ceil((store.rows.length * (store.rows[0].f.length || 1)) / 9000));
-    const rows = store.rows.filter((_, i) => i % stride === 0 || i > store.rows.length - 40);
+    const rows = store.rows.filter((_, i) => i % stride === 0 || i === store.rows.length - 1);  // as dense at its end as before
     const all = rows.flatMap((r) => r.f).concat(store.line.f, store.rings.f);
     const target = store.head.target;
     const found = extent(target == null ? all : all.concat(target));

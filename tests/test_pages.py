@@ -15,6 +15,7 @@ import pytest
 
 import evolab as ev
 from evolab import __main__
+from evolab.core import registry
 from evolab.reporting import documentation as pages
 from tests.browser.axe import grave_faults
 
@@ -111,6 +112,16 @@ def test_every_public_name_and_every_algorithm_has_its_place(site):
         assert "Source" in page
         assert 'class="chart"' in page
         assert all(f">{one}<" in page for one in getattr(ev, name).hyperparameters)
+
+
+def test_a_page_that_counts_the_algorithms_counts_those_that_there_are():
+    """It said eleven of twelve."""
+    row = next(
+        line
+        for line in (SOURCES / "comparison.md").read_text("utf-8").splitlines()
+        if "| algorithms |" in line
+    )
+    assert int(row.split("|")[2]) == len(registry.PARTS["algorithm"])
 
 
 @needs_sphinx

@@ -183,10 +183,12 @@ def test_who_stood_still_for_so_long_that_another_took_its_run_writes_nothing(
     led_on = replace(Report.read(home, order.run), epoch=9)
 
     def slow(self, *given, **options):
-        lock.release(order.folder)
-        (order.folder / ".lock").write_text('{"pid": 1, "host": "elsewhere", "started": null}')
-        led_on.write(home)
-        return run(self, *given, **options)
+        def taken(_):
+            lock.release(order.folder)
+            (order.folder / ".lock").write_text('{"pid": 1, "host": "elsewhere", "started": null}')
+            led_on.write(home)
+
+        return run(self, *given, **options | {"callback": taken})
 
     monkeypatch.setattr(ev.Experiment, "run", slow)
     before = sorted(one.name for one in order.folder.glob("gen*"))

@@ -72,6 +72,9 @@ class RunFolder(GenerationFolders):
         """
         lock.acquire(self.path)
         self.sweep()
+        if self.newest is not None and not self.generation(self.newest).is_dir():
+            # Somebody has removed it: nothing of it can be shared, or appended to.
+            self._history, self._buffer, self._elite = HistoryWriter(self.path / "history"), Written(), None
         try:
             written = self._write(at, about)
         except OSError as error:

@@ -152,3 +152,29 @@ def test_a_full_disk_keeps_older_generations_that_would_not_make_room(tmp_path, 
     with pytest.warns(UserWarning, match="no checkpoint of generation 4"):
         exp.step()
     assert len([*(tmp_path / "run").glob("generation-*")]) == 3
+
+
+def test_a_folder_that_somebody_removed_is_written_anew(tmp_path):
+    """Its history began with as many zeros as there had been letters."""
+    exp = kept(tmp_path / "run")
+    exp.run(generations=2)
+    shutil.rmtree(tmp_path / "run")
+    exp.step()
+    again = load(tmp_path / "run")
+    same(exp, again)
+    assert (tmp_path / "run" / "elite").is_dir()
+
+
+def test_storage_that_is_away_has_nothing_made_in_its_place(tmp_path):
+    """A folder was made below the empty place of a share, where nobody would have found it later."""
+    (tmp_path / "share").mkdir()
+    exp = kept(tmp_path / "share" / "run")
+    exp.step()
+    (tmp_path / "share").rename(tmp_path / "elsewhere")
+    with pytest.warns(UserWarning, match="no checkpoint of generation 2, training goes on"):
+        exp.step()
+    assert not (tmp_path / "share").exists()
+    (tmp_path / "elsewhere").rename(tmp_path / "share")
+    with pytest.warns(UserWarning, match="checkpoints are written again: generation 3"):
+        exp.step()
+    same(exp, load(tmp_path / "share" / "run"))

@@ -48,7 +48,7 @@ function formPanel(ui, title) {
     return h("div", { class: "ev-bars" }, ...Object.entries(values).flatMap(([name, v]) => [h("span", {}, name),
       h("i", { style: `width:${(100 * Math.abs(v)) / most}%` }), h("span", { class: "ev-num" }, fmt(v))]));
   };
-  const table = ({ columns, rows }) => h("div", { class: "ev-scroll" }, h("table", {}, h("thead", {}, h("tr", {}, ...columns.map((c) => h("th", { scope: "col" }, c)))),
+  const table = ({ columns, rows }) => h("div", { class: "ev-scroll" }, h("table", {}, h("thead", {}, h("tr", {}, ...columns.map((c, i) => h("th", { scope: "col", class: rows.length && typeof rows[0][i] === "number" ? "ev-num" : "" }, c)))),
     h("tbody", {}, ...rows.map((r) => h("tr", {}, ...r.map((v) => h("td", { class: typeof v === "number" ? "ev-num" : "ev-words" }, typeof v === "number" ? fmt(v) : v)))))));
 
   // Each form has its own table of numbers, and a picture where it is a figure.

@@ -195,6 +195,45 @@ class Algorithm(ABC):
         """
 
 
+class MaskedAlgorithm(Algorithm):
+    """A learning rule that obeys masks: `mask`, [P, B, A] bool, is False for outputs whose actions are forbidden now.
+
+    It is None where the environment gives no masks. What an update learns from has them too: see `Batch`.
+    """
+
+    @abstractmethod
+    def act(self, agents: AgentGroup, observation: Tree, mask: Tensor | None = None) -> Tensor:
+        """Greedy actions among those that are permitted; see `Algorithm.act`."""
+
+    def value(self, agents: AgentGroup, observation: Tree, mask: Tensor | None = None) -> Tensor | None:
+        """What is expected of acting from here on, where not everything is permitted; see `Algorithm.value`."""
+        return None
+
+    def explore(
+        self,
+        agents: AgentGroup,
+        action: Tensor,
+        memory: dict[str, Tensor],
+        generator: torch.Generator,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """Exploring actions among those that are permitted; see `Algorithm.explore`."""
+        return action
+
+    def sample(
+        self,
+        agents: AgentGroup,
+        observation: Tree,
+        memory: dict[str, Tensor],
+        generator: torch.Generator,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """Actions to learn from among those that are permitted; see `Algorithm.sample`."""
+        if mask is None:  # a class that derives from it need not know of masks
+            return super().sample(agents, observation, memory, generator)
+        return self.explore(agents, self.act(agents, observation, mask), memory, generator, mask)
+
+
 def _instead(space: spaces.Space, offline: bool) -> str:
     if isinstance(space, spaces.Box):
         return "Use TD3BC for it." if offline else "Use TD3 or DDPG for it."

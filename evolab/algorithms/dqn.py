@@ -9,11 +9,10 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.algorithms.base import CALLS, CHANGED
+from evolab.algorithms.base import CALLS, CHANGED, MaskedAlgorithm
 from evolab.algorithms.exploration import LASTING, persists
 from evolab.algorithms.hyperparameters import ONLINE, RATE, Hyperparameter
 from evolab.algorithms.losses import SquaredError
-from evolab.algorithms.masked import MaskedAlgorithm
 from evolab.core import checks
 from evolab.core.actions import Actions
 from evolab.core.experience import Batch

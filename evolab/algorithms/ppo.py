@@ -11,11 +11,10 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from evolab.algorithms.base import CALLS, CHANGED
+from evolab.algorithms.base import CALLS, CHANGED, MaskedAlgorithm
 from evolab.algorithms.categorical import drawn, likelihood, logits_of
 from evolab.algorithms.clipped_gaussian import clipped_gaussian
 from evolab.algorithms.hyperparameters import RATE, SHARED, Hyperparameter
-from evolab.algorithms.masked import MaskedAlgorithm
 from evolab.algorithms.sequences import Cut
 from evolab.core.actions import Actions
 from evolab.core.experience import Batch, Remembered

@@ -9,8 +9,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from evolab.algorithms.base import Algorithm
-from evolab.algorithms.masked import MaskedAlgorithm
+from evolab.algorithms.base import Algorithm, MaskedAlgorithm
 from evolab.core.composite_actions import apart
 from evolab.core.masks import as_mask, forbids_all, of_outputs, random_permitted
 from evolab.core.space_trees import as_space, check_tokens, holds_numbers, leading_shape

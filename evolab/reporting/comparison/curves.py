@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from evolab.core import checks
 from evolab.history.history import History
-from evolab.reporting.comparison.listing import about, places
+from evolab.reporting.comparison.listing import about, existing, places
 from evolab.reporting.comparison.settings import differing, flat, telling, words
 from evolab.storage.files import Damaged
 from evolab.training.generation_folders import ABOUT
@@ -67,7 +67,7 @@ def groups(
     else:
         sources, root = _listed(what), None
         if isinstance(what, (str, PathLike)) and not (Path(what).expanduser() / ABOUT).exists():
-            root = Path(what).expanduser()
+            root = existing(what)
             sources = list(places(root, 0))
         named = labelled([_named(one) for one in sources] if root is None else _readable(sources, root))
     kept = {

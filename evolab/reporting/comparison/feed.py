@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from evolab.history.history import History
 from evolab.reporting.comparison.association import association
 from evolab.reporting.comparison.curves import RunCurve, Source
-from evolab.reporting.comparison.listing import places
+from evolab.reporting.comparison.listing import existing, places
 from evolab.reporting.comparison.reader import GrowingRun, RunAtHand
 from evolab.reporting.comparison.settings import brief, differing
 from evolab.reporting.dashboard.numbers import short
@@ -47,10 +47,7 @@ class RunsFeed:
         sources = [what] if isinstance(what, str | PathLike | History | RunCurve) else list(what)
         if not sources:
             raise ValueError('there is nothing to follow: give a folder of runs, such as "runs/".')
-        self.folders = [Path(one).expanduser() for one in sources if isinstance(one, str | PathLike)]
-        for folder in self.folders:
-            if not folder.is_dir():
-                raise FileNotFoundError(f"there is no folder {folder}. exp.save('runs/lander') makes one.")
+        self.folders = [existing(one) for one in sources if isinstance(one, str | PathLike)]
         held = [one for one in sources if not isinstance(one, str | PathLike)]
         self.runs: dict[str, Reader] = {
             name: RunAtHand(one, name)

@@ -39,9 +39,7 @@ def runs(folder: str | PathLike[str] = "runs") -> pd.DataFrame:
     """
     import pandas as pd
 
-    path = checks.path("folder", folder)
-    if not path.is_dir():
-        raise FileNotFoundError(f"there is no folder {path}. exp.save('runs/lander') makes one.")
+    path = existing(folder)
     rows = []
     for place in places(path, 0):
         try:
@@ -65,6 +63,18 @@ def runs(folder: str | PathLike[str] = "runs") -> pd.DataFrame:
     frame = frame.sort_values("saved", ascending=False, ignore_index=True)
     frame["saved"] = pd.to_datetime(frame["saved"]).dt.round("s")
     return frame
+
+
+def existing(folder: str | PathLike[str]) -> Path:
+    """The path of a folder that is there.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+    """
+    path = checks.path("folder", folder)
+    if not path.is_dir():
+        raise FileNotFoundError(f"there is no folder {path}. exp.save('runs/lander') makes one.")
+    return path
 
 
 def is_run(path: Path) -> bool:

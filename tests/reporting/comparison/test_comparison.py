@@ -185,5 +185,7 @@ def test_nothing_to_compare_is_said_so(tmp_path):
         compare(3)
     with pytest.raises(FileNotFoundError, match="no saved run"):
         compare([tmp_path])
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*nowhere\. exp\.save"):
+        compare(tmp_path / "nowhere")
     with pytest.raises(ValueError, match="axis is 'hours'"):
         compare([told([1])], axis="hours")

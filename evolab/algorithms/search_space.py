@@ -20,7 +20,7 @@ OTHER_NAMES = {
     "policy_freq": "policy_delay",
     "train_freq": "learn_step",
     "polyak": "tau",
-    "ent_coef": "entropy_coefficient",
+    "ent_coef": "entropy_coefficient in PPO, entropy_per_action in SAC and TQC, which learn the coefficient",
     "vf_coef": "value_coefficient",
     "clip_range": "clip",
     "n_epochs": "epochs",

@@ -81,7 +81,10 @@ def as_space(space: spaces.Space, observation: Tree, path: str = "observation") 
     """
     if isinstance(space, spaces.Dict):
         if not isinstance(observation, Mapping) or set(observation) != set(space):
-            raise ValueError(f"{path} is {_told(observation)}; its space has the keys {', '.join(space)}.")
+            hint = f" {MEND}" if isinstance(observation, tuple) else ""
+            raise ValueError(
+                f"{path} is {_told(observation)}; its space has the keys {', '.join(space)}.{hint}"
+            )
         return {key: as_space(part, observation[key], f"{path}[{key!r}]") for key, part in space.items()}
     if isinstance(space, spaces.Tuple):
         if not isinstance(observation, (tuple, list)) or len(observation) != len(space):

@@ -48,6 +48,10 @@ class Pool(Adapter):
             self.vector = self._make_pool(list(seeds))
         return super().reset(None, mask, rebuild)
 
+    def close(self) -> None:
+        """Close the pool, which has threads and no processes; it is none of Gymnasium's vectors."""
+        self.vector.close()
+
     def picture(self) -> np.ndarray | None:
         """[H, W, 3], the first environment as it is now; None where the pool was not made to be drawn."""
         drawn = self.vector.render()

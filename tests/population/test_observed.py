@@ -152,6 +152,11 @@ WRONG = {
         r"an array of torch.complex64 of shape",
     ),
     "an array for a dict": ("dict", np.zeros(3), r"an array of shape \(3,\); its space has the keys a, b"),
+    "a pair for a dict": (
+        "dict",
+        ({"a": np.zeros(3)}, {}),
+        r"a tuple of dict, dict; .* the keys a, b\. .* pass the obs",
+    ),
     "a missing key": ("dict", {"a": np.zeros(3)}, r"a dict of 'a'; its space has the keys a, b"),
     "a wrong part": ("dict", {"b": 1, "a": np.zeros(2)}, r"observation\['a'\] has shape \(2,\)"),
     "half a batch": (

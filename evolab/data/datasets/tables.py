@@ -87,6 +87,11 @@ def from_parquet(path: Path, name: str) -> Columns:
 def _array(source: NpzFile, key: str, name: str) -> np.ndarray:
     try:
         return np.asarray(source[key])
+    except MemoryError as error:
+        raise DatasetError(
+            f"{name}: {key!r} can't be read ({_said(error)}): its head is damaged, or it is too large for a .npz, which is "
+            "read as a whole. HDF5 stays on disk."
+        ) from error
     except DAMAGED as error:
         raise DatasetError(
             f"{name}: {key!r} can't be read ({_said(error)}); it is damaged, or holds objects. "

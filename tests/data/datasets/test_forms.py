@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from functools import partial
 
 import numpy as np
@@ -210,6 +211,18 @@ def test_a_damaged_npz_names_the_file_and_never_ends_in_an_inner_error(tmp_path,
         said += [message for message in (outcome(lambda: path), outcome(lambda: np.load(path))) if message]
     assert len(said) > 100
     assert all("data.npz" in message for message in said)
+
+
+def test_an_npz_beyond_the_machine_is_told_by_its_head(tmp_path):
+    """149 GiB were called damaged, to be written again as plain numbers."""
+    head = {"descr": "<f4", "fortran_order": False, "shape": (4 * 10**12, 100)}
+    with zipfile.ZipFile(tmp_path / "data.npz", "w") as file, file.open("observations.npy", "w") as entry:
+        np.lib.format.write_array_header_1_0(entry, head)
+    with pytest.raises(
+        ev.DatasetError,
+        match=r"'observations' can't be read .* or it is too large for a \.npz, .* HDF5 stays",
+    ):
+        ev.Dataset(tmp_path / "data.npz")
 
 
 def test_a_closed_npz_says_so(tmp_path):

@@ -452,9 +452,7 @@ def test_a_run_ends_where_its_budget_has_too_few_steps_for_an_evaluation(tmp_pat
 def test_a_run_that_has_what_it_was_asked_for_says_so(config, tmp_path, capsys):
     assert main(["run", str(config), "--out", str(tmp_path / "out")]) == 0
     capsys.readouterr()
-    assert main(["run", str(tmp_path / "out"), "--generations", "1"]) == 0
-    assert "the run has 1 generations: --generations 2 goes on" in capsys.readouterr().out
-    assert main(["run", str(tmp_path / "out"), "--max-steps", "1", "--generations", "2"]) == 0
+    assert main(["run", str(tmp_path / "out"), "--max-steps", "1", "--generations", "1"]) == 0
     assert "Nothing was trained; max_steps=" in capsys.readouterr().err
-    assert main(["run", str(tmp_path / "out"), "--generations", "2"]) == 0
+    assert main(["run", str(tmp_path / "out"), "--generations", "1"]) == 0
     assert re.search(r"^ +2 ", capsys.readouterr().out, re.MULTILINE)

@@ -42,9 +42,7 @@ def train(
     )
     code, begun = 0, experiment.generation
     try:
-        if generations is not None and begun >= generations:
-            print(f"the run has {begun} generations: --generations {begun + 1} goes on")
-        elif not (begun and experiment.solved):
+        if not (begun and experiment.solved):
             left = None if generations is None else generations - begun
             experiment.run(left, max_steps=max_steps, minutes=minutes, callback=_print_generation)
             if not _reached(experiment, generations, max_steps):

@@ -17,6 +17,7 @@ import pytest
 from evolab.history.events import Fault
 from evolab.reporting.report import write_report
 from tests.browser.axe import grave_faults
+from tests.browser.lab import PATIENCE
 from tests.reporting.dashboard.fake import FakeExperiment, make_history
 
 pytestmark = pytest.mark.browser
@@ -34,6 +35,7 @@ def page_of(chromium: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
         context = chromium.new_context(viewport={"width": width, "height": 2400}, color_scheme=scheme)
         contexts.append(context)
         page = context.new_page()
+        page.set_default_timeout(1000 * PATIENCE)
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
         page.goto(path.as_uri())

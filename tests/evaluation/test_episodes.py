@@ -9,6 +9,7 @@ import torch
 
 import evolab as ev
 from evolab.evaluation import episodes as evaluation
+from evolab.evaluation import evaluator
 from evolab.evaluation.episodes import Evaluated, evaluating
 from evolab.evaluation.evaluator import evaluate
 from evolab.evaluation.watched_episodes import play
@@ -63,7 +64,8 @@ def test_evaluation_is_greedy_and_changes_nothing():
 
 
 def test_an_endless_environment_is_cut_with_one_warning(monkeypatch):
-    monkeypatch.setattr(evaluation, "LONGEST", 50)
+    for module in (evaluation, evaluator):
+        monkeypatch.setattr(module, "LONGEST", 50)
     envs = ev.envs.make(Endless, population=2, num_envs=1)
     population = population_for(envs, 2, "TD3")
     message = (

@@ -13,7 +13,7 @@ import pytest
 from evolab.history.history import History
 from evolab.reporting.dashboard_server.server import DashboardServer
 from tests.browser.axe import grave_faults
-from tests.browser.lab import until
+from tests.browser.lab import PATIENCE, until
 from tests.browser.test_looks import CHECKS
 from tests.reporting.comparison.made import config, write_run
 from tests.reporting.dashboard.fake import make_history
@@ -40,6 +40,7 @@ def page(place: Path, chromium: Any) -> Iterator[Any]:
     thread.start()
     context = chromium.new_context(viewport={"width": 1280, "height": 900})
     made, said = context.new_page(), []
+    made.set_default_timeout(1000 * PATIENCE)
     made.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
     made.on("pageerror", lambda error: said.append(str(error)))
     made.goto(board.url)

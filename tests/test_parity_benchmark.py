@@ -50,7 +50,8 @@ def test_only_seeds_that_both_have_run_are_compared_and_half_a_line_is_none(tmp_
         "evolab": [2],
     }
     assert parity.read(file)[TASK, "sb3", 1]["returns"] == {"0": [1.0]}
-    assert TASK in parity.table(found)
+    assert f"| {TASK} " in parity.table(found)
+    assert "| open |" in parity.table(found), "one seed says nothing"
 
 
 def test_settings_are_evolabs_hyperparameters_and_marks_fit_rollouts():
@@ -72,3 +73,10 @@ def test_recorded_data_are_the_same_whenever_they_are_made():
     assert np.flatnonzero(one["terminals"] | one["timeouts"])[-1] == 299
     later = {**one, "rewards": one["rewards"] + 1}
     assert fingerprint(later) != fingerprint(one)
+
+
+def test_the_page_shows_what_was_measured():
+    import parity
+
+    page = Path(BENCHMARKS).parents[1] / "tutorials" / "pages" / "benchmarks.md"
+    assert parity.table(parity.grouped(parity.read(parity.RESULT))) in page.read_text("utf-8")

@@ -15,7 +15,8 @@ their own, `FOLDER/sb3` and `FOLDER/d3rlpy`, which are made where they are missi
 At fixed marks of environment steps the greedy policy plays ten fresh episodes, in environments of its own that begin
 alike on both sides; these steps count for nobody. A run's score is its mean return over all marks: how soon it learns
 counts like how well. Said are the interquartile means over the seeds, the 95% interval of the peer's by
-the bootstrap over its seeds, and whether evolab's lies below it.
+the bootstrap over its seeds, and whether evolab's lies below it; with fewer seeds than five
+that is open.
 """
 
 from __future__ import annotations
@@ -116,6 +117,7 @@ def table(found: Found) -> str:
     for task, runs in found.items():
         one = compared(runs)
         verdict = "above" if one["evolab"] > one["high"] else "within" if one["holds"] else "**below**"
+        verdict = verdict if one["seeds"] >= len(SEEDS) else "open"
         lines.append(
             f"| {task} | {TASKS[task].peer} | {TASKS[task].steps[-1]} | {one['seeds']} | {one['evolab']:.0f} "
             f"| {one['peer']:.0f} ({one['low']:.0f} to {one['high']:.0f}) | {verdict} "

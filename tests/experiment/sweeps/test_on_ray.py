@@ -37,8 +37,8 @@ def test_actors_find_the_same_whoever_is_killed(tmp_path, undisturbed):
 
 
 def test_islands_on_actors_find_the_same_whoever_stands_still_or_is_killed(tmp_path):
-    whole = isles(tmp_path / "whole", generations=4).folder
-    found = isles(tmp_path / "ray", engine="ray", workers=2, generations=4, wait=False)
+    whole = isles(tmp_path / "whole", generations=8).folder
+    found = isles(tmp_path / "ray", engine="ray", workers=2, generations=8, wait=False)
     stand_still(found, lambda: epochs(found)[1] > epochs(found)[0])
     kill_workers(found, ".epochs/*")
     assert_same_islands(found.folder, whole)

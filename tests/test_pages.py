@@ -145,7 +145,7 @@ def test_a_broken_link_and_a_missing_docstring_fail_the_build(tmp_path, monkeypa
     )
     (folder / "silent.py").write_text("def f():\n    pass\n")
     program = (
-        "import pathlib, sys\nfrom evolab.reporting import pages\n"
+        "import pathlib, sys\nfrom evolab.reporting import documentation as pages\n"
         "root, out = map(pathlib.Path, sys.argv[1:])\n"
         "pages.sources = lambda: root\n"
         "try:\n    pages.build(out, strict=True)\nexcept ValueError as error:\n    print(error)"

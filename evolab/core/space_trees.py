@@ -140,6 +140,38 @@ def leading_shape(space: spaces.Space, observation: Tree, path: str = "observati
     return shape[:split]
 
 
+def check_choices(space: spaces.Space, observation: Tree, path: str = "observation") -> None:
+    """Refuse an entry that a Discrete, MultiDiscrete or MultiBinary space does not have; a Box is not looked at.
+
+    Args:
+        space: of one observation.
+        observation: as `as_space` gives it, one or a batch of them.
+        path: what messages call it.
+
+    Raises:
+        ValueError: an entry is no whole number, or none of the space's.
+    """
+    if isinstance(space, (spaces.Dict, spaces.Tuple)):
+        inner: Any = observation  # a dict or tuple, as its space
+        for key, part in space.items() if isinstance(space, spaces.Dict) else enumerate(space):
+            check_choices(part, inner[key], f"{path}[{key!r}]")
+        return
+    if isinstance(space, spaces.Box):
+        return
+    leaf: Any = observation
+    values = leaf.detach().cpu().numpy() if isinstance(leaf, Tensor) else np.asarray(leaf)
+    least: Any = 0
+    most: Any = 1  # of MultiBinary
+    if isinstance(space, spaces.Discrete):
+        least, most = int(space.start), int(space.start + space.n) - 1
+    elif isinstance(space, spaces.MultiDiscrete):
+        least, most = space.start, space.start + space.nvec - 1
+    # NaN is neither above nor below anything.
+    wrong = ~((values >= least) & (values <= most) & (values == np.round(values)))
+    if wrong.any():
+        raise ValueError(f"{path} holds {np.asarray(values)[wrong][0]}, which {space} does not have.")
+
+
 def check_tokens(space: spaces.Space, tokens: np.ndarray | Tensor, name: str = "observation") -> None:
     """Refuse what is no sequence of tokens [..., T], of at least one and at most as many as the space has.
 

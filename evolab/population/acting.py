@@ -12,7 +12,7 @@ from torch import Tensor
 from evolab.algorithms.base import Algorithm, MaskedAlgorithm
 from evolab.core.composite_actions import apart
 from evolab.core.masks import as_mask, forbids_all, of_outputs, random_permitted
-from evolab.core.space_trees import as_space, check_tokens, holds_numbers, leading_shape
+from evolab.core.space_trees import as_space, check_choices, check_tokens, holds_numbers, leading_shape
 from evolab.core.trees import Tree, first_leaf, map_leaves, to_tensor
 from evolab.networks.batching.group import AgentGroup
 from evolab.population.normalisation import deviation
@@ -123,6 +123,8 @@ def act_alone(
         raise ValueError(
             f"observation has shape {shape}; one observation of {own} or a batch of them is expected."
         )
+    if not table.network.reads_tokens:
+        check_choices(table.spec.observation_space, observation)
     single = not lead
     as_array = not isinstance(first_leaf(observation), Tensor)
     batch = map_leaves(lambda leaf: leaf[None, None] if single else leaf[None], observation)

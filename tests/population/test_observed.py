@@ -133,7 +133,10 @@ def test_a_population_acts_in_any_order(space):
     assert np.array_equal(population.act(turned(rows), explore=False), population.act(rows, explore=False))
 
 
-AGENT_OF = {"box": spaces.Box(-1, 1, (3,)), "dict": PLAIN}
+CHOICES = spaces.Tuple(
+    [spaces.Discrete(3, start=-1), spaces.MultiDiscrete([2, 3], start=[0, 5]), spaces.MultiBinary(2)]
+)
+AGENT_OF = {"box": spaces.Box(-1, 1, (3,)), "dict": PLAIN, "choices": CHOICES}
 WRONG = {
     "(obs, info)": (
         "box",
@@ -159,6 +162,17 @@ WRONG = {
     ),
     "a missing key": ("dict", {"a": np.zeros(3)}, r"a dict of 'a'; its space has the keys a, b"),
     "a wrong part": ("dict", {"b": 1, "a": np.zeros(2)}, r"observation\['a'\] has shape \(2,\)"),
+    "no choice of it": ("dict", {"b": 4, "a": np.zeros(3)}, r"\['b'\] holds 4, which Discrete\(4\) does not"),
+    "one of a batch": (
+        "dict",
+        {"b": np.array([0, -1]), "a": np.zeros((2, 3))},
+        r"observation\['b'\] holds -1, which",
+    ),
+    "half a choice": ("dict", {"b": 1.5, "a": np.zeros(3)}, r"observation\['b'\] holds 1\.5"),
+    "a choice that is NaN": ("dict", {"b": np.nan, "a": np.zeros(3)}, r"holds nan, which Discrete"),
+    "above a start": ("choices", (2, np.array([0, 5]), np.array([0, 1])), r"\[0\] holds 2, which Discrete"),
+    "below a start": ("choices", (0, np.array([0, 4]), np.array([0, 1])), r"\[1\] holds 4, which MultiD"),
+    "no bit": ("choices", (0, np.array([0, 5]), torch.tensor([0, 2])), r"\[2\] holds 2, which MultiBinary"),
     "half a batch": (
         "dict",
         {"b": 1, "a": np.zeros((5, 3))},
@@ -172,6 +186,14 @@ def test_what_is_wrong_with_an_observation_is_said(kind, observation, message):
     agent = ev.Population("DQN", AGENT_OF[kind], spaces.Discrete(2), 1, seed=0, device="cpu")[0]
     with pytest.raises(ValueError, match=message):
         agent.act(observation)
+
+
+def test_every_choice_of_a_space_is_taken():
+    agent = ev.Population("DQN", CHOICES, spaces.Discrete(2), 1, seed=0, device="cpu")[0]
+    for first in (-1, 0, 1):
+        for pair in ([0, 5], [1, 7]):
+            assert agent.act((first, np.array(pair), np.array([0, 1]))) in (0, 1)
+    assert agent.act((np.array([-1, 1.0]), np.array([[0, 5], [1, 7]]), np.zeros((2, 2)))).shape == (2,)
 
 
 @pytest.mark.parametrize(

@@ -55,9 +55,17 @@ class Transition:
 
     @classmethod
     def of(cls, given: object) -> Transition:
-        """What a caller stores: any object with the fields of `DRAWN`; what else it does not say is None."""
+        """What a caller stores: any object with the fields of `DRAWN`; what else it does not say is None.
+
+        Raises:
+            TypeError: it lacks one of these.
+        """
         if isinstance(given, cls):
             return given
+        if missing := [name for name in DRAWN if not hasattr(given, name)]:
+            raise TypeError(
+                f"a transition has the fields {', '.join(DRAWN)}; {type(given).__name__} has no {', '.join(missing)}."
+            )
         said: Any = {name: getattr(given, name, None) for name in cls.__slots__ if name not in DRAWN}
         return cls(**{name: getattr(given, name) for name in DRAWN}, **said)
 

@@ -145,7 +145,9 @@ def test_bad_input_is_named():
     with pytest.raises(ValueError, match=r"a transition's field has shape \(2, 3, 5\)"):
         buffer.add(transition(0, observation=np.zeros((2, 3, 5), "f")))
     with pytest.raises(ValueError, match=r"transitions of shape \[P, E\] are expected"):
-        ev.RolloutBuffer(4).add(types.SimpleNamespace(reward=np.zeros(3)))
+        ev.RolloutBuffer(4).add(transition(0, reward=np.zeros(3)))
+    with pytest.raises(TypeError, match=r"SimpleNamespace has no observation, action, next_observation"):
+        ev.RolloutBuffer(4).add(types.SimpleNamespace(reward=np.zeros((2, 3))))
 
 
 def test_its_memory_is_counted():

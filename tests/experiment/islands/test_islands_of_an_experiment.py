@@ -421,6 +421,7 @@ class Faulty(Toy):
         return super().step(action)
 
 
+@pytest.mark.filterwarnings("ignore:Faulty. Faulty .Faulty.steps. remembers")
 def test_failures_of_environments_are_counted_where_the_islands_are_shown():
     """They were warned of, and forgotten."""
     exp = islands(environment=Faulty)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from evolab.algorithms.base import Algorithm
 from evolab.core.experience import Batch, Episodes, to_batch
+from evolab.core.rng import global_states
 from evolab.core.space_trees import sampled
 from evolab.core.trees import map_leaves
 from evolab.evolution.mutation.context import Context
@@ -117,7 +118,7 @@ def check_mutation(
         before = {name: value.clone() for name, value in population.table.items()}
         values, genes = dict(parent.hyperparameters), parent.genes
         for seed in range(tries):
-            states = np.random.get_state()[1].copy(), torch.get_rng_state()  # type: ignore[index]  # noqa: NPY002
+            states = global_states()
             found = []
             for _ in range(2):
                 child = parent.child(seed + 1)
@@ -128,9 +129,7 @@ def check_mutation(
                 assert said, f"it gave {detail!r}; words, or None where it cannot apply, are expected"
                 found.append((detail, child))
             (detail, child), (again, twin) = found
-            unmoved = np.array_equal(np.random.get_state()[1], states[0])  # type: ignore[index]  # noqa: NPY002
-            unmoved = unmoved and torch.equal(torch.get_rng_state(), states[1])
-            assert unmoved, "it drew from a global generator"
+            assert global_states() == states, "it drew from a global generator"
             assert (detail, child.genes) == (again, twin.genes), "the same generators gave another mutation"
             assert (parent.hyperparameters, parent.genes) == (values, genes), "it changed its parent"
             for name, value in before.items():

@@ -6,7 +6,9 @@ drawn from another one, and the global generators of numpy and torch are never t
 
 from __future__ import annotations
 
+import random
 import zlib
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -37,3 +39,15 @@ def torch_stream(seed: int, *keys: int | str, device: torch.device | str = "cpu"
 def fresh_seed() -> int:
     """A seed from the operating system's entropy, for runs that were given none."""
     return int(np.random.SeedSequence().generate_state(1, np.uint32)[0])
+
+
+def global_states() -> Mapping[str, object]:
+    """States of the generators that everything in a process shares, to be compared: whoever drew from one changed it.
+
+    All of a state counts: numpy's numbers stay the same for hundreds of draws, in which only a place among them moves.
+    """
+    return {
+        "numpy.random": repr(np.random.get_state(legacy=False)),  # noqa: NPY002  (it is looked at, not drawn from)
+        "the module random": random.getstate(),
+        "torch": torch.get_rng_state().tolist(),
+    }

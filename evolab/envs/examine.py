@@ -10,13 +10,14 @@ from gymnasium import spaces
 
 from evolab.core.actions import FINITE, is_finite
 from evolab.core.composite_actions import joined
+from evolab.core.rng import global_states
 from evolab.core.space_trees import leaf_spaces
 from evolab.core.trees import Tree
 from evolab.envs.actions import middle
 from evolab.envs.batches import leaf_dtype
 from evolab.envs.guard import Guard
 from evolab.envs.masks import MASK, permitted_action, source_of
-from evolab.envs.stateful_wrappers import SeededReset, global_generators, has_own
+from evolab.envs.stateful_wrappers import SeededReset, has_own
 
 LEAVES = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 SLACK = 1e-4  # relative: bounds are often written in another precision than observations
@@ -152,7 +153,7 @@ def rehearse(name: str, guard: Guard, seed: int, stepping: bool = True) -> tuple
         whether the step went well; and what is to be said of what it remembers from one episode to the next.
     """
     try:
-        globally = global_generators()
+        globally = global_states()
         observation, told = guard.reset(seed=seed)
         examine_observation(name, guard.observation_space, observation, "reset")
         memory = SeededReset(guard.inner, observation, globally)

@@ -8,7 +8,7 @@ whether global generators are drawn from. What is kept elsewhere, such as in a l
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import gymnasium
@@ -17,6 +17,7 @@ import torch
 from gymnasium.vector import SyncVectorEnv, VectorWrapper
 
 from evolab.core import checks
+from evolab.core.rng import global_states
 from evolab.core.trees import Tree, leaves, map_leaves
 
 NORMALISERS = {"NormalizeObservation": "observations", "NormalizeReward": "returns"}
@@ -65,10 +66,10 @@ class SeededReset:
     Args:
         env: that has been reset.
         observation: that this gave.
-        globally: what `global_generators` gave before.
+        globally: what `global_states` gave before.
     """
 
-    def __init__(self, env: object, observation: Tree, globally: dict[str, Any]) -> None:
+    def __init__(self, env: object, observation: Tree, globally: Mapping[str, object]) -> None:
         self._held = values(env)
         self._first = map_leaves(np.array, observation)
         self._globally = globally
@@ -87,7 +88,7 @@ class SeededReset:
                 "of evaluation too, and begins anew when the run is loaded: where that changes what agents see or earn, "
                 "a resumed run is not bit for bit what it would have been."
             )
-        drawn = [name for name, state in global_generators().items() if state != self._globally[name]]
+        drawn = [name for name, state in global_states().items() if state != self._globally[name]]
         if drawn:
             found.append(
                 f"it draws from {' and '.join(drawn)}, which no seed reaches: such a run can neither be repeated nor "
@@ -108,14 +109,6 @@ def same(one: Tree, other: Tree) -> bool:
         np.array_equal(a, b, equal_nan=np.asarray(a).dtype.kind == "f" == np.asarray(b).dtype.kind)
         for a, b in pairs
     )
-
-
-def global_generators() -> dict[str, Any]:
-    """States of the generators that everything in a process shares."""
-    return {
-        "numpy.random": repr(np.random.get_state(legacy=False)),  # noqa: NPY002  (it is looked at, not drawn from)
-        "the module random": random.getstate(),
-    }
 
 
 def values(env: object) -> Values:

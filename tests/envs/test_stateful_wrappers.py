@@ -181,6 +181,11 @@ class Global(Plain):
         return float(np.random.rand())  # noqa: NPY002  (users do)
 
 
+class OfTorch(Plain):
+    def draw(self) -> float:
+        return float(torch.rand(()))
+
+
 class Hidden(Plain):
     """What it counts cannot be seen, and shows in what a reset gives."""
 
@@ -201,6 +206,7 @@ class Hidden(Plain):
         (OfTheClass, "OfTheClass (OfTheClass.lived) remembers"),
         (OfTheSpace, "OfTheSpace (observation_space) remembers"),
         (Global, "Global: it draws from numpy.random, which no seed reaches"),
+        (OfTorch, "OfTorch: it draws from torch, which no seed reaches"),
         (Hidden, "Hidden: reset(seed=...) shows something else each time"),
     ],
 )

@@ -12,6 +12,7 @@ from scripted import Counting
 
 import evolab.envs as envs
 from evolab.core.experience import Transition
+from evolab.core.rng import global_states
 
 P, E = 2, 3
 WAYS = (
@@ -224,12 +225,10 @@ def test_the_first_reset_takes_the_seed_of_make() -> None:
 
 
 def test_the_global_generators_are_not_touched() -> None:
-    import random
-
-    before = (np.random.get_state()[1].tolist(), random.getstate(), torch.get_rng_state().tolist())  # noqa: NPY002
+    before = global_states()
     with build("loop") as environments:
         play(environments, steps=5)
-    assert before == (np.random.get_state()[1].tolist(), random.getstate(), torch.get_rng_state().tolist())  # noqa: NPY002
+    assert global_states() == before
 
 
 def test_dtypes_are_what_learners_want() -> None:

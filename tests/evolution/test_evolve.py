@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import random
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,6 +7,7 @@ import pytest
 import torch
 
 import evolab as ev
+from evolab.core.rng import global_states
 from evolab.evolution.evolve import evolve
 from evolab.evolution.selection.base import Selected, Selection
 from tests.mixed import BOX, DISCRETE, OBSERVATIONS, experience
@@ -166,7 +166,7 @@ def test_the_change_of_the_function_is_measured_and_recorded():
 
 
 def test_evolution_follows_its_seed_and_touches_no_global_generator():
-    states = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
+    states = global_states()
     results = []
     for _ in range(2):
         population = population_of(6)
@@ -176,9 +176,7 @@ def test_evolution_follows_its_seed_and_touches_no_global_generator():
         results.append(population)
     assert repr(results[0]) == repr(results[1])
     assert all(torch.equal(results[0].table[name], value) for name, value in results[1].table.items())
-    assert random.getstate() == states[0]
-    assert np.array_equal(np.random.get_state()[1], states[1])  # noqa: NPY002
-    assert torch.equal(torch.get_rng_state(), states[2])
+    assert global_states() == states
 
 
 def test_a_population_of_one_evolves():

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import random
 
 import numpy as np
 import pytest
 import torch
 
 import evolab as ev
+from evolab.core.rng import global_states
 from evolab.history.events import Generation
 from tests.experiment.toy_runs import same, toy
 from tests.small import recorded
@@ -227,7 +227,7 @@ def test_a_population_of_one():
 
 @pytest.mark.parametrize("algorithm", ["TD3", "DDPG", "DQN"])
 def test_two_runs_of_one_seed_are_equal_bit_for_bit_and_leave_the_global_generators(algorithm):
-    states = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
+    states = global_states()
     runs = []
     for _ in range(2):
         exp = toy(algorithm)
@@ -237,9 +237,7 @@ def test_two_runs_of_one_seed_are_equal_bit_for_bit_and_leave_the_global_generat
         runs.append(exp)
         exp.close()
     same(*runs)
-    assert random.getstate() == states[0]
-    assert np.array_equal(np.random.get_state()[1], states[1])  # noqa: NPY002
-    assert torch.equal(torch.get_rng_state(), states[2])
+    assert global_states() == states
 
 
 def test_another_seed_is_another_run():

@@ -70,6 +70,8 @@ def connect(part: str, cpus: int | None = None) -> bool:
     address = os.environ.get("RAY_ADDRESS")
     if address and address not in ("local", "auto"):
         _knock(address)
+        if _listens_here_alone(ray, address):
+            ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
         try:
             ray.init(address=address, log_to_driver=False, logging_level="ERROR")
         except (ConnectionError, RuntimeError) as error:
@@ -148,3 +150,15 @@ def _knock(address: str) -> None:
             f"no Ray answers at {address} (RAY_ADDRESS): {error}. Start one there with `ray start --head`, or unset it "
             "for one on this machine."
         ) from None
+
+
+def _listens_here_alone(ray: Any, address: str) -> bool:
+    """True for a cluster on the loopback alone, as `connect` starts one: Ray looks for it at the machine's own address."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host not in ("127.0.0.1", "localhost"):
+        return False
+    try:
+        socket.create_connection((ray.util.get_node_ip_address(), int(port)), timeout=PATIENCE).close()
+    except OSError:
+        return True
+    return False

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
 import sys
 import threading
 
@@ -151,6 +153,25 @@ def test_the_cluster_that_there_is_answers():
     from evolab.core import ray_session
 
     ray_session._knock(ray.get_runtime_context().gcs_address)
+
+
+JOIN = """
+from evolab.core import ray_session
+assert ray_session.connect("a test")
+print(len(ray_session.imported("a test").nodes()))
+"""
+
+
+def test_another_program_joins_a_ray_that_listens_on_the_loopback_alone():
+    """It looked for it at the machine's own address, for a minute."""
+    joined = subprocess.run(
+        [sys.executable, "-c", JOIN],
+        env={**os.environ, "RAY_ADDRESS": ray.get_runtime_context().gcs_address},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert joined.stdout.strip() == "1", joined.stderr
 
 
 def test_a_ray_of_one_machine_listens_on_the_loopback_alone():

@@ -50,12 +50,14 @@ def kills_ray(wanted: int = 20, generations: int = 8, seed: int = 0) -> dict[str
     addresses: Any = context.Queue()
     cluster = context.Process(target=_cluster, args=(addresses,))
     cluster.start()
-    os.environ["RAY_ADDRESS"] = addresses.get(timeout=600)
+    told = addresses.get(timeout=600)
+    os.environ.update(told)
     try:
         ray_session.imported("the benchmark")  # once, and not in every driver
         return kills(wanted, generations, seed, "ray", lambda _: _actors(cluster.pid))
     finally:
-        del os.environ["RAY_ADDRESS"]
+        for name in told:
+            del os.environ[name]
         cluster.terminate()
         cluster.join()
 
@@ -65,7 +67,8 @@ def _cluster(addresses: Any) -> None:
     os.environ.setdefault("RAY_worker_niceness", "0")
     ray_session.connect("the benchmark", cpus=2)
     ray = ray_session.imported("the benchmark")
-    addresses.put(ray.get_runtime_context().gcs_address)
+    secrets = {name: value for name, value in os.environ.items() if name.startswith("RAY_AUTH")}
+    addresses.put({**secrets, "RAY_ADDRESS": ray.get_runtime_context().gcs_address})
     signal.signal(signal.SIGTERM, lambda *_: (ray.shutdown(), os._exit(0)))
     while True:
         signal.pause()

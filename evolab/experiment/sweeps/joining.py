@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from evolab.experiment.config.island_options import FILE
 from evolab.experiment.engines.folder import Joined, leave_with
 from evolab.experiment.sweeps.asynchronous import AloneJob
 from evolab.experiment.sweeps.job import SweepJob
 from evolab.experiment.sweeps.migration_orders import IslandsJob
 from evolab.experiment.sweeps.plan import Plan
+from evolab.storage.outage import is_away, wait_for
 
 
 def job_of(home: Path, plan: Plan) -> SweepJob:
@@ -19,6 +21,18 @@ def job_of(home: Path, plan: Plan) -> SweepJob:
     if plan.migration is None:
         return SweepJob(home, plan)
     return (IslandsJob if plan.synchronous else AloneJob)(home, plan)
+
+
+def _plan(home: Path, own: Mapping[str, Any] | None, known: bool) -> Plan:
+    """The plan of a folder; one that is known to be there is waited for while its storage is away."""
+    while True:
+        if known:
+            wait_for(home / FILE)
+        try:
+            return Plan.read(home, own)
+        except OSError:
+            if not (known and is_away(home / FILE)):
+                raise
 
 
 def join(
@@ -37,7 +51,7 @@ def join(
     if parent is not None:
         leave_with(parent)
     home = Path(folder).expanduser()
-    job, engine = job_of(home, Plan.read(home, own)), Joined()
+    job, engine = job_of(home, _plan(home, own, parent is not None)), Joined()
     try:
         for _ in engine.drive(job):
             pass

@@ -16,7 +16,7 @@ from evolab.experiment.engines.on_ray import RunActor, about
 from evolab.experiment.engines.orders import Report
 from evolab.experiment.engines.worker import Host
 from evolab.experiment.islands.joined_history import JoinedHistory
-from evolab.experiment.sweeps.joining import job_of
+from evolab.experiment.sweeps.joining import job_of, join
 from evolab.experiment.sweeps.migration_orders import IslandsJob
 from evolab.experiment.sweeps.plan import Plan
 from evolab.storage import lock, outage
@@ -96,6 +96,21 @@ def test_processes_wait_for_their_folder(tmp_path, undisturbed):
     assert_equal(home, undisturbed)
     said = "".join(path.read_text() for path in home.glob(".reports/worker-*.log"))
     assert "Traceback" not in said
+
+
+def test_a_worker_that_begins_while_its_folder_is_away_waits(tmp_path, undisturbed, monkeypatch):
+    """It ended with a traceback, and the driver began another one."""
+    monkeypatch.setattr("evolab.experiment.sweeps.joining.leave_with", lambda parent: None)
+    home = tmp_path / "s"
+    copied(undisturbed, home)
+    away(home)
+    returning = threading.Timer(LASTS, back, [home])
+    returning.start()
+    assert join(home, os.getppid()) == 0
+    returning.join()
+    assert_equal(home, undisturbed)
+    with pytest.raises(FileNotFoundError, match="there is no sweep at"):
+        join(tmp_path / "nowhere")
 
 
 @pytest.mark.slow

@@ -259,7 +259,9 @@ class SolvedTable(Directive):
             own = [run for run in runs if run["task"] == task]
             steps = sorted(run["steps"] for run in own if run["steps"])
             ends = "none" if not steps else " to ".join(dict.fromkeys((number(steps[0]), number(steps[-1]))))
-            middle_of_all = median(run["steps"] or math.inf for run in own)  # a run that ended before takes longer
+            middle_of_all = median(
+                run["steps"] or math.inf for run in own
+            )  # a run that ended before takes longer
             middle = number(middle_of_all) if math.isfinite(middle_of_all) else "not half solved"
             seconds = f"{median(run['spent_cpu_seconds'] for run in own):.0f}"
             tuned = number(TUNED[task]) if task in TUNED else "none"

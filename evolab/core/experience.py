@@ -55,7 +55,7 @@ class Transition:
 
     @classmethod
     def of(cls, given: object) -> Transition:
-        """What a caller stores: any object with the fields of `DRAWN`; what else it does not say is None.
+        """What a caller stores: any object with the fields of `DRAWN`; what else it does not say is missing.
 
         Raises:
             TypeError: it lacks one of these.
@@ -67,6 +67,7 @@ class Transition:
                 f"a transition has the fields {', '.join(DRAWN)}; {type(given).__name__} has no {', '.join(missing)}."
             )
         said: Any = {name: getattr(given, name, None) for name in cls.__slots__ if name not in DRAWN}
+        said["metrics"] = said["metrics"] or {}
         return cls(**{name: getattr(given, name) for name in DRAWN}, **said)
 
     @property

@@ -11,7 +11,7 @@ from evolab.population.population import Population
 
 @dataclass(frozen=True)
 class Candidate:
-    """The best agent of a generation, which may become the elite.
+    """An agent of a generation, which fresh episodes may make the elite.
 
     Attributes:
         population: of P agents.

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import evolab as ev
+from evolab.core.experience import Transition
 
 
 def transition(step, agents=2, members=3, **changes):
@@ -146,6 +147,7 @@ def test_bad_input_is_named():
         buffer.add(transition(0, observation=np.zeros((2, 3, 5), "f")))
     with pytest.raises(ValueError, match=r"transitions of shape \[P, E\] are expected"):
         ev.RolloutBuffer(4).add(transition(0, reward=np.zeros(3)))
+    assert Transition.of(transition(0)).metrics == {}
     with pytest.raises(TypeError, match=r"SimpleNamespace has no observation, action, next_observation"):
         ev.RolloutBuffer(4).add(types.SimpleNamespace(reward=np.zeros((2, 3))))
 

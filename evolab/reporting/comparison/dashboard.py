@@ -56,7 +56,7 @@ class RunsDashboard(anywidget.AnyWidget):
     _esm = traitlets.Unicode(page.es_module("runs")).tag(sync=True)
     _css = traitlets.Unicode(page.style()).tag(sync=True)
     state = traitlets.Dict().tag(sync=True)  # all of it: what a saved notebook reopens with
-    twin = traitlets.Unicode().tag(sync=True)
+    twin = traitlets.Unicode().tag(sync=True)  # "evolab-" and the widget's id: names its still picture too
 
     def __init__(self, feed: RunsFeed) -> None:
         self.feed = feed
@@ -68,7 +68,8 @@ class RunsDashboard(anywidget.AnyWidget):
         self._thread: threading.Thread | None = None
         self._lock = threading.RLock()
         feed.look(quick=True)  # the table at once, curves as they are read
-        super().__init__(state=feed.state(), twin=f"evolab-{uuid.uuid4().hex[:12]}")
+        model_id = uuid.uuid4().hex
+        super().__init__(state=feed.state(), twin=f"evolab-{model_id}", model_id=model_id)
         self.on_msg(self._answer)
         self._follow()
 

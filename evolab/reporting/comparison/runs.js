@@ -134,12 +134,11 @@ function initialize({ model }) {
   };
   model.on("change:state", state);
   model.on("msg:custom", message);
-  const kernel = model.widget_manager && model.widget_manager.kernel;
-  const status = (_, name) => { if (["dead", "restarting", "autorestarting", "terminating"].includes(name)) gone(); };
-  if (kernel && kernel.statusChanged) { kernel.statusChanged.connect(status); kernel.disposed.connect(gone); }
+  const released = onKernelEnd(model, gone);
   dashboards.set(model.get("twin"), { store, views, send, gone });
   state();
-  return () => { dashboards.delete(model.get("twin")); model.off("change:state", state); model.off("msg:custom", message); if (kernel && kernel.statusChanged) { kernel.statusChanged.disconnect(status); kernel.disposed.disconnect(gone); } };
+  hearAlways(model).catch((error) => console.warn("evolab: messages come by anywidget alone", error));
+  return () => { released(); dashboards.delete(model.get("twin")); model.off("change:state", state); model.off("msg:custom", message); };
 }
 
 function render({ model, el }) {

@@ -186,17 +186,8 @@ function initialize({ model }) {
   stores.set(model.get("twin"), { store, views, send, gone, hello: () => send({ type: "hello", have: newestOf(store) }) });
   state();
   past();
+  hearAlways(model).catch((error) => console.warn("evolab: messages come by anywidget alone", error));
   return () => { released(); stores.delete(model.get("twin")); model.off("change:state", state); model.off("change:past", past); model.off("msg:custom", message); };
-}
-
-// JupyterLab's own record of the kernel; other pages have none, and there a message that cannot be sent tells.
-function onKernelEnd(model, act) {
-  const kernel = model.widget_manager && model.widget_manager.kernel;
-  if (!kernel || !kernel.statusChanged) return () => {};
-  const changed = (_, status) => { if (["dead", "restarting", "autorestarting", "terminating"].includes(status)) act(); };
-  kernel.statusChanged.connect(changed);
-  kernel.disposed.connect(act);
-  return () => { kernel.statusChanged.disconnect(changed); kernel.disposed.disconnect(act); };
 }
 
 function render({ model, el }) {

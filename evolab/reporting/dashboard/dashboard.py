@@ -47,7 +47,7 @@ class Dashboard(anywidget.AnyWidget):
     )  # the whole dashboard, compact: what a saved notebook reopens with
     past = traitlets.Unicode().tag(sync=True)  # compressed: older generations, for the family tree
     rollout = traitlets.Dict().tag(sync=True)
-    twin = traitlets.Unicode().tag(sync=True)
+    twin = traitlets.Unicode().tag(sync=True)  # "evolab-" and the widget's id: names its still picture too
 
     def __init__(
         self, experiment: LiveRun, panels: Sequence[Panel | str] = (), rollout_every: int = 10
@@ -59,7 +59,8 @@ class Dashboard(anywidget.AnyWidget):
         self._sent = -1  # newest generation that the page was sent
         self._lock = threading.RLock()
         self.kept: tuple[Any, ...] = ()  # the `rest` that was saved last
-        super().__init__(state=self._feed.state(), twin=f"evolab-{uuid.uuid4().hex[:12]}")
+        model_id = uuid.uuid4().hex
+        super().__init__(state=self._feed.state(), twin=f"evolab-{model_id}", model_id=model_id)
         self.on_msg(self._answer)
         self._poller = Poller(self)
         self._poller.start()

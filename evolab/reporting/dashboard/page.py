@@ -11,13 +11,13 @@ from pathlib import Path
 
 _DRAWN = (
     "base", "save", "fitness", "lineage", "mutations", "hyperparameters", "population", "rollout", "rates", "learning",
-    "pins", "forms", "controls", "keys", "back", "dashboard",
+    "pins", "forms", "controls", "keys", "kernel", "back", "dashboard",
 )  # fmt: skip
 PARTS = {
     "dashboard": tuple(f"dashboard/{name}.js" for name in _DRAWN),
     "runs": (
-        "dashboard/base.js", "dashboard/save.js", "dashboard/keys.js", "comparison/table.js", "comparison/curves.js",
-        "comparison/settings.js", "comparison/winners.js", "comparison/runs.js",
+        "dashboard/base.js", "dashboard/save.js", "dashboard/keys.js", "dashboard/kernel.js", "comparison/table.js",
+        "comparison/curves.js", "comparison/settings.js", "comparison/winners.js", "comparison/runs.js",
     ),
 }  # fmt: skip
 PARTS["served runs"] = (*PARTS["runs"], "dashboard_server/ask.js", "dashboard_server/runs.js")

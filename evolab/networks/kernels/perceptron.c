@@ -66,14 +66,22 @@ static void forward_lines(const Pass *pass, int64_t row, int64_t first, int64_t 
     }
     const REAL *head = own + shape[OUT_WEIGHT], *level = own + shape[OUT_BIAS];
     int64_t o_ld = padded(plan->outputs);
-    if (plan->outputs * 2 * sizeof(REAL) < 64) { /* a few outputs: one dot product each */
+    if (plan->outputs * 2 * sizeof(REAL) < 64) { /* a few outputs: dot products, whose results lie one behind the other */
         for (int64_t o = 0; o < plan->outputs; o++) fill(turned + o * ld, head + o * width, width, ld);
-        for (int64_t b = 0; b < count; b++)
-            for (int64_t o = 0; o < plan->outputs; o++) {
-                Sum sum = {0};
-                ALONG(ld) sum.part[p] += *(const vec *)(h + b * ld + at) * *(const vec *)(turned + o * ld + at);
-                out[b * plan->outputs + o] = total(sum) + level[o];
+        int64_t all = count * plan->outputs;
+        REAL levels[64 / sizeof(REAL)]; /* again and again: four results may begin at any output */
+        for (int64_t o = 0; o < plan->outputs + 4; o++) levels[o] = level[o % plan->outputs];
+        for (int64_t i = 0, b = 0, o = 0; i < all; i += 4) {
+            const REAL *lines_of[4], *weights[4];
+            const four *beside = (const four *)(levels + o);
+            for (int j = 0; j < 4; j++) {
+                lines_of[j] = h + (b < count ? b : 0) * ld, weights[j] = turned + o * ld;
+                if (++o == plan->outputs) o = 0, b++;
             }
+            four found = dot_products(ld, lines_of, weights) + *beside;
+            if (i + 4 <= all) *(four *)(out + i) = found;
+            else copy(out + i, (const REAL *)&found, all - i);
+        }
     } else {
         transpose(head, plan->outputs, width, turned, o_ld);
         fill(bias, level, plan->outputs, o_ld);

@@ -163,17 +163,39 @@ static void product(int64_t m, int64_t n, int64_t depth, Matrix a, const REAL *b
 enum { TOGETHER = 64 / BYTES };
 typedef struct { vec part[TOGETHER]; } Sum;
 
-INLINE REAL total(Sum s) {
-    typedef REAL quarter __attribute__((vector_size(16)));
+typedef REAL quarter __attribute__((vector_size(16)));
+INLINE quarter halved(const Sum *s) {
     quarter parts[4];
-    memcpy(parts, &s, sizeof s);
-    quarter whole = (parts[0] + parts[1]) + (parts[2] + parts[3]);
+    memcpy(parts, s, sizeof *s);
+    return (parts[0] + parts[1]) + (parts[2] + parts[3]);
+}
+INLINE REAL total(Sum s) {
+    quarter whole = halved(&s);
     REAL sum = 0;
     for (int64_t i = 0; i < 16 / (int64_t)sizeof(REAL); i++) sum += whole[i];
     return sum;
 }
-/* For each vector of a line of n entries: `at`, where it begins, and `p`, its part of a sum. */
-#define ALONG(n) for (int64_t at = 0, p = 0; at < (n); at += WIDTH, p = (p + 1) % TOGETHER)
+/* For each vector of a line of n entries: `at`, where it begins, and `p`, its part of a sum: a constant to the compiler,
+ * without which sums lie in memory and not in registers. */
+#define ALONG(n)                                                                                       \
+    for (int64_t chunk = 0; chunk < (n); chunk += TOGETHER * WIDTH) _Pragma("GCC unroll 4")            \
+        for (int64_t p = 0, at = chunk; p < TOGETHER; p++, at += WIDTH) if (at < (n))
+
+/* Products of four pairs of lines of n entries, the bits of one after the other: their halves are summed side by side. */
+INLINE four dot_products(int64_t n, const REAL *const a[4], const REAL *const b[4]) {
+    Sum sums[4] = {0};
+    ALONG(n) {
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) sums[i].part[p] += *(const vec *)(a[i] + at) * *(const vec *)(b[i] + at);
+    }
+    quarter whole[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) whole[i] = halved(&sums[i]);
+    four found = {0};
+#pragma GCC unroll 4
+    for (int i = 0; i < 16 / (int)sizeof(REAL); i++) found += (four){whole[0][i], whole[1][i], whole[2][i], whole[3][i]};
+    return found;
+}
 
 /* As memcpy and memset, for lines so short that a call costs more than they do. */
 INLINE void copy(REAL *to, const REAL *from, int64_t n) {

@@ -115,6 +115,10 @@ class Algorithm(ABC):
         """What a population has where no network was asked for; None for one that suits the observations."""
         return None
 
+    def on_scaled_returns(self) -> Algorithm:
+        """It itself, for returns with a deviation of 1; one that starts otherwise where it counts in units of reward."""
+        return self
+
     @abstractmethod
     def roles(self, observation_space: spaces.Space, actions: Actions) -> dict[str, Role]:
         """The networks of an agent by name, the policy first."""

@@ -90,7 +90,9 @@ class Spec:
     @functools.cached_property
     def roles(self) -> dict[str, Role]:
         """The networks of an agent by name, the policy first."""
-        return self.algorithm.roles(self.observation_space, self.actions)
+        scaled = "returns" in self.normalise
+        algorithm = self.algorithm.on_scaled_returns() if scaled else self.algorithm
+        return algorithm.roles(self.observation_space, self.actions)
 
     @property
     def policy(self) -> str:

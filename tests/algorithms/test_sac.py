@@ -87,6 +87,24 @@ def test_the_temperature_starts_where_it_is_told_and_travels_with_its_agent(tmp_
         SAC(start_temperature=-1)
 
 
+@pytest.mark.parametrize("kind", [SAC, ev.TQC])
+def test_on_scaled_returns_the_temperature_starts_in_their_unit(tmp_path, kind):
+    """Where a return deviates by 1, a nat in each of twenty steps is worth no more."""
+
+    def starts(algorithm, **options):
+        population = Population(algorithm, OBSERVATIONS, BOX, 2, network=[8], seed=0, **options)
+        population[0].save(tmp_path / "agent")
+        again = ev.Agent.load(tmp_path / "agent")
+        return [
+            round(float(one.exp()), 6)
+            for one in (*population.table["temperature"], again.table["temperature"])
+        ]
+
+    assert starts(kind()) == starts(kind(), normalise="observations") == [1.0] * 3
+    assert starts(kind(), normalise="returns") == [0.05] * 3
+    assert starts(kind(start_temperature=0.2), normalise=("observations", "returns")) == [0.2] * 3
+
+
 def test_the_policy_waits_for_the_delay_and_has_no_target():
     population = Population(
         "SAC", OBSERVATIONS, BOX, 1, seed=0, hyperparameters={"policy_delay": 3, "batch_size": 8}

@@ -146,6 +146,11 @@ class Algorithm(ABC):
         """
         return self.explore(agents, self.act(agents, observation), memory, generator)
 
+    @property
+    def samples_apart(self) -> bool:
+        """True if `sample` asks the networks itself; False where it is what `explore` makes of the greedy actions."""
+        return type(self).sample not in (Algorithm.sample, MaskedAlgorithm.sample)
+
     def mode(self, out: Tensor, width: int) -> Tensor:
         """Greedy Box actions [..., A] in [-1, 1] from the policy's outputs [..., O], for exported policies."""
         return torch.tanh(out[..., :width])

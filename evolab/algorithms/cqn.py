@@ -10,6 +10,7 @@ from torch import Tensor
 
 from evolab.algorithms.base import CALLS, CHANGED
 from evolab.algorithms.dqn import DQN
+from evolab.algorithms.dueling import DuelingError
 from evolab.algorithms.hyperparameters import Hyperparameter, of_data
 from evolab.core import checks
 from evolab.core.experience import Batch
@@ -47,7 +48,7 @@ class CQN(DQN):
     recordable: ClassVar[bool] = True
     offline: ClassVar[bool] = True
     hyperparameters: ClassVar[dict[str, Hyperparameter]] = {
-        **of_data(DQN.hyperparameters, "epsilon_start", "epsilon_end", "epsilon_steps"),
+        **of_data(DQN.hyperparameters, "epsilon_start", "epsilon_end", "epsilon_steps", "weight_noise"),
         "lr": replace(DQN.hyperparameters["lr"], default=5e-4),
         "cql_alpha": Hyperparameter(
             1.0,
@@ -59,6 +60,11 @@ class CQN(DQN):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.noisy:
+            raise ValueError(
+                f"{self.name}: noisy is True, but noise in the weights is there to explore, and it learns from data alone. "
+                "Leave noisy out, or use ev.DQN(noisy=True) where agents act."
+            )
         if self.clip is not None:
             checks.positive(f"{self.name}: clip", self.clip)
 
@@ -78,7 +84,8 @@ class CQN(DQN):
         loss = ConservativeError(
             self.target(agents, batch), batch.weight, batch.action, agents.hyper["cql_alpha"], self.huber
         )
-        total = agents.gradient_step("q", loss, batch.observation, clip=self.clip)
+        descended = DuelingError(loss, self.outputs_per_action()) if self.dueling else loss
+        total = agents.gradient_step("q", descended, batch.observation, clip=self.clip)
         agents.polyak_update("q")
         return {"q": total, **loss.parts}
 

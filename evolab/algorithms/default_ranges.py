@@ -39,6 +39,7 @@ REASONS: dict[str, str] = {
     "importance": "it acts with priorities alone; its authors let it rise to 1 over a run, whose end is not known here",
     "dropped": "critics overestimate more in some tasks than in others: too few dropped quantiles keep that, too many "
     "hide what is good",
+    "weight_noise": "it acts with noisy layers alone, whose noise is learned: 1 is what its authors have",
     "learn_step": "evolution would always choose 1: more updates cost time, not fitness",
     "policy_delay": "more than a few updates only slow the policy down",
     "exploration_noise": "it decides which solution is found: more noise leaves poor ones, less suits the end of a run",

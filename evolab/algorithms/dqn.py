@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -10,6 +11,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from evolab.algorithms.base import CALLS, CHANGED, MaskedAlgorithm
+from evolab.algorithms.dueling import DuelingError, action_values
 from evolab.algorithms.exploration import LASTING, persists
 from evolab.algorithms.hyperparameters import ONLINE, RATE, Hyperparameter
 from evolab.algorithms.losses import SquaredError
@@ -24,6 +26,8 @@ from evolab.networks.base import Role
 from evolab.networks.batching.group import AgentGroup
 from evolab.networks.kernels.td_updates import TemporalDifference
 from evolab.networks.loss import Loss
+from evolab.networks.noisy.noise import disturbed, drawn
+from evolab.networks.noisy.noisy import NoisyLayers
 
 LEARNING_RATE = Float(5e-4, 5e-3, grow=2.0)
 """Where the learning rate evolves by default.
@@ -46,6 +50,10 @@ class DQN(MaskedAlgorithm):
         huber: size of a temporal-difference error, in units of return, beyond which the loss grows linearly
             instead of quadratically: rare large errors, a crash's say, then weigh no more than others. None
             for the square throughout, which follows large values faster.
+        dueling: the network's outputs are the value of the state and the advantages of its actions; both read the
+            last hidden layer.
+        noisy: weights of the fully connected layers have noise, of a size that is learned, and agents explore by it
+            instead of by epsilon. Greedy actions are those of the means.
 
     Epsilon, the share of steps with a random action, falls linearly from `epsilon_start` to
     `epsilon_end` over the agent's first `epsilon_steps` environment steps; every environment tosses
@@ -58,15 +66,21 @@ class DQN(MaskedAlgorithm):
     value of the state that they led to. Transitions are drawn evenly, or by `priority`, the exponent of the sizes of
     their temporal-difference errors; see `data.buffers.priorities`.
 
+    With `noisy` an agent draws noise at every step, one for all of its environments, and at every update three: for the
+    network that learns, for its target, and for the one that chooses the next action. `weight_noise` multiplies it.
+
     Source: Mnih et al. 2015, Human-level control, algorithm 1, whose clipped error is `huber=1`; van
     Hasselt et al. 2016, Double Q-learning, eq. 4; Dabney et al. 2021, Temporally-extended
     epsilon-greedy exploration (arXiv:2006.01782), for `persistence`; Sutton and Barto 2018, Reinforcement
-    Learning, section 7.1, for `n_step`. Targets follow by Polyak averaging.
+    Learning, section 7.1, for `n_step`; Wang et al. 2016, Dueling Network Architectures, eq. 9, for `dueling`;
+    Fortunato et al. 2018, Noisy Networks for Exploration, section 3.1, for `noisy`. Targets follow by Polyak averaging.
     """
 
     double: bool = True
     spread: float = 0.0
     huber: float | None = None
+    dueling: bool = False
+    noisy: bool = False
 
     name: ClassVar[str] = "DQN"
     recordable: ClassVar[bool] = True
@@ -87,9 +101,19 @@ class DQN(MaskedAlgorithm):
             "steps that a random action is held for, in the mean; 1 for one draw a step",
             absent=1.0,
         ),
+        "weight_noise": Hyperparameter(
+            1.0,
+            Float(0.0, 100.0, log=False),
+            None,
+            "factor of the noise in the weights of noisy layers; 0 for none",
+            absent=1.0,
+            off=1.0,
+        ),
     }
 
     def __post_init__(self) -> None:
+        checks.flag(f"{self.name}: dueling", self.dueling)
+        checks.flag(f"{self.name}: noisy", self.noisy)
         checks.finite(f"{self.name}: spread", self.spread, low=0.0, high=1.0)
         if self.huber is not None and checks.finite(f"{self.name}: huber", self.huber, low=0.0) == 0.0:
             raise ValueError(
@@ -97,16 +121,39 @@ class DQN(MaskedAlgorithm):
             )
 
     def roles(self, observation_space: spaces.Space, actions: Actions) -> dict[str, Role]:
-        """One network, "q", with an output per action, and its target."""
-        return {"q": Role(observation_space, actions.width * self.outputs_per_action(), rate="lr")}
+        """One network, "q", with an output per action, with `dueling` one more, and its target."""
+        outputs = (actions.width + self.dueling) * self.outputs_per_action()
+        around = NoisyLayers if self.noisy else None
+        return {"q": Role(observation_space, outputs, rate="lr", around=around)}
 
     def outputs_per_action(self) -> int:
         """How many outputs of the network `preferences` makes the value of one action of."""
         return 1
 
-    def values(self, agents: AgentGroup, observation: Tree, target: bool = False) -> Tensor:
+    def of_actions(self, out: Tensor) -> Tensor:
+        """[..., A N], what the network's outputs say of each action."""
+        return action_values(out, self.outputs_per_action()) if self.dueling else out
+
+    def preferences(self, out: Tensor) -> Tensor:
+        """[..., A]: the value of each action."""
+        return self.of_actions(out)
+
+    def outputs(
+        self, agents: AgentGroup, observation: Tree, target: bool = False, noise: Tensor | None = None
+    ) -> Tensor:
+        """[P, B, O], with noise [P, N] in the weights where there is some."""
+        with self.disturbed(agents, noise):
+            return agents.network("q", target)(observation)
+
+    def disturbed(self, agents: AgentGroup, noise: Tensor | None) -> AbstractContextManager[None]:
+        """Inside, the network computes with noise [P, N] in its weights where there is some."""
+        return nullcontext() if noise is None else disturbed(agents, "q", noise, agents.hyper["weight_noise"])
+
+    def values(
+        self, agents: AgentGroup, observation: Tree, target: bool = False, noise: Tensor | None = None
+    ) -> Tensor:
         """[P, B, A], the values of all actions."""
-        return self.preferences(agents.network("q", target)(observation))
+        return self.preferences(self.outputs(agents, observation, target, noise))
 
     def act(self, agents: AgentGroup, observation: Tree, mask: Tensor | None = None) -> Tensor:
         """The action of the highest value, [P, B]."""
@@ -119,6 +166,25 @@ class DQN(MaskedAlgorithm):
     def memory(self, agents: int, num_envs: int, actions: Actions) -> dict[str, tuple[int, ...]]:
         """The random action that is being held, counted from 1; 0 for none."""
         return {"held": (agents, num_envs)}
+
+    @property
+    def samples_apart(self) -> bool:
+        """True with noise in the weights."""
+        return self.noisy or type(self).sample is not DQN.sample
+
+    def sample(
+        self,
+        agents: AgentGroup,
+        observation: Tree,
+        memory: dict[str, Tensor],
+        generator: torch.Generator,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """Epsilon-greedy, or the best action by weights with noise."""
+        if not self.noisy:
+            return super().sample(agents, observation, memory, generator, mask)
+        noise = drawn(agents, "q", 1, generator)[:, 0]
+        return masked(self.values(agents, observation, noise=noise), mask).argmax(-1)
 
     def explore(
         self,
@@ -135,7 +201,7 @@ class DQN(MaskedAlgorithm):
         if self.spread and action.shape[1] > 1:
             ladder = torch.linspace(1 - self.spread, 1 + self.spread, action.shape[1], device=action.device)
             epsilon = epsilon * ladder.to(epsilon.dtype)  # [P, E]
-        count = agents.roles["q"].outputs // self.outputs_per_action()
+        count = agents.roles["q"].outputs // self.outputs_per_action() - self.dueling
         device = generator.device
         coin = torch.rand(action.shape, generator=generator, device=device).to(action.device)
         if mask is None:
@@ -157,27 +223,43 @@ class DQN(MaskedAlgorithm):
         return torch.where(held > 0, held.to(action.dtype) - 1, action)
 
     def whole(self) -> TemporalDifference | None:
-        """`update`, as the kernels know it."""
+        """`update`, as the kernels know it; None with parts that they do not know."""
+        if self.dueling or self.noisy:
+            return None
         return TemporalDifference("q", double=self.double, huber=self.huber)
+
+    def draw(self, agents: AgentGroup, batch: Batch, generator: torch.Generator) -> Tensor | None:
+        """[P, 3, N], noise in the weights of what learns, of its target and of what chooses; None without `noisy`."""
+        return drawn(agents, "q", 3, generator) if self.noisy else None
 
     def update(self, agents: AgentGroup, batch: Batch, noise: Tensor | None) -> dict[str, Tensor]:
         """One step on the mean squared (or Huber) temporal-difference error, then the target follows."""
-        loss = agents.gradient_step("q", self.error(agents, batch), batch.observation, noted=batch.error)
+        loss = self.error(agents, batch, noise)
+        loss = DuelingError(loss, self.outputs_per_action()) if self.dueling else loss
+        with self.disturbed(agents, apart(noise)[0]):
+            losses = agents.gradient_step("q", loss, batch.observation, noted=batch.error)
         agents.polyak_update("q")
-        return {"q": loss}
+        return {"q": losses}
 
-    def error(self, agents: AgentGroup, batch: Batch) -> Loss:
-        """What the network brings down."""
-        return SquaredError(self.target(agents, batch), batch.weight, batch.action, self.huber)
+    def error(self, agents: AgentGroup, batch: Batch, noise: Tensor | None = None) -> Loss:
+        """What the network brings down, of the values of all actions."""
+        return SquaredError(self.target(agents, batch, noise), batch.weight, batch.action, self.huber)
 
-    def target(self, agents: AgentGroup, batch: Batch) -> Tensor:
+    def target(self, agents: AgentGroup, batch: Batch, noise: Tensor | None = None) -> Tensor:
         """[P, B]: reward plus the discounted value of the next state."""
         with torch.no_grad():
-            mask = batch.next_action_mask
-            next_values = masked(self.values(agents, batch.next_observation, target=True), mask)  # [P, B, A]
+            mask, (_, valuing, choosing) = batch.next_action_mask, apart(noise)
+            next_values = self.values(agents, batch.next_observation, target=True, noise=valuing)
+            next_values = masked(next_values, mask)  # [P, B, A]
             if self.double:
-                best = masked(self.values(agents, batch.next_observation), mask).argmax(-1, keepdim=True)
+                chooser = self.values(agents, batch.next_observation, noise=choosing)
+                best = masked(chooser, mask).argmax(-1, keepdim=True)
                 next_value = next_values.gather(-1, best).squeeze(-1)
             else:
                 next_value = next_values.amax(-1)
             return batch.reward + batch.future(agents.hyper["discount"]) * next_value
+
+
+def apart(noise: Tensor | None) -> tuple[Tensor | None, ...]:
+    """The three noises [P, N] of an update, or none of them."""
+    return (None, None, None) if noise is None else noise.unbind(1)

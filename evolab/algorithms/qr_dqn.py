@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from evolab.algorithms.base import CALLS, CHANGED
-from evolab.algorithms.dqn import DQN
+from evolab.algorithms.dqn import DQN, apart
 from evolab.algorithms.losses import QuantileError
 from evolab.core import checks
 from evolab.core.experience import Batch
@@ -53,28 +53,30 @@ class QRDQN(DQN):
         return self.quantiles
 
     def preferences(self, out: Tensor) -> Tensor:
-        """[..., A]: the means of each action's quantiles, from outputs [..., A N]."""
-        return out.unflatten(-1, (-1, self.quantiles)).mean(-1)
+        """[..., A]: the means of each action's quantiles."""
+        return self.of_actions(out).unflatten(-1, (-1, self.quantiles)).mean(-1)
 
     def whole(self) -> TemporalDifference | None:
-        """`update`, as the kernels know it."""
+        """`update`, as the kernels know it; None with parts that they do not know."""
+        if self.dueling or self.noisy:
+            return None
         return TemporalDifference("q", double=self.double, huber=self.huber, quantiles=self.quantiles)
 
-    def error(self, agents: AgentGroup, batch: Batch) -> Loss:
+    def error(self, agents: AgentGroup, batch: Batch, noise: Tensor | None = None) -> Loss:
         """How far the quantiles of the actions taken are from those of the target: the quantile Huber loss."""
         return QuantileError(
-            self.target(agents, batch), batch.weight, self.huber, batch.action, self.quantiles
+            self.target(agents, batch, noise), batch.weight, self.huber, batch.action, self.quantiles
         )
 
-    def target(self, agents: AgentGroup, batch: Batch) -> Tensor:
+    def target(self, agents: AgentGroup, batch: Batch, noise: Tensor | None = None) -> Tensor:
         """[P, B, N]: reward plus the discounted quantiles of the next state's best action."""
         with torch.no_grad():
-            mask = batch.next_action_mask
-            out = agents.network("q", target=True)(batch.next_observation)  # [P, B, A N]
-            chooser = agents.network("q")(batch.next_observation) if self.double else out
+            mask, (_, valuing, choosing) = batch.next_action_mask, apart(noise)
+            out = self.outputs(agents, batch.next_observation, target=True, noise=valuing)  # [P, B, O]
+            chooser = self.outputs(agents, batch.next_observation, noise=choosing) if self.double else out
             best = masked(self.preferences(chooser), mask).argmax(-1)  # [P, B]
             index = best[..., None, None].expand(*best.shape, 1, self.quantiles)
-            following = out.unflatten(-1, (-1, self.quantiles)).gather(-2, index).squeeze(-2)
-            return (
-                batch.reward.unsqueeze(-1) + batch.future(agents.hyper["discount"]).unsqueeze(-1) * following
-            )
+            quantiles = self.of_actions(out).unflatten(-1, (-1, self.quantiles))  # [P, B, A, N]
+            following = quantiles.gather(-2, index).squeeze(-2)
+            future = batch.future(agents.hyper["discount"]).unsqueeze(-1)
+            return batch.reward.unsqueeze(-1) + future * following

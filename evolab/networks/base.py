@@ -10,7 +10,7 @@ these labels, so a mutation is written once for all networks.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any, ClassVar, Generic, TypeVar
@@ -56,6 +56,24 @@ Sizes = dict[str, tuple[int, int, int, tuple[int, ...]]]
 G = TypeVar("G", bound=Genes)
 
 
+@dataclass(frozen=True)
+class Dense:
+    """A fully connected layer, by the names of its parameters.
+
+    Attributes:
+        weights: [O, ...] each; what they read stands side by side.
+        bias: [O]; None where it has none, or shares one.
+    """
+
+    weights: tuple[str, ...]
+    bias: str | None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all its parameters."""
+        return self.weights if self.bias is None else (*self.weights, self.bias)
+
+
 @dataclass(frozen=True, eq=False)
 class Role:
     """What one network of an agent is for.
@@ -71,6 +89,7 @@ class Role:
         network: a recipe of its own, such as `Scalars`; None for the agent's, whose genes it shares.
         gain: of the last layer where weights start orthogonal, as on-policy learners want it; None for torch's start.
         parts: how many of the outputs belong to each of several choices at once; empty for others.
+        around: what is made of the recipe, such as `NoisyLayers`, with the same genes; None for nothing.
     """
 
     observation_space: spaces.Space
@@ -83,10 +102,12 @@ class Role:
     network: Network | None = None
     gain: float | None = None
     parts: tuple[int, ...] = ()
+    around: Callable[[Network], Network] | None = None
 
     def recipe(self, network: Network) -> Network:
-        """Its own network, or the agent's."""
-        return self.network or network
+        """Its own network, or the agent's, with what stands around it."""
+        recipe = self.network or network
+        return recipe if self.around is None else self.around(recipe)
 
 
 @dataclass(frozen=True)
@@ -198,6 +219,14 @@ class Network(ABC, Generic[G]):
             dtype: of the parameters.
         """
         raise TypeError(f"{type(self).__name__} pads its agents to a common layout.")
+
+    def dense(self, role: Role, genes: G) -> tuple[Dense, ...]:
+        """Its fully connected layers, which can be noisy: those with a weight [O, I], as a rule."""
+        axes = self.axes(role, genes)
+        weights = [name for name, own in axes.items() if name.endswith("weight") and len(own) == 2]
+        biases = [f"{name.removesuffix('weight')}bias" for name in weights]
+        pairs = zip(weights, biases, strict=True)
+        return tuple(Dense((weight,), bias if bias in axes else None) for weight, bias in pairs)
 
     def memory(self, genes: G) -> tuple[int, int]:
         """C and H: numbers that a unit remembers, and units that do; none where it does not remember."""

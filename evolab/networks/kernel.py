@@ -24,7 +24,13 @@ Backward = Callable[[Tensor], Tensor]
 
 
 class Kernel(ABC):
-    """The batched pass of one role."""
+    """The batched pass of one role.
+
+    Attributes:
+        noises: numbers that its largest agent's noise is made of; 0 where its layers are not noisy.
+    """
+
+    noises: int = 0
 
     @abstractmethod
     def __call__(
@@ -78,6 +84,15 @@ class Kernel(ABC):
         """Of batches of this length only the first `sizes` [P] samples are each agent's own; None for all.
 
         The others weigh nothing. A kernel may leave them out, and give zeros for them.
+        """
+        return None
+
+    def disturb(self, noise: Tensor | None, scale: Tensor | None = None) -> None:
+        """Until None comes, compute with noise in the weights; see `networks.noisy.noise.disturbed`.
+
+        Args:
+            noise: [P, N], factors of each agent's noise.
+            scale: [P], what it is multiplied by.
         """
         return None
 

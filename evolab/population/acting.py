@@ -9,7 +9,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from evolab.algorithms.base import Algorithm, MaskedAlgorithm
+from evolab.algorithms.base import MaskedAlgorithm
 from evolab.core.composite_actions import apart
 from evolab.core.masks import as_mask, forbids_all, of_outputs, random_permitted
 from evolab.core.space_trees import as_space, check_choices, check_tokens, holds_numbers, leading_shape
@@ -98,7 +98,7 @@ def _explored(
     if where is None:
         return _sampled(table, group, part, memory, mask)
     greedy = _greedy(table, group, part, mask)
-    if type(algorithm).sample not in (Algorithm.sample, MaskedAlgorithm.sample):
+    if algorithm.samples_apart:
         other = _sampled(table, group, part, memory, mask)
     elif mask is None or not isinstance(algorithm, MaskedAlgorithm):  # the same actions, with noise
         other = algorithm.explore(group, greedy, memory, table.generator)

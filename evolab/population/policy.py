@@ -31,7 +31,7 @@ def module(table: Table, row: int) -> nn.Module:
     spec, individual = table.spec, table.individual(row)
     role = spec.roles[spec.policy]
     state = {key: value[0].detach().cpu().clone() for key, value in individual.tensors[spec.policy].items()}
-    core = spec.network.module(role, individual.genes, state)
+    core = role.recipe(spec.network).module(role, individual.genes, state)
     statistics = individual.tensors.get(NAME, {}).get("observation")
     memory = spec.network.memory(individual.genes)
     return core if spec.network.reads_tokens else Policy(core, spec, memory, statistics)

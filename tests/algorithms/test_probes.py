@@ -13,6 +13,7 @@ from evolab.envs.probes import BEST, PROBES, show
 ALGORITHMS = {
     "DQN": (ev.DQN(), {"lr": 5e-3}),
     "QRDQN": (ev.QRDQN(quantiles=8), {"lr": 5e-3}),
+    "dueling and noisy DQN": (ev.DQN(dueling=True, noisy=True), {"lr": 5e-3}),
     "CQN": (ev.CQN(), {"lr": 5e-3, "cql_alpha": 0.0}),  # its penalty moves values on purpose
     "DDPG": (ev.DDPG(), {"lr_actor": 3e-3, "lr_critic": 5e-3}),
     "TD3": (ev.TD3(), {"lr_actor": 3e-3, "lr_critic": 5e-3}),
@@ -29,7 +30,7 @@ ALGORITHMS = {
         {"lr_actor": 3e-3, "lr_critic": 5e-3, "lr_temperature": 1e-7, "dropped": 0.0},
     ),
 }
-DISCRETE = ("DQN", "QRDQN", "CQN")
+DISCRETE = ("DQN", "QRDQN", "dueling and noisy DQN", "CQN")
 UPDATES = 600
 DISCOUNTS = (0.9, 0.5)
 """Two agents; what one of them learns must be its own."""

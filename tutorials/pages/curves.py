@@ -89,6 +89,13 @@ def hindsight() -> str:
     )
 
 
+def rainbow(task: str) -> str:
+    """Each of Rainbow's parts alone, and all of them."""
+    known = read("rainbow.json")["tasks"][task]
+    rows = {part: [mean(curve) for curve in one["curves"]] for part, one in known.items()}
+    return values(rows, "mean return over the run, greedy episodes", said=f"Parts of Rainbow in {task}")
+
+
 def steady(name: str) -> str:
     """Steps until the target with the settings of `precision.json`."""
     known = read("precision.json")["solved"][name]["float32"]
@@ -180,7 +187,21 @@ def peers() -> str:
 
 CHARTS: dict[str, Callable[..., str]] = {
     one.__name__: one
-    for one in (solved, cost, catch, hindsight, steady, narrow, chance, td3bc, walks, words, game, peers)
+    for one in (
+        solved,
+        cost,
+        catch,
+        hindsight,
+        rainbow,
+        steady,
+        narrow,
+        chance,
+        td3bc,
+        walks,
+        words,
+        game,
+        peers,
+    )
 }
 
 

@@ -20,7 +20,7 @@ from torch import nn
 from evolab.core import checks
 from evolab.core.readonly import frozen_options
 from evolab.networks.activations import check_activation, identity_layer, merged_output, orthogonal
-from evolab.networks.base import CALLS, CHANGED, Axes, Layout, Network, Role, Sizes, State
+from evolab.networks.base import CALLS, CHANGED, Axes, Dense, Layout, Network, Role, Sizes, State
 from evolab.networks.cnn import encoder, head
 from evolab.networks.cnn.encoder import EncoderGenes
 from evolab.networks.cnn.genes import CNNGenes, largest
@@ -179,6 +179,10 @@ class CNN(Network[CNNGenes]):
     def started(self, role: Role, state: State, generator: torch.Generator) -> State:
         """With orthogonal weights where the role wants them."""
         return state if role.gain is None else orthogonal(state, role.gain, generator)
+
+    def dense(self, role: Role, genes: CNNGenes) -> tuple[Dense, ...]:
+        """What makes the latent vectors, and the head; convolutions are none."""
+        return head.dense(self.parts(role.observation_space), genes, role)
 
     def capacity(self, genes: Sequence[CNNGenes]) -> CNNGenes:
         """The largest of every size; kernels, strides and depths are equal."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 
 from evolab.networks.activations import linear_state
-from evolab.networks.base import Axes, Axis, Role, State
+from evolab.networks.base import Axes, Axis, Dense, Role, State
 from evolab.networks.cnn.encoder import EncoderGenes
 from evolab.networks.cnn.genes import CNNGenes
 from evolab.networks.cnn.parts import EncoderParts
@@ -56,3 +56,13 @@ def initialise(parts: EncoderParts, genes: CNNGenes, role: Role, generator: torc
         drawn = linear_state(sizes[index - 1], sizes[index], generator)
         state[f"{name}.weight"], state[f"{name}.bias"] = drawn
     return state
+
+
+def dense(parts: EncoderParts, genes: CNNGenes, role: Role) -> tuple[Dense, ...]:
+    """The fully connected layers: what makes each latent vector, what reads all of them, and those behind it."""
+    latent = [Dense((f"{prefix}latent.weight",), f"{prefix}latent.bias") for prefix in genes.prefixes]
+    read = [f"{prefix}reading.weight" for prefix in genes.prefixes]
+    read += ["side.weight"] if parts.width + role.extra else []
+    layers = [*(f"hidden.{index}" for index in range(len(genes.head))), "output"]
+    behind = [Dense((f"{name}.weight",), f"{name}.bias") for name in layers[1:]]
+    return (*latent, Dense(tuple(read), f"{layers[0]}.bias"), *behind)

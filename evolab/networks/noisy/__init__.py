@@ -1,0 +1,1 @@
+"""Networks with noise in the weights of their fully connected layers."""

@@ -237,6 +237,7 @@ def _certify(options: argparse.Namespace) -> int:
 
 def _runs(options: argparse.Namespace) -> int:
     """Print the table of saved runs."""
+    from evolab.history.display import ticked
     from evolab.reporting.comparison.listing import runs
 
     table = runs(options.folder)
@@ -249,7 +250,8 @@ def _runs(options: argparse.Namespace) -> int:
     shown["of eval"] = [f"{steps:,}" for steps in evaluation]
     shown["time"] = [_clock(seconds) for seconds in table["seconds"]]
     shown["saved"] = table["saved"]
-    names = {"best_fitness": "best", "elite_fitness": "elite"}
+    shown["elite_fitness"] = ["-" if known != known else ticked(known) for known in table["elite_fitness"]]
+    names = {"best_fitness": "best", "elite_fitness": "confirmed"}
     print(shown.rename(columns=names).to_string(index=False, float_format="{:.1f}".format, na_rep="-"))
     return 0
 

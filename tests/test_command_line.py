@@ -154,7 +154,7 @@ def test_runs_are_listed_with_what_became_of_them(config, tmp_path, capsys, monk
         "environment",
         "algorithm",
         "best",
-        "elite",
+        "confirmed",
         "generation",
         "steps",
         "of",

@@ -15,6 +15,7 @@ import numpy as np
 from evolab.core import checks
 from evolab.evaluation.episodes import Evaluated
 from evolab.evolution.candidate import Candidate
+from evolab.history.display import ticked
 from evolab.history.events import Progress
 from evolab.population.agent import Agent
 from evolab.population.individual import Individual
@@ -261,7 +262,7 @@ class HallOfFame:
             return "no elite yet"
         if not self.episodes:
             return f"agent {self.elite.id} is proposed as the elite, not confirmed yet"
-        return f"elite {self.fitness:.1f} over {self.episodes} fresh episodes (agent {self.elite.id})"
+        return f"elite {ticked(self.fitness)} over {self.episodes} fresh episodes (agent {self.elite.id})"
 
     # On disk ------------------------------------------------------------------------------------
 

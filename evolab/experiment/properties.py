@@ -6,6 +6,7 @@ from evolab.algorithms.base import Algorithm
 from evolab.data.buffers.base import Buffer
 from evolab.experiment.composition import ExperimentParts
 from evolab.experiment.rollouts import chosen
+from evolab.history.display import count, number
 from evolab.history.events import Progress
 from evolab.history.history import History
 from evolab.population.agent import Agent
@@ -112,15 +113,15 @@ class Readings(ExperimentParts):
         size = f"{len(state.population) if state.populated else self._config.population} {self.algorithm.name} agents"
         head = f"Experiment({self.name}, {size}, seed {self._config.seed}): {self.status}"
         if not self.history.generations:
-            count = len(state.buffer)
-            stored = f"{count:,} transitions in the buffer" if count else "the buffer is empty"
+            held = len(state.buffer)
+            stored = f"{count(held)} transitions in the buffer" if held else "the buffer is empty"
             return f"{head}; no generation yet" + (
                 f", {stored}" if self.algorithm.takes_others_experience else ""
             )
         last, survived = self.history.generations[-1], self.history.survived()
         return (
-            f"{head}\n  generation {self.generation}, {self.total_steps:,} steps "
-            f"(and {self.evaluation_steps:,} of evaluation)\n  best {last.fitness:.1f} (agent {last.best.agent}), "
+            f"{head}\n  generation {self.generation}, {count(self.total_steps)} steps "
+            f"(and {count(self.evaluation_steps)} of evaluation)\n  best {number(last.fitness)} (agent {last.best.agent}), "
             f"{self.record}" + (f"\n  {survived}" if survived else "")
         )
 

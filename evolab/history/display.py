@@ -40,6 +40,15 @@ def number(value: float | None, digits: int = 4) -> str:
     return f"{value:.{digits - 1}g}"
 
 
+def ticked(value: float | None) -> str:
+    """A mean over fresh episodes, told from what was seen once by its tick.
+
+    >>> ticked(494.6), ticked(None)
+    ('494.6 ✓', '')
+    """
+    return "" if value is None else f"{number(value)} ✓"
+
+
 def change(detail: str) -> str:
     """What a birth changed, as a reader wants it; the record itself keeps all its digits.
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Any, TypeAlias
 
-from evolab.history.display import change, count, html_table, number, plain_table
+from evolab.history.display import change, count, html_table, number, plain_table, ticked
 
 SHOWN = 4
 """Hyperparameters in the table of a generation, which has to fit a page."""
@@ -207,7 +207,7 @@ class Generation:
             for e in self.evaluations
         }
         evolved = self._evolved()
-        names = ("agent", "parent", "fitness", "episodes", *evolved, "parameters", "hidden", "survives as")
+        names = ("agent", "parent", "fitness", "episodes", *evolved, "network size", "hidden", "survives as")
         rows = [
             (
                 str(e.agent),
@@ -226,7 +226,7 @@ class Generation:
             f"{self.steps_told}"
         )
         if self.confirmed is not None:
-            caption += f", confirmed {number(self.confirmed)}"
+            caption += f", confirmed {ticked(self.confirmed)}"
         if self.changes:
             hands = [f"{birth.detail} of agent {birth.agent}" for birth in self.by_hand]
             settings = [name for name in self.changes if name != BY_HAND]

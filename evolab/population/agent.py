@@ -15,7 +15,7 @@ from evolab.core import checks, registry
 from evolab.core.readonly import ReadOnly
 from evolab.core.trees import Tree
 from evolab.data.buffers.base import Buffer
-from evolab.history.display import number
+from evolab.history.display import count, number
 from evolab.networks.base import Network
 from evolab.networks.genes import Genes
 from evolab.population import export, policy, serialisation
@@ -29,6 +29,9 @@ ASSIGN = (
     "exp.set(agent, name=value) sets a value between two generations, exp.search_space = {...} says in which "
     "ranges values evolve, Experiment(hyperparameters={...}) where they start."
 )
+
+NAMES = {"parameters": "network size"}
+"""What a table for readers calls a fact: "parameters" is a mutation."""
 
 
 class Agent:
@@ -247,7 +250,7 @@ class Agent:
             return f"Agent {self.id} (dead)"
         evolved = ", ".join(f"{name}={number(known[name])}" for name in self.table.spec.search_space)
         return (
-            f"Agent {self.id} ({known['algorithm']}, {known['architecture']}, {known['parameters']:,} parameters, "
+            f"Agent {self.id} ({known['algorithm']}, {known['architecture']}, network size {count(known['parameters'])}, "
             f"{self._earned()}, {evolved}): .act(), .evaluate(), .save(), .export()"
         )
 
@@ -256,7 +259,7 @@ class Agent:
             return "fitness not yet known"
         if not math.isfinite(self.fitness):
             return "fitness not finite: it diverged"
-        return f"fitness {self.fitness:.1f}"
+        return f"fitness {number(self.fitness)}"
 
     def _repr_html_(self) -> str:
         import pandas as pd
@@ -266,7 +269,8 @@ class Agent:
         except LookupError:
             return f"<i>Agent {self.id} (dead)</i>"
         shown = {
-            key: f"{value:.4g}" if isinstance(value, float) else str(value) for key, value in known.items()
+            NAMES.get(key, key): number(value) if isinstance(value, float) else str(value)
+            for key, value in known.items()
         }
         shown["fitness"] = self._earned().removeprefix("fitness ")
         frame = pd.DataFrame({"value": shown})

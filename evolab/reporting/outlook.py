@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from evolab.history.display import number
+from evolab.history.display import ticked
 from evolab.history.events import Progress
 from evolab.training.state import TrainingState
 
@@ -63,13 +63,13 @@ class Outlook:
         return min(1.0, max(shares))
 
     def rest(self, progress: Progress) -> str:
-        """The time left, and the best that was confirmed: "about 2 min left · best confirmed 312.4"."""
+        """The time left, and the best that was confirmed: "about 2 min left · best confirmed 312.4 ✓"."""
         words, share, passed = [], self.share(progress), self._clock() - self._began
         if share > LEAST_SHARE and passed > LEAST_SECONDS:
             words.append(f"about {duration(passed * (1 - share) / share)} left")
         hall = self._state.hall
         if hall.elite is not None and hall.episodes:
-            words.append(f"best confirmed {number(hall.fitness)}")
+            words.append(f"best confirmed {ticked(hall.fitness)}")
         return " · ".join(words)
 
 

@@ -287,3 +287,16 @@ def test_a_history_shows_the_newest_generations():
     assert "14 generations of 6 agents" in repr(history)
     assert "1 generation of 1 agent, " in repr(make_history(1, 1))
     assert history._repr_html_().count("<tr>") == 11
+
+
+def test_a_generations_table_ticks_what_was_confirmed_and_nothing_else():
+    """Values that were seen once and means of fresh episodes looked alike; "parameters" was also a mutation's name."""
+    (seen_once,) = make_history(1, 4).generations
+    known = dataclasses.replace(seen_once, confirmed=494.6)
+    for before, after in zip(seen_once.show(), known.show(), strict=True):
+        assert before.count("\N{CHECK MARK}") == 0
+        assert after.count("\N{CHECK MARK}") == 1
+        assert "confirmed 494.6 \N{CHECK MARK}" in after
+    names = repr(known).splitlines()[1]
+    assert "network size" in names
+    assert "parameters" not in names

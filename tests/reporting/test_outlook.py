@@ -29,11 +29,11 @@ def test_it_counts_the_generations_of_the_call():
 def test_the_time_left_follows_from_the_goal_that_is_nearest():
     now = [0.0]
     outlook = Outlook(state(fitness=312.4), generations=4, max_steps=1_000, clock=lambda: now[0])
-    assert outlook.rest(at(1)) == "best confirmed 312.4"
+    assert outlook.rest(at(1)) == "best confirmed 312.4 ✓"
     now[0] = 60.0
     assert outlook.share(at(3)) == pytest.approx(0.5)
     assert outlook.share(at(3, steps=900)) == pytest.approx(0.9)
-    assert outlook.rest(at(3)) == "about 1 min left · best confirmed 312.4"
+    assert outlook.rest(at(3)) == "about 1 min left · best confirmed 312.4 ✓"
     timed = Outlook(state(), minutes=2.0, clock=lambda: now[0])
     now[0] = 150.0
     assert timed.rest(at(1)) == "about 30 s left"
@@ -47,4 +47,4 @@ def test_a_terminal_reads_all_of_it(capsys, monkeypatch):
     with progress.bar("training", 100, outlook=Outlook(state(fitness=9.5), generations=30)) as show:
         show(at(3, done=40))
     assert "generation 3 of 30 · training:  40%" in (told := capsys.readouterr().err)
-    assert "best confirmed 9.5" in told
+    assert "best confirmed 9.50 ✓" in told

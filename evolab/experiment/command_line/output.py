@@ -7,6 +7,7 @@ from pathlib import Path
 
 from evolab.experiment.command_line.results import write_results
 from evolab.experiment.experiment import Experiment
+from evolab.history.display import ticked
 from evolab.history.events import Generation
 from evolab.reporting.progress import write_line
 
@@ -92,7 +93,7 @@ def _print_generation(generation: Generation) -> None:
             f"{generation.evaluation_steps:,}",
             f"{best.fitness:.1f}",
             f"{mean:.1f}",
-            "" if generation.confirmed is None else f"{generation.confirmed:.1f}",
+            ticked(generation.confirmed),
             len(generation.evaluations),
             best.agent,
             "x".join(map(str, best.hidden)),

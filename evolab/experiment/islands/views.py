@@ -17,7 +17,7 @@ from evolab.experiment.config.config import ExperimentConfig
 from evolab.experiment.experiment import Experiment
 from evolab.experiment.islands.driving import Driver
 from evolab.experiment.islands.panel import best_islands, panels, rows_of
-from evolab.history.display import count, number
+from evolab.history.display import count, number, ticked
 from evolab.history.events import Progress
 from evolab.history.history import History
 from evolab.population.agent import Agent
@@ -274,7 +274,7 @@ class IslandViews:
         place = best_islands(self._driver)[0]
         confirmed = rows[place]["confirmed"]
         failed = f"  {self.history.survived()}\n" if self.history.survived() else ""
-        sure = f", its elite confirmed at {number(confirmed)}" if confirmed is not None else ""
+        sure = f", its elite confirmed at {ticked(confirmed)}" if confirmed is not None else ""
         return (
             f"{head}\n  generation {self.generation}, {count(self.total_steps)} steps "
             f"(and {count(self.evaluation_steps)} of evaluation)\n"

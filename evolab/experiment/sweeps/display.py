@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from evolab.experiment.engines.orders import Report
-from evolab.history.display import count, html_table, number, plain_table
+from evolab.history.display import count, html_table, number, plain_table, ticked
 
 NAMES = ("run", "state", "generation", "steps", "best", "confirmed", "seconds", "error")
 LEFT = ("run", "state", "error")
@@ -37,7 +37,7 @@ def rows_of(reports: Sequence[Report], states: Sequence[str]) -> list[tuple[str,
             str(report.generation),
             count(report.total_steps + report.evaluation_steps),
             number(report.best),
-            number(report.confirmed),
+            ticked(report.confirmed),
             f"{report.seconds:.0f}",
             report.error,
         )

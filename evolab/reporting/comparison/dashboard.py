@@ -13,7 +13,7 @@ from typing import Any
 import anywidget
 import traitlets
 
-from evolab.history.display import count, html_table, number
+from evolab.history.display import count, html_table, number, ticked
 from evolab.reporting.comparison.curves import Source
 from evolab.reporting.comparison.feed import LOOK, RunsFeed
 from evolab.reporting.dashboard import page
@@ -139,7 +139,7 @@ class RunsDashboard(anywidget.AnyWidget):
         """A table, for pages that no widget can live on."""
         rows = []
         for name, row in self.feed.state()["rows"].items():
-            results = (count(row["n"] or 0), number(row["best"]), number(row["confirmed"]))
+            results = (count(row["n"] or 0), number(row["best"]), ticked(row["confirmed"]))
             rows.append((name, *map(_word, (*row["what"], row["seed"])), *results, row["trouble"]))
         names = ("run", "environment", "algorithm", "seed", "generation", "best", "confirmed", "trouble")
         table = html_table(

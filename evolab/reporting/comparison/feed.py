@@ -171,14 +171,14 @@ class RunsFeed:
 
     def _row(self, run: Reader) -> dict[str, Any]:
         curve, facts = run.curve, run.facts
-        finite = [f for f in curve.fitness if math.isfinite(f)]
+        now = next((f for f in reversed(curve.fitness) if math.isfinite(f)), None)
         confirmed = curve.best_confirmed if curve.numbers else facts.get("elite_fitness")
         return {
             "writing": run.writing, "trouble": run.trouble[:300],
             "n": curve.numbers[-1] if curve.numbers else facts.get("generation", 0),
             "t": curve.steps[-1] if curve.steps else None,
             "s": short(curve.seconds[-1], 3) if curve.seconds else None,
-            "now": short(finite[-1]) if finite else None,
+            "now": None if now is None else short(now),
             "best": short(curve.best if curve.numbers else facts.get("best_fitness")),
             "confirmed": short(confirmed), "target": run.config.get("target"), "seed": run.config.get("seed"),
             "saved": round(run.saved), "what": [run.config.get("environment"), run.config.get("algorithm")],
@@ -194,14 +194,9 @@ class RunsFeed:
                 rises.append(i)
         last = len(c.numbers) - 1
         kept = sorted({*rises[:: max(1, math.ceil(len(rises) / POINTS))], *rises[-1:], 0, last})
-        tops: list[float] = []
-        best = -math.inf
-        for fitness in c.fitness:
-            best = max(best, fitness) if math.isfinite(fitness) else best
-            tops.append(best)
         return {
             "n": [c.numbers[i] for i in kept], "t": [c.steps[i] for i in kept], "s": [short(c.seconds[i]) for i in kept],
-            "f": [short(tops[i]) for i in kept],
+            "f": [short(c.tops[i]) for i in kept],
         }  # fmt: skip
 
     def _importance(self) -> list[list[Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +18,29 @@ from evolab.training.generation_folders import ABOUT
 
 CHECKED = 64  # bytes before the place reached that must be as they were: otherwise the file was written anew
 TAIL = 200_000  # bytes at the end of a file that hold the newest generation's rows
+_JSON = json.JSONDecoder()
 _SPECIAL = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 class Curve:
-    """What a run's generations told: number, steps, seconds, fitness of the best, and what was confirmed."""
+    """What a run's generations told, a value for each in every list.
+
+    Attributes:
+        numbers: of the generations.
+        steps: up to the end of each, evaluation included.
+        seconds: the same in time.
+        fitness: of the best agent.
+        tops: the best fitness so far; minus infinity before there was one.
+        confirmed: the best mean over fresh episodes so far; minus infinity before there was one.
+    """
 
     def __init__(self) -> None:
         self.numbers: list[int] = []
         self.steps: list[int] = []
         self.seconds: list[float] = []
         self.fitness: list[float] = []
-        self.confirmed: list[float | None] = []
+        self.tops: list[float] = []
+        self.confirmed: list[float] = []
 
     def add(self, number: int, steps: int, seconds: float, fitness: float, confirmed: float | None) -> None:
         """Add a generation; what stands at its number or later is replaced.
@@ -42,23 +53,24 @@ class Curve:
             confirmed: mean over fresh episodes, where there were any.
         """
         while self.numbers and self.numbers[-1] >= number:
-            for column in (self.numbers, self.steps, self.seconds, self.fitness, self.confirmed):
+            for column in (self.numbers, self.steps, self.seconds, self.fitness, self.tops, self.confirmed):
                 column.pop()  # type: ignore[attr-defined]
         self.numbers.append(number)
         self.steps.append(steps)
         self.seconds.append(seconds + (self.seconds[-1] if self.seconds else 0.0))
         self.fitness.append(fitness)
-        self.confirmed.append(confirmed)
+        self.tops.append(_higher(self.tops, fitness))
+        self.confirmed.append(_higher(self.confirmed, confirmed))
 
     @property
     def best(self) -> float | None:
         """The best fitness of a single evaluation."""
-        return max((f for f in self.fitness if math.isfinite(f)), default=None)
+        return self.tops[-1] if self.tops and self.tops[-1] > -math.inf else None
 
     @property
     def best_confirmed(self) -> float | None:
         """The best mean over fresh episodes."""
-        return max((c for c in self.confirmed if c is not None and math.isfinite(c)), default=None)
+        return self.confirmed[-1] if self.confirmed and self.confirmed[-1] > -math.inf else None
 
 
 class GrowingRun:
@@ -130,7 +142,7 @@ class GrowingRun:
             # Written anew, or rolled back: everything again, once.
             self.curve, self._firsts = Curve(), {}
             self._generations, self._fitness = Lines(self._generations.path), Lines(self._fitness.path)
-        for head in map(json.loads, heads):
+        for head in map(_value, heads):
             row = self._firsts.pop(head["number"], None)
             agents = head["evaluations"]
             if row is None or not agents:
@@ -147,9 +159,9 @@ class GrowingRun:
         for line in self._fitness.read():
             if known and line.startswith(known):
                 continue
-            row = json.loads(line)
+            row = _value(line)
             known = f'{{"generation": {row["generation"]}, '
-            self._firsts[row["generation"]] = row
+            self._firsts.setdefault(row["generation"], row)
 
     def _note_winner(self) -> None:
         path, number = self.path / "history" / "hyperparameters.jsonl", self.curve.numbers[-1]
@@ -244,6 +256,20 @@ class Lines:
             file.seek(max(0, self.place - CHECKED))
             self._before = file.read(min(CHECKED, self.place))
         yield from data[:end].decode().split("\n")[:-1]
+
+
+def _value(line: str) -> Any:
+    """What a line of JSON without blanks around it holds; `json.loads` looks for blanks first, a third of its time here."""
+    value, end = _JSON.raw_decode(line)
+    if end != len(line):
+        raise ValueError(f"{line[end : end + 20]!r} stands behind a value.")
+    return value
+
+
+def _higher(before: Sequence[float], value: float | None) -> float:
+    """The best so far with one more value, which may be missing or no number."""
+    best = before[-1] if before else -math.inf
+    return max(best, value) if value is not None and math.isfinite(value) else best
 
 
 def _stamp(path: Path) -> tuple[float, int]:

@@ -159,13 +159,15 @@ class Dashboard(anywidget.AnyWidget):
         """Update what a notebook saves. Called by the poller when training rests, and now and then."""
         rest = self.rest
         self.state, self.past = self._feed.state(), self._feed.past()
-        if self._shown is not None:
+        if self._shown is not None and rest != self._pictured:
+            self._pictured = rest
             self._shown.update(self._still())
         self.kept = rest
 
     # What an output shows -----------------------------------------------------------------
 
     _shown: Any = None
+    _pictured: tuple[Any, ...] = ()  # the `rest` that the still picture shows
     _last_words = ""
 
     def _ipython_display_(self) -> None:
@@ -177,6 +179,7 @@ class Dashboard(anywidget.AnyWidget):
             return
         # The widget's own text never changes, so it says nothing that does: the still picture beside it does.
         display(self._widget() | {"text/plain": f"Dashboard({self.experiment.name})"}, raw=True)
+        self._pictured = self.rest
         self._shown = display(self._still(), display_id=self.twin)
         _keep_after_cells(self)
 

@@ -26,7 +26,7 @@ from evolab.data.buffers.replay import ReplayBuffer
 from evolab.data.buffers.rollout import RolloutBuffer
 from evolab.networks.base import Network, Role
 from evolab.networks.batching.group import AgentGroup
-from evolab.networks.kernels.td_updates import TemporalDifference
+from evolab.networks.batching.whole_rollouts import Rule
 
 CHANGED = "algorithm=dataclasses.replace(exp.algorithm, {name}={value}), for another experiment"
 """How an option of an algorithm is changed; see `core.readonly.frozen_options`."""
@@ -167,7 +167,7 @@ class Algorithm(ABC):
         """The noise of one update, so that an update is a function of its arguments."""
         return None
 
-    def whole(self) -> TemporalDifference | None:
+    def whole(self) -> Rule | None:
         """What `update` is, where kernels know it: on a CPU they then make whole updates, with the same result.
 
         Only what the class itself says counts: a class that derives from it may update otherwise.

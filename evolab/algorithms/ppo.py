@@ -25,6 +25,8 @@ from evolab.data.buffers.rollout import RolloutSteps
 from evolab.networks.base import Role
 from evolab.networks.batching.bucket import Forward
 from evolab.networks.batching.group import AgentGroup
+from evolab.networks.batching.whole_rollouts import orders
+from evolab.networks.kernels.rollout_updates import ClippedPolicyGradient
 from evolab.networks.scalars import Scalars
 from evolab.networks.sequences import seen, seen_next
 
@@ -189,8 +191,8 @@ class PPO(MaskedAlgorithm):
         sequences = None if batch.remembered is None else Cut(batch.remembered, batch.broken, batch.num_envs)
         for _ in range(epochs):
             if sequences is None:
-                order = torch.rand((count, total), generator=generator, device=generator.device)
-                parts = list(order.argsort(1).to(value.device).tensor_split(-(-total // size), 1))
+                (order,) = orders(1, count, total, generator).to(value.device)
+                parts = list(order.tensor_split(-(-total // size), 1))
             else:
                 parts = sequences.parts(size, generator)
             for part in parts:
@@ -211,6 +213,10 @@ class PPO(MaskedAlgorithm):
                     action_mask=None if batch.action_mask is None else take(batch.action_mask),
                     remembered=None if sequences is None else sequences.before(part, take),
                 )
+
+    def whole(self) -> ClippedPolicyGradient | None:
+        """All passes over a rollout, as the kernels know them: `minibatches` and `update` up to rounding."""
+        return ClippedPolicyGradient("actor", "critic", "spread")
 
     def update(self, agents: AgentGroup, batch: Batch | Minibatch, noise: Tensor | None) -> dict[str, Tensor]:
         """One step on a minibatch; any other batch is taken as rollouts of one step each."""

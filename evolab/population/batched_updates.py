@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from evolab.core.experience import Batch
+from evolab.data.buffers.rollout import RolloutSteps
 from evolab.networks.batching import whole_updates as whole
 from evolab.networks.batching.group import AgentGroup
+from evolab.networks.batching.whole_rollouts import WholeRollouts, orders
 from evolab.population.table import Table
 
 Losses = Mapping[str, Tensor]
@@ -29,7 +31,7 @@ class Waiting:
         algorithm = table.algorithm
         on_cpu = table.device.type == "cpu" and "whole" in vars(type(algorithm))
         self._rule = algorithm.whole() if on_cpu else None
-        self._jobs: list[tuple[AgentGroup, whole.UpdateJob]] = []
+        self._jobs: list[tuple[AgentGroup, whole.KernelJob]] = []
 
     def take(self, group: AgentGroup, batch: Any, noise: Any) -> bool:
         """Note updates of a group, whose noise is drawn where none is given; False where kernels can't make them.
@@ -41,19 +43,32 @@ class Waiting:
         """
         if self._rule is None or not isinstance(batch, Batch):
             return False
-        updates = group.whole(self._rule)
-        if updates is None:
-            return False
         if any(other is group for other, _ in self._jobs):
             self.make()
-        several = batch if batch.reward.dim() == 3 else batch.as_several()
-        together = self._noise(group, several) if noise is None else noise.unsqueeze(0)
-        about = group.updates, group.policy_delay, group.sizes
-        self._jobs.append((group, updates.job(several, together, *about)))
-        group.pace.count(len(several.reward))
+        job = self._job(group, group.whole(self._rule), batch, noise)
+        if job is None:
+            return False
+        self._jobs.append((group, job))
+        group.pace.count(job.updates)
         for individual in self._table.individuals[group.rows]:
-            individual.learned(len(several.reward))
+            individual.learned(job.updates)
         return True
+
+    def _job(
+        self, group: AgentGroup, updates: object, batch: Batch, noise: Tensor | None
+    ) -> whole.KernelJob | None:
+        """These updates, told to the kernels; None where they do not know them."""
+        if isinstance(updates, whole.WholeUpdates):
+            several = batch if batch.reward.dim() == 3 else batch.as_several()
+            together = self._noise(group, several) if noise is None else noise.unsqueeze(0)
+            return updates.job(several, together, group.updates, group.policy_delay, group.sizes)
+        if isinstance(updates, WholeRollouts) and isinstance(batch, RolloutSteps) and updates.takes(batch):
+            epochs, size = int(group.settings[0]["epochs"]), int(group.settings[0]["batch_size"])
+            agents, length = batch.reward.shape
+            order = orders(epochs, agents, length, self._table.generator)
+            told = batch.ended, batch.valid, batch.num_envs
+            return updates.job(batch, *told, order, -(-length // size))
+        return None
 
     def _noise(self, group: AgentGroup, batch: Batch) -> Tensor | None:
         """Of each of these updates, drawn as if one followed the other."""

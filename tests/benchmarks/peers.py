@@ -53,14 +53,15 @@ RATIOS = {
 
 
 class Tool:
-    """A process with one library in it."""
+    """A process with one library in it, which answers by `script`; `peer_loops.py` if it is None."""
 
-    def __init__(self, python: Path | str, name: str, threads: int) -> None:
+    def __init__(self, python: Path | str, name: str, threads: int, script: Path | None = None) -> None:
         cores = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
         environment = os.environ | cores | {"TQDM_DISABLE": "1"}
         if name == "evolab":
             environment["PYTHONPATH"] = str(ROOT)
-        command = [str(python), str(HERE / "peer_loops.py"), name]
+        asked = [str(HERE / "peer_loops.py")] if script is None else [str(script), "--answer"]
+        command = [str(python), *asked, name]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )

@@ -20,10 +20,10 @@ from evolab.networks.batching.bucket import Bound, Bucket, Forward, joined
 from evolab.networks.batching.cuda_graphs import Recordings
 from evolab.networks.batching.gradients import TrackedPass
 from evolab.networks.batching.pace import Pace
-from evolab.networks.batching.whole_updates import WholeUpdates, whole_updates
+from evolab.networks.batching.whole_rollouts import Rule, WholeRollouts, by_kernels
+from evolab.networks.batching.whole_updates import WholeUpdates
 from evolab.networks.genes import Genes
 from evolab.networks.kernel import Backward, Kernel
-from evolab.networks.kernels.td_updates import TemporalDifference
 from evolab.networks.loss import Loss, Regression
 
 
@@ -76,7 +76,7 @@ class AgentGroup:
         self.recordings = Recordings()
         self._weights: dict[tuple[int, torch.dtype, torch.device], Tensor] = {}
         self._views: dict[str, Tensor] = {}
-        self._whole: dict[TemporalDifference, WholeUpdates | None] = {}
+        self._whole: dict[object, WholeUpdates | WholeRollouts | None] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what holds addresses, which is made anew."""
@@ -276,10 +276,10 @@ class AgentGroup:
             for bucket in limited:
                 bucket.limit(length, None)
 
-    def whole(self, rule: TemporalDifference) -> WholeUpdates | None:
+    def whole(self, rule: Rule) -> WholeUpdates | WholeRollouts | None:
         """Updates by a rule, several in one call of the kernels; None where these do not know all networks."""
         if rule not in self._whole:
-            self._whole[rule] = whole_updates(self.buckets, self.hyper, rule)
+            self._whole[rule] = by_kernels(self.buckets, self.hyper, rule)
         return self._whole[rule]
 
     def polyak_update(self, name: str) -> None:

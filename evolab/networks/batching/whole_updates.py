@@ -8,14 +8,54 @@ agent and several updates in a row; its `update` stays what it means, and what r
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from evolab.core.experience import Batch
 from evolab.networks.batching.bucket import Bucket
 from evolab.networks.kernels.td_updates import TemporalDifference, Trained, Updates, address, run, torch_tanh
 from evolab.networks.mlp.compiled_kernel import CompiledMLPKernel
+
+
+class Whole(Protocol):
+    """What several updates of a group have in common.
+
+    Attributes:
+        entry: the kernels' function that makes them.
+        dtype: of the parameters.
+        choosing: the network among whose outputs choices are.
+    """
+
+    entry: ClassVar[str]
+    dtype: torch.dtype
+    choosing: CompiledMLPKernel
+
+
+class KernelJob(Protocol):
+    """Some updates of a group, told to the kernels."""
+
+    @property
+    def whole(self) -> Whole:
+        """Whose they are."""
+
+    @property
+    def told(self) -> Any:
+        """To the kernels."""
+
+    @property
+    def updates(self) -> int:
+        """How many."""
+
+    @property
+    def work(self) -> float:
+        """Multiply-adds, roughly."""
+
+    def losses(self) -> dict[str, list[Tensor]]:
+        """By name, [P] of each update in which there was one."""
+
 
 PASSES = 4
 """Multiply-adds of an update, as a multiple of a forward pass of all networks: roughly, for the number of threads."""
@@ -30,27 +70,19 @@ class WholeUpdates:
         rule: their update.
     """
 
+    entry: ClassVar[str] = "learn"
+
     def __init__(self, bucket: Bucket, hyper: Mapping[str, Tensor], rule: TemporalDifference) -> None:
         self.bucket, self.hyper, self.rule = bucket, hyper, rule
-        kernels = {name: bucket.bound[name].kernel for name in _names(rule)}
-        self.kernels: dict[str, CompiledMLPKernel] = kernels  # type: ignore[assignment]
-        self.of_values = self.kernels[rule.value]
+        self.kernels = kernels_of(bucket, _names(rule))
+        self.of_values = self.choosing = self.kernels[rule.value]
         self.dtype = bucket.flat(rule.value).dtype
-        told = [*self.kernels, *([rule.temperature] if rule.temperature else [])]
-        self._sizes = {name: bucket.sizes(name) for name in told}
-        self._trained = {name: self._told(name) for name in told}
+        names = [*self.kernels, *([rule.temperature] if rule.temperature else [])]
+        self._sizes = {name: bucket.sizes(name) for name in names}
+        self._trained = {
+            name: told(bucket, name, self.kernels.get(name), self._sizes[name]) for name in names
+        }
         self.work = PASSES * sum(sum(kernel.every.work) for kernel in self.kernels.values())
-
-    def _told(self, name: str) -> Trained:
-        bucket = self.bucket
-        state, role = bucket.optimizer(name).state, bucket.bound[name].role
-        return Trained(
-            self.kernels[name].every.plan_address if name in self.kernels else None,
-            *(role.ensemble_size, state.parameters.stride(1), state.parameters.data_ptr()),
-            bucket.flat(f"{name}.target").data_ptr() if role.has_target else None,
-            *(self._sizes[name].ctypes.data, state.mean.data_ptr(), state.square.data_ptr()),
-            *(state.count.data_ptr(), state.rate.data_ptr()),
-        )
 
     def job(
         self, batch: Batch, noise: Tensor | None, before: int, delay: int, sizes: Sequence[int]
@@ -84,7 +116,7 @@ class WholeUpdates:
         values = batch.reward.new_empty(moves, agents, 2 if rule.temperature else length)
         counts = self._own(sizes, length)
         acts = rule.policy is not None
-        told = Updates(
+        about = Updates(
             *(agents, updates, length, x.shape[-1]),
             self.of_values.role.extra
             if rule.policy
@@ -108,7 +140,7 @@ class WholeUpdates:
             ),
         )
         held = x, following, reward, terminated, action, noise, ahead, permitted, counts, batch.error
-        return UpdateJob(self, told, losses, values, weight, held)
+        return UpdateJob(self, about, losses, values, weight, held)
 
     def _own(self, sizes: Sequence[int], length: int) -> np.ndarray | None:
         """[P], how many of so many samples are an agent's own; None for all."""
@@ -123,12 +155,13 @@ class UpdateJob:
     Attributes:
         whole: whose they are.
         told: to the kernels.
+        updates: how many.
     """
 
     def __init__(
         self, whole: WholeUpdates, told: Updates, losses: Tensor, values: Tensor, weight: Tensor, held: object
     ) -> None:
-        self.whole, self.told = whole, told
+        self.whole, self.told, self.updates = whole, told, int(told.updates)
         self._losses, self._values, self._weight = losses, values, weight
         self._held = held  # what the kernels read has to live until they are done
 
@@ -157,10 +190,9 @@ def whole_updates(
     if len(buckets) > 1:
         return None
     (bucket,) = buckets
+    if not kernels_of(bucket, _names(rule)):
+        return None
     for name in _names(rule):
-        kernel = bucket.bound[name].kernel
-        if not isinstance(kernel, CompiledMLPKernel):
-            return None
         adam, target = (
             bucket.optimizer(name),
             f"{name}.target" if bucket.bound[name].role.has_target else name,
@@ -170,10 +202,34 @@ def whole_updates(
     return WholeUpdates(bucket, hyper, rule)
 
 
-def make(jobs: Sequence[UpdateJob]) -> None:
+def make(jobs: Sequence[KernelJob]) -> None:
     """Make the updates of several groups, their agents spread over threads."""
-    first = jobs[0].whole
-    run(first.dtype, [job.told for job in jobs], sum(job.work for job in jobs), first.of_values.every)
+    whole = jobs[0].whole
+    work = sum(job.work for job in jobs)
+    run(whole.dtype, whole.entry, [job.told for job in jobs], work, whole.choosing.every)
+
+
+def kernels_of(bucket: Bucket, names: Sequence[str]) -> dict[str, CompiledMLPKernel]:
+    """The compiled kernels of these networks by name; none where one of them is computed otherwise."""
+    found: dict[str, CompiledMLPKernel] = {}
+    for name in names:
+        kernel = bucket.bound[name].kernel
+        if not isinstance(kernel, CompiledMLPKernel):
+            return {}
+        found[name] = kernel
+    return found
+
+
+def told(bucket: Bucket, name: str, kernel: CompiledMLPKernel | None, sizes: np.ndarray) -> Trained:
+    """What moves under one name, as the kernels are told of it; `kernel` is None for numbers, `sizes` have to live on."""
+    state, role = bucket.optimizer(name).state, bucket.bound[name].role
+    return Trained(
+        None if kernel is None else kernel.every.plan_address,
+        *(role.ensemble_size, state.parameters.stride(1), state.parameters.data_ptr()),
+        bucket.flat(f"{name}.target").data_ptr() if role.has_target else None,
+        *(sizes.ctypes.data, state.mean.data_ptr(), state.square.data_ptr()),
+        *(state.count.data_ptr(), state.rate.data_ptr()),
+    )
 
 
 def _names(rule: TemporalDifference) -> list[str]:

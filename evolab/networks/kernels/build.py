@@ -34,6 +34,7 @@ SOURCES = (
     "regression.h",
     "td_targets.h",
     "td_updates.h",
+    "rollout_updates.h",
 )
 REALS = {torch.float32: "float", torch.float64: "double"}
 FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC", "-pthread")

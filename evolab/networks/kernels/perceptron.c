@@ -249,3 +249,4 @@ int backward(const Plan *plan, int64_t threads, int64_t rows, int64_t batch, con
 #include "quantiles.h"
 #include "regression.h"
 #include "td_updates.h"
+#include "rollout_updates.h"

@@ -61,11 +61,12 @@ static Pass reading(Pass pass, const Updates *job, const REAL *x, const REAL *ex
     return pass;
 }
 
-static void squash(const Updates *job, REAL *values, int64_t n) {
+static void squashed(Squash by, REAL *values, int64_t n) {
     int count = (int)n;
-    if (job->squash) job->squash(&count, values, values);
+    if (by) by(&count, values, values);
     else activate(TANH, values, values, n);
 }
+static void squash(const Updates *job, REAL *values, int64_t n) { squashed(job->squash, values, n); }
 
 #define EXP(x) (sizeof(REAL) == 4 ? (REAL)expf((float)(x)) : (REAL)exp(x))
 #define LOG1P(x) (sizeof(REAL) == 4 ? (REAL)log1pf((float)(x)) : (REAL)log1p(x))

@@ -91,12 +91,13 @@ class Updates(ctypes.Structure):
     ]
 
 
-def run(dtype: torch.dtype, jobs: Sequence[Updates], work: float, by: Perceptrons) -> None:
+def run(dtype: torch.dtype, entry: str, jobs: Sequence[Any], work: float, by: Perceptrons) -> None:
     """Make the updates of several groups; agents are spread over threads.
 
     Args:
         dtype: of the parameters.
-        jobs: of one group each.
+        entry: the kernels' function that makes them.
+        jobs: of one group each, `Updates` or what else `entry` takes.
         work: multiply-adds of all of them.
         by: one of the networks, for the words of an error.
 
@@ -106,12 +107,13 @@ def run(dtype: torch.dtype, jobs: Sequence[Updates], work: float, by: Perceptron
     """
     kernels = library(dtype)
     assert kernels is not None
-    if not kernels.learn.argtypes:
-        kernels.learn.argtypes = [_INTEGER, _INTEGER, _POINTER]
+    call = getattr(kernels, entry)
+    if not call.argtypes:
+        call.argtypes = [_INTEGER, _INTEGER, _POINTER]
     each = (_POINTER * len(jobs))(*map(ctypes.addressof, jobs))
     agents = sum(job.agents for job in jobs)
     most = min(threads(), agents, 1 + int(work / GRAIN))
-    failed = kernels.learn(most, len(jobs), each)
+    failed = call(most, len(jobs), each)
     if failed:
         by.explain(failed, max(job.batch for job in jobs))
 

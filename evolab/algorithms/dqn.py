@@ -234,7 +234,7 @@ class DQN(MaskedAlgorithm):
 
     def update(self, agents: AgentGroup, batch: Batch, noise: Tensor | None) -> dict[str, Tensor]:
         """One step on the mean squared (or Huber) temporal-difference error, then the target follows."""
-        loss = self.error(agents, batch, noise)
+        loss = self.error(agents, batch, *given(noise))
         loss = DuelingError(loss, self.outputs_per_action()) if self.dueling else loss
         with self.disturbed(agents, apart(noise)[0]):
             losses = agents.gradient_step("q", loss, batch.observation, noted=batch.error)
@@ -243,7 +243,7 @@ class DQN(MaskedAlgorithm):
 
     def error(self, agents: AgentGroup, batch: Batch, noise: Tensor | None = None) -> Loss:
         """What the network brings down, of the values of all actions."""
-        return SquaredError(self.target(agents, batch, noise), batch.weight, batch.action, self.huber)
+        return SquaredError(self.target(agents, batch, *given(noise)), batch.weight, batch.action, self.huber)
 
     def target(self, agents: AgentGroup, batch: Batch, noise: Tensor | None = None) -> Tensor:
         """[P, B]: reward plus the discounted value of the next state."""
@@ -258,6 +258,11 @@ class DQN(MaskedAlgorithm):
             else:
                 next_value = next_values.amax(-1)
             return batch.reward + batch.future(agents.hyper["discount"]) * next_value
+
+
+def given(noise: Tensor | None) -> tuple[Tensor, ...]:
+    """An argument where there is noise: who derives from DQN without it need not know of it."""
+    return () if noise is None else (noise,)
 
 
 def apart(noise: Tensor | None) -> tuple[Tensor | None, ...]:

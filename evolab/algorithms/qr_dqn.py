@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from evolab.algorithms.base import CALLS, CHANGED
-from evolab.algorithms.dqn import DQN, apart
+from evolab.algorithms.dqn import DQN, apart, given
 from evolab.algorithms.losses import QuantileError
 from evolab.core import checks
 from evolab.core.experience import Batch
@@ -65,7 +65,7 @@ class QRDQN(DQN):
     def error(self, agents: AgentGroup, batch: Batch, noise: Tensor | None = None) -> Loss:
         """How far the quantiles of the actions taken are from those of the target: the quantile Huber loss."""
         return QuantileError(
-            self.target(agents, batch, noise), batch.weight, self.huber, batch.action, self.quantiles
+            self.target(agents, batch, *given(noise)), batch.weight, self.huber, batch.action, self.quantiles
         )
 
     def target(self, agents: AgentGroup, batch: Batch, noise: Tensor | None = None) -> Tensor:

@@ -7,12 +7,14 @@ The names below are the whole public surface. They are imported when first used,
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 from evolab.core.registry import PARTS
 from evolab.core.version import VERSION
 
+TYPE_CHECKING = False  # importing `typing` is half of what `import evolab` would cost
 if TYPE_CHECKING:
+    from typing import Any
+
     from evolab import envs as envs
     from evolab import testing as testing
     from evolab.algorithms.bc import BC as BC

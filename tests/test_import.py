@@ -35,6 +35,12 @@ def test_importing_evolab_costs_next_to_nothing_beyond_torch():
     assert not set(modules) & set(HEAVY)
 
 
+def test_importing_evolab_imports_neither_typing_nor_what_only_mistakes_need():
+    code = "import sys, evolab; print(*(n for n in ('typing', 'difflib', 'evolab.core.checks') if n in sys.modules))"
+    out = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.split() == []
+
+
 def test_no_public_name_is_hidden_by_a_module_of_the_same_name():
     # Importing a submodule sets it as an attribute of the package, in place of the function.
     modules = {module.name for module in pkgutil.iter_modules(ev.__path__)}

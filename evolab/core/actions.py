@@ -119,7 +119,7 @@ class BoxActions:
         array = action.detach().cpu().numpy()
         if self.whole:  # clipped as floats: the bounds of a dtype are not exact in another
             return np.clip(array.astype(np.float64), self._low, self._high).astype(self.space.dtype)
-        return np.clip(array.astype(self.space.dtype, copy=False), self.space.low, self.space.high)
+        return within(array.astype(self.space.dtype, copy=False), self.space.low, self.space.high)
 
     def random(self, lead: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
         """Uniform actions [*lead, ...]; of whole numbers each with equal chance, both bounds included."""
@@ -131,6 +131,11 @@ class BoxActions:
         if self.wholes is not None:
             drawn = np.where(self.wholes.cpu().numpy(), drawn, self._low + unit * wide)
         return drawn.astype(self.space.dtype)
+
+
+def within(array: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """A copy clipped to bounds: `np.clip`, at half of what it takes of few numbers."""
+    return np.minimum(np.maximum(array, low), high)
 
 
 def whole_entries(space: spaces.Box) -> np.ndarray:

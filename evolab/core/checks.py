@@ -7,7 +7,6 @@ those that name a mistake return the exception, so that the `raise` stays visibl
 
 from __future__ import annotations
 
-import difflib
 import math
 import numbers
 import sys
@@ -27,6 +26,8 @@ def nearest(name: object, known: Iterable[str]) -> str:
     >>> nearest("xyz", ["BC", "DQN", "TD3"])
     ''
     """
+    import difflib  # 1 ms, which `import evolab` does not pay
+
     spelling = {option.lower(): option for option in known}
     match = difflib.get_close_matches(str(name).lower(), spelling, n=1, cutoff=0.5)
     return f"did you mean {spelling[match[0]]!r}?" if match else ""

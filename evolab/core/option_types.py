@@ -75,10 +75,16 @@ def check_known(call: Callable[..., Any], options: Iterable[str], what: str) -> 
     Raises:
         TypeError: says which option is near.
     """
-    known = list(inspect.signature(call).parameters)
+    known = parameters_of(call)
     for name in options:
         if name not in known:
             raise TypeError(str(checks.unknown_option(what, name, known)))
+
+
+@cache
+def parameters_of(call: Callable[..., Any]) -> tuple[str, ...]:
+    """Names of what a class or a function takes, in order; looked up once, as parts are made at every step of a search."""
+    return tuple(inspect.signature(call).parameters)
 
 
 @cache

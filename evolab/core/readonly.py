@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn, TypeVar
 
 from evolab.core import checks
-from evolab.core.option_types import check_made
+from evolab.core.option_types import check_made, parameters_of
 from evolab.core.shown import Plain, shows_calls
 
 Kind = TypeVar("Kind", bound=type)
@@ -122,8 +121,8 @@ def frozen_options(how: str, calls: str) -> Callable[[Kind], Kind]:
 
         @functools.wraps(made)
         def make(self: object, *arguments: object, **options: object) -> None:
-            parameters = [name for name in inspect.signature(made).parameters if name != "self"]
-            check_made(kind, {**dict(zip(parameters, arguments, strict=False)), **options}, options)
+            behind = dict(zip(parameters_of(made)[1:], arguments, strict=False))  # after `self`
+            check_made(kind, {**behind, **options}, options)
             made(self, *arguments, **options)
 
         kind.__init__ = make  # type: ignore[misc]

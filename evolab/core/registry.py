@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, TypeVar
 
-from evolab.core import checks
-
+TYPE_CHECKING = False  # importing `typing` is half of what `import evolab` would cost
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
 
 PARTS: dict[str, dict[str, str]] = {
     "algorithm": {
@@ -83,8 +84,6 @@ ABOVE = {
 }
 """What an object offers and a room or a file above it carries out: function or class -> module."""
 
-T = TypeVar("T")
-
 
 def names(kind: str) -> list[str]:
     """The parts of a kind, evolab's own first.
@@ -103,7 +102,7 @@ def part(kind: str, name: str) -> Any:
     """
     found = {_folded(known): known for known in names(kind)}.get(_folded(name))
     if found is None:
-        raise checks.unknown(kind, name, names(kind))
+        raise _unknown(kind, name, names(kind))
     return _class(kind, found)
 
 
@@ -116,9 +115,7 @@ def any_part(name: object) -> Any:
     for kind in PARTS:
         if isinstance(name, str) and name in names(kind):
             return _class(kind, name)
-    raise checks.unknown(
-        "type in the configuration", name, [known for kind in PARTS for known in names(kind)]
-    )
+    raise _unknown("type in the configuration", name, [known for kind in PARTS for known in names(kind)])
 
 
 def above(name: str) -> Any:
@@ -156,6 +153,12 @@ def name_of(value: object) -> str | None:
         if kind.__name__ in names(parts) and _class(parts, kind.__name__) is kind:
             return kind.__name__
     return None
+
+
+def _unknown(kind: str, name: object, known: list[str]) -> ValueError:
+    from evolab.core import checks  # `import evolab` does not pay for what it says of mistakes
+
+    return checks.unknown(kind, name, known)
 
 
 def _folded(name: str) -> str:

@@ -9,8 +9,9 @@ from gymnasium import spaces
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from evolab.core.actions import limits
+from evolab.core.actions import limits, within
 from evolab.core.composite_actions import JoinedBox, together
+from evolab.core.flags import all_of, any_of
 from evolab.core.space_trees import is_whole, map_space
 
 
@@ -42,14 +43,14 @@ def as_batch(
     if isinstance(space, spaces.Box):
         bad = None
         finite = np.isfinite(given)
-        if not finite.all():
+        if not all_of(finite):
             bad = ~finite.reshape(len(given), -1).all(axis=1)
             given = np.where(finite, given, middle(space))
         if is_whole(space):  # a cast would cut towards zero
             return np.clip(np.rint(given.astype(np.float64)), *limits(space)).astype(space.dtype), bad
         if isinstance(space, JoinedBox) and space.wholes.any():
             given = np.where(space.wholes, np.rint(given), given)
-        return np.clip(given, space.low, space.high).astype(space.dtype, copy=False), bad  # clip copies
+        return within(given, space.low, space.high).astype(space.dtype, copy=False), bad
     if isinstance(space, spaces.MultiBinary) and given.dtype.kind == "b":
         given = given.astype(space.dtype)
     if given.dtype.kind not in "iu":
@@ -62,7 +63,7 @@ def as_batch(
         low, high = 0, 2
     else:
         low, high = space.start, space.start + space.n  # type: ignore[attr-defined]
-    if (given < low).any() or (given >= high).any():
+    if any_of(given < low) or any_of(given >= high):
         raise ValueError(f"action has values in {given.min()}..{given.max()}; {space} has no such action.")
     return given.astype(space.dtype), None
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 
+from evolab.core.flags import all_of
 from evolab.core.space_trees import map_space
 from evolab.core.trees import Tree, leaves, map_leaves
 
@@ -19,14 +21,17 @@ def leaf_dtype(space: spaces.Space) -> np.dtype:
 
 def empty(space: spaces.Space, *lead: int) -> Any:
     """Fresh memory for a batch of observations, zeros, with `lead` axes in front."""
+    if isinstance(space, spaces.Box):
+        return np.zeros(lead + space.shape, leaf_dtype(space))
     return map_space(lambda leaf: np.zeros(lead + tuple(leaf.shape or ()), leaf_dtype(leaf)), space)
 
 
 def put(space: spaces.Space, batch: Tree, index: int, value: Any) -> None:
     """Write one observation into row `index`; a wrong shape raises ValueError."""
     if type(batch) is np.ndarray:
-        if np.shape(value) != batch.shape[1:]:  # numpy would broadcast (1,) into (4,)
-            raise ValueError(f"observation has shape {np.shape(value)}; its space says {batch.shape[1:]}")
+        shape = value.shape if type(value) is np.ndarray else np.shape(value)
+        if shape != batch.shape[1:]:  # numpy would broadcast (1,) into (4,)
+            raise ValueError(f"observation has shape {shape}; its space says {batch.shape[1:]}")
         batch[index] = value
     elif isinstance(batch, dict):
         for name, part in batch.items():
@@ -49,12 +54,13 @@ def merged(mask: np.ndarray, chosen: Tree, otherwise: Tree) -> Any:
 
 def not_finite(batch: Tree, count: int) -> np.ndarray | None:
     """[N], True where a row has a NaN or an infinite value; None where no row has."""
-    bad = None
-    for leaf in leaves(batch):
+    bad: np.ndarray | None = None
+    parts: Sequence[np.ndarray] = (batch,) if isinstance(batch, np.ndarray) else leaves(batch)
+    for leaf in parts:
         if leaf.dtype.kind != "f":
             continue
         finite = np.isfinite(leaf)
-        if finite.all():
+        if all_of(finite):
             continue
         rows = ~finite.reshape(count, -1).all(axis=1)
         bad = rows if bad is None else bad | rows

@@ -16,7 +16,7 @@ from gymnasium.wrappers import ClipAction
 from gymnasium.wrappers import vector as vector_wrappers
 
 from evolab.core.actions import is_finite
-from evolab.core.composite_actions import apart, joined
+from evolab.core.composite_actions import ActionParts, apart, joined
 from evolab.envs.backend import Failure, Faults
 from evolab.envs.base import EnvironmentFault
 from evolab.envs.masks import MASK, Source, read_mask, source_of
@@ -66,6 +66,7 @@ class Guard(gymnasium.Env):
             self.name = type(self._env.unwrapped).__name__ if self._env.spec is None else self._env.spec.id
         self.observation_space = self._env.observation_space
         self.action_space = joined(chosen_from(self._env))
+        self._in_parts = isinstance(self.action_space, ActionParts)
         self.metadata = self._env.metadata
         self.render_mode = self._env.render_mode
         self.spec = self._env.spec
@@ -79,7 +80,8 @@ class Guard(gymnasium.Env):
             return self._last, 0.0, False, False, {}
         self._steps += 1
         try:
-            answer = self._env.step(apart(self.action_space, action))  # type: ignore[union-attr]
+            taken = apart(self.action_space, action) if self._in_parts else action
+            answer = self._env.step(taken)  # type: ignore[union-attr]
             observation, reward, terminated, truncated, info = answer
             if type(reward) is not float:
                 reward = float(np.asarray(reward).item())  # some give an array of one

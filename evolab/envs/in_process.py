@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from evolab.core.flags import any_of
 from evolab.envs.backend import Failure, Faults, StepRows, VectorBackend
 from evolab.envs.batches import empty, put
 from evolab.envs.guard import REBUILD, Guard, Told, one_line
@@ -52,7 +53,7 @@ class Loop(VectorBackend):
         observation = empty(space, count)
         reward, terminated, truncated = [0.0] * count, [False] * count, [False] * count
         told = Told()
-        awake = np.flatnonzero(~resting).tolist() if resting.any() else range(count)
+        awake = np.flatnonzero(~resting).tolist() if any_of(resting) else range(count)
         for index in awake:
             guard = self.guards[index]
             seen, reward[index], terminated[index], truncated[index], info = guard.step(action[index])

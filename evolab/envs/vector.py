@@ -14,6 +14,7 @@ from torch import Tensor
 
 from evolab.core.checks import positive_integer
 from evolab.core.experience import Transition
+from evolab.core.flags import all_of, any_of
 from evolab.core.goals import Goals
 from evolab.core.trees import Tree, map_leaves
 from evolab.envs.actions import as_batch
@@ -80,7 +81,8 @@ class VectorEnvironments(Environments):
         self._count = population * num_envs
         self._resting = np.zeros(self._count, dtype=bool)
         self._streak = np.zeros(self._count, dtype=np.int64)  # faults in a row, by environment
-        self._observation: Any = None
+        self._observation: Any = None  # [N, ...], what is acted on next
+        self._told: Any = None  # the same, [P, E, ...]
         self._closed = False
 
     @property
@@ -102,9 +104,9 @@ class VectorEnvironments(Environments):
         self._seed = None
         self._resting[:] = False
         self._streak[:] = 0
-        self._observation = observation
+        self._observation, self._told = observation, self._shaped(observation)
         self.action_mask = self._shaped_mask(self._backend.masks)
-        return self._shaped(observation)
+        return self._told
 
     def step(self, action: ArrayLike | Tensor, autoreset: bool = True) -> Transition:
         """Act once in every environment; see `Environments.step`."""
@@ -115,11 +117,10 @@ class VectorEnvironments(Environments):
         rows = self._backend.step(batch, self._resting)
         following, faults, skipped = rows.observation, rows.faults, rows.skipped
 
-        if self._resting.any():  # environments that reset by themselves went on unseen
+        if any_of(self._resting):  # environments that reset by themselves went on unseen
             following = merged(self._resting, self._observation, following)
             skipped |= self._resting
-        broken = self._broken(following, rows.reward)
-        for index in np.flatnonzero(broken).tolist():
+        for index in self._broken(following, rows.reward):
             seen = np.isfinite(rows.reward[index])
             message = "an observation that is not finite" if seen else f"reward {rows.reward[index]}"
             faults.setdefault(index, Failure("nan", message))
@@ -128,17 +129,18 @@ class VectorEnvironments(Environments):
             if index >= 0 and not self._resting[index]:
                 skipped[index] = True
                 restart[index] = failure.kind in ("nan", "shape")
-        self._blank(rows, skipped)
-        self._policy.note(not skipped.all())
+        if any_of(skipped):
+            self._blank(rows, skipped)
+        self._policy.note(not all_of(skipped))
 
         ended = rows.terminated | rows.truncated
         onward = following if rows.reset is None else self._sound(rows.reset)
-        if restart.any():
+        if any_of(restart):
             fresh = self._begin(None, restart, rebuild=True)
             following, onward = merged(restart, fresh, following), merged(restart, fresh, onward)
         if rows.reset is not None:  # a resting environment repeats its last observation
             onward = merged(self._resting if autoreset else self._resting | ended, following, onward)
-        if autoreset and not self._backend.self_reset and ended.any():
+        if autoreset and not self._backend.self_reset and any_of(ended):
             onward = merged(ended, self._begin(None, ended), onward)
         if not autoreset:
             self._resting |= ended
@@ -148,16 +150,17 @@ class VectorEnvironments(Environments):
             valid &= ~undefined
             senders = np.flatnonzero(undefined).tolist()
             self._record({index: Failure("action", "the action is not finite") for index in senders})
-        before, self._observation = self._observation, onward
+        before, self._observation = self._told, onward
+        self._told = self._shaped(onward)
         permitted, self.action_mask = self.action_mask, self._shaped_mask(self._backend.masks)
         transition = Transition(
-            observation=self._shaped(before),
+            observation=before,
             action=batch.reshape(self.population, self.num_envs, *batch.shape[1:]),
             reward=self._shaped(rows.reward),
-            next_observation=self._shaped(following),
+            next_observation=self._told if following is onward else self._shaped(following),
             terminated=self._shaped(rows.terminated),
             truncated=self._shaped(rows.truncated),
-            reset_observation=self._shaped(onward),
+            reset_observation=self._told,
             valid=self._shaped(valid),
             metrics={divmod(i, self.num_envs): one for i, one in rows.metrics.items() if valid[i]},
             action_mask=permitted,
@@ -226,11 +229,13 @@ class VectorEnvironments(Environments):
         """Nothing was earned and nothing ended in rows that are no transition."""
         rows.reward[skipped], rows.terminated[skipped], rows.truncated[skipped] = 0.0, False, False
 
-    def _broken(self, observation: Tree, reward: np.ndarray) -> np.ndarray:
-        """[N], True where an environment that does not rest gave a NaN or an infinite value."""
-        bad = ~np.isfinite(reward)
-        rows = not_finite(observation, self._count)
-        return (bad if rows is None else bad | rows) & ~self._resting
+    def _broken(self, observation: Tree, reward: np.ndarray) -> list[int]:
+        """Which environments that do not rest gave a NaN or an infinite value."""
+        finite, rows = np.isfinite(reward), not_finite(observation, self._count)
+        if rows is None and all_of(finite):
+            return []
+        bad = ~finite if rows is None else ~finite | rows
+        return np.flatnonzero(bad & ~self._resting).tolist()
 
     def _sound(self, observation: Tree) -> Any:
         """First observations of environments that reset by themselves, begun again where not finite."""
@@ -254,7 +259,10 @@ class VectorEnvironments(Environments):
         return [int(one) for one in given.reshape(-1)]
 
     def _shaped(self, batch: Tree) -> Any:
-        return map_leaves(lambda leaf: leaf.reshape(self.population, self.num_envs, *leaf.shape[1:]), batch)
+        lead = self.population, self.num_envs
+        if isinstance(batch, np.ndarray):
+            return batch.reshape(lead + batch.shape[1:])
+        return map_leaves(lambda leaf: leaf.reshape(lead + leaf.shape[1:]), batch)
 
     def _shaped_mask(self, masks: np.ndarray | None) -> np.ndarray | None:
         return None if masks is None else self._shaped(masks)

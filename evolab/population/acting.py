@@ -11,6 +11,7 @@ from torch import Tensor
 
 from evolab.algorithms.base import MaskedAlgorithm
 from evolab.core.composite_actions import apart
+from evolab.core.flags import any_of
 from evolab.core.masks import as_mask, forbids_all, of_outputs, random_permitted
 from evolab.core.space_trees import as_space, check_choices, check_tokens, holds_numbers, leading_shape
 from evolab.core.trees import Tree, first_leaf, map_leaves, to_tensor
@@ -214,9 +215,8 @@ def _to_environment(table: Table, unit: Tensor) -> Tensor:
 def _restart_exploration(table: Table, num_envs: int, ended: Given = None) -> None:
     """Have room for what exploration remembers, zero where an episode has ended."""
     memory = table.memory
-    over = ended is not None and (
-        isinstance(ended, Tensor) or np.asarray(ended).any()
-    )  # at most steps no episode ends
+    # At most steps no episode ends.
+    over = ended is not None and (isinstance(ended, Tensor) or any_of(np.asarray(ended)))
     for name, shape in table.algorithm.memory(table.size, num_envs, table.actions).items():
         if name not in memory or memory[name].shape != shape:
             memory[name] = torch.zeros(shape, dtype=table.dtype, device=table.device)

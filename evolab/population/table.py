@@ -135,9 +135,9 @@ class Table(Mapping[str, Tensor]):
 
     def seen(self, observation: Tree, rows: slice = ALL) -> Tree:
         """Observations [P, B, ...] of some agents as their networks see them."""
-        known = self.statistics(rows).get("observation")
-        if known is None:
+        if "observation" not in self.spec.normaliser.fresh:
             return observation
+        known = self.statistics(rows)["observation"]
         return self.spec.normaliser.standard(observation, scales_of(known, self.dtype, unsqueeze=True), 2)
 
     # Groups -----------------------------------------------------------------------------------

@@ -56,6 +56,9 @@ class EpisodePools(Pools):
         if not stored:
             self._cut()
             return 0
+        usual = self.goals is None and self.futures is None
+        if usual and self._following.went_on(transition, self.onward, int(self.cursor[0])):
+            return stored
         places = Places(self.cursor, self.length, self.capacity, self.allotted)
         step = self._following.met(transition, self.onward, places)
         if self.goals is not None and self.futures is None:

@@ -12,12 +12,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor
 
 from evolab.core.experience import Lookahead, Transition
+from evolab.core.flags import all_of, as_flags
 from evolab.core.trees import Tree, leaves
 from evolab.data.buffers.base import as_kept
+from evolab.data.buffers.plain_rows import SharedArrays
 
 ONWARD = "onward"
 """The field of a buffer that tells, for each row, how many rows on the next step of its episode lies; 0 for none."""
@@ -67,6 +68,7 @@ class Following:
         self._open: np.ndarray | None = None  # [N], instead: where the newest N rows go on
         self._written = np.zeros(0, np.int64)  # [pools], rows since numbers count
         self._successor: Tree = ()
+        self._arrays = SharedArrays()
 
     def cut(self) -> None:
         """Whatever comes next follows nothing."""
@@ -75,40 +77,53 @@ class Following:
 
     def met(self, transition: Transition, store: Tensor, places: Places) -> Met:
         """Note one step [P, E] or [B] that has just been written: what it follows is told so in `store`."""
-        ended = _flags(transition.terminated)
-        ended = ended if transition.truncated is None else ended | _flags(transition.truncated)
-        valid = None if transition.valid is None else _flags(transition.valid)
-        whole, pools = valid is None or bool(valid.all()), len(places.cursor)
+        ended = _ended(transition)
+        valid = None if transition.valid is None else as_flags(transition.valid)
+        whole, pools = valid is None or all_of(valid), len(places.cursor)
         taken = np.broadcast_to(True if valid is None else valid, ended.shape).reshape(pools, -1)
         follows = self._open
-        if not (whole and self._goes_on_whole(transition, ended, store, places)):
+        if not self.went_on(transition, store, int(places.cursor[0])):
             follows = self._link(transition, ended, taken, store, places)
-        successor = transition.reset_observation  # the very array that is acted on next
-        self._successor = transition.next_observation if successor is None else successor
-        self._open = None
-        if whole and pools == 1:
-            self._open, self._newest = ~ended.reshape(-1), None
+            self._note(transition, ended, whole and pools == 1)
         assert follows is not None
         return Met(follows.reshape(taken.shape), taken, ended.reshape(taken.shape))
 
-    def _goes_on_whole(
-        self, transition: Transition, ended: np.ndarray, store: Tensor, places: Places
-    ) -> bool:
-        """Link two steps in a row of all environments, whose rows lie side by side; False for any other case."""
-        before, count = self._open, ended.size
-        start = int(places.cursor[0]) - 2 * count
-        if (
-            before is None
-            or before.size != count
-            or start < 0
-            or not one_memory(self._successor, transition.observation)
-        ):
+    def went_on(self, transition: Transition, store: Tensor, cursor: int) -> bool:
+        """Note the usual step: all environments of one pool go on, and their rows lie side by side after those before.
+
+        Args:
+            transition: [P, E] or [B], which has just been written.
+            store: of what follows what.
+            cursor: where the next row is written.
+
+        Returns:
+            False for every other step, which is not noted.
+        """
+        before, valid = self._open, transition.valid
+        if before is None or not one_memory(self._successor, transition.observation):
+            return False
+        ended = _ended(transition)
+        count = ended.size
+        start = cursor - 2 * count
+        if before.size != count or start < 0 or not (valid is None or all_of(as_flags(valid))):
             return False
         links = np.zeros(2 * count, np.int32)
-        np.multiply(before, count, out=links[:count], casting="unsafe")
-        store[start : start + 2 * count].copy_(torch.from_numpy(links))
+        links[:count][before] = count
+        array = self._arrays.of(ONWARD, store)
+        if array is None:
+            store[start : start + 2 * count].copy_(torch.from_numpy(links))
+        else:
+            array[start : start + 2 * count] = links
         self._written[0] += count
+        self._note(transition, ended, True)
         return True
+
+    def _note(self, transition: Transition, ended: np.ndarray, whole: bool) -> None:
+        successor = transition.reset_observation  # the very array that is acted on next
+        self._successor = transition.next_observation if successor is None else successor
+        self._open = None
+        if whole:
+            self._open, self._newest = ~ended.reshape(-1), None
 
     def _link(
         self, transition: Transition, ended: np.ndarray, taken: np.ndarray, store: Tensor, places: Places
@@ -139,6 +154,8 @@ class Following:
 
 def one_memory(one: Tree, other: Tree) -> bool:
     """True where two batches of observations are views of the same memory, of one shape."""
+    if one is other:
+        return True
     pairs = list(zip(leaves(one), leaves(other), strict=False))
     return bool(pairs) and all(
         a.shape == b.shape and a.strides == b.strides and a.ctypes.data == b.ctypes.data
@@ -192,5 +209,7 @@ def summed_ahead(
     return at, total, factor
 
 
-def _flags(values: ArrayLike | Tensor) -> np.ndarray:
-    return (values.cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)).astype(bool)
+def _ended(transition: Transition) -> np.ndarray:
+    """Where an episode is over, terminated or truncated."""
+    ended = as_flags(transition.terminated)
+    return ended if transition.truncated is None else ended | as_flags(transition.truncated)

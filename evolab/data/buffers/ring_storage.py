@@ -8,6 +8,7 @@ once what they are asked for: there the tensors double as they fill. Large obser
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,13 @@ from torch import Tensor
 from evolab.core import checks
 from evolab.core.device import device_named
 from evolab.core.experience import DRAWN, Transition
+from evolab.core.flags import all_of, as_flags
 from evolab.core.machine_memory import announce, room, taken_as_filled
 from evolab.core.trees import Tree, first_leaf, leaves, map_leaves
 from evolab.data.buffers.base import Buffer, Settled, as_kept
-from evolab.data.buffers.frames import Frames, frames_for
-from evolab.data.buffers.stored_leaves import flat, placed, precision_of, row_bytes
+from evolab.data.buffers.frames import Frames
+from evolab.data.buffers.plain_rows import SharedArrays, write_plain
+from evolab.data.buffers.stored_leaves import flat, frames_of, placed, precision_of, row_bytes
 
 AT_FIRST = 64 * 2**20  # bytes that there is room for at first, on devices that give at once what is asked for
 
@@ -61,6 +64,7 @@ class Pools(Buffer):
         self.length, self.cursor = np.zeros(1, np.int64), np.zeros(1, np.int64)
         self.added = 0
         self.source: str | None = None
+        self._arrays = SharedArrays()
 
     def __len__(self) -> int:
         """Transitions that an agent can draw from; the least of all agents where they don't share."""
@@ -68,7 +72,7 @@ class Pools(Buffer):
 
     def clear(self) -> None:
         """Forget everything; a boundary that is kept goes on with what there was."""
-        self.fields, self.frames = {}, {}
+        self.fields, self.frames, self._arrays = {}, {}, SharedArrays()
         self.length, self.cursor = np.zeros_like(self.length), np.zeros_like(self.cursor)
 
     def be_of(
@@ -90,8 +94,8 @@ class Pools(Buffer):
         transition = Transition.of(transition)
         shape = np.shape(transition.reward)
         leading, agents = len(shape), shape[0] if len(shape) == 2 else 1
-        valid = transition.valid
-        valid = None if valid is None or np.all(valid) else np.asarray(valid)
+        valid = None if transition.valid is None else as_flags(transition.valid)
+        valid = None if valid is None or all_of(valid) else valid
         rows = self.fields_of(transition)
         if not self.fields:
             self.pools = 1 if self.shared else agents
@@ -121,13 +125,7 @@ class Pools(Buffer):
         self.place_on(torch.device("cpu"))
         device = self.device or torch.device("cpu")
 
-        def kept(leaf: Tensor, following: Tensor) -> Frames | None:
-            return frames_for(leaf, following, device, precision_of(leaf.dtype))
-
-        self.frames = {name: map_leaves(lambda leaf: None, value) for name, value in like.items()}
-        if "observation" in like:
-            shared = map_leaves(kept, like["observation"], like["next_observation"])
-            self.frames |= {"observation": shared, "next_observation": shared}
+        self.frames = frames_of(like, device)
 
         def empty(leaf: Tensor, frames: Frames | None) -> Tensor:
             if frames is None:
@@ -166,11 +164,17 @@ class Pools(Buffer):
 
     def _write(self, pool: int, rows: dict[str, Any], leading: int, keep: np.ndarray | None) -> int:
         mask = None if keep is None else torch.as_tensor(keep.reshape(-1))
-        count = int(mask.sum()) if mask is not None else int(np.prod(np.shape(rows["reward"])))
+        lead = np.shape(rows["reward"])
+        count = int(mask.sum()) if mask is not None else prod(lead)
         if count == 0:
             return 0
         self.fields.pop("episode", None)  # a data set's; rows that are overwritten belong to no episode of it
         start, length = int(self.cursor[pool]), int(self.length[pool])
+        if mask is None and self.pools == 1 and start + count <= self.capacity:
+            at = slice(start, start + count)
+            if write_plain(self._arrays, self.fields, self.frames, rows, lead, at):
+                self._go_on(pool, start + count, length + count)
+                return count
         skip = max(0, count - self.capacity)
 
         def fitting(store: Tensor, frames: Frames | None, leaf: ArrayLike) -> Tensor:
@@ -202,9 +206,11 @@ class Pools(Buffer):
 
         for name, piece in pieces.items():
             map_leaves(write, self.fields[name], self.frames[name], piece)
-        self.cursor[pool] = (start + count - skip) % self.capacity
-        self.length[pool] = min(length + count, self.capacity)
+        self._go_on(pool, start + count - skip, length + count)
         return count
+
+    def _go_on(self, pool: int, cursor: int, length: int) -> None:
+        self.cursor[pool], self.length[pool] = cursor % self.capacity, min(length, self.capacity)
 
     def restore(self, places: Tensor, rows: dict[str, Tree]) -> None:
         """Put transitions, [B, ...] leaves, at these places in `fields`, where there are none."""

@@ -237,8 +237,8 @@ class Perceptrons:
 
     def _threads(self, batch: int) -> int:
         """As many as torch may use, where there is enough to do."""
-        most = threads()
-        return most if most == 1 else min(most, len(self.work), 1 + int(self._total * batch / GRAIN))
+        busy = min(len(self.work), 1 + int(self._total * batch / GRAIN))
+        return busy if busy == 1 else min(threads(), busy)
 
     @property
     def plan_address(self) -> int:

@@ -7,6 +7,7 @@ once what they are asked for: there the tensors double as they fill. Large obser
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from math import prod
 from typing import Any
@@ -25,7 +26,7 @@ from evolab.core.trees import Tree, first_leaf, leaves, map_leaves
 from evolab.data.buffers.base import Buffer, Settled, as_kept
 from evolab.data.buffers.frames import Frames
 from evolab.data.buffers.plain_rows import SharedArrays, write_plain
-from evolab.data.buffers.stored_leaves import flat, frames_of, placed, precision_of, row_bytes
+from evolab.data.buffers.stored_leaves import empty_store, flat, frames_of, placed, row_bytes
 
 AT_FIRST = 64 * 2**20  # bytes that there is room for at first, on devices that give at once what is asked for
 
@@ -94,8 +95,8 @@ class Pools(Buffer):
         transition = Transition.of(transition)
         shape = np.shape(transition.reward)
         leading, agents = len(shape), shape[0] if len(shape) == 2 else 1
-        valid = None if transition.valid is None else as_flags(transition.valid)
-        valid = None if valid is None or all_of(valid) else valid
+        given = transition.valid
+        valid = None if given is None or all_of(as_flags(given)) else as_flags(given)
         rows = self.fields_of(transition)
         if not self.fields:
             self.pools = 1 if self.shared else agents
@@ -126,12 +127,7 @@ class Pools(Buffer):
         device = self.device or torch.device("cpu")
 
         self.frames = frames_of(like, device)
-
-        def empty(leaf: Tensor, frames: Frames | None) -> Tensor:
-            if frames is None:
-                return torch.empty(0, *leaf.shape[1:], dtype=precision_of(leaf.dtype), device=device)
-            return torch.empty(0, frames.count, dtype=torch.int32, device=device)
-
+        empty = functools.partial(empty_store, device)
         self.fields = {name: map_leaves(empty, value, self.frames[name]) for name, value in like.items()}
         announce(f"ReplayBuffer({self.capacity})", self.nbytes, device)
         self.make_room(0)
@@ -170,11 +166,11 @@ class Pools(Buffer):
             return 0
         self.fields.pop("episode", None)  # a data set's; rows that are overwritten belong to no episode of it
         start, length = int(self.cursor[pool]), int(self.length[pool])
-        if mask is None and self.pools == 1 and start + count <= self.capacity:
-            at = slice(start, start + count)
-            if write_plain(self._arrays, self.fields, self.frames, rows, lead, at):
-                self._go_on(pool, start + count, length + count)
-                return count
+        at = slice(start, start + count)
+        usual = mask is None and self.pools == 1 and at.stop <= self.capacity
+        if usual and write_plain(self._arrays, self.fields, self.frames, rows, lead, at):
+            self._go_on(pool, at.stop, length + count)
+            return count
         skip = max(0, count - self.capacity)
 
         def fitting(store: Tensor, frames: Frames | None, leaf: ArrayLike) -> Tensor:

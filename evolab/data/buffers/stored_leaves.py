@@ -45,6 +45,13 @@ def frames_of(like: Mapping[str, Tree], device: torch.device) -> dict[str, Any]:
     return frames
 
 
+def empty_store(device: torch.device, leaf: Tensor, frames: Frames | None) -> Tensor:
+    """Where rows like those of a leaf [B, ...] are kept, or the places of their parts; none yet."""
+    if frames is None:
+        return torch.empty(0, *leaf.shape[1:], dtype=precision_of(leaf.dtype), device=device)
+    return torch.empty(0, frames.count, dtype=torch.int32, device=device)
+
+
 def placed(frames: Frames | None, piece: Tensor) -> Tensor:
     """What is written of an observation: the places of its parts, which are stored now, or itself."""
     return piece if frames is None else frames.put(piece)

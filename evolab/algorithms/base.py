@@ -164,7 +164,7 @@ class Algorithm(ABC):
         return {}
 
     def draw(self, agents: AgentGroup, batch: Batch, generator: torch.Generator) -> Tensor | None:
-        """The noise of one update, so that an update is a function of its arguments."""
+        """The noise of one update, so that an update is a function of its arguments; of the batch only shapes count."""
         return None
 
     def whole(self) -> Rule | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -71,9 +71,9 @@ class Waiting:
         return None
 
     def _noise(self, group: AgentGroup, batch: Batch) -> Tensor | None:
-        """Of each of these updates, drawn as if one followed the other."""
-        algorithm, generator = self._table.algorithm, self._table.generator
-        drawn = [algorithm.draw(group, one, generator) for one in batch.apart()]
+        """Of each of these updates, drawn as if one followed the other; only shapes count, which are the same for all."""
+        algorithm, generator, one = self._table.algorithm, self._table.generator, next(batch.apart())
+        drawn = [algorithm.draw(group, one, generator) for _ in range(len(batch.reward))]
         noise = [one for one in drawn if one is not None]
         return torch.stack(noise) if noise else None
 
@@ -85,8 +85,7 @@ class Waiting:
         whole.make([job for _, job in jobs])
         for group, job in jobs:
             for name, losses in job.losses().items():
-                for loss in losses:
-                    self._found.add(group, {name: loss})
+                self._found.extend(group, name, losses)
 
 
 class Collected:
@@ -99,7 +98,12 @@ class Collected:
     def add(self, group: AgentGroup, losses: Losses) -> None:
         """Note the losses of one update, [P] each of the group."""
         for name, loss in losses.items():
-            self._losses.setdefault(name, {}).setdefault(group.start, []).append(loss)
+            self.extend(group, name, [loss])
+
+    def extend(self, group: AgentGroup, name: str, losses: Sequence[Tensor]) -> None:
+        """Note the losses of some updates by one name, [P] each of the group."""
+        if losses:
+            self._losses.setdefault(name, {}).setdefault(group.start, []).extend(losses)
 
     def means(self) -> dict[str, Tensor]:
         """[P] by name; NaN where an agent made no update."""

@@ -9,10 +9,12 @@ others who use the machine's caches slow both.
     python tests/benchmarks/updates.py TD3 --agents 16 --hidden 64 --batch 128
     python tests/benchmarks/updates.py TD3 SAC --keep
     python tests/benchmarks/updates.py --profile
+    python tests/benchmarks/updates.py --threads 2
     EVOLAB_CPU=x86-64-v3 MKL_ENABLE_INSTRUCTIONS=AVX2 python tests/benchmarks/updates.py
 
 The first writes the result anew, the third into the result of other algorithms' parts, the fourth adds where the
-time of an update goes, the last measures what AVX2 gives, beside MKL's product with AVX2, into a result of its own.
+time of an update goes, the fifth how much faster updates are on two cores than on one, in turns, by the clock of a
+quiet machine, the last measures what AVX2 gives, beside MKL's product with AVX2, into a result of its own.
 PPO's update is one minibatch of a rollout, its share of the one pass over the whole rollout included.
 """
 
@@ -168,6 +170,7 @@ def measured(algorithm: str, agents: int, hidden: int, batch: int, repeats: int 
         "microseconds_per_agent": round(float(np.median(micro)), 1),
         "megaflop": round(operations / 1e6, 2),
         "gemm_gflops": round(float(np.median(rates)), 1),
+        "gflops": round(float(operations / np.median(micro) / 1e3), 1),
         "share_of_gemm": round(float(np.median(operations / (micro * 1e3) / np.array(rates))), 3),
     }
 
@@ -192,6 +195,7 @@ def profiled(algorithm: str, hidden: int, agents: int = 16, batch: int = 128) ->
     rows.library = updates.library = before
     parts = {
         "whole updates": "learn",
+        "whole rollouts": "learn_rollouts",
         "regressions, Adam's step included": "regress",
         "passes forward": "forward",
         "passes backward": "backward",
@@ -209,6 +213,41 @@ def profiled(algorithm: str, hidden: int, agents: int = 16, batch: int = 128) ->
     }
 
 
+def on_threads(algorithm: str, agents: int, hidden: int, threads: int, repeats: int = 9) -> dict[str, Any]:
+    """How many times faster updates are with so many threads than with one, in turns, by the clock."""
+    learns, seconds = {}, {1: list[float](), threads: list[float]()}
+    for each in seconds:
+        torch.set_num_threads(each)
+        learns[each] = case(population_of(algorithm, agents, hidden, 128))
+        learns[each](8)
+    torch.set_num_threads(1)
+    started = time.perf_counter()
+    made = learns[1](4)
+    count = max(4, int(0.15 * made / (time.perf_counter() - started)) // 2 * 2)
+    for _ in range(repeats):
+        for each, taken in seconds.items():
+            torch.set_num_threads(each)
+            started = time.perf_counter()
+            made = learns[each](count)
+            taken.append((time.perf_counter() - started) / made)
+    torch.set_num_threads(1)
+    ratios = np.array(seconds[1]) / np.array(seconds[threads])
+    return {
+        **dict(zip(KEYS, (algorithm, hidden, 128, agents), strict=True)),
+        "threads": threads,
+        "times_faster": round(float(np.median(ratios)), 2),
+        "least": round(float(ratios.min()), 2),
+        "most": round(float(ratios.max()), 2),
+    }
+
+
+def written(found: dict[str, Any]) -> None:
+    """Print something beside the updates, and put it into the result."""
+    print(json.dumps(found, indent=1))
+    before = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    RESULT.write_text(json.dumps({**before, **found}, indent=1) + "\n")
+
+
 def main() -> None:
     """Measure what was asked for, print a table, and write it where everything was."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -218,14 +257,17 @@ def main() -> None:
     parser.add_argument("--batch", type=int, nargs="+", default=[128, 256])
     parser.add_argument("--keep", action="store_true", help="write what is measured into the result")
     parser.add_argument("--profile", action="store_true", help="where the time of an update goes, alone")
+    parser.add_argument("--threads", type=int, default=1, help="beside one, how much faster so many are")
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.profile:
         asked = options.algorithms or ("DQN", "TD3", "SAC", "PPO")
-        found = {"profile": [profiled(each, hidden) for each in asked for hidden in options.hidden]}
-        print(json.dumps(found, indent=1))
-        before = json.loads(RESULT.read_text()) if RESULT.exists() else {}
-        RESULT.write_text(json.dumps({**before, **found}, indent=1) + "\n")
+        written({"profile": [profiled(each, hidden) for each in asked for hidden in options.hidden]})
+        return
+    if options.threads > 1:
+        asked = options.algorithms or ("DQN", "TD3", "SAC", "PPO")
+        cases = [(each, agents, hidden) for each in asked for hidden in options.hidden for agents in (4, 16)]
+        written({"on_threads": [on_threads(*about, options.threads) for about in cases]})
         return
     print(f"{'':8s}{'hidden':>8s}{'batch':>7s}{'agents':>8s}{'us/agent':>11s}{'MFLOP':>8s}{'of GEMM':>9s}")
     rows = []

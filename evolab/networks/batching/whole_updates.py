@@ -172,14 +172,14 @@ class UpdateJob:
 
     def losses(self) -> dict[str, list[Tensor]]:
         """By name, [P] of each update in which there was one."""
-        rule, down = self.whole.rule, self._weight.neg()
+        rule = self.whole.rule
         each = self._losses.squeeze(-1) if self._losses.shape[-1] == 1 else self._losses.sum(-1)
         found = {rule.value: list(each.unbind(0))}
         if rule.policy is not None and rule.temperature is not None:
             for place, name in enumerate((rule.policy, rule.temperature)):
                 found[name] = list(self._values[..., place].unbind(0))
         elif rule.policy is not None and len(self._values):
-            found[rule.policy] = [(down * value).sum(1) for value in self._values]
+            found[rule.policy] = list((self._weight.neg() * self._values).sum(2).unbind(0))
         return found
 
 

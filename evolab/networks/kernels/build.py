@@ -40,7 +40,8 @@ REALS = {torch.float32: "float", torch.float64: "double"}
 FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC", "-pthread")
 FOR_THIS_CPU = (("-march=native",), ("-mcpu=native",), ())
 """Not every compiler knows the first; the last is slow, and runs everywhere."""
-SECONDS = 60
+SECONDS = 180
+"""That a compiler may take: it needs some ten, and several times as long beside others on the same cores."""
 
 COSTS = (
     "networks are computed by torch's operations instead: the same numbers, but a small population's updates take two to "

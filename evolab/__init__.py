@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from evolab import envs as envs
     from evolab import testing as testing
     from evolab.algorithms.bc import BC as BC
+    from evolab.algorithms.bcq import BCQ as BCQ
     from evolab.algorithms.cqn import CQN as CQN
     from evolab.algorithms.ddpg import DDPG as DDPG
     from evolab.algorithms.default_ranges import search_space as search_space

@@ -83,6 +83,7 @@ TAKES = {
     "DQN": SEVERAL,
     "QRDQN": SEVERAL,
     "CQN": SEVERAL,
+    "BCQ": SEVERAL,
     "TD3": MOVES,
     "SAC": MOVES,
     "TQC": MOVES,

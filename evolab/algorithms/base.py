@@ -8,7 +8,7 @@ group of agents at once, so its one new habit is: reduce over the last axis, nev
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -158,6 +158,10 @@ class Algorithm(ABC):
     def preferences(self, out: Tensor) -> Tensor:
         """What each choice is picked by, [..., A], from the policy's outputs [..., O]; the outputs themselves, as a rule."""
         return out
+
+    def choosing(self, settings: Mapping[str, Any]) -> Callable[[Tensor], Tensor]:
+        """`preferences` of an agent with these hyperparameters, for exported policies; one for all, as a rule."""
+        return self.preferences
 
     def memory(self, agents: int, num_envs: int, actions: Actions) -> dict[str, tuple[int, ...]]:
         """Shapes of what exploration remembers per agent and environment, [P, E, ...]; zeroed at an episode's end."""

@@ -51,6 +51,7 @@ REASONS: dict[str, str] = {
     "epsilon_end": "it belongs to a schedule that ends early; set it for the task",
     "epsilon_steps": "it belongs to a schedule that ends early; children are born after it",
     "cql_alpha": "it weighs a term in units of reward against one in their square, so it depends on the data",
+    "threshold": "how far to trust values beyond what the data mostly do depends on how good the data are, and how wide",
     "advantage_weight": "it is per unit of return, so it depends on the scale of rewards, and on how good the data are",
     "bc_alpha": "it depends on how good the data are: 0.5 almost imitates them, 20 almost ignores them",
     "gae_lambda": "bias against variance of the advantages; it depends on how good the value network has become",

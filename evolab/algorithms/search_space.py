@@ -33,6 +33,8 @@ OTHER_NAMES = {
     "prioritized_replay": "priority, an exponent: 0.6",
     "prioritized_replay_alpha": "priority",
     "prioritized_replay_beta": "importance",
+    "action_flexibility": "threshold",
+    "BCQ_threshold": "threshold",
     "noisy_std": "weight_noise, a factor of what its authors start with, with ev.DQN(noisy=True)",
     "noise_std": "weight_noise, a factor of what its authors start with, with ev.DQN(noisy=True)",
     "weight_temp": "advantage_weight",

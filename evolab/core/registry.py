@@ -33,6 +33,7 @@ PARTS: dict[str, dict[str, str]] = {
         "CQN": "evolab.algorithms.cqn",
         "TD3BC": "evolab.algorithms.td3_bc",
         "IQL": "evolab.algorithms.iql",
+        "BCQ": "evolab.algorithms.bcq",
         "BC": "evolab.algorithms.bc",
         "ILQL": "evolab.algorithms.ilql",
     },

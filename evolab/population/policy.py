@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from gymnasium import spaces
@@ -34,7 +36,10 @@ def module(table: Table, row: int) -> nn.Module:
     core = role.recipe(spec.network).module(role, individual.genes, state)
     statistics = individual.tensors.get(NAME, {}).get("observation")
     memory = spec.network.memory(individual.genes)
-    return core if spec.network.reads_tokens else Policy(core, spec, memory, statistics)
+    if spec.network.reads_tokens:
+        return core
+    choosing = spec.algorithm.choosing(individual.hyperparameters)
+    return Policy(core, spec, memory, choosing, statistics)
 
 
 class Policy(nn.Module):
@@ -54,14 +59,19 @@ class Policy(nn.Module):
     observation_limit: Tensor
 
     def __init__(
-        self, core: nn.Module, spec: Spec, memory: tuple[int, int], statistics: Tensor | None = None
+        self,
+        core: nn.Module,
+        spec: Spec,
+        memory: tuple[int, int],
+        preferences: Callable[[Tensor], Tensor],
+        statistics: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.core, self.memory = core, memory
         self._space, self._dtype = spec.observation_space, spec.dtype
         self._mode, self._preferences, self._width = (
             spec.algorithm.mode,
-            spec.algorithm.preferences,
+            preferences,
             spec.actions.width,
         )
         self._shape = tuple(spec.action_space.shape or ())

@@ -109,7 +109,7 @@ def test_persistence_below_a_step_is_refused(algorithm):
         Population(algorithm, OBSERVATIONS, space, 1, hyperparameters={"persistence": 0.5})
 
 
-@pytest.mark.parametrize("algorithm", ["CQN", "TD3BC", "IQL", "PPO", "BC"])
+@pytest.mark.parametrize("algorithm", ["CQN", "BCQ", "TD3BC", "IQL", "PPO", "BC"])
 def test_what_does_not_explore_by_it_has_no_persistence(algorithm):
     assert "persistence" not in ev.search_space(algorithm).name.tolist()
 

@@ -14,17 +14,24 @@ FIELDS = ("observation", "action", "reward", "next_observation", "terminated")
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "alpha", "space"),
-    [("CQN", "cql_alpha", DISCRETE), ("TD3BC", "bc_alpha", BOX), ("IQL", "advantage_weight", BOX)],
+    ("algorithm", "alpha", "values"),
+    [
+        ("CQN", "cql_alpha", [0.0, 0.7, 4.0]),
+        ("BCQ", "threshold", [0.0, 0.5, 1.0]),
+        ("TD3BC", "bc_alpha", [0.0, 0.7, 4.0]),
+        ("IQL", "advantage_weight", [0.0, 0.7, 4.0]),
+    ],
 )
-def test_one_of_many_learns_as_if_alone(algorithm, alpha, space):
+def test_one_of_many_learns_as_if_alone(algorithm, alpha, values):
+    discrete = algorithm in ("CQN", "BCQ")
+    space = DISCRETE if discrete else BOX
     population = Population(algorithm, OBSERVATIONS, space, 3, seed=0, network=[12], dtype=torch.float64)
     for row, member in enumerate(population.individuals):
-        member.hyperparameters |= {alpha: [0.0, 0.7, 4.0][row], "batch_size": [6, 16, 11][row]}
+        member.hyperparameters |= {alpha: values[row], "batch_size": [6, 16, 11][row]}
     population.rebuild([population.individual(row) for row in range(3)])
     alone = [population.copy([row]) for row in range(3)]
     for update in range(10):
-        batch = experience(3, 16, seed=update, discrete=algorithm == "CQN")
+        batch = experience(3, 16, seed=update, discrete=discrete)
         generator = torch.Generator().manual_seed(update)
         noise = torch.randn(3, 16, 2, generator=generator, dtype=torch.float64)
         noise = noise if algorithm == "TD3BC" else None

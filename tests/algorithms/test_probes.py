@@ -15,6 +15,7 @@ ALGORITHMS = {
     "QRDQN": (ev.QRDQN(quantiles=8), {"lr": 5e-3}),
     "dueling and noisy DQN": (ev.DQN(dueling=True, noisy=True), {"lr": 5e-3}),
     "CQN": (ev.CQN(), {"lr": 5e-3, "cql_alpha": 0.0}),  # its penalty moves values on purpose
+    "BCQ": (ev.BCQ(), {"lr": 5e-3, "threshold": 0.0}),  # what is likely depends on the data alone
     "DDPG": (ev.DDPG(), {"lr_actor": 3e-3, "lr_critic": 5e-3}),
     "TD3": (ev.TD3(), {"lr_actor": 3e-3, "lr_critic": 5e-3}),
     "TD3BC": (ev.TD3BC(), {"lr_actor": 3e-3, "lr_critic": 5e-3, "bc_alpha": 1e4}),  # so does cloning
@@ -30,7 +31,7 @@ ALGORITHMS = {
         {"lr_actor": 3e-3, "lr_critic": 5e-3, "lr_temperature": 1e-7, "dropped": 0.0},
     ),
 }
-DISCRETE = ("DQN", "QRDQN", "dueling and noisy DQN", "CQN")
+DISCRETE = ("DQN", "QRDQN", "dueling and noisy DQN", "CQN", "BCQ")
 UPDATES = 600
 DISCOUNTS = (0.9, 0.5)
 """Two agents; what one of them learns must be its own."""

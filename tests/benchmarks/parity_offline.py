@@ -70,6 +70,7 @@ def evolab(task: Task, seed: int, marks: Marks, data: Arrays) -> dict[str, Any]:
     names = {"IQL": ("lr_actor", "lr_critic", "lr_value"), "TD3BC": ("lr_actor", "lr_critic")}
     settings |= dict.fromkeys(names.get(task.algorithm, ("lr",)), rate)
     algorithms = {"IQL": ev.IQL(start_spread=NARROW), "CQN": ev.CQN(huber=1.0), "TD3BC": ev.TD3BC()}
+    algorithms["BCQ"] = ev.BCQ(huber=1.0, penalty=0.5)
     buffer, found = buffer_from(ev.Dataset(data, action_space=env.action_space))
     hidden, activation = NETWORKS[task.algorithm]
     agents = ev.Population(
@@ -103,7 +104,17 @@ def d3rlpy(task: Task, seed: int, marks: Marks, data: Arrays) -> dict[str, Any]:
     encoder = VectorEncoderFactory(list(hidden), activation=activation)
     told: dict[str, Any] = {"batch_size": settings["batch_size"], "gamma": settings["discount"]}
     space = gymnasium.make(task.name).action_space
-    if task.algorithm == "CQN":
+    if task.algorithm == "BCQ":
+        config = peer.algos.DiscreteBCQConfig(
+            learning_rate=settings["lr"],
+            action_flexibility=settings["threshold"],
+            beta=0.5,
+            share_encoder=True,
+            encoder_factory=encoder,
+            target_update_interval=1,
+            **told,
+        )
+    elif task.algorithm == "CQN":
         config = peer.algos.DiscreteCQLConfig(
             learning_rate=settings["lr"],
             alpha=settings["cql_alpha"],
@@ -140,7 +151,7 @@ def d3rlpy(task: Task, seed: int, marks: Marks, data: Arrays) -> dict[str, Any]:
     dataset = peer.dataset.MDPDataset(*columns, *flags)
     algorithm = config.create(device="cpu")
     algorithm.build_with_dataset(dataset)
-    if task.algorithm == "CQN":  # it copies at intervals; here the target follows, as evolab's does
+    if task.algorithm in ("CQN", "BCQ"):  # it copies at intervals; here the target follows, as evolab's does
         modules = algorithm.impl._modules
         algorithm.impl.update_target = lambda: soft_sync(
             modules.targ_q_funcs, modules.q_funcs, settings["tau"]

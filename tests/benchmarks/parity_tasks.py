@@ -65,6 +65,7 @@ TASKS = {
         Task("Pendulum-v1", "IQL", 0, 1_000, 5, "d3rlpy"),
         Task("Pendulum-v1", "TD3BC", 0, 1_000, 5, "d3rlpy"),
         Task("CartPole-v1", "CQN", 0, 1_000, 5, "d3rlpy"),
+        Task("CartPole-v1", "BCQ", 0, 1_000, 5, "d3rlpy"),
     )
 }
 
@@ -119,6 +120,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "noise_clip": 0.5,
         "bc_alpha": 2.5,
     },
+    "BCQ": {"lr": 3e-4, "discount": 0.99, "tau": 0.005, "batch_size": 128, "threshold": 0.3},
     "CQN": {"lr": 3e-4, "discount": 0.99, "tau": 0.005, "batch_size": 128, "cql_alpha": 1.0},
 }
 """By evolab's names; `lr` is the learning rate of everything that an algorithm moves."""
@@ -131,6 +133,7 @@ NETWORKS: dict[str, tuple[list[int], str]] = {
     "IQL": ([256, 256], "relu"),
     "TD3BC": ([256, 256], "relu"),
     "CQN": ([256, 256], "relu"),
+    "BCQ": ([256, 256], "relu"),
 }
 """Hidden widths and activation: the peer's own."""
 
@@ -153,9 +156,10 @@ WHY = {
         "all draws beyond its bound. Deviations start from 1 in the environment's units on both sides. Adam's epsilon "
         "is each library's own, 1e-5 and 1e-8."
     ),
-    "CQN": (
+    "CQN, BCQ": (
         "learning rate 3e-4 and batches of 128 in the place of 6.25e-5 and 32, and a target that follows by 0.005 at each "
-        "update on both sides, where d3rlpy copies it every 8 000."
+        "update on both sides, where d3rlpy copies it every 8 000. BCQ's logits and values read the same "
+        "layers, as in its authors' code, and squares of the logits weigh 0.5, d3rlpy's default, on both sides."
     ),
     "IQL": "evolab's way with clipped actions, as in PPO.",
 }

@@ -74,7 +74,11 @@ def main() -> None:
             curves = outcome["curves"]
             means = [round(sum(curve) / len(curve)) for curve in curves]
             print(task, part, means, [curve[-1] for curve in curves], outcome["cpu_seconds"], flush=True)
-            head = described() | {"agents": SEEDS, "episodes": EPISODES, "steps_of_each": TASKS}
+            head = described() | {
+                "agents": SEEDS,
+                "episodes": EPISODES,
+                "steps_of_each": {one: TASKS[one] for one in found},
+            }
             RESULT.write_text(json.dumps(head | {"tasks": found}, indent=1) + "\n")
 
 

@@ -20,6 +20,7 @@ CASES = {
     "SAC": ("SAC", spaces.Box(-np.inf, np.inf, (3,)), spaces.Box(np.float32([-2, 0]), np.float32([1, 3]))),
     "TQC": ("TQC", spaces.Box(-np.inf, np.inf, (3,)), spaces.Box(np.float32([-2, 0]), np.float32([1, 3]))),
     "IQL": ("IQL", spaces.Box(-np.inf, np.inf, (3,)), spaces.Box(np.float32([-2, 0]), np.float32([1, 3]))),
+    "BCQ": ("BCQ", spaces.Box(-np.inf, np.inf, (3,)), spaces.Discrete(4, start=2)),
     "QRDQN": ("QRDQN", spaces.Box(-np.inf, np.inf, (3,)), spaces.Discrete(4, start=2)),
     "several": ("DQN", spaces.Discrete(6, start=1), spaces.MultiDiscrete([2, 3], start=[1, 0])),
     "uint32": ("PPO", spaces.Box(-1, 1, (2,)), spaces.Dict({"a": spaces.Box(1000, 1001, (2,), np.uint32)})),

@@ -21,7 +21,7 @@ from tests import recorder
 from tests.mixed import BOX, DISCRETE, FEATURES, OBSERVATIONS, mixed
 
 ALGORITHMS = ["TD3", "DDPG", "DQN", "SAC"]
-OFFLINE = {"CQN": True, "TD3BC": False, "IQL": False}
+OFFLINE = {"CQN": True, "BCQ": True, "TD3BC": False, "IQL": False}
 
 
 @dataclass

@@ -73,7 +73,7 @@ def importance(fitness: DataFrame, hyperparameters: DataFrame) -> DataFrame:
     Returns:
         Columns name, importance (|correlation|), correlation, agents (rows used) and
         values (distinct ones), strongest first. Names with a single value everywhere have
-        correlation NaN and importance 0. `parameters` is the size of the networks.
+        correlation NaN and importance 0. "network size" counts a network's parameters.
     """
     import pandas
 
@@ -83,7 +83,7 @@ def importance(fitness: DataFrame, hyperparameters: DataFrame) -> DataFrame:
     table = hyperparameters.drop(columns=["hidden", "activation"], errors="ignore")
     keys = ["generation", "agent"]
     measured = fitness[[*keys, "fitness", "parameters"]].merge(table, on=keys, suffixes=("", "_set"))
-    measured = measured.dropna(subset=["fitness"])
+    measured = measured.dropna(subset=["fitness"]).rename(columns={"parameters": "network size"})
     rows = []
     for name in [c for c in measured.columns if c not in (*keys, "fitness")]:
         both = measured[["generation", "fitness", name]].dropna()

@@ -5,7 +5,8 @@
 Each part writes its figures into results/dashboard.json and leaves the others' alone.
 
 In a real JupyterLab and a real Chromium. With and without the dashboard are measured in turns, in
-one kernel; CPU seconds stand beside wall seconds, since other programs can take time but not CPU time.
+one kernel; CPU seconds stand beside wall seconds, since other programs can take time but not CPU time. `crowding` is how
+many times longer than its CPU time a fifth of a second of work took just before: 1 on a quiet machine.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ ROOT = HERE.parents[1]
 sys.path[:0] = [str(ROOT), str(HERE)]
 
 from tests.browser.lab import Notebook, Server, browser, eventually, until, write_notebook  # noqa: E402
-from tests.browser.test_dashboard import FROM_CLICK_TO_PAUSED  # noqa: E402
+from tests.browser.test_dashboard import FROM_CLICK_TO_PAUSED, crowding  # noqa: E402
 from tests.reporting.comparison.made import make_long_runs  # noqa: E402
 
 EXPERIMENT = """
@@ -102,7 +103,7 @@ def beside(open_page: Any, rounds: int) -> dict[str, Any]:
 
 def first_paint(open_page: Any, rounds: int, agents: int, generations: int) -> dict[str, Any]:
     """Seconds until the dashboard of so many agents and generations is drawn, each time on a fresh page."""
-    painted, kernel, page = [], [], []
+    painted, kernel, page, crowd = [], [], [], []
     for _ in range(rounds):
         lab = open_page(FAKE.format(agents=agents, generations=generations), FAKE_BOARD)
         lab.run_cell(0)
@@ -110,6 +111,7 @@ def first_paint(open_page: Any, rounds: int, agents: int, generations: int) -> d
         cpu = float(lab.value("time.process_time()"))
         probe = lab.context.new_cdp_session(lab.page)
         probe.send("Performance.enable", {"timeDomain": "threadTicks"})
+        crowd.append(round(crowding(), 1))
         before = busy(probe)
         lab.page.evaluate(MARK)
         lab.start_cell(1)
@@ -120,7 +122,7 @@ def first_paint(open_page: Any, rounds: int, agents: int, generations: int) -> d
         lab.close()
     return {
         "agents": agents, "generations": generations, "after_the_cell_starts": painted,
-        "kernel_cpu_seconds": kernel, "page_cpu_seconds": page,
+        "crowding": crowd, "kernel_cpu_seconds": kernel, "page_cpu_seconds": page,
     }  # fmt: skip
 
 
@@ -180,7 +182,7 @@ def updates(open_page: Any, agents: int, generations: int, count: int = 20) -> d
 
 def runs(open_page: Any, rounds: int, count: int = 50, generations: int = 1_000) -> dict[str, Any]:
     """Seconds until the board of many long runs shows its table, and the curves too, each time on a fresh page."""
-    rows, curves, kernel, page, tasks = [], [], [], [], []
+    rows, curves, kernel, page, tasks, crowd = [], [], [], [], [], []
     with tempfile.TemporaryDirectory() as place:
         make_long_runs(Path(place), count, generations)
         for _ in range(rounds):
@@ -192,6 +194,7 @@ def runs(open_page: Any, rounds: int, count: int = 50, generations: int = 1_000)
             probe = lab.context.new_cdp_session(lab.page)
             probe.send("Performance.enable", {"timeDomain": "threadTicks"})
             lab.page.evaluate(LONG_TASKS)
+            crowd.append(round(crowding(), 1))
             before = busy(probe)
             lab.page.evaluate(MARK)
             lab.start_cell(1)
@@ -205,7 +208,7 @@ def runs(open_page: Any, rounds: int, count: int = 50, generations: int = 1_000)
             lab.close()
     return {
         "runs": count, "generations": generations, "table_after_the_cell_starts": rows, "all_curves": curves,
-        "kernel_cpu_seconds": kernel, "page_cpu_seconds": page, "longest_task_of_the_page_ms": tasks,
+        "crowding": crowd, "kernel_cpu_seconds": kernel, "page_cpu_seconds": page, "longest_task_of_the_page_ms": tasks,
     }  # fmt: skip
 
 

@@ -166,6 +166,8 @@ def test_importance_compares_agents_of_one_generation_only():
     table = importance(history.fitness, history.hyperparameters).set_index("name")
     assert table.loc["lr", "correlation"] == pytest.approx(-1.0)
     assert table.loc["c", "importance"] == 0.0
+    assert "network size" in table.index  # "parameters" is a mutation
+    assert "parameters" not in table.index
 
 
 def test_empty_history_has_tables_and_says_what_to_do():

@@ -21,7 +21,7 @@ OPEN = " "  # the colour of a tile that has no answer yet
 SQUARES = {GREEN: "\U0001f7e9", YELLOW: "\U0001f7e8", BLACK: "\u2b1b"}
 MEANING = {GREEN: "in its place", YELLOW: "elsewhere in the word", BLACK: "not in the word", OPEN: ""}
 TERMINAL = {GREEN: "30;42", YELLOW: "30;43", BLACK: "37;100", OPEN: "4"}
-FILL = {GREEN: "#00805d", YELLOW: "#a87400", BLACK: "#5b616b", OPEN: "#ffffff"}
+FILL = {GREEN: "#00805d", YELLOW: "#986900", BLACK: "#5b616b", OPEN: "#ffffff"}
 EDGE, INK = "#b9bec7", "#1f2329"
 # Round where the letter is yellow: nothing is told by colour alone.
 ROUND = {GREEN: 4, YELLOW: 19, BLACK: 4, OPEN: 4}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+import re
 from itertools import product
 
 import numpy as np
@@ -256,3 +257,17 @@ def test_html_of_strange_letters_is_escaped():
 def test_games_of_other_words_are_refused():
     with pytest.raises(ev.DatasetError, match="WordGame has 14"):
         WordGame(["aa"], letters=2, alphabet="abc").boards(WordGame(10).record("random", 1))
+
+
+def test_white_letters_can_be_read_on_every_tile():
+    """On the yellow ones their contrast was 4.07 to 1, where WCAG 2 asks for 4.5."""
+
+    def luminance(colour):
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [x / 12.92 if x <= 0.03928 else ((x + 0.055) / 1.055) ** 2.4 for x in parts]
+        return float(np.dot([0.2126, 0.7152, 0.0722], linear))
+
+    shown = Board("heart", ("happy", "storm")).html()
+    fills = set(re.findall(r"background:(#[0-9a-f]{6});color:#ffffff", shown))
+    assert len(fills) == 3
+    assert min(1.05 / (luminance(fill) + 0.05) for fill in fills) >= 4.5

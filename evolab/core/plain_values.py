@@ -16,6 +16,7 @@ from typing import Any
 from evolab.core import checks, registry
 from evolab.core.option_types import check_declared
 from evolab.core.ranges import Choice
+from evolab.core.shown import own_name
 
 RETIRED: dict[str, dict[str, Any]] = {part: {"persistence": 1} for part in ("DQN", "CQN")}
 """Options of earlier versions that are none any more, by part, with the value at which leaving them out changes nothing."""
@@ -51,7 +52,7 @@ def to_plain(value: Any) -> Any:
         return [to_plain(part) for part in value]
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
-    return getattr(value, "__name__", None) or type(value).__name__
+    return own_name(value)
 
 
 def from_plain(value: object, key: str = "") -> Any:

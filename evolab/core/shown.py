@@ -9,6 +9,11 @@ from typing import TypeVar
 Kind = TypeVar("Kind", bound=type)
 
 
+def own_name(value: object) -> str:
+    """What a function or a class is called; of another object its class."""
+    return getattr(value, "__name__", None) or type(value).__name__
+
+
 def plainly(value: object) -> str:
     """What a value is, without what to call with it; options within options too."""
     if not dataclasses.is_dataclass(value) or isinstance(value, type):

@@ -16,6 +16,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from evolab.core.checks import positive_integer, unknown
 from evolab.core.composite_actions import ActionParts, joined
 from evolab.core.machine_memory import require
+from evolab.core.shown import own_name
 from evolab.envs.adapter import Adapter
 from evolab.envs.backend import VectorBackend
 from evolab.envs.envpool import Pool, drawable, is_pool, longest, pool_of, pool_size, spaces_of
@@ -219,7 +220,7 @@ def called(source: object) -> str:
         return source.id
     if isinstance(source, VectorMaker):
         return "vector"
-    return source if isinstance(source, str) else getattr(source, "__name__", type(source).__name__)
+    return source if isinstance(source, str) else own_name(source)
 
 
 def _around(

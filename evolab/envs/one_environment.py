@@ -13,6 +13,7 @@ import gymnasium
 from gymnasium.envs.registration import EnvSpec
 
 from evolab.core.checks import missing
+from evolab.core.shown import own_name
 from evolab.envs.frame_stack import FrameStack
 from evolab.envs.ids import is_arcade, make_one
 
@@ -62,10 +63,11 @@ def check_call(option: str, function: Callable[..., Any], *values: object, **arg
     try:
         known.bind(*values, **arguments)
     except TypeError as error:
-        name = getattr(function, "__name__", type(function).__name__)
         given = "num_envs and seed" if values else ", ".join(arguments) or "no arguments"
         hint = "" if values else " Arguments of the environment are env_kwargs={...}."
-        raise TypeError(f"{option} is {name}, which is called with {given}: {error}.{hint}") from error
+        raise TypeError(
+            f"{option} is {own_name(function)}, which is called with {given}: {error}.{hint}"
+        ) from error
 
 
 def stacked(factory: Maker, count: int) -> gymnasium.Env:

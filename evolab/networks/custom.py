@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from evolab.core.readonly import frozen_options
+from evolab.core.shown import own_name
 from evolab.core.trees import Tree
 from evolab.networks.base import CALLS, CHANGED, Axes, Axis, Layout, Role, State
 from evolab.networks.fixed import FixedNetwork, NoGenes
@@ -112,7 +113,7 @@ class Stack(FixedNetwork):
 
     @property
     def _name(self) -> str:
-        return f"Stack({getattr(self.factory, '__name__', type(self.factory).__name__)})"
+        return f"Stack({own_name(self.factory)})"
 
     def axes(self, role: Role, genes: NoGenes) -> Axes:
         """The module's parameters under their own names; a scalar is [1]."""

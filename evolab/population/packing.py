@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from evolab.core.machine_memory import zeros
+from evolab.networks.base import Layout, State
 from evolab.networks.batching.group import AgentGroup
 from evolab.population.individual import Individual
 from evolab.population.normalisation import NAME
@@ -29,10 +30,7 @@ def packed(spec: Spec, groups: Sequence[AgentGroup], individuals: Sequence[Indiv
         for kind in spec.kinds(name):
             rows = tensors[kind] = zeros(shape, spec.dtype, spec.device)
             for row, layout, individual in zip(rows, layouts, individuals, strict=True):
-                state = individual.tensors[kind]
-                views = layout.parts(row, {key: tuple(value.shape[1:]) for key, value in state.items()})
-                for key, value in state.items():
-                    views[key].copy_(value)
+                _fill(row, layout, individual.tensors[kind])
         counts = [
             torch.as_tensor(one.counts[name], dtype=spec.dtype, device=spec.device) for one in individuals
         ]
@@ -41,6 +39,18 @@ def packed(spec: Spec, groups: Sequence[AgentGroup], individuals: Sequence[Indiv
         known = [one.tensors.get(NAME, {}).get(name, fresh) for one in individuals]
         tensors[f"{NAME}.{name}"] = torch.stack([rows.to(spec.device) for rows in known])
     return tensors
+
+
+def _fill(row: Tensor, layout: Layout, state: State) -> None:
+    """Write one agent's parameters [M, *shape] into its row [M, N]; what they do not reach stays as it is."""
+    shapes = {name: tuple(value.shape[1:]) for name, value in state.items()}
+    alike = all(value.dtype == row.dtype and value.device == row.device for value in state.values())
+    if alike and tuple(shapes) == layout.names and tuple(shapes.values()) == layout.shapes:
+        # Without padding they lie one behind another: one copy in the place of many.
+        torch.cat([value.flatten(1) for value in state.values()], 1, out=row[:, : layout.size])
+        return
+    for name, view in layout.parts(row, shapes).items():
+        view.copy_(state[name])
 
 
 def unpack(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from os import PathLike
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evolab.core import checks
+from evolab.core.shown import own_name
 from evolab.experiment.config.island_options import FILE
 from evolab.experiment.engines.folder import Folder
 from evolab.experiment.engines.local import Local
@@ -17,6 +17,7 @@ from evolab.experiment.engines.orders import Engine, RunGoals
 from evolab.experiment.sweeps.migration_orders import island_plan
 from evolab.experiment.sweeps.plan import Plan, What, opened, planned
 from evolab.experiment.sweeps.sweep import Sweep
+from evolab.networks.kernels.core_sharing import cores
 
 ENGINES = ("local", "folder", "ray")
 
@@ -156,17 +157,14 @@ def _workers(engine: str, workers: int | None, threads: int, runs: int) -> int:
         return checks.positive_integer("workers", workers, 0 if engine == "folder" else 1)
     if engine == "ray":
         return 0
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
-    return max(1, min(cores // threads, runs))
+    return max(1, min(cores() // threads, runs))
 
 
 def _refuse_objects(plan: Plan) -> None:
     for run in plan.runs:
         for name, value in run.own.items():
-            described = getattr(value, "__name__", None) or type(value).__name__
             raise ValueError(
-                f"engine='folder' hands on files alone, and {name} is an object of your own ({described}). "
+                f"engine='folder' hands on files alone, and {name} is an object of your own ({own_name(value)}). "
                 "Register an environment, and name its module: 'my_module:MyEnv-v0'; or use engine='ray' or 'local'."
             )
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any
 
 from evolab.experiment.engines.orders import Report
 from evolab.history.display import count, html_table, number, plain_table, ticked
+from evolab.reporting.progress import in_notebook
 
 NAMES = ("run", "state", "generation", "steps", "best", "confirmed", "seconds", "error")
 LEFT = ("run", "state", "error")
@@ -65,8 +65,7 @@ class Screen:
     """
 
     def __init__(self, shown: bool) -> None:
-        shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-        self._notebook = getattr(shell, "kernel", None) is not None
+        self._notebook = in_notebook()
         self._shown, self._due = shown, 0.0
         self._handle: Any = None
         self._told: set[str] = set()

@@ -14,6 +14,7 @@ import numpy as np
 
 from evolab.core.plain_values import plain, to_plain
 from evolab.core.schema import flag, listing, mapping, maybe, record, whole, word
+from evolab.core.shown import own_name
 from evolab.core.version import VERSION
 from evolab.experiment.config.config import ExperimentConfig
 from evolab.experiment.config.conversions import read
@@ -114,7 +115,7 @@ class Plan:
             run.name: {
                 "options": dict(run.options),
                 "goals": run.goals.plain,
-                "own": {name: _described(value) for name, value in run.own.items()},
+                "own": {name: own_name(value) for name, value in run.own.items()},
             }
             for run in self.runs
         }
@@ -232,10 +233,6 @@ def planned(what: What, options: Mapping[str, Any]) -> Sequence[Run]:
         given = {key: to_plain(as_text(value)) for key, value in merged.items() if key not in own}
         listed.append(Run(name, given, RunGoals.of({**goals, **own_goals}), own))
     return listed
-
-
-def _described(value: object) -> str:
-    return getattr(value, "__name__", None) or type(value).__name__
 
 
 def _run(home: Path, name: str, about: Mapping[str, Any], own: Mapping[str, Any]) -> Run:

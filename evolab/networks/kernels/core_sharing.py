@@ -22,10 +22,10 @@ def threads() -> int:
     asked = os.environ.get("EVOLAB_THREADS")
     if asked:
         return _number(asked)
-    return min(getattr(_local, "threads", None) or torch.get_num_threads(), _cores())
+    return min(getattr(_local, "threads", None) or torch.get_num_threads(), cores())
 
 
-def _cores() -> int:
+def cores() -> int:
     """Cores that this process may run on; it may be told others while it runs."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity is not None else os.cpu_count() or 1

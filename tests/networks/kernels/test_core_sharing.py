@@ -36,13 +36,13 @@ def given(monkeypatch):
     """Torch has three threads on four cores, and nothing is said in the environment."""
     monkeypatch.delenv("EVOLAB_THREADS", raising=False)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
-    monkeypatch.setattr(core_sharing, "_cores", lambda: 4)
+    monkeypatch.setattr(core_sharing, "cores", lambda: 4)
     return monkeypatch
 
 
 def test_kernels_take_as_many_threads_as_torch_where_there_are_cores(given):
     assert threads() == 3
-    given.setattr(core_sharing, "_cores", lambda: 2)
+    given.setattr(core_sharing, "cores", lambda: 2)
     assert threads() == 2
 
 
@@ -60,7 +60,7 @@ def test_a_number_that_is_none_is_refused(given, said):
 
 def test_torch_s_operations_keep_to_one_thread_while_kernels_take_them_all(monkeypatch):
     monkeypatch.delenv("EVOLAB_THREADS", raising=False)
-    monkeypatch.setattr(core_sharing, "_cores", lambda: 4)
+    monkeypatch.setattr(core_sharing, "cores", lambda: 4)
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:

@@ -20,7 +20,7 @@ RUN = """
 import hashlib
 import evolab as ev
 exp = ev.Experiment(
-    "Pendulum-v1", "{algorithm}", population=3, num_envs=2, network=[32], steps_per_generation=40, update_ratio=0.5,
+    "Pendulum-v1", "{algorithm}", population=3, num_envs=2, network=[32], steps_per_generation=40, {pace}
     fitness="return",
     hyperparameters={{"batch_size": 16}}, seed=1, deterministic=True, progress=False, eval_steps=20, mutations={mutations},
 )
@@ -51,9 +51,10 @@ def printed(script, **environment):
     platform.machine() != "x86_64" or " avx512f " not in build._cpu(),
     reason="a processor with AVX-512 plays both",
 )
-@pytest.mark.parametrize("algorithm", ["TD3", "SAC"])
+@pytest.mark.parametrize("algorithm", ["TD3", "SAC", "PPO"])
 def test_a_deterministic_run_is_the_same_on_lesser_processors(algorithm):
-    script = RUN.format(algorithm=algorithm, mutations=ACTIVATIONS)
+    pace = "" if algorithm == "PPO" else "update_ratio=0.5,"
+    script = RUN.format(algorithm=algorithm, mutations=ACTIVATIONS, pace=pace)
     assert printed(script) == printed(script, **AVX2)
 
 

@@ -49,7 +49,7 @@ static REAL likelihood(Policy *own, REAL *out, const REAL *action, int64_t choic
         REAL level = most + LOG(sum);
         found = out[choice] - level;
         if (!slope) return found;
-        for (int64_t o = 0; o < own->outputs; o++) slope[o] = exponential(out[o] - level), mean += slope[o] * (out[o] - level);
+        for (int64_t o = 0; o < own->outputs; o++) slope[o] = exponential(out[o] - level), mean = FUSED(slope[o], out[o] - level, mean);
         for (int64_t o = 0; o < own->outputs; o++) {
             by_entropy[o] = -slope[o] * (out[o] - level - mean);
             slope[o] = (o == choice) - slope[o];
@@ -100,7 +100,7 @@ static void estimate(const Rollouts *job, int64_t agent, REAL *advantage, REAL *
     for (int64_t i = job->batch - 1; i >= 0; i--) {
         REAL valid = job->valid[from + i], later = i + job->environments < job->batch ? advantage[i + job->environments] : 0;
         REAL delta = (job->reward[from + i] + discount * (1 - job->terminated[from + i]) * advantage[i] - goal[i]) * valid;
-        advantage[i] = delta + decay * (1 - job->ended[from + i]) * valid * later;
+        advantage[i] = FUSED(decay * (1 - job->ended[from + i]) * valid, later, delta); /* or compilers choose which product is rounded */
         goal[i] += advantage[i];
     }
 }
@@ -119,14 +119,15 @@ typedef struct {
     int64_t *choice;
 } Part;
 
-/* The weighted advantages to mean 0 and deviation 1. */
+/* The weighted advantages to mean 0 and deviation 1. Sums of products are fused by name here and below: a compiler that
+ * makes vectors of the products rounds them, and whether it does depends on the width. */
 static void standardise(Part *part) {
     REAL sum = 0, mean = 0, square = 0;
     for (int64_t b = 0; b < part->count; b++) sum += part->weight[b];
-    for (int64_t b = 0; b < part->count; b++) part->weight[b] /= sum > 1 ? sum : 1, mean += part->weight[b] * part->advantage[b];
+    for (int64_t b = 0; b < part->count; b++) part->weight[b] /= sum > 1 ? sum : 1, mean = FUSED(part->weight[b], part->advantage[b], mean);
     for (int64_t b = 0; b < part->count; b++) {
         part->advantage[b] -= mean;
-        square += part->weight[b] * part->advantage[b] * part->advantage[b];
+        square = FUSED(part->weight[b] * part->advantage[b], part->advantage[b], square);
     }
     REAL wide = ROOT(square) + (REAL)1e-8;
     for (int64_t b = 0; b < part->count; b++) part->advantage[b] /= wide;
@@ -165,12 +166,12 @@ static void weigh_up(Policy *own, Part *part, REAL *losses) {
         if (ratio != ratio) within_limits = ratio;
         int clipped = (ratio > high && gained > 0) || (ratio < low && gained < 0);
         REAL steep = clipped ? 0 : -weight * ratio * gained, error = part->value[b] - part->goal[b];
-        actor -= weight * lesser(ratio * gained, within_limits * gained);
-        critic += weight * error * error, chaos += weight * entropy, went += weight * (ratio - 1 - change), counted += weight;
+        actor = FUSED(-weight, lesser(ratio * gained, within_limits * gained), actor), critic = FUSED(weight * error, error, critic);
+        chaos = FUSED(weight, entropy, chaos), went = FUSED(weight, ratio - 1 - change, went), counted += weight;
         if (job->deviations.parameters) {
             for (int64_t a = 0; a < actions; a++) out[a] = steep * slope[a], by_wide[a] += steep * each[a];
         } else {
-            for (int64_t o = 0; o < outputs; o++) out[o] = steep * slope[o] - entropies * weight * by_entropy[o];
+            for (int64_t o = 0; o < outputs; o++) out[o] = FUSED(steep, slope[o], -(entropies * weight * by_entropy[o]));
         }
         part->value[b] = of_value * 2 * weight * error;
     }

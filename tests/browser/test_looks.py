@@ -27,10 +27,11 @@ CHECKS = (Path(__file__).parent / "looks.js").read_text("utf-8")
 
 @pytest.fixture(scope="module")
 def board(folder: Path, server: Any, chromium: Any) -> Iterator[Notebook]:
-    """A dashboard with a long enough run and an episode, drawn once for all looks."""
+    """A dashboard with a run so long that counts have four digits, and an episode, drawn once for all looks."""
     from tests.browser.lab import write_notebook
 
-    cells = [FAKE.format(agents=12, generations=40), "board = Dashboard(exp)\nboard.record()\nboard"]
+    quick = FAKE.format(agents=12, generations=320).replace("cost=0.25", "cost=0")
+    cells = [quick, "board = Dashboard(exp)\nboard.record()\nboard"]
     write_notebook(folder / "looks.ipynb", cells)
     lab = Notebook(chromium, server, "looks.ipynb", 1280, 1700)
     lab.run_all()
@@ -43,7 +44,7 @@ def board(folder: Path, server: Any, chromium: Any) -> Iterator[Notebook]:
 @pytest.mark.parametrize("width", WIDTHS)
 def test_it_looks_right(board: Notebook, artifacts: Path, width: int, theme: str) -> None:
     page = board.page
-    page.set_viewport_size({"width": width, "height": 1700 if width > 1100 else 2300})
+    page.set_viewport_size({"width": width, "height": 1700 if width > 1100 else 3000})
     board.theme(theme)
     page.wait_for_timeout(1500)  # the theme's style sheet and the last redraw after it
     found: dict[str, list[str]] = {}
@@ -70,11 +71,11 @@ def test_hover_tells_the_agents_details(board: Notebook, artifacts: Path) -> Non
         chart.blur()  # forgets where the last key went
         chart.focus()
         page.keyboard.press("ArrowLeft")
-        return tip.is_visible() and "generation 40" in tip.inner_text()
+        return tip.is_visible() and "generation 320" in tip.inner_text()
 
     eventually(told, "a key on the chart shows an agent", patience=30)
     words = tip.inner_text()
-    for part in ("agent ", "generation 40", "fitness ", "lr_actor", "hidden ", "network size"):
+    for part in ("agent ", "generation 320", "fitness ", "lr_actor", "hidden ", "network size"):
         assert part in words
     page.screenshot(path=artifacts / "dashboard-hover.png")
 

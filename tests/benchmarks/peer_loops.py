@@ -86,6 +86,8 @@ class Evolab:
                 num_envs=ENVS,
                 network=self.ev.MLP(hidden, layer_norm=True) if hidden else None,
                 hyperparameters={"batch_size": BATCH, "learn_step": 1},
+                update_ratio=1
+                / agents,  # it counts the transitions of all: one for each step of an agent's own
                 steps_per_generation=steps,
                 eval_steps=1,
                 evolving=False,

@@ -185,6 +185,39 @@ def peers() -> str:
     )
 
 
+def wide() -> str:
+    """How many times faster updates of wide networks are than Stable-Baselines3's."""
+    rows = read("peer_updates.json")["updates"]
+    found = {
+        f"{one['algorithm']}, {one['agents']} agent{'s' if one['agents'] > 1 else ''}": [one["times_faster"]]
+        for one in rows
+    }
+    goals = {name: one["goal"] for name, one in zip(found, rows, strict=True)}
+    told = "; ".join(f"{name}: {value[0]}" for name, value in found.items())
+    said = f"Times as fast as Stable-Baselines3. {told}"
+    return values(found, "times as fast as Stable-Baselines3", marks=goals, said=said)
+
+
+def two_cores() -> str:
+    """How many times faster updates are on two cores."""
+    found: dict[str, list[float]] = {}
+    for one in read("updates.json")["on_threads"]:
+        found.setdefault(f"{one['algorithm']}, 2x{one['hidden']}", []).append(one["times_faster"])
+    told = "; ".join(f"{name}: {', '.join(map(str, each))}" for name, each in found.items())
+    return values(found, "times as fast on two cores", said=f"At 4 and 16 agents. {told}")
+
+
+def avx2() -> str:
+    """Shares of the matrix product that updates reach, compiled for AVX2."""
+    rows = read("updates_x86-64-v3.json")["updates"]
+    found: dict[str, list[float]] = {}
+    for one in rows:
+        if one["batch"] == 128 and one["agents"] in (4, 16):
+            found.setdefault(f"{one['algorithm']}, 2x{one['hidden']}", []).append(100 * one["share_of_gemm"])
+    told = "; ".join(f"{name}: {', '.join(f'{each:.0f}' for each in row)}" for name, row in found.items())
+    return values(found, "% of the matrix product", said=f"At 4 and 16 agents, in per cent. {told}")
+
+
 CHARTS: dict[str, Callable[..., str]] = {
     one.__name__: one
     for one in (
@@ -201,6 +234,9 @@ CHARTS: dict[str, Callable[..., str]] = {
         words,
         game,
         peers,
+        wide,
+        two_cores,
+        avx2,
     )
 }
 

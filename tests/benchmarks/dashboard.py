@@ -227,9 +227,11 @@ PARTS = {
 def main() -> None:
     """Measure, print and write results/dashboard.json."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=list(PARTS))
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; all of them without a name")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
+    if unknown := [part for part in options.parts if part not in PARTS]:
+        parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(PARTS)}")
     from machine import described
 
     path = HERE / "results" / "dashboard.json"
@@ -245,7 +247,7 @@ def main() -> None:
             return Notebook(chromium, server, f"page-{pages}.ipynb", 1280, 1700)
 
         try:
-            for part in options.parts:
+            for part in options.parts or PARTS:
                 name, measure = PARTS[part]
                 load = round(os.getloadavg()[0], 1)
                 found = measure(open_page, options.rounds)

@@ -101,5 +101,5 @@ def test_an_agent_acts_as_it_did(tmp_path, folder, known, actions):
     agent = ev.Agent.load(copied(folder, tmp_path))
     said = agent.describe()
     assert {name: said[name] for name in known} == known
-    assert said["parameters"] == 114
+    assert said["network_size"] == 114
     np.testing.assert_array_equal(agent.act(3 * np.eye(4, dtype="f")), actions)

@@ -125,7 +125,7 @@ def observed(exp, folder):
     cells = {
         f"{table} {name} of {row['agent']} in {row['generation']}": value
         for table, frame in (
-            ("fitness", history.fitness[list(FITNESS)]),
+            ("fitness", history.fitness.rename(columns={"network_size": "parameters"})[list(FITNESS)]),
             ("birth", history.mutations[list(BIRTHS)]),
             ("setting", history.hyperparameters),
         )

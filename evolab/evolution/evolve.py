@@ -83,9 +83,8 @@ def evolve(
                 child, population.network, population.roles, population.search_space, stream
             )
         offspring.append(child)
-        detail = detail or f"copy of {parent.id}"
         if origin.id != parent.id:
-            detail += f", hyperparameters of {origin.id}"
+            detail += f"{', ' if detail else ''}hyperparameters of {origin.id}"
         births.append(Birth(generation, child.id, parent.id, kind, detail))
     order = population.table.replace(offspring)
     origins = [rows[selected.parents[slot]] for slot in order]

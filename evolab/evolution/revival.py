@@ -43,8 +43,7 @@ class Revival:
             how = "at rest" if self.resting else "unchanged"
             return replace(birth, parent=elite, kind="revived", detail=f"the archived elite {elite}, {how}")
         if birth.parent == self.agent:
-            detail = birth.detail.replace(f"copy of {self.agent}", f"copy of {elite}")
-            return replace(birth, parent=elite, detail=detail)
+            return replace(birth, parent=elite)
         return birth
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 MEASURED = (
     "generation", "agent", "parent", "fitness", "episodes", "length",
-    "steps", "total_steps", "updates", "parameters", "is_elite",
+    "steps", "total_steps", "updates", "network_size", "is_elite",
 )  # fmt: skip
 """Columns of `History.fitness`, before the measures that not every run has."""
 

@@ -73,7 +73,7 @@ def importance(fitness: DataFrame, hyperparameters: DataFrame) -> DataFrame:
     Returns:
         Columns name, importance (|correlation|), correlation, agents (rows used) and
         values (distinct ones), strongest first. Names with a single value everywhere have
-        correlation NaN and importance 0. "network size" counts a network's parameters.
+        correlation NaN and importance 0. "network_size" counts the parameters of its networks.
     """
     import pandas
 
@@ -82,8 +82,8 @@ def importance(fitness: DataFrame, hyperparameters: DataFrame) -> DataFrame:
         return pandas.DataFrame(columns=names)
     table = hyperparameters.drop(columns=["hidden", "activation"], errors="ignore")
     keys = ["generation", "agent"]
-    measured = fitness[[*keys, "fitness", "parameters"]].merge(table, on=keys, suffixes=("", "_set"))
-    measured = measured.dropna(subset=["fitness"]).rename(columns={"parameters": "network size"})
+    measured = fitness[[*keys, "fitness", "network_size"]].merge(table, on=keys, suffixes=("", "_set"))
+    measured = measured.dropna(subset=["fitness"])
     rows = []
     for name in [c for c in measured.columns if c not in (*keys, "fitness")]:
         both = measured[["generation", "fitness", name]].dropna()

@@ -60,7 +60,7 @@ class Evaluation:
         hyperparameters: value by name.
         hidden: widths of the hidden layers (or the network's own summary of its architecture).
         activation: name of the activation of each hidden layer.
-        parameters: number of trainable parameters of all its networks.
+        network_size: number of trainable parameters of all its networks.
         is_elite: True if it survives unchanged.
         extra: other measures of the same agent, such as an FQE estimate beside the return.
         genes: the whole architecture as plain values, where `hidden` and `activation` do not say it all.
@@ -82,7 +82,7 @@ class Evaluation:
     hyperparameters: Mapping[str, float]
     hidden: tuple[int, ...]
     activation: tuple[str, ...]
-    parameters: int
+    network_size: int
     is_elite: bool = False
     extra: Mapping[str, float] = field(default_factory=dict)
     genes: Mapping[str, Any] = field(default_factory=dict)
@@ -215,7 +215,7 @@ class Generation:
                 _earned(e.fitness),
                 str(e.episodes),
                 *(number(e.hyperparameters.get(name)) for name in evolved),
-                count(e.parameters),
+                count(e.network_size),
                 "x".join(str(width) for width in e.hidden),
                 heirs[e.agent] or "not selected",
             )

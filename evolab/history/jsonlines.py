@@ -24,6 +24,8 @@ ROWS = ("fitness", "hyperparameters", "mutations", "learning")
 SETTINGS = ("hyperparameters", "hidden", "activation", "genes")
 LEARNING = ("losses", "value", "discounted")
 """In a file of their own, `learning.jsonl`, which runs of earlier versions do not have and their readers do not read."""
+SIZE = "parameters"
+"""What `Evaluation.network_size` is called in the files, where readers of evolab 0.1 look for it."""
 _SPECIAL = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -37,6 +39,8 @@ def to_lines(generation: Generation) -> dict[str, list[str]]:
         ]
         for names in (SETTINGS, LEARNING)
     )
+    for row in evaluations:
+        row[SIZE] = row.pop("network_size")
     births = [_record(b) for b in generation.births]
     rows = {"fitness": evaluations, "hyperparameters": settings, "mutations": births, "learning": learning}
     return {name: [_line(row) for row in table] for name, table in rows.items()} | {
@@ -105,7 +109,7 @@ def from_lines(texts: Mapping[str, str], folder: str | os.PathLike[str] = "histo
 
 
 def _evaluation(row: dict[str, Any]) -> Evaluation:
-    read: dict[str, Any] = dict(row)
+    read: dict[str, Any] = row | {"network_size": row[SIZE]}
     for name in ("fitness", "length", "value", "discounted"):
         if name in row:
             read[name] = _number(row[name])

@@ -30,9 +30,6 @@ ASSIGN = (
     "ranges values evolve, Experiment(hyperparameters={...}) where they start."
 )
 
-NAMES = {"parameters": "network size"}
-"""What a table for readers calls a fact: "parameters" is a mutation."""
-
 
 class Agent:
     """A view of one agent. It follows its agent through the table and raises LookupError once that has been replaced.
@@ -95,9 +92,9 @@ class Agent:
         return self._about.fitness[-1] if self._about.fitness else float("nan")
 
     @property
-    def parameters(self) -> int:
+    def network_size(self) -> int:
         """Number of trainable parameters, targets not counted."""
-        return self.table.parameters(self.row)
+        return self.table.network_size(self.row)
 
     def individual(self) -> Individual:
         """The agent as a value; its tensors are unpadded views into the table."""
@@ -250,7 +247,7 @@ class Agent:
             return f"Agent {self.id} (dead)"
         evolved = ", ".join(f"{name}={number(known[name])}" for name in self.table.spec.search_space)
         return (
-            f"Agent {self.id} ({known['algorithm']}, {known['architecture']}, network size {count(known['parameters'])}, "
+            f"Agent {self.id} ({known['algorithm']}, {known['architecture']}, network size {count(known['network_size'])}, "
             f"{self._earned()}, {evolved}): .act(), .evaluate(), .save(), .export()"
         )
 
@@ -269,8 +266,7 @@ class Agent:
         except LookupError:
             return f"<i>Agent {self.id} (dead)</i>"
         shown = {
-            NAMES.get(key, key): number(value) if isinstance(value, float) else str(value)
-            for key, value in known.items()
+            key: number(value) if isinstance(value, float) else str(value) for key, value in known.items()
         }
         shown["fitness"] = self._earned().removeprefix("fitness ")
         frame = pd.DataFrame({"value": shown})

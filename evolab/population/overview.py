@@ -30,7 +30,7 @@ def lines(table: Table) -> str:
 
 
 def frame(table: Table) -> pd.DataFrame:
-    """One row per agent: agent, parent, fitness, hidden, activation, parameters, hyperparameters."""
+    """One row per agent: agent, parent, fitness, hidden, activation, network_size, hyperparameters."""
     import pandas as pd
 
     rows = []
@@ -41,7 +41,7 @@ def frame(table: Table) -> pd.DataFrame:
                 **{name: known[name] for name in ("agent", "parent", "fitness")},
                 "hidden": "x".join(map(str, individual.genes.hidden)),
                 "activation": ",".join(individual.genes.activation),
-                "parameters": known["parameters"],
+                "network_size": known["network_size"],
                 **table.spec.told(individual),
             }
         )

@@ -110,7 +110,7 @@ class Table(Mapping[str, Tensor]):
         packing.unpack(self.spec, self.group_of(row), row, self._tensors, individual)
         return individual
 
-    def parameters(self, row: int) -> int:
+    def network_size(self, row: int) -> int:
         """Trainable parameters of all networks of an agent, targets not counted."""
         return sum(self.spec.sizes(self.individuals[row].genes).values())
 
@@ -123,7 +123,7 @@ class Table(Mapping[str, Tensor]):
             "algorithm": self.algorithm.name,
             "fitness": individual.fitness[-1] if individual.fitness else float("nan"),
             "architecture": self.network.describe(individual.genes),
-            "parameters": self.parameters(row),
+            "network_size": self.network_size(row),
             "steps": individual.steps,
             "updates": individual.updates,
             **self.spec.told(individual),

@@ -253,7 +253,7 @@ def _evaluation(state: TrainingState, number: int, found: _Found, learned: Learn
         hyperparameters=state.population.table.spec.told(individual),
         hidden=tuple(individual.genes.hidden),
         activation=tuple(individual.genes.activation),
-        parameters=state.population.table.parameters(row),
+        network_size=state.population.table.network_size(row),
         is_elite=row == found.order[0],
         extra={own_name(name): float(values[row]) for name, values in found.measures.items()},
         genes={} if set(genes) <= {"hidden", "activation"} else genes,

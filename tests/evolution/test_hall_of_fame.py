@@ -279,7 +279,7 @@ def test_a_revived_agent_fills_the_slot_of_the_worst_and_its_children_are_the_el
     assert [found[id].slot for id in survivor] == [slots[id] for id in survivor]
     (child,) = [birth for birth in births if birth.agent not in (revived.agent, *slots)]
     assert child.parent == found[child.agent].parent == elite.id
-    assert child.detail == f"copy of {elite.id}"
+    assert (child.kind, child.detail) == ("none", "")
 
 
 def test_an_agent_that_is_as_good_as_the_elite_is_not_tried_again(monkeypatch):

@@ -36,7 +36,14 @@ def test_a_generation_is_learned_evaluated_evolved_and_recorded(exp):
     assert {"generation", "agent", "batch_size", "lr_actor"} <= set(exp.history.hyperparameters.columns)
     assert len(exp.history.lineage()) >= 1
     described = exp.population.describe()
-    assert list(described.columns[:6]) == ["agent", "parent", "fitness", "hidden", "activation", "parameters"]
+    assert list(described.columns[:6]) == [
+        "agent",
+        "parent",
+        "fitness",
+        "hidden",
+        "activation",
+        "network_size",
+    ]
     assert list(described["agent"]) == exp.population.ids
     for shown in (exp, generation, exp.best, exp.population, exp.history):
         assert repr(shown)

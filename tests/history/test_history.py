@@ -21,7 +21,7 @@ def evaluation(
         "episodes": 1, "length": 10.0, "steps": generation * 100, "total_steps": generation * 200,
         "updates": 50,
         "hyperparameters": {"lr": 1e-3, "batch_size": 32}, "hidden": (64, 64), "activation": ("relu", "relu"),
-        "parameters": 4610,
+        "network_size": 4610,
     }  # fmt: skip
     return Evaluation(
         generation=generation, agent=agent, parent=parent, fitness=fitness, **(values | changes)
@@ -91,7 +91,7 @@ def test_lineage_reaches_behind_a_revived_elite(history):
         generation(
             3,
             [evaluation(3, 3, 4.0, 2)],
-            [Birth(3, 4, 0, "none", "copy of 0")],
+            [Birth(3, 4, 0, "none", "")],
         )
     )
     history.append(generation(4, [evaluation(4, 4, 12.0, 0)], []))
@@ -166,7 +166,7 @@ def test_importance_compares_agents_of_one_generation_only():
     table = importance(history.fitness, history.hyperparameters).set_index("name")
     assert table.loc["lr", "correlation"] == pytest.approx(-1.0)
     assert table.loc["c", "importance"] == 0.0
-    assert "network size" in table.index  # "parameters" is a mutation
+    assert "network_size" in table.index  # "parameters" is a mutation
     assert "parameters" not in table.index
 
 
@@ -217,6 +217,18 @@ def test_what_agents_expect_earn_and_lose_comes_back_and_earlier_versions_lack_i
     assert found.losses == {}
     assert math.isnan(found.value)
     assert list(History().learning.columns) == ["generation", "agent", "updates", "value", "discounted"]
+
+
+def test_the_size_of_networks_has_one_name_but_in_files_that_readers_of_0_1_0_know(tmp_path):
+    """The history said "parameters", which is a mutation; the panels said "network size"."""
+    history = make_history(1, 2)
+    history.to_json_lines(tmp_path)
+    assert "network_size" in history.fitness.columns
+    assert "parameters" not in history.fitness.columns
+    row = json.loads((tmp_path / "fitness.jsonl").read_text().splitlines()[0])
+    assert row["parameters"] == history.fitness["network_size"][0]
+    assert "network_size" not in row
+    assert History.from_json_lines(tmp_path) == history
 
 
 def test_writing_again_appends_only_what_is_new(tmp_path):

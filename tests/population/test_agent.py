@@ -40,7 +40,7 @@ def test_describe_says_what_it_is():
     module = agent.module()
     actor = sum(p.numel() for p in module.parameters())
     critics = 2 * ((5 + 2) * 8 + 8 + 8 + 1)
-    assert agent.parameters == actor + critics
+    assert agent.network_size == actor + critics
     assert "fitness not yet known" in repr(agent)
     assert "<b>Agent 1</b>" in agent._repr_html_()
 

@@ -9,7 +9,7 @@ function hyperparametersPanel(ui) {
   const note = empty(nothing(ui, "Here will be every value that evolves, for all agents and for the best one\u2019s ancestry."));
   body.append(grid, fixed, note);
   let charts = [], last = null;
-  const save = saveMenu(ui, "Hyperparameters", () => [["generation", "agent", ...last.names, "hidden", "network size"],
+  const save = saveMenu(ui, "Hyperparameters", () => [["generation", "agent", ...last.names, "hidden", "network_size"],
     ...last.line.n.map((n, i) => [n, last.line.id[i], ...last.line.h[i], (last.line.a[i] || []).join("x"), last.line.m[i]])], gallery(ui, () => charts.map(({ spec, chart }) => ({ name: spec.name, now: spec.now, chart }))));
   head.lastChild.append(save);
 

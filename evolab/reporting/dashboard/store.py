@@ -98,7 +98,7 @@ class Store:
         row["h"] = [[short(value) for value in e.hyperparameters.values()] for e in evaluations]
         row["a"] = [list(e.hidden) for e in evaluations]
         row["v"] = [_activations(e.activation) for e in evaluations]
-        row["m"] = [e.parameters for e in evaluations]
+        row["m"] = [e.network_size for e in evaluations]
         row["s"] = [e.steps for e in evaluations]
         row["l"] = [self._learned(e) for e in evaluations]
         row["x"] = [short(sum(generation.seconds.values())), short(generation.confirmed)]
@@ -106,7 +106,7 @@ class Store:
 
     def _spread(self, evaluations: Sequence[Evaluation]) -> dict[str, list[Any]]:
         """Lowest and highest value by the hyperparameter's place, and "m" for the networks' sizes, where they differ."""
-        columns: dict[str, list[Any]] = {"m": [e.parameters for e in evaluations]}
+        columns: dict[str, list[Any]] = {"m": [e.network_size for e in evaluations]}
         for place, values in enumerate(zip(*(e.hyperparameters.values() for e in evaluations))):
             if not any(value is None or isinstance(value, str | bool) for value in values):
                 columns[str(place)] = list(values)
@@ -190,7 +190,7 @@ class Store:
             "f": [short(e.fitness) for e in found],
             "h": changes([[short(v) for v in e.hyperparameters.values()] for e in found]),
             "a": changes([list(e.hidden) for e in found]),
-            "m": changes([e.parameters for e in found]),
+            "m": changes([e.network_size for e in found]),
             "l": [[i, self._learned(found[i])] for i in range(0, len(found), len(found) // 100 + 1)],
             **self._shares([e for e, _ in members]),
         }

@@ -20,8 +20,7 @@ def hyperparameters_figure(history: History) -> Figure:
 
     if not len(history):
         return blank("Hyperparameters", "No generation yet: call exp.step()")
-    table = history.hyperparameters.merge(history.fitness[["generation", "agent", "parameters"]])
-    table = table.rename(columns={"parameters": "network size"})
+    table = history.hyperparameters.merge(history.fitness[["generation", "agent", "network_size"]])
     line = history.lineage()[["generation", "agent"]].merge(table)
     names = [n for n in table.columns if n not in ("generation", "agent", "hidden", "activation")]
     numbers = [n for n in names if table[n].dtype.kind in "if"]

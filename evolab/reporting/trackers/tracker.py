@@ -91,7 +91,7 @@ def scalars(generation: Generation) -> dict[str, float]:
         values["fitness/confirmed"] = generation.confirmed
     for rank, evaluation in enumerate(generation.evaluations):
         values[f"agent/{rank}/fitness"] = evaluation.fitness
-        values[f"agent/{rank}/parameters"] = evaluation.parameters
+        values[f"agent/{rank}/network_size"] = evaluation.network_size
         for name, value in {**evaluation.hyperparameters, **evaluation.extra}.items():
             values[f"agent/{rank}/{name}"] = value
     return {name: float(value) for name, value in values.items()}
@@ -110,7 +110,7 @@ def agent_rows(generation: Generation) -> list[dict[str, Any]]:
             "updates": e.updates,
             "hidden": "x".join(map(str, e.hidden)),
             "activation": ",".join(e.activation),
-            "parameters": e.parameters,
+            "network_size": e.network_size,
             "is_elite": e.is_elite,
             **e.hyperparameters,
             **e.extra,

@@ -67,7 +67,7 @@ class Evolution:
                     total_steps=self.number * self.steps * len(self.members),
                     hyperparameters={n: m[n] for n in ("lr_actor", "lr_critic", "batch_size")},
                     hidden=m["hidden"], activation=m["activation"],
-                    parameters=sum(8 * h for h in m["hidden"]) + 450,
+                    network_size=sum(8 * h for h in m["hidden"]) + 450,
                     losses={"critic": (1 + m["agent"] % 5 / 9) / self.number, "actor": -m["skill"] / 10},
                     value=m["skill"] / 4 + 60 / self.number, discounted=m["skill"] / 4,
                 )

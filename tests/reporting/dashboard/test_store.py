@@ -190,7 +190,7 @@ def test_the_winners_line_has_every_one_of_a_thousand_generations():
 def test_the_settings_of_the_line_are_told_where_they_change():
     store = absorbed(40, 6)
     line, members = store.line(), [e for e, _ in make_history(40, 6).ancestry()]
-    for key, told in (("a", lambda e: list(e.hidden)), ("m", lambda e: e.parameters)):
+    for key, told in (("a", lambda e: list(e.hidden)), ("m", lambda e: e.network_size)):
         changes = dict(map(tuple, ((i, v) for i, v in line[key])))
         now = None
         for index, member in enumerate(members):

@@ -37,7 +37,7 @@ def test_the_pages_compare_with_the_same_single_runs():
     """The page said that two tasks had none, while README compared with them."""
     import hpo_tasks
 
-    tree = ast.parse((Path(BENCHMARKS).parents[1] / "tutorials" / "pages" / "curves.py").read_text("utf-8"))
+    tree = ast.parse((Path(BENCHMARKS).parents[1] / "tutorials" / "pages" / "charts.py").read_text("utf-8"))
     (told,) = (
         ast.literal_eval(node.value)
         for node in tree.body

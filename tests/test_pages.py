@@ -137,7 +137,7 @@ def test_a_broken_link_and_a_missing_docstring_fail_the_build(tmp_path, monkeypa
     root = tmp_path / "root"
     folder = root / "tutorials" / "pages"
     folder.mkdir(parents=True)
-    for name in ("mathml.py", "reference.py", "curves.py", "drawing.py", "conf.py"):
+    for name in ("mathml.py", "reference.py", "charts.py", "directives.py", "drawing.py", "conf.py"):
         (folder / name).write_text((SOURCES / name).read_text("utf-8"))
     (folder / "static").mkdir()
     (folder / "index.md").write_text(

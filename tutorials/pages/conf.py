@@ -23,7 +23,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "mathml",
     "reference",
-    "curves",
+    "directives",
 ]
 root_doc = "tutorials/pages/index"
 exclude_patterns = ["README.md", "tests", "sources"]

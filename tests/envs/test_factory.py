@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 from functools import partial
@@ -72,7 +73,7 @@ def test_a_missing_extra_names_the_command(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_atari_names_its_package() -> None:
-    if "ale_py" in sys.modules:
+    if importlib.util.find_spec("ale_py"):
         pytest.skip("ale-py is installed")
     with pytest.raises(ImportError, match=r'pip install "gymnasium\[atari\]"'):
         envs.make("ALE/Pong-v5")

@@ -24,17 +24,22 @@ class Scalars(FixedNetwork):
 
     Args:
         start: the value that all of them start from.
+        end: where given, each agent's is drawn uniformly between `start` and this, once for all its numbers.
     """
 
     start: float = 0.0
+    end: float | None = None
 
     def axes(self, role: Role, genes: NoGenes) -> Axes:
         """One parameter, "value" [O]."""
         return {"value": (Axis(role.outputs),)}
 
     def initialise(self, role: Role, genes: NoGenes, generator: torch.Generator) -> State:
-        """All at the start; nothing is drawn."""
-        return {"value": torch.full((role.outputs,), self.start)}
+        """All alike: at the start, or somewhere in the range."""
+        value = torch.full((role.outputs,), self.start)
+        if self.end is None:
+            return {"value": value}
+        return {"value": value + (self.end - self.start) * torch.rand((), generator=generator)}
 
     def kernel(self, role: Role, genes: Sequence[NoGenes], layout: Layout) -> ScalarsKernel:
         """The numbers themselves."""

@@ -9,6 +9,7 @@ from gymnasium import spaces
 
 import evolab as ev
 from evolab.algorithms.sac import SAC, squashed
+from evolab.evolution.evolve import evolve
 from evolab.population.population import Population
 from tests.mixed import BOX, OBSERVATIONS, experience, mixed
 
@@ -83,26 +84,47 @@ def test_the_temperature_starts_where_it_is_told_and_travels_with_its_agent(tmp_
     assert torch.allclose(
         agent.module()(torch.as_tensor(observation)).double(), torch.as_tensor(agent.act(observation))
     )
-    with pytest.raises(ValueError, match=r"start_temperature is -1; a number above 0"):
-        SAC(start_temperature=-1)
+
+
+@pytest.mark.parametrize("start", [-1, "0.2", (0.1,), (0.0, 1.0), (0.1, float("nan")), [0.1, 0.2, 0.3]])
+def test_a_temperature_that_cannot_be_started_from_is_named(start):
+    with pytest.raises(ValueError, match=r"start_temperature is .*; a number above 0, or two, are expected"):
+        SAC(start_temperature=start)
 
 
 @pytest.mark.parametrize("kind", [SAC, ev.TQC])
-def test_on_scaled_returns_the_temperature_starts_in_their_unit(tmp_path, kind):
-    """Where a return deviates by 1, a nat in each of twenty steps is worth no more."""
+def test_on_scaled_returns_each_agent_draws_where_its_temperature_starts(tmp_path, kind):
+    """Where a return deviates by 1, a nat in each step may be worth twenty times too much, or just enough."""
 
-    def starts(algorithm, **options):
-        population = Population(algorithm, OBSERVATIONS, BOX, 2, network=[8], seed=0, **options)
+    def starts(algorithm, agents=3, **options):
+        population = Population(algorithm, OBSERVATIONS, BOX, agents, network=[8], seed=0, **options)
         population[0].save(tmp_path / "agent")
         again = ev.Agent.load(tmp_path / "agent")
-        return [
-            round(float(one.exp()), 6)
-            for one in (*population.table["temperature"], again.table["temperature"])
-        ]
+        drawn = population.table["temperature"].flatten().exp()
+        assert float(again.table["temperature"].exp()) == float(drawn[0])
+        return [round(one, 6) for one in drawn.tolist()]
 
     assert starts(kind()) == starts(kind(), normalise="observations") == [1.0] * 3
-    assert starts(kind(), normalise="returns") == [0.05] * 3
     assert starts(kind(start_temperature=0.2), normalise=("observations", "returns")) == [0.2] * 3
+    drawn = starts(kind(), agents=400, normalise="returns")
+    assert 0.05 <= min(drawn) < 0.052
+    assert 0.96 < max(drawn) <= 1.0
+    assert 0.2 < sorted(drawn)[200] < 0.25  # half of them below the geometric mean
+    assert set(starts(kind(start_temperature=(0.3, 0.3)), normalise="returns")) == {0.3}
+
+
+def test_a_child_has_the_temperature_of_its_parent_and_a_saved_run_its_range(tmp_path):
+    """Nothing is drawn again: where its parent's temperature has come to is where a child goes on."""
+    exp = ev.Experiment("Pendulum-v1", SAC(start_temperature=(0.05, 1.0)), population=4, network=[8], seed=0)
+    before = exp.population.table["temperature"].flatten().tolist()
+    assert len(set(before)) == 4
+    evolve(exp.population, [3.0, 2.0, 1.0, 0.0], ev.Tournament(), ev.Mutations())
+    assert set(exp.population.table["temperature"].flatten().tolist()) < set(before)
+    exp.save(tmp_path / "run")
+    exp.close()
+    again = ev.Experiment.load(tmp_path / "run")
+    assert again.algorithm.start_temperature == (0.05, 1.0)
+    again.close()
 
 
 def test_the_policy_waits_for_the_delay_and_has_no_target():

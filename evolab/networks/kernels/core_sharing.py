@@ -48,6 +48,7 @@ def cores_for_kernels() -> Iterator[None]:
     On a busy machine they lose badly by that: each waits for a core that others have. The kernels do not (see
     `threads.h`), and go on with what torch had.
     """
+    threads()  # a bad EVOLAB_THREADS is named at once, not when there is enough work for two
     most = torch.get_num_threads()
     if most == 1:
         yield

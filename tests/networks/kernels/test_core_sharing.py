@@ -56,6 +56,8 @@ def test_a_number_that_is_none_is_refused(given, said):
     given.setenv("EVOLAB_THREADS", said)
     with pytest.raises(ValueError, match=f"EVOLAB_THREADS is '{said}' in the environment; a whole number"):
         threads()
+    with pytest.raises(ValueError, match="EVOLAB_THREADS"), cores_for_kernels():
+        pass  # however little there is to do
 
 
 def test_torch_s_operations_keep_to_one_thread_while_kernels_take_them_all(monkeypatch):

@@ -249,7 +249,7 @@ def test_a_notebook_is_committed_as_it_ran(path):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
 def test_a_notebook_shows_pictures_without_a_kernel(path):
     text = path.read_text(encoding="utf-8")
-    assert "image/png" in text or "data:image/" in text
+    assert "image/svg+xml" in text or "data:image/" in text
     assert len(text) < 5_000_000
 
 

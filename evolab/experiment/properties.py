@@ -37,6 +37,12 @@ class Readings(ExperimentParts):
         return self._state.solved
 
     @property
+    def confirmed(self) -> tuple[float, int] | None:
+        """Mean return of the elite over fresh episodes, and how many these were; None before there were any."""
+        hall = self._state.hall
+        return (hall.fitness, hall.episodes) if hall.episodes else None
+
+    @property
     def record(self) -> str:
         """What is known of the elite, in words."""
         return self._state.hall.described()

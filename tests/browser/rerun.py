@@ -16,6 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import nbformat
 import plotly
@@ -26,10 +27,11 @@ sys.path.insert(0, str(ROOT))
 
 from tests.browser.lab import browser  # noqa: E402
 
-FIGURE, STILL = "application/vnd.plotly.v1+json", "image/png"
-WIDTH, SCALE = 860, 1.5
-DRAWN = """([figure, width, height, scale]) => Plotly.newPlot(document.body, figure.data, figure.layout)
-    .then(() => Plotly.toImage(document.body, { format: "png", width, height, scale }))"""
+FIGURE, STILL = "application/vnd.plotly.v1+json", "image/svg+xml"
+# A picture as PNG would stand in JupyterLab too, cut where the page is narrower, until the mouse comes upon it.
+WIDTH = 860
+DRAWN = """([figure, width, height]) => Plotly.newPlot(document.body, figure.data, figure.layout)
+    .then(() => Plotly.toImage(document.body, { format: "svg", width, height }))"""
 
 
 def run(notebook: dict[str, Any]) -> None:
@@ -74,9 +76,10 @@ def add_pictures(notebook: dict[str, Any], page: Any) -> None:
         for output in cell.get("outputs", []):
             figure = output.get("data", {}).get(FIGURE)
             if figure is not None:
-                size = [WIDTH, figure["layout"].get("height", 450), SCALE]
+                size = [WIDTH, figure["layout"].get("height", 450)]
                 address = page.evaluate(DRAWN, [figure, *size])
-                output["data"][STILL] = address.partition(",")[2] + "\n"
+                output["data"].pop("image/png", None)
+                output["data"][STILL] = unquote(address.partition(",")[2])
 
 
 def main() -> None:

@@ -77,6 +77,12 @@ class IslandViews:
         return any(report.over == "target" for report in self._driver.reports)
 
     @property
+    def confirmed(self) -> tuple[float, None] | None:
+        """Mean return of the best elite over fresh episodes, which its island has counted; None before there was one."""
+        known = [row["confirmed"] for row in rows_of(self._driver) if row["confirmed"] is not None]
+        return (max(known), None) if known else None
+
+    @property
     def status(self) -> str:
         """What they are doing: "idle", "running", "stopping", "paused", "stopped" or "failed"."""
         return self._driver.status

@@ -42,6 +42,10 @@ class RunCurve(Protocol):
         """Every option as plain values."""
 
     @property
+    def confirmed(self) -> tuple[float, int | None] | None:
+        """Mean return of the elite over fresh episodes, and how many, where that is known; None before there were any."""
+
+    @property
     def status(self) -> str:
         """What it is doing, such as "running"."""
 

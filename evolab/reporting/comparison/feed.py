@@ -172,7 +172,6 @@ class RunsFeed:
     def _row(self, run: Reader) -> dict[str, Any]:
         curve, facts = run.curve, run.facts
         now = next((f for f in reversed(curve.fitness) if math.isfinite(f)), None)
-        confirmed = curve.best_confirmed if curve.numbers else facts.get("elite_fitness")
         return {
             "writing": run.writing, "trouble": run.trouble[:300],
             "n": curve.numbers[-1] if curve.numbers else facts.get("generation", 0),
@@ -180,7 +179,7 @@ class RunsFeed:
             "s": short(curve.seconds[-1], 3) if curve.seconds else None,
             "now": None if now is None else short(now),
             "best": short(curve.best if curve.numbers else facts.get("best_fitness")),
-            "confirmed": short(confirmed), "target": run.config.get("target"), "seed": run.config.get("seed"),
+            "confirmed": short(run.confirmed), "target": run.config.get("target"), "seed": run.config.get("seed"),
             "saved": round(run.saved), "what": [run.config.get("environment"), run.config.get("algorithm")],
             "v": [run.config.get(name) for name in self.columns],
             "w": {n: short(v) for n, v in run.winner.items()}, "shape": run.shape,
@@ -202,10 +201,7 @@ class RunsFeed:
     def _importance(self) -> list[list[Any]]:
         """Name, strength, low and high of each setting that differs, strongest first."""
         runs = [run for run in self.runs.values() if run.curve.best is not None]
-        scores = [
-            run.curve.best_confirmed if run.curve.best_confirmed is not None else run.curve.best
-            for run in runs
-        ]
+        scores = [run.confirmed if run.confirmed is not None else run.curve.best for run in runs]
         found: list[list[Any]] = []
         for name in self.columns:
             told = association(

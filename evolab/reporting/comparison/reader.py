@@ -104,6 +104,13 @@ class GrowingRun:
         self._firsts: dict[int, dict[str, Any]] = {}  # each generation's first row: that of its best agent
 
     @property
+    def confirmed(self) -> float | None:
+        """What is known of the elite, from the newest checkpoint; where that is older, the highest mean that was seen."""
+        newest = not self.curve.numbers or self.facts.get("generation") == self.curve.numbers[-1]
+        known = self.facts.get("elite_fitness") if newest else None
+        return known if known is not None else self.curve.best_confirmed
+
+    @property
     def writing(self) -> bool:
         """True while a process has the folder open for writing."""
         return lock.writer(self.path) is not None
@@ -195,6 +202,13 @@ class RunAtHand:
         self.winner: dict[str, Any] = {}
         self.shape: list[Any] = []
         self.trouble, self.saved = "", 0.0
+
+    @property
+    def confirmed(self) -> float | None:
+        """What is known of the elite; of a history alone the highest mean that was seen."""
+        if isinstance(self.run, History):
+            return self.curve.best_confirmed
+        return None if self.run.confirmed is None else self.run.confirmed[0]
 
     @property
     def writing(self) -> bool:

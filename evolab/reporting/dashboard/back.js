@@ -26,10 +26,10 @@ function backIn(store, n) {
   return {
     ...store, rows, line: lineIn(store, rows), effects: effectsIn(store, rows),
     unborn: next && next.id && next.n === newest.n + 1 ? { id: next.id, p: next.p, k: next.k, d: next.d || [] } : { id: [], p: [], k: [], d: [] },
-    best: finite.length ? Math.max(...finite) : null, confirmed: confirmed.length ? Math.max(...confirmed) : null,
+    best: finite.length ? Math.max(...finite) : null, confirmed: confirmed.length ? Math.max(...confirmed) : null, fresh: null,
     rings: { n: cut(rings.n, known), t: cut(rings.t, known), f: confirmed },
     learning: { n: cut(learning.n, kept), losses: Object.fromEntries(Object.entries(learning.losses).map(([name, v]) => [name, cut(v, kept)])), length: cut(learning.length, kept), own: learning.own, value: cut(learning.value || [], kept), earned: cut(learning.earned || [], kept), metrics: Object.fromEntries(Object.entries(learning.metrics || {}).map(([name, v]) => [name, cut(v, kept)])), ratio: cut(learning.ratio, kept), faults: null },
-    head: { ...store.head, back: newest.n, generation: newest.n, all_steps: newest.t, progress: null, speed: null },
+    head: { ...store.head, back: newest.n, generation: newest.n, all_steps: newest.t, progress: null, speed: null, solved: false },
   };
 }
 

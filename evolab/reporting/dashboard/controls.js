@@ -61,12 +61,12 @@ function controls(ui) {
       listed = names;
       tiles.replaceChildren(...facts.map(([name]) => h("div", { role: "listitem" }, h("span", { class: "ev-fact" }, name), h("b"), h("small"))));
     }
-    const reached = head.target != null && store.confirmed != null && store.confirmed >= head.target;
+    const sure = head.solved ? "target reached" : store.fresh ? `over ${group(store.fresh)} fresh episode${store.fresh > 1 ? "s" : ""}` : "over fresh episodes";
     facts.forEach(([name, value, below], i) => {
       const [, figure, small] = tiles.children[i].children, confirmed = name === "best confirmed";
       say(figure, value);
       figure.className = confirmed ? "ev-confirmed" : "";
-      say(small, below || (confirmed && reached ? "target reached" : confirmed ? "over fresh episodes" : name === "best ever" ? "one evaluation" : ""));
+      say(small, below || (confirmed ? sure : name === "best ever" ? "one evaluation" : ""));
     });
   }
   return { element, draw };

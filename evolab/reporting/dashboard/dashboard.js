@@ -2,12 +2,12 @@
 
 function emptyStore() {
   return { rows: [], head: { status: "idle", alive: false }, line: { n: [], t: [], id: [], f: [], h: [], a: [], m: [], l: [], kinds: {}, length: 0 },
-    effects: [], unborn: { id: [], p: [], k: [], d: [] }, kinds: ["first"], names: [], custom: [], best: null, confirmed: null, rollout: null,
+    effects: [], unborn: { id: [], p: [], k: [], d: [] }, kinds: ["first"], names: [], custom: [], best: null, confirmed: null, fresh: null, rollout: null,
     rings: { n: [], t: [], f: [] }, learning: { n: [], losses: {}, length: [], ratio: [], faults: {} } };
 }
 
 const newestOf = (store) => (store.rows.length ? store.rows[store.rows.length - 1].n : 0);
-const PARTS = ["head", "effects", "unborn", "kinds", "names", "custom", "best", "confirmed", "rings", "learning"];
+const PARTS = ["head", "effects", "unborn", "kinds", "names", "custom", "best", "confirmed", "fresh", "rings", "learning"];
 const FULL = 300;  // of the newest generations a page keeps everything, of older ones what charts and family tree need
 
 function take(store, message) {

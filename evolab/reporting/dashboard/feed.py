@@ -91,7 +91,7 @@ class Feed:
                 "phase": p.phase, "generation": p.generation, "done": int(p.done), "total": int(p.total)
             },
             "rendering": self.rendering, "rollout_every": self.rollout_every, "no_pictures": self.no_pictures,
-            "rollout_error": self.rollout_error, "speed": self._speed(), "updates": e.algorithm.offline,
+            "rollout_error": self.rollout_error, "speed": self._speed(), "updates": e.algorithm.offline, "solved": e.solved,
             "folder": "" if e.folder is None else str(e.folder),
         }  # fmt: skip
 
@@ -154,11 +154,11 @@ class Feed:
         """What changes once per generation beside the rows."""
         store = self.store
         best = [g.best.fitness for g in store.generations if math.isfinite(g.best.fitness)]
-        confirmed = [g.confirmed for g in store.generations if g.confirmed is not None]
+        confirmed, fresh = self.experiment.confirmed or (None, None)
         tail: dict[str, Any] = {
             "line": store.line(), "effects": store.effects(), "unborn": store.unborn(), "kinds": store.kinds,
             "names": store.names(), "best": short(max(best)) if best else None,
-            "confirmed": short(max(confirmed)) if confirmed else None, "rings": store.confirmed(),
+            "confirmed": short(confirmed), "fresh": fresh, "rings": store.confirmed(),
             "learning": store.learning(),
         }  # fmt: skip
         room -= len(json.dumps(tail))

@@ -56,6 +56,14 @@ class LiveRun(Protocol):
         """Every finished generation."""
 
     @property
+    def confirmed(self) -> tuple[float, int | None] | None:
+        """Mean return of the elite over fresh episodes, and how many, where that is known; None before there were any."""
+
+    @property
+    def solved(self) -> bool:
+        """True where the elite averages the target."""
+
+    @property
     def generation(self) -> int:
         """Finished generations."""
 

@@ -16,7 +16,7 @@ from evolab.evolution.mutation.mutations import Mutations
 from evolab.history import jsonlines
 from evolab.history.events import Progress
 from evolab.history.history import History
-from evolab.reporting.comparison.listing import about
+from evolab.reporting.comparison.listing import ABOUT, about
 from evolab.reporting.comparison.reader import Lines
 from evolab.reporting.dashboard.live_run import ShownAlgorithm
 from evolab.reporting.rollout import NoPictures, Rollout
@@ -121,6 +121,21 @@ class FollowedRun:
     def evaluation_steps(self) -> int:
         """Environment steps of evaluation."""
         return self.history.generations[-1].evaluation_steps if self.history.generations else 0
+
+    @property
+    def confirmed(self) -> tuple[float, None] | None:
+        """What is known of the elite, from the newest checkpoint; where that is older, the highest mean that was seen."""
+        facts = about(self._place) if (self._place / ABOUT).exists() else {}
+        seen = [g.confirmed for g in self.history if g.confirmed is not None]
+        known = facts.get("elite_fitness") if seen and facts.get("generation") == self.generation else None
+        known = known if known is not None else max(seen, default=None)
+        return None if known is None else (known, None)
+
+    @property
+    def solved(self) -> bool:
+        """True where the elite averages the target, as far as the folder tells."""
+        known = self.confirmed
+        return known is not None and self.target is not None and known[0] >= self.target
 
     @property
     def status(self) -> str:

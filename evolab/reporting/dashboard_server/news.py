@@ -134,7 +134,9 @@ class RunNews:
                 message = self._feed.frame(after)
             if self._run.before and not self._damage:
                 message["head"]["unread"] = self._run.before
-                message |= dict.fromkeys({"best", "confirmed"} & message.keys())  # of all generations
+                message |= dict.fromkeys(
+                    {"best", "confirmed", "fresh"} & message.keys()
+                )  # of all generations
                 self._read_on()
             return {"epoch": self._epoch, **message}
 

@@ -158,6 +158,15 @@ class FakeExperiment:
         self._lock = threading.RLock()
 
     @property
+    def confirmed(self) -> tuple[float, None] | None:
+        known = [g.confirmed for g in self.history if g.confirmed is not None]
+        return (max(known), None) if known else None
+
+    @property
+    def solved(self) -> bool:
+        return self.confirmed is not None and self.confirmed[0] >= self.target
+
+    @property
     def generation(self) -> int:
         return len(self.history)
 

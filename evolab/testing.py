@@ -162,7 +162,9 @@ def check_network(network: Network, observation_space: spaces.Space | None = Non
     for gene, (size, low, high, steps) in network.sizes(first).items():
         variants.append(network.resized(first, gene, min(size + steps[0], high)))
         variants.append(network.resized(first, gene, max(size - steps[0], low)))
-    variants += [genes for genes in (network.deeper(first), network.shallower(first)) if genes is not None]
+    for stack in network.stacks(first):
+        changed = network.deeper(first, stack), network.shallower(first, stack)
+        variants += [genes for genes in changed if genes is not None]
     groups: dict[str, list[Genes]] = {}
     for genes in variants:
         groups.setdefault(repr(network.key(genes)), []).append(genes)

@@ -21,15 +21,14 @@ def reshape(individual: Individual, context: Context, genes: Genes) -> None:
         ValueError: no change of layers and sizes leads there.
     """
     network = context.network
-    wanted = set(network.sizes(genes))
-    while set(network.sizes(individual.genes)) != wanted:
-        here = set(network.sizes(individual.genes))
+    wanted = _layers(context, genes)
+    while (here := _layers(context, individual.genes)) != wanted:
         steps = [
             (stack, adding)
             for stack in network.stacks(individual.genes)
             for adding, change in ((True, network.deeper), (False, network.shallower))
             if (after := change(individual.genes, stack)) is not None
-            and len(set(network.sizes(after)) ^ wanted) < len(here ^ wanted)
+            and len(_layers(context, after) ^ wanted) < len(here ^ wanted)
         ]
         if not steps:
             raise _unreachable(individual, context, genes)
@@ -42,6 +41,12 @@ def reshape(individual: Individual, context: Context, genes: Genes) -> None:
         if recipe.axes(role, individual.genes) != recipe.axes(role, genes):
             raise _unreachable(individual, context, genes)
     individual.genes = genes
+
+
+def _layers(context: Context, genes: Genes) -> set[str]:
+    """What the parameters are called, which layers bring with them: some layers have no size of their own."""
+    recipes = [(role, role.recipe(context.network)) for role in context.roles.values()]
+    return {name for role, recipe in recipes for name in recipe.axes(role, genes)}
 
 
 def _unreachable(individual: Individual, context: Context, genes: Genes) -> ValueError:

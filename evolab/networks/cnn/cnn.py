@@ -17,16 +17,15 @@ import torch
 from gymnasium import spaces
 from torch import nn
 
-from evolab.core import checks
 from evolab.core.readonly import frozen_options
-from evolab.networks.activations import check_activation, identity_layer, merged_output, orthogonal
+from evolab.networks.activations import orthogonal
 from evolab.networks.base import CALLS, CHANGED, Axes, Dense, Layout, Network, Role, Sizes, State
-from evolab.networks.cnn import encoder, head
+from evolab.networks.cnn import depth, encoder, head
 from evolab.networks.cnn.encoder import EncoderGenes
 from evolab.networks.cnn.genes import CNNGenes, largest
 from evolab.networks.cnn.kernel import CNNKernel
 from evolab.networks.cnn.module import exported
-from evolab.networks.cnn.options import checked_limits, convolutions, each, paddings, positive_sizes
+from evolab.networks.cnn.options import checked
 from evolab.networks.cnn.parts import EncoderParts
 
 
@@ -36,7 +35,8 @@ class CNN(Network[CNNGenes]):
     """A convolutional network over one image: (H, W, C) or (C, H, W), bytes scaled to 0..1.
 
     The shorter of the image's outer axes holds the channels. What Mnih et al. 2015 used, with no other layer, is
-    `CNN([32, 64, 64], kernels=[8, 4, 3], strides=[4, 2, 1], padding=0, latent=512, hidden=[])`.
+    `CNN([32, 64, 64], kernels=[8, 4, 3], strides=[4, 2, 1], padding=0, latent=512, hidden=[])`; the residual network of
+    IMPALA (Espeholt et al. 2018, the deep one) is `CNN([16, 32, 32], blocks=2, latent=256, hidden=[])`.
 
     Args:
         channels: of each convolution to start with, at least one; a number for a single one.
@@ -46,7 +46,10 @@ class CNN(Network[CNNGenes]):
         hidden: widths of the head's hidden layers; [] for outputs that read the latent vector, also later.
         activation: "relu", "elu", "gelu", "tanh", "silu" or "leaky_relu"; one for all layers.
         padding: of each convolution's input; one number for all, None for half of each kernel.
+        blocks: residual blocks behind each convolution; one number for all, 0 for none anywhere. With them a convolution is
+            linear, `strides` are those of the 3x3 max-pooling behind it (a new one has none), and blocks come and go.
         max_layers: most convolutions that mutations may build.
+        max_blocks: most residual blocks behind a convolution that mutations may build; one is always left.
         min_channels: fewest channels that mutations may leave.
         max_channels: most channels that mutations may build.
         max_kernel: largest kernel that mutations may build.
@@ -59,7 +62,8 @@ class CNN(Network[CNNGenes]):
     Raises:
         ValueError: no layer, a size below 1, lists of different lengths, or an unknown activation.
 
-    Removing a convolution loses its activation alone: the latent layer takes over the linear part.
+    Removing a convolution loses its activation alone: the latent layer takes over the linear part. With residual blocks it
+    loses those behind it, and pooling's choice: the middle of each window is read.
     """
 
     channels: tuple[int, ...]
@@ -69,7 +73,9 @@ class CNN(Network[CNNGenes]):
     hidden: tuple[int, ...]
     activation: str
     padding: tuple[int, ...] | None
+    blocks: tuple[int, ...]
     max_layers: int
+    max_blocks: int
     min_channels: int
     max_channels: int
     max_kernel: int
@@ -89,7 +95,9 @@ class CNN(Network[CNNGenes]):
         activation: str = "relu",
         *,
         padding: int | Sequence[int] | None = None,
+        blocks: int | Sequence[int] = 0,
         max_layers: int = 6,
+        max_blocks: int = 4,
         min_channels: int = 16,
         max_channels: int = 256,
         max_kernel: int = 7,
@@ -99,33 +107,27 @@ class CNN(Network[CNNGenes]):
         min_units: int = 16,
         max_units: int = 500,
     ) -> None:
-        name = type(self).__name__
-        channels = convolutions(name, channels)
-        kernels = each(name, "kernels", kernels, channels)
-        strides = each(name, "strides", strides, channels)
-        latent = checks.positive_integer(f"{name}: latent", latent)
-        headless = isinstance(hidden, Sequence) and len(hidden) == 0
-        widths: tuple[int, ...] = () if headless else positive_sizes(name, "hidden", hidden)
-        check_activation(name, activation)
-        options = {
+        given = {
             "channels": channels,
             "kernels": kernels,
             "strides": strides,
             "latent": latent,
-            "hidden": widths,
+            "hidden": hidden,
             "activation": activation,
-            "padding": None if padding is None else paddings(name, padding, kernels),
-            "max_layers": max(max_layers, len(channels)),
-            "min_channels": min(min_channels, *channels),
-            "max_channels": max(max_channels, *channels),
-            "max_kernel": max(max_kernel, *kernels),
-            "min_latent": min(min_latent, latent),
-            "max_latent": max(max_latent, latent),
-            "max_hidden": max(max_hidden, len(widths)) if widths else 0,
-            "min_units": min((min_units, *widths)),
-            "max_units": max((max_units, *widths)),
+            "padding": padding,
+            "blocks": blocks,
+            "max_layers": max_layers,
+            "max_blocks": max_blocks,
+            "min_channels": min_channels,
+            "max_channels": max_channels,
+            "max_kernel": max_kernel,
+            "min_latent": min_latent,
+            "max_latent": max_latent,
+            "max_hidden": max_hidden,
+            "min_units": min_units,
+            "max_units": max_units,
         }
-        for option, value in (options | checked_limits(name, options)).items():
+        for option, value in checked(type(self).__name__, given).items():
             object.__setattr__(self, option, value)
 
     def genes(self, observation_space: spaces.Space) -> CNNGenes:
@@ -139,7 +141,13 @@ class CNN(Network[CNNGenes]):
         given = self.padding or ()
         less = tuple(kernel // 2 - side for kernel, side in zip(self.kernels, given, strict=False))
         one = EncoderGenes(
-            self.channels, self.kernels, self.strides, self.latent, layers, less if any(less) else ()
+            self.channels,
+            self.kernels,
+            self.strides,
+            self.latent,
+            layers,
+            less if any(less) else (),
+            self.blocks,
         )
         return CNNGenes((one,) * len(images), self.hidden, (self.activation,) * len(self.hidden))
 
@@ -193,8 +201,8 @@ class CNN(Network[CNNGenes]):
         return CNNKernel(role, self.parts(role.observation_space), genes, genes[0].prefixes, layout)
 
     def key(self, genes: CNNGenes) -> Hashable:
-        """Kernels, strides and the depth of the head."""
-        return (tuple(one.geometry for one in genes.encoders), len(genes.head))
+        """Kernels, strides, residual blocks and the depth of the head."""
+        return (tuple((one.geometry, one.blocks) for one in genes.encoders), len(genes.head))
 
     def order(self, genes: CNNGenes) -> Any:
         """By activation, then widest first."""
@@ -216,7 +224,7 @@ class CNN(Network[CNNGenes]):
         return exported(role, self.parts(role.observation_space), genes, state)
 
     def describe(self, genes: CNNGenes) -> str:
-        """Channels and kernels, latent size, head and activations: "32k3-32k3 64 64 relu"."""
+        """Channels, kernels (and blocks), latent size, head and activations: "32k3-32k3 64 64 relu", "16k3b2 256 relu"."""
         kinds = "/".join(dict.fromkeys(genes.activation))
         widths = ["x".join(map(str, genes.head))] if genes.head else []
         return " ".join([*map(str, genes.encoders), *widths, kinds])
@@ -245,46 +253,32 @@ class CNN(Network[CNNGenes]):
         return genes.activated(kind)
 
     def stacks(self, genes: CNNGenes) -> tuple[str, ...]:
-        """The convolutions of each image, and the head."""
-        return (*(f"{prefix}conv" for prefix in genes.prefixes), "hidden")
+        """The convolutions of each image, the residual blocks behind each of them, and the head."""
+        return genes.stacks
 
     def deeper(self, genes: CNNGenes, stack: str = "hidden") -> CNNGenes | None:
-        """One more layer at the end of a stack; a convolution of 3x3."""
-        if self._depth(genes, stack) >= (self.max_hidden if stack == "hidden" else self.max_layers):
-            return None
-        return genes.deeper(stack)
+        """One more layer at the end of a stack; a convolution of 3x3, or a residual block."""
+        convolutions = self.max_layers if genes.blocks_of(stack) is None else self.max_blocks
+        most = self.max_hidden if stack == "hidden" else convolutions
+        return None if genes.depth(stack) >= most else genes.deeper(stack)
 
     def shallower(self, genes: CNNGenes, stack: str = "hidden") -> CNNGenes | None:
         """Without the last layer of a stack; one is always left."""
-        return None if self._depth(genes, stack) <= 1 else genes.shallower(stack)
+        return None if genes.depth(stack) <= 1 else genes.shallower(stack)
 
     def deepened(
         self, role: Role, genes: CNNGenes, state: State, moment: bool, stack: str = "hidden"
     ) -> State:
         """The new layer hands on what it gets."""
-        if stack == "hidden":
-            bias = torch.zeros_like(state["output.weight"][:, 0, :])  # [M, H]
-            name = f"hidden.{len(genes.head)}"
-            state = state | {f"{name}.weight": identity_layer(bias, moment), f"{name}.bias": bias}
-        else:
-            index = genes.encoder_of(stack)
-            state = encoder.deepened(genes.encoders[index], genes.prefixes[index], state, moment)
+        state = depth.deepened(genes, state, moment, stack)
         return {name: state[name] for name in self.axes(role, genes.deeper(stack))}
 
     def shallowed(
         self, role: Role, genes: CNNGenes, state: State, moment: bool, stack: str = "hidden"
     ) -> State:
-        """The layer that read the removed one takes over its linear part, with moments of zero."""
-        if stack == "hidden":
-            state = state | merged_output(state, f"hidden.{len(genes.head) - 1}", moment)
-        else:
-            index = genes.encoder_of(stack)
-            image = self.parts(role.observation_space).images[index]
-            state = encoder.shallowed(image, genes.encoders[index], genes.prefixes[index], state, moment)
+        """The layer that read the removed one takes over its linear part, with moments of zero; a block is left out."""
+        state = depth.shallowed(self.parts(role.observation_space).images, genes, state, moment, stack)
         return {name: state[name] for name in self.axes(role, genes.shallower(stack))}
-
-    def _depth(self, genes: CNNGenes, stack: str) -> int:
-        return len(genes.head) if stack == "hidden" else len(genes.encoders[genes.encoder_of(stack)].channels)
 
     def to_json(self, genes: CNNGenes) -> dict[str, Any]:
         """`genes` as plain values."""

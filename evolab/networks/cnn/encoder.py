@@ -1,7 +1,11 @@
-"""The convolutional part of a network: an image to a latent vector, described, drawn, merged and exported.
+"""The convolutional part of a network: an image to a latent vector, its parameters and their first values.
 
 Kernels are padded by half their size, or by less, by a number that stays what it is: so a kernel that gains a border of
 zeros, and half as much padding, computes what it did before.
+
+An encoder is plain (convolutions with strides, each with its activation), or it has residual blocks behind each
+convolution: this has then a stride of 1 and no activation, max-pooling over 3x3 has the stride, and a block adds to the map
+`convolution(activation(convolution(activation(map))))`, both of 3x3; the last map is activated.
 """
 
 from __future__ import annotations
@@ -10,11 +14,10 @@ import dataclasses
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from gymnasium import spaces
-from torch import Tensor, nn
+from torch import Tensor
 
-from evolab.networks.activations import ACTIVATIONS, identity_layer, linear_state
+from evolab.networks.activations import ACTIVATIONS, linear_state
 from evolab.networks.base import Axes, Axis, State
 from evolab.networks.observations import in_bytes
 
@@ -30,6 +33,7 @@ class EncoderGenes:
         latent: length of the vector that the last feature map becomes.
         activation: by name, of each convolution and then of the latent layer.
         less: by how much each convolution is padded less than by half its kernel; () for nowhere.
+        blocks: residual blocks behind each convolution, at least one; () for a plain encoder.
     """
 
     channels: tuple[int, ...]
@@ -38,6 +42,7 @@ class EncoderGenes:
     latent: int
     activation: tuple[str, ...]
     less: tuple[int, ...] = ()
+    blocks: tuple[int, ...] = ()
 
     @property
     def paddings(self) -> tuple[int, ...]:
@@ -47,12 +52,51 @@ class EncoderGenes:
 
     @property
     def geometry(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-        """Kernels, strides and paddings: what agents must share to be computed together."""
+        """Kernels, strides and paddings: what agents must share to be computed together, beside their blocks."""
         return self.kernels, self.strides, self.paddings
 
+    def deeper(self) -> EncoderGenes:
+        """One more convolution at the end: 3x3, stride 1; linear where the last activation is not idempotent.
+
+        With a residual block behind it the activation comes after both, once, and stays what it is.
+        """
+        *before, last, latent = self.activation
+        kind = last if self.blocks or ACTIVATIONS[last].idempotent else "identity"
+        return EncoderGenes(
+            (*self.channels, self.channels[-1]),
+            (*self.kernels, 3),
+            (*self.strides, 1),
+            self.latent,
+            (*before, last, kind, latent),
+            self.less and (*self.less, 0),
+            self.blocks and (*self.blocks, 1),
+        )
+
+    def shallower(self) -> EncoderGenes:
+        """Without the last convolution."""
+        *before, _, latent = self.activation
+        return EncoderGenes(
+            self.channels[:-1],
+            self.kernels[:-1],
+            self.strides[:-1],
+            self.latent,
+            (*before, latent),
+            self.less[:-1],
+            self.blocks[:-1],
+        )
+
+    def with_blocks(self, index: int, more: int) -> EncoderGenes:
+        """So many more residual blocks behind one convolution."""
+        blocks = list(self.blocks)
+        blocks[index] += more
+        return dataclasses.replace(self, blocks=tuple(blocks))
+
     def __str__(self) -> str:
-        layers = zip(self.channels, self.kernels, strict=True)
-        return f"{'-'.join(f'{channels}k{kernel}' for channels, kernel in layers)} {self.latent}"
+        blocks = [f"b{count}" for count in self.blocks] or [""] * len(self.channels)
+        layers = zip(self.channels, self.kernels, blocks, strict=True)
+        return (
+            f"{'-'.join(f'{channels}k{kernel}{behind}' for channels, kernel, behind in layers)} {self.latent}"
+        )
 
 
 @dataclass(frozen=True)
@@ -121,28 +165,58 @@ def beside(whole: Tensor, axis: int) -> Tensor:
     return whole[0] if len(whole) == 1 else torch.cat(list(whole), axis)
 
 
-def maps(image: Image, genes: EncoderGenes) -> list[tuple[int, int]]:
-    """Height and width of the image and of each feature map.
+Side = tuple[int, int]
+"""Height and width."""
+
+POOLED = 3
+"""Side of what max-pooling looks at, padded by one."""
+
+
+def maps(image: Image, genes: EncoderGenes) -> list[Side]:
+    """Height and width of the image and of each feature map, behind its pooling.
 
     Raises:
-        ValueError: a kernel is larger than what it reads.
+        ValueError: a kernel is larger than what it reads, or there is nothing left to pool.
     """
-    sizes = [image.size]
-    for kernel, stride, padding in zip(*genes.geometry, strict=True):
-        height, width = ((side + 2 * padding - kernel) // stride + 1 for side in sizes[-1])
-        if min(height, width) < 1:
+    return [image.size, *(after for _, after in _steps(image, genes))]
+
+
+def _steps(image: Image, genes: EncoderGenes) -> list[tuple[Side, Side]]:
+    """Height and width of what each convolution gives, and of what its pooling leaves."""
+    found: list[tuple[Side, Side]] = []
+    size = image.size
+    of_an_image = f"of an image of {image.size[0]}x{image.size[1]}"
+    for index, (kernel, stride, padding) in enumerate(zip(*genes.geometry, strict=True)):
+        step = 1 if genes.blocks else stride
+        given = ((size[0] + 2 * padding - kernel) // step + 1, (size[1] + 2 * padding - kernel) // step + 1)
+        if min(given) < 1:
             raise ValueError(
-                f"CNN: a kernel of {kernel} with a padding of {padding} does not fit into {sizes[-1][0]}x{sizes[-1][1]}, "
-                f"of an image of {image.size[0]}x{image.size[1]}: give smaller kernels, or no padding= option."
+                f"CNN: a kernel of {kernel} with a padding of {padding} does not fit into {size[0]}x{size[1]}, "
+                f"{of_an_image}: give smaller kernels, or no padding= option."
             )
-        sizes.append((height, width))
-    return sizes
+        size = given
+        if genes.blocks and stride > 1:
+            if min(given) < 2:
+                raise ValueError(
+                    f"CNN: convolution {index + 1} of {len(genes.channels)} gives a map of {given[0]}x{given[1]}, "
+                    f"{of_an_image}, and max-pooling has nothing left to halve: give fewer channels=, or strides= "
+                    f"of 1 from there on."
+                )
+            size = ((given[0] - 1) // stride + 1, (given[1] - 1) // stride + 1)
+        found.append((given, size))
+    return found
+
+
+def parts_of_block(prefix: str, index: int, block: int) -> tuple[str, str]:
+    """What the two convolutions of a residual block are called."""
+    return f"{prefix}conv.{index}.block.{block}.0", f"{prefix}conv.{index}.block.{block}.1"
 
 
 def axes(image: Image, genes: EncoderGenes, prefix: str) -> Axes:
     """`conv.l.weight` [O, I, k, k], `conv.l.bias` [O], `latent.weight` [L, h * w, O], `latent.bias` [L].
 
     The channels come last there, as they do in a channels-last feature map: neither has to be turned round.
+    The convolutions of block b are `conv.l.block.b.0` and `conv.l.block.b.1`, with weights [O, O, 3, 3].
     """
     found: Axes = {}
     source = Axis(image.channels)
@@ -154,6 +228,10 @@ def axes(image: Image, genes: EncoderGenes, prefix: str) -> Axes:
         found[f"{prefix}conv.{index}.weight"] = (unit, source, side, side)
         found[f"{prefix}conv.{index}.bias"] = (unit,)
         source = dataclasses.replace(unit, incoming=True)
+        for block in range(genes.blocks[index] if genes.blocks else 0):
+            for name in parts_of_block(prefix, index, block):
+                found[f"{name}.weight"] = (unit, source, Axis(3), Axis(3))
+                found[f"{name}.bias"] = (unit,)
     height, width = maps(image, genes)[-1]
     area = height * width
     latent = Axis(genes.latent, f"{prefix}latent")
@@ -175,111 +253,12 @@ def initialise(image: Image, genes: EncoderGenes, prefix: str, generator: torch.
 
 def cost(image: Image, genes: EncoderGenes) -> float:
     """Multiply-adds for one image."""
-    total, inputs = 0.0, image.channels
-    areas = [height * width for height, width in maps(image, genes)]
-    for channels, kernel, area in zip(genes.channels, genes.kernels, areas[1:], strict=True):
-        total += area * channels * inputs * kernel * kernel
+    total, inputs, area = 0.0, image.channels, 0
+    blocks = genes.blocks or (0,) * len(genes.channels)
+    layers = zip(genes.channels, genes.kernels, blocks, _steps(image, genes), strict=True)
+    for channels, kernel, count, (given, left) in layers:
+        area = left[0] * left[1]
+        total += given[0] * given[1] * channels * inputs * kernel * kernel
+        total += area * 2 * count * channels * channels * 9
         inputs = channels
-    return total + areas[-1] * inputs * genes.latent
-
-
-def deeper(genes: EncoderGenes) -> EncoderGenes:
-    """One more convolution at the end: 3x3, stride 1; linear where the last activation is not idempotent."""
-    *before, last, latent = genes.activation
-    kind = last if ACTIVATIONS[last].idempotent else "identity"
-    return EncoderGenes(
-        (*genes.channels, genes.channels[-1]),
-        (*genes.kernels, 3),
-        (*genes.strides, 1),
-        genes.latent,
-        (*before, last, kind, latent),
-        genes.less and (*genes.less, 0),
-    )
-
-
-def shallower(genes: EncoderGenes) -> EncoderGenes:
-    """Without the last convolution."""
-    *before, _, latent = genes.activation
-    return EncoderGenes(
-        genes.channels[:-1],
-        genes.kernels[:-1],
-        genes.strides[:-1],
-        genes.latent,
-        (*before, latent),
-        genes.less[:-1],
-    )
-
-
-def deepened(genes: EncoderGenes, prefix: str, state: State, moment: bool) -> State:
-    """`state` with a last convolution that hands its input on: a kernel of zeros around the identity."""
-    name = f"{prefix}conv.{len(genes.channels)}"
-    bias = torch.zeros_like(state[f"{prefix}conv.{len(genes.channels) - 1}.bias"])  # [M, O]
-    identity = identity_layer(bias, moment)[..., None, None]
-    return state | {f"{name}.weight": F.pad(identity, (1, 1, 1, 1)), f"{name}.bias": bias}
-
-
-def shallowed(image: Image, genes: EncoderGenes, prefix: str, state: State, moment: bool) -> State:
-    """`state` without its last convolution, whose linear part the latent layer takes over.
-
-    Only the activation is lost. Behind a stride the latent layer reads a larger map than before.
-    The latent layer's moments start anew.
-    """
-    name = f"{prefix}conv.{len(genes.channels) - 1}"
-    before, after = maps(image, genes)[-2:]
-    kernel, stride, padding = (part[-1] for part in genes.geometry)
-    beyond = [b - ((a - 1) * stride - 2 * padding + kernel) for b, a in zip(before, after, strict=True)]
-    weights, biases = [], []
-    for one, filters, shift in zip(
-        state[f"{prefix}latent.weight"], state[f"{name}.weight"], state[f"{name}.bias"], strict=True
-    ):
-        read = one.transpose(1, 2).unflatten(2, after)  # [L, O, h, w]
-        # A linear layer behind a convolution is one linear layer: its weights, convolved the other way.
-        merged = F.conv_transpose2d(read, filters, None, stride, padding, beyond)
-        weights.append(merged.flatten(2).transpose(1, 2))
-        biases.append((read.sum((2, 3)) * shift).sum(1))
-    weight, bias = torch.stack(weights), torch.stack(biases)
-    new = {
-        f"{prefix}latent.weight": torch.zeros_like(weight) if moment else weight,
-        f"{prefix}latent.bias": torch.zeros_like(bias) if moment else state[f"{prefix}latent.bias"] + bias,
-    }
-    return {key: value for key, value in state.items() if not key.startswith(f"{name}.")} | new
-
-
-class ChannelsFirst(nn.Module):
-    """Flat features [B, F] of an image as [B, C, H, W]."""
-
-    def __init__(self, image: Image) -> None:
-        super().__init__()
-        self.shape, self.first = image.shape, image.channels_first
-
-    def forward(self, features: Tensor) -> Tensor:
-        """[B, F] to [B, C, H, W]."""
-        whole = features.unflatten(1, self.shape)
-        return whole if self.first else whole.permute(0, 3, 1, 2)
-
-
-def modules(image: Image, genes: EncoderGenes, prefix: str, state: State) -> list[nn.Module]:
-    """Plain modules in their order: features [B, F] of the image to the latent vector [B, L]."""
-    parts: list[nn.Module] = [ChannelsFirst(image)]
-    inputs = image.channels
-    layers = zip(genes.channels, genes.kernels, genes.strides, genes.paddings, strict=True)
-    for index, (channels, kernel, stride, padding) in enumerate(layers):
-        convolution = nn.Conv2d(inputs, channels, kernel, stride, padding)
-        name = f"{prefix}conv.{index}"
-        parts.append(filled(convolution, state[f"{name}.weight"], state[f"{name}.bias"]))
-        parts.append(ACTIVATIONS[genes.activation[index]].module())
-        inputs = channels
-    weight = state[f"{prefix}latent.weight"].transpose(1, 2).flatten(1)
-    bias = state[f"{prefix}latent.bias"]
-    parts += [nn.Flatten(), filled(nn.Linear(weight.shape[1], weight.shape[0]), weight, bias)]
-    return [*parts, ACTIVATIONS[genes.activation[-1]].module()]
-
-
-def filled(layer: nn.Conv2d | nn.Linear, weight: Tensor, bias: Tensor) -> nn.Module:
-    """`layer` with these parameters and their type."""
-    layer = layer.to(weight.dtype)
-    with torch.no_grad():
-        layer.weight.copy_(weight)
-        assert layer.bias is not None
-        layer.bias.copy_(bias)
-    return layer
+    return total + area * inputs * genes.latent

@@ -9,7 +9,6 @@ from typing import Any
 
 from evolab.core.option_types import check_declared
 from evolab.networks.activations import ACTIVATIONS
-from evolab.networks.cnn import encoder
 from evolab.networks.cnn.encoder import EncoderGenes
 
 
@@ -47,6 +46,26 @@ class CNNGenes:
         """The index of the encoder that a gene, a stack or a parameter belongs to."""
         return 0 if len(self.encoders) == 1 else int(name.split(".", 1)[0].removeprefix("image"))
 
+    @property
+    def stacks(self) -> tuple[str, ...]:
+        """The convolutions of each image, the residual blocks behind each of them, and the head."""
+        found = []
+        for one, prefix in zip(self.encoders, self.prefixes, strict=True):
+            found += [f"{prefix}conv", *(f"{prefix}blocks.{index}" for index in range(len(one.blocks)))]
+        return (*found, "hidden")
+
+    def blocks_of(self, stack: str) -> int | None:
+        """The index of the convolution whose residual blocks a stack "blocks.1" is; None for others."""
+        *_, kind, place = ("", *stack.split("."))
+        return int(place) if kind == "blocks" else None
+
+    def depth(self, stack: str) -> int:
+        """How many layers a stack has."""
+        if stack == "hidden":
+            return len(self.head)
+        one, index = self.encoders[self.encoder_of(stack)], self.blocks_of(stack)
+        return len(one.channels) if index is None else one.blocks[index]
+
     def with_encoder(self, index: int, one: EncoderGenes) -> CNNGenes:
         """Another encoder in one place."""
         return dataclasses.replace(self, encoders=with_item(self.encoders, index, one))
@@ -76,8 +95,7 @@ class CNNGenes:
     def deeper(self, stack: str) -> CNNGenes:
         """One more layer at the end of a stack; linear where the last activation is not idempotent."""
         if stack != "hidden":
-            index = self.encoder_of(stack)
-            return self.with_encoder(index, encoder.deeper(self.encoders[index]))
+            return self._restacked(stack, 1)
         last = self.head_activation[-1]
         kind = last if ACTIVATIONS[last].idempotent else "identity"
         return CNNGenes(self.encoders, (*self.head, self.head[-1]), (*self.head_activation, kind))
@@ -85,9 +103,15 @@ class CNNGenes:
     def shallower(self, stack: str) -> CNNGenes:
         """Without the last layer of a stack."""
         if stack != "hidden":
-            index = self.encoder_of(stack)
-            return self.with_encoder(index, encoder.shallower(self.encoders[index]))
+            return self._restacked(stack, -1)
         return CNNGenes(self.encoders, self.head[:-1], self.head_activation[:-1])
+
+    def _restacked(self, stack: str, more: int) -> CNNGenes:
+        index, blocks = self.encoder_of(stack), self.blocks_of(stack)
+        one = self.encoders[index]
+        if blocks is not None:
+            return self.with_encoder(index, one.with_blocks(blocks, more))
+        return self.with_encoder(index, one.deeper() if more > 0 else one.shallower())
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
@@ -96,7 +120,7 @@ class CNNGenes:
                 {
                     key: list(part) if isinstance(part, tuple) else part
                     for key, part in vars(one).items()
-                    if part != ()  # `less`, as a rule, which older versions do not know
+                    if part != ()  # `less` and `blocks`, as a rule, which older versions do not know
                 }
                 for one in self.encoders
             ],
@@ -125,10 +149,15 @@ def _encoder(value: object, key: str) -> EncoderGenes:
         value["latent"],
         tuple(value["activation"]),
         tuple(value.get("less", ())),
+        tuple(value.get("blocks", ())),
     )
     _check_layers(key, (one.channels, one.kernels, one.strides), one.activation[:-1])
     if one.less and (len(one.less) != len(one.kernels) or min(one.less) < 0 or min(one.paddings) < 0):
         raise ValueError(f"{key}.less is {list(one.less)}; kernels {list(one.kernels)} cannot be padded so.")
+    if one.blocks and (len(one.blocks) != len(one.channels) or min(one.blocks) < 1):
+        raise ValueError(
+            f"{key}.blocks is {list(one.blocks)}; at least 1 behind each of {len(one.channels)} convolutions is expected."
+        )
     _check_layers(f"{key}.latent", ((one.latent,),), one.activation[-1:])
     return one
 

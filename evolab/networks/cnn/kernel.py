@@ -2,7 +2,7 @@
 
 Grouped, agents and members are folded into the channels, one group each, in channels-last memory:
 what a few small pictures and an accelerator want. Many or large ones go through their encoders row
-by row on a CPU, see `cnn_rows`. The head is one batched product either way.
+by row on a CPU, see `rows`; what has residual blocks, see `residual`. The head is one batched product either way.
 """
 
 from __future__ import annotations
@@ -16,18 +16,22 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from evolab.core.trees import Tree
-from evolab.networks.activations import ACTIVATIONS, activate, repeated, spans
+from evolab.networks.activations import activate, repeated, spans
 from evolab.networks.base import Layout, Role, State
 from evolab.networks.cnn.encoder import Image, cost
+from evolab.networks.cnn.feature_maps import Activated, Stretches
 from evolab.networks.cnn.genes import CNNGenes
 from evolab.networks.cnn.parts import EncoderParts, picked
+from evolab.networks.cnn.residual import ResidualEncoders
 from evolab.networks.cnn.rows import Encoded, ImageRows, encode_rows
 from evolab.networks.kernel import Kernel
 
 BY_ROW = 3e7
 """Multiply-adds of a row's pass, in the mean, from which a CPU computes rows one by one (measured)."""
 
-Stretches = list[tuple[str, int, int]]
+RESIDUAL = 16
+"""Times as many with residual blocks, whose gradients autograd takes: below, rows apart took up to 1.8 times as long."""
+
 Geometry = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 """Kernels, strides and paddings of the convolutions."""
 
@@ -58,6 +62,10 @@ class CNNKernel(Kernel):
         self.costs = [
             sum(cost(image, one) for one in encoders) / len(encoders)
             for image, encoders in zip(parts.images, self.encoders, strict=True)
+        ]
+        self.residual = [
+            ResidualEncoders(image, one, prefix) if one[0].blocks else None
+            for image, one, prefix in zip(parts.images, self.encoders, prefixes, strict=True)
         ]
         self._kinds = [one.activation for one in genes]
         self._stretches = {members: self._runs(members) for members in {1, role.ensemble_size}}
@@ -94,10 +102,15 @@ class CNNKernel(Kernel):
         stretches: list[Stretches],
     ) -> Tensor:
         """[R, B, L]: latent vectors of one of the images."""
-        prefix = self.prefixes[index]
-        if flat.device.type != "cpu" or seen.shape[1] * self.costs[index] < BY_ROW:
+        prefix, residual = self.prefixes[index], self.residual[index]
+        least = BY_ROW if residual is None else RESIDUAL * BY_ROW
+        if flat.device.type != "cpu" or seen.shape[1] * self.costs[index] < least:
             x = self._laid_out(image.columns, seen, flat.dtype)
+            if residual is not None:
+                return residual.together(state, x, stretches)
             return _encode(image, state, prefix, x, flat.shape[0], self.geometry[index], stretches)
+        if residual is not None:
+            return residual.by_row(state, self._laid_out(image.pictures, seen, flat.dtype), members)
         how = ImageRows(self.encoders[index], members, image.scaled)
         names = [f"conv.{layer}" for layer in range(len(stretches) - 1)] + ["latent"]
         parameters = [state[f"{prefix}{name}.{part}"] for name in names for part in ("weight", "bias")]
@@ -179,42 +192,11 @@ def _encode(
         if not index and image.scaled:
             filters = filters / 255  # not the bytes themselves: there are many more of them
         x = F.conv2d(x, filters, bias.reshape(-1), stride, padding, 1, groups)
-        x = _Activated.apply(x, next(stretches), outputs)
+        x = Activated.apply(x, next(stretches), outputs, True)
         groups, inputs = rows, outputs
     flat = x.unflatten(1, (groups, inputs)).permute(1, 0, 3, 4, 2).flatten(2)  # [R, B, h * w * O]
     z = _plus(state[f"{prefix}latent.bias"].unsqueeze(1), flat, state[f"{prefix}latent.weight"].flatten(2))
     return activate(z, next(stretches))
-
-
-class _Activated(torch.autograd.Function):
-    """Activations of feature maps z [B, R * O, H, W], which are overwritten by ReLU.
-
-    The gradient arrives in another memory layout than the maps: element by element that took
-    eight times as long as with a copy beforehand (measured).
-    """
-
-    @staticmethod
-    def forward(ctx: Any, z: Tensor, stretches: Stretches, channels: int) -> Tensor:
-        """`z`, each stretch of rows through its own activation."""
-        ctx.how = (stretches, channels)
-        if len(stretches) == 1 and stretches[0][0] == "relu":
-            ctx.mark_dirty(z)
-            h = z.relu_()
-            ctx.save_for_backward(h, h)
-            return h
-        parts = [ACTIVATIONS[kind].forward(z[:, a * channels : b * channels]) for kind, a, b in stretches]
-        h = torch.cat(parts, 1)  # never a view of z, which autograd would not allow
-        ctx.save_for_backward(z, h)
-        return h
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
-        """The gradient of z; nothing else has one."""
-        (z, h), (stretches, channels) = ctx.saved_tensors, ctx.how
-        grad = grad.contiguous(memory_format=torch.channels_last)
-        spans = [(kind, slice(a * channels, b * channels)) for kind, a, b in stretches]
-        parts = [ACTIVATIONS[kind].backward(grad[:, span], z[:, span], h[:, span]) for kind, span in spans]
-        return parts[0] if len(parts) == 1 else torch.cat(parts, 1), None, None
 
 
 def _plus(start: Tensor, x: Tensor, weight: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from evolab.core import checks
+from evolab.networks.activations import check_activation
 
 IMAGE = (1, 2, 3, 4)
 """Channels of an image: grey, with opacity, colours, colours with opacity or four frames."""
@@ -72,3 +73,52 @@ def paddings(name: str, values: int | Sequence[int], kernels: tuple[int, ...]) -
             f"{most}, one for each convolution or a single one for all. None is half of every kernel."
         )
     return tuple(int(side) for side in listed)
+
+
+def residual_blocks(name: str, blocks: int | Sequence[int], channels: tuple[int, ...]) -> tuple[int, ...]:
+    """Residual blocks behind each convolution; () for 0 or none, a plain network."""
+    none = isinstance(blocks, Integral) and not isinstance(blocks, bool) and blocks == 0
+    if none or (isinstance(blocks, Sequence) and len(blocks) == 0):
+        return ()
+    return each(name, "blocks", blocks, channels)
+
+
+def checked(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a convolutional network, one for each convolution where they are lists, with limits that hold them.
+
+    Args:
+        name: of the network.
+        given: all of them, as the user gave them.
+
+    Raises:
+        ValueError: says which is wrong, and what is expected.
+    """
+    limits = checked_limits(name, given)
+    channels = convolutions(name, given["channels"])
+    kernels = each(name, "kernels", given["kernels"], channels)
+    latent = checks.positive_integer(f"{name}: latent", given["latent"])
+    headless = isinstance(given["hidden"], Sequence) and len(given["hidden"]) == 0
+    widths: tuple[int, ...] = () if headless else positive_sizes(name, "hidden", given["hidden"])
+    blocks = residual_blocks(name, given["blocks"], channels)
+    check_activation(name, given["activation"])
+    padding = given["padding"]
+    return {
+        **given,
+        "channels": channels,
+        "kernels": kernels,
+        "strides": each(name, "strides", given["strides"], channels),
+        "latent": latent,
+        "hidden": widths,
+        "padding": None if padding is None else paddings(name, padding, kernels),
+        "blocks": blocks,
+        "max_layers": max(limits["max_layers"], len(channels)),
+        "max_blocks": max(limits["max_blocks"], *blocks, 1),
+        "min_channels": min(limits["min_channels"], *channels),
+        "max_channels": max(limits["max_channels"], *channels),
+        "max_kernel": max(limits["max_kernel"], *kernels),
+        "min_latent": min(limits["min_latent"], latent),
+        "max_latent": max(limits["max_latent"], latent),
+        "max_hidden": max(limits["max_hidden"], len(widths)) if widths else 0,
+        "min_units": min((limits["min_units"], *widths)),
+        "max_units": max((limits["max_units"], *widths)),
+    }

@@ -162,9 +162,8 @@ def check_network(network: Network, observation_space: spaces.Space | None = Non
     for gene, (size, low, high, steps) in network.sizes(first).items():
         variants.append(network.resized(first, gene, min(size + steps[0], high)))
         variants.append(network.resized(first, gene, max(size - steps[0], low)))
-    for stack in network.stacks(first):
-        changed = network.deeper(first, stack), network.shallower(first, stack)
-        variants += [genes for genes in changed if genes is not None]
+    for at in network.stacks(first):
+        variants += filter(None, (network.deeper(first, at), network.shallower(first, at)))
     groups: dict[str, list[Genes]] = {}
     for genes in variants:
         groups.setdefault(repr(network.key(genes)), []).append(genes)

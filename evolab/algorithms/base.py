@@ -159,7 +159,7 @@ class Algorithm(ABC):
         """What each choice is picked by, [..., A], from the policy's outputs [..., O]; the outputs themselves, as a rule."""
         return out
 
-    def choosing(self, settings: Mapping[str, Any]) -> Callable[[Tensor], Tensor]:
+    def choosing(self, settings: Mapping[str, float]) -> Callable[[Tensor], Tensor]:
         """`preferences` of an agent with these hyperparameters, for exported policies; one for all, as a rule."""
         return self.preferences
 

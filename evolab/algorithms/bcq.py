@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from gymnasium import spaces
@@ -95,7 +95,7 @@ class BCQ(MaskedAlgorithm):
         threshold = agents.hyper["threshold"][:, None, None]
         return self.likely_values(agents.network("q")(observation), threshold)
 
-    def choosing(self, settings: Mapping[str, Any]) -> Callable[[Tensor], Tensor]:
+    def choosing(self, settings: Mapping[str, float]) -> Callable[[Tensor], Tensor]:
         """`likely_values` by the agent's own threshold."""
         return partial(self.likely_values, threshold=float(settings["threshold"]))
 

@@ -44,7 +44,7 @@ OTHER_NAMES = {
 """What other libraries, or other algorithms, call a hyperparameter, and what it is called here."""
 
 
-def algorithm_named(algorithm: str | type[Algorithm] | Algorithm) -> Algorithm:
+def algorithm_named(algorithm: object) -> Algorithm:
     """The algorithm that a name, a class or an object stands for.
 
     Raises:
@@ -56,7 +56,7 @@ def algorithm_named(algorithm: str | type[Algorithm] | Algorithm) -> Algorithm:
 
 def search_space_of(
     algorithm: Algorithm,
-    hyperparameters: Mapping[str, Any] | None,
+    hyperparameters: Mapping[str, object] | None,
     search_space: Mapping[str, Range] | None,
 ) -> tuple[dict[str, Any], dict[str, Range]]:
     """Starting values of all hyperparameters, and the ranges of those that evolve.
@@ -107,7 +107,7 @@ def _inside(space: Range, value: object) -> bool:
     return isinstance(value, (int, float)) and space.low <= value <= space.high
 
 
-def _nearest_inside(space: Range, value: Any) -> Any:
+def _nearest_inside(space: Range, value: float) -> Any:
     if isinstance(space, Choice):
         return min(space.options, key=lambda option: abs(option - value))
     return type(value)(min(max(value, space.low), space.high))

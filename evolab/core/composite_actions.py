@@ -5,7 +5,7 @@ Inside evolab such an action is one array [..., A], all parts behind one another
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from gymnasium import spaces
@@ -111,7 +111,7 @@ def joined(space: spaces.Space) -> spaces.Space:
     return JoinedChoices(space)
 
 
-def apart(space: spaces.Space, action: Any) -> Any:
+def apart(space: spaces.Space, action: object) -> Any:
     """Actions [..., A] of a joined space in the form and the dtypes of its parts; other actions as they are.
 
     >>> number, bits = apart(joined(spaces.Tuple([spaces.Discrete(2), spaces.MultiBinary(2)])), np.array([1, 0, 1]))
@@ -120,19 +120,19 @@ def apart(space: spaces.Space, action: Any) -> Any:
     """
     if not isinstance(space, ActionParts):
         return action
-    start = 0
+    flat, start = cast("np.ndarray | Tensor", action), 0
 
-    def one(leaf: Any) -> Any:
+    def one(leaf: spaces.Space) -> Any:
         nonlocal start
         size = int(np.prod(leaf.shape)) if leaf.shape else 1
-        part = action[..., start : start + size].reshape((*action.shape[:-1], *(leaf.shape or ())))
+        part = flat[..., start : start + size].reshape((*flat.shape[:-1], *(leaf.shape or ())))
         start += size
         return _given(leaf, part)
 
     return map_space(one, space.parts)
 
 
-def together(space: spaces.Space, action: Any) -> Any:
+def together(space: spaces.Space, action: object) -> Any:
     """The inverse of `apart`: an action of the space's parts, or a batch of them, as one array [..., A].
 
     Raises:
@@ -149,28 +149,28 @@ def together(space: spaces.Space, action: Any) -> Any:
     return np.concatenate([np.asarray(leaf, space.dtype) for leaf in leaves(flat)], axis=-1)
 
 
-def _given(leaf: Any, part: Any) -> Any:
+def _given(leaf: spaces.Space, part: np.ndarray | Tensor) -> Any:
     """A part of an action as its own space has it."""
-    whole = np.dtype(leaf.dtype).kind in "iub"
+    dtype = np.dtype(leaf.dtype)
+    whole = dtype.kind in "iub"
     if isinstance(part, Tensor):
         return part.round().long() if whole and part.is_floating_point() else part
-    if whole and part.dtype.kind == "f":
-        part = np.rint(part)
+    own: np.ndarray = np.rint(part) if whole and part.dtype.kind == "f" else part
     if isinstance(leaf, spaces.Box):
-        part = np.clip(part, leaf.low.astype(part.dtype), leaf.high.astype(part.dtype))
-    part = np.asarray(part).astype(leaf.dtype)
-    return part[()] if isinstance(leaf, spaces.Discrete) else part
+        own = np.clip(own, leaf.low.astype(own.dtype), leaf.high.astype(own.dtype))
+    own = np.asarray(own).astype(dtype)
+    return own[()] if isinstance(leaf, spaces.Discrete) else own
 
 
-def _ends(leaf: Any) -> tuple[np.ndarray, np.ndarray]:
+def _ends(leaf: spaces.Space) -> tuple[np.ndarray, np.ndarray]:
     """Lowest and highest value of each entry of a space of whole numbers, as int64."""
+    if isinstance(leaf, spaces.Box):
+        return np.ravel(leaf.low).astype(np.int64), np.ravel(leaf.high).astype(np.int64)
     if isinstance(leaf, spaces.Discrete):
         low, count = np.array([leaf.start]), np.array([leaf.n])
     elif isinstance(leaf, spaces.MultiDiscrete):
         low, count = np.ravel(leaf.start), np.ravel(leaf.nvec)
-    elif isinstance(leaf, spaces.MultiBinary):
-        count = np.full(int(np.prod(leaf.shape)), 2)
+    else:  # MultiBinary
+        count = np.full(int(np.prod(leaf.shape or ())), 2)
         low = np.zeros_like(count)
-    else:
-        return np.ravel(leaf.low).astype(np.int64), np.ravel(leaf.high).astype(np.int64)
     return low.astype(np.int64), (low + count - 1).astype(np.int64)

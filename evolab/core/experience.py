@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -181,6 +181,16 @@ class Batch:
             )
 
 
+class Drawn(Protocol):
+    """Any object with these fields of a `Batch`; those of `GIVEN` may be there too."""
+
+    observation: Any
+    action: Any
+    reward: Any
+    next_observation: Any
+    terminated: Any
+
+
 DRAWN = ("observation", "action", "reward", "next_observation", "terminated")
 """Fields of a `Batch` that a buffer fills. `truncated` is not among them: see `Batch.bootstraps`."""
 
@@ -191,7 +201,7 @@ GIVEN = ("discount", *MASKS)
 """Fields of a `Batch` that may be missing."""
 
 
-def _nth(pieces: Any, k: int) -> Any:
+def _nth(pieces: Tree, k: int) -> Any:
     """The k-th piece of every leaf; the leaves are tuples of tensors here."""
     if isinstance(pieces, dict):
         return {key: _nth(part, k) for key, part in pieces.items()}
@@ -200,7 +210,7 @@ def _nth(pieces: Any, k: int) -> Any:
     return tuple(_nth(part, k) for part in pieces)
 
 
-def to_batch(source: object, device: torch.device) -> Batch | Episodes:
+def to_batch(source: Drawn | Episodes, device: torch.device) -> Batch | Episodes:
     """What a caller hands over, as tensors: episodes, or any object with the fields of a `Batch`."""
     if isinstance(source, Episodes):
         return source

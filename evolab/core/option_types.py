@@ -23,7 +23,7 @@ SIMPLE: dict[Any, Form] = {
 }
 
 
-def check_declared(kind: Callable[..., Any], options: Mapping[str, Any], key: str = "") -> None:
+def check_declared(kind: Callable[..., object], options: Mapping[str, object], key: str = "") -> None:
     """Refuse an option of another type than a part declares for it, before the part is made.
 
     Args:
@@ -45,7 +45,7 @@ def check_declared(kind: Callable[..., Any], options: Mapping[str, Any], key: st
             forms[name](f"{key}.{name}" if key else name, value)
 
 
-def check_made(kind: type, given: Mapping[str, Any], options: Iterable[str]) -> None:
+def check_made(kind: type, given: Mapping[str, object], options: Iterable[str]) -> None:
     """Refuse unknown options, and switches and sizes that are none, before a constructor looks at them.
 
     Args:
@@ -64,7 +64,7 @@ def check_made(kind: type, given: Mapping[str, Any], options: Iterable[str]) -> 
             raise TypeError(f"{kind.__name__}: {name} is {given[name]!r}; a whole number is expected.")
 
 
-def check_known(call: Callable[..., Any], options: Iterable[str], what: str) -> None:
+def check_known(call: Callable[..., object], options: Iterable[str], what: str) -> None:
     """Refuse options that a class or a function does not have.
 
     Args:
@@ -82,13 +82,13 @@ def check_known(call: Callable[..., Any], options: Iterable[str], what: str) -> 
 
 
 @cache
-def parameters_of(call: Callable[..., Any]) -> tuple[str, ...]:
+def parameters_of(call: Callable[..., object]) -> tuple[str, ...]:
     """Names of what a class or a function takes, in order; looked up once, as parts are made at every step of a search."""
     return tuple(inspect.signature(call).parameters)
 
 
 @cache
-def _forms(kind: Callable[..., Any]) -> dict[str, Form]:
+def _forms(kind: Callable[..., object]) -> dict[str, Form]:
     """The form of every option of a part."""
     made = kind.__init__ if inspect.isclass(kind) else kind  # type: ignore[misc]
     try:

@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 
 from evolab.core import checks
@@ -100,7 +101,7 @@ def connect(part: str, cpus: int | None = None) -> bool:
     return True
 
 
-def losses(ray: Any) -> tuple[type[Exception], ...]:
+def losses(ray: ModuleType) -> tuple[type[Exception], ...]:
     """The errors that say that an actor, or what it had answered, is gone: killed, out of memory, or its node lost.
 
     Args:
@@ -111,7 +112,7 @@ def losses(ray: Any) -> tuple[type[Exception], ...]:
 
 
 @contextmanager
-def room_in_store(ray: Any, part: str) -> Iterator[None]:
+def room_in_store(ray: ModuleType, part: str) -> Iterator[None]:
     """Inside, an object store that is full is a sentence.
 
     Args:
@@ -152,7 +153,7 @@ def _knock(address: str) -> None:
         ) from None
 
 
-def _listens_here_alone(ray: Any, address: str) -> bool:
+def _listens_here_alone(ray: ModuleType, address: str) -> bool:
     """True for a cluster on the loopback alone, as `connect` starts one: Ray looks for it at the machine's own address."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host not in ("127.0.0.1", "localhost"):

@@ -14,7 +14,7 @@ from evolab.core.shown import Plain, shows_calls
 Kind = TypeVar("Kind", bound=type)
 
 
-def _refusal(self: Any, *names: object, **_: object) -> NoReturn:
+def _refusal(self: ReadOnly | ReadOnlyList, *names: object, **_: object) -> NoReturn:
     known = f", {names[0]!r} too" if names and isinstance(names[0], str) else ""
     raise TypeError(f"{self._what} can be read only{known}. {self._advice}")
 
@@ -22,7 +22,7 @@ def _refusal(self: Any, *names: object, **_: object) -> NoReturn:
 class ReadOnlyList(list[Any]):
     """A list among read-only values; `list(values)`, `values.copy()` and `values + other` can be changed."""
 
-    def __init__(self, values: Iterable[Any], what: str, advice: str) -> None:
+    def __init__(self, values: Iterable[object], what: str, advice: str) -> None:
         super().__init__(_read_only(value, what, advice) for value in values)
         self._what, self._advice = what, advice
 
@@ -46,7 +46,7 @@ class ReadOnly(dict[str, Any]):
     TypeError: values can be read only, 'lr' too. Call set().
     """
 
-    def __init__(self, values: Mapping[str, Any], what: str, advice: str) -> None:
+    def __init__(self, values: Mapping[str, object], what: str, advice: str) -> None:
         super().__init__({name: _read_only(value, what, advice) for name, value in values.items()})
         self._what, self._advice = what, advice
 

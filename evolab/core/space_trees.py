@@ -16,7 +16,7 @@ from evolab.core.trees import Tree
 MEND = "env.reset() returns (observation, info) and env.step() five values: pass the observation alone."
 
 
-def map_space(function: Callable[..., Any], space: spaces.Space, *trees: Any) -> Any:
+def map_space(function: Callable[..., object], space: spaces.Space, *trees: Any) -> Any:
     """A tree of the form of a space with `function(leaf space, *leaves of the trees)` in the place of every leaf.
 
     >>> map_space(lambda leaf, x: x + int(leaf.n), spaces.Dict({"x": spaces.Discrete(3)}), {"x": 10})
@@ -30,7 +30,7 @@ def map_space(function: Callable[..., Any], space: spaces.Space, *trees: Any) ->
 
 
 def leaf_spaces(
-    space: spaces.Space, path: tuple[Any, ...] = ()
+    space: spaces.Space, path: tuple[object, ...] = ()
 ) -> Iterator[tuple[tuple[Any, ...], spaces.Space]]:
     """Every space within Dict and Tuple spaces, with the keys that lead to it, in order."""
     if isinstance(space, (spaces.Dict, spaces.Tuple)):
@@ -66,7 +66,7 @@ def sampled(space: spaces.Space, lead: tuple[int, ...], stream: np.random.Genera
     return map_space(leaf, space)
 
 
-def as_space(space: spaces.Space, observation: Tree, path: str = "observation") -> Tree:
+def as_space(space: spaces.Space, observation: object, path: str = "observation") -> Tree:
     """The observation with the keys of its space, in the space's order; leaves are arrays or tensors.
 
     Environments hand out their own order of keys, Gymnasium sorts those of a space that is made from

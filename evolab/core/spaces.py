@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from math import prod
-from typing import Any
+from typing import Any, SupportsInt
 
 import numpy as np
 from gymnasium import spaces
@@ -143,14 +144,14 @@ def _space(value: dict[str, Any], depth: int, key: str) -> spaces.Space:
     raise ValueError(f"a space of type {kind!r}")
 
 
-def _shape(value: Any) -> tuple[int, ...]:
+def _shape(value: Iterable[SupportsInt]) -> tuple[int, ...]:
     shape = tuple(int(size) for size in value)
     if len(shape) > 32 or any(size < 0 for size in shape) or prod(shape) > LARGEST:
         raise ValueError(f"a space of shape {shape}")
     return shape
 
 
-def _count(value: Any) -> int:
+def _count(value: SupportsInt) -> int:
     if not 1 <= int(value) <= LARGEST:
         raise ValueError(f"a Discrete space of {value} values")
     return int(value)

@@ -13,7 +13,7 @@ Tree: TypeAlias = "np.ndarray | Tensor | dict[Any, Tree] | tuple[Tree, ...]"
 """An array or a tensor, or a dict or tuple of trees; an observation is one, () that of networks that read none."""
 
 
-def map_leaves(function: Callable[..., Any], tree: Tree, *others: Tree) -> Any:
+def map_leaves(function: Callable[..., object], tree: Tree, *others: Tree) -> Any:
     """A tree of the same form with `function(leaf, *leaves of the others)` in the place of every leaf.
 
     >>> map_leaves(lambda a, b: a + b, {"x": 1, "y": (2,)}, {"x": 10, "y": (20,)})
@@ -28,7 +28,7 @@ def map_leaves(function: Callable[..., Any], tree: Tree, *others: Tree) -> Any:
     return function(tree, *others)
 
 
-def map_named_leaves(function: Callable[[str, Any], Any], tree: Tree, path: str) -> Any:
+def map_named_leaves(function: Callable[..., object], tree: Tree, path: str) -> Any:
     """A tree of the same form with `function(path, leaf)` in the place of every leaf."""
     if isinstance(tree, dict):
         return {key: map_named_leaves(function, part, f"{path}/{key}") for key, part in tree.items()}

@@ -57,7 +57,9 @@ class Pool(Adapter):
         drawn = self.vector.render()
         return None if drawn is None else np.asarray(drawn[0])
 
-    def _call_reset(self, seed: object, options: dict[str, Any] | None) -> tuple[Any, dict[str, Any]]:
+    def _call_reset(
+        self, seed: int | list[int] | None, options: dict[str, object] | None
+    ) -> tuple[Any, dict[str, Any]]:
         return self.vector.reset()
 
     def _call_step(self, action: np.ndarray) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
@@ -97,7 +99,7 @@ def drawable(pool: object) -> bool:
     return any(len(parts) > 1 and parts[0] == "envpool" and parts[1] in IN_MEMORY for parts in modules)
 
 
-def pool_of(name: str, count: int, arguments: dict[str, Any]) -> Pool:
+def pool_of(name: str, count: int, arguments: dict[str, object]) -> Pool:
     """A pool of an id that EnvPool knows, whether Gymnasium knows it or not.
 
     Args:

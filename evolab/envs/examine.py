@@ -58,7 +58,7 @@ def examine_spaces(name: str, observation: spaces.Space, action: spaces.Space) -
         )
 
 
-def _fitting(whole: spaces.Space, keys: tuple[Any, ...], leaf: spaces.Space) -> str:
+def _fitting(whole: spaces.Space, keys: tuple[object, ...], leaf: spaces.Space) -> str:
     """What to do about a part of no fixed size: which wrapper leaves it out, or what to make of it."""
     size = {
         spaces.Text: "a MultiDiscrete of its characters or words, filled up to the longest",

@@ -201,7 +201,7 @@ def make(
 def _pooled(
     name: str,
     count: int,
-    arguments: dict[str, Any],
+    arguments: dict[str, object],
     examine: Callable[[gymnasium.Space, gymnasium.Space], None] | None,
 ) -> tuple[Pool, dict[str, Any]]:
     """EnvPool's own environments of an id as a backend, and what `VectorEnvironments` is told of them."""
@@ -224,7 +224,7 @@ def called(source: object) -> str:
 
 
 def _around(
-    vector: Any, lead: tuple[int, int], mode: AutoresetMode | None, anew: Callable[[int], Any] | None
+    vector: Any, lead: tuple[int, int], mode: AutoresetMode | None, anew: Callable[[int], object] | None
 ) -> tuple[VectorBackend, dict[str, Any]]:
     """A vector environment that was made elsewhere as a backend, and what `VectorEnvironments` is told of it.
 

@@ -32,7 +32,7 @@ class FrameStack(gymnasium.Wrapper[Any, Any, Any, Any]):
         ValueError: so many frames need more memory than the machine has.
     """
 
-    def __init__(self, env: gymnasium.Env[Any, Any], count: int = 4) -> None:
+    def __init__(self, env: gymnasium.Env[object, object], count: int = 4) -> None:
         super().__init__(env)
         self._frames: deque[Any] = deque(maxlen=positive_integer("frame_stack", count))
         if not any(isinstance(leaf, spaces.Box) for _, leaf in leaf_spaces(env.observation_space)):
@@ -52,7 +52,7 @@ class FrameStack(gymnasium.Wrapper[Any, Any, Any, Any]):
         require([Need("stacked frames", size, f"frame_stack={count:,}", "frame_stack")])
         self.observation_space = _stacked_space(env.observation_space, count)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, Any]:
+    def reset(self, *, seed: int | None = None, options: dict[str, object] | None = None) -> tuple[Any, Any]:
         """Start an episode."""
         observation, info = self.env.reset(seed=seed, options=options)
         self._frames.extend([self._frame(observation)] * self._frames.maxlen)  # type: ignore[operator]
@@ -73,7 +73,7 @@ class FrameStack(gymnasium.Wrapper[Any, Any, Any, Any]):
         return map_space(frame, self.env.observation_space, observation)
 
     def _stacked(self) -> Any:
-        def joined(leaf: spaces.Space, *values: Any) -> Any:
+        def joined(leaf: spaces.Space, *values: np.ndarray) -> Any:
             if not isinstance(leaf, spaces.Box):
                 return values[-1]
             if values[-1].shape != values[0].shape:  # numpy says it in its own words

@@ -107,7 +107,7 @@ class Guard(gymnasium.Env):
         return read_mask(self.action_space, self._mask_of(info if isinstance(info, Mapping) else {}), ended)
 
     def reset(
-        self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
+        self, *, seed: int | None = None, options: Mapping[str, object] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """Start an episode, in a new environment where the old one raises or `REBUILD` asks for it.
 

@@ -90,12 +90,12 @@ class VectorMasks:
         count: N.
     """
 
-    def __init__(self, vector: Any, count: int) -> None:
+    def __init__(self, vector: gymnasium.vector.VectorEnv, count: int) -> None:
         self._vector, self._count = vector, count
         self._begun = False
         self._now: np.ndarray | None = None
 
-    def begun(self, info: Mapping[str, Any], chosen: np.ndarray | None) -> np.ndarray | None:
+    def begun(self, info: Mapping[str, object], chosen: np.ndarray | None) -> np.ndarray | None:
         """[N, W], what is permitted once the `chosen` environments [N] have begun an episode; None without masks."""
         given = info.get(MASK)
         if given is not None and (self._now is not None or not self._begun):
@@ -106,7 +106,7 @@ class VectorMasks:
         return self._now
 
     def stepped(
-        self, info: Mapping[str, Any], ended: np.ndarray, later: np.ndarray | None
+        self, info: Mapping[str, object], ended: np.ndarray, later: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray, list[int]]:
         """What is permitted next, what the true successors permit, [N, W] each, and where nothing is.
 
@@ -131,7 +131,7 @@ class VectorMasks:
     def _space(self) -> spaces.Space:
         return joined(self._vector.single_action_space)
 
-    def _read(self, info: Mapping[str, Any]) -> np.ndarray:
+    def _read(self, info: Mapping[str, object]) -> np.ndarray:
         masks = as_mask(self._space, info[MASK], MASK)
         given = info.get(f"_{MASK}")
         return masks | ~np.asarray(given, dtype=bool)[:, None] if given is not None else masks.copy()

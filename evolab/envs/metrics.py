@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -16,7 +15,7 @@ MOST = 40
 Metrics = dict[str, float]
 
 
-def numbers_in(info: Mapping[str, Any]) -> Metrics:
+def numbers_in(info: Mapping[str, object]) -> Metrics:
     """The scalars of an `info` by name: numbers, truth values as 0 and 1, arrays of one number.
 
     >>> numbers_in({"is_success": True, "distance": 1.5, "path": [1, 2], "_x": 3})
@@ -26,8 +25,7 @@ def numbers_in(info: Mapping[str, Any]) -> Metrics:
     for name, value in info.items():
         if type(name) is not str or name.startswith(("_", "evolab_")):
             continue
-        kind = type(value)
-        if kind is float or kind is int or kind is bool:
+        if type(value) is float or type(value) is int or type(value) is bool:
             found[name] = float(value)
         elif isinstance(value, np.generic | np.ndarray) and value.size == 1 and value.dtype.kind in "biuf":
             found[name] = float(value.item())
@@ -36,24 +34,24 @@ def numbers_in(info: Mapping[str, Any]) -> Metrics:
     return found
 
 
-def rows_in(info: Mapping[str, Any], ended: np.ndarray) -> dict[int, Metrics]:
+def rows_in(info: Mapping[str, object], ended: np.ndarray) -> dict[int, Metrics]:
     """The same of a vector environment, whose `info` has an array [N] of each name, and under "_name" who gave it.
 
     Args:
         info: of the vector; a "final_info" in it is that of the episodes that ended.
         ended: [N], True where an episode did.
     """
-    info = info.get("final_info", info)
-    inner = info.get(METRICS) if isinstance(info, Mapping) else None
-    info = inner if isinstance(inner, Mapping) else info
-    if not isinstance(info, Mapping):
+    final = info.get("final_info", info)
+    inner = final.get(METRICS) if isinstance(final, Mapping) else None
+    told = inner if isinstance(inner, Mapping) else final
+    if not isinstance(told, Mapping):
         return {}
     found: dict[int, Metrics] = {}
     for index in np.flatnonzero(ended).tolist():
         own = {
             name: values[index]
-            for name, values in info.items()
-            if isinstance(values, np.ndarray) and len(values) > index and _given(info, name)[index]
+            for name, values in told.items()
+            if isinstance(values, np.ndarray) and len(values) > index and _given(told, name, values)[index]
         }
         numbers = numbers_in(own)
         if numbers:
@@ -61,10 +59,9 @@ def rows_in(info: Mapping[str, Any], ended: np.ndarray) -> dict[int, Metrics]:
     return found
 
 
-def _given(info: Mapping[str, Any], name: str) -> np.ndarray:
+def _given(info: Mapping[str, object], name: str, values: np.ndarray) -> np.ndarray:
     """[N], True where an environment gave this entry."""
-    mask = info.get(f"_{name}")
-    length = len(info[name])
+    mask, length = info.get(f"_{name}"), len(values)
     return mask if isinstance(mask, np.ndarray) and len(mask) == length else np.zeros(length, dtype=bool)
 
 

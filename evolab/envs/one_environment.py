@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
 
 import gymnasium
 from gymnasium.envs.registration import EnvSpec
@@ -20,7 +19,7 @@ from evolab.envs.ids import is_arcade, make_one
 Maker = Callable[..., gymnasium.Env]
 
 
-def maker_of(source: object, arguments: Mapping[str, Any], frame_stack: int = 1) -> Maker:
+def maker_of(source: object, arguments: Mapping[str, object], frame_stack: int = 1) -> Maker:
     """What makes one environment of a source.
 
     Args:
@@ -45,7 +44,7 @@ def maker_of(source: object, arguments: Mapping[str, Any], frame_stack: int = 1)
     return partial(stacked, factory, frame_stack) if frame_stack > 1 else factory
 
 
-def check_call(option: str, function: Callable[..., Any], *values: object, **arguments: object) -> None:
+def check_call(option: str, function: Callable[..., object], *values: object, **arguments: object) -> None:
     """Refuse a callable that needs other arguments than it will be given.
 
     Args:
@@ -75,7 +74,7 @@ def stacked(factory: Maker, count: int) -> gymnasium.Env:
     return FrameStack(factory(), count)
 
 
-def preprocessed(source: str | EnvSpec, **arguments: Any) -> gymnasium.Env:
+def preprocessed(source: str | EnvSpec, **arguments: object) -> gymnasium.Env:
     """A game of Atari's as deep Q-networks see it: every fourth frame, of 84 x 84 grey values, flicker removed.
 
     Source: Mnih et al. 2015, Human-level control through deep reinforcement learning, by Gymnasium's own wrapper.

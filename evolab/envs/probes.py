@@ -66,7 +66,7 @@ class ProbeEnv(gymnasium.Env):
         self.time = 0
 
     def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+        self, *, seed: int | None = None, options: dict[str, object] | None = None
     ) -> tuple[Tree, dict[str, Any]]:
         """Start in the first state."""
         super().reset(seed=seed)

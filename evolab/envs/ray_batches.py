@@ -6,13 +6,14 @@ import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 
 from evolab.core.ray_session import connect, imported, losses, room_in_store
-from evolab.core.trees import map_leaves
+from evolab.core.trees import Tree, map_leaves
 from evolab.envs.backend import Failure, Faults, StepRows, VectorBackend
 from evolab.envs.base import EnvironmentFault
 from evolab.envs.batches import empty
@@ -43,7 +44,7 @@ class EnvironmentBatch:
         self._makers = makers
         self._loop: Loop | None = None
 
-    def do(self, command: str, arguments: Mapping[str, Any]) -> Answer:
+    def do(self, command: str, arguments: Mapping[str, object]) -> Answer:
         """Answer a call of `Loop`'s: what it gives, and what may be chosen next."""
         try:
             if self._loop is None:
@@ -147,7 +148,7 @@ class RayBatches(VectorBackend):
         """End every actor."""
         self._end()
 
-    def _joined(self, batches: Mapping[int, Any]) -> Any:
+    def _joined(self, batches: Mapping[int, Tree]) -> Any:
         """[N, ...] in fresh memory; zeros for the batches that are not there."""
         parts = [
             batches[number] if number in batches else empty(self.space, len(part))
@@ -159,7 +160,7 @@ class RayBatches(VectorBackend):
         return {index: failure for number, failure in lost.items() for index in self._parts[number]}
 
     def _ask(
-        self, command: str, asked: Mapping[int, Mapping[str, Any]], grace: float = 0.0
+        self, command: str, asked: Mapping[int, Mapping[str, object]], grace: float = 0.0
     ) -> tuple[dict[int, Any], dict[int, Failure]]:
         """What batches answer to a command, and which gave no answer and why."""
         answers: dict[int, Any] = {}
@@ -234,7 +235,7 @@ class RayBatches(VectorBackend):
             ) from None
 
 
-def dismiss(ray: Any, crew: Sequence[Any]) -> None:
+def dismiss(ray: ModuleType, crew: Sequence[object]) -> None:
     """End actors at once."""
     for actor in crew:
         with suppress(Exception):  # Ray is gone already

@@ -39,7 +39,7 @@ Policy = Callable[[Tree, Any, np.ndarray], np.ndarray]
 
 def collect(
     env: str | Callable[..., gymnasium.Env],
-    policy: Actor | Callable[..., Any] | str | os.PathLike[str] = "random",
+    policy: Actor | Callable[..., object] | str | os.PathLike[str] = "random",
     steps: int = 10_000,
     path: str | os.PathLike[str] | None = None,
     seed: int = 0,
@@ -111,7 +111,7 @@ def _format(path: str | os.PathLike[str] | None, format: str | None) -> str | No
 
 
 def _policy(
-    policy: Actor | Callable[..., Any] | str | os.PathLike[str], envs: Environments, seed: int
+    policy: Actor | Callable[..., object] | str | os.PathLike[str], envs: Environments, seed: int
 ) -> Policy:
     """A function from a batch of observations, [E, ...], masks, [E, W] or None, and where episodes begin, [E], to actions.
 
@@ -153,7 +153,7 @@ def _policy(
     return act
 
 
-def _takes_batches(function: Callable[[Tree], Any], observation: Tree, space: Space, count: int) -> bool:
+def _takes_batches(function: Callable[[Tree], object], observation: Tree, space: Space, count: int) -> bool:
     """True if batches of 1 and of E observations both give as many actions."""
     for size in {1, count}:
         batch = rows(observation, slice(size))
@@ -197,7 +197,7 @@ def _length(tree: Tree) -> int:
     return len(first_leaf(tree))
 
 
-def _record(envs: Any, act: Policy, steps: int) -> dict[str, Any]:
+def _record(envs: Environments, act: Policy, steps: int) -> dict[str, Any]:
     """Columns of `steps` rows, environment by environment, so that each episode's rows are neighbours."""
     kept: list[Any] = []
     valid: list[np.ndarray] = []

@@ -32,7 +32,7 @@ class Single(gymnasium.Env[Any, Any]):
         self.spec = EnvSpec("Single-v0", max_episode_steps=envs.max_episode_steps)
 
     def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+        self, *, seed: int | None = None, options: dict[str, object] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """Start an episode."""
         first = self._envs.reset(None if seed is None else np.array([[seed]]))

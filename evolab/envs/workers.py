@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
@@ -116,7 +117,7 @@ class Workers(VectorBackend):
         self._end()
 
     def _ask(
-        self, command: str, asked: Mapping[int, Mapping[str, Any]], grace: float = 0.0
+        self, command: str, asked: Mapping[int, Mapping[str, object]], grace: float = 0.0
     ) -> tuple[dict[int, Any], Faults]:
         """What environments answer to a command, and who gave no answer and why."""
         answers: dict[int, Any] = {}
@@ -200,7 +201,7 @@ class Worker:
     pipe: Any
 
 
-def serve(pipe: Any, make: Callable[[], Guard]) -> None:
+def serve(pipe: Connection, make: Callable[[], Guard]) -> None:
     """Answer for one environment until told to close: (call, True, the answer), or (call, False, what went wrong)."""
     # The terminal sends Ctrl-C to the whole group; the run stops at the next vector step.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

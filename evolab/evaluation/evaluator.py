@@ -7,7 +7,6 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from os import PathLike
-from typing import Any
 
 import numpy as np
 
@@ -28,7 +27,7 @@ KEPT = 4
 
 
 def evaluate(
-    population: Population | Agent | str | PathLike[str] | Sequence[Any],
+    population: Population | Agent | str | PathLike[str] | Sequence[object],
     envs: Environments | LanguageEnvironment | Source,
     episodes: int = 1,
     *,

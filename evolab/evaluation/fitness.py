@@ -76,7 +76,7 @@ class Fitness:
         """What a checkpoint keeps: plain values, and tensors by name; None where nothing is remembered."""
         return None
 
-    def put_state(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    def put_state(self, state: dict[str, object], tensors: dict[str, Tensor]) -> None:
         """Go on from what `take_state` gave."""
 
 
@@ -136,8 +136,8 @@ class Given(Fitness):
 
     def __init__(self, given: Any, episodes: int | None = None) -> None:
         self._given = given
-        self.beside_returns = bool(getattr(given, "beside_returns", False))
-        self.episodes = episodes or int(getattr(given, "episodes", 0))
+        self.beside_returns = bool(self._its("beside_returns"))
+        self.episodes = episodes or int(self._its("episodes"))
 
     def estimate(
         self, population: Population, buffer: Buffer, seed: int
@@ -153,17 +153,17 @@ class Given(Fitness):
             raise ValueError(
                 f"{type(self._given).__name__}.estimate ended without an array of fitness, (P,)."
             )
-        self.measures = getattr(self._given, "measures", {})
-        self.lengths = getattr(self._given, "lengths", None)
+        self.measures, self.lengths = self._its("measures"), self._its("lengths")
         yield found
 
     def take_state(self) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
         """What the object keeps, if it can tell."""
-        take = getattr(self._given, "take_state", None)
-        return None if take is None else take()
+        return self._its("take_state")()
 
-    def put_state(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    def put_state(self, state: dict[str, object], tensors: dict[str, Tensor]) -> None:
         """Give the object what it had."""
-        put = getattr(self._given, "put_state", None)
-        if put is not None:
-            put(state, tensors)
+        self._its("put_state")(state, tensors)
+
+    def _its(self, name: str) -> Any:
+        """What the object declares, and otherwise what every fitness does."""
+        return getattr(self._given, name, getattr(super(), name))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -56,7 +55,7 @@ class LanguageReturns(Fitness):
 
 
 def play(
-    agent: Agent, environment: LanguageEnvironment, starts: Sequence[Any], choice: Decoding | None = None
+    agent: Agent, environment: LanguageEnvironment, starts: Sequence[object], choice: Decoding | None = None
 ) -> TokenDataset:
     """Episodes of one agent, one from each start.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 
 from evolab.core.machine_memory import Need, as_text, free_memory, require
+from evolab.core.trees import Tree
 from evolab.envs.base import Actor
 from evolab.envs.masks import mask_now
 from evolab.evaluation.episodes import LONGEST
@@ -80,7 +82,9 @@ def _refuse_more(count: int, size: int) -> None:
         )
 
 
-def chosen(agent: Actor, env: gymnasium.Env, observation: Any, info: Any, memory: Memory) -> Any:
+def chosen(
+    agent: Actor, env: gymnasium.Env, observation: Tree, info: Mapping[str, object], memory: Memory
+) -> Any:
     """The action of whoever acts, among those that the environment permits; an actor of the user's own knows itself.
 
     Args:

@@ -88,7 +88,7 @@ def stages_of(schedule: object, algorithm: Algorithm) -> list[Stage]:
     return stages
 
 
-def _genes(row: Mapping[str, Any]) -> dict[str, Any]:
+def _genes(row: Mapping[str, object]) -> dict[str, Any]:
     genes = row.get("genes")
     if isinstance(genes, str) and genes:
         return dict(json.loads(genes))

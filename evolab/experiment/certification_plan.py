@@ -141,15 +141,15 @@ def planned(wish: Wish, config: ExperimentConfig, state: TrainingState) -> Certi
     return CertificatePlan(made, stages, min(warm, budget) if algorithm.replays else 0)
 
 
-def _options(asked: Mapping[str, Any], config: ExperimentConfig, state: TrainingState) -> dict[str, Any]:
+def _options(asked: Mapping[str, object], config: ExperimentConfig, state: TrainingState) -> dict[str, Any]:
     """Options of the run with those that were asked for in their place, hyperparameters among them by name."""
-    asked = {name: from_plain(value, name) for name, value in asked.items()}
-    algorithm = algorithm_named(asked.get("algorithm", config.algorithm))
+    made = {name: from_plain(value, name) for name, value in asked.items()}
+    algorithm = algorithm_named(made.get("algorithm", config.algorithm))
     known = [*algorithm.hyperparameters, *(set(ExperimentConfig.names()) - {*OWN})]
-    for name in asked:
+    for name in made:
         if name not in known and name not in OWN:
             raise checks.unknown(f"setting of {algorithm.name} in config", name, known)
-    given = to_plain(asked.get("environment", config.environment))
+    given = to_plain(made.get("environment", config.environment))
     if given != to_plain(config.environment):
         raise ValueError(
             f"config is of the environment {given!r}, this experiment of {to_plain(config.environment)!r}. "
@@ -159,9 +159,9 @@ def _options(asked: Mapping[str, Any], config: ExperimentConfig, state: Training
     options |= {"network": config.network, "buffer": config.buffer}
     if algorithm.name != config.algorithm.name:
         options = {name: value for name, value in options.items() if name not in BOUND}
-    named = {name: value for name, value in asked.items() if name in algorithm.hyperparameters}
-    values = {**options.get("hyperparameters", {}), **(asked.get("hyperparameters") or {}), **named}
-    plain = {name: value for name, value in asked.items() if name not in (*OWN, *named, "environment")}
+    named = {name: value for name, value in made.items() if name in algorithm.hyperparameters}
+    values = {**options.get("hyperparameters", {}), **(made.get("hyperparameters") or {}), **named}
+    plain = {name: value for name, value in made.items() if name not in (*OWN, *named, "environment")}
     return {**options, **plain, "algorithm": algorithm, "hyperparameters": values}
 
 

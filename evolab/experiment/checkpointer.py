@@ -7,7 +7,6 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from evolab.core import checks
 from evolab.core.machine_memory import as_text
@@ -45,7 +44,7 @@ class Checkpointer:
     def __init__(
         self,
         state: TrainingState,
-        about: Callable[[], dict[str, Any]],
+        about: Callable[[], dict[str, object]],
         folder: Path | None = None,
         every: int | str = 1,
         keep: int = 3,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evolab.experiment.checkpointer import Checkpointer
 from evolab.experiment.config.config import ExperimentConfig
@@ -22,4 +22,4 @@ class ExperimentParts:
 
     if TYPE_CHECKING:  # `Experiment` composes them
 
-        def __init__(self, **options: Any) -> None: ...
+        def __init__(self, **options: object) -> None: ...

@@ -47,14 +47,14 @@ class Experiment(Settings, Retraining, Evaluating, Views, Saving):
         0
     """
 
-    def __new__(cls, *given: Any, **options: Any) -> Any:
+    def __new__(cls, *given: object, **options: object) -> Any:
         """An experiment; where `islands` are asked for, one with the same methods that trains them."""
         if options.get("islands") is not None:
             return registry.above("Islands").made(*given, **options)
         return super().__new__(cls)
 
     def __init__(
-        self, environment: Any = None, algorithm: str | Algorithm | None = None, **options: Any
+        self, environment: object = None, algorithm: str | Algorithm | None = None, **options: object
     ) -> None:
         given = {"environment": environment, "algorithm": algorithm, **for_one(options)}
         self._config = ExperimentConfig.made(given)
@@ -73,7 +73,7 @@ class Experiment(Settings, Retraining, Evaluating, Views, Saving):
 
     # Data -------------------------------------------------------------------------------------
 
-    def fill(self, source: Any) -> None:
+    def fill(self, source: object) -> None:
         """Put experience into the buffer before training.
 
         Args:

@@ -6,7 +6,6 @@ import copy
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -14,6 +13,7 @@ from evolab.core import checks
 from evolab.data.datasets.columns import DatasetError
 from evolab.data.datasets.tokens import TokenDataset
 from evolab.envs.language.environment import LanguageEnvironment, RecordsEpisodes
+from evolab.population.decoding import Turn
 
 
 class Maker:
@@ -68,7 +68,7 @@ def random_episodes(environment: LanguageEnvironment, count: int, seed: int) -> 
     """Episodes in which every token is drawn uniformly from the legal ones."""
     generator = torch.Generator().manual_seed(seed)
 
-    def policy(turn: Any) -> torch.Tensor:
+    def policy(turn: Turn) -> torch.Tensor:
         return torch.multinomial(turn.legal.double(), 1, generator=generator)[:, 0]
 
     return environment.play_many(policy, environment.fixed_starts(count, seed))

@@ -61,7 +61,7 @@ class Settings(ExperimentParts):
         self._config = config
         self._runner.changed()
 
-    def set(self, agent: Agent | int, **values: Any) -> None:
+    def set(self, agent: Agent | int, **values: object) -> None:
         """Give one agent other values of its hyperparameters: `exp.set(3, lr_actor=1e-4)`.
 
         While a background thread trains, this waits for the end of its generation. The history has it as a
@@ -119,7 +119,7 @@ class Settings(ExperimentParts):
         raise AttributeError(str(checks.unknown("setting of Experiment", name, settings)))
 
 
-def read_only(config: Mapping[str, Any]) -> ReadOnly:
+def read_only(config: Mapping[str, object]) -> ReadOnly:
     """A configuration to look at; whoever tries to set an option in it is told what to do."""
     write_as_dicts()
     advice = (

@@ -59,6 +59,6 @@ def load(path: str | PathLike[str], **options: Any) -> Any:
     raise ValueError(f"{place} holds neither a run nor an agent.{hint}")
 
 
-def _opened(how: Callable[..., Any], what: str, place: Path, options: Mapping[str, Any]) -> Any:
+def _opened(how: Callable[..., object], what: str, place: Path, options: Mapping[str, object]) -> Any:
     check_known(how, options, what)
     return how(place, **options)

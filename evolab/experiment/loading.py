@@ -38,7 +38,7 @@ FIXED = {
 """Options that a saved run cannot go on without, and why."""
 
 
-def of_0_1(config: Mapping[str, Any], agents: int, shared: bool) -> dict[str, Any]:
+def of_0_1(config: Mapping[str, object], agents: int, shared: bool) -> dict[str, Any]:
     """A configuration as evolab 0.1 meant it, whose update ratio counted steps of an agent's own."""
     ratio = config.get("update_ratio", 1.0)
     each = ratio / agents if shared and isinstance(ratio, (int, float)) else ratio
@@ -58,7 +58,7 @@ class SavedRun(NamedTuple):
     saved: Saved
     state: Mapping[str, Any]
 
-    def config(self, own: Mapping[str, Any]) -> ExperimentConfig:
+    def config(self, own: Mapping[str, object]) -> ExperimentConfig:
         """How the run was configured.
 
         Args:
@@ -104,7 +104,7 @@ class SavedRun(NamedTuple):
             config = config.changed(name, own[name])
         return config
 
-    def _saved_options(self, own: Mapping[str, Any], where: str) -> dict[str, Any]:
+    def _saved_options(self, own: Mapping[str, object], where: str) -> dict[str, Any]:
         """The configuration's plain values that count, in their declared form."""
         saved = self.state["config"]
         with serialisation.naming(where):
@@ -121,7 +121,7 @@ class SavedRun(NamedTuple):
             )
         return saved
 
-    def _check_parts(self, config: ExperimentConfig, given: Mapping[str, Any]) -> None:
+    def _check_parts(self, config: ExperimentConfig, given: Mapping[str, object]) -> None:
         """Refuse a state whose agents are of another algorithm or network than its configuration."""
         for name in ("algorithm", "network"):
             if name in given or name in self.state["own"]:
@@ -134,7 +134,7 @@ class SavedRun(NamedTuple):
                     f"population.{name} is {found}, config.{name} is {used}; one of them was changed."
                 )
 
-    def naming(self, own: Mapping[str, Any]) -> AbstractContextManager[None]:
+    def naming(self, own: Mapping[str, object]) -> AbstractContextManager[None]:
         """Names the file when its configuration cannot be built; not where it is of the user's own environment."""
         return (
             nullcontext()

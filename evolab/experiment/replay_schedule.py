@@ -13,7 +13,7 @@ from evolab.training.state import TrainingState
 
 
 def options_of(
-    config: ExperimentConfig, state: TrainingState, stages: Sequence[Stage], asked: Mapping[str, Any]
+    config: ExperimentConfig, state: TrainingState, stages: Sequence[Stage], asked: Mapping[str, object]
 ) -> dict[str, Any]:
     """The options of an experiment that trains by a schedule as the run did that it is from.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from evolab.core import checks
 from evolab.evolution.schedules import stages_of
@@ -21,10 +21,10 @@ class Retraining(ExperimentParts):
 
     if TYPE_CHECKING:  # of the experiment
 
-        def fill(self, source: Any) -> None: ...  # noqa: D102
+        def fill(self, source: object) -> None: ...  # noqa: D102
         def step(self) -> Generation: ...  # noqa: D102
 
-    def replay(self: Again, schedule: Any = None, *, fill: int | None = None, **options: Any) -> Again:
+    def replay(self: Again, schedule: object = None, *, fill: int | None = None, **options: object) -> Again:
         """Train one agent from scratch by the winner's schedule: its result without evolution.
 
         The agent takes over hyperparameters and architecture at the steps at which the line changed
@@ -63,7 +63,7 @@ class Retraining(ExperimentParts):
         self,
         seeds: int = 16,
         *,
-        config: Any = None,
+        config: object = None,
         max_steps: int | None = None,
         episodes: int = 20,
         target: float | None = None,

@@ -41,7 +41,7 @@ class Saving(ExperimentParts):
         self._checkpointer.move(None if folder is None else checks.path("folder", folder))
 
     @classmethod
-    def from_config(cls: type[Saved], source: Source, **own: Any) -> Saved:
+    def from_config(cls: type[Saved], source: Source, **own: object) -> Saved:
         """An experiment from a dict or from a .yaml or .json file; keyword arguments win.
 
         Raises:
@@ -79,9 +79,9 @@ class Saving(ExperimentParts):
     def load(
         cls: type[Saved],
         folder: str | PathLike[str],
-        environment: Any = None,
-        algorithm: Any = None,
-        network: Any = None,
+        environment: object = None,
+        algorithm: object = None,
+        network: object = None,
         *,
         generation: int | None = None,
         **own: Any,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from evolab.history.events import Birth, Evaluation
@@ -46,7 +47,7 @@ def change_of(birth: Birth | None, by_hand: Birth | None) -> tuple[str, str]:
     return kind, f"{detail}{'; ' if detail else ''}by hand: {by_hand.detail}"
 
 
-def frame(rows: list[dict[str, Any]], names: tuple[str, ...]) -> DataFrame:
+def frame(rows: Sequence[Mapping[str, object]], names: tuple[str, ...]) -> DataFrame:
     """A table whose columns exist even when there is no row yet."""
     import pandas
 

@@ -121,11 +121,11 @@ def _evaluation(row: dict[str, Any]) -> Evaluation:
     return Evaluation(**_known(Evaluation, read))
 
 
-def _birth(row: dict[str, Any]) -> Birth:
+def _birth(row: dict[str, object]) -> Birth:
     return Birth(**_known(Birth, row | {"change": _number(row["change"])}))
 
 
-def _known(record: type, row: Mapping[str, Any]) -> dict[str, Any]:
+def _known(record: type, row: Mapping[str, object]) -> dict[str, Any]:
     """What a record has a place for: a later version may write more."""
     fields = record.__dataclass_fields__  # type: ignore[attr-defined]
     return {name: value for name, value in row.items() if name in fields}
@@ -142,11 +142,11 @@ def _head(generation: Generation) -> str:
     return _line(head)
 
 
-def _line(row: Mapping[str, Any]) -> str:
+def _line(row: Mapping[str, object]) -> str:
     return json.dumps(plain(row), allow_nan=False, ensure_ascii=False)
 
 
-def _record(record: Any) -> dict[str, Any]:
+def _record(record: Generation | Evaluation | Birth | Fault) -> dict[str, Any]:
     return {name: getattr(record, name) for name in record.__dataclass_fields__}
 
 
@@ -154,7 +154,7 @@ def _number(value: object) -> Any:
     return _SPECIAL.get(value, value) if isinstance(value, str) else value
 
 
-def _numbers(values: Mapping[str, Any]) -> dict[str, Any]:
+def _numbers(values: Mapping[str, object]) -> dict[str, Any]:
     return {name: _number(value) for name, value in values.items()}
 
 

@@ -10,13 +10,20 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from evolab.history import jsonlines
 from evolab.history.events import Generation
 from evolab.storage.files import Damaged, plain_size, sync_folder
 
 FILES = (*jsonlines.ROWS, "generations")
+
+
+class Mark(TypedDict):
+    """How much of a file a checkpoint counts on."""
+
+    bytes: int
+    sha256: str
 
 
 class HistoryWriter:
@@ -32,7 +39,7 @@ class HistoryWriter:
         self._sizes = dict.fromkeys(FILES, 0)
         self._sums = {name: hashlib.sha256() for name in FILES}
 
-    def append(self, generations: Sequence[Generation]) -> dict[str, Any]:
+    def append(self, generations: Sequence[Generation]) -> dict[str, Mark]:
         """Have all of `generations` on the disk; gives what a checkpoint must remember."""
         self.folder.mkdir(exist_ok=True)
         lines: dict[str, list[str]] = {name: [] for name in FILES}
@@ -61,11 +68,11 @@ class HistoryWriter:
         self._sizes, self._sums, self._count = sizes, sums, len(generations)
         return self.mark()
 
-    def mark(self) -> dict[str, Any]:
+    def mark(self) -> dict[str, Mark]:
         """Size and SHA-256 of each file as far as it is known."""
         return {name: {"bytes": self._sizes[name], "sha256": self._sums[name].hexdigest()} for name in FILES}
 
-    def read(self, mark: Mapping[str, Any]) -> list[Generation]:
+    def read(self, mark: Mapping[str, Mark]) -> list[Generation]:
         """The generations that a checkpoint remembers.
 
         Raises:

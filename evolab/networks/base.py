@@ -276,7 +276,7 @@ class Network(ABC, Generic[G]):
         """Tensors [M, ...] of `shallower(genes)` from those of `genes`."""
         raise TypeError(f"{type(self).__name__} cannot become shallower.")
 
-    def files(self, genes: dict[str, Any], state: State) -> dict[str, Any]:
+    def files(self, genes: dict[str, object], state: State) -> dict[str, Any]:
         """Further files of a saved agent, for other programs: tensors by name, or plain values, by file name.
 
         Args:
@@ -290,5 +290,5 @@ class Network(ABC, Generic[G]):
         """`genes` as plain values."""
 
     @abstractmethod
-    def from_json(self, value: dict[str, Any]) -> G:
+    def from_json(self, value: dict[str, object]) -> G:
         """The inverse of `to_json`."""

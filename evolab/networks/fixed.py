@@ -62,6 +62,6 @@ class FixedNetwork(Network[NoGenes]):
         """Nothing to write."""
         return {}
 
-    def from_json(self, value: dict[str, Any]) -> NoGenes:
+    def from_json(self, value: dict[str, object]) -> NoGenes:
         """The inverse of `to_json`."""
         return NoGenes()

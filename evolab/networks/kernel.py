@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -96,7 +95,7 @@ class Kernel(ABC):
         """
         return None
 
-    def share_inputs(self, cache: dict[int, Any] | None) -> None:
+    def share_inputs(self, cache: dict[int, object] | None) -> None:
         """Until None comes, observations do not change: what is made of one may be kept here, by its id."""
         return None
 

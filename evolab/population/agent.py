@@ -12,6 +12,7 @@ from torch import nn
 
 from evolab.algorithms.base import Algorithm
 from evolab.core import checks, registry
+from evolab.core.experience import Drawn, Episodes
 from evolab.core.readonly import ReadOnly
 from evolab.core.trees import Tree
 from evolab.data.buffers.base import Buffer
@@ -133,7 +134,7 @@ class Agent:
         """
         return Memory()
 
-    def learn(self, batch: Buffer | Any, noise: Tree | None = None) -> dict[str, float]:
+    def learn(self, batch: Buffer | Drawn | Episodes, noise: Tree | None = None) -> dict[str, float]:
         """One update of this agent alone.
 
         Args:

@@ -33,7 +33,7 @@ class Waiting:
         self._rule = algorithm.whole() if on_cpu else None
         self._jobs: list[tuple[AgentGroup, whole.KernelJob]] = []
 
-    def take(self, group: AgentGroup, batch: Any, noise: Any) -> bool:
+    def take(self, group: AgentGroup, batch: object, noise: Any) -> bool:
         """Note updates of a group, whose noise is drawn where none is given; False where kernels can't make them.
 
         Args:

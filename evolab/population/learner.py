@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
 
 from evolab.core import checks
-from evolab.core.experience import MASKS, Batch, Episodes, to_batch
+from evolab.core.experience import MASKS, Batch, Drawn, Episodes, to_batch
 from evolab.core.masks import of_outputs
 from evolab.core.space_trees import check_episodes
 from evolab.core.trees import Tree, map_leaves
@@ -55,7 +55,11 @@ class Learner:
             group.pace.restart()
 
     def learn(
-        self, source: Buffer | Any, noise: Tree | None = None, updates: int | None = None, ratio: float = 1.0
+        self,
+        source: Buffer | Drawn | Episodes,
+        noise: Tree | None = None,
+        updates: int | None = None,
+        ratio: float = 1.0,
     ) -> dict[str, Tensor]:
         """Updates of every agent, and their mean losses; see `Population.learn`."""
         table = self.table
@@ -68,7 +72,9 @@ class Learner:
                 self._from_batch(source, noise, found)
             return found.means()
 
-    def learn_alone(self, row: int, source: Buffer | Any, noise: Tree | None = None) -> dict[str, float]:
+    def learn_alone(
+        self, row: int, source: Buffer | Drawn | Episodes, noise: Tree | None = None
+    ) -> dict[str, float]:
         """One update of one agent; see `Agent.learn`."""
         table = self.table
         group, found = table.solo(row), Collected(table)
@@ -115,7 +121,7 @@ class Learner:
             self._tell_diverged(row)
         self.warmed_up = True
 
-    def _from_batch(self, source: object, noise: Tree | None, found: Collected) -> None:
+    def _from_batch(self, source: Drawn | Episodes, noise: Tree | None, found: Collected) -> None:
         whole = self._taken(source, 2)
         leading, agents = whole.reward.shape, self.table.size
         if leading[0] != agents:
@@ -127,7 +133,7 @@ class Learner:
                 own = map_leaves(lambda x, rows=group.rows, n=length: x[rows, :n], noise)
             self._update(group, batch, own, found)
 
-    def _taken(self, source: object, leading: int) -> Batch | Episodes:
+    def _taken(self, source: Drawn | Episodes, leading: int) -> Batch | Episodes:
         """What the caller gave, of so many leading axes: [P, B] for all agents, [B] for one."""
         whole = to_batch(source, self.table.device)
         tokens, shape = isinstance(whole, Episodes), tuple(whole.reward.shape)
@@ -151,7 +157,7 @@ class Learner:
         for drawn in source.batches(*asked) if how is None else source.batches(*asked, how):
             yield self.batch_of(group, drawn, leading=3 if _of_several(drawn) else 2)
 
-    def _apart(self, group: AgentGroup, seen: Any) -> Iterator[Any]:
+    def _apart(self, group: AgentGroup, seen: Batch | Episodes) -> Iterator[Any]:
         """One batch per update."""
         table = self.table
         for batch in seen.apart() if _of_several(seen) else (seen,):
@@ -226,7 +232,7 @@ class Learner:
             return 1
         return group.pace.due(ratio)
 
-    def _update(self, group: AgentGroup, batch: Any, noise: Tree | None, found: Collected) -> None:
+    def _update(self, group: AgentGroup, batch: object, noise: Tree | None, found: Collected) -> None:
         """One update of a group, by kernels where they can; its noise is drawn where none is given."""
         alone = Waiting(self.table, found)
         if alone.take(group, batch, noise):
@@ -273,6 +279,6 @@ class Learner:
         source.require(self.table.least_experience, self.table.own_steps)
 
 
-def _of_several(seen: Batch | Episodes) -> bool:
+def _of_several(seen: Batch | Episodes) -> TypeGuard[Batch]:
     """True of the batches of several updates."""
     return isinstance(seen, Batch) and seen.reward.dim() == 3

@@ -14,7 +14,7 @@ from evolab.algorithms.base import Algorithm
 from evolab.algorithms.search_space import algorithm_named, search_space_of
 from evolab.core import checks
 from evolab.core.device import device_named
-from evolab.core.experience import Transition
+from evolab.core.experience import Drawn, Episodes, Transition
 from evolab.core.ranges import Range
 from evolab.core.readonly import ReadOnly
 from evolab.core.rng import fresh_seed
@@ -83,7 +83,7 @@ class Population:
         size: int = 4,
         *,
         network: Network | Sequence[int] | str | None = None,
-        hyperparameters: Mapping[str, Any] | None = None,
+        hyperparameters: Mapping[str, object] | None = None,
         search_space: Mapping[str, Range] | None = None,
         seed: int | None = None,
         device: str | torch.device = "auto",
@@ -259,7 +259,11 @@ class Population:
             table.spec.normaliser.earned(rows, discount, table.memory, transition)
 
     def learn(
-        self, source: Buffer | Any, noise: Tree | None = None, updates: int | None = None, ratio: float = 1.0
+        self,
+        source: Buffer | Drawn | Episodes,
+        noise: Tree | None = None,
+        updates: int | None = None,
+        ratio: float = 1.0,
     ) -> dict[str, Tensor]:
         """Updates of every agent, by its own batch size and learn step.
 

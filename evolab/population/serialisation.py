@@ -175,7 +175,7 @@ def spec_of(
 
 
 def individual_of(
-    spec: Spec, values: Mapping[str, Any], prefix: str, tensors: Mapping[str, Tensor], where: str
+    spec: Spec, values: Mapping[str, object], prefix: str, tensors: Mapping[str, Tensor], where: str
 ) -> Individual:
     """The inverse of `take`: an agent whose tensors have exactly the shapes that its genes ask for.
 

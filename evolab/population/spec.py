@@ -154,7 +154,7 @@ class Spec:
         individual.counts[role] = 0.0
 
     def first_population(
-        self, size: int, starting: Mapping[str, Any], draw: bool | Collection[str]
+        self, size: int, starting: Mapping[str, float], draw: bool | Collection[str]
     ) -> list[Individual]:
         """So many agents with weights of their own; see the arguments `hyperparameters` and `draw` of `Population`.
 
@@ -165,7 +165,7 @@ class Spec:
         return [self._newborn(id, self._varied(starting, draw, id, size)) for id in range(size)]
 
     def _varied(
-        self, starting: Mapping[str, Any], draw: bool | Collection[str], id: int, size: int
+        self, starting: Mapping[str, float], draw: bool | Collection[str], id: int, size: int
     ) -> dict[str, Any]:
         if not draw or id == 0:  # the first keeps what is known to be sensible, the last may have any value
             return dict(starting)
@@ -175,7 +175,7 @@ class Spec:
         }
         return {**starting, **{name: value for name, value in found.items() if draw is True or name in draw}}
 
-    def _newborn(self, id: int, values: dict[str, Any]) -> Individual:
+    def _newborn(self, id: int, values: dict[str, object]) -> Individual:
         genes = self.network.genes(self.observation_space)
         individual = Individual(id, None, genes, values, slot=id)
         generator = torch_stream(self.seed, "initialise", id)

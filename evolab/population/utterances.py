@@ -208,7 +208,7 @@ class Speaker:
         legal: bool [V], the tokens that may be chosen now, asked before each of them.
     """
 
-    def __init__(self, agent: Agent, environment: Speech, legal: Callable[[], Any]) -> None:
+    def __init__(self, agent: Agent, environment: Speech, legal: Callable[[], object]) -> None:
         self._pad, self._legal = environment.tokenizer.pad, legal
         self._policy = language_policy(agent.copy().table, environment)
         self._said, self._game = torch.zeros(0, dtype=torch.int64), 0
@@ -225,7 +225,7 @@ class Speaker:
         return int(self._policy(turn)[0])
 
 
-def actor_in(environment: Speech, agent: Any, legal: Callable[[], Any]) -> Any:
+def actor_in(environment: Speech, agent: object, legal: Callable[[], object]) -> Any:
     """What acts for an agent in a language environment: a `Speaker` where it reads tokens, else itself.
 
     Args:
@@ -233,5 +233,6 @@ def actor_in(environment: Speech, agent: Any, legal: Callable[[], Any]) -> Any:
         agent: whatever acts.
         legal: bool [V], the tokens that may be chosen now.
     """
-    reads = isinstance(agent, Agent) and isinstance(agent.algorithm, TokenAlgorithm)
-    return Speaker(agent, environment, legal) if reads else agent
+    if isinstance(agent, Agent) and isinstance(agent.algorithm, TokenAlgorithm):
+        return Speaker(agent, environment, legal)
+    return agent

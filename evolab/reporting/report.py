@@ -105,7 +105,7 @@ def _part(name: str, body: str) -> str:
     )
 
 
-def _embedded(state: dict[str, Any]) -> str:
+def _embedded(state: dict[str, object]) -> str:
     # A "<" inside JSON can only stand in a string, where the escape means the same: no tag can begin.
     return json.dumps(state, ensure_ascii=False).replace("<", "\\u003c")
 

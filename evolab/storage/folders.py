@@ -65,7 +65,7 @@ class Draft:
         """Write a text file that readers may edit: it is not in the manifest."""
         write_bytes(self.path / name, text.encode())
 
-    def share(self, name: str, source: Path, entry: Mapping[str, Any]) -> None:
+    def share(self, name: str, source: Path, entry: Mapping[str, object]) -> None:
         """Take over a file of an older folder that never changes, as a hard link where possible."""
         try:
             os.link(source, self.path / name)
@@ -86,7 +86,7 @@ class Draft:
         sync_folder(self.path)
 
 
-def self_digest(manifest: Mapping[str, Any]) -> str:
+def self_digest(manifest: Mapping[str, object]) -> str:
     """SHA-256 of a manifest's content, which it carries itself."""
     content = {key: value for key, value in manifest.items() if key != "sha256"}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -101,7 +101,7 @@ def _beside(path: Path) -> Path:
     return path.with_name(f"{NAME}-{uuid.uuid4().hex[:16]}")
 
 
-def _in_use(folder: Path, path: Path, owner: dict[str, Any]) -> InUse:
+def _in_use(folder: Path, path: Path, owner: dict[str, object]) -> InUse:
     return InUse(
         f"{folder} is in use by process {owner.get('pid')} on {owner.get('host')}; two processes cannot write one run. "
         f"Stop that one or choose another folder. If it is gone for good, delete {path}."
@@ -202,7 +202,7 @@ def _claim(mine: Path, path: Path) -> None:
             file.write(mine.read_text())
 
 
-def _discard(path: Path, owner: dict[str, Any] | None) -> None:
+def _discard(path: Path, owner: dict[str, object] | None) -> None:
     """Move a dead process's lock away; put it back if another process was faster and made it its own."""
     moved = _beside(path)
     with suppress(FileNotFoundError):
@@ -225,7 +225,7 @@ def _owner(path: Path) -> dict[str, Any] | None:
     return owner if isinstance(owner, dict) else None
 
 
-def _is_gone(owner: dict[str, Any]) -> bool:
+def _is_gone(owner: dict[str, object]) -> bool:
     """True where the process certainly does not run; another host's processes cannot be asked."""
     pid = owner.get("pid")
     if owner.get("host") != socket.gethostname() or not isinstance(pid, int) or pid <= 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from evolab.core.schema import (
     Form,
@@ -110,7 +110,7 @@ STATE = record(
 """Of everything but the configuration, which `ExperimentConfig` checks."""
 
 
-def check_state(kept: Any, generation: int) -> Mapping[str, Any]:
+def check_state(kept: object, generation: int) -> Mapping[str, Any]:
     """What a `state.json` holds, once it has this form and agrees with itself.
 
     Args:
@@ -121,6 +121,7 @@ def check_state(kept: Any, generation: int) -> Mapping[str, Any]:
         ValueError: names the key.
     """
     STATE("", kept)
+    kept = cast("Mapping[str, Any]", kept)
     if kept["generation"] != generation:
         raise ValueError(f"generation is {kept['generation']}, but the folder is named after {generation}.")
     ids = [agent["id"] for agent in kept["agents"]]

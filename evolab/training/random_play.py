@@ -22,10 +22,10 @@ has come.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from torch import Tensor
 
 from evolab.core.masks import permits
 from evolab.history.history import History
@@ -121,7 +121,11 @@ class RandomPlay:
         return drawn
 
     def stray(
-        self, action: Any, exploring: np.ndarray, ended: Any, mask: np.ndarray | None = None
+        self,
+        action: np.ndarray | Tensor,
+        exploring: np.ndarray,
+        ended: np.ndarray | None,
+        mask: np.ndarray | None = None,
     ) -> np.ndarray:
         """A policy's actions, with random ones in some or all of an episode, where environments explore [P, E]."""
         new, fresh = self._due(ended), np.zeros(self._left.shape, dtype=bool)

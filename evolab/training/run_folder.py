@@ -25,7 +25,7 @@ from evolab.core.version import VERSION
 from evolab.data.buffers.saving import Written, read_buffer, write_buffer
 from evolab.history.events import Generation
 from evolab.history.history import History
-from evolab.history.writer import HistoryWriter
+from evolab.history.writer import HistoryWriter, Mark
 from evolab.population import serialisation
 from evolab.population.agent import Agent
 from evolab.population.population import Population
@@ -58,7 +58,7 @@ class RunFolder(GenerationFolders):
 
     # Writing ----------------------------------------------------------------------------------
 
-    def write(self, at: Boundary, about: Mapping[str, Any], keep: int) -> None:
+    def write(self, at: Boundary, about: Mapping[str, object], keep: int) -> None:
         """Write a run between two generations, and clear away what is not kept.
 
         Args:
@@ -91,7 +91,7 @@ class RunFolder(GenerationFolders):
         numbers = [number for number in self.numbers() if number <= at.generation]
         self.clear(at.generation, {*numbers[: max(1, keep)], _best(at.history)})
 
-    def _write(self, at: Boundary, about: Mapping[str, Any]) -> Written:
+    def _write(self, at: Boundary, about: Mapping[str, object]) -> Written:
         """One generation's folder; what of the experience is on the disk then."""
         mark = self._history.append(at.history.generations)
         folder = self.generation(at.generation)
@@ -182,7 +182,7 @@ class RunFolder(GenerationFolders):
         offer = f" Other generations are {others}: pass generation={others[0]}." if others else ""
         raise Damaged(f"{self.path} cannot be loaded: " + " ".join(problems) + offer)
 
-    def _read_history(self, mark: Mapping[str, Any], where: str) -> list[Generation]:
+    def _read_history(self, mark: Mapping[str, Mark], where: str) -> list[Generation]:
         with serialisation.naming(where):
             try:
                 return self._history.read(mark)
@@ -247,7 +247,7 @@ def _state(saved: Saved, number: int) -> dict[str, Any]:
         raise Damaged(f"{saved.path / 'state.json'}: {error}") from None
 
 
-def _same_spaces(population: Population, about: Mapping[str, Any]) -> None:
+def _same_spaces(population: Population, about: Mapping[str, object]) -> None:
     lived = {"observation_space": population.observation_space, "action_space": population.action_space}
     for name, given in lived.items():
         saved = spaces.from_json(about[name], f"population.{name}")

@@ -18,8 +18,8 @@ class Changes:
         count: how often something was set.
     """
 
-    def __init__(self, values: Mapping[str, Any] | None = None) -> None:
-        self.values = dict(values or {})
+    def __init__(self, values: Mapping[str, object] | None = None) -> None:
+        self.values: dict[str, Any] = dict(values or {})
         self.count = 0
 
     def note(self, name: str, value: object) -> None:
@@ -27,7 +27,7 @@ class Changes:
         self.values[name] = value
         self.count += 1
 
-    def note_agent(self, id: int, changed: Mapping[str, tuple[Any, Any]]) -> None:
+    def note_agent(self, id: int, changed: Mapping[str, tuple[object, object]]) -> None:
         """An agent was given other hyperparameters: old and new value by name."""
         agents = dict(self.values.get(BY_HAND, {}))
         known = agents.get(str(id), {})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from evolab.algorithms.search_space import search_space_of
 from evolab.core import checks
@@ -11,7 +10,7 @@ from evolab.population.agent import Agent
 from evolab.training.state import TrainingState
 
 
-def set_agent(state: TrainingState, agent: Agent | int, values: Mapping[str, Any]) -> None:
+def set_agent(state: TrainingState, agent: Agent | int, values: Mapping[str, object]) -> None:
     """Give one agent other values of its hyperparameters; noted as a mutation by hand. Rows may move.
 
     Args:

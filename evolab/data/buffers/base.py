@@ -47,7 +47,7 @@ class Settled:
         checked: gives the value, of its name and of what came, or refuses it.
     """
 
-    def __init__(self, checked: Callable[[str, object], Any] = whole_number) -> None:
+    def __init__(self, checked: Callable[[str, object], object] = whole_number) -> None:
         self._checked = checked
 
     def __set_name__(self, owner: type, name: str) -> None:

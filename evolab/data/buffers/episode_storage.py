@@ -67,7 +67,7 @@ class EpisodePools(Pools):
             self.futures.met(step, places)
         return stored
 
-    def _write(self, pool: int, rows: dict[str, Any], leading: int, keep: np.ndarray | None) -> int:
+    def _write(self, pool: int, rows: dict[str, object], leading: int, keep: np.ndarray | None) -> int:
         start = int(self.cursor[pool])
         count = super()._write(pool, rows, leading, keep)
         if self.priorities is not None and count:

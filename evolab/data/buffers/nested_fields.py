@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
 
 from evolab.core.trees import Tree
 from evolab.data.buffers.frames import Frames
+
+Form = TypedDict(  # noqa: UP013  # two of its keys are names of types
+    "Form",
+    {
+        "leaf": str,
+        "dtype": str,
+        "shape": list[int],
+        "dict": list[tuple[str, "Form"]],
+        "tuple": list["Form"],
+    },
+    total=False,
+)
+"""Of a field: a leaf with its dtype and the shape of a row, or a dict or a tuple of forms."""
 
 
 def named_leaves(value: Tree, frames: Any, name: str) -> list[tuple[str, Tensor, Frames | None]]:
@@ -21,12 +34,12 @@ def named_leaves(value: Tree, frames: Any, name: str) -> list[tuple[str, Tensor,
     return [leaf for index, part in enumerate(parts) for leaf in named_leaves(*part, f"{name}.{index}")]
 
 
-def form_of(value: Tree, frames: Any, name: str) -> dict[str, Any]:
+def form_of(value: Tree, frames: Any, name: str) -> Form:
     """The form of a field as JSON: a leaf is its tensor's name, dtype and shape of a row."""
     if isinstance(value, dict):
         parts = [(key, part, None if frames is None else frames[key]) for key, part in value.items()]
         return {
-            "dict": [[key, form_of(part, kept, f"{name}.{i}")] for i, (key, part, kept) in enumerate(parts)]
+            "dict": [(key, form_of(part, kept, f"{name}.{i}")) for i, (key, part, kept) in enumerate(parts)]
         }
     if isinstance(value, tuple):
         kept = [None] * len(value) if frames is None else frames
@@ -35,11 +48,11 @@ def form_of(value: Tree, frames: Any, name: str) -> dict[str, Any]:
     return {"leaf": name, "dtype": str(dtype).removeprefix("torch."), "shape": list(shape)}
 
 
-def leaves_of(fields: Mapping[str, Any]) -> list[tuple[str, torch.dtype, tuple[int, ...]]]:
+def leaves_of(fields: Mapping[str, Form]) -> list[tuple[str, torch.dtype, tuple[int, ...]]]:
     """Name, dtype and shape of every leaf."""
     found: list[tuple[str, torch.dtype, tuple[int, ...]]] = []
 
-    def walk(tree: Mapping[str, Any]) -> None:
+    def walk(tree: Form) -> None:
         if "leaf" in tree:
             shape = tuple(int(size) for size in tree["shape"])
             found.append((tree["leaf"], _dtype(tree["dtype"]), shape))
@@ -52,7 +65,7 @@ def leaves_of(fields: Mapping[str, Any]) -> list[tuple[str, torch.dtype, tuple[i
     return found
 
 
-def planted(tree: Mapping[str, Any], stores: Mapping[str, Tensor]) -> Tree:
+def planted(tree: Form, stores: Mapping[str, Tensor]) -> Tree:
     """A field of a form, from its leaves by name."""
     if "leaf" in tree:
         return stores[tree["leaf"]]

@@ -33,9 +33,9 @@ class SharedArrays:
 
 def write_plain(
     arrays: SharedArrays,
-    fields: Mapping[str, Any],
-    frames: Mapping[str, Any],
-    rows: Mapping[str, Any],
+    fields: Mapping[str, object],
+    frames: Mapping[str, object],
+    rows: Mapping[str, object],
     lead: Sequence[int],
     at: slice,
 ) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -193,7 +193,7 @@ class RolloutBuffer(Buffer):
         self.written = max(self.written, self.steps)
         return shape[0] * shape[1]
 
-    def _allot(self, shape: tuple[int, ...], like: dict[str, Any]) -> None:
+    def _allot(self, shape: tuple[int, ...], like: Mapping[str, Tree]) -> None:
         """Room for steps like this one, [P, E, ...] leaves."""
         self.place_on(torch.device("cpu"))
         device = self.device or torch.device("cpu")

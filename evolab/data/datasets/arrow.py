@@ -6,14 +6,19 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from gymnasium import Space
 
 from evolab.core.checks import missing
 from evolab.core.space_trees import leaf_spaces
+from evolab.core.trees import Tree
 from evolab.data.datasets import minari, spaces
 from evolab.data.datasets.columns import DEPTH, Columns, DatasetError
+
+if TYPE_CHECKING:
+    from pyarrow import Array  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
 AGAIN = "Copy or download it again."
 
@@ -79,7 +84,7 @@ def _table(place: Path, form: str, what: str) -> Any:
         raise DatasetError(f"{what}: {place} is damaged ({said}). {AGAIN}") from error
 
 
-def _tree(column: Any, space: Any, what: str, depth: int) -> Any:
+def _tree(column: Array, space: Space | None, what: str, depth: int) -> Any:
     """A column as arrays [T + 1, ...]; a struct is a dict, or a tuple where its space is one."""
     from pyarrow import types
 
@@ -124,7 +129,7 @@ class EncodedColumn:
         shape: (T + 1,).
     """
 
-    def __init__(self, column: Any, what: str) -> None:
+    def __init__(self, column: Array, what: str) -> None:
         name, _, key = what.partition(": ")
         self.name, self.file, self.shape = key.strip("'"), SimpleNamespace(filename=name), (len(column),)
         self._column = column
@@ -133,7 +138,7 @@ class EncodedColumn:
         return [np.frombuffer(row.as_py(), np.uint8) for row in self._column]
 
 
-def _cut(tree: Any) -> Any:
+def _cut(tree: Tree) -> Any:
     """The tree without its last row, which pads it."""
     if isinstance(tree, dict):
         return {key: _cut(part) for key, part in tree.items()}

@@ -163,7 +163,7 @@ def _plan(trees: list[Tree], keys: list[str], name: str, decode: Decoder | None)
     return map_leaves(lambda _: one(next(paths)), trees[0])
 
 
-def _whole(leaf: Any) -> Callable[[], np.ndarray]:
+def _whole(leaf: np.ndarray) -> Callable[[], np.ndarray]:
     def reader() -> np.ndarray:
         return np.asarray(leaf[()])
 

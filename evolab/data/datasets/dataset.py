@@ -68,7 +68,7 @@ class Dataset:
 
     def __init__(
         self,
-        source: str | os.PathLike[str] | Mapping[str, Any] | Any,
+        source: str | os.PathLike[str] | Mapping[str, object] | object,
         name: str | None = None,
         *,
         observation_space: Space | None = None,

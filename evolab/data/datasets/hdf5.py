@@ -160,7 +160,7 @@ def inspect(dataset: h5py.Dataset, name: str, images: bool = False) -> None:
 
 
 def _fits_in_chunks(
-    dataset: h5py.Dataset, plist: Any, declared: int, stored: int, name: str, key: str
+    dataset: h5py.Dataset, plist: h5py.h5p.PropDCID, declared: int, stored: int, name: str, key: str
 ) -> int:
     """Bytes that the chunks must hold at the very least for the declared shape to be real."""
     for i in range(plist.get_nfilters()):

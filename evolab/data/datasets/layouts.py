@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +46,7 @@ class Found:
         return self.data
 
 
-def find(names: Any, get: Callable[[str], Tree], name: str) -> dict[str, Found]:
+def find(names: Iterable[str], get: Callable[[str], Tree], name: str) -> dict[str, Found]:
     """The columns a source has, by role; `get` is called for those alone.
 
     Raises:

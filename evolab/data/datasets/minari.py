@@ -17,6 +17,7 @@ from gymnasium.spaces import Dict, Tuple
 
 from evolab.core.checks import missing, nearest
 from evolab.core.space_trees import leaf_spaces
+from evolab.core.trees import Tree
 from evolab.data.datasets import hdf5, spaces
 from evolab.data.datasets.chains import Episode, assemble
 from evolab.data.datasets.columns import Columns, DatasetError, flags
@@ -130,7 +131,7 @@ def about(place: Path, name: str) -> About:
 
 
 def gathered(
-    stored: Iterable[tuple[int, Mapping[str, Any]]], known: About, form: str, name: str, max_memory: int
+    stored: Iterable[tuple[int, Mapping[str, Tree]]], known: About, form: str, name: str, max_memory: int
 ) -> Columns:
     """All episodes as columns.
 
@@ -205,7 +206,7 @@ def metadata_of(place: Path, name: str) -> dict[str, Any]:
     return metadata
 
 
-def _environment(metadata: dict[str, Any]) -> str | None:
+def _environment(metadata: dict[str, object]) -> str | None:
     """The environment's id, from a specification that is text and stays text."""
     spec = metadata.get("env_spec")
     try:
@@ -237,7 +238,7 @@ def _column(group: h5py.Group, key: str, space: Space | None, encoded: bool, nam
     return attach(found, space) if images else found
 
 
-def attach(tree: Any, space: Any) -> Any:
+def attach(tree: Tree, space: Space | None) -> Any:
     """The tree with encoded images in it wrapped, so that they are decoded when they are read."""
     if isinstance(tree, dict):
         named = space.spaces if isinstance(space, Dict) else {}
@@ -246,14 +247,14 @@ def attach(tree: Any, space: Any) -> Any:
         inner = space.spaces if isinstance(space, Tuple) else ()
         return tuple(attach(v, inner[i] if i < len(inner) else None) for i, v in enumerate(tree))
     # Raw frames keep the image's axes; encoded ones are a row of bytes each.
-    encoded = spaces.is_stored_as_jpeg(space) and len(tree.shape) in (1, 2)
-    return MinariFrames(tree, space) if encoded else tree
+    encoded = len(tree.shape) in (1, 2)
+    return MinariFrames(tree, space) if encoded and spaces.is_stored_as_jpeg(space) else tree
 
 
 class MinariFrames:
     """JPEG-encoded images of one episode that look like an array [T, H, W, ...]."""
 
-    def __init__(self, data: Any, space: Space) -> None:
+    def __init__(self, data: h5py.Dataset, space: Space) -> None:
         """Wrap `data`, rows of bytes in a dataset of h5py or what looks like one, for images of `space`."""
         self.data = data
         self.space = space

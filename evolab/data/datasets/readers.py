@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from evolab.data.datasets import arrow, d3rlpy, d4rl, hdf5, minari, tables
 from evolab.data.datasets.columns import Columns, DatasetError
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 TABLES = {".npz": tables.from_npz, ".parquet": tables.from_parquet}
 OTHERS = {
@@ -29,7 +33,7 @@ def columns_of(source: object, name: str | None, max_memory: int) -> Columns:
         file = getattr(getattr(source, "zip", None), "filename", None)  # of an .npz that is open
         return tables.from_mapping(source, name or (Path(file).name if file else "arrays"))
     if hasattr(source, "columns") and hasattr(source, "to_numpy"):
-        return tables.from_frame(source, name or "DataFrame")
+        return tables.from_frame(cast("DataFrame", source), name or "DataFrame")
     if not isinstance(source, (str, os.PathLike)):
         raise TypeError(
             f"source is {type(source).__name__}; expected a path, a Minari id, a dict of arrays or a "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from gymnasium import Space, spaces
@@ -32,13 +32,12 @@ def parse(text: object, name: str, key: str) -> Space | None:
         ) from error
 
 
-def is_stored_as_jpeg(space: Space) -> bool:
+def is_stored_as_jpeg(space: Space | None) -> TypeGuard[spaces.Box]:
     """True where Minari stores the space's samples as JPEG: bytes of 0 to 255, at least 32 x 32."""
-    shape: tuple[int, ...] = getattr(space, "shape", None) or ()
     return (
         isinstance(space, spaces.Box)
-        and len(shape) in (2, 3)
-        and min(shape[:2]) >= 32
+        and len(space.shape) in (2, 3)
+        and min(space.shape[:2]) >= 32
         and space.dtype == np.uint8
         and bool((space.low == 0).all() and (space.high == 255).all())
     )

@@ -7,7 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.lib.npyio import NpzFile
@@ -18,6 +18,9 @@ from evolab.core.trees import Tree
 from evolab.data.datasets.columns import DEPTH, Columns, DatasetError, numeric
 from evolab.data.datasets.layouts import REQUIRED, SPELLINGS, Found, find, from_flat
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
 DAMAGED = (
     *(zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, KeyError, TypeError, SyntaxError),
     *(NotImplementedError, RuntimeError, MemoryError, OverflowError, UnicodeError, IndexError),
@@ -25,7 +28,7 @@ DAMAGED = (
 """What numpy, zipfile and zlib raise on damaged bytes."""
 
 
-def from_mapping(source: Mapping[str, Any], name: str) -> Columns:
+def from_mapping(source: Mapping[str, object], name: str) -> Columns:
     """The columns of a dict of arrays, keys as in D4RL files or in the singular.
 
     Args:
@@ -103,7 +106,7 @@ def _said(error: BaseException) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
-def from_frame(frame: Any, name: str) -> Columns:
+def from_frame(frame: DataFrame, name: str) -> Columns:
     """The columns of a DataFrame, one row per step in the order of time.
 
     A column such as `observation` holds a number or a vector per row; a vector may
@@ -143,7 +146,7 @@ def from_frame(frame: Any, name: str) -> Columns:
     return from_flat(find(columns, get, name), name, "DataFrame")
 
 
-def _episodes(frame: Any, name: str, reward: str) -> dict[str, Found]:
+def _episodes(frame: DataFrame, name: str, reward: str) -> dict[str, Found]:
     """The columns of a frame with one row per episode, joined; an episode of T rewards may have T + 1 observations."""
     lengths = [len(cell) for cell in frame[reward]]
     present = {

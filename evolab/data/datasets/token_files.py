@@ -98,13 +98,14 @@ def _from_json(kind: type[Arrays], path: Path) -> Arrays:
     return kind.of(built, tokenizer, environment)
 
 
-def _episode(record: Any, tokenizer: Tokenizer, where: str) -> TokenEpisode:
-    turns = record.get("turns") if isinstance(record, dict) else None
-    if not isinstance(turns, list) or not isinstance(record.get("terminated"), bool):
+def _episode(record: object, tokenizer: Tokenizer, where: str) -> TokenEpisode:
+    given = record if isinstance(record, dict) else {}
+    turns = given.get("turns")
+    if not isinstance(turns, list) or not isinstance(given.get("terminated"), bool):
         raise DatasetError(
             f'{where} is no episode; expected {{"start": ..., "terminated": true, "turns": [...]}}.'
         )
-    episode = TokenEpisode(record.get("start"), terminated=record["terminated"])
+    episode = TokenEpisode(given.get("start"), terminated=given["terminated"])
     for number, turn in enumerate(turns):
         speaker = [key for key in ("agent", "environment") if isinstance(turn, dict) and key in turn]
         names = turn[speaker[0]] if len(speaker) == 1 else None

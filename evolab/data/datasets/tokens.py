@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -104,7 +103,7 @@ class TokenDataset(TokenArrays):
         cut = round(share * len(self))
         return self[order[:cut]], self[order[cut:]]
 
-    def __getitem__(self, index: Any) -> TokenDataset:
+    def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> TokenDataset:
         """Some of the episodes: one, a slice, a list, or a tensor of places or of booleans."""
         if isinstance(index, int):
             if not -len(self) <= index < len(self):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ def rows(tree: Tree, index: object) -> Tree:
     return map_leaves(lambda leaf: leaf[index], tree)
 
 
-def write_hdf5(path: Path, columns: dict[str, Any]) -> None:
+def write_hdf5(path: Path, columns: Mapping[str, Any]) -> None:
     """D4RL's layout; written beside the target, then renamed over it."""
     import h5py
 
@@ -58,7 +58,11 @@ def _named(tree: Tree) -> Tree:
 
 
 def write_minari(
-    where: tuple[Path, str], columns: dict[str, Any], env: str | None, policy: object, spaces: dict[str, Any]
+    where: tuple[Path, str],
+    columns: dict[str, Any],
+    env: str | None,
+    policy: object,
+    spaces: dict[str, object],
 ) -> Path:
     """Write with Minari itself, images without loss; gives the folder."""
     import minari

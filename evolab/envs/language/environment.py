@@ -62,7 +62,7 @@ class LanguageEnvironment(gymnasium.Env[np.ndarray, Any], ABC):
         self,
         tokenizer: Tokenizer,
         block: int,
-        starts: Sequence[Any] | None = None,
+        starts: Sequence[object] | None = None,
         render_mode: str | None = None,
     ) -> None:
         self.tokenizer = tokenizer
@@ -137,7 +137,7 @@ class LanguageEnvironment(gymnasium.Env[np.ndarray, Any], ABC):
         return self._all_but_pad if self._game is None else np.array(self.legal(self._game.state))
 
     def play_many(
-        self, policy: Policy | Agent, starts: Sequence[Any], agents: int | None = None
+        self, policy: Policy | Agent, starts: Sequence[object], agents: int | None = None
     ) -> TokenDataset:
         """Play an episode from every start, all at once.
 
@@ -187,7 +187,7 @@ class LanguageEnvironment(gymnasium.Env[np.ndarray, Any], ABC):
         return data
 
     def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+        self, *, seed: int | None = None, options: dict[str, object] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Begin an episode; `options={"start": ...}` chooses where."""
         super().reset(seed=seed)

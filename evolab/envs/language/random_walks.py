@@ -94,7 +94,7 @@ class RandomWalks(LanguageEnvironment):
         """What makes the same graph."""
         return {"nodes": self.nodes, "longest": self.longest} | self._graph
 
-    def begin(self, start: Any) -> tuple[Walk, Sequence[int]]:
+    def begin(self, start: object) -> tuple[Walk, Sequence[int]]:
         """A walk from node `start`.
 
         Raises:

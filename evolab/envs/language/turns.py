@@ -60,7 +60,7 @@ class Game:
 
     __slots__ = ("environment", "episode", "over", "state")
 
-    def __init__(self, environment: Answerer, start: Any) -> None:
+    def __init__(self, environment: Answerer, start: object) -> None:
         """Begin at a starting point."""
         self.environment = environment
         self.episode = TokenEpisode(start)
@@ -93,7 +93,7 @@ class Game:
 class GameTable:
     """The games of P agents from the same starts, and their tokens in one array."""
 
-    def __init__(self, environment: Answerer, starts: Sequence[Any], agents: int) -> None:
+    def __init__(self, environment: Answerer, starts: Sequence[object], agents: int) -> None:
         """Begin every game."""
         self.environment = environment
         self.games = [[Game(environment, start) for start in starts] for _ in range(agents)]

@@ -90,7 +90,7 @@ class WordEnvironment(LanguageEnvironment):
             return Reply(reward=-1.0, terminated=True)
         return Reply(self.answer_tokens(guess, state.secret), -1.0)
 
-    def legal(self, state: Any) -> np.ndarray:
+    def legal(self, state: object) -> np.ndarray:
         """Bool [V]: the letters."""
         return self._letters
 
@@ -103,7 +103,7 @@ class WordEnvironment(LanguageEnvironment):
         ]
 
     def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+        self, *, seed: int | None = None, options: dict[str, object] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Begin a game; `options={"secret": "crane"}` chooses the word, as "start" does."""
         chosen = (options or {}).get("secret")

@@ -8,7 +8,6 @@ draws a new word after every guess among those that fit all answers so far.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -108,7 +107,7 @@ class WordGame(WordEnvironment):
             for name in word_policies.PLAYERS
         }
 
-    def play(self, agent: Any = None, secret: str | None = None, seed: int | None = None) -> WordPlay:
+    def play(self, agent: object = None, secret: str | None = None, seed: int | None = None) -> WordPlay:
         """A board to play on in a notebook, against an agent where one is given, or by code.
 
         Args:

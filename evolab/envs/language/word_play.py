@@ -37,7 +37,7 @@ class WordPlay:
     """
 
     def __init__(
-        self, game: WordEnvironment, agent: Any = None, secret: str | None = None, seed: int | None = None
+        self, game: WordEnvironment, agent: object = None, secret: str | None = None, seed: int | None = None
     ) -> None:
         if agent is not None and not isinstance(agent, Actor):
             if not isinstance(agent, str) and not callable(agent):

@@ -227,7 +227,7 @@ class FQE(ByCritics):
         made = [self._made[owner] for owner in state["owners"]]
         return {**state, "made": made, "record": self._record}, tensors
 
-    def put_state(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    def put_state(self, state: dict[str, object], tensors: dict[str, Tensor]) -> None:
         """Go on from a checkpoint, at the next estimate."""
         STATE("", state)
         self._measured = None

@@ -102,7 +102,7 @@ def run(options: argparse.Namespace) -> tuple[Path, Experiment, dict[str, Any]]:
     return folder, experiment, goals
 
 
-def _check_goals(goals: Mapping[str, Any]) -> None:
+def _check_goals(goals: Mapping[str, object]) -> None:
 
     for name in GOALS:
         if goals[name] is not None:

@@ -212,15 +212,15 @@ class ExperimentConfig(Options):
                 own[name] = type(part).__name__
         return own
 
-    def changed(self, name: str, value: Any) -> ExperimentConfig:
+    def changed(self, name: str, value: object) -> ExperimentConfig:
         """The same with another value of an option."""
-        values = {name: value}
+        values: dict[str, Any] = {name: value}
         if name == "search_space" and isinstance(value, Mapping):
             # Where the run began may lie outside the ranges that it goes on in.
             values["hyperparameters"] = {k: v for k, v in self.hyperparameters.items() if k not in value}
         if name == "search_space":
             # What was drawn once, and evolves no more, does not stand in the way.
-            values["draw"] = tuple(k for k in self.draw if k in (value or self.search_space))
+            values["draw"] = tuple(k for k in self.draw if k in (values[name] or self.search_space))
         return dataclasses.replace(self, **values)
 
     def to_plain(self, **today: object) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from evolab.population.agent import Agent
 _SECONDS = {"s": 1, "sec": 1, "second": 1, "m": 60, "min": 60, "minute": 60, "h": 3600, "hour": 3600}
 
 
-def read(source: Mapping[str, Any] | str | PathLike[str]) -> dict[str, Any]:
+def read(source: Mapping[str, object] | str | PathLike[str]) -> dict[str, Any]:
     """Plain values from a mapping, or from the path of a .json, .yaml or .yml file.
 
     Raises:
@@ -206,7 +206,7 @@ def check_kinds(options: Options) -> None:
         )
 
 
-def source_of(environment: object, vector: object, env_kwargs: Mapping[str, Any] | None) -> Any:
+def source_of(environment: object, vector: object, env_kwargs: Mapping[str, object] | None) -> Any:
     """What environments come from.
 
     Raises:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from evolab.core.schema import either, finite_number, flag, listing, mapping, maybe, one_of, whole, word
 
@@ -51,7 +50,7 @@ CONFIG = {
 """By option."""
 
 
-def check_config(values: Mapping[str, Any], key: str = "") -> None:
+def check_config(values: Mapping[str, object], key: str = "") -> None:
     """Refuse values of another form than their options have.
 
     Args:

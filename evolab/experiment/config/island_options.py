@@ -50,13 +50,13 @@ class IslandOptions:
         return [field.name for field in fields(cls)]
 
     @classmethod
-    def split(cls, options: Mapping[str, Any]) -> tuple[IslandOptions, dict[str, Any]]:
+    def split(cls, options: Mapping[str, object]) -> tuple[IslandOptions, dict[str, Any]]:
         """Those of islands, and the others."""
-        mine = {name: value for name, value in options.items() if name in cls.names()}
+        mine: dict[str, Any] = {name: value for name, value in options.items() if name in cls.names()}
         return cls(**mine), {name: value for name, value in options.items() if name not in mine}
 
 
-def for_one(options: Mapping[str, Any]) -> dict[str, Any]:
+def for_one(options: Mapping[str, object]) -> dict[str, Any]:
     """Options of an experiment of one population.
 
     Raises:

@@ -111,7 +111,7 @@ class OnRay:
                 lost.discard(order.run)
                 yield report
 
-    def _actor(self, run: str, busy: set[Any]) -> Any:
+    def _actor(self, run: str, busy: set[object]) -> Any:
         """An actor that is free, the one that had this run last if it is; a new one where there is room."""
         free = [actor for actor in self._crew if actor not in busy]
         for actor in free:

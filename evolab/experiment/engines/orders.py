@@ -11,7 +11,7 @@ import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from evolab.core import checks
 from evolab.core.plain_values import plain
@@ -45,7 +45,7 @@ class RunGoals:
     fill: int | str | None = None
 
     @classmethod
-    def of(cls, given: Mapping[str, Any]) -> RunGoals:
+    def of(cls, given: Mapping[str, object]) -> RunGoals:
         """Goals by name, checked.
 
         Raises:
@@ -54,7 +54,7 @@ class RunGoals:
         for name in given:
             if name not in cls.__dataclass_fields__:
                 raise checks.unknown("goal of a run", name, cls.__dataclass_fields__)
-        goals = cls(**given)
+        goals = cls(**cast("dict[str, Any]", given))
         for name in ("generations", "max_steps"):
             if getattr(goals, name) is not None:
                 checks.positive_integer(name, getattr(goals, name))

@@ -9,7 +9,6 @@ import weakref
 from dataclasses import asdict, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 from evolab.core import checks
 from evolab.core.rng import fresh_seed
@@ -66,7 +65,7 @@ class Islands(IslandSaving):
         self._end = weakref.finalize(self, _Ending(self._driver, None if self._kept else home))
 
     @classmethod
-    def made(cls, environment: Any = None, algorithm: Any = None, **options: Any) -> Islands:
+    def made(cls, environment: object = None, algorithm: object = None, **options: object) -> Islands:
         """Islands by the options of `Experiment`; `Experiment(..., islands=4)` comes here.
 
         Args:
@@ -91,7 +90,7 @@ class Islands(IslandSaving):
         return cls(plan, wish, folder, None if target is None else checks.finite("target", target), progress)
 
     @classmethod
-    def load(cls, folder: str | PathLike[str], **own: Any) -> Islands:
+    def load(cls, folder: str | PathLike[str], **own: object) -> Islands:
         """Go on with saved islands; `Experiment.load` comes here.
 
         Args:

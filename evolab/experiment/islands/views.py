@@ -227,12 +227,12 @@ class IslandViews:
         ]
         return found.assign(total_steps=own)
 
-    def replay(self, schedule: Any = None, **options: Any) -> Experiment:
+    def replay(self, schedule: object = None, **options: Any) -> Experiment:
         """Train one agent from scratch by the winner's schedule; see `Experiment.replay`."""
         with self._at(self._home("best")[0]) as made:
             return made.replay(self.schedule() if schedule is None else schedule, **options)
 
-    def certify(self, seeds: int = 16, *, config: Any = None, **options: Any) -> Certificate:
+    def certify(self, seeds: int = 16, *, config: object = None, **options: Any) -> Certificate:
         """What the winner's settings are worth when they are used on one agent; see `Experiment.certify`."""
         with self._at(self._home("best")[0]) as made:
             return made.certify(seeds, config=self.schedule() if config is None else config, **options)

@@ -103,7 +103,7 @@ def engine_for(plan: Plan, engine: str, workers: int | None) -> Callable[[], Eng
     return lambda: _engine(engine, count, plan.threads, room)
 
 
-def _plan(what: What, folder: str | PathLike[str] | None, options: Mapping[str, Any]) -> tuple[Path, Plan]:
+def _plan(what: What, folder: str | PathLike[str] | None, options: Mapping[str, object]) -> tuple[Path, Plan]:
     """Where to, and what."""
     if isinstance(what, str | PathLike) and (Path(what).expanduser() / FILE).exists():
         home = Path(what).expanduser()

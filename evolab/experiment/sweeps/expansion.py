@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from itertools import islice, product
 from math import prod
 from numbers import Integral
@@ -52,7 +52,7 @@ def as_text(value: object) -> Any:
     return int(value) if isinstance(value, Integral) and not isinstance(value, bool) else value
 
 
-def options_and_goals(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def options_and_goals(options: Mapping[str, object]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Options of an experiment, and goals: by their names, or in a section `run`."""
     section = options.get("run") or {}
     if not isinstance(section, Mapping):
@@ -63,9 +63,9 @@ def options_and_goals(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[
     return rest, {name: value for name, value in goals.items() if value is not None}
 
 
-def expanded(what: Any) -> list[dict[str, Any]]:
+def expanded(what: object) -> list[dict[str, Any]]:
     """What sets the runs apart, one mapping each."""
-    section = what
+    section: Any = what
     if isinstance(what, Integral) and not isinstance(what, bool):
         section = {"seeds": what}
     elif not isinstance(what, Mapping):
@@ -102,7 +102,7 @@ def expanded(what: Any) -> list[dict[str, Any]]:
     return listed
 
 
-def _refuse_too_many(parts: Mapping[str, Any]) -> None:
+def _refuse_too_many(parts: Mapping[str, Sized]) -> None:
     """Refuse more runs than can be driven; nothing was listed yet."""
     counts = {name: len(part) for name, part in parts.items()}
     if (count := prod(counts.values())) > MOST:
@@ -115,7 +115,7 @@ def _refuse_too_many(parts: Mapping[str, Any]) -> None:
         )
 
 
-def names_of(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+def names_of(configs: Sequence[Mapping[str, object]]) -> list[str]:
     """A name for each run: what sets it apart from the others, or its number."""
     shown = [{key: str(to_plain(value)) for key, value in config.items()} for config in configs]
     keys = dict.fromkeys(key for config in shown for key in config)
@@ -137,7 +137,7 @@ def _is_short(value: object) -> bool:
     return isinstance(value, str | int | float) or callable(value)
 
 
-def put(values: Mapping[str, Any], path: Sequence[str], value: object) -> dict[str, Any]:
+def put(values: Mapping[str, object], path: Sequence[str], value: object) -> dict[str, Any]:
     """The same mapping with a value at a dotted path, in mappings of its own."""
     head, *rest = path
     if not rest:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from evolab.experiment.config.island_options import FILE
 from evolab.experiment.engines.folder import Joined, leave_with
@@ -23,7 +22,7 @@ def job_of(home: Path, plan: Plan) -> SweepJob:
     return (IslandsJob if plan.synchronous else AloneJob)(home, plan)
 
 
-def _plan(home: Path, own: Mapping[str, Any] | None, known: bool) -> Plan:
+def _plan(home: Path, own: Mapping[str, object] | None, known: bool) -> Plan:
     """The plan of a folder; one that is known to be there is waited for while its storage is away."""
     while True:
         if known:
@@ -36,7 +35,7 @@ def _plan(home: Path, own: Mapping[str, Any] | None, known: bool) -> Plan:
 
 
 def join(
-    folder: str | os.PathLike[str], parent: int | None = None, own: Mapping[str, Any] | None = None
+    folder: str | os.PathLike[str], parent: int | None = None, own: Mapping[str, object] | None = None
 ) -> int:
     """Work on a sweep's folder in this process until nothing is left to do for anybody.
 

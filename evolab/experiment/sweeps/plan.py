@@ -134,7 +134,7 @@ class Plan:
         replace_bytes(home / FILE, text.encode())
 
     @classmethod
-    def read(cls, home: Path, own: Mapping[str, Any] | None = None) -> Plan:
+    def read(cls, home: Path, own: Mapping[str, object] | None = None) -> Plan:
         """The plan in a folder.
 
         Args:
@@ -189,7 +189,7 @@ class Plan:
         return replace(self, runs=[mine[name] for name in dict.fromkeys(order)])
 
 
-def opened(what: What, options: Mapping[str, Any]) -> tuple[What, Mapping[str, Any]]:
+def opened(what: What, options: Mapping[str, object]) -> tuple[What, Mapping[str, Any]]:
     """What is swept over, and the options of all runs: those of a file, where one is named.
 
     Raises:
@@ -206,7 +206,7 @@ def opened(what: What, options: Mapping[str, Any]) -> tuple[What, Mapping[str, A
     return what, options
 
 
-def planned(what: What, options: Mapping[str, Any]) -> Sequence[Run]:
+def planned(what: What, options: Mapping[str, object]) -> Sequence[Run]:
     """The runs that were asked for.
 
     Args:
@@ -235,7 +235,7 @@ def planned(what: What, options: Mapping[str, Any]) -> Sequence[Run]:
     return listed
 
 
-def _run(home: Path, name: str, about: Mapping[str, Any], own: Mapping[str, Any]) -> Run:
+def _run(home: Path, name: str, about: Mapping[str, Any], own: Mapping[str, object]) -> Run:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise ValueError(f"runs names {name!r}, which is no plain folder name.")
     for option, described in about["own"].items():

@@ -54,7 +54,7 @@ class AgentGroup:
         roles: Mapping[str, Role],
         start: int,
         genes: Sequence[Genes],
-        settings: Sequence[Mapping[str, Any]],
+        settings: Sequence[Mapping[str, float]],
         cuts: Sequence[tuple[int, int]] | None = None,
         layouts: Mapping[str, Layout] | None = None,
     ) -> None:
@@ -257,7 +257,7 @@ class AgentGroup:
 
         return _whole([out for out, _ in passes]), to_extra
 
-    def update(self, rule: LearningRule, batch: Any, noise: Any) -> dict[str, Tensor]:
+    def update(self, rule: LearningRule, batch: Any, noise: Tree | None) -> dict[str, Tensor]:
         """One update; as observations do not change during it, pictures are laid out once for all networks.
 
         Where batch sizes differ, samples that are not an agent's own, which weigh nothing, are not computed.

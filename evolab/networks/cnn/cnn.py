@@ -284,6 +284,6 @@ class CNN(Network[CNNGenes]):
         """`genes` as plain values."""
         return genes.to_json()
 
-    def from_json(self, value: dict[str, Any]) -> CNNGenes:
+    def from_json(self, value: dict[str, object]) -> CNNGenes:
         """The inverse of `to_json`."""
         return CNNGenes.from_json(value)

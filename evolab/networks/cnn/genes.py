@@ -171,7 +171,7 @@ def _check_layers(key: str, sizes: Iterable[tuple[int, ...]], activation: tuple[
         )
 
 
-def with_item(values: tuple[Any, ...], index: int, value: object) -> tuple[Any, ...]:
+def with_item(values: tuple[object, ...], index: int, value: object) -> tuple[Any, ...]:
     """`values` with another one in one place."""
     return (*values[:index], value, *values[index + 1 :])
 

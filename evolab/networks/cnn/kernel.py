@@ -71,7 +71,7 @@ class CNNKernel(Kernel):
         self._stretches = {members: self._runs(members) for members in {1, role.ensemble_size}}
         self._sizes = [torch.Size(shape).numel() for shape in layout.shapes]
         self._views: dict[Any, State] = {}
-        self._laid: dict[int, tuple[Tensor, Any]] | None = None
+        self._laid: dict[int, Any] | None = None
 
     def __call__(
         self, flat: Tensor, observation: Tree = (), extra: Tensor | None = None, member: int | None = None
@@ -120,7 +120,9 @@ class CNNKernel(Kernel):
         with torch.no_grad():
             return encode_rows(pictures, parameters, how)[0]
 
-    def _laid_out(self, how: Callable[[Tensor, torch.dtype], Any], seen: Tensor, dtype: torch.dtype) -> Any:
+    def _laid_out(
+        self, how: Callable[[Tensor, torch.dtype], object], seen: Tensor, dtype: torch.dtype
+    ) -> Any:
         """Images as convolutions want them; within an update, once for all networks."""
         if self._laid is None:
             return how(seen, dtype)
@@ -128,7 +130,7 @@ class CNNKernel(Kernel):
             self._laid[id(seen)] = seen, how(seen, dtype)  # holding it keeps the id its own
         return self._laid[id(seen)][1]
 
-    def share_inputs(self, cache: dict[int, Any] | None) -> None:
+    def share_inputs(self, cache: dict[int, object] | None) -> None:
         """Keep images there as convolutions want them."""
         self._laid = cache
 

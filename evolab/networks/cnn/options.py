@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
-from typing import Any
 
 from evolab.core import checks
 from evolab.networks.activations import check_activation
@@ -35,7 +34,7 @@ def convolutions(name: str, channels: int | Sequence[int]) -> tuple[int, ...]:
     return positive_sizes(name, "channels", channels)
 
 
-def checked_limits(name: str, options: Mapping[str, Any]) -> dict[str, int]:
+def checked_limits(name: str, options: Mapping[str, object]) -> dict[str, int]:
     """The limits of mutations among the options: whole numbers of at least 1; a head may have no hidden layer."""
     return {
         option: checks.positive_integer(

@@ -74,7 +74,7 @@ def _find(path: Path) -> None:
     raise FileNotFoundError(f"{path} has no {TENSORS}, nor {INDEX} of several.")
 
 
-def _options(config: Mapping[str, Any], where: Path) -> dict[str, Any]:
+def _options(config: Mapping[str, object], where: Path) -> dict[str, Any]:
     """What the configuration asks for, where this GPT can compute it."""
 
     def refuse(name: str, expected: str) -> ValueError:
@@ -82,7 +82,7 @@ def _options(config: Mapping[str, Any], where: Path) -> dict[str, Any]:
             f"{where}: {name} is {config.get(name)!r}; {expected}. This GPT does not compute it."
         )
 
-    def whole(name: str, default: int | None = None) -> int:
+    def whole(name: str, default: object = None) -> int:
         value = config.get(name, default)
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 10**7:
             raise ValueError(f"{where}: {name} is {value!r}; a whole number of at least 1 is expected.")

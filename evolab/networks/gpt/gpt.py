@@ -279,7 +279,7 @@ class GPT(Network[GPTGenes]):
         gone = f"block.{len(genes.hidden) - 1}."
         return {name: value for name, value in state.items() if not name.startswith(gone)}
 
-    def files(self, genes: dict[str, Any], state: State) -> dict[str, Any]:
+    def files(self, genes: dict[str, object], state: State) -> dict[str, Any]:
         """The policy in Hugging Face's form: `GPT2LMHeadModel.from_pretrained(folder)` reads it."""
         own = self.from_json(genes)
         shape = Shape(own.heads, self.eps, self.scaled, self.by_layer, self.tied)
@@ -290,6 +290,6 @@ class GPT(Network[GPTGenes]):
         """`genes` as plain values."""
         return {"hidden": list(genes.hidden), "heads": genes.heads}
 
-    def from_json(self, value: dict[str, Any]) -> GPTGenes:
+    def from_json(self, value: dict[str, object]) -> GPTGenes:
         """The inverse of `to_json`."""
         return GPTGenes.from_json(value, self.width)

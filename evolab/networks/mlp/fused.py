@@ -71,12 +71,22 @@ class ScratchRows:
         return self._read
 
 
+class PassPlan(Protocol):
+    """What a pass goes by: its layers, which of them the outputs read, and room for a gradient."""
+
+    layers: list[LayerPlan]
+    reading: int
+
+    def take_gradient(self, like: Tensor) -> ScratchRows:
+        """A store of that shape to write into."""
+
+
 @dataclass
 class FusedKept:
     """What a forward pass leaves for its backward pass."""
 
     store: ScratchRows
-    plan: Any
+    plan: PassPlan
     inputs: list[Tensor]
     before: list[Tensor]
     after: list[Tensor]
@@ -89,7 +99,7 @@ class FusedKept:
         return (None if store is None else store.flat), flowing
 
 
-def forward(x: Tensor, extra: Tensor | None, store: ScratchRows, plan: Any) -> tuple[Tensor, FusedKept]:
+def forward(x: Tensor, extra: Tensor | None, store: ScratchRows, plan: PassPlan) -> tuple[Tensor, FusedKept]:
     """Outputs [R, B, O] for observations [R, B, I] and extra inputs [R, B, E]; runs without autograd."""
     layers = plan.layers
     inputs, before, after = [], [], []

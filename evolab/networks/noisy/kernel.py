@@ -215,7 +215,7 @@ class NoisyKernel(Kernel):
         """The inner network's."""
         self.inner.limit(length, sizes)
 
-    def share_inputs(self, cache: dict[int, Any] | None) -> None:
+    def share_inputs(self, cache: dict[int, object] | None) -> None:
         """The inner network's."""
         self.inner.share_inputs(cache)
 

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
+from gymnasium import spaces
 from torch import Tensor, nn
 
 from evolab.networks.base import Axes, Dense, Layout, Network, Role, Sizes, State
 from evolab.networks.genes import Genes
+from evolab.networks.kernel import Kernel
 from evolab.networks.noisy.kernel import NoisyKernel, NoisyRows
 
 PREFIX = "noise."
@@ -58,7 +60,7 @@ class NoisyLayers(Network[Any]):
             )
         return found
 
-    def genes(self, observation_space: Any) -> Genes:
+    def genes(self, observation_space: spaces.Space) -> Genes:
         """The inner network's."""
         return self.inner.genes(observation_space)
 
@@ -109,7 +111,7 @@ class NoisyLayers(Network[Any]):
         return self._kernel(inner, role, genes, layouts)
 
     def _kernel(
-        self, inner: Any, role: Role, genes: Sequence[Genes], layouts: Sequence[Layout]
+        self, inner: Kernel, role: Role, genes: Sequence[Genes], layouts: Sequence[Layout]
     ) -> NoisyKernel:
         """Rows of one layout that follow each other are disturbed together, each by its own numbers."""
         runs: list[NoisyRows] = []
@@ -191,7 +193,7 @@ class NoisyLayers(Network[Any]):
         """The inner network's."""
         return self.inner.to_json(genes)
 
-    def from_json(self, value: dict[str, Any]) -> Genes:
+    def from_json(self, value: dict[str, object]) -> Genes:
         """The inner network's."""
         return self.inner.from_json(value)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -72,7 +71,7 @@ class RecurrentKernel(Kernel):
         keep = (~sequences.begins).to(given).unflatten(1, (-1, memory.shape[1]))
         return memory, repeated(keep, members)[..., None, None]
 
-    def share_inputs(self, cache: dict[int, Any] | None) -> None:
+    def share_inputs(self, cache: dict[int, object] | None) -> None:
         """As the encoder does."""
         self.encoder.share_inputs(cache)
 

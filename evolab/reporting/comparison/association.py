@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +13,7 @@ FEWEST = 5
 DRAWS = 200
 
 
-def association(values: Sequence[Any], scores: Sequence[float]) -> tuple[float, float, float] | None:
+def association(values: Sequence[object], scores: Sequence[float]) -> tuple[float, float, float] | None:
     """Strength of the association between a setting and the result, from 0 to 1, and its bootstrap interval at 95%.
 
     Numbers: |Spearman's rank correlation|. Words: the correlation ratio of the ranks, the share of

@@ -73,7 +73,7 @@ class RunsDashboard(anywidget.AnyWidget):
         self.on_msg(self._answer)
         self._follow()
 
-    def _answer(self, _: object, message: dict[str, Any], buffers: object) -> None:
+    def _answer(self, _: object, message: dict[str, object], buffers: object) -> None:
         """Handle one message of the page."""
         kind = message.get("type")
         if kind == "seen":

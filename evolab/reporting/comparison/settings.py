@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from evolab.history.display import number
 
@@ -15,7 +15,7 @@ LEADING = ("environment", "algorithm", "population", "network", "network.hidden"
 Value: TypeAlias = "bool | int | float | str | None"
 
 
-def flat(config: Mapping[str, Any]) -> dict[str, Value]:
+def flat(config: Mapping[str, object]) -> dict[str, Value]:
     """Every setting by its dotted name.
 
     >>> flat({"algorithm": {"type": "DQN", "double": True}, "network": {"hidden": [64, 32]}})

@@ -104,7 +104,7 @@ class Dashboard(anywidget.AnyWidget):
         """
         self._feed.record(agent, self._show_episode)
 
-    def _show_episode(self, sprites: dict[str, Any]) -> None:
+    def _show_episode(self, sprites: dict[str, object]) -> None:
         if self.comm is not None:
             self.rollout = sprites
         self._poller.wake()

@@ -192,7 +192,7 @@ class Feed:
 
     # Episodes -----------------------------------------------------------------------------
 
-    def record_when_due(self, show: Callable[[dict[str, Any]], None]) -> None:
+    def record_when_due(self, show: Callable[[dict[str, object]], None]) -> None:
         """Record an episode if the newest generation asks for one."""
         due = self.rollout_every and (
             self._recorded == 0 or self.newest - self._recorded >= self.rollout_every
@@ -200,7 +200,7 @@ class Feed:
         if due and self.newest and not self.rollout_error and not self.no_pictures:
             self.record("best", show)
 
-    def record(self, agent: str, show: Callable[[dict[str, Any]], None]) -> None:
+    def record(self, agent: str, show: Callable[[dict[str, object]], None]) -> None:
         """Record an episode in a thread of its own; one at a time.
 
         Args:
@@ -213,7 +213,7 @@ class Feed:
             self.rendering, self.rollout_error, self._recorded = True, "", self.newest
         threading.Thread(target=self._record, args=(agent, show), name="evolab-rollout", daemon=True).start()
 
-    def _record(self, agent: str, show: Callable[[dict[str, Any]], None]) -> None:
+    def _record(self, agent: str, show: Callable[[dict[str, object]], None]) -> None:
         try:
             chosen: Any = int(agent) if agent.lstrip("-").isdigit() else agent
             number = self.experiment.generation  # not the store's: it follows only as fast as the page does

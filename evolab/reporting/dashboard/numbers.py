@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 
-def changes(values: Sequence[Any]) -> list[list[Any]]:
+def changes(values: Sequence[object]) -> list[list[Any]]:
     """[index, value] wherever a value differs from the one before it.
 
     >>> changes([1, 1, 2, 2, 1])

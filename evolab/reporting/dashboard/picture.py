@@ -131,7 +131,7 @@ def _fitness(
         draw.ellipse([x(step) - 9, y(value) - 9, x(step) + 9, y(value) + 9], outline=WINNER[0], width=3)
 
 
-def _newest(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _newest(rows: Sequence[dict[str, object]]) -> list[dict[str, Any]]:
     """As many of the newest generations as a tree has room for."""
     return [row for row in rows if "id" in row][-int((WIDTH - 40 - LEFT_AND_TOP[0]) // 56) :]
 

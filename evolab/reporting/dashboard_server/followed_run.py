@@ -180,7 +180,7 @@ def _offline(name: str) -> bool:
         return False
 
 
-def _mutations(config: Mapping[str, Any]) -> Mutations:
+def _mutations(config: Mapping[str, object]) -> Mutations:
     try:
         found = from_plain(config.get("mutations"))
     except (ValueError, TypeError):

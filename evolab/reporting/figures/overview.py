@@ -62,7 +62,7 @@ def overview_figure(history: History, target: float | None = None) -> Figure:
     return chart.update_layout(margin={"t": 90}, legend={"y": 1.04})  # type: ignore[no-any-return]
 
 
-def _charts(figure: Any) -> dict[str, tuple[list[Any], Any]]:
+def _charts(figure: Figure) -> dict[str, tuple[list[Any], Any]]:
     """The small charts of a figure by their titles: traces, and the vertical axis."""
     found: dict[str, tuple[list[Any], Any]] = {}
     for i, title in enumerate(figure.layout.annotations):

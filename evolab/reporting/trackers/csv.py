@@ -27,7 +27,7 @@ class CSV(FileTracker):
         """Append a row per agent."""
         self._write(agent_rows(generation))
 
-    def _write(self, rows: list[dict[str, Any]]) -> None:
+    def _write(self, rows: list[dict[str, object]]) -> None:
         if not rows:
             return
         earlier: list[dict[str, Any]] = []

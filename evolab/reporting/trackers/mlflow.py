@@ -40,7 +40,7 @@ class MLflow(Tracker):
         self._run = ""
         self._rows: dict[str, list[dict[str, Any]]] = {"agents": [], "mutations": []}
 
-    def start(self, config: Mapping[str, Any]) -> None:
+    def start(self, config: Mapping[str, object]) -> None:
         """Begin the run, or go on with it."""
         client = self._client = self._mlflow.MlflowClient(tracking_uri=self._uri)
         known = client.get_experiment_by_name(self._experiment)

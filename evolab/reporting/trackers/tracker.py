@@ -51,7 +51,7 @@ class Tracker(ABC):
     wants_rollout: bool = False
 
     @abstractmethod
-    def start(self, config: Mapping[str, Any]) -> None:
+    def start(self, config: Mapping[str, object]) -> None:
         """The run begins, or goes on after it was loaded.
 
         Args:

@@ -238,7 +238,7 @@ def _population(
 
 
 def _action_space(algorithm: Algorithm) -> spaces.Space:
-    assert getattr(algorithm, "name", ""), "an algorithm needs a name"
+    assert algorithm.name, "an algorithm needs a name"
     if spaces.Discrete in algorithm.action_spaces:
         return spaces.Discrete(3)  # in TOKENS all but pad
     assert spaces.Box in algorithm.action_spaces, "action_spaces names neither Discrete nor Box"

@@ -32,6 +32,37 @@ TEXTS = [
 LINES = 300
 """A file has fewer, docstrings, comments and blank lines counted."""
 
+ANY = 107
+"""Parameters whose type may be `Any`, at most: what is left are objects of libraries without types, and files' content."""
+
+FOREIGN = {
+    "core/checks.py": "NumPy's booleans, which need no NumPy to be known",
+    "core/device.py": "names in torch",
+    "core/experience.py": "what a user's own loop hands over: any object with these fields",
+    "core/machine_memory.py": "what the system's mmap can do",
+    "core/plain_values.py": "scalars of NumPy and torch",
+    "core/shown.py": "functions have a name, other objects have none",
+    "data/datasets/d3rlpy.py": "h5py's groups and data sets",
+    "data/datasets/mapped.py": "what the system's files and mmap can do, and NumPy's map",
+    "data/datasets/minari.py": "h5py's groups and data sets",
+    "data/datasets/readers.py": "pandas' frames and NumPy's archives, without importing pandas",
+    "data/datasets/token_files.py": "h5py's groups and data sets",
+    "envs/envpool.py": "EnvPool's pools",
+    "envs/factory.py": "a user's own vector environment",
+    "envs/goals.py": "Gymnasium's vector environments",
+    "envs/guard.py": "a user's own environment, before it is known to be sound",
+    "envs/stateful_wrappers.py": "whatever a user's own wrapper keeps",
+    "evaluation/fitness.py": "a user's own fitness, which need not be a Fitness",
+    "evolution/schedules.py": "pandas' frames, without importing pandas",
+    "networks/batching/optimizer.py": "names in torch",
+    "networks/kernels/core_sharing.py": "what the system can tell of its cores",
+    "reporting/dashboard/dashboard.py": "IPython's shell",
+    "reporting/notebook_output.py": "IPython's results",
+    "reporting/progress.py": "IPython's shell",
+    "reporting/trackers/trackers.py": "a user's own tracker, which need not be a Tracker",
+}
+"""Files that ask an object whether it has an attribute, and whose object that is: never one of evolab's own."""
+
 HEAVY = (
     "gymnasium",
     "h5py",
@@ -122,6 +153,46 @@ def test_whoever_catches_everything_raises_it_again_or_says_why():
             if broad and not again and "#" not in source.splitlines()[node.lineno - 1]:
                 silent.append(f"{name(path)}:{node.lineno}")
     assert not silent
+
+
+def test_any_is_said_of_few_parameters():
+    said = []
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.arg) and node.annotation is not None:
+                names = {one.id for one in ast.walk(node.annotation) if isinstance(one, ast.Name)}
+                said += [f"{name(path)}:{node.lineno}: {node.arg}"] * ("Any" in names)
+    assert len(said) <= ANY, said
+
+
+def test_only_objects_of_somebody_else_s_are_asked_whether_they_have_an_attribute():
+    asking = set()
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            called = node.func if isinstance(node, ast.Call) else None
+            if isinstance(called, ast.Name) and (called.id, len(node.args)) in {
+                ("hasattr", 2),
+                ("getattr", 3),
+            }:
+                asking.add(path.relative_to(PACKAGE).as_posix())
+    assert asking - FOREIGN.keys() == set(), "a protocol, or a base class with a declared default, says it"
+    assert FOREIGN.keys() - asking == set(), "no longer true"
+
+
+def test_where_experience_comes_from_is_asked_of_the_regime():
+    own = {
+        "algorithms/base.py",  # says which regime it is
+        "population/learner.py",  # holds a buffer against the algorithm
+        "reporting/certificate.py",  # a fact of the certificate
+    }
+    asking = set()
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.If | ast.IfExp):
+                names = {one.attr for one in ast.walk(node.test) if isinstance(one, ast.Attribute)}
+                if names & {"offline", "on_policy"}:
+                    asking.add(path.relative_to(PACKAGE).as_posix())
+    assert asking == own
 
 
 def test_nothing_unpickles_and_no_global_random_state_is_touched():

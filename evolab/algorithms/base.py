@@ -19,6 +19,7 @@ from torch import Tensor
 from evolab.algorithms.hyperparameters import RATE as RATE
 from evolab.algorithms.hyperparameters import SHARED as SHARED
 from evolab.algorithms.hyperparameters import Hyperparameter as Hyperparameter
+from evolab.algorithms.regime import OFF_POLICY, OFFLINE, ON_POLICY, Regime
 from evolab.core.actions import Actions
 from evolab.core.experience import Batch
 from evolab.core.trees import Tree
@@ -53,7 +54,7 @@ class Algorithm(ABC):
         action_spaces: kinds of action space it can take.
     """
 
-    name: ClassVar[str]
+    name: ClassVar[str] = ""
     hyperparameters: ClassVar[Mapping[str, Hyperparameter]]
     offline: ClassVar[bool] = False
     on_policy: ClassVar[bool] = False
@@ -74,37 +75,34 @@ class Algorithm(ABC):
         if not (binary or isinstance(action_space, self.action_spaces)):
             fit = " or ".join(kind.__name__ for kind in self.action_spaces)
             raise TypeError(
-                f"{self.name} needs {fit} actions; these are {action_space}. {_instead(action_space, self.offline)}"
+                f"{self.name} needs {fit} actions; these are {action_space}. {_instead(action_space, self.regime)}"
             )
 
     @property
+    def regime(self) -> Regime:
+        """Where its experience comes from: what it says in `offline` and `on_policy`."""
+        if self.offline:
+            return OFFLINE
+        return ON_POLICY if self.on_policy else OFF_POLICY
+
+    @property
     def replays(self) -> bool:
-        """True if it learns while it acts, from all that was stored: not from data alone, nor from its newest steps."""
-        return not (self.offline or self.on_policy)
+        """True if it learns while it acts, from all that was stored."""
+        return self.regime.replays
 
     @property
     def keeps_transitions(self) -> bool:
         """True if transitions that it has learned from stay, so that others can measure by them."""
         return self.takes_others_experience
 
-    @property
-    def normalisable(self) -> tuple[str, ...]:
-        """What can be brought to one scale; returns are measured while agents act."""
-        return ("observations",) if self.offline else ("observations", "returns")
-
     def buffer(self, asked: ReplayBuffer | RolloutBuffer | None) -> ReplayBuffer | RolloutBuffer:
         """Where experience lies: in what was asked for, or in a buffer of the kind that it learns from."""
-        return self.buffer_kind() if asked is None else asked  # an empty one is false
-
-    @property
-    def buffer_kind(self) -> type[ReplayBuffer] | type[RolloutBuffer]:
-        """Of the experience that it learns from: all that was stored, or its own newest steps."""
-        return RolloutBuffer if self.on_policy else ReplayBuffer
+        return self.regime.buffer() if asked is None else asked  # an empty one is false
 
     @property
     def takes_others_experience(self) -> bool:
         """True if it can learn from what others did, so that a buffer may be filled before training."""
-        return not self.on_policy
+        return self.regime.buffer is ReplayBuffer
 
     @property
     def factored(self) -> bool:
@@ -183,7 +181,7 @@ class Algorithm(ABC):
 
         Recorded data stay as few as they are: a batch beyond them draws some twice. Experience will grow.
         """
-        return 1 if self.offline else batch_size
+        return batch_size if self.regime.acts else 1
 
     def samples(self, batch_size: int, stored: int) -> int:
         """Samples per update of an agent that wants `batch_size`, where so many transitions are stored.
@@ -191,7 +189,7 @@ class Algorithm(ABC):
         Experience that grows gives as many as it holds. Recorded data, and a rollout, of which
         `minibatches` makes the batches, are asked for all.
         """
-        return batch_size if self.offline or self.on_policy else min(batch_size, stored)
+        return min(batch_size, stored) if self.regime.replays else batch_size
 
     def minibatches(self, agents: AgentGroup, batch: Any, generator: torch.Generator) -> Iterator[Any]:
         """The batches of the updates that are made of one batch from a buffer: that one, as a rule."""
@@ -247,9 +245,9 @@ class MaskedAlgorithm(Algorithm):
         return self.explore(agents, self.act(agents, observation, mask), memory, generator, mask)
 
 
-def _instead(space: spaces.Space, offline: bool) -> str:
+def _instead(space: spaces.Space, regime: Regime) -> str:
     if isinstance(space, spaces.Box):
-        return "Use TD3BC for it." if offline else "Use TD3 or DDPG for it."
+        return f"Use {regime.continuous} for it."
     if isinstance(space, spaces.Discrete):
-        return "Use CQN for it." if offline else "Use DQN for it."
+        return f"Use {regime.discrete} for it."
     return "Wrap the environment so that its actions are Box or Discrete."

@@ -34,6 +34,16 @@ def device_named(device: str | torch.device) -> torch.device:
     return named
 
 
+def dtype_called(name: object) -> torch.dtype | None:
+    """The dtype of torch's with this name; None where it has none.
+
+    >>> dtype_called("float64")
+    torch.float64
+    """
+    found = getattr(torch, str(name), None)
+    return found if isinstance(found, torch.dtype) else None
+
+
 def precision_named(precision: str) -> str:
     """The precision itself.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from gymnasium import Space
@@ -17,6 +17,16 @@ from evolab.data.buffers.base import Buffer
 from evolab.evaluation.episodes import Evaluated, over_episodes
 from evolab.evaluation.evaluator import Evaluator
 from evolab.population.population import Population
+
+
+@runtime_checkable
+class Estimator(Protocol):
+    """Anything that tells how good agents are, with whatever else of a `Fitness` it declares."""
+
+    def estimate(
+        self, population: Population, buffer: Buffer, seed: int
+    ) -> Iterator[tuple[int, int] | np.ndarray]:
+        """See `Fitness.estimate`."""
 
 
 class Fitness:
@@ -134,7 +144,7 @@ class Given(Fitness):
         episodes: of each agent, where it measures `lengths`.
     """
 
-    def __init__(self, given: Any, episodes: int | None = None) -> None:
+    def __init__(self, given: Estimator, episodes: int | None = None) -> None:
         self._given = given
         self.beside_returns = bool(self._its("beside_returns"))
         self.episodes = episodes or int(self._its("episodes"))

@@ -124,7 +124,7 @@ def planned(wish: Wish, config: ExperimentConfig, state: TrainingState) -> Certi
     options = {"search_space": {}} | options
     options |= {"evolving": False, "fitness": "return", "progress": config.progress}
     algorithm = algorithm_named(options["algorithm"])
-    if algorithm.offline and not (config.algorithm.offline and len(state.buffer)):
+    if not algorithm.regime.acts and (config.algorithm.regime.acts or not len(state.buffer)):
         raise ValueError(
             f"{algorithm.name} learns from recorded data, and this experiment has none. Call exp.fill('data.h5') first."
         )

@@ -94,17 +94,16 @@ class Settings(ExperimentParts):
         raise checks.no_method(self, name)
 
     def __setattr__(self, name: str, value: object) -> None:
-        known = getattr(type(self), name, None)
-        if name.startswith("_") or isinstance(known, Setting) or name == "folder":
+        settings = [*setting_names(), "folder"]
+        if name.startswith("_") or name in settings:
             object.__setattr__(self, name, value)
             return
-        settings = [*setting_names(), "folder"]
         if name in ExperimentConfig.names():
             raise AttributeError(
                 f"{name} is the same for a whole run. Make another one: "
                 f"Experiment.from_config(exp.config | {{{name!r}: {value!r}}}). Can be set: {', '.join(settings)}."
             )
-        if known is not None:
+        if name in dir(type(self)):
             raise AttributeError(f"{name} can be read only. Can be set: {', '.join(settings)}.")
         if name in self._config.algorithm.hyperparameters:
             raise AttributeError(

@@ -136,6 +136,6 @@ class Readings(ExperimentParts):
             "exp.run(generations=10), exp.evaluate(100), exp.plot(), exp.dashboard(), exp.save('runs/mine')"
         )
         first = "exp.step(), exp.run(generations=10), exp.dashboard()"
-        if self.algorithm.offline and not len(self._state.buffer):
+        if not (self._state.learns_by_acting or len(self._state.buffer)):
             first = "exp.fill('data.h5')"
         return f"{self.summary}\n  next: {begun if self.history.generations else first}"

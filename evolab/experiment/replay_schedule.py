@@ -60,7 +60,7 @@ def prepare(
     Raises:
         ValueError: an architecture that the network's limits exclude.
     """
-    if config.algorithm.offline:
+    if not state.learns_by_acting:
         state.learn_from(like.buffer)
         if not state.populated:
             lived = like.population.observation_space, like.population.action_space
@@ -86,7 +86,7 @@ def enter(state: TrainingState, stage: Stage) -> bool:
     """Begin a stage; False where it is over already."""
     adopt(state.population, stage)
     agent = state.population.individuals[0]
-    left = stage.steps - (agent.updates if state.population.algorithm.offline else agent.steps)
+    left = stage.steps - (agent.steps if state.learns_by_acting else agent.updates)
     if left > 0:
         state.change(steps_per_generation=left)
     return left > 0

@@ -181,8 +181,8 @@ class Generation:
     @property
     def all_steps(self) -> int:
         """Environment steps of all agents so far, training and evaluation; updates where a run counts these."""
-        offline = not any(e.steps for e in self.evaluations)
-        return self.total_steps + (0 if offline else self.evaluation_steps)
+        acted = any(e.steps for e in self.evaluations)
+        return self.total_steps + (self.evaluation_steps if acted else 0)
 
     @property
     def steps_told(self) -> str:

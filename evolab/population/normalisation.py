@@ -59,14 +59,14 @@ def words_of(normalise: object, algorithm: Algorithm) -> tuple[str, ...]:
         TypeError: neither words nor True or False.
     """
     if normalise is None or isinstance(normalise, bool):
-        return algorithm.normalisable if normalise else ()
+        return algorithm.regime.normalisable if normalise else ()
     given = (normalise,) if isinstance(normalise, str) else normalise
     if not isinstance(given, Collection) or not all(isinstance(word, str) for word in given):
         raise TypeError(f"normalise is {normalise!r}; True, False or some of {', '.join(WORDS)} is expected.")
     for word in given:
         if word not in WORDS:
             raise checks.unknown("word for normalise", word, WORDS)
-    if "returns" in given and "returns" not in algorithm.normalisable:
+    if "returns" in given and "returns" not in algorithm.regime.normalisable:
         raise ValueError(
             f"normalise: {algorithm.name} learns from recorded data, and returns are measured while agents act. "
             "Pass normalise='observations', and scale the rewards of the data."

@@ -19,7 +19,7 @@ from torch import Tensor
 from evolab.algorithms.base import Algorithm
 from evolab.algorithms.search_space import algorithm_named, search_space_of
 from evolab.core import checks, registry, spaces
-from evolab.core.device import device_named
+from evolab.core.device import device_named, dtype_called
 from evolab.core.plain_values import from_plain, plain, to_plain
 from evolab.networks.base import Network
 from evolab.networks.default import network_for
@@ -148,8 +148,8 @@ def spec_of(
         ValueError: the file's algorithm or network is not evolab's own and none was passed, or another
             one was; or the agent would be absurdly large.
     """
-    dtype = getattr(torch, str(about["dtype"]), None)
-    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+    dtype = dtype_called(about["dtype"])
+    if dtype is None or not dtype.is_floating_point:
         raise ValueError(
             f"{key}dtype is {about['dtype']!r}; a floating-point type such as 'float32' is expected."
         )

@@ -118,7 +118,7 @@ class TrainingState:
     @property
     def learns_by_acting(self) -> bool:
         """True where experience comes from the environment, False where it is all there beforehand."""
-        return self.envs is not None and not self.population.algorithm.offline
+        return self.envs is not None and self.population.algorithm.regime.acts
 
     @property
     def spent(self) -> str | None:

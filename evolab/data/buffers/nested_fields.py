@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 import torch
 from torch import Tensor
 
+from evolab.core.device import dtype_called
 from evolab.core.trees import Tree
 from evolab.data.buffers.frames import Frames
 
@@ -75,7 +76,7 @@ def planted(tree: Form, stores: Mapping[str, Tensor]) -> Tree:
 
 
 def _dtype(name: str) -> torch.dtype:
-    dtype = getattr(torch, name, None)
-    if not isinstance(dtype, torch.dtype):
+    dtype = dtype_called(name)
+    if dtype is None:
         raise ValueError(f"{name!r} is no dtype.")
     return dtype

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from gymnasium import Space
+from gymnasium.spaces import Dict, Tuple
 
 from evolab.core.checks import missing
 from evolab.core.space_trees import leaf_spaces
@@ -95,7 +96,7 @@ def _tree(column: Array, space: Space | None, what: str, depth: int) -> Any:
         names = [field.name for field in kind]
         if not names or depth >= DEPTH:
             raise DatasetError(f"{what} is empty or nested too deeply; expected arrays.")
-        own = getattr(space, "spaces", None)
+        own = space.spaces if isinstance(space, (Dict, Tuple)) else None
         parts = {}
         for place, field in enumerate(names):
             inner = own.get(field) if isinstance(own, dict) else None
@@ -114,7 +115,7 @@ def _tree(column: Array, space: Space | None, what: str, depth: int) -> Any:
     if not (types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)):
         raise DatasetError(f"{what} is {kind}; expected numbers, of one shape in every row.")
     array = column.to_numpy(zero_copy_only=False)
-    stated: tuple[int, ...] | None = getattr(space, "shape", None)  # rows are stored flat
+    stated = None if space is None else space.shape  # rows are stored flat
     if stated is not None and shape and int(np.prod(stated)) == int(np.prod(shape)):
         shape = tuple(stated)
     return array.reshape((-1, *shape))

@@ -84,7 +84,7 @@ class ExperimentConfig(Options):
         selection = selection_for(size, fitness) if self.selection is None else self.selection
         values, ranges = search_space_of(algorithm, self.hyperparameters, self.search_space)
         own = {*(self.hyperparameters or {}), *(self.search_space or {})}
-        every, buffer = self.checkpoint_every, buffer_of(self.buffer, algorithm.buffer_kind)
+        every, buffer = self.checkpoint_every, buffer_of(self.buffer, algorithm.regime.buffer)
         if isinstance(buffer, ReplayBuffer) and algorithm.replays and "batch_size" in values:
             values, ranges = batches_within(buffer.capacity, values, ranges, told="batch_size" in own)
         ours = data is None and self.load is None and isinstance(buffer, ReplayBuffer | None)

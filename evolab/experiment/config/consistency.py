@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from evolab.algorithms.regime import ON_POLICY
 from evolab.envs.language.environment import LanguageEnvironment
 from evolab.evaluation.fitness import Fitness, fitness_named
 from evolab.experiment.config.options import Options
@@ -24,7 +25,7 @@ def check_together(options: Options) -> None:
             f"a language environment is expected, {came} came. Pass ev.envs.WordGame(), ev.envs.RandomWalks() or "
             f"your own ev.envs.LanguageEnvironment."
         )
-    if algorithm.on_policy and options.update_ratio not in (None, 1):
+    if algorithm.regime is ON_POLICY and options.update_ratio not in (None, 1):
         raise ValueError(f"{algorithm.name} has no update_ratio; set hyperparameters={{'epochs': ...}}.")
     if options.overlap and (not algorithm.replays or options.environment is None):
         raise ValueError(
@@ -46,12 +47,12 @@ def check_together(options: Options) -> None:
             "without an environment there are no returns to compare. Pass fitness='fqe' to measure "
             "fitness from the data, or an environment."
         )
-    if options.fitness == "acting" and algorithm.offline:
+    if options.fitness == "acting" and not algorithm.regime.acts:
         raise ValueError(
             f"fitness='acting': {algorithm.name} does not learn by acting. Pass fitness='return' for episodes of "
             "every agent, or leave it out."
         )
-    if options.environment is None and not algorithm.offline:
+    if options.environment is None and algorithm.regime.acts:
         raise ValueError(
             f"{algorithm.name} learns by acting, and no environment was given. "
             f"Pass one, or use an offline algorithm such as 'CQN' with data."

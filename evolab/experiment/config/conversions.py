@@ -15,6 +15,7 @@ import torch
 from gymnasium.vector import VectorEnv
 
 from evolab.core import checks, registry
+from evolab.core.device import dtype_called
 from evolab.core.option_types import check_declared, check_known
 from evolab.core.ranges import Choice, Range
 from evolab.data.buffers.base import Buffer
@@ -22,6 +23,7 @@ from evolab.data.buffers.replay import ReplayBuffer
 from evolab.data.buffers.rollout import RolloutBuffer
 from evolab.envs.envpool import is_pool
 from evolab.envs.factory import VectorMaker
+from evolab.evaluation.fitness import Estimator
 from evolab.evolution.mutation.mutations import Mutations
 from evolab.experiment.config.options import Options
 from evolab.population.agent import Agent
@@ -178,7 +180,7 @@ def dtype_named(dtype: torch.dtype | str) -> torch.dtype:
     Raises:
         TypeError: it is none.
     """
-    found = getattr(torch, dtype.removeprefix("torch."), None) if isinstance(dtype, str) else dtype
+    found = dtype_called(dtype.removeprefix("torch.")) if isinstance(dtype, str) else dtype
     if not isinstance(found, torch.dtype):
         raise TypeError(f"dtype is {dtype!r}; a dtype such as torch.float32 is expected.")
     return found
@@ -200,7 +202,7 @@ def check_kinds(options: Options) -> None:
     if not (options.load is None or isinstance(options.load, (str, PathLike, Agent))):
         raise TypeError(f"load is {options.load!r}; an agent, or the path of one, is expected.")
     fitness = options.fitness
-    if not (fitness is None or isinstance(fitness, str) or callable(getattr(fitness, "estimate", None))):
+    if not (fitness is None or isinstance(fitness, (str, Estimator))):
         raise TypeError(
             f"fitness is {fitness!r}; 'acting', 'return', 'fqe' or an object with estimate() is expected."
         )

@@ -16,6 +16,7 @@ from typing import Any
 from gymnasium import spaces
 
 from evolab.algorithms.base import Algorithm
+from evolab.algorithms.regime import OFF_POLICY, OFFLINE, ON_POLICY
 from evolab.algorithms.search_space import algorithm_named
 from evolab.core import checks, registry
 from evolab.core.discrete_actions import MOST, combined
@@ -116,16 +117,14 @@ def population_for(algorithm: Algorithm, observation_space: spaces.Space | None)
 
 def num_envs_for(algorithm: Algorithm) -> int:
     """E, environments of each agent."""
-    if algorithm.offline:
-        return 1
-    return 8 if algorithm.on_policy else EACH
+    return {OFF_POLICY: EACH, ON_POLICY: 8, OFFLINE: 1}[algorithm.regime]
 
 
 def fitness_for(algorithm: Algorithm, environment: object) -> str:
     """What tells how good agents are."""
     if environment is None:
         return "fqe"
-    return "return" if algorithm.offline else "acting"
+    return "acting" if algorithm.regime.acts else "return"
 
 
 def normalise_for(

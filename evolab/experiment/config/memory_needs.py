@@ -62,7 +62,7 @@ def check_all(config: ExperimentConfig, observation_space: spaces.Space, action_
     needs.append(one_update(spec, genes, batch))
     if isinstance(fitness := fitness_named(config.fitness), Fitness):
         needs += fitness.needs(config.population, observation_space)
-    if not algorithm.offline:
+    if algorithm.regime.acts:
         # An observation, an action, a reward, an end; successors may share memory with observations.
         row = row_size(observation_space) + row_size(action_space) + 5
         buffer = algorithm.buffer(config.buffer)
@@ -108,7 +108,7 @@ def check_certificate(config: ExperimentConfig, spec: Spec, genes: Genes, episod
             "episodes or seeds",
         ),
     ]
-    if isinstance(config.buffer, ReplayBuffer) and not config.algorithm.offline:
+    if isinstance(config.buffer, ReplayBuffer) and config.algorithm.replays:
         row = row_size(spec.observation_space) + row_size(spec.action_space) + 5
         of = f"{seeds:,} seeds, of which each keeps {config.buffer.capacity:,} transitions of its own"
         needs.append(Need("experience", seeds * config.buffer.capacity * row, of, "seeds", at_once=False))

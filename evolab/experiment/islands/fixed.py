@@ -22,7 +22,7 @@ class Fixed:
             return
         if name in OPTIONS:
             raise AttributeError(f"{name} {SAME.format(f'{name!r}: {value!r}')} Can be set: target.")
-        if hasattr(type(self), name):
+        if name in dir(type(self)):
             raise AttributeError(f"{name} of islands can be read only. Can be set: target.")
         config: ExperimentConfig = self._config  # type: ignore[attr-defined]  # the islands'
         if name in config.algorithm.hyperparameters:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
@@ -292,9 +292,8 @@ class IslandViews:
 
 def called(config: ExperimentConfig) -> str:
     """The environment in a word."""
-    plain: Mapping[str, Any] = config.to_plain()
-    said = plain.get("environment")
-    return said if isinstance(said, str) else getattr(config.environment, "__name__", None) or "data"
+    said = config.to_plain().get("environment")
+    return said if isinstance(said, str) else "data"
 
 
 def _panels(islands: Any) -> Sequence[Panel]:

@@ -14,7 +14,12 @@ from collections.abc import Iterator
 
 import torch
 
-_local = threading.local()
+
+class _Local(threading.local):
+    threads: int | None = None
+
+
+_local = _Local()
 
 
 def threads() -> int:
@@ -22,7 +27,7 @@ def threads() -> int:
     asked = os.environ.get("EVOLAB_THREADS")
     if asked:
         return _number(asked)
-    return min(getattr(_local, "threads", None) or torch.get_num_threads(), cores())
+    return min(_local.threads or torch.get_num_threads(), cores())
 
 
 def cores() -> int:

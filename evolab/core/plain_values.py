@@ -25,6 +25,9 @@ BEFORE: dict[str, dict[str, Any]] = {"PPO": {"factored": False}}
 """Options that earlier versions did not have, by part, with the value that says what was the case then."""
 
 
+_SPECIAL = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
 def plain(value: object) -> Any:
     """A record in JSON's own types: NumPy scalars become numbers; NaN and the infinities become strings."""
     if isinstance(value, Mapping):
@@ -37,6 +40,11 @@ def plain(value: object) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
     return value
+
+
+def from_special(value: object) -> Any:
+    """NaN and the infinities from the strings that `plain` made of them; everything else as it is."""
+    return _SPECIAL.get(value, value) if isinstance(value, str) else value
 
 
 def to_plain(value: Any) -> Any:

@@ -10,14 +10,13 @@ written as strings, since JSON has no such numbers.
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from evolab.core import checks
-from evolab.core.plain_values import plain
+from evolab.core.plain_values import from_special, plain
 from evolab.history.events import Birth, Evaluation, Fault, Generation
 
 ROWS = ("fitness", "hyperparameters", "mutations", "learning")
@@ -26,7 +25,6 @@ LEARNING = ("losses", "value", "discounted")
 """In a file of their own, `learning.jsonl`, which runs of earlier versions do not have and their readers do not read."""
 SIZE = "parameters"
 """What `Evaluation.network_size` is called in the files, where readers of evolab 0.1 look for it."""
-_SPECIAL = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 def to_lines(generation: Generation) -> dict[str, list[str]]:
@@ -102,7 +100,7 @@ def from_lines(texts: Mapping[str, str], folder: str | os.PathLike[str] = "histo
         faults = tuple(Fault(**_known(Fault, f)) for f in head.pop("faults"))
         for name in ("seconds", "losses", "mutation_weights"):
             head[name] = _numbers(head[name])
-        head["confirmed"] = _number(head["confirmed"])
+        head["confirmed"] = from_special(head["confirmed"])
         rows = {"evaluations": evaluations, "births": births, "faults": faults}
         found.append(Generation(**_known(Generation, head | rows)))
     return found
@@ -112,7 +110,7 @@ def _evaluation(row: dict[str, Any]) -> Evaluation:
     read: dict[str, Any] = row | {"network_size": row[SIZE]}
     for name in ("fitness", "length", "value", "discounted"):
         if name in row:
-            read[name] = _number(row[name])
+            read[name] = from_special(row[name])
     for name in ("hyperparameters", "extra", "losses"):
         if name in row:
             read[name] = _numbers(row[name])
@@ -122,7 +120,7 @@ def _evaluation(row: dict[str, Any]) -> Evaluation:
 
 
 def _birth(row: dict[str, object]) -> Birth:
-    return Birth(**_known(Birth, row | {"change": _number(row["change"])}))
+    return Birth(**_known(Birth, row | {"change": from_special(row["change"])}))
 
 
 def _known(record: type, row: Mapping[str, object]) -> dict[str, Any]:
@@ -150,12 +148,8 @@ def _record(record: Generation | Evaluation | Birth | Fault) -> dict[str, Any]:
     return {name: getattr(record, name) for name in record.__dataclass_fields__}
 
 
-def _number(value: object) -> Any:
-    return _SPECIAL.get(value, value) if isinstance(value, str) else value
-
-
 def _numbers(values: Mapping[str, object]) -> dict[str, Any]:
-    return {name: _number(value) for name, value in values.items()}
+    return {name: from_special(value) for name, value in values.items()}
 
 
 def _lines(text: str, path: Path) -> Iterable[dict[str, Any]]:

@@ -285,8 +285,7 @@ class IslandViews:
             f"{head}\n  generation {self.generation}, {count(self.total_steps)} steps "
             f"(and {count(self.evaluation_steps)} of evaluation)\n"
             f"  best {number(last.fitness)} (agent {last.best.agent}); {rows[place]['island']} leads{sure}\n"
-            f"{failed}"
-            "  next: exp.islands, exp.plot(), exp.elite, exp.dashboard(), exp.save('runs/islands')"
+            f"{failed}  next: exp.islands, exp.plot(), exp.elite, exp.dashboard(), exp.save('runs/islands')"
         )
 
 

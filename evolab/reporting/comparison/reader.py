@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from evolab.core.plain_values import from_special
 from evolab.history.history import History
 from evolab.reporting.comparison.curves import RunCurve
 from evolab.reporting.comparison.listing import about
@@ -19,7 +20,6 @@ from evolab.training.generation_folders import ABOUT
 CHECKED = 64  # bytes before the place reached that must be as they were: otherwise the file was written anew
 TAIL = 200_000  # bytes at the end of a file that hold the newest generation's rows
 _JSON = json.JSONDecoder()
-_SPECIAL = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 class Curve:
@@ -155,9 +155,8 @@ class GrowingRun:
             if row is None or not agents:
                 continue
             steps = head["total_steps"] + (head["evaluation_steps"] if row["steps"] else 0)
-            self.curve.add(
-                head["number"], steps, sum(head["seconds"].values()), _number(row["fitness"]), _number(head["confirmed"])
-            )  # fmt: skip
+            means = map(from_special, (row["fitness"], head["confirmed"]))
+            self.curve.add(head["number"], steps, sum(head["seconds"].values()), *means)
         if heads:
             self._note_winner()
 
@@ -292,7 +291,3 @@ def _stamp(path: Path) -> tuple[float, int]:
     except OSError:
         return 0.0, 0
     return found.st_mtime, found.st_size
-
-
-def _number(value: object) -> Any:
-    return _SPECIAL.get(value, value) if isinstance(value, str) else value

@@ -45,7 +45,8 @@ class Algorithm(ABC):
         offline: True if it learns from a fixed dataset.
         on_policy: True if it learns from rollouts of its own policy, of which `minibatches` makes batches.
         reads_tokens: True if it learns from episodes of tokens, in language environments.
-        learns_sequences: True if it learns from steps in their order, where a network remembers (`ev.Recurrent`).
+        learns_sequences: True if it learns from steps in their order, where a network remembers (`ev.Recurrent`): its update
+            asks for what is remembered there, by `networks.sequences`, of stored steps after `burn_in.warmed_up`.
         recordable: True, said by the class itself, if what an update computes changes with nothing on the host but
             `agents.updates` modulo the values of `update_timing`, and never waits for the device: CUDA then has a graph.
         acting: names of the networks that actions depend on; None for all. They lie still in an agent at rest.

@@ -46,6 +46,7 @@ class CQN(DQN):
 
     name: ClassVar[str] = "CQN"
     recordable: ClassVar[bool] = True
+    learns_sequences: ClassVar[bool] = False
     offline: ClassVar[bool] = True
     hyperparameters: ClassVar[dict[str, Hyperparameter]] = {
         **of_data(DQN.hyperparameters, "epsilon_start", "epsilon_end", "epsilon_steps", "weight_noise"),

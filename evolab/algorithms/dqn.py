@@ -11,6 +11,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from evolab.algorithms.base import CALLS, CHANGED, MaskedAlgorithm
+from evolab.algorithms.burn_in import Reader, warmed_up
 from evolab.algorithms.dueling import DuelingError, action_values
 from evolab.algorithms.exploration import LASTING, persists
 from evolab.algorithms.hyperparameters import ONLINE, RATE, Hyperparameter
@@ -28,6 +29,7 @@ from evolab.networks.kernels.td_updates import TemporalDifference
 from evolab.networks.loss import Loss
 from evolab.networks.noisy.noise import disturbed, drawn
 from evolab.networks.noisy.noisy import NoisyLayers
+from evolab.networks.sequences import seen, seen_next
 
 LEARNING_RATE = Float(5e-4, 5e-3, grow=2.0)
 """Where the learning rate evolves by default.
@@ -69,11 +71,14 @@ class DQN(MaskedAlgorithm):
     With `noisy` an agent draws noise at every step, one for all of its environments, and at every update three: for the
     network that learns, for its target, and for the one that chooses the next action. `weight_noise` multiplies it.
 
+    Where the network remembers, an update learns from sequences that are drawn; see `algorithms.burn_in`.
+
     Source: Mnih et al. 2015, Human-level control, algorithm 1, whose clipped error is `huber=1`; van
     Hasselt et al. 2016, Double Q-learning, eq. 4; Dabney et al. 2021, Temporally-extended
     epsilon-greedy exploration (arXiv:2006.01782), for `persistence`; Sutton and Barto 2018, Reinforcement
     Learning, section 7.1, for `n_step`; Wang et al. 2016, Dueling Network Architectures, eq. 9, for `dueling`;
-    Fortunato et al. 2018, Noisy Networks for Exploration, section 3.1, for `noisy`. Targets follow by Polyak averaging.
+    Fortunato et al. 2018, Noisy Networks for Exploration, section 3.1, for `noisy`; Kapturowski et al. 2019, Recurrent
+    Experience Replay, section 3, for networks that remember. Targets follow by Polyak averaging.
     """
 
     double: bool = True
@@ -84,6 +89,7 @@ class DQN(MaskedAlgorithm):
 
     name: ClassVar[str] = "DQN"
     recordable: ClassVar[bool] = True
+    learns_sequences: ClassVar[bool] = True
     action_spaces: ClassVar[tuple[type, ...]] = (spaces.Discrete, spaces.MultiDiscrete)
     hyperparameters: ClassVar[dict[str, Hyperparameter]] = {
         "lr": Hyperparameter(1e-3, RATE, LEARNING_RATE, "learning rate of Adam"),
@@ -234,12 +240,26 @@ class DQN(MaskedAlgorithm):
 
     def update(self, agents: AgentGroup, batch: Batch, noise: Tensor | None) -> dict[str, Tensor]:
         """One step on the mean squared (or Huber) temporal-difference error, then the target follows."""
+        if batch.in_sequences:
+            batch = warmed_up(batch, self.readers(agents, noise))
         loss = self.error(agents, batch, *given(noise))
         loss = DuelingError(loss, self.outputs_per_action()) if self.dueling else loss
         with self.disturbed(agents, apart(noise)[0]):
-            losses = agents.gradient_step("q", loss, batch.observation, noted=batch.error)
+            observation = seen(batch.remembered, "q", batch.observation)
+            losses = agents.gradient_step("q", loss, observation, noted=batch.error)
         agents.polyak_update("q")
         return {"q": losses}
+
+    def readers(self, agents: AgentGroup, noise: Tensor | None) -> dict[str, Reader]:
+        """The networks that go through sequences: what learns, its target, and what chooses where its noise is its own."""
+        learning, valuing, choosing = apart(noise)
+        found: dict[str, Reader] = {
+            "q": lambda observation: self.outputs(agents, observation, noise=learning),
+            "q.target": lambda observation: self.outputs(agents, observation, True, valuing),
+        }
+        if self.double and noise is not None:
+            found["q.chooser"] = lambda observation: self.outputs(agents, observation, noise=choosing)
+        return found
 
     def error(self, agents: AgentGroup, batch: Batch, noise: Tensor | None = None) -> Loss:
         """What the network brings down, of the values of all actions."""
@@ -249,10 +269,10 @@ class DQN(MaskedAlgorithm):
         """[P, B]: reward plus the discounted value of the next state."""
         with torch.no_grad():
             mask, (_, valuing, choosing) = batch.next_action_mask, apart(noise)
-            next_values = self.values(agents, batch.next_observation, target=True, noise=valuing)
+            next_values = self.values(agents, seen_next(batch, "q.target"), target=True, noise=valuing)
             next_values = masked(next_values, mask)  # [P, B, A]
             if self.double:
-                chooser = self.values(agents, batch.next_observation, noise=choosing)
+                chooser = self.values(agents, seen_next(batch, chooser_of(noise)), noise=choosing)
                 best = masked(chooser, mask).argmax(-1, keepdim=True)
                 next_value = next_values.gather(-1, best).squeeze(-1)
             else:
@@ -263,6 +283,11 @@ class DQN(MaskedAlgorithm):
 def given(noise: Tensor | None) -> tuple[Tensor, ...]:
     """An argument where there is noise: who derives from DQN without it need not know of it."""
     return () if noise is None else (noise,)
+
+
+def chooser_of(noise: Tensor | None) -> str:
+    """The reader that chooses the next action: without noise that is what learns."""
+    return "q" if noise is None else "q.chooser"
 
 
 def apart(noise: Tensor | None) -> tuple[Tensor | None, ...]:

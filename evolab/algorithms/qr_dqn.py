@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from evolab.algorithms.base import CALLS, CHANGED
-from evolab.algorithms.dqn import DQN, apart, given
+from evolab.algorithms.dqn import DQN, apart, chooser_of, given
 from evolab.algorithms.losses import QuantileError
 from evolab.core import checks
 from evolab.core.experience import Batch
@@ -18,6 +18,7 @@ from evolab.core.readonly import frozen_options
 from evolab.networks.batching.group import AgentGroup
 from evolab.networks.kernels.td_updates import TemporalDifference
 from evolab.networks.loss import Loss
+from evolab.networks.sequences import seen_next
 
 
 @frozen_options(CHANGED, CALLS)
@@ -72,8 +73,10 @@ class QRDQN(DQN):
         """[P, B, N]: reward plus the discounted quantiles of the next state's best action."""
         with torch.no_grad():
             mask, (_, valuing, choosing) = batch.next_action_mask, apart(noise)
-            out = self.outputs(agents, batch.next_observation, target=True, noise=valuing)  # [P, B, O]
-            chooser = self.outputs(agents, batch.next_observation, noise=choosing) if self.double else out
+            out = self.outputs(agents, seen_next(batch, "q.target"), target=True, noise=valuing)  # [P, B, O]
+            chooser = out
+            if self.double:
+                chooser = self.outputs(agents, seen_next(batch, chooser_of(noise)), noise=choosing)
             best = masked(self.preferences(chooser), mask).argmax(-1)  # [P, B]
             index = best[..., None, None].expand(*best.shape, 1, self.quantiles)
             quantiles = self.of_actions(out).unflatten(-1, (-1, self.quantiles))  # [P, B, A, N]

@@ -25,7 +25,9 @@ class Cut:
 
     def __init__(self, remembered: Remembered, broken: Tensor, num_envs: int) -> None:
         self.remembered, self.num_envs = remembered, num_envs
-        agents, length = remembered.begins.shape
+        assert isinstance(remembered.begins, Tensor)
+        self._begins = remembered.begins
+        agents, length = self._begins.shape
         steps = length // num_envs
         self.steps = min(remembered.steps, steps)
         starts = torch.arange(0, steps, self.steps)
@@ -49,7 +51,7 @@ class Cut:
         Returns:
             places of steps among B, [P, T * N] each, those of a step side by side; -1 behind the rollout's end.
         """
-        count, device = len(self.first), self.remembered.begins.device
+        count, device = len(self.first), self._begins.device
         order = torch.rand((self.agents, count), generator=generator, device=generator.device).argsort(1)
         first = self.first.to(device)[order.to(device)]  # [P, K * E]
         within = torch.arange(self.steps, device=device)[:, None] * self.num_envs
@@ -70,5 +72,5 @@ class Cut:
         count = part.shape[1] // self.steps  # the first steps stand in front
         return Remembered(
             before={name: take(value)[:, :count] for name, value in self._before.items()},
-            begins=take(self.remembered.begins),
+            begins=take(self._begins),
         )

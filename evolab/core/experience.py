@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -38,6 +38,9 @@ class Transition:
             masks. See `core.masks` for the entries.
         next_action_mask: [P, E, W], what the true successor permits; where nothing is left to do, everything.
         goals: what the environment says of other goals than its own; None where it says nothing.
+        remembered: [P, E, C, H], what the agents remembered before they acted, where their network does and somebody tells;
+            see `Population.telling`.
+        remembered_by: [P, E, 2], whose that is: the id of an agent, and how many units of its network remember.
     """
 
     observation: Tree
@@ -52,6 +55,8 @@ class Transition:
     action_mask: Any = None
     next_action_mask: Any = None
     goals: Goals | None = None
+    remembered: Any = None
+    remembered_by: Any = None
 
     @classmethod
     def of(cls, given: object) -> Transition:
@@ -87,13 +92,13 @@ class Remembered:
 
     Attributes:
         before: [P, N, C, H] by network, before the first step.
-        begins: [P, B], True where an episode begins: nothing is remembered there.
+        begins: [P, B], True where an episode begins: nothing is remembered there. () for nowhere.
         after: [P, B, C, H] by network, room for what is remembered after each step; none where nobody asks.
         steps: of the longest sequence that a gradient flows through.
     """
 
     before: Mapping[str, Tensor]
-    begins: Tensor
+    begins: Tensor | tuple[()]
     after: Mapping[str, Tensor] = field(default_factory=dict)
     steps: int = 1
 
@@ -120,7 +125,12 @@ class Batch:
         remembered: where the samples are steps of sequences and networks remember; None elsewhere. The learner sets it.
         error: [P, B], room for the size of each sample's temporal-difference error, which the update fills in; None where
             nobody asks.
+
+    Class attributes:
+        in_sequences: True where samples are steps of sequences that begin with what was stored; see `algorithms.burn_in`.
     """
+
+    in_sequences: ClassVar[bool] = False
 
     observation: Tree
     action: Tensor
@@ -151,6 +161,12 @@ class Batch:
     def own(self) -> Tensor:
         """[P, B], True where a sample is the agent's; the others weigh nothing."""
         return self.weight > 0
+
+    @property
+    def told(self) -> Tensor:
+        """`error` as it is said of the rows that were drawn."""
+        assert self.error is not None
+        return self.error
 
     @property
     def _filled(self) -> tuple[str, ...]:
@@ -217,43 +233,6 @@ def to_batch(source: Drawn | Episodes, device: torch.device) -> Batch | Episodes
     given = {name: getattr(source, name, None) for name in GIVEN}
     fields = {name: to_tensor(value, device) for name, value in given.items() if value is not None}
     return Batch(**{name: to_tensor(getattr(source, name), device) for name in DRAWN}, **fields)
-
-
-@dataclass(frozen=True)
-class Lookahead:
-    """How far the returns of some agents look ahead.
-
-    Attributes:
-        steps: [P], rewards that are summed, at most, before the value of the state that they led to.
-        discount: [P], of a step.
-        most: the largest of `steps`, known without asking the device.
-    """
-
-    steps: Tensor
-    discount: Tensor
-    most: int
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How the samples of some agents are drawn, where that is otherwise than one transition like another.
-
-    Attributes:
-        lookahead: how far returns look ahead; None for one step.
-        hindsight: [P], the share of samples that are given a goal which was reached; None for none.
-        priority: [P], the exponent of priorities; None where all are drawn evenly.
-        importance: [P], the exponent of the weights that correct for priorities.
-    """
-
-    lookahead: Lookahead | None = None
-    hindsight: Tensor | None = None
-    priority: Tensor | None = None
-    importance: Tensor | None = None
-
-    @property
-    def recordable(self) -> bool:
-        """True where a device can draw so by itself."""
-        return self.hindsight is None and self.priority is None
 
 
 @dataclass

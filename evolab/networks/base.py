@@ -168,6 +168,9 @@ class Network(ABC, Generic[G]):
     steps: int = 1
     """Of the longest sequence that a gradient flows through, where it remembers."""
 
+    burn_in: int = 0
+    """Steps before a stored sequence that only warm up what is remembered."""
+
     @abstractmethod
     def genes(self, observation_space: spaces.Space) -> G:
         """The architecture that a population starts from."""

@@ -24,7 +24,7 @@ from evolab.networks.batching.group import AgentGroup
 from evolab.networks.kernels.core_sharing import cores_for_kernels
 from evolab.population.batched_updates import Collected, Waiting
 from evolab.population.recorded_updates import RecordedUpdates
-from evolab.population.recurrent_state import along
+from evolab.population.recurrent_state import along, at_hand
 from evolab.population.sampling import sampling_of, weighed
 from evolab.population.table import Table
 
@@ -152,7 +152,7 @@ class Learner:
 
     def _drawn(self, source: Buffer, group: AgentGroup, updates: int) -> Iterator[Any]:
         """What a buffer gives for so many updates, one or several at a time, as the algorithm sees it."""
-        size, how = self._samples(group, source), sampling_of(group)
+        size, how = self._samples(group, source), sampling_of(self.table, group)
         asked = group.rows, size, updates, self.table.generator
         for drawn in source.batches(*asked) if how is None else source.batches(*asked, how):
             yield self.batch_of(group, drawn, leading=3 if _of_several(drawn) else 2)
@@ -212,6 +212,7 @@ class Learner:
             weight=weighed(group, sample, reward),
             grain=table.actions.grain,
             remembered=along(table, group.rows, sample),
+            **at_hand(sample, table.device, table.dtype),
             discount=None if sample.discount is None else sample.discount.to(table.device, table.dtype),
             **{name: of_outputs(table.actions, mask.to(table.device).bool()) for name, mask in told.items()},
         )

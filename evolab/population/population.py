@@ -29,7 +29,7 @@ from evolab.population.agent import ASSIGN, Agent
 from evolab.population.individual import Individual
 from evolab.population.learner import Learner
 from evolab.population.normalisation import words_of
-from evolab.population.recurrent_state import Memory
+from evolab.population.recurrent_state import Memory, telling
 from evolab.population.spec import Spec
 from evolab.population.table import Table
 
@@ -245,6 +245,10 @@ class Population:
     def random_actions(self, num_envs: int, generator: np.random.Generator, mask: Given = None) -> np.ndarray:
         """Uniform actions [P, E, ...] in the environment's own range, of those that a mask [P, E, W] permits."""
         return random_actions(self.table, num_envs, generator, mask)
+
+    def telling(self, transition: Transition) -> Transition:
+        """A step of training with what agents remembered before it, with which drawn sequences begin; else with nothing."""
+        return telling(self.table, transition)
 
     def observe(self, transition: Transition) -> None:
         """Take the rewards of a step of training into the statistics of returns, where these are normalised.

@@ -34,7 +34,7 @@ class RecordedUpdates:
         if self._failed or not graphs.possible(self.table.device):
             return False
         said = bool(vars(type(self.table.algorithm)).get("recordable"))  # not of a class that it derives from
-        how = sampling_of(group)
+        how = sampling_of(self.table, group)
         if how is not None and not how.recordable:
             return False
         return said and source.recordable and source.device == self.table.device
@@ -65,7 +65,7 @@ class RecordedUpdates:
                 if period > LONGEST:
                     losses = again()
                 else:
-                    how = sampling_of(group)
+                    how = sampling_of(table, group)
                     most = 1 if how is None or how.lookahead is None else how.lookahead.most
                     key = count, before % period, most, source.recording_key()
                     losses = group.recordings.run(key, again, table.generator, group.forget)

@@ -6,21 +6,26 @@ It is kept beside the agents, never in them: a population's training episodes in
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import MutableMapping
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from evolab.core.experience import Batch, Remembered
+from evolab.core.experience import Batch, Remembered, Transition
 from evolab.core.trees import Tree
 from evolab.data.buffers.rollout import RolloutSteps
+from evolab.data.buffers.sequences import ReplayedSteps
 from evolab.networks.sequences import Sequences
 from evolab.population.table import Table
 
-NOW, BEFORE = "remembered", "before rollout."
-"""Names in a store: of what the policy remembers now, [P, E, C, H]; of what each network did before a rollout."""
+NOW, ACTED, BEFORE = "remembered", "remembered before acting", "before rollout."
+"""Names in a store: of what the policy remembers now, [P, E, C, H]; of what it did when it acted last; of what each network
+did before a rollout."""
 
 
 class Memory:
@@ -101,7 +106,7 @@ class Reading:
     def note(self) -> None:
         """Keep what is remembered after the step."""
         if self.before is not None:
-            self.store[NOW] = self.after
+            self.store[NOW], self.store[ACTED] = self.after, self.before
 
 
 def reading(
@@ -161,3 +166,22 @@ def along(table: Table, rows: slice, steps: Batch) -> Remembered | None:
         after={name: torch.zeros(shape, dtype=table.dtype, device=table.device) for name in own},
         steps=table.network.steps,
     )
+
+
+def telling(table: Table, transition: Transition) -> Transition:
+    """A step of training with what the agents remembered before it, and whose that is; see `Population.telling`."""
+    before = None if table.algorithm.on_policy else table.memory.get(ACTED)
+    if before is None or before.shape[:2] != np.shape(transition.reward):
+        return transition
+    owners = [(one.id, table.network.memory(one.genes)[1]) for one in table.individuals]
+    by = np.array(owners)[:, None].repeat(before.shape[1], 1)
+    told = before.numpy() if before.is_cpu else before
+    return dataclasses.replace(transition, remembered=told, remembered_by=by)
+
+
+def at_hand(sample: object, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    """What a batch of sequences says beside its fields, on the table's device; nothing of others."""
+    if not isinstance(sample, ReplayedSteps):
+        return {}
+    own = {name: getattr(sample, name).to(device) for name in ("warm", "there", "ahead")}
+    return {**own, "memory": sample.memory.to(device, dtype)}

@@ -77,7 +77,7 @@ class Spec:
         if self.network.remembers and not self.algorithm.learns_sequences:
             raise TypeError(
                 f"{self.algorithm.name} learns from single transitions, so its network cannot remember: network is "
-                f"{type(self.network).__name__}. {' and '.join(_learners_of_sequences())} can have one; frame_stack=4 "
+                f"{type(self.network).__name__}. {_learners_of_sequences()} can have one; frame_stack=4 "
                 "shows any algorithm the newest observations."
             )
         object.__setattr__(self, "normaliser", Normaliser(self.observation_space, self.normalise))
@@ -214,7 +214,8 @@ class Spec:
         }
 
 
-def _learners_of_sequences() -> list[str]:
+def _learners_of_sequences() -> str:
     """Names of the algorithms whose networks may remember."""
     known = ((name, registry.part("algorithm", name)) for name in registry.names("algorithm"))
-    return [name for name, algorithm in known if algorithm.learns_sequences]
+    *others, last = [name for name, algorithm in known if algorithm.learns_sequences]
+    return f"{', '.join(others)} and {last}"

@@ -158,7 +158,7 @@ def _by_acting(state: TrainingState, number: int, losses: Learned, faults: list[
 
     playing = play_steps(act, step, first)
     for count, transition in enumerate(playing, start=1):
-        buffer.add(transition)
+        buffer.add(population.telling(transition))
         population.observe(transition)
         episodes.add(transition)
         done += envs.num_envs

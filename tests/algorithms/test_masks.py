@@ -293,7 +293,7 @@ def test_an_update_with_masks_never_waits_for_the_device(algorithm, space):
 def test_a_sample_has_the_mask_of_its_own_successor(shared, ahead):
     buffer = ev.ReplayBuffer(70, shared=shared)  # is written round
     play(buffer, 40)
-    from evolab.core.experience import Lookahead, Sampling
+    from evolab.core.sampling import Lookahead, Sampling
 
     far = Sampling(Lookahead(torch.full((2,), ahead), torch.full((2,), 0.9), ahead)) if ahead > 1 else None
     batch = buffer.samples(slice(0, 2), 50, 3, torch.Generator().manual_seed(0), far)

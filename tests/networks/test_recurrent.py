@@ -169,5 +169,7 @@ def test_bad_options_are_named(options, error, words):
 @pytest.mark.parametrize("algorithm", ["SAC", "TD3", "CQN"])
 def test_others_refuse_it_and_say_which_can(algorithm):
     actions = spaces.Discrete(2) if algorithm == "CQN" else spaces.Box(-1, 1, (1,), np.float32)
-    with pytest.raises(TypeError, match=f"{algorithm}.* learns from single transitions.* PPO can have one"):
+    with pytest.raises(
+        TypeError, match=f"{algorithm}.* learns from single transitions.* DQN, QRDQN and PPO can have one"
+    ):
         ev.Population(algorithm, VECTOR, actions, 1, network="Recurrent")

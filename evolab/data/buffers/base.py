@@ -12,7 +12,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from evolab.core.experience import Batch, Episodes, Sampling, Transition
+from evolab.core.experience import Batch, Episodes, Transition
+from evolab.core.sampling import Sampling
 from evolab.core.trees import Tree
 
 AT_ONCE = 8

@@ -73,7 +73,8 @@ class Futures:
     def met(self, step: Met, places: Places) -> None:
         """Note a step that has just been written."""
         self._written += step.taken.sum(1)
-        for pool, (follows, taken, ended) in enumerate(zip(*step, strict=True)):
+        parts = zip(step.follows, step.taken, step.ended, strict=True)
+        for pool, (follows, taken, ended) in enumerate(parts):
             environments, count = self._open[pool], int(taken.sum())
             if len(environments) != len(taken):
                 self._end(pool)

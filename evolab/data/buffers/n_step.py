@@ -14,8 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evolab.core.experience import Lookahead, Transition
+from evolab.core.experience import Transition
 from evolab.core.flags import all_of, as_flags
+from evolab.core.machine_memory import zeros
+from evolab.core.sampling import Lookahead
 from evolab.core.trees import Tree, leaves
 from evolab.data.buffers.base import as_kept
 from evolab.data.buffers.plain_rows import SharedArrays
@@ -48,14 +50,19 @@ class Met(NamedTuple):
     """One step of the N environments of each pool, [pools, N] each.
 
     Attributes:
-        follows: True where it goes on with the step before.
+        back: rows from each to the step that it goes on with; 0 for none.
         taken: True where it is a transition.
         ended: True where its episode is over, terminated or truncated.
     """
 
-    follows: np.ndarray
+    back: np.ndarray
     taken: np.ndarray
     ended: np.ndarray
+
+    @property
+    def follows(self) -> np.ndarray:
+        """True where it goes on with the step before."""
+        return self.back > 0
 
 
 class Following:
@@ -81,12 +88,14 @@ class Following:
         valid = None if transition.valid is None else as_flags(transition.valid)
         whole, pools = valid is None or all_of(valid), len(places.cursor)
         taken = np.broadcast_to(True if valid is None else valid, ended.shape).reshape(pools, -1)
-        follows = self._open
-        if not self.went_on(transition, store, int(places.cursor[0])):
-            follows = self._link(transition, ended, taken, store, places)
+        going_on = self._open
+        if self.went_on(transition, store, int(places.cursor[0])):
+            assert going_on is not None
+            back = np.where(going_on, going_on.size, 0)
+        else:
+            back = self._link(transition, ended, taken, store, places)
             self._note(transition, ended, whole and pools == 1)
-        assert follows is not None
-        return Met(follows.reshape(taken.shape), taken, ended.reshape(taken.shape))
+        return Met(back.reshape(taken.shape), taken, ended.reshape(taken.shape))
 
     def went_on(self, transition: Transition, store: Tensor, cursor: int) -> bool:
         """Note the usual step: all environments of one pool go on, and their rows lie side by side after those before.
@@ -128,7 +137,7 @@ class Following:
     def _link(
         self, transition: Transition, ended: np.ndarray, taken: np.ndarray, store: Tensor, places: Places
     ) -> np.ndarray:
-        """[pools, N], True where what was taken follows; told so in `store`."""
+        """[pools, N], rows back to what each goes on with, 0 for none; told the other way round in `store`."""
         newest = self._newest
         if self._open is not None:
             last = self._written[0] - self._open.size + np.arange(self._open.size)
@@ -149,7 +158,43 @@ class Following:
         linked = torch.from_numpy(distance[kept].astype(np.int32))
         store[places.back(pool[kept], back[kept]).to(store.device)] = linked.to(store.device)
         self._newest = np.where(taken & ~ended.reshape(taken.shape), numbers, -1)
-        return follows
+        return np.where(follows, numbers - newest, 0)
+
+
+class Preceding:
+    """Which stored transition each one goes on with.
+
+    Args:
+        back: [pools * allotted], int32, rows back to it; 0 for none. It may have been overwritten since.
+    """
+
+    def __init__(self, back: Tensor) -> None:
+        self.back = back
+
+    @classmethod
+    def of(cls, onward: Tensor, allotted: int) -> Preceding:
+        """The inverse of what follows what.
+
+        Args:
+            onward: [pools * allotted], rows from each transition on to the next one of its episode; 0 for none.
+            allotted: rows of a pool.
+        """
+        found = zeros((len(onward),), torch.int32, onward.device)
+        rows = (onward > 0).nonzero().flatten()
+        base = rows - rows % allotted
+        distance = onward[rows]
+        found[base + (rows - base + distance) % allotted] = distance
+        return cls(found)
+
+    def met(self, step: Met, places: Places) -> None:
+        """Note a step that has just been written."""
+        pool, at = step.taken.nonzero()
+        fresh = (step.taken.sum(1, keepdims=True) - step.taken.cumsum(1) + 1)[
+            pool, at
+        ]  # rows before the next ones
+        kept = fresh <= places.capacity
+        rows = places.back(pool[kept], fresh[kept]).to(self.back.device)
+        self.back[rows] = torch.from_numpy(step.back[pool, at][kept]).to(self.back.device, torch.int32)
 
 
 def one_memory(one: Tree, other: Tree) -> bool:

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
-from evolab.core.experience import DRAWN, Batch, Sampling, Transition
+from evolab.core.experience import DRAWN, Batch, Transition
+from evolab.core.sampling import Sampling
 from evolab.core.trees import Tree, map_leaves
 from evolab.data.buffers.n_step import alike
 from evolab.data.buffers.replay import ReplayBuffer

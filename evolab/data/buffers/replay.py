@@ -9,13 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evolab.core.experience import DRAWN, Batch, Episodes, Sampling
+from evolab.core.experience import DRAWN, Batch, Episodes
+from evolab.core.sampling import Sampling
 from evolab.core.trees import Tree, leaves
 from evolab.data.buffers.base import AT_ONCE
 from evolab.data.buffers.episode_storage import EpisodePools
 from evolab.data.buffers.hindsight import Relabelled
 from evolab.data.buffers.n_step import summed_ahead
 from evolab.data.buffers.priorities import Priorities, weights
+from evolab.data.buffers.sequences import ReplayedSteps, sequences_at, sequences_in
 from evolab.networks.batching import cuda_graphs as graphs
 
 
@@ -71,6 +73,9 @@ class ReplayBuffer(EpisodePools):
         if how is not None and how.priority is not None:
             yield from self._by_priority(rows, size, updates, generator, how)
             return
+        if how is not None and how.sequences is not None:
+            yield from self._sequences(rows, size, updates, generator, how)
+            return
         for done in range(0, updates, AT_ONCE):
             asked = rows, size, min(AT_ONCE, updates - done), generator
             # Whoever overrides `samples` need not know of other ways to draw, which few ask for.
@@ -106,21 +111,31 @@ class ReplayBuffer(EpisodePools):
         Raises:
             ValueError: there is nothing, or hindsight is asked for of what has no goals.
         """
-        count = rows.stop - rows.start
+        index = self._places(rows, size, updates, generator)
+        if how is None:
+            return Batch(**self.taken(index.flatten(), (*DRAWN, *self.masks), tuple(index.shape)))
+        return self._sampled(index, how, generator)
+
+    def _places(self, rows: slice, size: int, updates: int, generator: torch.Generator) -> Tensor:
+        """[U, P, B], rows that were drawn evenly."""
         self._refuse_empty()
         if self.pools == 1:
-            index = self._draw(0, updates * count * size, generator)
-        else:
-            parts = [
-                self._draw(pool, updates * size, generator).view(updates, 1, size) + pool * self.allotted
-                for pool in range(rows.start, rows.stop)
-            ]
-            index = torch.cat(parts, 1).flatten()
+            count = rows.stop - rows.start
+            return self._draw(0, updates * count * size, generator).view(updates, count, size)
+        parts = [
+            self._draw(pool, updates * size, generator).view(updates, 1, size) + pool * self.allotted
+            for pool in range(rows.start, rows.stop)
+        ]
+        return torch.cat(parts, 1)
 
-        shape = updates, count, size
-        if how is None:
-            return Batch(**self.taken(index, (*DRAWN, *self.masks), shape))
-        return self._sampled(index.view(shape), how, generator)
+    def _sequences(
+        self, rows: slice, size: int, updates: int, generator: torch.Generator, how: Sampling
+    ) -> Iterator[ReplayedSteps]:
+        """Sequences for one update after another, of so many steps in all."""
+        for done in range(0, updates, AT_ONCE):
+            some = min(AT_ONCE, updates - done)
+            at = self._places(rows, sequences_in(size, how), some, generator)
+            yield from sequences_at(self, at, how, generator)
 
     def _by_priority(
         self, rows: slice, size: int, updates: int, generator: torch.Generator, how: Sampling
@@ -136,13 +151,17 @@ class ReplayBuffer(EpisodePools):
         stored = torch.from_numpy(self.length.astype(np.float64))  # [pools]
         stored = (stored if self.pools == 1 else stored[rows]).view(-1, 1)
         for _ in range(updates):
-            place, chance = self.priorities.draw(rows, size, how.priority, generator)
+            place, chance = self.priorities.draw(rows, sequences_in(size, how), how.priority, generator)
             at = place if self.pools == 1 else place + apart[:, None]
-            batch = next(self._sampled(at.unsqueeze(0), how, generator).apart())
+            if how.sequences is None:
+                batch = next(self._sampled(at.unsqueeze(0), how, generator).apart())
+            else:
+                batch = next(sequences_at(self, at.unsqueeze(0), how, generator))
+                place = batch.rows if self.pools == 1 else batch.rows - apart[:, None]
             batch.weight = weights(chance, stored.to(chance.device), how.importance)
-            batch.error = torch.full_like(batch.reward, -1.0)
+            batch.error = torch.full(place.shape, -1.0, dtype=batch.reward.dtype, device=place.device)
             yield batch
-            self.priorities.learn(rows, place, batch.error)
+            self.priorities.learn(rows, place, batch.told)
 
     def take_diverged(self) -> list[int]:
         """Rows of agents whose errors were no finite numbers since this was asked last."""

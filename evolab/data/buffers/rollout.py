@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from evolab.core.device import device_named
-from evolab.core.experience import DRAWN, Batch, Sampling, Transition
+from evolab.core.experience import DRAWN, Batch, Transition
 from evolab.core.machine_memory import announce, room
+from evolab.core.sampling import Sampling
 from evolab.core.trees import Tree, leaves, map_leaves
 from evolab.data.buffers.base import Buffer, Settled, as_kept
 from evolab.data.buffers.frames import Frames, frames_for

@@ -64,7 +64,7 @@ class Written:
     added: int = 0
     length: int = 0
     segments: list[Segment] = field(default_factory=list)
-    fields: list[str] = field(default_factory=list)
+    forms: list[str] = field(default_factory=list)
 
 
 def write_buffer(
@@ -117,7 +117,7 @@ def write_buffer(
         draft.tensors(name, _newest(buffer, fresh))
         segments.append(Segment(folder / name, fresh, draft.entry(name)))
     about["segments"] = [[segment.path.name, segment.rows] for segment in segments]
-    return about, Written(buffer, buffer.added, total, segments, sorted(buffer.fields))
+    return about, Written(buffer, buffer.added, total, segments, _forms(buffer))
 
 
 def read_buffer(saved: Saved, about: Mapping[str, Any], buffer: Buffer) -> Written:
@@ -140,7 +140,7 @@ def read_buffer(saved: Saved, about: Mapping[str, Any], buffer: Buffer) -> Writt
     _read_segments(saved, segments, about["fields"], buffer)
     if "priorities" in about:
         _read_priorities(saved, int(about["priorities"]), buffer)
-    return Written(buffer, buffer.added, total, segments, sorted(buffer.fields))
+    return Written(buffer, buffer.added, total, segments, _forms(buffer))
 
 
 def _read_priorities(saved: Saved, agents: int, buffer: ReplayBuffer) -> None:
@@ -216,9 +216,15 @@ def _read_segments(
         offset += segment.rows
 
 
+def _forms(buffer: ReplayBuffer) -> list[str]:
+    """What its rows are like: those of another form are in another segment."""
+    fields = buffer.fields.items()
+    return sorted(str(form_of(value, buffer.frames.get(name), name)) for name, value in fields)
+
+
 def _fresh_rows(buffer: ReplayBuffer, before: Written) -> int | None:
     """Transitions that `before` lacks; None where all have to be written."""
-    if before.buffer is not buffer or before.fields != sorted(buffer.fields):
+    if before.buffer is not buffer or before.forms != _forms(buffer):
         return None
     if buffer.pools > 1 or buffer.row_bytes * len(buffer) <= SMALL:
         return None

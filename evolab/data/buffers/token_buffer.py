@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from evolab.core.experience import EPISODE_FIELDS, Episodes, Sampling, Transition
+from evolab.core.experience import EPISODE_FIELDS, Episodes, Transition
+from evolab.core.sampling import Sampling
 from evolab.core.trees import Tree
 from evolab.data.buffers.replay import ReplayBuffer
 from evolab.data.datasets.columns import DatasetError

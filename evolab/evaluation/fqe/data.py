@@ -35,6 +35,9 @@ class EvaluationData:
         discount: of the values.
         held_out: share of the episodes that no critic learns from.
         generator: of the division.
+
+    Raises:
+        TypeError: the agents remember.
     """
 
     def __init__(
@@ -45,6 +48,11 @@ class EvaluationData:
         held_out: float,
         generator: torch.Generator,
     ) -> None:
+        if population.network.remembers:
+            raise TypeError(
+                "fitted Q evaluation asks what agents would do in single transitions, and these remember what came before. "
+                "Pass fitness='return' or 'acting'."
+            )
         self.buffer, self.space, self.actions = buffer, population.observation_space, population.actions
         self.device, self.dtype = population.device, population.dtype
         self.discrete = not population.actions.continuous

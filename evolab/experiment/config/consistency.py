@@ -6,6 +6,7 @@ from evolab.algorithms.regime import ON_POLICY
 from evolab.envs.language.environment import LanguageEnvironment
 from evolab.evaluation.fitness import Fitness, fitness_named
 from evolab.experiment.config.options import Options
+from evolab.networks.base import Network
 
 
 def check_together(options: Options) -> None:
@@ -60,3 +61,15 @@ def check_together(options: Options) -> None:
     measure = fitness_named(options.fitness)
     if isinstance(measure, Fitness):
         measure.check(algorithm)
+    if isinstance(options.network, Network) and options.network.remembers:
+        _check_memory(options)
+
+
+def _check_memory(options: Options) -> None:
+    """Refuse what single transitions are needed for: the network remembers."""
+    started, evolving = options.hyperparameters or {}, options.search_space or {}
+    if started.get("hindsight", 0.0) > 0 or "hindsight" in evolving:
+        raise ValueError(
+            "hindsight gives single transitions other goals, and the network remembers the goals that were given: leave "
+            "hindsight out, or pass a network that does not remember."
+        )

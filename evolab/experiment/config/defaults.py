@@ -92,7 +92,7 @@ def algorithm_for(
         environment: whatever it is.
         action_space: of it; None in language environments.
         recorded: True where it learns from data alone.
-        remembers: the network that was asked for remembers, which PPO alone learns with.
+        remembers: the network that was asked for remembers: PPO learns with it from each step a few times, DQN many times.
     """
     if isinstance(environment, LanguageEnvironment):
         return "BC"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 from gymnasium import spaces
 
 from evolab.core.machine_memory import Need, require
@@ -72,6 +74,7 @@ def check_all(config: ExperimentConfig, observation_space: spaces.Space, action_
             needs.append(Need("experience", rows * row, of, lower, at_once=False))
         else:
             rows = buffer.capacity * (1 if buffer.shared else config.population)
+            row += 4 * prod(spec.network.memory(genes))  # what was remembered before each
             needs.append(
                 Need("experience", rows * row, f"buffer={buffer.capacity:,}", "buffer", at_once=False)
             )

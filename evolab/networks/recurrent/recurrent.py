@@ -44,8 +44,9 @@ from evolab.networks.recurrent.module import RememberingModule
 class Recurrent(Network[RecurrentGenes]):
     """A network that remembers what it saw in an episode, for environments that do not show everything at once.
 
-    An encoder reads each observation, a GRU or LSTM remembers, a linear layer reads what it says. PPO learns from
-    sequences, so it can have one. The encoder's layers and the number of units evolve; new units change nothing at first.
+    An encoder reads each observation, a GRU or LSTM remembers, a linear layer reads what it says. PPO, DQN and QR-DQN learn
+    from sequences, so they can have one. The encoder's layers and the number of units evolve; new units change nothing at
+    first.
 
     Args:
         units: that remember, to start with.
@@ -54,11 +55,13 @@ class Recurrent(Network[RecurrentGenes]):
             observations hold images `ev.MultiInput()`.
         steps: of the longest sequence that a gradient flows through. What is remembered may be older: it is handed on
             from sequence to sequence.
+        burn_in: steps before a sequence of stored experience (DQN) that only warm up what is remembered, `steps` at most;
+            None for 8, or `steps` where these are fewer. PPO, which learns from its newest steps, has none.
         min_units: fewest that mutations may leave.
         max_units: most that mutations may build.
 
     Raises:
-        ValueError: a number below 1, or an unknown cell.
+        ValueError: a number below 1, an unknown cell, or a burn-in that is longer than a sequence.
         TypeError: another kind of encoder.
 
     >>> from gymnasium.spaces import Box
@@ -74,6 +77,7 @@ class Recurrent(Network[RecurrentGenes]):
     cell: str
     encoder: Network | None
     steps: int
+    burn_in: int
     min_units: int
     max_units: int
 
@@ -84,6 +88,7 @@ class Recurrent(Network[RecurrentGenes]):
         encoder: Network | Sequence[int] | None = None,
         *,
         steps: int = 32,
+        burn_in: int | None = None,
         min_units: int = 16,
         max_units: int = 500,
     ) -> None:
@@ -98,11 +103,21 @@ class Recurrent(Network[RecurrentGenes]):
                 f"Recurrent: encoder is {encoder!r}; ev.MLP(...), ev.CNN(...) or ev.MultiInput(...) with at least one "
                 "hidden layer, or widths such as [64], are expected."
             )
+        steps = checks.positive_integer("Recurrent: steps", steps)
+        before = (
+            min(8, steps) if burn_in is None else checks.positive_integer("Recurrent: burn_in", burn_in, 0)
+        )
+        if before > steps:
+            raise ValueError(
+                f"Recurrent: burn_in is {before}, and a sequence has steps={steps}: most of what is computed would teach "
+                "nothing. A burn_in of at most steps is expected."
+            )
         options = {
             "units": units,
             "cell": cell,
             "encoder": encoder,
-            "steps": checks.positive_integer("Recurrent: steps", steps),
+            "steps": steps,
+            "burn_in": before,
             "min_units": min(checks.positive_integer("Recurrent: min_units", min_units), units),
             "max_units": max(checks.positive_integer("Recurrent: max_units", max_units), units),
         }

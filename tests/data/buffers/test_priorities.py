@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import evolab as ev
-from evolab.core.experience import Lookahead, Sampling
+from evolab.core.sampling import Lookahead, Sampling
 from evolab.data.buffers import priorities as module
 from evolab.data.buffers.priorities import Priorities, weights
 from evolab.data.buffers.saving import Written, read_buffer, write_buffer

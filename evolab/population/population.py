@@ -251,11 +251,7 @@ class Population:
         return telling(self.table, transition)
 
     def observe(self, transition: Transition) -> None:
-        """Take the rewards of a step of training into the statistics of returns, where these are normalised.
-
-        Args:
-            transition: what the agents' environments have answered, fields [P, E, ...].
-        """
+        """Take the rewards of a step of training [P, E] into the statistics of returns, where these are normalised."""
         table = self.table
         rows = table.statistics().get("return")
         if rows is not None:

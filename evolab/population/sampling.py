@@ -27,7 +27,7 @@ def sampling_of(table: Table, group: AgentGroup) -> Sampling | None:
     hindsight = h["hindsight"] if largest("hindsight", 0.0) > 0 else None
     priority = h["priority"] if largest("priority", 0.0) > 0 else None
     sequences = None
-    if table.network.remembers and not table.algorithm.on_policy:
+    if table.network.remembers and table.algorithm.replays:
         sequences = _sequencing(table, table.individuals[group.rows])
     if lookahead is None and hindsight is None and priority is None and sequences is None:
         return None

@@ -320,8 +320,31 @@ def test_a_notebook_is_committed_as_it_ran(path):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
 def test_a_notebook_shows_pictures_without_a_kernel(path):
     text = path.read_text(encoding="utf-8")
-    assert "image/svg+xml" in text or "data:image/" in text
+    assert any(kind in text for kind in ("image/svg+xml", "image/png", "data:image/"))
     assert len(text) < 5_000_000
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
+def test_figures_fit_any_page_in_either_theme(path):
+    """Some were white in the dark theme and 860 pixels wide at 632; some had nine lines."""
+    outputs = [output.get("data", {}) for cell in code_cells(path) for output in cell["outputs"]]
+    for data in outputs:
+        if (figure := data.get("application/vnd.plotly.v1+json")) is not None:
+            assert (
+                figure["layout"].get("paper_bgcolor")
+                == figure["layout"].get("plot_bgcolor")
+                == "rgba(0,0,0,0)"
+            )
+            assert "width" not in figure["layout"]
+            assert "image/png" not in data, (
+                "JupyterLab would show it in place of the figure, as wide as it is"
+            )
+            lines = [
+                t.get("name")
+                for t in figure["data"]
+                if "lines" in t.get("mode", "") and t.get("showlegend", True)
+            ]
+            assert len(set(lines)) <= 7
 
 
 @pytest.mark.parametrize("path", TUTORIALS, ids=name)

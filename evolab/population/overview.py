@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from html import escape
 from typing import TYPE_CHECKING
 
-from evolab.history.display import number
+from evolab.history.display import html_table, number
 from evolab.population.table import Table
 
 if TYPE_CHECKING:
     import pandas as pd
 
+KEPT = ("agent", "parent", "fitness", "hidden")
+"""Columns that a table of agents always has."""
 SHOWN = 12
 """Agents that the text tells of."""
 
@@ -27,6 +31,29 @@ def lines(table: Table) -> str:
     if table.size > SHOWN:
         told.append(f"  ... and {table.size - SHOWN} more")
     return "\n".join([*told, "  population[0] is the first of them; .describe() has all, as a table"])
+
+
+def html(table: Table) -> str:
+    """Who the agents are, as a table; what all of them share is said once below it."""
+    agents = frame(table)
+    names = list(agents.columns)
+    told = [[_cell(value) for value in row] for row in agents.itertuples(index=False)]
+    same = [
+        len(told) > 1 and name not in KEPT and len({row[i] for row in told}) == 1
+        for i, name in enumerate(names)
+    ]
+    kept = [i for i, shared in enumerate(same) if not shared]
+    shown = html_table(
+        [names[i] for i in kept], [[row[i] for i in kept] for row in told], ("hidden", "activation")
+    )
+    shared = " · ".join(f"{name} {told[0][i]}" for i, name in enumerate(names) if same[i])
+    return shown + (f"<div>The same for all agents: {escape(shared)}</div>" if shared else "")
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return number(value) if math.isfinite(value) else ""
+    return "" if value is None or type(value).__name__ == "NAType" else str(value)
 
 
 def frame(table: Table) -> pd.DataFrame:

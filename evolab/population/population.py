@@ -194,10 +194,10 @@ class Population:
         return list(range(len(self)))
 
     def _repr_html_(self) -> str:
-        return self.describe().to_html(index=False, border=0, float_format=lambda x: f"{x:.4g}", escape=True)
+        return overview.html(self.table)
 
     def describe(self) -> pd.DataFrame:
-        """One row per agent: agent, parent, fitness, hidden, activation, parameters, hyperparameters."""
+        """One row per agent: agent, parent, fitness, hidden, activation, network_size, hyperparameters."""
         return overview.frame(self.table)
 
     # Evolving ---------------------------------------------------------------------------------

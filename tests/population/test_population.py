@@ -21,6 +21,21 @@ def test_the_table_never_requires_a_gradient():
     assert not any(value.requires_grad for value in population.table.values())
 
 
+def test_a_table_of_agents_says_once_what_all_share():
+    """Sixteen columns left the page on the right, with four digits where two are enough."""
+    agents = ev.Population(
+        "DQN", OBSERVATIONS, DISCRETE, size=2, network=[8], seed=1, hyperparameters={"lr": 0.00083333}
+    )
+    shown = agents._repr_html_()
+    table, below = shown.split("The same for all agents: ")
+    assert "lr 8.3e-4" in below
+    assert "network_size" in below
+    for name in ("agent", "parent", "fitness", "hidden"):
+        assert f">{name}</th>" in table
+    assert "NaN" not in shown
+    assert "&lt;NA&gt;" not in shown
+
+
 def test_a_view_follows_its_agent_and_raises_once_it_has_died():
     population = population_of()
     agents = list(population)

@@ -278,9 +278,8 @@ class IslandViews:
             return f"{head}; no epoch yet\n  next: exp.step(), exp.run(generations={10 * wish.every}), exp.dashboard()"
         last, rows = self.history.generations[-1], rows_of(self._driver)
         place = best_islands(self._driver)[0]
-        confirmed = rows[place]["confirmed"]
         failed = f"  {self.history.survived()}\n" if self.history.survived() else ""
-        sure = f", its elite confirmed at {ticked(confirmed)}" if confirmed is not None else ""
+        sure = f", its elite confirmed at {ticked(self.confirmed[0])}" if self.confirmed else ""
         return (
             f"{head}\n  generation {self.generation}, {count(self.total_steps)} steps "
             f"(and {count(self.evaluation_steps)} of evaluation)\n"

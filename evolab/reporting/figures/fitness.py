@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from evolab.history.display import number
 from evolab.reporting.figures.colours import CLOUD, WINNER
-from evolab.reporting.figures.layout import MARKED, blank, finish, hover_text
+from evolab.reporting.figures.layout import MARKED, blank, finish, hover_text, whole
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -77,6 +77,13 @@ def fitness_figure(history: History, target: float | None = None, axis: str = "s
             y=target, line_dash="dash", line_color=MARKED, annotation_text=f"target<br>{number(target)}",
             annotation_position="right", annotation_align="left",
         )  # fmt: skip
-    name = "environment steps of all agents (training + evaluation)" if axis == "steps" else "generation"
-    finish(chart, "Fitness of every agent", name, "fitness")
+    offline = not any(e.steps for e in everyone)
+    counted = (
+        "updates of all agents" if offline else "environment steps of all agents (training + evaluation)"
+    )
+    finish(chart, "Fitness of every agent", counted if axis == "steps" else "generation", "fitness")
+    if axis == "generations":
+        chart.update_xaxes(**whole(generations[0].number, generations[-1].number))
+    elif len(generations) == 1:  # plotly's own ticks beside a single value are fractions of it
+        chart.update_xaxes(range=[0, 1.1 * generations[0].all_steps])
     return chart if target is None else chart.update_layout(margin={"r": 70})

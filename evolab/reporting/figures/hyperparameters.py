@@ -6,7 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from evolab.reporting.figures.colours import CLOUD, WINNER
-from evolab.reporting.figures.layout import blank, finish, logarithmic
+from evolab.reporting.figures.layout import blank, finish, logarithmic, whole
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -43,6 +43,7 @@ def hyperparameters_figure(history: History) -> Figure:
         if low > 0 and high / low > 6:
             chart.update_yaxes(**logarithmic(low, high), **where)
     finish(chart, "Hyperparameters over generations", height=90 + 230 * rows)
+    chart.update_xaxes(**whole(history.generations[0].number, history.generations[-1].number, 4))
     chart.update_annotations(font_size=12)
     legend = {"yref": "container", "y": 0.99, "yanchor": "top"}
     return chart.update_layout(title={"y": 0.97, "yanchor": "top"}, margin={"t": 90}, legend=legend)

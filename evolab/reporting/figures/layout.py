@@ -56,6 +56,19 @@ def logarithmic(low: float, high: float) -> dict[str, Any]:
     return {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
 
 
+def whole(first: int, last: int, most: int = 8) -> dict[str, Any]:
+    """An axis of generations with whole labels, so many at most; plotly's own of four generations has a "1.5".
+
+    >>> whole(1, 4), whole(1, 300)["dtick"], whole(1, 1)["range"]
+    ({'tick0': 0, 'dtick': 1}, 50, [0, 2])
+    """
+    wide = last - first
+    step = next(
+        step * 10**power for power in range(12) for step in (1, 2, 5) if wide / (step * 10**power) <= most
+    )
+    return {"tick0": 0, "dtick": step} | ({} if wide else {"range": [first - 1, last + 1]})
+
+
 def blank(title: str, words: str) -> Figure:
     """A figure that says what to do, where there is nothing to draw yet."""
     import plotly.graph_objects as go

@@ -6,7 +6,7 @@ import math
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from evolab.reporting.figures.layout import MARKED, blank, finish, logarithmic
+from evolab.reporting.figures.layout import MARKED, blank, finish, logarithmic, whole
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -62,4 +62,5 @@ def losses_figure(history: History) -> Figure:
         if finite and min(finite) > 0 and max(finite) / min(finite) > WIDE:
             chart.update_yaxes(**logarithmic(min(finite), max(finite)), **where)
     finish(chart, "Learning over generations", height=110 + 220 * rows)
+    chart.update_xaxes(**whole(generations[0].number, generations[-1].number, 4))
     return chart.update_annotations(font_size=12)  # type: ignore[no-any-return]

@@ -6,7 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from evolab.reporting.figures.colours import CLOUD, WINNER, look
-from evolab.reporting.figures.layout import blank, finish, hover_text
+from evolab.reporting.figures.layout import blank, finish, hover_text, whole
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -72,6 +72,7 @@ def lineage_figure(history: History, last: int | None = 40) -> Figure:
     size = max(len(g.evaluations) for g in generations)  # a population may have been larger at first
     height = max(300, min(900, 170 + 22 * size))
     finish(chart, "Lineage", "generation", "rank (best on top)", height)
+    chart.update_xaxes(**whole(generations[0].number, generations[-1].number))
     below = -52 / (height - 170)  # the legend stands under the axis, whatever the height
     chart.update_layout(legend={"y": below, "yanchor": "top", "x": 0, "xanchor": "left"}, margin={"b": 114})
     chart.update_yaxes(autorange="reversed", showgrid=False, dtick=max(1, size // 8))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from evolab.core import checks
 from evolab.history.columns import MEASURED
 from evolab.reporting.figures.colours import CLOUD, WINNER
-from evolab.reporting.figures.layout import blank, finish
+from evolab.reporting.figures.layout import blank, finish, whole
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -54,6 +54,7 @@ def metrics_figure(history: History, names: tuple[str, ...] = ()) -> Figure:
                           mode="lines" if len(line) > 1 else "markers", line={"color": WINNER[0], "width": 3},
                           hovertemplate=hover, **where)  # fmt: skip
     finish(chart, "Metrics over generations", height=90 + 230 * rows)
+    chart.update_xaxes(**whole(history.generations[0].number, history.generations[-1].number, 4))
     chart.update_annotations(font_size=12)
     legend = {"yref": "container", "y": 0.99, "yanchor": "top"}
     return chart.update_layout(title={"y": 0.97, "yanchor": "top"}, margin={"t": 90}, legend=legend)  # type: ignore[no-any-return]

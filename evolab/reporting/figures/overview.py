@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from evolab.reporting.figures.fitness import fitness_figure
 from evolab.reporting.figures.hyperparameters import hyperparameters_figure
-from evolab.reporting.figures.layout import blank, finish
+from evolab.reporting.figures.layout import blank, finish, whole
 from evolab.reporting.figures.learning import losses_figure
 from evolab.reporting.figures.mutations import mutations_figure
 
@@ -46,6 +46,8 @@ def overview_figure(history: History, target: float | None = None) -> Figure:
         row_heights=[1.5, *[1.0] * below, *[1.3] * gains], vertical_spacing=0.28 / len(layout),
     )  # fmt: skip
     chart.add_traces(fitness_figure(history, target, "generations").data, rows=1, cols=1)
+    ends = history.generations[0].number, history.generations[-1].number
+    chart.update_xaxes(**whole(*ends), row=1, col=1)
     if target is not None:
         chart.add_hline(y=target, line_dash="dash", line_color="#7f858e", row=1, col=1)
     for i, (_, (traces, axis)) in enumerate(small):
@@ -53,6 +55,7 @@ def overview_figure(history: History, target: float | None = None) -> Figure:
         for trace in traces:
             chart.add_trace(trace.update(showlegend=False), **where)
         chart.update_yaxes(type=axis.type, tickvals=axis.tickvals, ticktext=axis.ticktext, **where)
+        chart.update_xaxes(**whole(*ends, 4), **where)
     if gains:
         for trace in mutations_figure(history).data:
             chart.add_trace(trace, row=len(layout), col=1)

@@ -65,6 +65,26 @@ def test_fitness_draws_what_fresh_episodes_confirmed():
     assert "mean of fresh episodes" not in {trace.name for trace in Plot(make_history(4)).fitness().data}
 
 
+def test_generations_are_whole_on_every_axis():
+    """Of four generations the overview's axis said 1.5, 2.5 and 3.5."""
+    plot = Plot(make_history(4))
+    for chart in (plot(), plot.losses(), plot.hyperparameters(), plot.lineage(), plot.fitness("generations")):
+        assert float(chart.layout.xaxis.dtick) == 1
+    assert float(Plot(make_history(40)).losses().layout.xaxis.dtick) == 10
+
+
+def test_a_single_generation_has_an_axis_of_steps_that_begins_at_nothing():
+    """Around a single value the ticks were 3,999.5 and 4,000.5; and updates were called environment steps."""
+    (only,) = make_history(1, 4).generations
+    chart = Plot(History([only])).fitness()
+    assert chart.layout.xaxis.range[0] == 0
+    assert "environment steps" in chart.layout.xaxis.title.text
+    recorded = dataclasses.replace(
+        only, evaluations=tuple(dataclasses.replace(e, steps=0) for e in only.evaluations)
+    )
+    assert Plot(History([recorded])).fitness().layout.xaxis.title.text == "updates of all agents"
+
+
 def test_fitness_refuses_an_unknown_axis():
     with pytest.raises(ValueError, match="axis is 'hours'"):
         Plot(make_history(2)).fitness("hours")

@@ -144,13 +144,18 @@ class Checkpointer:
 
     # On request -------------------------------------------------------------------------------
 
+    @property
+    def kept(self) -> Path | None:
+        """Where the run is kept: by itself, or where it was saved last; None for nowhere."""
+        return self.folder or next(reversed(self._folders), None)
+
     def place(self, folder: Path | None) -> Path:
         """Where a save goes that names this folder, or none.
 
         Raises:
             ValueError: none was named, now or before.
         """
-        found = folder or self.folder or next(reversed(self._folders), None)
+        found = folder or self.kept
         if found is None:
             raise ValueError("save() needs a folder: exp.save('runs/lander').")
         return found

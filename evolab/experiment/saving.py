@@ -40,6 +40,11 @@ class Saving(ExperimentParts):
     def folder(self, folder: str | PathLike[str] | None) -> None:
         self._checkpointer.move(None if folder is None else checks.path("folder", folder))
 
+    @property
+    def kept(self) -> Path | None:
+        """Where the run is kept: where checkpoints go by themselves, or where it was saved last; None for nowhere."""
+        return self._checkpointer.kept
+
     @classmethod
     def from_config(cls: type[Saved], source: Source, **own: object) -> Saved:
         """An experiment from a dict or from a .yaml or .json file; keyword arguments win.

@@ -52,7 +52,7 @@ def write_report(
     Raises:
         FileNotFoundError: if the folder does not exist.
     """
-    kept = experiment.folder if experiment.folder is not None and experiment.folder.is_dir() else Path()
+    kept = experiment.kept if experiment.kept is not None and experiment.kept.is_dir() else Path()
     path = kept / "report.html" if path is None else checks.path("path", path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path.parent} is not a folder; create it before writing the report.")

@@ -431,3 +431,17 @@ def test_an_update_at_64_agents_keeps_the_page_responsive(notebook: Callable[...
         return float(median(page.evaluate("() => window.tasks") or [0.0]) / slowness(page))
 
     assert not far_too_slow(typical_task, goal=50)
+
+
+def test_a_card_says_each_fact_beside_its_name(notebook: Callable[..., Notebook]) -> None:
+    """JupyterLab floats lists of definitions: names stood in a narrow column beside the values of others."""
+    lab = notebook(FAKE.format(agents=4, generations=3), FAKE_BOARD)
+    lab.run_all()
+    lab.page.locator(".ev-population .ev-link").first.click()
+    lab.page.wait_for_selector(".ev-facts-of dt")
+    crooked = lab.page.evaluate(
+        """() => [...document.querySelectorAll(".ev-facts-of dt")].filter((name) => {
+            const [a, b] = [name, name.nextElementSibling].map((e) => e.getBoundingClientRect());
+            return Math.abs(a.top - b.top) > 1 || a.right > b.left; }).map((name) => name.textContent)"""
+    )
+    assert not crooked

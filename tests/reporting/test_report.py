@@ -64,9 +64,9 @@ def test_it_lies_in_the_runs_folder(experiment, tmp_path, monkeypatch):
     """It landed in the working directory though the run had a folder."""
     monkeypatch.chdir(tmp_path)
     assert write_report(experiment).resolve() == tmp_path / "report.html"
-    experiment.folder = tmp_path / "run"
+    experiment.kept = tmp_path / "run"
     assert write_report(experiment).resolve() == tmp_path / "report.html"  # nothing is kept there yet
-    experiment.folder.mkdir()
+    experiment.kept.mkdir()
     assert write_report(experiment) == tmp_path / "run" / "report.html"
 
 

@@ -28,6 +28,11 @@ class IslandSaving(Fixed, IslandViews):
         """Where the islands are kept; None where that is a temporary folder."""
         return self._driver.home if self._kept else None
 
+    @property
+    def kept(self) -> Path | None:
+        """The same: islands write by themselves."""
+        return self.folder
+
     def save(self, folder: str | PathLike[str] | None = None, *, overwrite: bool = False) -> Path:
         """Write all islands, as they stood at the end of their last epoch, where `Experiment.load` goes on from.
 

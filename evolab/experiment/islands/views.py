@@ -276,14 +276,13 @@ class IslandViews:
         )
         if not len(self.history):
             return f"{head}; no epoch yet\n  next: exp.step(), exp.run(generations={10 * wish.every}), exp.dashboard()"
-        last, rows = self.history.generations[-1], rows_of(self._driver)
-        place = best_islands(self._driver)[0]
+        last, leader = self.history.generations[-1], rows_of(self._driver)[best_islands(self._driver)[0]]
         failed = f"  {self.history.survived()}\n" if self.history.survived() else ""
         sure = f", its elite confirmed at {ticked(self.confirmed[0])}" if self.confirmed else ""
         return (
             f"{head}\n  generation {self.generation}, {count(self.total_steps)} steps "
             f"(and {count(self.evaluation_steps)} of evaluation)\n"
-            f"  best {number(last.fitness)} (agent {last.best.agent}); {rows[place]['island']} leads{sure}\n"
+            f"  best {number(last.fitness)} (agent {last.best.agent}); {leader['island']} leads{sure}\n"
             f"{failed}  next: exp.islands, exp.plot(), exp.elite, exp.dashboard(), exp.save('runs/islands')"
         )
 

@@ -98,8 +98,8 @@ function mountRuns(root, store, send, address = null) {
     say(title, `Runs in ${store.title}`);
     state.className = `ev-state ev-is-${store.alive ? "running" : "saved"}`;
     say(state, store.gone ? store.ended || "the kernel has ended: this is a picture" : store.alive ? "live" : store.reading || "a picture of the last saved state; run the cell again for a live dashboard");
-    const best = all.map(scoreOf).filter((v) => v != null), steps = all.reduce((sum, run) => sum + (run.t || 0), 0);
-    const facts = [["runs", group(all.length)], ["being written", group(all.filter((run) => run.writing).length)], ["best", best.length ? fmt(Math.max(...best)) : "–"], ["steps of all runs", compact(steps)]];
+    const known = (of) => all.map(of).filter((v) => v != null), sure = known((run) => run.confirmed), best = known((run) => run.best), steps = all.reduce((sum, run) => sum + (run.t || 0), 0);
+    const facts = [["runs", group(all.length)], ["open", group(all.filter((run) => run.writing).length)], sure.length ? ["best confirmed", `${fmt(Math.max(...sure))} \u2713`] : ["best", best.length ? fmt(Math.max(...best)) : "–"], ["steps of all runs", compact(steps)]];
     tiles.replaceChildren(...facts.map(([name, value]) => h("div", { role: "listitem" }, h("span", { class: "ev-fact" }, name), h("b", {}, value))));
     for (const part of parts) {
       try { part.draw(store, shown, kinds); } catch (error) { console.error("evolab: a panel failed", error); }

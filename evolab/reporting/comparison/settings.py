@@ -91,5 +91,6 @@ def brief(name: str) -> str:
 
 def _plain(value: object) -> Value:
     if isinstance(value, list | tuple):
-        return "×".join(str(_plain(v)) for v in value) if value else "none"
+        joint = ", " if any(isinstance(v, str) for v in value) else "×"  # names; or the widths of layers
+        return joint.join(str(_plain(v)) for v in value) if value else "none"
     return value if isinstance(value, bool | int | float | str) or value is None else str(value)

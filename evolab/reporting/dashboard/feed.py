@@ -92,7 +92,7 @@ class Feed:
             },
             "rendering": self.rendering, "rollout_every": self.rollout_every, "no_pictures": self.no_pictures,
             "rollout_error": self.rollout_error, "speed": self._speed(), "updates": e.algorithm.offline, "solved": e.solved,
-            "folder": "" if e.folder is None else str(e.folder),
+            "folder": "" if e.kept is None else str(e.kept),
         }  # fmt: skip
 
     def rates(self) -> list[list[Any]]:

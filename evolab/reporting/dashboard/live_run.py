@@ -44,8 +44,8 @@ class LiveRun(Protocol):
         """What the agents learn by."""
 
     @property
-    def folder(self) -> Path | None:
-        """Where the run is kept; None for nowhere."""
+    def kept(self) -> Path | None:
+        """The folder that the run is in; None for none."""
 
     @property
     def config(self) -> Mapping[str, Any]:

@@ -40,7 +40,7 @@ class FollowedRun:
     """
 
     def __init__(self, folder: Path, newest: int = 0) -> None:
-        self.folder: Path | None = folder
+        self.kept: Path | None = folder
         self._place, self._newest = folder, newest
         facts = about(folder)
         self.config: Mapping[str, Any] = facts.get("config") or {}

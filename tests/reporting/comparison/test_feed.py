@@ -12,6 +12,7 @@ from evolab.history.history import History
 from evolab.reporting.comparison.association import association
 from evolab.reporting.comparison.dashboard import RunsDashboard, dashboard
 from evolab.reporting.comparison.feed import PART, RunsFeed
+from evolab.reporting.comparison.settings import flat
 from evolab.storage import lock
 from tests.reporting.comparison.made import bad_runs, config, make_runs, write_run
 from tests.reporting.dashboard.fake import FakeExperiment, make_history
@@ -52,6 +53,12 @@ def test_settings_that_differ_are_the_columns(folder):
     feed = followed(folder)
     assert feed.columns == ["network.hidden", "hyperparameters.lr_actor"]
     assert rows_of(feed)["lr0.0003-h128/seed1"]["v"] == ["128×128", 3e-4]
+
+
+def test_names_that_a_setting_lists_are_no_widths_of_layers():
+    """The legend of a comparison said "draw lr×discount×tau"."""
+    told = flat({"draw": ["lr", "tau"], "network": {"hidden": [64, 32]}})
+    assert (told["draw"], told["network.hidden"]) == ("lr, tau", "64×32")
 
 
 def test_only_what_changed_is_told_and_curves_come_in_parts(tmp_path):

@@ -149,7 +149,7 @@ class FakeExperiment:
             SimpleNamespace(name="TD3", offline=False),
             {"env": name, "population": agents, "seed": seed},
         )
-        self.folder = None
+        self.kept = None
         self.target, self.mutations = 200.0, Mutations()
         self.status, self.progress, self.error, self.version = "idle", None, None, 0
         self._wanted: int | None = None

@@ -56,3 +56,11 @@ def test_a_folder_tells_of_its_elite_by_the_newest_checkpoint(tmp_path):
     assert (followed.confirmed, followed.solved) == ((185.0, None), False)
     (folder / "experiment.json").write_text(json.dumps(facts | {"elite_fitness": 260.0, "generation": 2}))
     assert followed.confirmed == (250.0, None), "the checkpoint is older than the history"
+
+
+def test_a_run_that_was_saved_has_its_report_and_its_hint_there(run, tmp_path):
+    """It went to the working directory, where the report of another run stood."""
+    assert Feed(run).head()["folder"] == ""
+    run.save(tmp_path / "small")
+    assert run.report() == tmp_path / "small" / "report.html"
+    assert Feed(run).head()["folder"] == str(tmp_path / "small")

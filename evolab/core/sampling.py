@@ -27,8 +27,8 @@ class Sequencing:
     """What the sequences are like that some agents learn from, whose networks remember.
 
     Attributes:
-        steps: T, that are learned from, at most.
-        burn_in: K, steps before them that only warm up what is remembered, at most.
+        steps: that are learned from, at most.
+        burn_in: steps before them that only warm up what is remembered, at most.
         memory: C and H of what is remembered.
         readers: [P, 3], whose stored memory each agent can go on with: its id, its parent's (or its own again), and how
             many units of its network remember.

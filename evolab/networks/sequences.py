@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from evolab.core.experience import Batch, Remembered
@@ -49,3 +52,15 @@ def seen_next(batch: Batch, name: str) -> Tree:
     if batch.remembered is None:
         return batch.next_observation
     return Sequences(batch.next_observation, batch.remembered.after[name])
+
+
+@contextmanager
+def kept_where(flags: Tensor, observation: Tree) -> Iterator[None]:
+    """Inside, another pass over a step leaves what is remembered after it as it was where flags [P, B] are True."""
+    after = observation.after if isinstance(observation, Sequences) else ()
+    if isinstance(after, tuple):
+        yield
+        return
+    known = after.clone()
+    yield
+    after.copy_(torch.where(flags[..., None, None], known, after))

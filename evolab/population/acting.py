@@ -16,6 +16,7 @@ from evolab.core.masks import as_mask, forbids_all, of_outputs, random_permitted
 from evolab.core.space_trees import as_space, check_choices, check_tokens, holds_numbers, leading_shape
 from evolab.core.trees import Tree, first_leaf, map_leaves, to_tensor
 from evolab.networks.batching.group import AgentGroup
+from evolab.networks.sequences import kept_where
 from evolab.population.normalisation import deviation
 from evolab.population.recurrent_state import Memory, reading, reading_alone
 from evolab.population.table import Table
@@ -99,13 +100,14 @@ def _explored(
     if where is None:
         return _sampled(table, group, part, memory, mask)
     greedy = _greedy(table, group, part, mask)
+    exploring = torch.as_tensor(where[group.rows], device=greedy.device)
     if algorithm.samples_apart:
-        other = _sampled(table, group, part, memory, mask)
+        with kept_where(~exploring, part):
+            other = _sampled(table, group, part, memory, mask)
     elif mask is None or not isinstance(algorithm, MaskedAlgorithm):  # the same actions, with noise
         other = algorithm.explore(group, greedy, memory, table.generator)
     else:
         other = algorithm.explore(group, greedy, memory, table.generator, mask)
-    exploring = torch.as_tensor(where[group.rows], device=greedy.device)
     return torch.where(exploring.view(*exploring.shape, *[1] * (greedy.dim() - 2)), other, greedy)
 
 

@@ -170,7 +170,7 @@ def along(table: Table, rows: slice, steps: Batch) -> Remembered | None:
 
 def telling(table: Table, transition: Transition) -> Transition:
     """A step of training with what the agents remembered before it, and whose that is; see `Population.telling`."""
-    before = table.memory.get(ACTED) if table.algorithm.replays else None
+    before = table.memory.pop(ACTED, None) if table.algorithm.replays else None
     if before is None or before.shape[:2] != np.shape(transition.reward):
         return transition
     owners = [(one.id, table.network.memory(one.genes)[1]) for one in table.individuals]

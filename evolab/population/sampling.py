@@ -65,7 +65,7 @@ def weighed(group: AgentGroup, sample: Batch, reward: Tensor) -> Tensor:
 
 
 def _weighed_steps(group: AgentGroup, sample: ReplayedSteps, reward: Tensor) -> Tensor:
-    """[P, W * N]: the same of sequences, of which steps that only warm up, and those that are repeated, count for nothing.
+    """[P, T * N]: the same of sequences, of which steps that only warm up, and those that are repeated, count for nothing.
 
     An agent has as many sequences as its own batch size has such stretches, one at least.
     """

@@ -424,3 +424,27 @@ def test_one_that_diverges_takes_nobody_with_it():
     assert torch.isfinite(losses[0])
     assert not torch.isfinite(losses[1])
     assert torch.isfinite(population.table["q"][0]).all()
+
+
+def test_greedy_episodes_remember_without_noise():
+    """Side by side with others that explore by noise in their weights, each remembers what it acted by."""
+    network = ev.Recurrent(16, encoder=[16], steps=4)
+    population, plain = (population_of(network, algorithm=ev.DQN(noisy=noisy)) for noisy in (True, True))
+    where, seen = np.array([[True, False, False]]), np.random.default_rng(0).uniform(-1, 1, (1, 3, 3))
+    for _ in range(3):
+        none = np.zeros((1, 3), bool)
+        population.act(seen, where, ended=none)
+        plain.act(seen, False, ended=none)
+    found, greedy = (one.table.memory["remembered"][0] for one in (population, plain))
+    assert torch.equal(found[1:], greedy[1:])
+    assert not torch.allclose(found[0], greedy[0])
+
+
+def test_what_was_remembered_is_told_of_one_step_alone():
+    """A random step behind it was not acted on by what the agents remember."""
+    population = population_of()
+    seen, none = np.zeros((1, 3, 3), np.float32), np.zeros((1, 3), bool)
+    population.act(seen)
+    step = Transition(seen, none.astype(int), np.zeros((1, 3), np.float32), seen, none, none, seen, ~none)
+    assert population.telling(step).remembered_by[0, 0].tolist() == [0, 16]
+    assert population.telling(step).remembered is None

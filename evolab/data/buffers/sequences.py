@@ -29,19 +29,19 @@ Neighbour = Callable[[Tensor], Tensor]
 
 @dataclass
 class ReplayedSteps(Batch):
-    """Steps of N sequences of each agent; B is W * N, those of a step side by side.
+    """Steps of N sequences of each agent; B is T * N, those of a step side by side.
 
-    Of the W steps the first K only warm up what is remembered, T more are learned from, and the last ones are those
-    that their returns look ahead to. Where an episode is shorter than that, steps are repeated, which count for nothing.
+    Of the T steps the first ones, `burn_in`, only warm up what is remembered, some more are learned from, and the last ones
+    are those that their returns look ahead to. Where an episode is shorter, steps are repeated, which count for nothing.
 
     Attributes:
         memory: [P, N, C, H], what was remembered before the first step; zeros where that is not known.
-        warm: [P, N], how many of the first K steps are there.
-        there: [P, T, N], True where a step is learned from, and not one that is repeated.
-        ahead: [P, T * N], to how many steps further on the return of each looks, but for one.
-        rows: [P, T * N], of the buffer, of those that are learned from.
-        burn_in: K.
-        asked: the most that T may be: an agent has as many sequences as its batch size has such stretches.
+        warm: [P, N], how many of the first steps are there.
+        there: [P, T, N] of the steps that are learned from, True where one is there and not repeated.
+        ahead: [P, T * N] of these, how many steps further on the last one lies that the return of each sums.
+        rows: [P, T * N] of these, where in the buffer they lie.
+        burn_in: steps that only warm up.
+        asked: the most that are learned from: an agent has as many sequences as its batch size has such stretches.
     """
 
     in_sequences: ClassVar[bool] = True
@@ -56,7 +56,7 @@ class ReplayedSteps(Batch):
 
     @property
     def told(self) -> Tensor:
-        """[P, T * N], `error` as it is said of every row: a step that is repeated says what it does where it is."""
+        """[P, T * N] of what is learned from, `error` by rows: a step that is repeated says what it does where it is."""
         last = self.there.sum(1, keepdim=True) - 1  # [P, 1, N]
         steps = torch.arange(self.there.shape[1], device=last.device)[:, None]
         assert self.error is not None
@@ -68,12 +68,12 @@ class Windows(NamedTuple):
     """Where sequences lie.
 
     Attributes:
-        rows: [W, U, P, N], of the buffer.
+        rows: [T, U, P, N], of the buffer.
         first: [U, P, N], the row that each begins with.
         warm: [U, P, N], steps before the first one that is learned from.
         left: [U, P, N], steps from that one on to the last that is there.
-        burn_in: K.
-        steps: T.
+        burn_in: steps that only warm up, at most.
+        steps: that are learned from, at most.
     """
 
     rows: Tensor
@@ -115,7 +115,7 @@ def windows(
     burn_in, steps = how.burn_in, how.steps
     if (
         at.device.type == "cpu"
-    ):  # what nobody needs is not computed; elsewhere asking would wait for the device
+    ):  # what nobody needs is left out; to ask another device would be to wait for it
         burn_in, steps = int(warm.max()), min(steps, int(left.max()))
         beyond = min(beyond, max(0, int(left.max()) - steps))
     place = torch.arange(burn_in + steps + beyond, device=at.device).view(-1, 1, 1, 1)
@@ -155,7 +155,7 @@ def sequences_at(
     found = windows(at, form, most - 1, buffer.previous_of, buffer.next_of, generator)
     burn_in, steps = found.burn_in, found.steps
     for rows, first, warm, left in zip(found.rows.unbind(1), *map(_each, found[1:4]), strict=True):
-        index = rows.transpose(0, 1).flatten(1)  # [P, W * N]
+        index = rows.transpose(0, 1).flatten(1)  # [P, T * N]
         lead, flat = tuple(index.shape), index.flatten()
         if ahead is None:
             fields = buffer.taken(flat, (*DRAWN, *buffer.masks), lead)
@@ -164,7 +164,7 @@ def sequences_at(
             fields = buffer.taken(flat, ("observation", "action"), lead)
             fields |= buffer.taken(last.flatten(), ("next_observation", "terminated", *buffer.masks), lead)
             fields |= {"reward": reward, "discount": discount}
-        place = torch.arange(steps, device=at.device)[:, None]  # [T, 1]
+        place = torch.arange(steps, device=at.device)[:, None]  # [T, 1], of what is learned from
         beyond = (left[:, None] - 1 - place).clamp(min=0)  # [P, T, N]
         furthest = 0 if ahead is None else ahead.steps.to(beyond)[:, None, None] - 1
         yield ReplayedSteps(

@@ -185,9 +185,11 @@ def test_agents_go_on_with_what_they_remembered_themselves():
     wide = set(played.kept) - nobody - parents
     played.play(2, **told(7, 3, 4))  # narrower again
     own = set(played.kept) - nobody - parents - wide
+    played.play(2, **told(9, 3, 3))
+    strangers = set(played.kept) - nobody - parents - wide - own
     assert buffer.fields["remembered"].shape[1:] == (1, 5)
     child, other = starts(buffer, [(7, 5, 3), (8, 8, 5)])
-    for one in nobody | wide:
+    for one in nobody | wide | strangers:
         assert child[one] == [0.0] * 5
     for one in parents | own:
         assert child[one] == pytest.approx([one] * 3 + [0.0] * 2)

@@ -1,4 +1,4 @@
-"""What is true of each of many environments, bool; asked once or several times a step, of few of them."""
+"""What is true of each of many environments, bool, or counted; asked once or several times a step, of few of them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ def as_flags(values: ArrayLike | Tensor) -> np.ndarray:
     if isinstance(values, np.ndarray) and values.dtype.kind == "b":
         return values
     return np.asarray(values.cpu() if isinstance(values, Tensor) else values).astype(bool)
+
+
+def as_numbers(values: ArrayLike | Tensor) -> np.ndarray:
+    """Numbers of each environment as an array; those of a device are waited for."""
+    return np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values)
 
 
 def any_of(flags: np.ndarray) -> bool:

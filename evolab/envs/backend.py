@@ -29,7 +29,7 @@ Faults = dict[int, Failure]
 
 @dataclass(slots=True)
 class StepRows:
-    """What N environments answered to one step.
+    """What N environments answered to one step: arrays, or tensors where they live on a device.
 
     Attributes:
         observation: [N, ...], the true successors, in memory that is not written again.
@@ -44,14 +44,14 @@ class StepRows:
     """
 
     observation: Tree
-    reward: np.ndarray
-    terminated: np.ndarray
-    truncated: np.ndarray
-    skipped: np.ndarray
+    reward: Any
+    terminated: Any
+    truncated: Any
+    skipped: Any
     faults: Faults = field(default_factory=dict)
     reset: Any = None
     metrics: dict[int, Metrics] = field(default_factory=dict)
-    masks: np.ndarray | None = None
+    masks: Any = None
 
 
 class VectorBackend(ABC):
@@ -65,7 +65,7 @@ class VectorBackend(ABC):
     """
 
     space: Space
-    masks: np.ndarray | None = None
+    masks: Any = None
     mode: AutoresetMode = AutoresetMode.DISABLED
 
     @property

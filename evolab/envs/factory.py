@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -14,19 +13,21 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 from evolab.core.checks import positive_integer, unknown
-from evolab.core.composite_actions import ActionParts, joined
+from evolab.core.composite_actions import joined
 from evolab.core.machine_memory import require
 from evolab.core.shown import own_name
 from evolab.envs.adapter import Adapter
-from evolab.envs.backend import VectorBackend
-from evolab.envs.envpool import Pool, drawable, is_pool, longest, pool_of, pool_size, spaces_of
+from evolab.envs.device_adapter import DeviceAdapter
+from evolab.envs.elsewhere import around, is_vector
+from evolab.envs.envpool import Pool, drawable, longest, pool_of, spaces_of
 from evolab.envs.examine import examine_spaces, rehearse
 from evolab.envs.faults import FaultPolicy
 from evolab.envs.goals import goals_of
-from evolab.envs.guard import Guard, chosen_from
+from evolab.envs.guard import Guard
 from evolab.envs.ids import current_id
 from evolab.envs.in_process import Loop
 from evolab.envs.memory_needs import environments
+from evolab.envs.on_device import DeviceEnvironments
 from evolab.envs.one_environment import check_call, drawn, maker_of
 from evolab.envs.ray_batches import RayBatches
 from evolab.envs.stateful_wrappers import notice_memory, refuse_normalisers
@@ -47,7 +48,7 @@ class VectorMaker:
 
     Args:
         function: `(num_envs, seed)` to a Gymnasium vector environment (`gymnasium.make_vec`, PufferLib's) or
-            an object of EnvPool's.
+            an object of EnvPool's, or one with the same interface that gives tensors (`envs.tensors.TensorVector`).
     """
 
     function: Callable[[int, int], Any]
@@ -56,9 +57,10 @@ class VectorMaker:
         """A vector environment of this size."""
         check_call("vector", self.function, num_envs, seed)
         made = self.function(num_envs, seed)
-        if not isinstance(made, VectorEnv) and not is_pool(made):
+        if not is_vector(made):
             raise TypeError(
-                f"vector gave {type(made).__name__}; expected a Gymnasium vector environment, or one of EnvPool's."
+                f"vector gave {type(made).__name__}; expected a Gymnasium vector environment, one of EnvPool's, or an "
+                "object with num_envs, single_observation_space, single_action_space, reset and step that gives tensors."
             )
         return made
 
@@ -142,10 +144,7 @@ def make(
     count = population * num_envs
     of = f"population x num_envs = {population:,} x {num_envs:,}"
     require([environments(count, vectorization, of, "population or num_envs")])
-    finished = partial(
-        VectorEnvironments, population=population, num_envs=num_envs, seed=seed, on_fault=policy
-    )
-    whole = isinstance(environment, (VectorMaker, VectorEnv)) or is_pool(environment)
+    whole = isinstance(environment, VectorMaker) or is_vector(environment)
     if frame_stack > 1 and (whole or vectorization == "envpool"):
         raise ValueError(
             f"frame_stack={frame_stack}: {called(environment)} makes many environments at once. Have it stack them "
@@ -157,8 +156,18 @@ def make(
         given = environment if maker is None else maker(count, seed)
         anew = None if maker is None else partial(maker, count)
         refuse_normalisers(called(environment), given)
-        backend, about = _around(given, (population, num_envs), mode, anew)
-        return finished(backend, **about, again=None if maker is None else again)
+        backend, about = around(given, (population, num_envs), mode, anew)
+        kind = DeviceEnvironments if isinstance(backend, DeviceAdapter) else VectorEnvironments
+        size: dict[str, Any] = {
+            "population": population,
+            "num_envs": num_envs,
+            "seed": seed,
+            "on_fault": policy,
+        }
+        return kind(backend, **size, **about, again=None if maker is None else again)
+    finished = partial(
+        VectorEnvironments, population=population, num_envs=num_envs, seed=seed, on_fault=policy
+    )
     if vectorization == "envpool":
         if not isinstance(environment, str):
             raise ValueError(f"{called(environment)} is no id; EnvPool makes its own environments, by id.")
@@ -221,61 +230,6 @@ def called(source: object) -> str:
     if isinstance(source, VectorMaker):
         return "vector"
     return source if isinstance(source, str) else own_name(source)
-
-
-def _around(
-    vector: Any, lead: tuple[int, int], mode: AutoresetMode | None, anew: Callable[[int], object] | None
-) -> tuple[VectorBackend, dict[str, Any]]:
-    """A vector environment that was made elsewhere as a backend, and what `VectorEnvironments` is told of it.
-
-    Args:
-        vector: the environment.
-        lead: (P, E).
-        mode: how it resets; None for what its metadata say.
-        anew: makes it again with a seed; None where it came ready made.
-    """
-    population, num_envs = lead
-    pooled = is_pool(vector)
-    name = getattr(vector.spec, "id", None) or type(vector if pooled else vector.unwrapped).__name__
-    count = pool_size(vector) if pooled else vector.num_envs
-    if count != population * num_envs:
-        raise ValueError(
-            f"{name} has {count} environments; expected population * num_envs = "
-            f"{population} * {num_envs} = {population * num_envs}."
-        )
-    single = None if pooled else (vector.single_observation_space, chosen_from(vector))
-    observed, chosen = single or spaces_of(name, vector)
-    chosen = joined(chosen)
-    examine_spaces(name, observed, chosen)
-    backend: VectorBackend
-    if pooled:
-
-        def seeded(seeds: list[int]) -> Any:
-            assert anew is not None
-            return anew(int(np.random.SeedSequence(seeds).generate_state(1)[0] >> 1))
-
-        backend, limit = Pool(None if anew is None else seeded, observed, vector), longest(vector)
-    else:
-        backend = Adapter(
-            vector, mode or _said_by(vector, name), parts=chosen if isinstance(chosen, ActionParts) else None
-        )
-        limit = None if vector.spec is None else vector.spec.max_episode_steps
-    goals = None if pooled else goals_of(name, vector)
-    return backend, {"action_space": chosen, "name": name, "max_episode_steps": limit, "goals": goals}
-
-
-def _said_by(vector: VectorEnv, name: str) -> AutoresetMode:
-    """How a vector environment resets, by its metadata."""
-    said = (vector.metadata or {}).get("autoreset_mode")
-    if said is not None:
-        return AutoresetMode(said)
-    warnings.warn(
-        f"{name} does not say how it resets (metadata['autoreset_mode']); NEXT_STEP is assumed, "
-        "Gymnasium's default. Pass autoreset= where it does otherwise.",
-        UserWarning,
-        stacklevel=4,
-    )
-    return AutoresetMode.NEXT_STEP
 
 
 def _mode(autoreset: str | AutoresetMode | None) -> AutoresetMode | None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from operator import itemgetter
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
+from torch import Tensor
 
 from evolab.core.composite_actions import together
 from evolab.core.trees import map_leaves
@@ -36,7 +36,7 @@ class Single(gymnasium.Env[Any, Any]):
     ) -> tuple[Any, dict[str, Any]]:
         """Start an episode."""
         first = self._envs.reset(None if seed is None else np.array([[seed]]))
-        return map_leaves(itemgetter((0, 0)), first), _told(self._envs.action_mask)
+        return map_leaves(_only, first), _told(self._envs.action_mask)
 
     def step(self, action: object) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """One step.
@@ -48,7 +48,7 @@ class Single(gymnasium.Env[Any, Any]):
         done = self._envs.step(flat[None, None], autoreset=False)
         if not done.valid[0, 0]:
             raise EnvironmentFault(f"{self._envs.name}: {self._envs.faults[-1].message}")
-        found, told = map_leaves(itemgetter((0, 0)), done.next_observation), _told(done.next_action_mask)
+        found, told = map_leaves(_only, done.next_observation), _told(done.next_action_mask)
         return found, float(done.reward[0, 0]), bool(done.terminated[0, 0]), bool(done.truncated[0, 0]), told
 
     def render(self) -> Any:
@@ -60,6 +60,12 @@ class Single(gymnasium.Env[Any, Any]):
         self._envs.close()
 
 
-def _told(masks: np.ndarray | None) -> dict[str, Any]:
+def _only(leaf: np.ndarray | Tensor) -> Any:
+    """What the only environment gave; an array also where it lives on a device."""
+    own = leaf[0, 0]
+    return own.cpu().numpy() if isinstance(own, Tensor) else own
+
+
+def _told(masks: np.ndarray | Tensor | None) -> dict[str, Any]:
     """The `info` with the mask of the only environment."""
-    return {} if masks is None else {MASK: masks[0, 0]}
+    return {} if masks is None else {MASK: _only(masks)}

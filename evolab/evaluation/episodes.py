@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from evolab.core.experience import Transition
+from evolab.core.flags import as_flags, as_numbers
 from evolab.core.rng import seed_of
 from evolab.core.trees import Tree
 from evolab.envs.base import Environments
@@ -119,7 +120,7 @@ def evaluating(
         lambda action: evaluator.step(action, autoreset=False),
         evaluator.reset(seed=seeds),
     ):
-        lost = alive & ~np.asarray(transition.valid)
+        lost = alive & ~as_flags(transition.valid)
         if lost.any():
             # Nothing counts against an agent whose environment failed: the episode has begun anew.
             broken += lost
@@ -127,12 +128,12 @@ def evaluating(
             returns[lost], lengths[lost] = np.where(broken[lost] < TRIES, 0.0, np.nan), 0
             alive &= ~(lost & (broken >= TRIES))
         counted = alive & ~lost
-        returns += np.where(counted, transition.reward, 0.0)
+        returns += np.where(counted, as_numbers(transition.reward), 0.0)
         lengths += counted
         for place, told in transition.metrics.items():
             for name, value in told.items() if counted[place] else ():
                 metrics.setdefault(name, np.full(returns.shape, np.nan))[place] = value
-        alive &= ~(np.asarray(transition.terminated) | np.asarray(transition.truncated))
+        alive &= ~(as_flags(transition.terminated) | as_flags(transition.truncated))
         if lengths.max() >= limit:
             cut = alive & (lengths >= limit)
             endless |= bool(cut.any())

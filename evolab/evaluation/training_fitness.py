@@ -13,6 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from evolab.core.experience import Transition
+from evolab.core.flags import as_flags, as_numbers
 from evolab.core.schema import whole
 from evolab.data.buffers.base import Buffer
 from evolab.envs.metrics import means_by_name
@@ -82,14 +83,14 @@ class TrainingEpisodes:
 
     def add(self, transition: Transition) -> None:
         """Count one step of all environments; an episode that a fault broke off counts for nothing."""
-        valid = np.asarray(transition.valid)
+        valid = as_flags(transition.valid)
         self._taken += 1
-        reward = np.asarray(transition.reward)
+        reward = as_numbers(transition.reward)
         self._sum = np.where(valid, self._sum + reward, 0.0)
         self._worth = np.where(valid, self._worth + self._weight * reward, 0.0)
         self._weight = np.where(valid, self._weight * self._discount, 1.0)
         self._steps = np.where(valid, self._steps + 1, 0)
-        ended = valid & (np.asarray(transition.terminated) | np.asarray(transition.truncated))
+        ended = valid & (as_flags(transition.terminated) | as_flags(transition.truncated))
         if not ended.any():
             return
         for row, env in np.argwhere(ended & self._counted).tolist():

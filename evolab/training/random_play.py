@@ -24,9 +24,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from evolab.core.flags import as_flags
 from evolab.core.masks import permits
 from evolab.history.history import History
 from evolab.population.population import Population
@@ -102,7 +104,10 @@ class RandomPlay:
         self._last: np.ndarray | None = None
 
     def act(
-        self, observation: object = None, ended: ArrayLike | None = None, mask: np.ndarray | None = None
+        self,
+        observation: object = None,
+        ended: ArrayLike | Tensor | None = None,
+        mask: np.ndarray | Tensor | None = None,
     ) -> np.ndarray:
         """[P, E, ...], uniform in the environment's own range; new where an episode has ended, [P, E].
 
@@ -115,7 +120,7 @@ class RandomPlay:
         self._left = np.where(new, self._lengths(), self._left) - 1
         if self._last is not None:
             if mask is not None:
-                new = new | ~permits(self._population.action_space, mask, self._last)
+                new = new | ~permits(self._population.action_space, as_flags(mask), self._last)
             drawn = np.where(_over(new, drawn), drawn, self._last)
         self._last = drawn
         return drawn
@@ -124,15 +129,15 @@ class RandomPlay:
         self,
         action: np.ndarray | Tensor,
         exploring: np.ndarray,
-        ended: np.ndarray | None,
-        mask: np.ndarray | None = None,
-    ) -> np.ndarray:
+        ended: np.ndarray | Tensor | None,
+        mask: np.ndarray | Tensor | None = None,
+    ) -> np.ndarray | Tensor:
         """A policy's actions, with random ones in some or all of an episode, where environments explore [P, E]."""
         new, fresh = self._due(ended), np.zeros(self._left.shape, dtype=bool)
         if self.share is None:  # not in `act` alone, whose stream is that of the space
             self.share, fresh = np.zeros(self._left.shape), ~fresh
         elif ended is not None:
-            fresh = np.asarray(ended)
+            fresh = as_flags(ended)
         if fresh.any():
             share, begins = self._drawn_episodes()
             self.share = np.where(fresh, share, self.share)
@@ -141,12 +146,17 @@ class RandomPlay:
         self._astray = np.where(new, self._stream.random(new.shape) < self.share, self._astray)
         drawn = self.act(None, ended, mask)
         random = self._astray & (self._age >= self._begins) & exploring
+        if isinstance(action, Tensor):  # where the environments live on a device
+            other = torch.as_tensor(drawn, device=action.device)
+            return torch.where(
+                torch.as_tensor(_over(random, drawn), device=action.device), other.to(action), action
+            )
         return np.where(_over(random, drawn), drawn, action)
 
-    def _due(self, ended: ArrayLike | None) -> np.ndarray:
+    def _due(self, ended: ArrayLike | Tensor | None) -> np.ndarray:
         """[P, E], True where another stretch begins."""
         new = self._left <= 0
-        return new if ended is None else new | np.asarray(ended)
+        return new if ended is None else new | as_flags(ended)
 
     def _drawn_episodes(self) -> tuple[np.ndarray, np.ndarray]:
         """[P, E] each, of episodes that begin: the share of random steps, and the step from which on they may come."""

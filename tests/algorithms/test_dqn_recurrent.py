@@ -448,3 +448,16 @@ def test_what_was_remembered_is_told_of_one_step_alone():
     step = Transition(seen, none.astype(int), np.zeros((1, 3), np.float32), seen, none, none, seen, ~none)
     assert population.telling(step).remembered_by[0, 0].tolist() == [0, 16]
     assert population.telling(step).remembered is None
+
+
+def test_images_and_stacked_observations_go_with_it():
+    """Frames that are stored once make up the steps of a sequence too."""
+    exp = ev.Experiment(
+        lambda: RememberedCue(observations="image", length=4), algorithm="DQN", network=ev.Recurrent(16, steps=3),
+        frame_stack=2, population=2, num_envs=2, buffer=200, steps_per_generation=60, update_ratio=0.1,
+        hyperparameters={"batch_size": 9}, seed=3, progress=False,
+    )  # fmt: skip
+    exp.run(generations=2)
+    assert exp.buffer.frames["observation"] is not None
+    assert all(np.isfinite(one.fitness).all() for one in exp.history.generations[-1].evaluations)
+    assert torch.isfinite(exp.population.table["q"]).all()

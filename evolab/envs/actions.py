@@ -74,9 +74,8 @@ def middle(space: spaces.Space) -> Any:
         return map_space(middle, space)
     if isinstance(space, spaces.Box):
         low, high = limits(space)
-        low = np.where(
-            np.isfinite(low), low, np.where(np.isfinite(high), high, 0.0)
-        )  # ClipAction's are infinite
+        # ClipAction's are infinite.
+        low = np.where(np.isfinite(low), low, np.where(np.isfinite(high), high, 0.0))
         return ((low + np.where(np.isfinite(high), high, low)) / 2).astype(space.dtype)
     if isinstance(space, spaces.MultiDiscrete):
         return np.array(space.start, dtype=space.dtype)

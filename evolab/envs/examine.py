@@ -193,9 +193,8 @@ def _examine(what: str, space: spaces.Space, value: object) -> None:
     if array.dtype.kind not in kinds:
         raise ValueError(f"{what} has dtype {array.dtype}; its space says {space.dtype}. {MEND}")
     if isinstance(space, spaces.Box):
-        room = SLACK * (
-            1.0 + np.abs(array.astype(np.float64))
-        )  # the lowest of int8 has no absolute value in int8
+        # The lowest of int8 has no absolute value in int8.
+        room = SLACK * (1.0 + np.abs(array.astype(np.float64)))
         outside = np.isfinite(array) & ((array < space.low - room) | (array > space.high + room))
         if outside.any():
             raise ValueError(

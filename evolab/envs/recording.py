@@ -170,7 +170,7 @@ def _agent(agent: Agent, space: Space) -> Policy:
     """Greedy actions of an agent, which may remember what it saw."""
     memory = agent.memory()
 
-    def act(observation: Tree, mask: object, begins: np.ndarray) -> np.ndarray:
+    def act(observation: Tree, mask: np.ndarray | None, begins: np.ndarray) -> np.ndarray:
         memory.begin(begins)
         return np.asarray(together(space, agent.act(observation, action_mask=mask, memory=memory)))
 

@@ -55,9 +55,8 @@ class Workers(VectorBackend):
         self._makers, self._name, self._timeout = makers, name, timeout
         self._context = multiprocessing.get_context()
         self._seeds: list[int] | None = None
-        self._anew = np.zeros(
-            len(makers), dtype=np.int64
-        )  # replacements since the last seeds, which key the next
+        # Replacements since the last seeds, which key the next.
+        self._anew = np.zeros(len(makers), dtype=np.int64)
         self.crew: list[Worker] = []
         self._end = weakref.finalize(self, dismiss, self.crew)
         self.crew += [self._hire(index) for index in range(len(makers))]

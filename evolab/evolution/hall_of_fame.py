@@ -277,7 +277,7 @@ class HallOfFame:
             "elite_deviations": self.deviations,
         }
 
-    def put_state(self, state: Mapping[str, Any], elite: Agent | None) -> None:
+    def put_state(self, state: Mapping[str, float], elite: Agent | None) -> None:
         """Go on from a checkpoint; an older one does not say how many episodes are behind the elite."""
         self.elite, self.fitness = elite, float(state["elite_fitness"])
         self.episodes = int(state.get("elite_episodes", CONFIRMATION))

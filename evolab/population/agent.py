@@ -8,7 +8,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
 
 from evolab.algorithms.base import Algorithm
 from evolab.core import checks, registry
@@ -105,7 +106,7 @@ class Agent:
         self,
         observation: Tree,
         explore: bool = False,
-        action_mask: Any = None,
+        action_mask: ArrayLike | Tensor | None = None,
         memory: Memory | None = None,
     ) -> Any:
         """Action for one observation, or for a batch of them.

@@ -86,9 +86,7 @@ def arrange(
     sorted_demands = [demands[index] for index in order]
     bucket_cost, group_cost, largest = _prices(sorted_demands, like.device)
     keys = [one.key for one in sorted_demands]
-    if network.computes_unpadded(
-        like
-    ):  # computed at each agent's own width: nothing is padded, so cutting gains nothing
+    if network.computes_unpadded(like):  # each at its own width: nothing is padded, so cutting gains nothing
         ends = [row for row in range(1, len(keys)) if keys[row] != keys[row - 1]]
         buckets = list(zip([0, *ends], [*ends, len(keys)], strict=True))
     else:

@@ -64,9 +64,7 @@ def room(table: Table, store: MutableMapping[str, Tensor], name: str, lead: tupl
     kept = store.get(name)
     if kept is None or kept.shape[:3] != shape[:3]:
         kept = torch.zeros(shape, dtype=table.dtype, device=table.device)
-    elif (
-        kept.shape[3] != shape[3]
-    ):  # kept from before the table was laid out anew; what an agent has not is zero
+    elif kept.shape[3] != shape[3]:  # from before the table was laid out anew; what an agent has not is zero
         kept = F.pad(kept, (0, shape[3] - kept.shape[3]))
     store[name] = kept
     return kept

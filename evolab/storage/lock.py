@@ -83,9 +83,8 @@ def _acquire(folder: Path, path: Path) -> None:
             if owner == _self():
                 return
             if owner is None and attempt < PATIENCE:
-                time.sleep(
-                    0.02
-                )  # it was released just now, or is being written where there are no hard links
+                # It was released just now, or is being written where there are no hard links.
+                time.sleep(0.02)
             elif owner is None or _is_gone(owner):
                 _discard(path, owner)
             else:

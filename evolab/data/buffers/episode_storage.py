@@ -150,9 +150,8 @@ class EpisodePools(Pools):
     @property
     def onward(self) -> Tensor:
         """[pools * allotted], rows from each transition on to the next one of its episode; 0 for none."""
-        return self.field(
-            ONWARD, (), torch.int32, 0
-        )  # a folder that was written before this was kept has none
+        # A folder that was written before this was kept has none.
+        return self.field(ONWARD, (), torch.int32, 0)
 
     def next_of(self, index: Tensor) -> Tensor:
         """The rows that follow rows; the same row where none does."""

@@ -194,9 +194,8 @@ def read(dataset: h5py.Dataset, room: Allocator) -> np.ndarray:
     if not room.on_disk:
         return np.asarray(dataset[()])
     offset = dataset.id.get_offset() if dataset.chunks is None else None
-    if (
-        offset is not None and dataset.size and dataset.dtype.kind in "iuf"
-    ):  # numpy's own bytes; bool is an enum
+    # NumPy's own bytes; bool is an enum.
+    if offset is not None and dataset.size and dataset.dtype.kind in "iuf":
         return np.memmap(dataset.file.filename, dataset.dtype, "r", offset, dataset.shape)
     out = room.empty(dataset.shape, dataset.dtype)
     copy(dataset, out)

@@ -72,9 +72,8 @@ def _reframe(state: dict[str, Tensor], old: Axes, new: Axes) -> None:
     """Put a border of zeros around what is centred, or cut it off."""
     for name, axes in old.items():
         border: list[int] = []
-        for before, after in zip(
-            reversed(axes), reversed(new[name]), strict=True
-        ):  # F.pad counts from the last
+        # F.pad counts from the last.
+        for before, after in zip(reversed(axes), reversed(new[name]), strict=True):
             border += [(after.size - before.size) // 2] * 2 if before.centred else [0, 0]
         if any(border):
             state[name] = F.pad(state[name], border)

@@ -198,9 +198,8 @@ class Report:
         except (Damaged, ValueError):
             return cls(run)
         known = {name: value for name, value in found.items() if name in cls.__dataclass_fields__}
-        known["newest"] = (
-            None if isinstance(known.get("newest"), str) else known.get("newest")
-        )  # it was not finite
+        if isinstance(known.get("newest"), str):  # it was not finite
+            known["newest"] = None
         return replace(cls(run), **known)
 
 

@@ -23,9 +23,8 @@ class _Pass:
 
     def __init__(self, layers: list[LayerPlan], reading: int, layout: Layout) -> None:
         self.layers, self.reading, self.layout = layers, reading, layout
-        deepest = (
-            f"hidden.{len(layers)}.weight" not in layout.names
-        )  # False for a shallow agent of a deep group
+        # False for a shallow agent of a deep group.
+        deepest = f"hidden.{len(layers)}.weight" not in layout.names
         self.whole = deepest and len({layer.rows for layer in layers}) == 1
         self.spare: ScratchRows | None = None
         self.lent: ScratchRows | None = None
@@ -44,9 +43,7 @@ class _Pass:
         """Let the next backward pass write into this gradient [P, M, N], which is this pass's own [R, N]."""
         if self.lent is None or self.lent.flat.data_ptr() != gradient.data_ptr():
             return
-        if (
-            self.whole
-        ):  # otherwise it must stay zero where layers are missing, and the optimizer wrote everywhere
+        if self.whole:  # else it must stay zero where layers are missing, and the optimizer wrote everywhere
             self.spare = self.lent
         self.lent = None
 

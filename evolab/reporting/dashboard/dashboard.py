@@ -42,9 +42,7 @@ class Dashboard(anywidget.AnyWidget):
 
     _esm = traitlets.Unicode(page.es_module()).tag(sync=True)
     _css = traitlets.Unicode(page.style()).tag(sync=True)
-    state = traitlets.Dict().tag(
-        sync=True
-    )  # the whole dashboard, compact: what a saved notebook reopens with
+    state = traitlets.Dict().tag(sync=True)  # all of it, compact: what a saved notebook reopens with
     past = traitlets.Unicode().tag(sync=True)  # compressed: older generations, for the family tree
     rollout = traitlets.Dict().tag(sync=True)
     twin = traitlets.Unicode().tag(sync=True)  # "evolab-" and the widget's id: names its still picture too

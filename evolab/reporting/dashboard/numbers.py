@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, SupportsFloat
 
 
 def changes(values: Sequence[object]) -> list[list[Any]]:
@@ -16,7 +16,7 @@ def changes(values: Sequence[object]) -> list[list[Any]]:
     return [[i, value] for i, value in enumerate(values) if not i or value != values[i - 1]]
 
 
-def short(value: Any, digits: int = 5) -> Any:
+def short(value: SupportsFloat | str | None, digits: int = 5) -> Any:
     """A number as JSON carries it: five significant digits, None for what is not finite.
 
     >>> [short(x) for x in (231.43771, float("nan"), 7, 1e-3, "adam")]

@@ -151,9 +151,8 @@ def _tree(draw: ImageDraw, box: Box, shown: Sequence[dict[str, Any]], store: Sto
         return box[0] + column * step, box[1] + (rank + 0.5) * pitch
 
     strong = []
-    crowded = (
-        len(shown[-1]["id"]) > MANY
-    )  # with many families pale links say nothing and cost most of the bytes
+    # With many families pale links say nothing and cost most of the bytes.
+    crowded = len(shown[-1]["id"]) > MANY
     for c in range(1, len(shown)):
         places = {agent: i for i, agent in enumerate(shown[c - 1]["id"])}
         for i, (agent, parent) in enumerate(zip(shown[c]["id"], shown[c]["p"])):

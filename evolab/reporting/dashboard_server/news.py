@@ -134,9 +134,8 @@ class RunNews:
                 message = self._feed.frame(after)
             if self._run.before and not self._damage:
                 message["head"]["unread"] = self._run.before
-                message |= dict.fromkeys(
-                    {"best", "confirmed", "fresh"} & message.keys()
-                )  # of all generations
+                # They are of all generations.
+                message |= dict.fromkeys({"best", "confirmed", "fresh"} & message.keys())
                 self._read_on()
             return {"epoch": self._epoch, **message}
 

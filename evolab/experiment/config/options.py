@@ -93,8 +93,8 @@ class Options:
         frame_stack: newest observations that an agent is shown as one, so that it sees what moves; see
             `ev.envs.FrameStack`. Above 1 Atari's games are preprocessed as well: every fourth frame, of 84 x 84 grey values.
         env_kwargs: arguments of the environment by name, for `gymnasium.make` or the callable.
-        vector: in place of `environment`, makes vector environments of any size, Gymnasium's, PufferLib's, ones of tensors or
-            EnvPool's: `lambda n, seed: gymnasium.make_vec("CartPole-v1", num_envs=n)`.
+        vector: in place of `environment`, makes vector environments of any size, Gymnasium's, PufferLib's, ones of tensors
+            or EnvPool's: `lambda n, seed: gymnasium.make_vec("CartPole-v1", num_envs=n)`.
         seed: of everything; None for a fresh one.
         folder: write checkpoints there by itself; None for none but those of `save`.
         checkpoint_every: generations between two of them, or a time such as "10 min".

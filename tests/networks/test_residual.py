@@ -339,14 +339,13 @@ def test_they_learn_to_catch_a_ball_from_pictures_with_it(algorithm):
         num_envs=4,
         network=ev.CNN((8, 16), blocks=1, latent=32, hidden=[]),
         hyperparameters={"lr": 1e-3, **own},
-        steps_per_generation=2_000,
-        target=0.9,
+        steps_per_generation=4_000,
         seed=1,
         **(by_episodes(2) if algorithm == "DQN" else {}),
     )
     if algorithm == "DQN":
         exp.fill(500)
-    exp.run(max_steps=40_000)
+    exp.run(generations=4)
     with ev.envs.make(Catch, population=1, num_envs=1) as envs:
         unseen = float(ev.evaluate(ev.Population.of([exp.elite]), envs, 100, seed=10_000)[0])
     assert unseen >= 0.9

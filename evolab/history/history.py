@@ -68,20 +68,20 @@ class History:
             f"best {number(best.fitness)} by agent {best.agent} in generation {best.generation}, "
             f"now {number(last.fitness)}, {last.steps_told}"
         )
-        names = ("generation", "steps", "best", "median", "worst", "best agent", "came from")
+        names = ("generation", "steps", "best", "median", "worst", "best agent", "last change")
         births = {b.agent: b for b in generations[-11].births} if len(generations) > 10 else {}
         rows = []
         for generation in generations[-10:]:
             known = sorted(e.fitness for e in generation.evaluations if not math.isnan(e.fitness))
             values = known or [math.nan]
             birth = births.get(generation.best.agent)
-            came_from = "" if birth is None else change(birth.detail) or birth.kind
+            change_of_best = "" if birth is None else change(birth.detail) or birth.kind
             fitness = map(number, (generation.fitness, values[len(values) // 2], values[0]))
             steps = count(generation.all_steps)
-            cells = (generation.number, steps, *fitness, generation.best.agent, came_from)
+            cells = (generation.number, steps, *fitness, generation.best.agent, change_of_best)
             rows.append(tuple(map(str, cells)))
             births = {b.agent: b for b in generation.births}
-        return summary, html_table(names, rows, ("came from",), summary, strong=len(rows) - 1)
+        return summary, html_table(names, rows, ("last change",), summary, strong=len(rows) - 1)
 
     def survived(self) -> str:
         """How many failures of environments were survived, by kind, in one line; empty where none was."""

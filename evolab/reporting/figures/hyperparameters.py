@@ -42,8 +42,7 @@ def hyperparameters_figure(history: History) -> Figure:
         low, high = float(table[name].min()), float(table[name].max())
         if low > 0 and high / low > 6:
             chart.update_yaxes(**logarithmic(low, high), **where)
-    finish(chart, "Hyperparameters over generations", height=90 + 230 * rows)
+    finish(chart, "Hyperparameters over generations", height=90 + 230 * rows, panels=True)
     chart.update_xaxes(**whole(history.generations[0].number, history.generations[-1].number, 4))
     chart.update_annotations(font_size=12)
-    legend = {"yref": "container", "y": 0.99, "yanchor": "top"}
-    return chart.update_layout(title={"y": 0.97, "yanchor": "top"}, margin={"t": 90}, legend=legend)
+    return chart

@@ -23,13 +23,20 @@ MARKED = "#7f858e"
 """Colour of a line that is neither data nor grid, such as a target."""
 
 
-def finish(chart: Figure, title: str, x: str = "", y: str = "", height: int = 420) -> Figure:
-    """Give a figure the house's page: calm, on any background, aligned numbers, one title."""
+def finish(
+    chart: Figure, title: str, x: str = "", y: str = "", height: int = 420, panels: bool = False
+) -> Figure:
+    """Give a figure the house's page: calm, on any background, aligned numbers, one title.
+
+    Title and legend are lines of their own: a narrow page would else put one upon the other. Where there are panels,
+    each with a title, the legend stands above these.
+    """
+    top, foot, clear = (90, 52, 28) if panels else (60, 52, 6)
     chart.update_layout(
-        title={"text": title, "x": 0.01, "font": {"size": 16}}, height=height,
-        margin={"l": 60, "r": 24, "t": 56, "b": 52},
+        title={"text": title, "x": 0.01, "font": {"size": 16}, "y": 1, "yanchor": "top", "pad": {"t": 8}}, height=height,
+        margin={"l": 60, "r": 24, "t": top, "b": foot},
         paper_bgcolor=CLEAR, plot_bgcolor=CLEAR, font={"color": WORDS, "size": 12.5},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right"},
+        legend={"orientation": "h", "y": 1 + clear / (height - top - foot), "yanchor": "bottom", "x": 1, "xanchor": "right"},
         hoverlabel={"align": "left"},
     )  # fmt: skip
     chart.update_xaxes(title_text=x or None, gridcolor=GRID, zeroline=False, linecolor=GRID)

@@ -40,7 +40,7 @@ def losses_figure(history: History) -> Figure:
     series["episode length of the best agent"] = [g.best.length for g in generations]
     if any(g.best.steps for g in generations):
         series["updates per step"] = [g.best.updates / max(1, g.best.steps) for g in generations]
-    columns = min(3, len(series))
+    columns = min(2, len(series))  # their titles are long
     rows = -(-len(series) // columns)
     chart: Any = make_subplots(
         rows, columns, subplot_titles=[escape(n) for n in series], vertical_spacing=0.25 / rows

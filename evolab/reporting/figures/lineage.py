@@ -70,10 +70,11 @@ def lineage_figure(history: History, last: int | None = 40) -> Figure:
             text=[hover_text(e, b) for _, _, e, b in found], hovertemplate="%{text}<extra></extra>",
         )  # fmt: skip
     size = max(len(g.evaluations) for g in generations)  # a population may have been larger at first
-    height = max(300, min(900, 170 + 22 * size))
+    height = max(300, min(900, 184 + 22 * size))
     finish(chart, "Lineage", "generation", "rank (best on top)", height)
     chart.update_xaxes(**whole(generations[0].number, generations[-1].number))
-    below = -52 / (height - 170)  # the legend stands under the axis, whatever the height
-    chart.update_layout(legend={"y": below, "yanchor": "top", "x": 0, "xanchor": "left"}, margin={"b": 114})
+    # The legend stands at the foot of the figure, in as many rows as the page makes of it, and clear of the axis.
+    foot = {"yref": "container", "y": 0, "yanchor": "bottom", "x": 0, "xanchor": "left"}
+    chart.update_layout(legend=foot, margin={"b": 124})
     chart.update_yaxes(autorange="reversed", showgrid=False, dtick=max(1, size // 8))
     return chart

@@ -53,8 +53,7 @@ def metrics_figure(history: History, names: tuple[str, ...] = ()) -> Figure:
         chart.add_scatter(x=line["generation"], y=line[name], name="winner's ancestry", showlegend=i == 0,
                           mode="lines" if len(line) > 1 else "markers", line={"color": WINNER[0], "width": 3},
                           hovertemplate=hover, **where)  # fmt: skip
-    finish(chart, "Metrics over generations", height=90 + 230 * rows)
+    finish(chart, "Metrics over generations", height=90 + 230 * rows, panels=True)
     chart.update_xaxes(**whole(history.generations[0].number, history.generations[-1].number, 4))
     chart.update_annotations(font_size=12)
-    legend = {"yref": "container", "y": 0.99, "yanchor": "top"}
-    return chart.update_layout(title={"y": 0.97, "yanchor": "top"}, margin={"t": 90}, legend=legend)  # type: ignore[no-any-return]
+    return chart

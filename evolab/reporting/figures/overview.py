@@ -60,9 +60,9 @@ def overview_figure(history: History, target: float | None = None) -> Figure:
         for trace in mutations_figure(history).data:
             chart.add_trace(trace, row=len(layout), col=1)
         chart.update_yaxes(autorange="reversed", row=len(layout), col=1)
-    finish(chart, f"{len(history)} generations", height=250 + 190 * below + 230 * gains)
+    finish(chart, f"{len(history)} generations", height=250 + 190 * below + 230 * gains, panels=True)
     chart.update_annotations(font_size=12)
-    return chart.update_layout(margin={"t": 90}, legend={"y": 1.04})  # type: ignore[no-any-return]
+    return chart
 
 
 def _charts(figure: Figure) -> dict[str, tuple[list[Any], Any]]:

@@ -48,7 +48,7 @@ FOREIGN = {
     "data/datasets/readers.py": "pandas' frames and NumPy's archives, without importing pandas",
     "data/datasets/token_files.py": "h5py's groups and data sets",
     "envs/device_adapter.py": "a user's own vector environment",
-    "envs/elsewhere.py": "a user's own vector environment",
+    "envs/given_vectors.py": "a user's own vector environment",
     "envs/envpool.py": "EnvPool's pools",
     "envs/goals.py": "Gymnasium's vector environments",
     "envs/guard.py": "a user's own environment, before it is known to be sound",

@@ -18,10 +18,10 @@ from evolab.core.machine_memory import require
 from evolab.core.shown import own_name
 from evolab.envs.adapter import Adapter
 from evolab.envs.device_adapter import DeviceAdapter
-from evolab.envs.elsewhere import around, is_vector
 from evolab.envs.envpool import Pool, drawable, longest, pool_of, spaces_of
 from evolab.envs.examine import examine_spaces, rehearse
 from evolab.envs.faults import FaultPolicy
+from evolab.envs.given_vectors import around, is_vector
 from evolab.envs.goals import goals_of
 from evolab.envs.guard import Guard
 from evolab.envs.ids import current_id

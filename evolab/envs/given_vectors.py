@@ -1,4 +1,4 @@
-"""Vector environments that were made elsewhere, as backends: Gymnasium's, EnvPool's, and those that live on a device."""
+"""Vector environments that a user gives, as backends: Gymnasium's, EnvPool's, and those that live on a device."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _gives_tensors(vector: VectorEnv | TensorVector, name: str) -> bool:
 def around(
     vector: Any, lead: tuple[int, int], mode: AutoresetMode | None, anew: Callable[[int], object] | None
 ) -> tuple[VectorBackend, dict[str, Any]]:
-    """A vector environment that was made elsewhere as a backend, and what `VectorEnvironments` is told of it.
+    """A vector environment that was given, as a backend, and what `VectorEnvironments` is told of it.
 
     Args:
         vector: the environment.

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from evolab.core.experience import Batch, Remembered
 from evolab.core.trees import Tree, map_leaves
-from evolab.data.buffers.sequences import ReplayedSteps
+from evolab.data.buffers.replayed_sequences import ReplayedSteps
 from evolab.networks.sequences import Sequences
 
 Reader = Callable[[Tree], Tensor]

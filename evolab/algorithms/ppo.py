@@ -15,7 +15,7 @@ from evolab.algorithms.base import CALLS, CHANGED, MaskedAlgorithm
 from evolab.algorithms.categorical import drawn, likelihood, logits_of
 from evolab.algorithms.clipped_gaussian import clipped_gaussian
 from evolab.algorithms.hyperparameters import RATE, SHARED, Hyperparameter
-from evolab.algorithms.sequences import Cut
+from evolab.algorithms.rollout_sequences import Cut
 from evolab.core.actions import Actions
 from evolab.core.experience import Batch, Remembered
 from evolab.core.ranges import Float, Integer
@@ -76,7 +76,7 @@ class PPO(MaskedAlgorithm):
     clipped has the probability of all draws beyond its bound, so that what is learned from is
     what was done. Greedy actions are the likeliest one, or the mean.
 
-    Where the network remembers, minibatches are made of sequences; see `algorithms.sequences`.
+    Where the network remembers, minibatches are made of sequences; see `algorithms.rollout_sequences`.
 
     Weights start orthogonal, those of the policy's last layer a hundred times smaller: every action is as likely as
     another at first, whatever is observed (Andrychowicz et al. 2021, What matters in on-policy reinforcement learning).

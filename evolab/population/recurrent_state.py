@@ -18,8 +18,8 @@ from torch import Tensor
 
 from evolab.core.experience import Batch, Remembered, Transition
 from evolab.core.trees import Tree
+from evolab.data.buffers.replayed_sequences import ReplayedSteps
 from evolab.data.buffers.rollout import RolloutSteps
-from evolab.data.buffers.sequences import ReplayedSteps
 from evolab.networks.sequences import Sequences
 from evolab.population.table import Table
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from evolab.core.experience import Batch
 from evolab.core.sampling import Lookahead, Sampling, Sequencing
-from evolab.data.buffers.sequences import ReplayedSteps
+from evolab.data.buffers.replayed_sequences import ReplayedSteps
 from evolab.networks.batching.group import AgentGroup
 from evolab.population.individual import Individual
 from evolab.population.recurrent_state import size

@@ -17,7 +17,7 @@ from evolab.data.buffers.episode_storage import EpisodePools
 from evolab.data.buffers.hindsight import Relabelled
 from evolab.data.buffers.n_step import summed_ahead
 from evolab.data.buffers.priorities import Priorities, weights
-from evolab.data.buffers.sequences import ReplayedSteps, sequences_at, sequences_in
+from evolab.data.buffers.replayed_sequences import ReplayedSteps, sequences_at, sequences_in
 from evolab.networks.batching import cuda_graphs as graphs
 
 

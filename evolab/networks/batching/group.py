@@ -19,7 +19,7 @@ from evolab.networks.base import Layout, Network, Role
 from evolab.networks.batching.bucket import Bound, Bucket, Forward, joined
 from evolab.networks.batching.cuda_graphs import Recordings
 from evolab.networks.batching.gradients import TrackedPass
-from evolab.networks.batching.pace import Pace
+from evolab.networks.batching.updates_due import Pace
 from evolab.networks.batching.whole_rollouts import Rule, WholeRollouts, by_kernels
 from evolab.networks.batching.whole_updates import WholeUpdates
 from evolab.networks.genes import Genes

@@ -16,7 +16,7 @@ from evolab.reporting.comparison.curves import RunCurve, Source
 from evolab.reporting.comparison.listing import existing, places
 from evolab.reporting.comparison.reader import GrowingRun, RunAtHand
 from evolab.reporting.comparison.settings import brief, differing
-from evolab.reporting.dashboard.numbers import short
+from evolab.reporting.dashboard.short_numbers import short
 
 POINTS = 200
 """Of a curve; where it has more generations, those at which the best so far rose come first."""

@@ -16,8 +16,8 @@ from typing import Any
 
 from evolab.core.registry import resolve
 from evolab.reporting.dashboard.live_run import LiveRun
-from evolab.reporting.dashboard.numbers import short
 from evolab.reporting.dashboard.panel import Panel, Snapshot, checked
+from evolab.reporting.dashboard.short_numbers import short
 from evolab.reporting.dashboard.store import Store
 from evolab.reporting.rollout import NoPictures, Rollout
 

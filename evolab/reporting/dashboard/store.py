@@ -18,7 +18,7 @@ from typing import Any
 
 from evolab.history.effects import counted_as
 from evolab.history.events import Evaluation, Generation
-from evolab.reporting.dashboard.numbers import changes, quantile, short
+from evolab.reporting.dashboard.short_numbers import changes, quantile, short
 
 BUDGET = (22_000, 18_000, 13_000)  # bytes of the compact state for rows of level 2, 1 and 0
 POINTS = 300

@@ -198,4 +198,4 @@ def test_acting_takes_the_best_action_behind_the_last_token():
             expected = module(said[None])[0, -1, : V - 1].argmax()
             assert int(chosen[row, column]) == int(expected)
     assert many[0].act(tokens[0, 0].numpy()) == int(chosen[0, 0])
-    assert Layout.of(many.network.axes(many.roles["policy"], many[0].genes)).size == many[0].parameters
+    assert Layout.of(many.network.axes(many.roles["policy"], many[0].genes)).size == many[0].network_size

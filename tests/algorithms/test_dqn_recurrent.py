@@ -17,6 +17,7 @@ from evolab.evolution.mutation.context import Context
 from evolab.evolution.mutation.resize_tensors import resize
 from evolab.population.acting import values
 from evolab.population.sampling import sampling_of
+from tests import masked_play
 
 SPACE, ENVS = spaces.Box(-1.0, 1.0, (3,), np.float32), 3
 
@@ -310,31 +311,14 @@ def test_burn_in_repairs_what_was_never_stored():
 
 @pytest.mark.parametrize("options", [{}, {"noisy": True}, {"dueling": True}, {"double": False}], ids=str)
 def test_masks_dicts_normalisation_and_rainbows_parts_go_with_it(options):
-    space = spaces.Dict({"a": spaces.Box(-1, 1, (2,), np.float32), "b": spaces.Discrete(3)})
     population = population_of(
-        size=2, algorithm=ev.DQN(**options), space=space, normalise=True, hyperparameters={"n_step": 2, "priority": 0.5}
+        size=2, algorithm=ev.DQN(**options), space=masked_play.SPACE, normalise=True,
+        hyperparameters={"n_step": 2, "priority": 0.5},
     )  # fmt: skip
-    buffer, rng, ended = ev.ReplayBuffer(500), np.random.default_rng(0), None
-
-    def seen():
-        return {"a": rng.uniform(-1, 1, (2, 3, 2)).astype(np.float32), "b": rng.integers(0, 3, (2, 3))}
-
-    observation = seen()
+    buffer = ev.ReplayBuffer(500)
     before = {name: value.clone() for name, value in population.table.items()}
-    for _ in range(20):
-        mask = np.ones((2, 3, 3), bool)
-        mask[..., 1] = False
-        action = population.act(observation, ended=ended, action_mask=mask)
-        assert not (action == 1).any()
-        following, ended = seen(), rng.random((2, 3)) < 0.3
-        none = np.zeros((2, 3), bool)
-        transition = Transition(
-            observation, action, np.ones((2, 3), np.float32), following, none, ended, following, ~none,
-            action_mask=mask, next_action_mask=mask,
-        )  # fmt: skip
+    for transition in masked_play.transitions(population, 20):
         buffer.add(population.telling(transition))
-        population.observe(transition)
-        observation = following
     losses = population.learn(buffer, updates=3)
     assert all(bool(torch.isfinite(value).all()) for value in losses.values())
     assert not torch.equal(population.table["q"], before["q"])

@@ -9,6 +9,7 @@ import evolab as ev
 from evolab.envs.probes import RememberedCue
 from evolab.networks.sequences import Sequences
 from evolab.population.acting import values
+from tests import masked_play
 
 SPACE, LENGTH, ENVS = spaces.Box(-1.0, 1.0, (3,), np.float32), 11, 4
 
@@ -244,10 +245,9 @@ def test_memory_makes_a_difference_in_an_evaluation():
 
 
 def test_masks_dicts_and_normalisation_go_with_it():
-    space = spaces.Dict({"a": spaces.Box(-1, 1, (2,), np.float32), "b": spaces.Discrete(3)})
     population = ev.Population(
         "PPO",
-        space,
+        masked_play.SPACE,
         spaces.Discrete(3),
         2,
         network="Recurrent",
@@ -255,27 +255,11 @@ def test_masks_dicts_and_normalisation_go_with_it():
         normalise=True,
         seed=0,
     )
-    buffer, rng, ended = ev.RolloutBuffer(6), np.random.default_rng(0), None
-
-    def seen():
-        return {"a": rng.uniform(-1, 1, (2, 3, 2)).astype(np.float32), "b": rng.integers(0, 3, (2, 3))}
-
-    observation = seen()
-    for _ in range(6):
-        mask = np.ones((2, 3, 3), bool)
-        mask[..., 1] = False
-        action = population.act(observation, ended=ended, action_mask=mask)
-        assert not (action == 1).any()
-        following, ended = seen(), rng.random((2, 3)) < 0.3
-        none = np.zeros((2, 3), bool)
-        transition = ev.core.experience.Transition(
-            observation, action, np.ones((2, 3), np.float32), following, none, ended, following, ~none,
-            action_mask=mask, next_action_mask=mask,
-        )  # fmt: skip
+    buffer, losses = ev.RolloutBuffer(6), {}
+    for transition in masked_play.transitions(population, 6):
         buffer.add(transition)
-        population.observe(transition)
         losses = population.learn(buffer)
-        observation = following
+    assert losses
     assert all(bool(torch.isfinite(value).all()) for value in losses.values())
 
 

@@ -45,6 +45,17 @@ def press(page: Any, name: str) -> None:
     page.get_by_role("button", name=name, exact=True).click()
 
 
+def slide(page: Any, name: str, key: str, value: float) -> None:
+    """Press a key on a slider until it stands there: JupyterLab takes the focus back when a cell ends."""
+    slider = page.get_by_role("slider", name=name, exact=True)
+
+    def stands() -> bool:
+        slider.press(key)
+        return float(slider.input_value()) == value
+
+    eventually(stands, f"{key} moves the slider {name!r} to {value}")
+
+
 def generation(page: Any) -> int:
     return int(page.locator(".ev-tiles b").first.inner_text().replace("\u202f", ""))
 
@@ -163,13 +174,9 @@ def test_a_slider_changes_the_next_generations_mutations(notebook: Callable[...,
     lab = notebook(EXPERIMENT, BOARD)
     page = lab.page
     lab.run_all()
-    slider = page.get_by_role("slider", name="architecture", exact=True)
-    slider.wait_for()
-    slider.focus()
-    page.keyboard.press("End")
+    slide(page, "architecture", "End", 1.0)
     for name in ("none", "parameters", "activation", "hyperparameters"):
-        page.get_by_role("slider", name=name, exact=True).focus()
-        page.keyboard.press("Home")
+        slide(page, name, "Home", 0.0)
     arrived = "{k for k, v in exp.mutations.weights.items() if v} == {'architecture'}"
     eventually(lambda: lab.value(arrived) == "True", "the sliders' values reach the kernel")
     press(page, "Step")
@@ -197,11 +204,10 @@ def test_an_episode_is_rendered_played_and_scrubbed(notebook: Callable[..., Note
     wait_for_name(page, ".ev-player button", "Pause episode")  # it plays by itself once its picture is there
     play.click()
     wait_for_name(page, ".ev-player button", "Play episode")
-    scrub.focus()
-    page.keyboard.press("Home")
+    slide(page, "Frame of the episode", "Home", 0)
     assert frames.inner_text().startswith("1/")
     before = pixels(page, "episode")
-    page.keyboard.press("End")
+    slide(page, "Frame of the episode", "End", float(str(scrub.get_attribute("max"))))
     last = frames.inner_text().split("/")
     assert last[0] == last[1]
     assert pixels(page, "episode") != before

@@ -46,7 +46,7 @@ def press(page: Any, name: str) -> None:
 
 
 def slide(page: Any, name: str, key: str, value: float) -> None:
-    """Press a key on a slider until it stands there: JupyterLab takes the focus back when a cell ends."""
+    """Press a key on a slider until it stands there: it takes none before the kernel has been heard."""
     slider = page.get_by_role("slider", name=name, exact=True)
 
     def stands() -> bool:

@@ -16,6 +16,7 @@ from evolab.core.ranges import Float
 from evolab.core.readonly import frozen_options
 from evolab.networks.batching.bucket import Forward
 from evolab.networks.batching.group import AgentGroup
+from evolab.networks.kernels.td_updates import TemporalDifference
 
 
 @frozen_options(CHANGED, CALLS)
@@ -46,6 +47,10 @@ class TD3BC(TD3):
     ) -> Tensor:
         """The policy's action itself."""
         return action
+
+    def whole(self) -> TemporalDifference | None:
+        """`update`, as the kernels know it."""
+        return TemporalDifference("critic", policy="actor", smoothed=True, cloning="bc_alpha")
 
     def improve(self, agents: AgentGroup, batch: Batch) -> Tensor:
         """One step on both terms."""

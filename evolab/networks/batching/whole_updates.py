@@ -137,6 +137,7 @@ class WholeUpdates:
                 address(hyper[rule.dropped]) if rule.dropped else None,
                 address(batch.error),
                 address(permitted),
+                address(hyper[rule.cloning]) if rule.cloning else None,
             ),
         )
         held = x, following, reward, terminated, action, noise, ahead, permitted, counts, batch.error

@@ -38,6 +38,7 @@ typedef struct {
     const REAL *dropped; /* [agents], share of all critics' quantiles that targets leave out; NULL for none */
     REAL *errors; /* [agents, batch], gets sizes of the errors of a single update, the mean over the members; NULL for none */
     const uint8_t *permitted; /* [updates, agents, batch, actions], 0 for choices that the next state forbids; NULL for none */
+    const REAL *cloning; /* [agents], what the value weighs beside the distance from the data's actions; NULL for the value alone */
 } Updates;
 
 #define SOFT(job) ((job)->temperature.parameters != NULL)

@@ -16,8 +16,32 @@ static void adam_step(const Trained *net, int64_t agent, const REAL *gradient) {
              net->square + agent * net->apart, net->rate[agent], net->steps[agent]);
 }
 
-/* One step of the policy up the first value of its own actions, which `values` [batch] gets. */
-static void improve(const Updates *job, Desk *desk, const REAL *x, REAL *values) {
+/* Tie a policy to the data's actions `own` [count, actions]: the gradient of its own actions, of which `out` has the
+ * values' share, gets that of their squared distance; `values` become the values, times `scale`, less it. */
+static void tie(const Updates *job, Desk *desk, const REAL *own, REAL scale, REAL *values) {
+    int64_t actions = job->actions;
+    const REAL *weight = job->weight + desk->agent * job->batch;
+    for (int64_t b = 0; b < desk->count; b++) {
+        REAL distance = 0, share = weight[b] / (REAL)actions;
+        for (int64_t i = b * actions; i < (b + 1) * actions; i++) {
+            REAL error = desk->action[i] - own[i];
+            distance += error * error, desk->out[i] += 2 * share * error;
+        }
+        values[b] = scale * values[b] - distance / (REAL)actions;
+    }
+}
+
+/* What a value weighs in a policy's loss: 1, or so much over its mean size where the policy is tied to the data. */
+static REAL scale_of(const Updates *job, const Desk *desk, const REAL *values) {
+    const REAL *weight = job->weight + desk->agent * job->batch;
+    REAL size = 0;
+    if (!job->cloning) return 1;
+    for (int64_t b = 0; b < desk->count; b++) size += weight[b] * (values[b] < 0 ? -values[b] : values[b]);
+    return job->cloning[desk->agent] / (size < (REAL)1e-6 ? (REAL)1e-6 : size);
+}
+
+/* One step of the policy up the first value of its own actions, which `values` [batch] gets; `own` are the data's. */
+static void improve(const Updates *job, Desk *desk, const REAL *x, const REAL *own, REAL *values) {
     int64_t agent = desk->agent, count = desk->count, n = count * job->actions;
     const Trained *net = &job->policy;
     const REAL *weight = job->weight + agent * job->batch;
@@ -26,8 +50,10 @@ static void improve(const Updates *job, Desk *desk, const REAL *x, REAL *values)
     forward_lines(&actor, agent, 0, count, count, desk->action, desk->policy_kept, desk->memory);
     squash(job, desk->action, n);
     forward_lines(&critic, agent * job->value.members, 0, count, count, values, desk->held, desk->memory);
-    FREELY for (int64_t b = 0; b < count; b++) desk->line[b] = -weight[b];
+    REAL scale = scale_of(job, desk, values);
+    FREELY for (int64_t b = 0; b < count; b++) desk->line[b] = -scale * weight[b];
     backward_lines(&critic, agent * job->value.members, count, desk->held, desk->line, NULL, desk->out, desk->memory);
+    if (job->cloning) tie(job, desk, own, scale, values);
     FREELY for (int64_t i = 0; i < n; i++) desk->out[i] *= 1 - desk->action[i] * desk->action[i]; /* fused, as torch's */
     backward_lines(&actor, agent, count, desk->policy_kept, desk->out, gradient, NULL, desk->memory);
     adam_step(net, agent, gradient);
@@ -155,7 +181,7 @@ static int learn_agent(const Updates *job, int64_t agent) {
         }
         if (acts) {
             REAL *values = job->values + (moves++ * agents + agent) * batch;
-            improve(job, &desk, x, values);
+            improve(job, &desk, x, own, values);
             memset(values + count, 0, (batch - count) * sizeof(REAL));
             targets_follow(job, &job->policy, agent);
         }

@@ -36,6 +36,8 @@ class TemporalDifference:
         quantiles: of each value, which is a distribution then and regresses on the samples that make the target: the next
             choice's quantiles, or those of all critics in rising order; None where values are numbers.
         dropped: the hyperparameter that is the share of these samples, the highest, which do not count; None for all.
+        cloning: the hyperparameter that the value, over its mean size, weighs in a deterministic policy's loss beside the
+            mean squared distance from the data's actions; None for the value alone.
     """
 
     value: str
@@ -47,6 +49,7 @@ class TemporalDifference:
     limits: tuple[float, float] = (0.0, 0.0)
     quantiles: int | None = None
     dropped: str | None = None
+    cloning: str | None = None
 
 
 class Trained(ctypes.Structure):
@@ -87,6 +90,7 @@ class Updates(ctypes.Structure):
             ("dropped", _POINTER),
             ("errors", _POINTER),
             ("permitted", _POINTER),
+            ("cloning", _POINTER),
         ),
     ]
 

@@ -23,6 +23,7 @@ from evolab.core.trees import Tree
 from evolab.networks.base import Role
 from evolab.networks.batching.bucket import Forward
 from evolab.networks.batching.group import AgentGroup
+from evolab.networks.kernels.td_updates import TemporalDifference
 from evolab.networks.loss import Loss
 from evolab.networks.scalars import Scalars
 
@@ -99,6 +100,13 @@ class IQL(Algorithm):
     def value(self, agents: AgentGroup, observation: Tree) -> Tensor:
         """[P, B]: the value network's."""
         return agents.network("value")(observation).squeeze(-1)
+
+    def whole(self) -> TemporalDifference | None:
+        """`update`, as the kernels know it."""
+        limits = NARROWEST, math.inf
+        return TemporalDifference(
+            "critic", policy="actor", states="value", deviations="spread", limits=limits
+        )
 
     def update(self, agents: AgentGroup, batch: Batch, noise: Tensor | None) -> dict[str, Tensor]:
         """The value follows the target critics; then the policy and the critics follow the value."""

@@ -58,7 +58,7 @@ class Waiting:
         self, group: AgentGroup, updates: object, batch: Batch, noise: Tensor | None
     ) -> whole.KernelJob | None:
         """These updates, told to the kernels; None where they do not know them."""
-        if isinstance(updates, whole.WholeUpdates):
+        if isinstance(updates, whole.WholeUpdates) and updates.takes(batch):
             several = batch if batch.reward.dim() == 3 else batch.as_several()
             together = self._noise(group, several) if noise is None else noise.unsqueeze(0)
             return updates.job(several, together, group.updates, group.policy_delay, group.sizes)

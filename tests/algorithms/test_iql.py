@@ -11,6 +11,7 @@ from torch import nn
 
 import evolab as ev
 from evolab.algorithms.iql import ExpectileError
+from evolab.population.batched_updates import Waiting
 from tests.mixed import BOX, OBSERVATIONS, experience
 
 VALUES = {
@@ -177,6 +178,7 @@ def test_critics_are_asked_for_no_action_that_is_not_in_the_data(monkeypatch):
         return call
 
     monkeypatch.setattr(type(group), "network", watched)
+    monkeypatch.setattr(Waiting, "take", lambda *about: False)  # kernels tell nobody whom they ask
     population.learn(batch)
     own = 2 * (torch.as_tensor(np.asarray(batch.action)).double() - torch.tensor(BOX.low))
     own = own / torch.tensor(BOX.high - BOX.low) - 1

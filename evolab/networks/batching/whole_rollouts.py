@@ -16,8 +16,8 @@ from torch import Tensor
 from evolab.core.experience import Batch
 from evolab.networks.batching.bucket import Bucket
 from evolab.networks.batching.whole_updates import WholeUpdates, kernels_of, told, whole_updates
-from evolab.networks.kernels.rollout_updates import LOSSES, MOST_ACTIONS, ClippedPolicyGradient, Rollouts
-from evolab.networks.kernels.td_updates import TemporalDifference, Trained, address, torch_tanh
+from evolab.networks.kernels.rollout_updates import LOSSES, ClippedPolicyGradient, Rollouts
+from evolab.networks.kernels.td_updates import MOST_ACTIONS, TemporalDifference, Trained, address, torch_tanh
 
 Rule = TemporalDifference | ClippedPolicyGradient
 """What an update is, as the kernels know it."""

@@ -16,7 +16,15 @@ from torch import Tensor
 
 from evolab.core.experience import Batch
 from evolab.networks.batching.bucket import Bucket
-from evolab.networks.kernels.td_updates import TemporalDifference, Trained, Updates, address, run, torch_tanh
+from evolab.networks.kernels.td_updates import (
+    MOST_ACTIONS,
+    TemporalDifference,
+    Trained,
+    Updates,
+    address,
+    run,
+    torch_tanh,
+)
 from evolab.networks.mlp.compiled_kernel import CompiledMLPKernel
 
 
@@ -74,15 +82,21 @@ class WholeUpdates:
 
     def __init__(self, bucket: Bucket, hyper: Mapping[str, Tensor], rule: TemporalDifference) -> None:
         self.bucket, self.hyper, self.rule = bucket, hyper, rule
-        self.kernels = kernels_of(bucket, _names(rule))
+        self.kernels = kernels_of(bucket, rule.networks)
         self.of_values = self.choosing = self.kernels[rule.value]
         self.dtype = bucket.flat(rule.value).dtype
-        names = [*self.kernels, *([rule.temperature] if rule.temperature else [])]
+        names = [*self.kernels, *rule.numbers]
         self._sizes = {name: bucket.sizes(name) for name in names}
-        self._trained = {
-            name: told(bucket, name, self.kernels.get(name), self._sizes[name]) for name in names
-        }
+        self._trained: dict[str | None, Trained] = {None: Trained()}  # what a rule does not have
+        for name in names:
+            self._trained[name] = told(bucket, name, self.kernels.get(name), self._sizes[name])
         self.work = PASSES * sum(sum(kernel.every.work) for kernel in self.kernels.values())
+
+    def takes(self, batch: Batch) -> bool:
+        """False where the kernels do not know what is in a batch."""
+        return self.rule.deviations is None or (
+            batch.grain is None and batch.action.shape[-1] <= MOST_ACTIONS
+        )
 
     def job(
         self, batch: Batch, noise: Tensor | None, before: int, delay: int, sizes: Sequence[int]
@@ -113,7 +127,7 @@ class WholeUpdates:
         else:
             moves = (before + updates) // delay - before // delay
         losses = batch.reward.new_empty(updates, agents, members)
-        values = batch.reward.new_empty(moves, agents, 2 if rule.temperature else length)
+        values = batch.reward.new_empty(moves, agents, len(rule.noted) or length)
         counts = self._own(sizes, length)
         acts = rule.policy is not None
         about = Updates(
@@ -128,9 +142,9 @@ class WholeUpdates:
             *(address(noise), address(hyper["discount"]), address(ahead), address(hyper["tau"])),
             *(address(hyper[name]) if rule.smoothed else None for name in ("target_noise", "noise_clip")),
             *(rule.huber or 0.0, torch_tanh(self.dtype)),
-            *(self._trained[rule.value], self._trained[rule.policy] if rule.policy else Trained()),
+            *(self._trained[rule.value], self._trained[rule.policy]),
             *(losses.data_ptr(), values.data_ptr()),
-            self._trained[rule.temperature] if rule.temperature else Trained(),
+            self._trained[rule.temperature],
             *(address(hyper["entropy_per_action"]) if rule.temperature else None, *rule.limits),
             *(
                 rule.quantiles or 0,
@@ -139,6 +153,8 @@ class WholeUpdates:
                 address(permitted),
                 address(hyper[rule.cloning]) if rule.cloning else None,
             ),
+            *(self._trained[rule.states], self._trained[rule.deviations]),
+            *(address(hyper[name]) if rule.states else None for name in ("expectile", "advantage_weight")),
         )
         held = x, following, reward, terminated, action, noise, ahead, permitted, counts, batch.error
         return UpdateJob(self, about, losses, values, weight, held)
@@ -176,10 +192,9 @@ class UpdateJob:
         rule = self.whole.rule
         each = self._losses.squeeze(-1) if self._losses.shape[-1] == 1 else self._losses.sum(-1)
         found = {rule.value: list(each.unbind(0))}
-        if rule.policy is not None and rule.temperature is not None:
-            for place, name in enumerate((rule.policy, rule.temperature)):
-                found[name] = list(self._values[..., place].unbind(0))
-        elif rule.policy is not None and len(self._values):
+        for place, name in enumerate(rule.noted):
+            found[name] = list(self._values[..., place].unbind(0))
+        if rule.policy is not None and not rule.noted and len(self._values):
             found[rule.policy] = list((self._weight.neg() * self._values).sum(2).unbind(0))
         return found
 
@@ -191,9 +206,9 @@ def whole_updates(
     if len(buckets) > 1:
         return None
     (bucket,) = buckets
-    if not kernels_of(bucket, _names(rule)):
+    if not kernels_of(bucket, rule.networks):
         return None
-    for name in _names(rule):
+    for name in (*rule.networks, *rule.numbers):
         adam, target = (
             bucket.optimizer(name),
             f"{name}.target" if bucket.bound[name].role.has_target else name,
@@ -231,7 +246,3 @@ def told(bucket: Bucket, name: str, kernel: CompiledMLPKernel | None, sizes: np.
         *(sizes.ctypes.data, state.mean.data_ptr(), state.square.data_ptr()),
         *(state.count.data_ptr(), state.rate.data_ptr()),
     )
-
-
-def _names(rule: TemporalDifference) -> list[str]:
-    return [rule.value] if rule.policy is None else [rule.value, rule.policy]

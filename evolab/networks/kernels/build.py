@@ -33,6 +33,8 @@ SOURCES = (
     "quantiles.h",
     "regression.h",
     "td_targets.h",
+    "gaussian.h",
+    "implicit.h",
     "td_updates.h",
     "rollout_updates.h",
 )

@@ -32,6 +32,7 @@ typedef struct {
     const int64_t *choice;       /* [count], or NULL for the first */
     REAL huber;
     int64_t quantiles, samples, kept;
+    REAL upper; /* what an output below its target weighs, one above 1 less that; 0 where all weigh the same */
     REAL *errors; /* [count], to which the sizes of the errors are added; of distributions those of their means; or NULL */
 } Goal;
 
@@ -57,11 +58,12 @@ static REAL compare_lines(const Goal *goal, int64_t count, int64_t outputs, cons
                                       goal->weight[b], slope + at);
             continue;
         }
-        REAL error = out[at] - goal->target[b], near = error;
+        REAL error = out[at] - goal->target[b], near = error, weight = goal->weight[b];
+        if (goal->upper > 0) weight *= error < 0 ? goal->upper : 1 - goal->upper;
         if (goal->errors) goal->errors[b] += error < 0 ? -error : error;
         if (huber > 0) near = error > huber ? huber : error < -huber ? -huber : error;
-        loss = FUSED(goal->weight[b] * near, 2 * error - near, loss);
-        slope[at] = 2 * goal->weight[b] * near;
+        loss = FUSED(weight * near, 2 * error - near, loss);
+        slope[at] = 2 * weight * near;
     }
     return loss;
 }

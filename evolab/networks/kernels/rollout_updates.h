@@ -15,27 +15,11 @@ typedef struct {
 } Rollouts;
 
 enum { NOTED = 4, LINE = 64 / sizeof(REAL) };
-#define LOG(x) (sizeof(REAL) == 4 ? (REAL)logf((float)(x)) : (REAL)log(x))
-#define HALF_LOG_TWO_PI ((REAL)0.9189385332046727)
-#define EDGE ((REAL)(1 - 1e-6)) /* beyond it an action counts as clipped */
-
-/* log of the normal distribution's share below x, and how it changes with x; in double precision, as few actions need it. */
-static double log_normal(double x, double *slope) {
-    double found = x > -1 ? log1p(-0.5 * erfc(x * 0.70710678118654752)) : log(0.5 * erfc(-x * 0.70710678118654752));
-    if (x < -30) { /* before erfc underflows; by its asymptotic series */
-        double far = 1 / (x * x);
-        found = -0.5 * x * x - log(-x) - 0.91893853320467274 + log1p(-far * (1 - far * (3 - far * (15 - far * 105))));
-    }
-    *slope = exp(-0.5 * x * x - 0.91893853320467274 - found);
-    return found;
-}
-
 typedef struct {
     const Rollouts *job;
     int64_t agent, outputs;
-    REAL log_deviation[64], deviation[64], by_deviation[64]; /* their gradient */
+    Gaussian gaussian;
 } Policy;
-enum { MOST_ACTIONS = 64 };
 
 /* Log-probability of one action given the policy's outputs, which become, unless `slope` is NULL, how it changes with them;
  * `entropy` gets that of the policy, and `by_entropy` [outputs] how that changes, where outputs say it. */
@@ -57,31 +41,12 @@ static REAL likelihood(Policy *own, REAL *out, const REAL *action, int64_t choic
         *entropy = -mean;
         return found;
     }
-    for (int64_t a = 0; a < job->actions; a++) {
-        REAL mean = out[a], wide = own->deviation[a], log_wide = own->log_deviation[a], size = action[a] < 0 ? -action[a] : action[a];
-        REAL by_mean, by_wide;
-        if (size >= EDGE) {
-            REAL sign = action[a] < 0 ? -1 : 1;
-            double x = ((double)sign * (double)mean - 1) / (double)wide, steep;
-            found += (REAL)log_normal(x, &steep);
-            by_mean = (REAL)(steep * (double)sign / (double)wide), by_wide = (REAL)(-steep * x);
-        } else {
-            REAL z = (action[a] - mean) / wide;
-            found += (REAL)-0.5 * z * z - log_wide - HALF_LOG_TWO_PI;
-            by_mean = z / wide, by_wide = z * z - 1;
-        }
-        if (slope) slope[a] = by_mean * (1 - mean * mean), by_deviation[a] = by_wide;
-    }
-    return found;
+    return gaussian_likelihood(&own->gaussian, out, action, slope, by_deviation);
 }
 
-static void look_at_deviations(Policy *own) {
+static void look_again(Policy *own) {
     const Trained *net = &own->job->deviations;
-    if (!net->parameters) return;
-    for (int64_t a = 0; a < own->job->actions; a++) {
-        own->log_deviation[a] = net->parameters[own->agent * net->apart + a];
-        own->deviation[a] = exponential(own->log_deviation[a]);
-    }
+    if (net->parameters) look_at_deviations(&own->gaussian, net->parameters + own->agent * net->apart, own->job->actions, -(REAL)INFINITY);
 }
 
 /* Outputs [batch, outputs] of a network for observations x, a block at a time, nothing kept. */
@@ -155,7 +120,7 @@ static void weigh_up(Policy *own, Part *part, REAL *losses) {
     REAL each[MOST_ACTIONS], slope[outputs], by_entropy[outputs];
     if (job->deviations.parameters) {
         for (int64_t a = 0; a < actions; a++) by_wide[a] = 0;
-        for (int64_t a = 0; a < actions; a++) chaos += own->log_deviation[a] + HALF_LOG_TWO_PI + (REAL)0.5;
+        for (int64_t a = 0; a < actions; a++) chaos += own->gaussian.log_deviation[a] + HALF_LOG_TWO_PI + (REAL)0.5;
     }
     REAL fixed = chaos;
     chaos = 0;
@@ -227,7 +192,7 @@ static int learn_rollout(const Rollouts *job, int64_t agent) {
     const REAL *x = job->observation;
     int failed = chosen_wrongly(job->choice ? job->choice + agent * steps : NULL, steps, outputs) ? NO_SUCH_OUTPUT : 0;
     if (!failed) {
-        look_at_deviations(&own);
+        look_again(&own);
         look_over(actor, job, agent, x, out, memory);
         if (job->deviations.parameters) squashed(job->squash, out, steps * outputs);
         for (int64_t i = 0; i < steps; i++)
@@ -246,7 +211,7 @@ static int learn_rollout(const Rollouts *job, int64_t agent) {
             forward_lines(&actor, agent, 0, part.count, part.count, part.out, part.actor_kept, memory);
             if (job->deviations.parameters) squashed(job->squash, part.out, part.count * outputs);
             forward_lines(&critic, agent, 0, part.count, part.count, part.value, part.critic_kept, memory);
-            look_at_deviations(&own);
+            look_again(&own);
             weigh_up(&own, &part, job->losses + ((e * job->parts + p) * job->agents + agent) * NOTED);
             backward_lines(&actor, agent, part.count, part.actor_kept, part.out, part.gradient[0], NULL, memory);
             backward_lines(&critic, agent, part.count, part.critic_kept, part.value, part.gradient[1], NULL, memory);

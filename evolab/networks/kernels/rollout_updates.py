@@ -9,9 +9,6 @@ from evolab.networks.kernels.td_updates import Trained
 
 _INTEGER, _POINTER = ctypes.c_int64, ctypes.c_void_p
 
-MOST_ACTIONS = 64
-"""Entries of an action, at most; as in `rollout_updates.h`."""
-
 LOSSES = ("actor", "critic", "entropy", "divergence")
 """What the kernels tell of a minibatch, in their order."""
 

@@ -39,6 +39,10 @@ typedef struct {
     REAL *errors; /* [agents, batch], gets sizes of the errors of a single update, the mean over the members; NULL for none */
     const uint8_t *permitted; /* [updates, agents, batch, actions], 0 for choices that the next state forbids; NULL for none */
     const REAL *cloning; /* [agents], what the value weighs beside the distance from the data's actions; NULL for the value alone */
+    Trained states; /* where next states have values of their own, these, else a network without parameters; `values` are
+                     * then [updates, agents, 2], their loss and the policy's, which has neither target nor delay */
+    Trained deviations;                  /* of that policy, their logarithms */
+    const REAL *expectile, *advantage;   /* [agents], that the values of states follow, and what an advantage weighs in imitation */
 } Updates;
 
 #define SOFT(job) ((job)->temperature.parameters != NULL)
@@ -78,7 +82,7 @@ INLINE REAL within(REAL x, REAL low, REAL high) { return x < low ? low : x > hig
 
 /* Memory of one agent's updates: `kept` of both networks' passes, and lines of a number or some per sample. */
 typedef struct {
-    Pass value, value_target, policy, policy_target;
+    Pass value, value_target, policy, policy_target, states;
     int64_t agent, count;
     REAL *held, *policy_kept, *action, *out, *line, *target, *memory;
     REAL *surprise, *deviation, *flowing, *other; /* where the policy draws its actions */
@@ -160,11 +164,26 @@ static void draw_actions(const Updates *job, int64_t count, const REAL *out, con
     squash(job, action, count * actions);
 }
 
+/* `line` [count] gets the least of the values that the critics of `critic` give; of distributions [count, members, quantiles]. */
+static void least_values(const Updates *job, Desk *desk, const Pass *critic) {
+    int64_t count = desk->count, block = count < BLOCK ? count : BLOCK, each = each_of(job), samples = samples_of(job);
+    for (int64_t m = 0; m < job->value.members; m++) {
+        for (int64_t first = 0; first < count; first += block)
+            forward_lines(critic, desk->agent * job->value.members + m, first, count - first < block ? count - first : block,
+                          block, desk->out + first * each, NULL, desk->memory);
+        if (job->quantiles)
+            for (int64_t b = 0; b < count; b++)
+                memcpy(desk->line + b * samples + m * each, desk->out + b * each, each * sizeof(REAL));
+        else if (m == 0) memcpy(desk->line, desk->out, count * sizeof(REAL));
+        else FREELY for (int64_t b = 0; b < count; b++) desk->line[b] = lesser(desk->line[b], desk->out[b]);
+    }
+}
+
 /* [count], the least value of the target policy's next actions, which `noise` [count, actions] may smooth; of distributions
  * [count, members, quantiles] all values in rising order. */
 static void values_of_policy(const Updates *job, Desk *desk, const REAL *next, const REAL *noise) {
     int64_t count = desk->count, actions = job->actions, block = count < BLOCK ? count : BLOCK;
-    int64_t each = each_of(job), samples = samples_of(job);
+    int64_t samples = samples_of(job);
     Pass actor = reading(desk->policy_target, job, next, NULL), critic = reading(desk->value_target, job, next, desk->action);
     REAL *asked = SOFT(job) ? desk->out : desk->action;
     for (int64_t first = 0; first < count; first += block)
@@ -178,16 +197,7 @@ static void values_of_policy(const Updates *job, Desk *desk, const REAL *next, c
         FREELY for (int64_t i = 0; i < count * actions; i++)
             desk->action[i] = within(desk->action[i] + within(noise[i] * scale, -limit, limit), -1, 1);
     }
-    for (int64_t m = 0; m < job->value.members; m++) {
-        for (int64_t first = 0; first < count; first += block)
-            forward_lines(&critic, desk->agent * job->value.members + m, first, count - first < block ? count - first : block,
-                          block, desk->out + first * each, NULL, desk->memory);
-        if (job->quantiles)
-            for (int64_t b = 0; b < count; b++)
-                memcpy(desk->line + b * samples + m * each, desk->out + b * each, each * sizeof(REAL));
-        else if (m == 0) memcpy(desk->line, desk->out, count * sizeof(REAL));
-        else FREELY for (int64_t b = 0; b < count; b++) desk->line[b] = lesser(desk->line[b], desk->out[b]);
-    }
+    least_values(job, desk, &critic);
     if (!SOFT(job)) return;
     REAL temperature = temperature_of(job, desk->agent);
     if (job->quantiles)

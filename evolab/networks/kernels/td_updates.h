@@ -5,6 +5,7 @@
  * so that both give the same bits. */
 
 #include "td_targets.h"
+#include "gaussian.h"
 
 static Steps steps_of(const Trained *net) {
     return (Steps){.sizes = net->sizes, .mean = net->mean, .square = net->square, .rate = net->rate, .steps = net->steps};
@@ -15,6 +16,8 @@ static void adam_step(const Trained *net, int64_t agent, const REAL *gradient) {
     step_row(net->sizes[agent], net->parameters + agent * net->apart, gradient, net->mean + agent * net->apart,
              net->square + agent * net->apart, net->rate[agent], net->steps[agent]);
 }
+
+#include "implicit.h"
 
 /* Tie a policy to the data's actions `own` [count, actions]: the gradient of its own actions, of which `out` has the
  * values' share, gets that of their squared distance; `values` become the values, times `scale`, less it. */
@@ -138,6 +141,13 @@ static int learn_agent(const Updates *job, int64_t agent) {
         other = room_regression(&desk.policy, count);
         if (room_forward(&desk.policy, block, 0) > other) other = room_forward(&desk.policy, block, 0);
     }
+    if (IMPLICIT(job)) {
+        desk.states = pass_of(&job->states, job->states.parameters, agents);
+        int64_t those = held_by_regression(&desk.states, agent, count, job->states.sizes[agent]), there = room_regression(&desk.states, count);
+        if (those > held) held = those;
+        if (room_forward(&desk.states, block, 0) > there) there = room_forward(&desk.states, block, 0);
+        if (there > other) other = there;
+    }
     int64_t outputs = acts && 2 * actions > each_of(job) ? 2 * actions : acts ? each_of(job) : 2 * actions * each_of(job);
     int64_t wide = padded(count * outputs), long_line = padded(members * count * each_of(job)), kept_samples = samples_of(job);
     if (job->dropped) {
@@ -160,7 +170,8 @@ static int learn_agent(const Updates *job, int64_t agent) {
         const int64_t *choice = job->choice ? job->choice + at : NULL;
         const REAL *own = acts ? job->action + at * actions : NULL, *noise = job->noise ? job->noise + at * actions * (SOFT(job) ? 2 : 1) : NULL;
         if (chosen_wrongly(choice, count, actions)) return NO_SUCH_OUTPUT;
-        if (acts) values_of_policy(job, &desk, next, noise);
+        if (IMPLICIT(job)) job->values[(u * agents + agent) * 2] = value_data(job, &desk, x, next, own);
+        else if (acts) values_of_policy(job, &desk, next, noise);
         else values_of_choices(job, &desk, next, job->permitted ? job->permitted + at * actions : NULL);
         temporal_difference(job, &desk, at);
         Pass pass = reading(desk.value, job, x, own);
@@ -173,7 +184,9 @@ static int learn_agent(const Updates *job, int64_t agent) {
             job->losses[(u * agents + agent) * members + m] =
                 regress_lines(&pass, &steps, agent * members + m, count, &goal, desk.held, desk.memory);
         for (int64_t b = 0; goal.errors && b < count; b++) goal.errors[b] /= (REAL)members;
-        if (SOFT(job)) targets_follow(job, &job->value, agent);
+        if (IMPLICIT(job)) job->values[(u * agents + agent) * 2 + 1] = imitate(job, &desk, x, own);
+        if (SOFT(job) || IMPLICIT(job)) targets_follow(job, &job->value, agent);
+        if (IMPLICIT(job)) continue;
         if ((job->before + u + 1) % job->delay) continue;
         if (SOFT(job)) {
             improve_softly(job, &desk, x, noise, job->values + (moves++ * agents + agent) * 2);

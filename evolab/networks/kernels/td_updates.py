@@ -18,6 +18,9 @@ from evolab.networks.kernels.perceptrons import GRAIN, Perceptrons
 
 _INTEGER, _POINTER = ctypes.c_int64, ctypes.c_void_p
 
+MOST_ACTIONS = 64
+"""Entries of an action, at most, where their deviations are numbers; as in `gaussian.h`."""
+
 
 @dataclass(frozen=True)
 class TemporalDifference:
@@ -38,6 +41,10 @@ class TemporalDifference:
         dropped: the hyperparameter that is the share of these samples, the highest, which do not count; None for all.
         cloning: the hyperparameter that the value, over its mean size, weighs in a deterministic policy's loss beside the
             mean squared distance from the data's actions; None for the value alone.
+        states: the network of the values of states, where these follow an upper expectile of what the data's actions are
+            worth and make the target; the policy is then a Gaussian that imitates the data by their advantages, without a
+            target.
+        deviations: the numbers that are the logarithms of its deviations.
     """
 
     value: str
@@ -50,6 +57,24 @@ class TemporalDifference:
     quantiles: int | None = None
     dropped: str | None = None
     cloning: str | None = None
+    states: str | None = None
+    deviations: str | None = None
+
+    @property
+    def networks(self) -> list[str]:
+        """The perceptrons among what moves."""
+        return [name for name in (self.value, self.policy, self.states) if name is not None]
+
+    @property
+    def numbers(self) -> list[str]:
+        """What else moves."""
+        return [name for name in (self.temperature, self.deviations) if name is not None]
+
+    @property
+    def noted(self) -> list[str]:
+        """Whose losses the kernels tell when a policy moves, in their order; none where they tell its values."""
+        both = (self.policy, self.temperature) if self.temperature else (self.states, self.policy)
+        return [name for name in both if name is not None] if self.numbers else []
 
 
 class Trained(ctypes.Structure):
@@ -91,6 +116,8 @@ class Updates(ctypes.Structure):
             ("errors", _POINTER),
             ("permitted", _POINTER),
             ("cloning", _POINTER),
+            *(("states", Trained), ("deviations", Trained)),
+            *(("expectile", _POINTER), ("advantage", _POINTER)),
         ),
     ]
 

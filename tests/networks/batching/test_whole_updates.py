@@ -36,7 +36,8 @@ def buffer(discrete, dtype="f", choices=3, masks=False):
     kept.add(
         SimpleNamespace(
             observation=stream.normal(size=(STORED, 5)).astype(dtype),
-            action=stream.integers(0, choices, STORED) if discrete else stream.uniform(-2, 2, (STORED, 2)).astype("f"),
+            action=stream.integers(0, choices, STORED) if discrete else (
+                np.clip(stream.uniform(-3, 3, (STORED, 2)), -2, 2).astype("f")),
             reward=stream.normal(size=STORED).astype("f"),
             next_observation=stream.normal(size=(STORED, 5)).astype(dtype),
             terminated=stream.random(STORED) < 0.2,
@@ -65,7 +66,7 @@ def learnt(monkeypatch, algorithm, composed=False, updates=(1, 11), dtype=torch.
 @pytest.mark.parametrize(
     "algorithm",
     [
-        *(ev.TD3(), ev.TD3BC(), ev.DDPG(), ev.SAC(), ev.DQN(), ev.DQN(double=False, huber=0.5)),
+        *(ev.TD3(), ev.TD3BC(), ev.IQL(), ev.DDPG(), ev.SAC(), ev.DQN(), ev.DQN(double=False, huber=0.5)),
         *(ev.QRDQN(quantiles=5), ev.QRDQN(double=False, quantiles=37, huber=0.3)),
         *(ev.TQC(quantiles=5), ev.TQC(quantiles=21, critics=3, huber=0.5), ev.TQC(quantiles=1, critics=1)),
     ],
@@ -82,7 +83,7 @@ def test_whole_updates_are_the_composed_ones(monkeypatch, algorithm, dtype):
     # Targets that are distributions round once less: their products and sums are fused. The mean size of TD3BC's values
     # is summed in another order than torch's.
     exact = type(algorithm) is ev.DQN or (
-        torch_tanh(dtype) is not None and not isinstance(algorithm, (ev.SAC, ev.QRDQN, ev.TD3BC))
+        torch_tanh(dtype) is not None and not isinstance(algorithm, (ev.SAC, ev.QRDQN, ev.TD3BC, ev.IQL))
     )
     close = {"rtol": 0.0, "atol": 0.0} if exact else {"rtol": 1e-3, "atol": 1e-5}
     for name in table:
@@ -124,6 +125,47 @@ def test_soft_updates_wait_for_the_delay_and_spreads_stay_within_their_limits():
         torch.testing.assert_close(
             value, other, rtol=1e-7, atol=1e-10, msg=lambda text, name=name: f"{name}: {text}"
         )
+
+
+def test_narrow_deviations_are_left_alone_by_imitation():
+    found = []
+    for composed in (False, True):
+        with pytest.MonkeyPatch.context() as patch:
+            if composed:
+                patch.setattr(batched_updates.Waiting, "take", lambda *about: False)
+            agents = population(ev.IQL(), torch.float64)
+            agents.table["spread"][:, 0, 0] = -7.0
+            losses = agents.learn(buffer(False), updates=5)
+            found.append([*sorted(losses.items()), *agents.table.items()])
+            assert (agents.table["spread"][:, 0, 0] == -7).all()
+            assert (agents.table["spread"][:, 0, 1] != -7).all()
+    for (name, value), (_, other) in zip(*found, strict=True):
+        torch.testing.assert_close(value, other, rtol=1e-7, atol=1e-10, msg=name)
+
+
+@pytest.mark.parametrize("space", [Box(0, 9, (2,), np.int64), Box(-2, 2, (65,))], ids=str)
+def test_actions_that_the_kernels_cannot_imitate_are_learned_by_torch(monkeypatch, space):
+    """Whole numbers, whose chances are areas, and more entries than there is room for."""
+    calls, make, count = [], whole.make, space.shape[0]
+    monkeypatch.setattr(whole, "make", lambda jobs: (calls.append(len(jobs)), make(jobs)))
+    stream, kept = np.random.default_rng(1), ev.ReplayBuffer(60)
+    seen, zero = stream.normal(size=(60, 5)), np.zeros(60, "f")
+    action = (
+        stream.integers(0, 3, (60, count)) if space.dtype == np.int64 else stream.normal(size=(60, count))
+    )
+    kept.add(
+        SimpleNamespace(
+            observation=seen, action=action, reward=zero + 1, next_observation=seen,
+            terminated=zero, truncated=zero, valid=None,
+        )
+    )  # fmt: skip
+    agents = ev.Population(
+        "IQL", Box(-1, 1, (5,)), space, size=2, seed=1, network=ev.MLP([8]), hyperparameters={"batch_size": 16}
+    )  # fmt: skip
+    losses = agents.learn(kept, updates=3)
+    assert not calls
+    assert all(one.updates == 3 for one in agents.individuals)
+    assert all(torch.isfinite(loss).all() for loss in losses.values())
 
 
 def test_the_agents_of_all_groups_share_one_call(monkeypatch):

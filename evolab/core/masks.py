@@ -71,6 +71,12 @@ def forbids_all(space: spaces.Space, mask: np.ndarray) -> np.ndarray:
     return np.logical_or.reduce([~part.any(-1) for part in each])
 
 
+def leaves_nothing(space: spaces.Space, mask: Tensor) -> Tensor:
+    """As `forbids_all`, of a mask on a device."""
+    each = mask.split(counts_of(space), -1)
+    return torch.stack([~part.any(-1) for part in each]).any(0)
+
+
 def random_permitted(space: spaces.Space, mask: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """Uniform actions [..., *shape] among those that a mask [..., W] permits."""
     chance = np.where(mask, generator.random(mask.shape), -1.0)

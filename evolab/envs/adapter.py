@@ -124,6 +124,8 @@ class Adapter(VectorBackend):
             later = self._ended if self.mode is AutoresetMode.SAME_STEP else None
             self.masks, rows.masks, nothing = self._masks.stepped(info, self._ended, later)
             rows.faults |= {index: Failure("shape", f"{MASK} forbids every action") for index in nothing}
+        else:
+            self._masks.check_absent(info)
         if self._ended.any() and isinstance(info, dict):
             rows.metrics = rows_in(info, self._ended)
         if self.mode is AutoresetMode.SAME_STEP:

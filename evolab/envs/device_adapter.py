@@ -12,7 +12,7 @@ from torch import Tensor
 
 from evolab.core.trees import Tree, leaves, map_leaves
 from evolab.envs.backend import Faults, StepRows, VectorBackend
-from evolab.envs.masks import MASK
+from evolab.envs.masks_on_device import TensorMasks
 from evolab.envs.metrics import MOST, Metrics
 from evolab.envs.tensors import Reader, TensorVector, chosen
 
@@ -37,6 +37,12 @@ class DeviceAdapter(VectorBackend):
         self._last: Any = None  # the environment's own, held so that its memory cannot be given to another
         self._overwrites = False
         self._info: Mapping[str, Any] = {}
+        self._masks = TensorMasks(vector.single_action_space, self.reader)
+
+    @property
+    def forbidding(self) -> Tensor | None:
+        """[N], True where the newest step forbade everything, and the episode goes on; None without masks."""
+        return self._masks.nothing
 
     @property
     def partial(self) -> bool:
@@ -56,10 +62,7 @@ class DeviceAdapter(VectorBackend):
             self._ended = torch.zeros(self.count, dtype=torch.bool, device=self.reader.device)
         else:
             self._ended = self._ended & ~some
-        masks = self._mask(info, MASK)
-        if masks is not None and some is not None and self.masks is not None:
-            masks = torch.where(some[:, None], masks, self.masks)
-        self.masks = masks
+        self.masks = self._masks.begun(info, some)
         self._last = observation
         return map_leaves(
             Tensor.clone, observation
@@ -84,9 +87,8 @@ class DeviceAdapter(VectorBackend):
             before if self.mode is AutoresetMode.NEXT_STEP else torch.zeros_like(before),
         )
         self._ended = rows.terminated | rows.truncated
-        masks = self._mask(info, MASK)
-        if masks is not None:  # where nothing follows, everything is permitted
-            self.masks, rows.masks = masks, masks | self._ended[:, None]
+        rows.masks = self._masks.stepped(info, self._ended, self.mode is AutoresetMode.SAME_STEP)
+        self.masks = self._masks.now
         if self.mode is AutoresetMode.SAME_STEP:
             rows.reset = observation
             rows.observation = self._final(observation, info)
@@ -148,15 +150,3 @@ class DeviceAdapter(VectorBackend):
                 "observation is lost. Use it in NEXT_STEP mode, or pass autoreset= what it really does."
             )
         return observation
-
-    def _mask(self, info: object, key: str) -> Tensor | None:
-        """[N, W], what `info` permits; None where it says nothing."""
-        given = info.get(key) if isinstance(info, Mapping) else None
-        if given is None:
-            return None
-        found = (
-            given
-            if isinstance(given, Tensor)
-            else torch.as_tensor(np.asarray(given), device=self.reader.device)
-        )
-        return found if found.dtype == torch.bool else found != 0

@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium import spaces
 
 from evolab.core.composite_actions import apart, joined
-from evolab.core.masks import as_mask, forbids_all, random_permitted
+from evolab.core.masks import as_mask, counts_of, forbids_all, random_permitted
 
 MASK = "action_mask"
 """The key in `info`, and the method."""
@@ -82,6 +82,24 @@ def rows_of(masks: Mapping[int, np.ndarray], count: int, before: np.ndarray | No
     return found
 
 
+def refuse_late_masks(name: str, info: object, width: int) -> None:
+    """Refuse masks that only steps have: the first action of an episode could not obey, and nobody looks for them.
+
+    Args:
+        name: what the message calls the environment.
+        info: of a step, where no reset gave a mask.
+        width: W, entries of a mask; 0 where actions have none.
+
+    Raises:
+        ValueError: there is one.
+    """
+    if width and isinstance(info, Mapping) and info.get(MASK) is not None:
+        raise ValueError(
+            f"{name}: the info of step has an {MASK!r}, that of reset has none. Give it in both, so that the first "
+            "action of an episode can obey as well."
+        )
+
+
 class VectorMasks:
     """The masks of a vector environment, whose `info` has one array [N, W] of them, and under "_action_mask" who gave one.
 
@@ -94,16 +112,22 @@ class VectorMasks:
         self._vector, self._count = vector, count
         self._begun = False
         self._now: np.ndarray | None = None
+        self._width = sum(counts_of(self._space))  # 0 of a Box, which has no masks
 
     def begun(self, info: Mapping[str, object], chosen: np.ndarray | None) -> np.ndarray | None:
         """[N, W], what is permitted once the `chosen` environments [N] have begun an episode; None without masks."""
-        given = info.get(MASK)
+        given = info.get(MASK) if self._width else None
         if given is not None and (self._now is not None or not self._begun):
             masks = self._read(info)
             before = np.ones_like(masks) if self._now is None else self._now
             self._now = masks if chosen is None else np.where(chosen[:, None], masks, before)
         self._begun = True
         return self._now
+
+    def check_absent(self, info: object) -> None:
+        """Refuse masks in steps where the first reset gave none."""
+        if isinstance(info, Mapping) and MASK in info:  # at most steps nothing more is asked
+            refuse_late_masks(type(self._vector.unwrapped).__name__, info, self._width)
 
     def stepped(
         self, info: Mapping[str, object], ended: np.ndarray, later: np.ndarray | None

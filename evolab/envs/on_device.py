@@ -14,6 +14,7 @@ from evolab.core.trees import Tree, map_leaves
 from evolab.envs.backend import Failure, Faults
 from evolab.envs.base import EnvironmentFault
 from evolab.envs.device_adapter import DeviceAdapter
+from evolab.envs.masks import MASK
 from evolab.envs.tensors import ActionTensors, chosen, finite_tensors, rows_not_finite
 from evolab.envs.vector import VectorEnvironments
 
@@ -75,6 +76,9 @@ class DeviceEnvironments(VectorEnvironments):
         reward, terminated, truncated, skipped = rows.reward, rows.terminated, rows.truncated, rows.skipped
         over = terminated | truncated
         broken = rows_not_finite(following, reward)
+        forbidding = self._adapter.forbidding
+        if forbidding is not None:
+            broken = broken | forbidding
         if rows.reset is not None:
             broken = broken | rows_not_finite(onward, reward)
         unsound = broken if undefined is None else broken | undefined
@@ -136,6 +140,10 @@ class DeviceEnvironments(VectorEnvironments):
             index: Failure("nan", "an observation or a reward is not finite")
             for index in new.nonzero().flatten().tolist()
         }
+        forbidding = self._adapter.forbidding
+        if faults and forbidding is not None:
+            nothing = (new & forbidding).nonzero().flatten().tolist()
+            faults |= {index: Failure("shape", f"{MASK} forbids every action") for index in nothing}
         following, onward = finite_tensors(following), finite_tensors(onward)
         if faults and self._adapter.partial:
             fresh, _ = self._adapter.reset(None, new)

@@ -199,7 +199,10 @@ def checked(table: Table, given: Given, lead: tuple[int, ...]) -> np.ndarray:
     if mask.shape[:-1] != lead:
         raise ValueError(f"action_mask has shape {mask.shape}; {(*lead, mask.shape[-1])} is expected.")
     if (nothing := forbids_all(space, mask)).any():
-        raise ValueError(f"action_mask forbids every action in {int(nothing.sum())} of {nothing.size} rows.")
+        raise ValueError(
+            f"action_mask forbids every action in {int(nothing.sum())} of {nothing.size} rows; one has to be permitted "
+            "at least. An environment in which nothing is left to do ends the episode: terminated=True."
+        )
     return mask
 
 

@@ -180,6 +180,37 @@ def test_masks_that_only_steps_have_are_named_too():
         ev.envs.make(Late)
 
 
+class Telling(Permitting):
+    """Tells masks in steps alone, of actions that are choices or a Box."""
+
+    def shown(self):
+        observation, info = super().shown()
+        return observation, info if self.time else {}
+
+
+def test_masks_that_only_the_steps_of_a_vector_have_are_named_too():
+    with ev.envs.make(vector=lambda n, seed: SyncVectorEnv([Telling] * n)) as envs:
+        envs.reset(seed=0)
+        with pytest.raises(ValueError, match="SyncVectorEnv: the info of step has an 'action_mask', that of reset"):
+            envs.step(np.full((1, 1), 2))
+
+
+def test_of_actions_that_are_a_box_nobody_asks_what_is_permitted():
+    class Push(gymnasium.Env):
+        observation_space = action_space = spaces.Box(-1.0, 1.0, (1,))
+
+        def reset(self, *, seed=None, options=None):
+            return np.zeros(1, np.float32), {"action_mask": np.ones(3, np.int8)}
+
+        def step(self, action):
+            return np.zeros(1, np.float32), 1.0, False, False, {"action_mask": np.ones(3, np.int8)}
+
+    with ev.envs.make(vector=lambda n, seed: SyncVectorEnv([Push] * n)) as envs:
+        envs.reset(seed=0)
+        assert envs.step(np.zeros((1, 1, 1), np.float32)).valid.all()
+        assert envs.action_mask is None
+
+
 def test_a_vectors_mask_that_forbids_everything_costs_that_episode():
     with ev.envs.make(
         None, 1, 2, vector=lambda n, seed: SyncVectorEnv([broken(np.zeros(4, np.int8))] * n)

@@ -10,6 +10,7 @@ import numpy as np
 from gymnasium import spaces
 
 from evolab.core.checks import positive_integer
+from evolab.core.goals import ACHIEVED, DESIRED, has_goals
 from evolab.core.machine_memory import Need, require
 from evolab.core.space_trees import leaf_spaces, map_space
 from evolab.networks.observations import is_image
@@ -20,7 +21,8 @@ class FrameStack(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     Pictures (H, W), (H, W, C) and (C, H, W) become (count * C, H, W), in which a buffer finds what it has stored
     before and stores it once. Vectors stand behind one another; other arrays get an axis in front. In a Dict or
-    Tuple every Box is stacked, and choices are the newest ones.
+    Tuple every Box is stacked, and choices are the newest ones; so are the goals of a Dict in gymnasium-robotics' form, of
+    which `compute_reward` takes one and not several behind one another.
 
     Args:
         env: the environment.
@@ -51,6 +53,7 @@ class FrameStack(gymnasium.Wrapper[Any, Any, Any, Any]):
         )
         require([Need("stacked frames", size, f"frame_stack={count:,}", "frame_stack")])
         self.observation_space = _stacked_space(env.observation_space, count)
+        self._goals = (ACHIEVED, DESIRED) if has_goals(env.observation_space) else ()
 
     def reset(self, *, seed: int | None = None, options: dict[str, object] | None = None) -> tuple[Any, Any]:
         """Start an episode."""
@@ -70,7 +73,12 @@ class FrameStack(gymnasium.Wrapper[Any, Any, Any, Any]):
         def frame(leaf: spaces.Space, value: object) -> Any:
             return np.array(_placed(leaf, np.asarray(value))) if isinstance(leaf, spaces.Box) else value
 
-        return map_space(frame, self.env.observation_space, observation)
+        return self._with_goals(map_space(frame, self.env.observation_space, observation), observation)
+
+    def _with_goals(self, observation: Any, newest: Any) -> Any:
+        """An observation with goals as they are in the newest one."""
+        goals = {key: np.array(newest[key]) for key in self._goals}
+        return {**observation, **goals} if goals else observation
 
     def _stacked(self) -> Any:
         def joined(leaf: spaces.Space, *values: np.ndarray) -> Any:
@@ -82,7 +90,9 @@ class FrameStack(gymnasium.Wrapper[Any, Any, Any, Any]):
                 )
             return _joined(leaf, values)
 
-        return map_space(joined, self.env.observation_space, *self._frames)
+        return self._with_goals(
+            map_space(joined, self.env.observation_space, *self._frames), self._frames[-1]
+        )
 
 
 def _placed(leaf: spaces.Box, value: np.ndarray) -> np.ndarray:
@@ -99,7 +109,9 @@ def _joined(leaf: spaces.Box, values: tuple[np.ndarray, ...]) -> np.ndarray:
 
 def _stacked_space(space: spaces.Space, count: int) -> Any:
     if isinstance(space, spaces.Dict):
-        return spaces.Dict([(key, _stacked_space(part, count)) for key, part in space.items()])
+        newest = (ACHIEVED, DESIRED) if has_goals(space) else ()
+        parts = [(key, part if key in newest else _stacked_space(part, count)) for key, part in space.items()]
+        return spaces.Dict(parts)
     if isinstance(space, spaces.Tuple):
         return spaces.Tuple([_stacked_space(part, count) for part in space])
     if not isinstance(space, spaces.Box):

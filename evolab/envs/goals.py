@@ -11,6 +11,7 @@ import numpy as np
 from evolab.core.goals import DESIRED, has_goals
 from evolab.envs.base import EnvironmentFault, Environments
 from evolab.envs.guard import one_line
+from evolab.networks.base import Network
 
 REWARD, TERMINATED = "compute_reward", "compute_terminated"
 """Methods `(achieved_goal, desired_goal, info)`; the second one is there where goals end episodes."""
@@ -124,23 +125,27 @@ def goals_of(name: str, env: object) -> EnvironmentGoals | None:
     return EnvironmentGoals(name, env) if env.has_wrapper_attr(REWARD) else None
 
 
-def require_goals(envs: Environments) -> None:
-    """Refuse environments, which are then closed, that cannot say what goals earn which they did not set.
+REMEMBERED = (
+    "hindsight gives single transitions other goals, and the network remembers the goals that were given: leave "
+    "hindsight out, or pass a network that does not remember."
+)
+
+
+def require_goals(envs: Environments, network: Network) -> None:
+    """Refuse hindsight in environments that cannot say what goals earn which they did not set, and with a memory.
 
     Raises:
-        ValueError: they have none, or do not say what they earn.
+        ValueError: they have no goals, or do not say what they earn; or the network remembers.
     """
-    try:
-        if envs.goals is not None:
-            return envs.goals.check()
-        name, space = envs.name, envs.single_observation_space
-        if has_goals(space):
-            raise ValueError(f"hindsight is above 0, and {name} has no {REWARD} that can be asked. {CURE}")
-        raise ValueError(
-            f"hindsight is above 0, and {name} has no goals: its observations are {space}. A Dict with 'observation', "
-            "'achieved_goal' and 'desired_goal' is expected, the two goals of one shape, as gymnasium-robotics has them. "
-            "Leave hindsight at 0."
-        )
-    except BaseException:
-        envs.close()
-        raise
+    if network.remembers:
+        raise ValueError(REMEMBERED)
+    if envs.goals is not None:
+        return envs.goals.check()
+    name, space = envs.name, envs.single_observation_space
+    if has_goals(space):
+        raise ValueError(f"hindsight is above 0, and {name} has no {REWARD} that can be asked. {CURE}")
+    raise ValueError(
+        f"hindsight is above 0, and {name} has no goals: its observations are {space}. A Dict with 'observation', "
+        "'achieved_goal' and 'desired_goal' is expected, the two goals of one shape, as gymnasium-robotics has them. "
+        "Leave hindsight at 0."
+    )

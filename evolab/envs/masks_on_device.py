@@ -37,7 +37,9 @@ class TensorMasks:
         given = self._given(info)
         if given is not None and (self.now is not None or not self._begun):
             masks = given.clone()  # an environment may write its own again
-            self.now = masks if some is None or self.now is None else torch.where(some[:, None], masks, self.now)
+            self.now = (
+                masks if some is None or self.now is None else torch.where(some[:, None], masks, self.now)
+            )
         self._begun = True
         return self.now
 

@@ -49,8 +49,6 @@ def build(config: ExperimentConfig) -> TrainingState:
             frame_stack=config.frame_stack,
             **config.env_kwargs,
         )
-        if config.has("hindsight"):
-            require_goals(envs)
     evaluator = None if envs is None else Evaluator(envs, config.eval_steps)
     episodes = TrainingEpisodes()
     fitness, beside = fitness_of(config, evaluator, episodes), None
@@ -59,6 +57,12 @@ def build(config: ExperimentConfig) -> TrainingState:
     population = None
     if envs is not None:
         population = populate(config, envs.single_observation_space, envs.single_action_space)
+        if config.has("hindsight"):
+            try:
+                require_goals(envs, population.network)
+            except BaseException:
+                envs.close()
+                raise
     return TrainingState(
         population,
         config.algorithm.buffer(config.buffer),

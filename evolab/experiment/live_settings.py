@@ -9,6 +9,7 @@ from typing import Any
 from evolab.core import checks
 from evolab.core.readonly import ReadOnly, write_as_dicts
 from evolab.data.buffers.replay import ReplayBuffer
+from evolab.envs.goals import require_goals
 from evolab.experiment.build import change
 from evolab.experiment.composition import ExperimentParts
 from evolab.experiment.config.config import ExperimentConfig
@@ -56,6 +57,8 @@ class Settings(ExperimentParts):
     def _change(self, name: str, value: object) -> None:
         config = self._config.changed(name, value)
         check_environments(config)  # episodes of evaluation may be too many for the machine
+        if name == "search_space" and "hindsight" in config.search_space and self._state.envs is not None:
+            require_goals(self._state.envs, self._state.population.network)
         with self._runner.lock:
             change(self._state, config, name)
         self._config = config

@@ -119,6 +119,7 @@ def _by_acting(state: TrainingState, number: int, losses: Learned, faults: list[
     envs, population, buffer, options = state.envs, state.population, state.buffer, state.options
     assert envs is not None
     buffer.begin_generation()
+    buffer.hear_of(envs.goals)  # what overlaps with the first step learns before that is stored
     least = population.table.least_experience
     latest: Mapping[str, Tensor] = {}
     # By count, not by the clock: the record of a run does not depend on how fast it was. Odd, so

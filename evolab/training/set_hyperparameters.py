@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from evolab.algorithms.search_space import search_space_of
 from evolab.core import checks
+from evolab.envs.goals import require_goals
 from evolab.population.agent import Agent
 from evolab.training.state import TrainingState
 
@@ -21,7 +22,8 @@ def set_agent(state: TrainingState, agent: Agent | int, values: Mapping[str, obj
     Raises:
         RuntimeError: a generation is under way.
         LookupError: the agent has died.
-        ValueError: an unknown name, a value outside its limits, nothing to set, or an agent at rest.
+        ValueError: an unknown name, a value outside its limits, nothing to set, an agent at rest, or hindsight where there
+            are no goals.
         TypeError: a value of the wrong type.
     """
     if state.under_way:
@@ -38,6 +40,8 @@ def set_agent(state: TrainingState, agent: Agent | int, values: Mapping[str, obj
             f"agent {id} is at rest, a copy of the elite that does not learn. Set another one's."
         )
     checked, _ = search_space_of(table.algorithm, values, {})
+    if float(checked.get("hindsight", 0.0)) > 0 and state.envs is not None and "hindsight" in values:
+        require_goals(state.envs, table.network)
     own = table.individuals[row].hyperparameters
     changed = {name: (own[name], checked[name]) for name in values}
     individuals = [table.individual(one) for one in range(table.size)]

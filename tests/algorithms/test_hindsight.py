@@ -11,6 +11,7 @@ import torch
 from gymnasium import spaces
 
 import evolab as ev
+from evolab.core.sampling import Sampling
 from tests.goals import BitFlip
 
 SHARES = ev.Float(0.1, 0.9, log=False)
@@ -61,6 +62,56 @@ def test_it_evolves_and_is_saved_and_resumed_bit_for_bit(algorithm, tmp_path):
     assert exp.history.hyperparameters.equals(resumed.history.hyperparameters)
     for name, tensor in exp.population.table.items():
         assert tensor.equal(resumed.population.table[name]), name
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_what_overlaps_with_a_first_step_knows_the_goals_too(shared, tmp_path):
+    # Learning from the steps before, while the environments take the first one of a generation or of a run that goes on.
+    exp = experiment(
+        hyperparameters={"batch_size": 8, "hindsight": 0.5}, overlap=True, vectorization="async",
+        buffer=ev.ReplayBuffer(200, shared=shared),
+    )  # fmt: skip
+    exp.fill(100)
+    exp.run(generations=1)
+    exp.save(tmp_path)
+    resumed = ev.Experiment.load(tmp_path, progress=False, environment=partial(BitFlip, 3))
+    for one in (exp, resumed):
+        one.run(generations=2)
+    assert exp.history.fitness.equals(resumed.history.fitness)
+
+
+def test_stacked_observations_have_one_goal_that_is_judged_as_it_is():
+    exp = experiment(hyperparameters={"batch_size": 8, "hindsight": 0.5}, frame_stack=3)
+    space = exp.population.observation_space
+    assert {key: part.shape for key, part in space.items()} == {
+        "achieved_goal": (3,), "desired_goal": (3,), "observation": (9,)
+    }  # fmt: skip
+    exp.fill(60)
+    g, how = torch.Generator().manual_seed(0), Sampling(None, torch.tensor([1.0]))
+    batch = exp.buffer.samples(slice(0, 1), 500, 1, g, how)
+    reached = (batch.next_observation["achieved_goal"] == batch.observation["desired_goal"]).all(-1)
+    assert reached.any()
+    assert torch.equal(batch.reward, reached.float() - 1)
+    newest = batch.next_observation["observation"][..., 6:]
+    assert torch.equal(batch.next_observation["achieved_goal"], newest)
+
+
+@pytest.mark.parametrize(
+    ("environment", "network", "message"),
+    [
+        ("CartPole-v1", None, "hindsight is above 0, and CartPole-v1 has no goals"),
+        (BitFlip, ev.Recurrent(16), "the network remembers the goals that were given"),
+    ],
+)
+def test_it_is_not_set_later_either_where_it_cannot_be(environment, network, message):
+    exp = experiment(environment=environment, network=network)
+    with pytest.raises(ValueError, match=message):
+        exp.set(exp.population.ids[0], hindsight=0.5)
+    with pytest.raises(ValueError, match=message):
+        exp.search_space = {"hindsight": SHARES}
+    exp.set(exp.population.ids[0], hindsight=0.0)
+    exp.run(generations=1)
+    assert "hindsight" not in exp.search_space
 
 
 def test_agents_without_it_are_told_of_as_ever_and_learn_as_ever():

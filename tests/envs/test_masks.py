@@ -191,7 +191,9 @@ class Telling(Permitting):
 def test_masks_that_only_the_steps_of_a_vector_have_are_named_too():
     with ev.envs.make(vector=lambda n, seed: SyncVectorEnv([Telling] * n)) as envs:
         envs.reset(seed=0)
-        with pytest.raises(ValueError, match="SyncVectorEnv: the info of step has an 'action_mask', that of reset"):
+        with pytest.raises(
+            ValueError, match="SyncVectorEnv: the info of step has an 'action_mask', that of reset"
+        ):
             envs.step(np.full((1, 1), 2))
 
 

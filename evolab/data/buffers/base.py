@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from evolab.core.experience import Batch, Episodes, Transition
+from evolab.core.goals import Goals
 from evolab.core.sampling import Sampling
 from evolab.core.trees import Tree
 
@@ -154,6 +155,10 @@ class Buffer(ABC):
 
     def follow(self, parents: Sequence[int]) -> None:
         """Move the experience that agents keep for themselves: row i now has that of row `parents[i]`."""
+        return
+
+    def hear_of(self, goals: Goals | None) -> None:
+        """Know what the environment says of goals before its first step comes; nothing to do where none are changed."""
         return
 
     def begin_generation(self) -> None:

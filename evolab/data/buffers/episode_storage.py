@@ -54,9 +54,9 @@ class EpisodePools(Pools):
     def add(self, transition: Transition) -> int:
         """Store the valid rows of a transition; see `Pools.add`."""
         transition = Transition.of(transition)
-        self.goals = transition.goals or self.goals
-        if self.goals is not None and self.futures is None and self.fields:
-            self.futures = Futures.of(self, self.onward)
+        self.hear_of(transition.goals)
+        if self.goals is not None and self.fields:
+            self.know_futures()
         stored = super().add(transition)
         if not stored:
             self._cut()
@@ -73,6 +73,16 @@ class EpisodePools(Pools):
         if self._preceding is not None and len(self._preceding.back) == len(self.example):
             self._preceding.met(step, places)
         return stored
+
+    def hear_of(self, goals: Goals | None) -> None:
+        """Know what the environment says of goals; see `Buffer.hear_of`."""
+        self.goals = goals or self.goals
+
+    def know_futures(self) -> Futures:
+        """Where later transitions lie; of what is stored all episodes are over where that was not known."""
+        if self.futures is None:
+            self.futures = Futures.of(self, self.onward)
+        return self.futures
 
     def _write(self, pool: int, rows: dict[str, object], leading: int, keep: np.ndarray | None) -> int:
         start = int(self.cursor[pool])

@@ -133,7 +133,12 @@ class StoredBuffer(ReplayBuffer):
     ) -> Iterator[Batch]:
         """Transitions for one update after another."""
         if how is not None:
-            told = {"n_step above 1": how.lookahead, "hindsight": how.hindsight, "priority": how.priority}
+            told = {
+                "n_step above 1": how.lookahead,
+                "hindsight": how.hindsight,
+                "priority": how.priority,
+                "a network that remembers": how.sequences,
+            }
             asked = next(name for name, value in told.items() if value is not None)
             raise DatasetError(
                 f"{self.dataset.name}: {asked} needs data in memory; these stay on disk. Raise max_memory to hold them."

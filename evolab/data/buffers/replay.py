@@ -204,7 +204,7 @@ class ReplayBuffer(EpisodePools):
 
     def _relabelled(self, at: Tensor, share: Tensor, generator: torch.Generator) -> Relabelled:
         """The same samples, of which these shares [P] have goals that were reached."""
-        if self.goals is None or self.futures is None:
+        if self.goals is None:
             raise ValueError(
                 "hindsight is above 0, and nothing that is stored says what other goals would have earned. It needs steps "
                 "of an environment with goals: Dict observations with 'achieved_goal' and 'desired_goal', and a method "
@@ -212,7 +212,7 @@ class ReplayBuffer(EpisodePools):
             )
         device = generator.device
         coin = torch.rand(at.shape, generator=generator, device=device).to(at.device)
-        aims, known = self.futures.draw(at, self.allotted, generator)
+        aims, known = self.know_futures().draw(at, self.allotted, generator)
         changed = known & (coin < share.to(at.device)[:, None])
         return Relabelled(self, self.goals, at, aims, changed)
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import prod
+
 import numpy as np
 import torch
 
 from evolab.evolution.mutation.context import Context
+from evolab.networks.base import Axis
 from evolab.population.individual import Individual
 
 SHARE = 0.1
@@ -18,8 +22,9 @@ def change_parameters(individual: Individual, context: Context, generator: np.ra
 
     A touched entry's moments start anew, and its target takes the same value.
     """
-    policy = next(iter(context.roles))
-    matrices = [name for name, value in individual.tensors[policy].items() if value.dim() > 2]
+    policy, role = next(iter(context.roles.items()))
+    axes = role.recipe(context.network).axes(role, individual.genes)
+    matrices = [name for name in individual.tensors[policy] if _inputs(axes[name])]
     if not matrices:
         return None
     subset = [name for name in matrices if generator.random() < 0.5] or [
@@ -33,7 +38,7 @@ def change_parameters(individual: Individual, context: Context, generator: np.ra
         noise = torch.randn(weight.shape, generator=context.generator).to(weight)
         spread = weight.abs() * context.sd
         kicked = weight + noise * torch.where(which < LARGE, 10 * spread, spread)
-        fresh = noise / max(weight[0, 0].numel(), 1) ** 0.5  # by the fan-in, that of a convolution as well
+        fresh = noise / _inputs(axes[name]) ** 0.5  # by the fan-in, that of a convolution as well
         value = torch.where((which >= LARGE) & (which < RESET), fresh, kicked)
         touched_entries += int(touched.sum())
         individual.tensors[policy][name] = torch.where(touched, value, weight)
@@ -44,6 +49,13 @@ def change_parameters(individual: Individual, context: Context, generator: np.ra
             moment = individual.tensors[policy + kind]
             moment[name] = torch.where(touched, torch.zeros_like(weight), moment[name])
     return f"{touched_entries} weights of {policy}"
+
+
+def _inputs(axes: Sequence[Axis]) -> int:
+    """How many numbers each unit reads, by the axes of a parameter; 0 of a bias."""
+    gates = len(axes) > 1 and axes[0].gene is None and axes[1].gene is not None and not axes[1].incoming
+    read = axes[2:] if gates else axes[1:]  # a unit that remembers has several gates
+    return prod(axis.size for axis in read) if read else 0
 
 
 def _uniform(like: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from evolab.algorithms.regime import ON_POLICY
+from evolab.envs.goals import REMEMBERED
 from evolab.envs.language.environment import LanguageEnvironment
 from evolab.evaluation.fitness import Fitness, fitness_named
 from evolab.experiment.config.options import Options
@@ -69,7 +70,4 @@ def _check_memory(options: Options) -> None:
     """Refuse what single transitions are needed for: the network remembers."""
     started, evolving = options.hyperparameters or {}, options.search_space or {}
     if started.get("hindsight", 0.0) > 0 or "hindsight" in evolving:
-        raise ValueError(
-            "hindsight gives single transitions other goals, and the network remembers the goals that were given: leave "
-            "hindsight out, or pass a network that does not remember."
-        )
+        raise ValueError(REMEMBERED)

@@ -233,6 +233,15 @@ def test_experience_follows_the_agents_that_it_belongs_to():
     assert len(after[0]) > len(before[1]) / 2
 
 
+def test_experience_that_moved_with_its_agents_is_drawn_from_before_the_next_step():
+    buffer = ev.ReplayBuffer(10, shared=False)
+    for at in range(3):
+        buffer.add(step([[at], [at + 10]], [[at + 1], [at + 11]], truncated=at == 2))
+    before = drawn(buffer, share=(1.0, 1.0))
+    buffer.follow([0, 1])
+    assert np.array_equal(drawn(buffer, share=(1.0, 1.0)), before)
+
+
 def test_what_was_taken_in_has_its_own_outcome_for_a_goal():
     giver, taker = ev.ReplayBuffer(9), ev.ReplayBuffer(9)
     for at in (10, 11, 12):

@@ -11,7 +11,9 @@ import torch
 
 import evolab as ev
 from evolab.core.sampling import Lookahead, Sampling, Sequencing
+from evolab.data.buffers.offline import buffer_from
 from evolab.data.buffers.saving import Written, read_buffer, write_buffer
+from evolab.data.datasets.columns import DatasetError
 from evolab.storage.folders import Saved, drafting
 
 EVEN = torch.ones(1)
@@ -294,6 +296,19 @@ def test_transitions_from_elsewhere_stay_sequences():
                 lengths[len(learned)] += 1
         assert first.any()
     assert max(lengths) == 4
+
+
+def test_data_on_disk_have_no_sequences_yet_and_say_so(tmp_path):
+    data = {
+        "observations": np.zeros((20, 1), "f"), "actions": np.zeros(20, int), "rewards": np.zeros(20),
+        "terminals": np.arange(20) % 5 == 4,
+    }  # fmt: skip
+    ev.Dataset(data).save(tmp_path / "data.h5")
+    buffer, _ = buffer_from(ev.Dataset(tmp_path / "data.h5", max_memory=1))
+    with pytest.raises(
+        DatasetError, match="a network that remembers needs data in memory; these stay on disk"
+    ):
+        batches(buffer, Sampling(sequences=form()))
 
 
 def test_hindsight_has_no_place_in_a_sequence():

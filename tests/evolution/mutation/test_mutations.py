@@ -19,6 +19,7 @@ from evolab.evolution.mutation.parameters import SHARE, change_parameters
 from evolab.evolution.selection.tournament import Tournament
 from evolab.networks.activations import ACTIVATIONS
 from evolab.networks.mlp.mlp import MLP
+from evolab.networks.recurrent.recurrent import Recurrent
 from evolab.population.population import Population
 from tests.mixed import BOX, DISCRETE, OBSERVATIONS, experience, padding
 
@@ -146,6 +147,20 @@ def test_a_parameter_mutation_touches_a_tenth_of_the_policy_and_its_target_alike
     for kind in ("critic", "critic.target", "critic.mean"):
         for name, value in child.tensors[kind].items():
             assert torch.equal(value, before.tensors[kind][name])
+
+
+def test_a_fresh_weight_of_a_unit_that_remembers_has_the_spread_of_what_it_reads():
+    # Its gates stand in an axis of their own: 1 / 8 and 1 / 4 of 64 units and 16 inputs, where 64 times 64 gave 1 / 64.
+    population = population_of(DQN(), 1, network=Recurrent(64, encoder=[16]))
+    child = population.individual(0).child(1)
+    child.tensors["q"] = {name: torch.zeros_like(value) for name, value in child.tensors["q"].items()}
+    rng, context = np.random.default_rng(0), context_of(population)
+    for _ in range(20):  # noise in proportion to a weight of 0 is none: what is drawn anew is seen
+        change_parameters(child, context, rng)
+    found = {name: value[value != 0] for name, value in child.tensors["q"].items()}
+    assert float(found["recurrent.weight"].std()) == pytest.approx(64**-0.5, rel=0.2)
+    assert float(found["encoder.output.weight"].std()) == pytest.approx(16**-0.5, rel=0.2)
+    assert not sum(len(value) for name, value in found.items() if name.endswith("bias")), "matrices only"
 
 
 def test_one_hyperparameter_steps_and_nothing_else():

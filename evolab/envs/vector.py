@@ -117,7 +117,8 @@ class VectorEnvironments(Environments):
         rows = self._backend.step(batch, self._resting)
         following, faults, skipped = rows.observation, rows.faults, rows.skipped
 
-        if any_of(self._resting):  # environments that reset by themselves went on unseen
+        if any_of(self._resting):  # environments that reset by themselves, or must not rest, went on unseen
+            faults = {index: one for index, one in faults.items() if self._heard(index, one)}
             following = merged(self._resting, self._observation, following)
             skipped |= self._resting
         for index in self._broken(following, rows.reward):
@@ -224,6 +225,10 @@ class VectorEnvironments(Environments):
             self._record(faults)
             observation = merged(bad, fresh, observation)
         raise self._fault(broken[0], "its first observation is not finite")
+
+    def _heard(self, index: int, fault: Failure) -> bool:
+        """False for what happens in an episode of an environment that rests, which nobody plays."""
+        return index < 0 or not self._resting[index] or fault.kind in ("hang", "crash")
 
     def _blank(self, rows: StepRows, skipped: np.ndarray) -> None:
         """Nothing was earned and nothing ended in rows that are no transition."""

@@ -324,6 +324,19 @@ def test_on_fault_raise_ends_with_the_first_failure(how: str) -> None:
             fail(environments)
 
 
+@pytest.mark.parametrize("way", ["next_step", "same_step", "disabled"])
+def test_what_fails_in_an_episode_that_nobody_plays_is_nobodys_fault(way: str) -> None:
+    # What must not rest goes on behind one that does, and its failures ended an evaluation of long episodes.
+    with build("raise", autoreset=way) as environments:
+        environments.reset()
+        environments.step(np.zeros((2, 2), dtype=int))
+        environments._resting[0] = True
+        for _ in range(12):
+            one = environments.step(np.array([[1, 0], [0, 0]]), autoreset=False)
+            assert one.valid.tolist() == [[False, True], [True, True]]
+        assert not environments.take_faults()
+
+
 @pytest.mark.parametrize("way", [{}, {"autoreset": "next_step"}, {"vectorization": "async"}])
 def test_what_an_environment_raises_that_has_never_worked_is_raised(way: dict[str, Any]) -> None:
     with envs.make(partial(Broken, ""), 2, 2, **way) as environments:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
+from pathlib import Path
 
 import torch
 
@@ -44,12 +45,22 @@ def memory_rate(repeats: int = 5, mebibytes: int = 128) -> float:
     return best
 
 
+def processor() -> str:
+    """Its name, as it calls itself."""
+    told = Path("/proc/cpuinfo")
+    named = [line for line in told.read_text().splitlines() if ":" in line] if told.exists() else []
+    about = {name.strip(): value.strip() for name, value in (line.split(":", 1) for line in named)}
+    family = f", family {about['cpu family']}, model {about['model']}" if "cpu family" in about else ""
+    return (about.get("model name") or platform.processor()) + family
+
+
 def described() -> dict[str, object]:
     """The machine in words, for the head of a result."""
     import os
 
     return {
         "machine": f"{os.cpu_count()} cores ({platform.machine()}, shared virtual machine)",
+        "processor": f"{processor()}, {torch.backends.cpu.get_cpu_capability()}",
         "python": platform.python_version(),
         "torch": torch.__version__,
         "load_average": round(os.getloadavg()[0], 1),  # above 1: others were at work, which shares caches

@@ -24,7 +24,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -33,6 +32,7 @@ from typing import Any
 
 import numpy as np
 from hpo_results import append, interquartile_mean
+from machine import processor
 from parity_tasks import SEEDS, TASKS
 from peer_environments import python_of
 
@@ -185,13 +185,8 @@ def in_a_process(python: Path | str, wanted: Run) -> Run:
 
 def here() -> dict[str, str]:
     """The processor, and the commit of what is run."""
-    told = Path("/proc/cpuinfo")
-    named = [line for line in told.read_text().splitlines() if ":" in line] if told.exists() else []
-    about = {name.strip(): value.strip() for name, value in (line.split(":", 1) for line in named)}
-    family = f", family {about['cpu family']}, model {about['model']}" if "cpu family" in about else ""
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout
-    name = about.get("model name") or platform.processor()
-    return {"processor": name + family, "commit": commit.strip()}
+    return {"processor": processor(), "commit": commit.strip()}
 
 
 def main() -> None:

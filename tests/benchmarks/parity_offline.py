@@ -57,15 +57,12 @@ def fingerprint(data: Arrays) -> str:
     return hashlib.sha256(b"".join(column.tobytes() for column in data.values())).hexdigest()[:12]
 
 
-def evolab(task: Task, seed: int, marks: Marks, data: Arrays) -> dict[str, Any]:
-    """One agent from the data; gives the versions."""
-    import torch
-
+def population(task: Task, data: Arrays, agents: int, seed: int, **other: Any) -> tuple[Any, Any]:
+    """Agents of evolab's, and the buffer that they learn from; `other` settings than the task's."""
     import evolab as ev
     from evolab.data.buffers.offline import buffer_from
 
-    torch.set_num_threads(1)
-    env, settings = gymnasium.make(task.name), dict(SETTINGS[task.algorithm])
+    env, settings = gymnasium.make(task.name), SETTINGS[task.algorithm] | other
     rate = settings.pop("lr")
     names = {"IQL": ("lr_actor", "lr_critic", "lr_value"), "TD3BC": ("lr_actor", "lr_critic")}
     settings |= dict.fromkeys(names.get(task.algorithm, ("lr",)), rate)
@@ -73,33 +70,42 @@ def evolab(task: Task, seed: int, marks: Marks, data: Arrays) -> dict[str, Any]:
     algorithms["BCQ"] = ev.BCQ(huber=1.0, penalty=0.5)
     buffer, found = buffer_from(ev.Dataset(data, action_space=env.action_space))
     hidden, activation = NETWORKS[task.algorithm]
-    agents = ev.Population(
+    made = ev.Population(
         algorithms[task.algorithm],
         *found,
-        1,
+        agents,
         network=ev.MLP(hidden, activation=activation),
         hyperparameters=settings,
         search_space={},
         device="cpu",
         seed=seed,
     )
+    return made, buffer
+
+
+def evolab(task: Task, seed: int, marks: Marks, data: Arrays) -> dict[str, Any]:
+    """One agent from the data; gives the versions."""
+    import torch
+
+    import evolab as ev
+
+    torch.set_num_threads(1)
+    agents, buffer = population(task, data, 1, seed)
     for steps in task.steps:
         agents.learn(buffer, updates=task.every)
         marks(steps, lambda seen: np.asarray(agents[0].act(seen, explore=False)))
     return {"evolab": ev.__version__, "torch": torch.__version__}
 
 
-def d3rlpy(task: Task, seed: int, marks: Marks, data: Arrays) -> dict[str, Any]:
-    """The same by d3rlpy; gives the versions."""
+def peer_of(task: Task, data: Arrays, seed: int, **other: Any) -> tuple[Any, Callable[[], Any]]:
+    """d3rlpy's algorithm, and what draws a batch for an update of it; `other` settings than the task's."""
     import d3rlpy as peer
-    import torch
     from d3rlpy.models.encoders import VectorEncoderFactory
     from d3rlpy.preprocessing import MinMaxActionScaler
     from d3rlpy.torch_utility import soft_sync
 
-    torch.set_num_threads(1)
     peer.seed(seed)
-    settings = SETTINGS[task.algorithm]
+    settings = SETTINGS[task.algorithm] | other
     hidden, activation = NETWORKS[task.algorithm]
     encoder = VectorEncoderFactory(list(hidden), activation=activation)
     told: dict[str, Any] = {"batch_size": settings["batch_size"], "gamma": settings["discount"]}
@@ -156,7 +162,17 @@ def d3rlpy(task: Task, seed: int, marks: Marks, data: Arrays) -> dict[str, Any]:
         algorithm.impl.update_target = lambda: soft_sync(
             modules.targ_q_funcs, modules.q_funcs, settings["tau"]
         )
+    return algorithm, lambda: dataset.sample_transition_batch(settings["batch_size"])
+
+
+def d3rlpy(task: Task, seed: int, marks: Marks, data: Arrays) -> dict[str, Any]:
+    """The same by d3rlpy; gives the versions."""
+    import d3rlpy as peer
+    import torch
+
+    torch.set_num_threads(1)
+    algorithm, draw = peer_of(task, data, seed)
     for update in range(1, task.steps[-1] + 1):
-        algorithm.update(dataset.sample_transition_batch(settings["batch_size"]))
+        algorithm.update(draw())
         marks(update, lambda seen: algorithm.predict(seen.astype(np.float32)))
     return {"d3rlpy": peer.__version__, "torch": torch.__version__}

@@ -15,24 +15,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-import tempfile
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from in_turns import answer, compared
 
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "peer_updates.json"
 SEEN, ACTED, HIDDEN, BATCH, STORED = 17, 6, [256, 256], 256, 5_000
 STEPS, EPOCHS = 2_048, 10
-ALGORITHMS, AGENTS = ("SAC", "TD3", "PPO"), (1, 4)
+ALGORITHMS = ("SAC", "TD3", "PPO")
 GOALS = {1: 2.0, 4: 3.0}
 
 
@@ -193,74 +190,23 @@ class StableBaselines3:
         return (agent._n_updates - before) * each
 
 
-def answer(name: str) -> None:
-    """Answer line by line, until there is none, as `peer_loops.py` does."""
-    warnings.filterwarnings("ignore")
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    tool: Any = {"evolab": Evolab, "sb3": StableBaselines3}[name]()
-    print(json.dumps(tool.version), file=answers, flush=True)
-    for line in sys.stdin:
-        request = json.loads(line)
-        print(json.dumps(getattr(tool, request.pop("what"))(**request)), file=answers, flush=True)
-
-
-def measured(evolab: Any, sb3: Any, algorithms: list[str], repeats: int) -> list[dict[str, Any]]:
-    """A row for each algorithm and number of agents: medians, and the median of the ratios within a repeat."""
-    found: list[dict[str, Any]] = []
-    for algorithm in algorithms:
-        each: dict[int, list[float]] = {agents: [] for agents in AGENTS}
-        theirs: list[float] = []
-        many = STEPS // BATCH * EPOCHS if algorithm == "PPO" else 100
-        for repeat in range(repeats + 1):
-            once = sb3("updates", algorithm=algorithm, count=many)
-            own = {
-                agents: evolab("updates", algorithm=algorithm, count=many, agents=agents) for agents in AGENTS
-            }
-            if repeat:  # the first warms up
-                theirs.append(once)
-                for agents, seconds in own.items():
-                    each[agents].append(seconds)
-        for agents, seconds in each.items():
-            ratios = [a / b for a, b in zip(theirs, seconds, strict=True)]
-            row = {
-                "algorithm": algorithm, "agents": agents, "microseconds_per_agent": round(1e6 * median(seconds), 1),
-                "SB3_microseconds": round(1e6 * median(theirs), 1), "times_faster": round(median(ratios), 2),
-                "least": round(min(ratios), 2), "most": round(max(ratios), 2), "goal": GOALS[agents],
-            }  # fmt: skip
-            print(json.dumps(row), flush=True)
-            found.append(row)
-    return found
-
-
 def main() -> None:
     """Both in turns, and write the result where everything was asked for."""
     if sys.argv[1:2] == ["--answer"]:
-        answer(sys.argv[2])
+        answer({"evolab": Evolab, "sb3": StableBaselines3}, sys.argv[2])
         return
-    from machine import described, gemm_rate
-    from peer_environments import python_of
-    from peers import Tool
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("algorithms", nargs="*", help=f"of {', '.join(ALGORITHMS)}; all without a name")
     parser.add_argument("--peers", type=Path, help="where their environments are, or are made and stay")
     parser.add_argument("--repeats", type=int, default=7)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        python = python_of(options.peers or Path(folder), "sb3")
-        ours, theirs = (
-            Tool(one, name, 1, Path(__file__)) for one, name in ((sys.executable, "evolab"), (python, "sb3"))
-        )
-        try:
-            rows = measured(ours, theirs, options.algorithms or list(ALGORITHMS), options.repeats)
-            versions = {tool.name: tool.version for tool in (ours, theirs)}
-        finally:
-            ours.close()
-            theirs.close()
+    cases = [
+        ({"algorithm": name}, STEPS // BATCH * EPOCHS if name == "PPO" else 100)
+        for name in options.algorithms or ALGORITHMS
+    ]
+    found = compared(__file__, "sb3", options.peers, cases, GOALS, options.repeats)
     if not options.algorithms:
-        result = {**described(), "gemm_gflops_at_256": round(gemm_rate(width=256), 1), "versions": versions}
-        RESULT.write_text(json.dumps({**result, "updates": rows}, indent=1) + "\n")
+        RESULT.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -189,6 +189,20 @@ def wide() -> str:
     return values(found, "times as fast as Stable-Baselines3", marks=goals, said=said)
 
 
+def recorded() -> str:
+    """How many times faster updates from recorded data are than d3rlpy's, in each repeat."""
+    rows = read("peer_offline.json")["updates"]
+    found = {
+        f"{one['algorithm']}, {one['batch']}, {one['agents']} agent{'s' if one['agents'] > 1 else ''}": one
+        for one in rows
+    }
+    goals = {name: one["goal"] for name, one in found.items() if "goal" in one}
+    told = "; ".join(f"{name}: {one['times_faster']}" for name, one in found.items())
+    said = f"Times as fast as d3rlpy, medians, by batch size. {told}"
+    ratios = {name: one["ratios"] for name, one in found.items()}
+    return values(ratios, "times as fast as d3rlpy", marks=goals, said=said)
+
+
 def two_cores() -> str:
     """How many times faster updates are on two cores."""
     found: dict[str, list[float]] = {}
@@ -226,6 +240,7 @@ CHARTS: dict[str, Callable[..., str]] = {
         game,
         peers,
         wide,
+        recorded,
         two_cores,
         avx2,
     )

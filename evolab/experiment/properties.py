@@ -94,7 +94,7 @@ class Readings(ExperimentParts):
 
     @property
     def status(self) -> str:
-        """What the run is doing: "idle", "running", "stopping", "paused", "stopped" or "failed"."""
+        """What the run is doing: "idle", "running", "pausing", "paused", "stopping", "stopped" or "failed"."""
         return self._runner.status
 
     @property

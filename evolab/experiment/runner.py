@@ -17,6 +17,9 @@ from evolab.training.state import TrainingState
 PATIENCE = 3.0
 """Seconds after which a second Ctrl-C no longer waits for the environments."""
 
+COMES_TO = {"paused": "pausing", "stopped": "stopping"}
+"""What a run is doing until it has come to rest as it was asked to."""
+
 
 @dataclass
 class _Job:
@@ -52,8 +55,8 @@ class Runner:
 
     @property
     def status(self) -> str:
-        """What the run is doing: "idle", "running", "stopping", "paused", "stopped" or "failed"."""
-        return "stopping" if self._status == "running" and self._wish != "run" else self._status
+        """What the run is doing: "idle", "running", "pausing", "paused", "stopping", "stopped" or "failed"."""
+        return COMES_TO.get(self._wish, "running") if self._status == "running" else self._status
 
     def changed(self) -> None:
         """Tell the views that there is something new."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Any, TypeAlias
 
+from evolab.core.layers import DiagramLayer, in_words
 from evolab.history.display import change, count, html_table, number, plain_table, ticked
 
 SHOWN = 4
@@ -64,6 +65,7 @@ class Evaluation:
         is_elite: True if it survives unchanged.
         extra: other measures of the same agent, such as an FQE estimate beside the return.
         genes: the whole architecture as plain values, where `hidden` and `activation` do not say it all.
+        layers: of its networks, where these are more than fully connected layers of the sizes in `hidden`.
         losses: its own mean losses over the generation, by name.
         value: discounted return that its critic expects of an episode, at the beginning of it; NaN where it has none.
         discounted: mean discounted return of its training episodes that came to an end, of the greedy ones where
@@ -86,9 +88,15 @@ class Evaluation:
     is_elite: bool = False
     extra: Mapping[str, float] = field(default_factory=dict)
     genes: Mapping[str, Any] = field(default_factory=dict)
+    layers: tuple[DiagramLayer, ...] = ()
     losses: Mapping[str, float] = field(default_factory=dict)
     value: float = math.nan
     discounted: float = math.nan
+
+    @property
+    def architecture(self) -> str:
+        """Its layers in words, without activations."""
+        return in_words(self.layers) if self.layers else "x".join(map(str, self.hidden))
 
 
 @dataclass(frozen=True)
@@ -207,7 +215,8 @@ class Generation:
             for e in self.evaluations
         }
         evolved = self._evolved()
-        names = ("agent", "parent", "fitness", "episodes", *evolved, "network size", "hidden", "survives as")
+        sizes = "layers" if any(e.layers for e in self.evaluations) else "hidden"
+        names = ("agent", "parent", "fitness", "episodes", *evolved, "network size", sizes, "survives as")
         rows = [
             (
                 str(e.agent),
@@ -216,7 +225,7 @@ class Generation:
                 str(e.episodes),
                 *(number(e.hyperparameters.get(name)) for name in evolved),
                 count(e.network_size),
-                "x".join(str(width) for width in e.hidden),
+                e.architecture,
                 heirs[e.agent] or "not selected",
             )
             for e in self.evaluations[:most]
@@ -238,7 +247,7 @@ class Generation:
             f"{fault.kind}{'' if fault.agent is None else f' in agent {fault.agent}'}: {fault.detail}"
             for fault in self.faults
         ]
-        left = ("hidden", "survives as")
+        left = (sizes, "survives as")
         text = "\n".join([caption, plain_table(names, rows, left), *(f"fault: {line}" for line in faults)])
         html = html_table(names, rows, left, caption, strong=0)
         return text, html + "".join(f"<div>&#9888; {escape(line)}</div>" for line in faults)

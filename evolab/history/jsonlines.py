@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from evolab.core import checks
+from evolab.core.layers import DiagramLayer
 from evolab.core.plain_values import from_special, plain
 from evolab.history.events import Birth, Evaluation, Fault, Generation
 
 ROWS = ("fitness", "hyperparameters", "mutations", "learning")
 SETTINGS = ("hyperparameters", "hidden", "activation", "genes")
-LEARNING = ("losses", "value", "discounted")
+LEARNING = ("losses", "value", "discounted", "layers")
 """In a file of their own, `learning.jsonl`, which runs of earlier versions do not have and their readers do not read."""
 SIZE = "parameters"
 """What `Evaluation.network_size` is called in the files, where readers of evolab 0.1 look for it."""
@@ -37,6 +38,9 @@ def to_lines(generation: Generation) -> dict[str, list[str]]:
         ]
         for names in (SETTINGS, LEARNING)
     )
+    for row in learning:
+        if not row["layers"]:
+            del row["layers"]  # fully connected ones, as most are
     for row in evaluations:
         row[SIZE] = row.pop("network_size")
     births = [_record(b) for b in generation.births]
@@ -116,6 +120,7 @@ def _evaluation(row: dict[str, Any]) -> Evaluation:
             read[name] = _numbers(row[name])
     for name in ("hidden", "activation"):
         read[name] = tuple(row[name])
+    read["layers"] = tuple(DiagramLayer(*layer) for layer in row.get("layers", ()))
     return Evaluation(**_known(Evaluation, read))
 
 

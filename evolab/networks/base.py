@@ -1,10 +1,8 @@
 """The contract of a network: a stateless recipe that computes for many agents at once.
 
-A network never holds weights. It says which parameters an agent with given genes has
-(`axes`), draws their first values, and maps `[P, B, ...]` to `[P, B, ...]` for a group of P
-agents whose parameters lie in one flat row each. Every axis of every parameter carries the
-label of the gene that sets its size; growth, shrinkage, padding and export follow from
-these labels, so a mutation is written once for all networks.
+A network never holds weights. It says which parameters an agent with given genes has (`axes`), draws their first values,
+and maps `[P, B, ...]` to `[P, B, ...]` for P agents whose parameters lie in a flat row each. Every axis carries the label of
+the gene that sets its size; growth, shrinkage, padding and export follow from these: mutations are written once for all.
 """
 
 from __future__ import annotations
@@ -19,6 +17,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from evolab.core.layers import DiagramLayer, linear
 from evolab.networks.genes import Genes
 from evolab.networks.kernel import Kernel
 
@@ -197,10 +196,7 @@ class Network(ABC, Generic[G]):
 
     @abstractmethod
     def cost(self, role: Role, genes: G) -> float:
-        """Multiply-adds of one forward pass for one row of the batch, as far as padding adds to them.
-
-        Agents of very different cost are cut into groups of their own.
-        """
+        """Multiply-adds of a pass of one row, as far as padding adds to them: agents of like cost make up a group."""
 
     @abstractmethod
     def module(self, role: Role, genes: G, state: State) -> nn.Module:
@@ -246,6 +242,10 @@ class Network(ABC, Generic[G]):
     @abstractmethod
     def describe(self, genes: G) -> str:
         """The architecture in a few characters, such as "64x64 relu"."""
+
+    def diagram(self, genes: G) -> tuple[DiagramLayer, ...]:
+        """The layers before the outputs, in the order of the computation; by default `genes.hidden`, fully connected."""
+        return linear(genes.hidden)
 
     @abstractmethod
     def resized(self, genes: G, gene: str, size: int) -> G:

@@ -19,7 +19,7 @@ class MultiInput(CNN):
     >>> space = Dict({"eye": Box(0, 255, (8, 8, 3), "uint8"), "speed": Box(-1, 1, (2,))})
     >>> network = MultiInput(channels=[16], latent=32)
     >>> network.describe(network.genes(space))
-    '16k3 32 64 relu'
+    'conv 16 (3×3, stride 2) → 32×64, relu'
     """
 
     def parts(self, space: spaces.Space) -> EncoderParts:

@@ -6,6 +6,7 @@ import math
 from html import escape
 from typing import TYPE_CHECKING
 
+from evolab.core.layers import in_words, plain
 from evolab.history.display import html_table, number
 from evolab.population.table import Table
 
@@ -21,13 +22,13 @@ SHOWN = 12
 def lines(table: Table) -> str:
     """Who the agents are, in a line each."""
     told = [f"Population of {table.size} {table.algorithm.name} agents on {table.device}"]
-    for individual in table.individuals[:SHOWN]:
+    shown = [table.network.describe(individual.genes) for individual in table.individuals[:SHOWN]]
+    wide = max(18, *map(len, shown))
+    for individual, architecture in zip(table.individuals, shown, strict=False):
         fitness = f"{individual.fitness[-1]:9.1f}" if individual.fitness else "        -"
         values = individual.hyperparameters
         evolved = " ".join(f"{name}={number(values[name])}" for name in table.spec.search_space)
-        told.append(
-            f"  {individual.id:5d} {fitness}  {table.network.describe(individual.genes):18s} {evolved}"
-        )
+        told.append(f"  {individual.id:5d} {fitness}  {architecture:{wide}s} {evolved}")
     if table.size > SHOWN:
         told.append(f"  ... and {table.size - SHOWN} more")
     return "\n".join([*told, "  population[0] is the first of them; .describe() has all, as a table"])
@@ -36,6 +37,9 @@ def lines(table: Table) -> str:
 def html(table: Table) -> str:
     """Who the agents are, as a table; what all of them share is said once below it."""
     agents = frame(table)
+    diagrams = [table.network.diagram(individual.genes) for individual in table.individuals]
+    if not all(map(plain, diagrams)):
+        agents = agents.assign(hidden=list(map(in_words, diagrams))).rename(columns={"hidden": "layers"})
     names = list(agents.columns)
     told = [[_cell(value) for value in row] for row in agents.itertuples(index=False)]
     same = [
@@ -44,7 +48,7 @@ def html(table: Table) -> str:
     ]
     kept = [i for i, shared in enumerate(same) if not shared]
     shown = html_table(
-        [names[i] for i in kept], [[row[i] for i in kept] for row in told], ("hidden", "activation")
+        [names[i] for i in kept], [[row[i] for i in kept] for row in told], ("hidden", "layers", "activation")
     )
     shared = " · ".join(f"{name} {told[0][i]}" for i, name in enumerate(names) if same[i])
     return shown + (f"<div>The same for all agents: {escape(shared)}</div>" if shared else "")

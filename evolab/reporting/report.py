@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from evolab.core import checks
 from evolab.history.display import html_table, number
+from evolab.history.history import History
 from evolab.reporting.dashboard import page
 from evolab.reporting.dashboard.feed import Feed
 from evolab.reporting.dashboard.live_run import LiveRun
@@ -72,7 +73,7 @@ def report(experiment: LiveRun, panels: Sequence[Panel | str] = ()) -> str:
             ("What mutations brought, with bootstrap intervals", _frame(history.mutation_effects())),
             ("Which hyperparameters went with fitness (rank correlation)", _frame(history.importance())),
             ("The winner\u2019s ancestry", _frame(history.lineage())),
-            ("The winner\u2019s schedule", _frame(history.schedule())),
+            ("The winner\u2019s schedule", _frame(_schedule(history))),
         ]
     config = json.dumps(experiment.config, indent=2, default=str, ensure_ascii=False)
     parts.append(("Configuration", f"<pre>{escape(config)}</pre>"))
@@ -118,6 +119,15 @@ def _episode(experiment: LiveRun) -> dict[str, Any] | None:
         return experiment.rollout(episodes=1).sprites(most=400_000, width=300)
     except Exception:  # a report without its film is still a report
         return None
+
+
+def _schedule(history: History) -> DataFrame:
+    """The winner's schedule with its layers in words: the genes, which a computer follows, would fill the page."""
+    table = history.schedule()
+    if not any(e.layers for e, _ in history.ancestry()):
+        return table
+    table["hidden"] = [e.architecture for e, _ in history.ancestry()]
+    return table.drop(columns="genes", errors="ignore").rename(columns={"hidden": "layers"})
 
 
 def _frame(table: DataFrame) -> str:

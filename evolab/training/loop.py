@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from evolab.core import checks
+from evolab.core.layers import plain
 from evolab.core.rng import numpy_stream, seed_of
 from evolab.evaluation.episodes import healthy
 from evolab.evaluation.fitness import Fitness
@@ -240,6 +241,7 @@ def _evaluation(state: TrainingState, number: int, found: _Found, learned: Learn
     ended = state.episodes.discounted[row] if state.learns_by_acting else ()
     individual = state.population.individuals[row]
     genes = state.population.network.to_json(individual.genes)
+    layers = state.population.network.diagram(individual.genes)
     return Evaluation(
         generation=number,
         agent=individual.id,
@@ -257,6 +259,7 @@ def _evaluation(state: TrainingState, number: int, found: _Found, learned: Learn
         is_elite=row == found.order[0],
         extra={own_name(name): float(values[row]) for name, values in found.measures.items()},
         genes={} if set(genes) <= {"hidden", "activation"} else genes,
+        layers=() if plain(layers) else layers,
         losses=learned.of(row),
         value=math.nan if learned.values is None else float(learned.values[row]),
         discounted=float(np.mean(ended)) if ended else math.nan,

@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from evolab.core.layers import DiagramLayer
 from evolab.history.events import Fault
 from evolab.reporting.report import write_report
 from tests.browser.axe import grave_faults
@@ -206,6 +207,47 @@ def test_a_click_pins_an_agent_with_what_it_was(page_of):
     for _ in range(page.locator(".ev-card").count()):
         page.locator(".ev-card").first.get_by_role("button", name=re.compile("^Drop")).click()
     assert page.locator(".ev-pins").is_hidden()
+
+
+@pytest.mark.parametrize("width", [1280, 800])
+def test_a_card_draws_stages_blocks_and_what_remembers(page_of, artifacts, width):
+    """Residual blocks and pooling were not drawn, and a GRU stood there as one more hidden layer."""
+    stage = [DiagramLayer("conv", 16, 3), DiagramLayer("max-pool", 16, 3, 2)]
+    layers = (
+        *stage,
+        *2 * [DiagramLayer("residual block", 16, 3)],
+        DiagramLayer("conv", 32, 5, 2, "no padding"),
+    )
+    layers = (*layers, DiagramLayer("linear", 256), DiagramLayer("GRU", 48))
+    experiment = run(3, 4)
+    for i, one in enumerate(experiment.history.generations):
+        seeing = [
+            dataclasses.replace(e, layers=layers if e.agent % 2 else layers[4:]) for e in one.evaluations
+        ]
+        experiment.history.generations[i] = dataclasses.replace(one, evaluations=tuple(seeing))
+    page = page_of(experiment, width)
+    best = experiment.history.generations[-1].evaluations
+    agent = next(e for e in best if e.layers == layers)
+    page.get_by_role("button", name=str(agent.agent), exact=True).first.click()
+    card = page.get_by_role("article", name=f"Agent {agent.agent} in generation 3")
+    drawn = card.get_by_role("img", name=agent.architecture)
+    assert [unit.inner_text().split("\n") for unit in drawn.locator(".ev-unit").all()] == [
+        ["16", "conv 3×3", "max-pool 3×3, stride 2", "2 residual blocks"],
+        ["32", "conv 5×5, stride 2", "no padding"],
+        ["256", "linear"],
+        ["48", "GRU"],
+    ]
+    assert drawn.locator(".ev-pool").count() == 1
+    assert drawn.locator(".ev-skip").count() == 2 + 1
+    assert agent.architecture in card.inner_text()
+    assert agent.architecture in page.locator(".ev-population").inner_text()
+    assert "winner\u2019s layers" in page.locator(".ev-hyper").inner_text()
+    assert page.get_by_text("residual blocks").first.is_visible()
+    page.screenshot(path=artifacts / f"report-layers-{width}.png")
+    assert page.evaluate(f"() => eval({json.dumps(CHECKS)})") == {
+        "sideways": [], "overlaps": [], "clipped": [], "contrast": [],
+    }  # fmt: skip
+    assert not grave_faults(page)
 
 
 def test_the_family_tree_pins_by_mouse_and_by_keyboard(page_of):

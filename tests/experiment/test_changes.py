@@ -112,12 +112,16 @@ def test_a_bad_setting_is_refused_and_changes_nothing(exp, name, value, error):
     assert exp.step().changes == {}
 
 
-def test_the_status_is_stopping_until_it_has_stopped(exp):
+@pytest.mark.parametrize(
+    ("asks", "meanwhile", "then"), [("stop", "stopping", "stopped"), ("pause", "pausing", "paused")]
+)
+def test_the_status_says_how_a_run_comes_to_rest(exp, asks, meanwhile, then):
+    """After `pause()` it said "stopping", as after `stop()`."""
     exp.start()
     with exp._runner.lock:  # it cannot come to rest meanwhile
-        exp.stop()
-        assert exp.status == "stopping"
-    assert exp.wait(60) == exp.status == "stopped"
+        getattr(exp, asks)()
+        assert exp.status == meanwhile
+    assert exp.wait(60) == exp.status == then
 
 
 @pytest.fixture

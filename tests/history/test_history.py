@@ -8,6 +8,7 @@ import math
 
 import pytest
 
+from evolab.core.layers import DiagramLayer
 from evolab.history.effects import importance, median_interval
 from evolab.history.events import Birth, Evaluation, Fault, Generation
 from evolab.history.history import History
@@ -217,6 +218,28 @@ def test_what_agents_expect_earn_and_lose_comes_back_and_earlier_versions_lack_i
     assert found.losses == {}
     assert math.isnan(found.value)
     assert list(History().learning.columns) == ["generation", "agent", "updates", "value", "discounted"]
+
+
+def test_layers_come_back_and_earlier_versions_lack_them(tmp_path):
+    layers = (DiagramLayer("conv", 16, 3, 2), DiagramLayer("linear", 64), DiagramLayer("GRU", 48))
+    seeing = evaluation(1, 3, 1.0, hidden=(16, 64, 48), layers=layers)
+    History([generation(1, [seeing], []), generation(2, [evaluation(2, 4, 1.0)], [])]).to_json_lines(tmp_path)
+    first, second = (one.evaluations[0] for one in History.from_json_lines(tmp_path))
+    assert first.layers == layers
+    assert first.architecture == "conv 16 (3×3, stride 2) → 64 → GRU 48"
+    assert (second.layers, second.architecture) == ((), "64x64")
+    assert "layers" not in json.loads((tmp_path / "learning.jsonl").read_text().splitlines()[1])
+    (tmp_path / "learning.jsonl").unlink()
+    assert History.from_json_lines(tmp_path).generations[0].best.architecture == "16x64x48"
+
+
+def test_a_generation_tells_layers_in_words():
+    """A recurrent layer was told as one more hidden layer: "64x48"."""
+    layers = (DiagramLayer("linear", 64), DiagramLayer("GRU", 48))
+    told, _ = generation(1, [evaluation(1, 3, 1.0, hidden=(64, 48), layers=layers)], []).show()
+    assert "layers" in told
+    assert "64 → GRU 48" in told
+    assert "hidden" not in told
 
 
 def test_the_size_of_networks_has_one_name_but_in_files_that_readers_of_0_1_0_know(tmp_path):

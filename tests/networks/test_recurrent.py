@@ -136,7 +136,7 @@ def test_new_units_change_nothing_over_a_whole_sequence(cell):
             one.act(seen, False, memory=memory)
         outputs.append(memory.state["remembered"][..., :16])
     torch.testing.assert_close(outputs[0], outputs[1], rtol=0, atol=1e-12)
-    assert grown.network.describe(grown.individuals[0].genes) == f"16 relu > {cell} 48"
+    assert grown.network.describe(grown.individuals[0].genes) == f"16 → {cell.upper()} 48, relu"
 
 
 def test_a_start_is_orthogonal_where_the_role_wants_it():

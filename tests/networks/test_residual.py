@@ -322,7 +322,11 @@ def test_they_train_and_evolve_with_it(algorithm):
         exp.fill(64)
     exp.run(generations=3)
     assert exp.generation == 3
-    assert all("b1" in agent.describe()["architecture"] for agent in exp.population)
+    assert all("residual block" in agent.describe()["architecture"] for agent in exp.population)
+    assert "residual block" in repr(exp.history.generations[-1])
+    changed = [b for b in exp.history.generations[0].births if b.kind == "architecture"]
+    # What changed, and not the whole network before and after it.
+    assert all(len(b.detail) < 30 and (" -> " in b.detail or ": one " in b.detail) for b in changed)
     exp.close()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from evolab.core.layers import plain
 from evolab.evolution.mutation.context import Context
 from evolab.evolution.mutation.width import change_units
 from evolab.population.individual import KINDS, Individual
@@ -27,6 +28,8 @@ def change_layers(individual: Individual, context: Context, generator: np.random
     if (deeper if adding else shallower) is None:
         return change_units(individual, context, generator)
     restack(individual, context, stack, adding)
+    if not plain(network.diagram(before)):
+        return f"{stack}: one {'more' if adding else 'fewer'}"
     return f"layers {network.describe(before)} -> {network.describe(individual.genes)}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from evolab.core.layers import plain
 from evolab.evolution.mutation.context import Context
 from evolab.evolution.mutation.resize_tensors import resize
 from evolab.population.individual import Individual
@@ -23,6 +24,8 @@ def change_units(individual: Individual, context: Context, generator: np.random.
     new = min(max(old + step if grows else old - step, low), high)
     if new == old:
         return None
-    before = context.network.describe(individual.genes)
+    network, before = context.network, individual.genes
     resize(individual, context, gene, new)
-    return f"{gene} {before} -> {context.network.describe(individual.genes)}"
+    if not plain(network.diagram(before)):
+        return f"{gene} {old} -> {new}"
+    return f"{gene} {network.describe(before)} -> {network.describe(individual.genes)}"

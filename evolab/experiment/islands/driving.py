@@ -13,6 +13,7 @@ from evolab.experiment.callbacks import Callback
 from evolab.experiment.config.island_options import IslandOptions
 from evolab.experiment.engines.orders import Engine, Job, Report, RunGoals
 from evolab.experiment.islands.joined_history import JoinedHistory
+from evolab.experiment.runner import COMES_TO
 from evolab.experiment.sweeps.beginning import engine_for
 from evolab.experiment.sweeps.plan import Plan
 from evolab.experiment.sweeps.sweep import Sweep
@@ -81,7 +82,7 @@ class Driver:
     @property
     def status(self) -> str:
         """As an experiment's."""
-        return "stopping" if self._status == "running" and self._resting else self._status
+        return COMES_TO.get(self._resting, "running") if self._status == "running" else self._status
 
     @property
     def reports(self) -> list[Report]:

@@ -84,7 +84,7 @@ class IslandViews:
 
     @property
     def status(self) -> str:
-        """What they are doing: "idle", "running", "stopping", "paused", "stopped" or "failed"."""
+        """What they are doing: "idle", "running", "pausing", "paused", "stopping", "stopped" or "failed"."""
         return self._driver.status
 
     @property

@@ -17,6 +17,7 @@ import torch
 from gymnasium import spaces
 from torch import nn
 
+from evolab.core.layers import DiagramLayer, in_words
 from evolab.core.readonly import frozen_options
 from evolab.networks.activations import orthogonal
 from evolab.networks.base import CALLS, CHANGED, Axes, Dense, Layout, Network, Role, Sizes, State
@@ -224,10 +225,12 @@ class CNN(Network[CNNGenes]):
         return exported(role, self.parts(role.observation_space), genes, state)
 
     def describe(self, genes: CNNGenes) -> str:
-        """Channels, kernels (and blocks), latent size, head and activations: "32k3-32k3 64 64 relu", "16k3b2 256 relu"."""
-        kinds = "/".join(dict.fromkeys(genes.activation))
-        widths = ["x".join(map(str, genes.head))] if genes.head else []
-        return " ".join([*map(str, genes.encoders), *widths, kinds])
+        """Its layers and activations: "conv 32×32 (3×3, stride 2) → 64×64, relu"."""
+        return f"{in_words(genes.diagram)}, {'/'.join(dict.fromkeys(genes.activation))}"
+
+    def diagram(self, genes: CNNGenes) -> tuple[DiagramLayer, ...]:
+        """Convolutions with what follows them, latent vectors, the head."""
+        return genes.diagram
 
     def sizes(self, genes: CNNGenes) -> Sizes:
         """Channels and latent sizes step by 8, 16 or 32, kernels by 2, widths by 16, 32 or 64."""

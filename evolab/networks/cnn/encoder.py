@@ -17,6 +17,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from evolab.core.layers import BLOCK, CONVOLUTION, LINEAR, POOLING, DiagramLayer
 from evolab.networks.activations import ACTIVATIONS, linear_state
 from evolab.networks.base import Axes, Axis, State
 from evolab.networks.observations import in_bytes
@@ -91,12 +92,23 @@ class EncoderGenes:
         blocks[index] += more
         return dataclasses.replace(self, blocks=tuple(blocks))
 
-    def __str__(self) -> str:
-        blocks = [f"b{count}" for count in self.blocks] or [""] * len(self.channels)
-        layers = zip(self.channels, self.kernels, blocks, strict=True)
-        return (
-            f"{'-'.join(f'{channels}k{kernel}{behind}' for channels, kernel, behind in layers)} {self.latent}"
-        )
+    def diagram(self, part: str = "") -> list[DiagramLayer]:
+        """Convolutions, what follows each of them, and the latent layer; all of them read one part of an observation."""
+        found = []
+        for index, (channels, kernel, stride) in enumerate(
+            zip(self.channels, self.kernels, self.strides, strict=True)
+        ):
+            padding = self.paddings[index]
+            note = "" if padding == kernel // 2 else f"padding {padding}" if padding else "no padding"
+            found.append(
+                DiagramLayer(CONVOLUTION, channels, kernel, 1 if self.blocks else stride, note, part)
+            )
+            if self.blocks and stride > 1:
+                found.append(DiagramLayer(POOLING, channels, POOLED, stride, "", part))
+            found += [DiagramLayer(BLOCK, channels, 3, 1, "", part)] * (
+                self.blocks[index] if self.blocks else 0
+            )
+        return [*found, DiagramLayer(LINEAR, self.latent, part=part)]
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from evolab.core.layers import DiagramLayer, linear
 from evolab.core.option_types import check_declared
 from evolab.networks.activations import ACTIVATIONS
 from evolab.networks.cnn.encoder import EncoderGenes
@@ -35,6 +36,13 @@ class CNNGenes:
     def activation(self) -> tuple[str, ...]:
         """Of every layer, in the order of the computation."""
         return (*(kind for one in self.encoders for kind in one.activation), *self.head_activation)
+
+    @property
+    def diagram(self) -> tuple[DiagramLayer, ...]:
+        """The encoder of each image, by its number where there are several, and the head."""
+        names = [""] if len(self.encoders) == 1 else [f"image {index}" for index in range(len(self.encoders))]
+        found = [layer for one, name in zip(self.encoders, names, strict=True) for layer in one.diagram(name)]
+        return (*found, *linear(self.head))
 
     @property
     def prefixes(self) -> tuple[str, ...]:

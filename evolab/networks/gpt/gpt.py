@@ -1,8 +1,7 @@
 """GPT: the GPT-2 architecture for a population, in which every agent has its own depth and widths.
 
-Blocks with layer normalisation in front, learned positions, GELU in its tanh form, and outputs
-that are products with the token embeddings (Radford et al. 2019, Language models are
-unsupervised multitask learners, section 2.3). Weights are [out, in], as in torch.nn.Linear.
+Blocks with layer normalisation in front, learned positions, GELU in its tanh form, and outputs that are products with the
+token embeddings (Radford et al. 2019, Language models are unsupervised multitask learners, section 2.3). Weights are [O, I].
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from evolab.core import checks
+from evolab.core.layers import DiagramLayer
 from evolab.core.readonly import frozen_options
 from evolab.networks.base import CALLS, CHANGED, Axes, Layout, Network, Role, Sizes, State
 from evolab.networks.gpt import parameters
@@ -114,8 +114,7 @@ class GPT(Network[GPTGenes]):
 
         Raises:
             FileNotFoundError: a file is missing.
-            ValueError: the weights are pickled, a key is missing, unknown or of another shape, or the
-                configuration asks for what this GPT does not compute.
+            ValueError: weights are pickled, a key is missing, unknown or of another shape, or this GPT can't compute it.
         """
         options, genes, state = read_folder(folder)
         return cls(**{**options, **limits}, weights=Weights(genes, state))  # type: ignore[arg-type]
@@ -226,6 +225,11 @@ class GPT(Network[GPTGenes]):
         """Blocks, width, widths of the feed-forward layers and heads."""
         units = ", ".join(map(str, genes.hidden))
         return f"{len(genes.hidden)} x {self.width} ({units}), {genes.heads} head{'s' * (genes.heads > 1)}"
+
+    def diagram(self, genes: GPTGenes) -> tuple[DiagramLayer, ...]:
+        """A block each, as wide as its feed-forward layer."""
+        heads = f"heads {genes.heads}"
+        return tuple(DiagramLayer("transformer block", units, note=heads) for units in genes.hidden)
 
     # What mutates ----------------------------------------------------------------------------
 

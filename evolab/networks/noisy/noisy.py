@@ -14,6 +14,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from evolab.core.layers import DiagramLayer
 from evolab.networks.base import Axes, Dense, Layout, Network, Role, Sizes, State
 from evolab.networks.genes import Genes
 from evolab.networks.kernel import Kernel
@@ -152,6 +153,10 @@ class NoisyLayers(Network[Any]):
     def describe(self, genes: Genes) -> str:
         """The inner network's."""
         return self.inner.describe(genes)
+
+    def diagram(self, genes: Genes) -> tuple[DiagramLayer, ...]:
+        """The inner network's."""
+        return self.inner.diagram(genes)
 
     def resized(self, genes: Genes, gene: str, size: int) -> Genes:
         """The inner network's."""

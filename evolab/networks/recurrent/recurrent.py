@@ -1,8 +1,8 @@
 """Networks that remember: an encoder of what is observed now, a recurrent layer, an output that reads it.
 
-What the gates of the recurrent layer are given by an observation is the output layer of another network, the encoder,
-which is an MLP or a CNN like any other: it computes all steps at once, and evolves as it does alone. Only the units'
-own weights are gone through step by step.
+What the gates of the recurrent layer are given by an observation is the output layer of another network, the encoder, an
+MLP or a CNN like any other: it computes all steps at once, and evolves as it does alone. Only the units' own weights are
+gone through step by step.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from evolab.core import checks
+from evolab.core.layers import DiagramLayer, in_words
 from evolab.core.option_types import check_declared
 from evolab.core.readonly import frozen_options
 from evolab.networks.activations import orthogonal
@@ -45,8 +46,7 @@ class Recurrent(Network[RecurrentGenes]):
     """A network that remembers what it saw in an episode, for environments that do not show everything at once.
 
     An encoder reads each observation, a GRU or LSTM remembers, a linear layer reads what it says. PPO, DQN and QR-DQN learn
-    from sequences, so they can have one. The encoder's layers and the number of units evolve; new units change nothing at
-    first.
+    from sequences: they can have one. The encoder's layers and the units evolve; new units change nothing at first.
 
     Args:
         units: that remember, to start with.
@@ -67,7 +67,7 @@ class Recurrent(Network[RecurrentGenes]):
     >>> from gymnasium.spaces import Box
     >>> network = Recurrent(32)
     >>> network.describe(network.genes(Box(-1, 1, (3,))))
-    '64 relu > gru 32'
+    '64 → GRU 32, relu'
     """
 
     bucketed: ClassVar[bool] = True
@@ -231,8 +231,12 @@ class Recurrent(Network[RecurrentGenes]):
         return RememberingModule(inner, CELLS[self.cell], state)
 
     def describe(self, genes: RecurrentGenes) -> str:
-        """The encoder, the cell and its units: "64 relu > gru 32"."""
-        return f"{self._encoder(genes).describe(genes.encoder)} > {self.cell} {genes.units}"
+        """The encoder, the cell and its units, the encoder's activations: "64 → GRU 32, relu"."""
+        return f"{in_words(self.diagram(genes))}, {'/'.join(dict.fromkeys(genes.activation))}"
+
+    def diagram(self, genes: RecurrentGenes) -> tuple[DiagramLayer, ...]:
+        """The encoder's, and the recurrent layer."""
+        return (*self._encoder(genes).diagram(genes.encoder), DiagramLayer(self.cell.upper(), genes.units))
 
     def resized(self, genes: RecurrentGenes, gene: str, size: int) -> RecurrentGenes:
         """`genes` with one size changed."""

@@ -167,6 +167,7 @@ class RunsFeed:
             "type": "details", "run": name, "n": [e.generation for e in kept], "t": [e.steps or e.updates for e in kept],
             "h": {n: [short(e.hyperparameters.get(n)) for e in kept] for n in names},
             "hidden": [list(e.hidden) for e in kept], "activation": list(kept[-1].activation) if kept else [],
+            "layers": kept[-1].architecture if kept and kept[-1].layers else "",
         }  # fmt: skip
 
     def _row(self, run: Reader) -> dict[str, Any]:

@@ -212,7 +212,7 @@ class RunAtHand:
     @property
     def writing(self) -> bool:
         """True while it trains."""
-        return not isinstance(self.run, History) and self.run.status in ("running", "stopping")
+        return not isinstance(self.run, History) and self.run.status in ("running", "pausing", "stopping")
 
     def meet(self) -> None:
         """Nothing has to be read."""

@@ -21,7 +21,7 @@ function winnersPanel(ui) {
         made = details;
         const varied = Object.entries(details.h).filter(([, values]) => new Set(values).size > 1), fixed = Object.entries(details.h).filter(([, values]) => new Set(values).size === 1);
         charts.replaceChildren(...varied.map(([hyper, values]) => small(hyper, details.t, values, fmt(values[values.length - 1]))), layersOf(details));
-        say(words, `${details.n.length ? `activation ${[...new Set(details.activation)].join(", ")}` : ""}${fixed.length ? ` \u00b7 never changed: ${fixed.map(([hyper, values]) => `${hyper} ${said(values[0])}`).join(" \u00b7 ")}` : ""}`);
+        say(words, `${details.layers ? `layers ${details.layers} \u00b7 ` : ""}${details.n.length ? `activation ${[...new Set(details.activation)].join(", ")}` : ""}${fixed.length ? ` \u00b7 never changed: ${fixed.map(([hyper, values]) => `${hyper} ${said(values[0])}`).join(" \u00b7 ")}` : ""}`);
       }
       for (const node of charts.children) if (node.paint) node.paint();
     } };
@@ -43,9 +43,9 @@ function winnersPanel(ui) {
   }
 
   function layersOf(details) {
-    const stacks = details.hidden, units = stacks.map((s) => (s.every((v) => typeof v === "number") ? s : []));
-    const box = h("div", { class: "ev-small" }, h("div", { class: "ev-small-title" }, h("span", {}, "hidden units"), h("b", {}, hiddenText(stacks[stacks.length - 1]))));
-    const chart = stage(box, "Hidden units over the winner\u2019s steps", 70, (ctx, width, height) => {
+    const stacks = details.hidden, name = details.layers ? "layers" : "hidden units", now = details.layers ? briefly(details.layers) : hiddenText(stacks[stacks.length - 1]), units = stacks.map((s) => (s.every((v) => typeof v === "number") ? s : []));
+    const box = h("div", { class: "ev-small" }, h("div", { class: "ev-small-title" }, h("span", {}, name), h("b", {}, now)));
+    const chart = stage(box, `${name} over the winner\u2019s steps`, 70, (ctx, width, height) => {
       const c = ui.colours(), steps = details.t, most = Math.max(1, ...units.map((s) => s.reduce((a, b) => a + b, 0))), area = { left: 44, right: width - 6, top: 8, bottom: height - 18 };
       const along = linear(0, steps[steps.length - 1] || 1, area.left + 4, area.right - 4), x = (v) => Math.round(along(v));  // whole pixels leave no seams
       const y = linear(0, most, area.bottom, area.top + 3);
@@ -54,7 +54,7 @@ function winnersPanel(ui) {
       units.forEach((stack, i) => { let base = 0; stack.forEach((u, layer) => { ctx.globalAlpha = 0.85 - (0.6 * layer) / Math.max(1, stack.length); ctx.fillRect(x(i ? steps[i - 1] : 0), y(base + u), x(steps[i]) - x(i ? steps[i - 1] : 0), y(base) - y(base + u) - 0.8); base += u; }); });
       ctx.globalAlpha = 1;
     });
-    return Object.assign(box, { paint: chart.paint, figure: { name: "hidden units", now: hiddenText(stacks[stacks.length - 1]), chart } });
+    return Object.assign(box, { paint: chart.paint, figure: { name, now, chart } });
   }
 
   function draw(store) {

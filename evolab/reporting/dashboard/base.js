@@ -239,10 +239,13 @@ function describe(store, row, i) {
   if (row.c && row.c[i] != null) lines.push(`policy changed by up to ${fmt(row.c[i], 3)}`);
   if (row.h) {
     lines.push(store.names.map((name, j) => `${name} ${fmt(row.h[i][j])}`).join(" · "));
-    lines.push(`hidden ${hiddenText(row.a[i])} ${row.v[i]} · network size ${fmt(row.m[i])} · trained ${fmt(row.s[i])} steps`);
+    lines.push(`${row.w ? `layers ${row.w[i]},` : `hidden ${hiddenText(row.a[i])}`} ${row.v[i]} · network size ${fmt(row.m[i])} · trained ${fmt(row.s[i])} steps`);
   }
   return lines;
 }
+
+// Sizes alone, where there is no room for kernels and strides.
+const briefly = (words) => words.replace(/ \([^)]*\)/g, "");
 
 function panel(title, extra = null, className = "") {
   const body = h("div", { class: "ev-body" });

@@ -21,7 +21,7 @@ function controls(ui) {
 
   const SAVED = "a picture of the last saved state; run the cell again for a live dashboard";
   const WATCHED = { running: "a process has this run open and writes to it", idle: "no process has this run open" };
-  const STATES = ui.watched ? WATCHED : { idle: "ready", running: "running", stopping: "stopping", paused: "paused", stopped: "stopped", failed: "failed" };
+  const STATES = ui.watched ? WATCHED : { idle: "ready", running: "running", pausing: "pausing", paused: "paused", stopping: "stopping", stopped: "stopped", failed: "failed" };
 
   let listed = "";
   function draw(store) {
@@ -37,7 +37,7 @@ function controls(ui) {
     const p = head.progress, part = p && p.total ? Math.min(1, p.done / p.total) : 0;
     const newest = store.rows[store.rows.length - 1];
     // What is left of the last generation's progress is not news: only a generation under way is shown.
-    const busy = p && head.alive && (running || status === "stopping" || status === "paused") && p.generation > (newest ? newest.n : -1);
+    const busy = p && head.alive && (running || ["pausing", "paused", "stopping"].includes(status)) && p.generation > (newest ? newest.n : -1);
     const doing = { fill: "filling the buffer", train: "training", evaluate: "evaluating" };
     say(phase, busy ? `generation ${group(p.generation)} · ${doing[p.phase] || p.phase} ${group(p.done)} / ${group(p.total)}`
       : ui.watched ? (head.unread ? `reading generations 1 to ${group(head.unread)}` : "") : head.alive && !store.rows.length ? "press Step or Run to begin"

@@ -38,7 +38,7 @@ function spread(row) {
 }
 
 function lighten(row) {
-  for (const key of ["d", "c", "h", "a", "v", "m", "s", "x"]) delete row[key];
+  for (const key of ["d", "c", "h", "a", "w", "g", "y", "v", "m", "s", "x"]) delete row[key];
 }
 
 // Rows of two sources in order of their generations; where both have one, the one that says more. A run that begins anew

@@ -97,7 +97,8 @@ function hyperparametersPanel(ui) {
     const { found, constant, dots } = series(store), end = store.line.n.length - 1;
     const specs = found.map((s) => ({ ...s, layers: null, now: fmt(s.winner[end]) }));
     if (store.line.a.some((a) => a.length) && store.line.a.flat().every((units) => typeof units === "number")) {
-      specs.push({ name: "winner\u2019s hidden units", layers: store.line.a, now: hiddenText(store.line.a[end]) });
+      const words = store.line.w;
+      specs.push({ name: words ? "winner\u2019s layers" : "winner\u2019s hidden units", layers: store.line.a, now: words ? briefly(words) : hiddenText(store.line.a[end]) });
     }
     say(side, `blue: the winner\u2019s ancestry \u00b7 grey: ${dots ? "every agent" : "lowest to highest agent"}`);
     if (charts.length !== specs.length) {

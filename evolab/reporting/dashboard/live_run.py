@@ -77,7 +77,7 @@ class LiveRun(Protocol):
 
     @property
     def status(self) -> str:
-        """What the run is doing: "idle", "running", "stopping", "paused", "stopped" or "failed"."""
+        """What the run is doing: "idle", "running", "pausing", "paused", "stopping", "stopped" or "failed"."""
 
     @property
     def version(self) -> int:

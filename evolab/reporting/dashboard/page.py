@@ -11,7 +11,7 @@ from pathlib import Path
 
 _DRAWN = (
     "base", "save", "fitness", "lineage", "mutations", "hyperparameters", "population", "rollout", "rates", "learning",
-    "pins", "forms", "controls", "keys", "kernel", "back", "dashboard",
+    "layers", "pins", "forms", "controls", "keys", "kernel", "back", "dashboard",
 )  # fmt: skip
 PARTS = {
     "dashboard": tuple(f"dashboard/{name}.js" for name in _DRAWN),

@@ -56,7 +56,7 @@ function pinsPanel(ui) {
       if (others.length) own["compared with"] = `${others.length} others of its generation: best ${fmt(Math.max(...others))}, median ${fmt(middle(others))}`;
       Object.assign(own, { "born by": kind, "from agent": row.p[i] >= 0 && row.p[i] !== id ? row.p[i] : null, change: change(known(row, "d", i)) || null });
       if (values) last.names.forEach((name, j) => { own[name] = values[j]; });
-      if (row.a) Object.assign(own, { hidden: row.a[i], activation: row.v[i], "network size": row.m[i], "trained steps": row.s[i] });
+      if (row.a) Object.assign(own, row.w ? { layers: row.w[i] } : { hidden: row.a[i] }, { activation: row.v[i], "network size": row.m[i], "trained steps": row.s[i] });
       if (row.l) Object.assign(own, { "expected return": row.l[i][0], "earned return": row.l[i][1] }, Object.fromEntries((last.learning.own || []).map((name, j) => [lossName(name), row.l[i][j + 2] ?? null])));
       return own;
     }
@@ -105,7 +105,8 @@ function pinsPanel(ui) {
       facts.replaceChildren(...Object.entries(own_).filter(([k, v]) => v != null && !["agent", "generation"].includes(k)).flatMap(([k, v]) => [h("dt", {}, k),
         h("dd", {}, k === "from agent" ? h("button", { type: "button", class: "ev-link", title: "Pin the parent", onclick: () => ui.pin(v, n - 1) }, v)
           : k === "confirmed" ? `${fmt(v)} \u2713` : k === "born by" ? h("span", { class: "ev-change" }, mark(v), lookOf(v)[0]) : Array.isArray(v) ? hiddenText(v) : typeof v === "number" ? fmt(v) : v)]));
-      layers.replaceChildren(...(own_.hidden && own_.hidden.every((u) => typeof u === "number") ? [network(own_.hidden)] : []));
+      const row = at(), widths = own_.hidden || [], drawn = row.y ? row.g[row.id.indexOf(id)].map((j) => row.y[j]) : widths.every((u) => typeof u === "number") ? widths.map((u) => ["linear", u]) : [];
+      layers.replaceChildren(...(drawn.length ? [network(drawn, own_.layers || `hidden layers of ${widths.join(", ")} units`)] : []));
       line = ancestry();
       const told = births.slice(0, MOST).map(([m, kind, words]) => h("li", {}, h("span", { class: "ev-num" }, `${group(m)} `), mark(kind), ` ${words || lookOf(kind)[0]}`));
       if (births.length > MOST) told.push(h("li", {}, `and ${group(births.length - MOST)} before`));
@@ -128,15 +129,4 @@ function pinsPanel(ui) {
     for (const one of cards.values()) one.draw(store);
   }
   return { element, draw, pin, stop() { for (const key of [...cards.keys()]) drop(key); } };
-}
-
-// Hidden layers as bars, as high as they are wide in units.
-function network(hidden) {
-  const most = Math.max(1, ...hidden), step = 34, width = step * hidden.length + 4;
-  return svg("svg", { viewBox: `0 0 ${width} 58`, width, height: 58, role: "img", "aria-label": `hidden layers of ${hidden.join(", ")} units` },
-    ...hidden.flatMap((units, i) => {
-      const tall = Math.max(2, (40 * units) / most), label = svg("text", { x: i * step + 16, y: 55, "text-anchor": "middle", class: "ev-small-text" });
-      label.textContent = units;
-      return [svg("rect", { x: i * step + 6, y: 42 - tall, width: 20, height: tall, rx: 2, class: "ev-layer" }), label];
-    }));
 }

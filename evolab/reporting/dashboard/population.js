@@ -21,14 +21,14 @@ function populationPanel(ui) {
     say(side, `generation ${group(row.n)}`);
     const spread = store.names.map((name, j) => ({ name, j, varies: new Set(row.h.map((v) => v[j])).size > 1 }));
     const varying = spread.filter((s) => s.varies), same = spread.filter((s) => !s.varies);
-    const hidden = row.a.map(hiddenText), same_hidden = new Set(hidden).size === 1;
+    const hidden = row.w || row.a.map(hiddenText), sizes = row.w ? "layers" : "hidden", same_hidden = new Set(hidden).size === 1;
     const activation = new Set(row.v).size > 1;
     columns = [
       ["agent", (i) => row.id[i], "num"],
       ["last change", (i) => change(row.d[i]) || lookOf(store.kinds[row.k[i]])[0], "words"],
       ["parent", (i) => (row.p[i] < 0 ? "–" : row.p[i]), "num", 2],
       ["fitness", (i) => fmt(row.f[i]), "num"],
-      ["hidden", (i) => hidden[i], "num"],
+      row.w ? (same_hidden ? null : ["layers", (i) => hidden[i], "words ev-sizes", 4]) : ["hidden", (i) => hidden[i], "num"],
       activation ? ["activation", (i) => row.v[i], "words", 3] : null,
       ["network size", (i) => fmt(row.m[i]), "num", 1],
       ...varying.map(({ name, j }, k) => [name, (i) => fmt(row.h[i][j]), "num", 4 + varying.length - k]),
@@ -40,7 +40,7 @@ function populationPanel(ui) {
     left = [...new Set([...left, ...fit(scroll, columns)])];
     const text = same.map(({ name, j }) => `${name} ${fmt(row.h[0][j])}`);
     if (!activation) text.push(`activation ${row.v[0]}`);
-    if (same_hidden) text.push(`hidden ${hidden[0]}`);
+    if (same_hidden) text.push(`${sizes} ${hidden[0]}`);
     const parts = [text.length ? `The same for all agents: ${text.join(" · ")}.` : "", left.length ? `A wider page also shows ${left.join(", ")}.` : ""];
     say(shared, parts.filter(Boolean).join(" "));
     shared.hidden = !shared.textContent;

@@ -97,12 +97,24 @@ class Store:
         row["c"] = [short(b.change) if b else None for b in found]
         row["h"] = [[short(value) for value in e.hyperparameters.values()] for e in evaluations]
         row["a"] = [list(e.hidden) for e in evaluations]
+        row |= self._layers(evaluations)
         row["v"] = [_activations(e.activation) for e in evaluations]
         row["m"] = [e.network_size for e in evaluations]
         row["s"] = [e.steps for e in evaluations]
         row["l"] = [self._learned(e) for e in evaluations]
         row["x"] = [short(sum(generation.seconds.values())), short(generation.confirmed)]
         return row
+
+    def _layers(self, evaluations: Sequence[Evaluation]) -> Row:
+        """Where hidden sizes do not say it all: `w` has each agent's layers in words, `g` their places among all of `y`."""
+        if not any(e.layers for e in evaluations):
+            return {}
+        known = list(dict.fromkeys(layer for e in evaluations for layer in e.layers))
+        return {
+            "w": [e.architecture for e in evaluations],
+            "g": [[known.index(layer) for layer in e.layers] for e in evaluations],
+            "y": [list(layer) for layer in known],
+        }
 
     def _spread(self, evaluations: Sequence[Evaluation]) -> dict[str, list[Any]]:
         """Lowest and highest value by the hyperparameter's place, and "m" for the networks' sizes, where they differ."""
@@ -134,7 +146,7 @@ class Store:
             while index >= 0 and len(found) < POINTS:
                 row = self.row(index, level)
                 size += len(json.dumps(row))
-                if size > BUDGET[2 - level]:
+                if size > BUDGET[2 - level] and found:  # the newest is told whole, whatever it takes
                     break
                 found.append(row)
                 index -= 1
@@ -164,7 +176,8 @@ class Store:
     def line(self) -> dict[str, Any]:
         """The winner's ancestry: numbers, steps, ids, fitness; and [index, value] where a setting changed.
 
-        `h` are the hyperparameters, `a` the hidden sizes, `m` the networks' size, `l` what learning was like.
+        `h` are the hyperparameters, `a` the hidden sizes, `w` the newest layers in words, `m` the networks' size, `l` what
+        learning was like.
         """
         members: list[tuple[Evaluation, int]] = []
         wanted = self.generations[-1].best.agent if self.generations else None
@@ -190,6 +203,7 @@ class Store:
             "f": [short(e.fitness) for e in found],
             "h": changes([[short(v) for v in e.hyperparameters.values()] for e in found]),
             "a": changes([list(e.hidden) for e in found]),
+            "w": found[-1].architecture if found and found[-1].layers else "",
             "m": changes([e.network_size for e in found]),
             "l": [[i, self._learned(found[i])] for i in range(0, len(found), len(found) // 100 + 1)],
             **self._shares([e for e, _ in members]),

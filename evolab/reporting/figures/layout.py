@@ -97,5 +97,7 @@ def hover_text(evaluation: Evaluation, birth: Birth | None = None) -> str:
             f"{look(birth.kind).label}: {change(birth.detail)}" if birth.detail else look(birth.kind).label
         )
     lines.append(", ".join(f"{name} {number(value)}" for name, value in e.hyperparameters.items()))
-    lines.append(f"hidden {'×'.join(map(str, e.hidden))}, network size {count(e.network_size)}")
+    lines.append(
+        f"{'layers' if e.layers else 'hidden'} {change(e.architecture)}, network size {count(e.network_size)}"
+    )
     return "<br>".join(escape(line) for line in lines)

@@ -8,13 +8,16 @@ import json
 import math
 import time
 import zlib
+from dataclasses import replace
 
 import pytest
 
+from evolab.core.layers import DiagramLayer
 from evolab.history.events import Birth
+from evolab.history.history import History
 from evolab.reporting.dashboard import page
 from evolab.reporting.dashboard.feed import LARGEST, Feed
-from evolab.reporting.dashboard.store import PAST, Store
+from evolab.reporting.dashboard.store import BUDGET, PAST, Store
 from evolab.reporting.figures.colours import look
 from tests.reporting.dashboard.fake import FakeExperiment, make_history
 
@@ -38,6 +41,49 @@ def test_a_row_holds_a_generation_best_first():
     assert row["f"][0] == pytest.approx(generation.fitness, rel=1e-4)
     births = {b.agent: b for b in history.generations[1].births}
     assert [store.kinds[k] for k in row["k"]] == [births[e.agent].kind for e in generation.evaluations]
+
+
+IMPALA = [
+    layer
+    for channels in (16, 32, 32)
+    for layer in (
+        DiagramLayer("conv", channels, 3),
+        DiagramLayer("max-pool", channels, 3, 2),
+        *2 * [DiagramLayer("residual block", channels, 3)],
+    )
+]
+
+
+def convolutional(history: History) -> History:
+    """The same agents with residual networks, each of another size."""
+    for i, one in enumerate(history.generations):
+        seeing = [replace(e, layers=(*IMPALA, DiagramLayer("linear", 64 + e.agent))) for e in one.evaluations]
+        history.generations[i] = replace(one, evaluations=tuple(seeing))
+    return history
+
+
+def test_a_row_says_of_each_agent_what_its_layers_are():
+    store = Store()
+    store.absorb(convolutional(make_history(2, agents=4)).generations)
+    row, best = store.row(1), store.generations[1].best
+    assert [tuple(row["y"][place]) for place in row["g"][0]] == list(best.layers)
+    assert row["w"][0] == best.architecture == store.line()["w"]
+    assert "w" not in absorbed(2, 4).row(1)
+    assert absorbed(2, 4).line()["w"] == ""
+
+
+def test_layers_of_64_agents_leave_room_for_their_rows():
+    store = Store()
+    store.absorb(convolutional(make_history(3, agents=64)).generations)
+    assert size(store.row(2)) < size(absorbed(3, 64).row(2)) + 12_000
+
+
+def test_the_newest_generation_is_told_whole_however_much_there_is_to_tell():
+    """Nothing would be left of its agents but their fitness."""
+    store = Store()
+    store.absorb(convolutional(make_history(3, agents=150)).generations)
+    assert size(store.row(2)) > BUDGET[0]
+    assert ["h" in row for row in store.compact()] == [False, False, True]
 
 
 def test_only_new_generations_are_taken_in():

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from html import escape
 
-_CELL = "padding:2px 10px;border:none;font-variant-numeric:tabular-nums"
+_CELL = "padding:2px 5px;border:none;font-variant-numeric:tabular-nums"
 # Words may break where a page is narrow, numbers never do.
 _WORDS = f"{_CELL};text-align:left;white-space:normal;vertical-align:top"
 _NUMBERS = f"{_CELL};text-align:right;white-space:nowrap;vertical-align:top"
+_HEADS = f"{_CELL};vertical-align:bottom;text-align:"  # headings may break as well
 LONG = 16
 """Letters from which on a cell of words is long."""
 
@@ -87,6 +88,29 @@ def plain_table(names: Sequence[str], rows: Sequence[Sequence[str]], left: Seque
     return "\n".join(lines)
 
 
+def said_once(
+    names: Sequence[str], rows: Sequence[Sequence[str]], may_go: Container[str]
+) -> tuple[list[str], list[list[str]], str]:
+    """A table without columns that say the same in all of its rows, and a sentence that says it once.
+
+    Args:
+        names: the headings.
+        rows: cells, already formatted.
+        may_go: headings of columns that may be left out so.
+
+    >>> said_once(("agent", "hidden"), [("0", "64"), ("1", "64")], ["hidden"])
+    (['agent'], [['0'], ['1']], 'The same for all agents: hidden 64')
+    """
+    same = [
+        len(rows) > 1 and name in may_go and len({row[i] for row in rows}) == 1
+        for i, name in enumerate(names)
+    ]
+    kept = [i for i, shared in enumerate(same) if not shared]
+    told = " · ".join(f"{name} {rows[0][i]}" for i, name in enumerate(names) if same[i])
+    sentence = f"The same for all agents: {told}" if told else ""
+    return [names[i] for i in kept], [[row[i] for i in kept] for row in rows], sentence
+
+
 def html_facts(title: str, facts: Sequence[tuple[str, str]], below: str = "") -> str:
     """Facts as (what, value) under a title; text is escaped, `below` is HTML."""
     cell = "padding:1px 12px 1px 0;border:none;text-align:left;vertical-align:top"
@@ -118,11 +142,16 @@ def html_table(
     # Long words keep a width to be read in, where a page is narrower than the table.
     long = {name for i, name in enumerate(names) if any(len(row[i]) > LONG for row in rows)}
 
+    def style(tag: str, name: str) -> str:
+        if tag == "th":
+            return f"{_HEADS}{'left' if name in left else 'right'}"
+        return _WORDS if name in left else _NUMBERS
+
     def cells(tag: str, row: Sequence[str], weight: str) -> str:
         return "".join(
-            f'<{tag} style="{_WORDS if name in left else _NUMBERS}'
-            f'{";min-width:13em" if name in left and name in long else ""};font-weight:{weight}">'
-            f"{escape(cell)}</{tag}>"
+            f'<{tag} style="{style(tag, name)}'
+            f'{";min-width:8em" if name in left and name in long else ""};font-weight:{weight}">'
+            f"{_breaks(cell) if tag == 'th' else escape(cell)}</{tag}>"
             for name, cell in zip(names, row, strict=True)
         )
 
@@ -133,3 +162,8 @@ def html_table(
     title = f'<div style="margin:4px 0 6px">{escape(caption)}</div>' if caption else ""
     style = "border-collapse:collapse;font-size:13px"
     return f'<div style="overflow-x:auto">{title}<table style="{style}">{head}<tbody>{body}</tbody></table></div>'
+
+
+def _breaks(name: str) -> str:
+    """A heading as HTML that may go on in the next line behind an underscore."""
+    return escape(name).replace("_", "_<wbr>")

@@ -14,7 +14,7 @@ from html import escape
 from typing import Any, TypeAlias
 
 from evolab.core.layers import DiagramLayer, in_words
-from evolab.history.display import change, count, html_table, number, plain_table, ticked
+from evolab.history.display import change, count, html_table, number, plain_table, said_once, ticked
 
 SHOWN = 4
 """Hyperparameters in the table of a generation, which has to fit a page."""
@@ -216,8 +216,8 @@ class Generation:
         }
         evolved = self._evolved()
         sizes = "layers" if any(e.layers for e in self.evaluations) else "hidden"
-        names = ("agent", "parent", "fitness", "episodes", *evolved, "network size", sizes, "survives as")
-        rows = [
+        heads = ("agent", "parent", "fitness", "episodes", *evolved, "network size", sizes, "survives as")
+        table = [
             (
                 str(e.agent),
                 "" if e.parent is None else str(e.parent),
@@ -228,8 +228,9 @@ class Generation:
                 e.architecture,
                 heirs[e.agent] or "not selected",
             )
-            for e in self.evaluations[:most]
+            for e in self.evaluations
         ]
+        names, rows, shared = said_once(heads, table, ("episodes", "network size", sizes))
         caption = (
             f"Generation {self.number}: best {_earned(self.fitness)} (agent {self.best.agent}), "
             f"{self.steps_told}"
@@ -248,8 +249,11 @@ class Generation:
             for fault in self.faults
         ]
         left = (sizes, "survives as")
-        text = "\n".join([caption, plain_table(names, rows, left), *(f"fault: {line}" for line in faults)])
-        html = html_table(names, rows, left, caption, strong=0)
+        below = [*([shared] if shared else []), *(f"fault: {line}" for line in faults)]
+        text = "\n".join([caption, plain_table(names, rows[:most], left), *below])
+        html = html_table(names, rows[:most], left, caption, strong=0) + (
+            f"<div>{escape(shared)}</div>" if shared else ""
+        )
         return text, html + "".join(f"<div>&#9888; {escape(line)}</div>" for line in faults)
 
     def _evolved(self) -> list[str]:

@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from evolab.core.layers import in_words, plain
-from evolab.history.display import html_table, number
+from evolab.history.display import html_table, number, said_once
 from evolab.population.table import Table
 
 if TYPE_CHECKING:
@@ -42,16 +42,9 @@ def html(table: Table) -> str:
         agents = agents.assign(hidden=list(map(in_words, diagrams))).rename(columns={"hidden": "layers"})
     names = list(agents.columns)
     told = [[_cell(value) for value in row] for row in agents.itertuples(index=False)]
-    same = [
-        len(told) > 1 and name not in KEPT and len({row[i] for row in told}) == 1
-        for i, name in enumerate(names)
-    ]
-    kept = [i for i, shared in enumerate(same) if not shared]
-    shown = html_table(
-        [names[i] for i in kept], [[row[i] for i in kept] for row in told], ("hidden", "layers", "activation")
-    )
-    shared = " · ".join(f"{name} {told[0][i]}" for i, name in enumerate(names) if same[i])
-    return shown + (f"<div>The same for all agents: {escape(shared)}</div>" if shared else "")
+    names, told, shared = said_once(names, told, [name for name in names if name not in KEPT])
+    shown = html_table(names, told, ("hidden", "layers", "activation"))
+    return shown + (f"<div>{escape(shared)}</div>" if shared else "")
 
 
 def _cell(value: object) -> str:

@@ -209,6 +209,24 @@ def test_a_click_pins_an_agent_with_what_it_was(page_of):
     assert page.locator(".ev-pins").is_hidden()
 
 
+def test_the_table_of_a_generation_fits_a_notebook_800_pixels_wide(chromium):
+    """It scrolled sideways: the last column, what became of each agent, was out of sight. An output has 632 pixels."""
+    names = {"lr_actor": 8.3e-4, "lr_critic": 1.2e-3, "batch_size": 128, "discount": 0.9964}
+    last = make_history(6, 4).generations[-1]
+    known = [
+        dataclasses.replace(
+            e, hyperparameters={n: v * (1 + i / 10) for n, v in names.items()}, hidden=(64, 64 + 16 * i)
+        )
+        for i, e in enumerate(last.evaluations)
+    ]
+    page = chromium.new_page(viewport={"width": 632, "height": 400})
+    table = dataclasses.replace(last, evaluations=tuple(known))._repr_html_()
+    page.set_content(f"<body style='margin:0;font-family:DejaVu Sans,sans-serif'>{table}</body>")
+    assert page.evaluate("() => document.querySelector('table').getBoundingClientRect().width") <= 632
+    assert page.locator("th").all_inner_texts()[-2:] == ["hidden", "survives as"]
+    page.close()
+
+
 @pytest.mark.parametrize("width", [1280, 800])
 def test_a_card_draws_stages_blocks_and_what_remembers(page_of, artifacts, width):
     """Residual blocks and pooling were not drawn, and a GRU stood there as one more hidden layer."""

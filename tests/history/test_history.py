@@ -242,6 +242,20 @@ def test_a_generation_tells_layers_in_words():
     assert "hidden" not in told
 
 
+def test_what_all_agents_of_a_generation_share_is_said_once():
+    """Its table scrolled sideways at 800 pixels, among others for a column of ones."""
+    same = generation(1, [evaluation(1, 0, 3.0, episodes=7), evaluation(1, 1, 2.0, episodes=7)], [])
+    text, html = same.show()
+    for told in (text, html):
+        assert told.count("The same for all agents: episodes 7 · network size 4\u202f610 · hidden 64") == 1
+        assert told.count("episodes") == 1
+    other = generation(1, [evaluation(1, 0, 3.0), evaluation(1, 1, 2.0, hidden=(64, 96), network_size=9)], [])
+    assert all(name in other.show()[0].splitlines()[1] for name in ("network size", "hidden"))
+    alone = generation(1, [evaluation(1, 0, 3.0)], []).show()[0]
+    assert "The same" not in alone
+    assert "episodes" in alone.splitlines()[1]
+
+
 def test_the_size_of_networks_has_one_name_but_in_files_that_readers_of_0_1_0_know(tmp_path):
     """The history said "parameters", which is a mutation; the panels said "network size"."""
     history = make_history(1, 2)
@@ -334,6 +348,6 @@ def test_a_generations_table_ticks_what_was_confirmed_and_nothing_else():
         assert before.count("\N{CHECK MARK}") == 0
         assert after.count("\N{CHECK MARK}") == 1
         assert "confirmed 494.6 \N{CHECK MARK}" in after
-    names = repr(known).splitlines()[1]
+    names = repr(known)
     assert "network size" in names
     assert "parameters" not in names

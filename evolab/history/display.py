@@ -142,14 +142,14 @@ def html_table(
     # Long words keep a width to be read in, where a page is narrower than the table.
     long = {name for i, name in enumerate(names) if any(len(row[i]) > LONG for row in rows)}
 
-    def style(tag: str, name: str) -> str:
+    def aligned(tag: str, name: str) -> str:
         if tag == "th":
             return f"{_HEADS}{'left' if name in left else 'right'}"
         return _WORDS if name in left else _NUMBERS
 
     def cells(tag: str, row: Sequence[str], weight: str) -> str:
         return "".join(
-            f'<{tag} style="{style(tag, name)}'
+            f'<{tag} style="{aligned(tag, name)}'
             f'{";min-width:8em" if name in left and name in long else ""};font-weight:{weight}">'
             f"{_breaks(cell) if tag == 'th' else escape(cell)}</{tag}>"
             for name, cell in zip(names, row, strict=True)

@@ -112,12 +112,11 @@ class VectorMasks:
         self._vector, self._count = vector, count
         self._begun = False
         self._now: np.ndarray | None = None
-        self._width = sum(counts_of(self._space))  # 0 of a Box, which has no masks
 
     def begun(self, info: Mapping[str, object], chosen: np.ndarray | None) -> np.ndarray | None:
         """[N, W], what is permitted once the `chosen` environments [N] have begun an episode; None without masks."""
-        given = info.get(MASK) if self._width else None
-        if given is not None and (self._now is not None or not self._begun):
+        given = info.get(MASK)
+        if given is not None and self._width and (self._now is not None or not self._begun):
             masks = self._read(info)
             before = np.ones_like(masks) if self._now is None else self._now
             self._now = masks if chosen is None else np.where(chosen[:, None], masks, before)
@@ -150,6 +149,11 @@ class VectorMasks:
                 last = self._read(final)
             following = np.where(later[:, None], last | forbids_all(self._space, last)[:, None], masks)
         return self._now, following, np.flatnonzero(nothing & ~over).tolist()
+
+    @property
+    def _width(self) -> int:
+        """W; 0 of a Box, which has no masks. EnvPool's objects, which give none, have no such space to ask."""
+        return sum(counts_of(self._space))
 
     @property
     def _space(self) -> spaces.Space:

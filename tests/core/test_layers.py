@@ -8,6 +8,7 @@ from gymnasium import spaces
 
 import evolab as ev
 from evolab.core.layers import in_words, plain
+from evolab.networks.noisy.noisy import NoisyLayers
 
 ATARI = spaces.Box(0, 255, (4, 84, 84), np.uint8)
 VECTOR = spaces.Box(-1, 1, (3,))
@@ -15,10 +16,12 @@ TWO = spaces.Dict(
     {"left": spaces.Box(0, 255, (12, 12, 3), np.uint8), "right": spaces.Box(0, 255, (8, 8, 1), np.uint8)}
 )
 EACH = ev.MultiInput([16], latent=32)
+NATURE = ev.CNN([32, 64, 64], kernels=[8, 4, 3], strides=[4, 2, 1], padding=0, latent=512, hidden=[])
 CASES = {
     "perceptron": (ev.MLP([64, 96]), VECTOR, "64×96"),
-    "Nature": (
-        ev.CNN([32, 64, 64], kernels=[8, 4, 3], strides=[4, 2, 1], padding=0, latent=512, hidden=[]),
+    "Nature": (NATURE, ATARI, "conv 32×64×64 (8×8/4×4/3×3, strides 4/2/1, no padding) → 512"),
+    "noisy Nature": (
+        NoisyLayers(NATURE),
         ATARI,
         "conv 32×64×64 (8×8/4×4/3×3, strides 4/2/1, no padding) → 512",
     ),

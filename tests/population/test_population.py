@@ -36,6 +36,15 @@ def test_a_table_of_agents_says_once_what_all_share():
     assert "&lt;NA&gt;" not in shown
 
 
+def test_a_network_that_remembers_is_told_by_its_layers_and_not_by_widths():
+    """Its table said "hidden 64x48"."""
+    agents = population_of(2, "DQN", network=ev.Recurrent(48, encoder=[64]))
+    shown = agents._repr_html_()
+    assert "layers 64 → GRU 48" in shown.split("The same for all agents: ")[1]
+    assert "hidden" not in shown
+    assert repr(agents).count("64 → GRU 48, relu") == len(agents)
+
+
 def test_a_view_follows_its_agent_and_raises_once_it_has_died():
     population = population_of()
     agents = list(population)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import pytest
 
+from evolab.core.layers import DiagramLayer, linear
 from evolab.reporting.report import write_report
 from tests.reporting.dashboard.fake import FakeExperiment
 
@@ -37,6 +39,25 @@ def test_it_holds_curves_effects_schedule_episode_and_configuration(experiment, 
         '"population": 5',
     ):
         assert words in text.replace("&quot;", '"')
+
+
+def test_a_schedule_has_layers_in_words_and_no_genes(experiment, tmp_path):
+    """The genes, from which a run is replayed, filled the page."""
+    remembering = {
+        "hidden": (64, 48),
+        "layers": (*linear([64]), DiagramLayer("GRU", 48)),
+        "genes": {"encoder": {"hidden": [64]}, "units": 48},
+    }
+    known = experiment.history.generations
+    for i, generation in enumerate(known):
+        evaluations = (dataclasses.replace(e, **remembering) for e in generation.evaluations)
+        known[i] = dataclasses.replace(generation, evaluations=tuple(evaluations))
+    text = write_report(experiment, tmp_path / "run.html").read_text("utf-8")
+    schedule = re.findall(r"schedule</h2>(.*?)<h2", text, re.S)[0]
+    assert ">layers</th>" in schedule
+    assert schedule.count("64 → GRU 48") == len(experiment.history.schedule())
+    for raw in ("genes", "encoder", "64x48"):
+        assert raw not in schedule
 
 
 def test_everything_is_escaped(experiment, tmp_path):

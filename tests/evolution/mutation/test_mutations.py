@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -13,9 +14,11 @@ from evolab.core.ranges import Float, Integer
 from evolab.evolution.evolve import evolve
 from evolab.evolution.mutation.activation import change_activation
 from evolab.evolution.mutation.context import Context
+from evolab.evolution.mutation.depth import change_layers
 from evolab.evolution.mutation.hyperparameters import change_hyperparameter
 from evolab.evolution.mutation.mutations import Mutations
 from evolab.evolution.mutation.parameters import SHARE, change_parameters
+from evolab.evolution.mutation.width import change_units
 from evolab.evolution.selection.tournament import Tournament
 from evolab.networks.activations import ACTIVATIONS
 from evolab.networks.mlp.mlp import MLP
@@ -161,6 +164,22 @@ def test_a_fresh_weight_of_a_unit_that_remembers_has_the_spread_of_what_it_reads
     assert float(found["recurrent.weight"].std()) == pytest.approx(64**-0.5, rel=0.2)
     assert float(found["encoder.output.weight"].std()) == pytest.approx(16**-0.5, rel=0.2)
     assert not sum(len(value) for name, value in found.items() if name.endswith("bias")), "matrices only"
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [(change_units, r"(hidden\.0|units) \d+ -> \d+"), (change_layers, "hidden: one (more|fewer)")],
+    ids=["width", "depth"],
+)
+def test_a_birth_of_a_network_that_remembers_tells_only_what_changed_in_it(change, told):
+    """It told the whole network twice, before and after."""
+    population = population_of(DQN(), 1, network=Recurrent(48, encoder=[64]))
+    rng, details = np.random.default_rng(0), []
+    for _ in range(20):
+        child = population.individual(0).child(1)
+        details.append(change(child, context_of(population), rng))
+        assert child.genes != population.individuals[0].genes
+    assert [detail for detail in details if not re.fullmatch(told, detail)] == []
 
 
 def test_one_hyperparameter_steps_and_nothing_else():

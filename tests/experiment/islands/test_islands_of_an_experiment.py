@@ -85,6 +85,24 @@ def test_a_pause_ends_with_the_epoch(tmp_path):
     assert lock.writer(tmp_path / "s") is None
 
 
+@pytest.mark.parametrize(
+    ("asks", "meanwhile", "then"), [("stop", "stopping", "stopped"), ("pause", "pausing", "paused")]
+)
+def test_the_status_says_how_islands_come_to_rest(asks, meanwhile, then):
+    exp, seen = islands(), []
+
+    def rest(generation):  # on the thread that trains, which cannot come to rest meanwhile
+        seen.append(exp.status)
+        getattr(exp, asks)()
+        seen.append(exp.status)
+        return True
+
+    exp.start(callback=rest)
+    assert exp.wait(60) == exp.status == then
+    assert seen[:2] == ["running", meanwhile]
+    exp.close()
+
+
 def test_what_a_budget_cut_short_is_computed_again_with_a_larger_one(tmp_path):
     whole, cut = islands(tmp_path / "whole"), islands(tmp_path / "cut")
     for exp in (whole, cut):

@@ -166,6 +166,22 @@ def test_runs_of_this_notebook_need_no_folder():
     assert [row["n"] for row in rows_of(feed).values()] == [4, 2]
 
 
+@pytest.mark.parametrize(
+    ("status", "is_open"),
+    [
+        ("idle", False), ("running", True), ("pausing", True), ("paused", False), ("stopping", True),
+        ("stopped", False), ("failed", False),
+    ],
+)  # fmt: skip
+def test_a_run_of_this_notebook_is_open_until_it_has_come_to_rest(status, is_open):
+    experiment = FakeExperiment(agents=4, cost=0)
+    experiment.run(1)
+    experiment.status = status
+    row, past = rows_of(followed([experiment, make_history(2, 4)])).values()
+    assert row["writing"] is is_open
+    assert past["writing"] is False
+
+
 def test_the_winners_way_is_told_on_demand(folder):
     told = followed(folder).details("lr0.001-h64/seed1")
     line = [e for e, _ in History.from_json_lines(folder / "lr0.001-h64" / "seed1" / "history").ancestry()]

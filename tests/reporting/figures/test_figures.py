@@ -6,8 +6,10 @@ import dataclasses
 
 import pytest
 
+from evolab.core.layers import DiagramLayer, linear
 from evolab.history.events import Birth
 from evolab.history.history import History
+from evolab.reporting.figures.layout import hover_text
 from evolab.reporting.figures.plot import Plot
 from tests.reporting.dashboard.fake import make_history
 
@@ -173,3 +175,13 @@ def test_hover_texts_are_escaped():
     history.generations[1] = dataclasses.replace(second, births=births)
     for name in FIGURES:
         assert "<b onclick" not in getattr(Plot(history), name)().to_json().replace("\\u003c", "<")
+
+
+def test_a_hover_has_the_layers_of_what_is_no_plain_perceptron_in_words():
+    """A network that remembers was two widths: "hidden 64×48"."""
+    plain = dataclasses.replace(make_history(1).generations[0].best, hidden=(64, 48))
+    seeing = (DiagramLayer("conv", 16, 3, 2), *linear([64]), DiagramLayer("GRU", 48))
+    remembering = dataclasses.replace(plain, hidden=(16, 64, 48), layers=seeing)
+    assert hover_text(plain).split("<br>")[-1].startswith("hidden 64×48, network size ")
+    last = hover_text(remembering).split("<br>")[-1]
+    assert last.startswith("layers conv 16 (3×3, stride 2) → 64 → GRU 48, network size ")

@@ -54,6 +54,27 @@ def test_both_are_asked_in_turns_and_the_first_turn_only_warms_up():
     assert (ours, theirs) == ({1: [7, 11], 4: [8, 12]}, {"updates": [5, 9], "sampling": [6, 10]})
 
 
+@pytest.mark.parametrize("named", [[], ["SAC"]], ids=["all", "one"])
+def test_a_result_is_written_only_where_everything_was_asked_for(named, tmp_path, monkeypatch):
+    import in_turns
+
+    def compared(script, peer, place, cases, *rest):
+        return {"script": script, "peer": peer, "cases": cases}
+
+    def cases(algorithms):
+        return [[{"algorithm": name}, 100] for name in algorithms]
+
+    monkeypatch.setattr(in_turns, "compared", compared)
+    monkeypatch.setattr("sys.argv", ["peer_updates.py", *named])
+    result = tmp_path / "result.json"
+    in_turns.main({"evolab": int, "sb3": int}, ["SAC", "PPO"], cases, {}, result)
+    assert result.exists() == (not named)
+    if not named:
+        told = json.loads(result.read_text("utf-8"))
+        assert (told["peer"], told["cases"]) == ("sb3", cases(["SAC", "PPO"]))
+        assert Path(told["script"]).name == "peer_updates.py"
+
+
 def test_recorded_data_are_learned_with_the_settings_of_parity_and_small_batches_of_choices():
     from parity_tasks import SETTINGS
     from peer_offline import TASK_OF, cases

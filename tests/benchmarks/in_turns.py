@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -120,3 +121,37 @@ def compared(
                 tool.close()
     about = {**described(), "gemm_gflops_at_256": round(gemm_rate(width=256), 1), "versions": versions}
     return {**about, "updates": rows}
+
+
+def main(
+    tools: Mapping[str, type],
+    algorithms: Sequence[str],
+    cases: Callable[[Sequence[str]], Sequence[tuple[Case, int]]],
+    goals: Mapping[int, float],
+    result: Path,
+    asked: Sequence[str] = (),
+) -> None:
+    """The command line of a script: both in turns, and write the result where everything was asked for.
+
+    Args:
+        tools: "evolab", then the peer by the name of its environment.
+        algorithms: that are measured where none is named.
+        cases: what to measure of the algorithms, as in `compared`.
+        goals: as in `rows_of`.
+        result: the file.
+        asked: as in `compared`.
+    """
+    if sys.argv[1:2] == ["--answer"]:
+        answer(tools, sys.argv[2])
+        return
+    about, script = sys.modules["__main__"].__doc__, str(Path(sys.argv[0]).resolve())
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("algorithms", nargs="*", help=f"of {', '.join(algorithms)}; all without a name")
+    parser.add_argument("--peers", type=Path, help="where their environments are, or are made and stay")
+    parser.add_argument("--repeats", type=int, default=7)
+    options = parser.parse_args()
+    _, peer = tools
+    wanted = cases(options.algorithms or algorithms)
+    found = compared(script, peer, options.peers, wanted, goals, options.repeats, asked)
+    if not options.algorithms:
+        result.write_text(json.dumps(found, indent=1) + "\n")

@@ -13,15 +13,12 @@ The peer lives in a virtual environment of its own, as in `peers.py`.
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from in_turns import answer, compared
+from in_turns import main
 from parity_offline import peer_of, population, recorded
 from parity_tasks import SETTINGS, TASKS
 
@@ -33,7 +30,7 @@ SMALL = 32
 TASK_OF = {task.algorithm: task for task in TASKS.values() if task.peer == "d3rlpy"}
 
 
-def cases(algorithms: list[str]) -> list[tuple[dict[str, Any], int]]:
+def cases(algorithms: Sequence[str]) -> list[tuple[dict[str, Any], int]]:
     """Algorithms and batch sizes, and how many updates make a repeat."""
     own = [(name, int(SETTINGS[name]["batch_size"])) for name in algorithms]
     small = [(name, SMALL) for name in algorithms if name in ("CQN", "BCQ")]
@@ -100,21 +97,5 @@ def seconds(work: Callable[[], object]) -> float:
     return time.process_time() - started
 
 
-def main() -> None:
-    """Both in turns, and write the result where everything was asked for."""
-    if sys.argv[1:2] == ["--answer"]:
-        answer({"evolab": Evolab, "d3rlpy": D3rlpy}, sys.argv[2])
-        return
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("algorithms", nargs="*", help=f"of {', '.join(TASK_OF)}; all without a name")
-    parser.add_argument("--peers", type=Path, help="where their environments are, or are made and stay")
-    parser.add_argument("--repeats", type=int, default=7)
-    options = parser.parse_args()
-    asked = cases(options.algorithms or list(TASK_OF))
-    found = compared(__file__, "d3rlpy", options.peers, asked, GOALS, options.repeats, ("sampling",))
-    if not options.algorithms:
-        RESULT.write_text(json.dumps(found, indent=1) + "\n")
-
-
 if __name__ == "__main__":
-    main()
+    main({"evolab": Evolab, "d3rlpy": D3rlpy}, list(TASK_OF), cases, GOALS, RESULT, ("sampling",))

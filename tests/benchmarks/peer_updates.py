@@ -13,17 +13,14 @@ The peer lives in a virtual environment of its own, as in `peers.py`.
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from in_turns import answer, compared
+from in_turns import main
 
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "peer_updates.json"
@@ -31,6 +28,11 @@ SEEN, ACTED, HIDDEN, BATCH, STORED = 17, 6, [256, 256], 256, 5_000
 STEPS, EPOCHS = 2_048, 10
 ALGORITHMS = ("SAC", "TD3", "PPO")
 GOALS = {1: 2.0, 4: 3.0}
+
+
+def cases(algorithms: Sequence[str]) -> list[tuple[dict[str, Any], int]]:
+    """Algorithms, and how many updates make a repeat."""
+    return [({"algorithm": name}, STEPS // BATCH * EPOCHS if name == "PPO" else 100) for name in algorithms]
 
 
 def spaces() -> tuple[Any, Any]:
@@ -190,24 +192,5 @@ class StableBaselines3:
         return (agent._n_updates - before) * each
 
 
-def main() -> None:
-    """Both in turns, and write the result where everything was asked for."""
-    if sys.argv[1:2] == ["--answer"]:
-        answer({"evolab": Evolab, "sb3": StableBaselines3}, sys.argv[2])
-        return
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("algorithms", nargs="*", help=f"of {', '.join(ALGORITHMS)}; all without a name")
-    parser.add_argument("--peers", type=Path, help="where their environments are, or are made and stay")
-    parser.add_argument("--repeats", type=int, default=7)
-    options = parser.parse_args()
-    cases = [
-        ({"algorithm": name}, STEPS // BATCH * EPOCHS if name == "PPO" else 100)
-        for name in options.algorithms or ALGORITHMS
-    ]
-    found = compared(__file__, "sb3", options.peers, cases, GOALS, options.repeats)
-    if not options.algorithms:
-        RESULT.write_text(json.dumps(found, indent=1) + "\n")
-
-
 if __name__ == "__main__":
-    main()
+    main({"evolab": Evolab, "sb3": StableBaselines3}, ALGORITHMS, cases, GOALS, RESULT)

@@ -48,6 +48,7 @@ from evolab.experiment.config.defaults import (
     drawn_names,
     fitness_for,
     is_data,
+    learner_for,
     normalise_for,
     selection_for,
     sized,
@@ -92,6 +93,10 @@ class ExperimentConfig(Options):
         ahead = steps_ahead_for(algorithm, ours and not said and "n_step" in values)
         if ahead is not None:
             values["n_step"], ranges["n_step"] = ahead
+        network, ratio = self.network, self.update_ratio
+        if network is None and self.algorithm is None and ours:
+            network, gentle = learner_for(algorithm, observed, size)
+            ratio = gentle if ratio is None else ratio
         if "epsilon_steps" in values and "epsilon_steps" not in (self.hyperparameters or {}):
             shared = buffer is None or (isinstance(buffer, ReplayBuffer) and buffer.shared)
             values["epsilon_steps"] = max(1, values["epsilon_steps"] // (size if shared else 1))
@@ -120,9 +125,8 @@ class ExperimentConfig(Options):
             "evaluation_share": checks.finite("evaluation_share", self.evaluation_share, low=0.0, high=1.0),
             "eval_episodes": positive_or_none("eval_episodes", self.eval_episodes),
             "eval_steps": positive_or_none("eval_steps", self.eval_steps),
-            "update_ratio": None
-            if self.update_ratio is None
-            else checks.finite("update_ratio", self.update_ratio, low=1e-6),
+            "network": network,
+            "update_ratio": None if ratio is None else checks.finite("update_ratio", ratio, low=1e-6),
             "normalise": normalise_for(algorithm, observed, self.algorithm is not None, self.load)
             if self.normalise is None
             else words_of(self.normalise, algorithm),

@@ -60,7 +60,8 @@ class Options:
         evaluation_share: of all environment steps that fresh episodes may take, with `fitness="acting"`; a trial that was
             begun, and the proof of a target, may take more.
         update_ratio: updates of each agent per transition that is stored, at a learn step of 1; None for 2 with up
-            to 8 agents, and 16 of all together with more.
+            to 8 agents, and 16 of all together with more; for 0.5 of wide networks that follow from actions that are
+            choices.
         normalise: bring observations and returns to one scale by running statistics, which are part of each agent:
             "observations", "returns", both, or "auto" for those numbers of wide observations whose first samples lie
             far from 1; True for all that the algorithm can have. None for "observations" that are vectors where the

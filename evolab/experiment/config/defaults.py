@@ -57,8 +57,8 @@ CHOOSING = (256, 256), 0.5
 
 LunarLander-v3 was solved after 69 321, 116 349 and 149 284 steps, and not in 200 000 (seeds 102, 103, 104 and 101). With 128
 units it was after 161 296 and 78 593, and not in 200 000 (101 to 103); with 64 not in 200 000 (101), nor, where every
-transition was learned from twice, in 300 000 (seed 1). CartPole-v1 takes as long: 8 890, 13 345, 13 513, 19 468, 7 011 and 19 362
-steps; with 64 units and two updates 14 600, 13 022, 12 508, 13 684, 9 331 and 9 409 (seeds 100 to 105).
+transition was learned from twice, in 300 000 (seed 1). CartPole-v1 takes as long: 8 890, 13 345, 13 513, 19 468, 7 011 and
+19 362 steps; with 64 units and two updates 14 600, 13 022, 12 508, 13 684, 9 331 and 9 409 (seeds 100 to 105).
 """
 
 AHEAD = 3, Integer(1, 5)

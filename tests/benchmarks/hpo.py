@@ -26,8 +26,8 @@ two hours on the costly tasks, and is marked so.
 With `--sweep` evolab's own arms are runs of `ev.sweep`, several at once, that end where evolab itself says that the target
 is met; the referee says whether it is (see `hpo_sweep.py`).
 
-Defaults are chosen on the first five tasks, and those for real-valued actions on LunarLanderContinuous-v3 too, with
-seeds from 100 on; the table is made with seeds from 1 on.
+Defaults are chosen on the first five tasks and, each for its kind of actions, on the two landers, with seeds from 100
+on; the table is made with seeds from 1 on.
 """
 
 from __future__ import annotations

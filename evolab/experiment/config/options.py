@@ -41,7 +41,8 @@ class Options:
             suits the action space: DQN or SAC, and for data CQN or TD3BC.
         population: P, the number of agents; None for 8, or 4 where an update is costly or learns from data.
         num_envs: environments of each agent; None for 2, and 8 for PPO.
-        network: where the architecture starts; None for one that suits the observations.
+        network: where the architecture starts; None for one that suits the observations, and the actions where the
+            algorithm is not named either.
         hyperparameters: starting values by name.
         search_space: ranges of the hyperparameters that may change; None for the algorithm's own.
         selection: which agents survive and have children; None for `Narrowing` to four agents

@@ -54,7 +54,7 @@ def test_it_is_one_that_learns_with_a_network_that_remembers(network):
         ({"update_ratio": 3.0}, (256, 256), 3.0),
         ({"network": [8]}, (8,), None),
         ({"algorithm": "DQN"}, None, None),
-        ({"env": Toy}, None, None),
+        ({"environment": Toy}, None, None),
     ],
     ids=["choices", "many agents", "a ratio", "a network", "a named algorithm", "real values"],
 )
@@ -62,7 +62,7 @@ def test_values_of_choices_are_learned_gently_by_wide_networks_where_nobody_says
     said, widths, ratio
 ):
     """With 64 units and two updates per transition LunarLander-v3 was not solved in 300 000 steps."""
-    config = ExperimentConfig(said.pop("env", "CartPole-v1"), **said)
+    config = ExperimentConfig(**{"environment": "CartPole-v1"} | said)
     network = config.spec(FLAT, spaces.Discrete(2)).network if config.algorithm.name == "DQN" else None
     assert (network.hidden if widths else None) == widths
     assert config.update_ratio == ratio
